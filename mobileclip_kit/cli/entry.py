@@ -1,0 +1,112 @@
+"""``mckit`` itself: the table of commands, and the edge where errors become sentences and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import sys
+import warnings
+from typing import Any, NoReturn
+
+import click
+
+from mobileclip_kit import __version__
+from mobileclip_kit.errors import MckitError, OutputError
+
+# Name → its one-line help. The module is mobileclip_kit.cli.<name>, the command in it is called `command`.
+COMMANDS = {
+    "cache": "Run a teacher once over pictures and keep its vectors.",
+    "distill": "Distil a teacher into a small student.",
+    "export": "Turn a model into ONNX or Core ML, checked by numbers.",
+    "verify": "Compare an export with its model on real pictures.",
+    "index": "Build an index of a folder of pictures, or bring it up to date.",
+    "search": "Find pictures by words, by a picture or by a vector.",
+    "textness": "Learn the textness vector that promotes or demotes written words.",
+    "bench": "Measure latency, memory, size and accuracy.",
+    "inspect": "Say what a file or folder is.",
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that knows its commands' names and help without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of a newcomer's way."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"mobileclip_kit.cli.{cmd_name}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="mckit")
+def mckit() -> None:
+    """Put CLIP search on a phone: distil, export, verify, index, search, measure.
+
+    Every command takes --json (one document on stdout; progress goes to stderr) and has its own --help with examples.
+    """
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and leave with an exit code: 0 done, 1 failed, 2 called wrongly."""
+    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    # Warnings of the libraries underneath speak to developers; ours are printed by the commands.
+    warnings.simplefilter("ignore")
+    try:
+        mckit.main(args=arguments, prog_name="mckit", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        if as_json:
+            _print_error("UsageError", error.format_message(), None)
+        sys.exit(error.exit_code)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _fail("Interrupted", "Interrupted.", "Run the same command again to go on.", as_json)
+    except MckitError as error:
+        _fail(error.kind, error.message, error.hint, as_json)
+    except OSError as error:
+        sentence = _os_sentence(error)
+        if sentence is None:
+            raise
+        _fail(OutputError.__name__, sentence, None, as_json)
+    sys.exit(0)
+
+
+def _fail(kind: str, message: str, hint: str | None, as_json: bool) -> NoReturn:
+    text = message if hint is None else f"{message} {hint}"
+    click.echo(f"error: {text}", err=True)
+    if as_json:
+        _print_error(kind, message, hint)
+    sys.exit(1)
+
+
+def _print_error(kind: str, message: str, hint: str | None) -> None:
+    document: dict[str, Any] = {"error": {"kind": kind, "message": message, "hint": hint}}
+    click.echo(json.dumps(document, ensure_ascii=False))
+
+
+def _os_sentence(error: OSError) -> str | None:
+    """One sentence for what the operating system refused; None for what must be a defect of ours."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full{where}; nothing half-written was kept. Free some space and run the command again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"Permission denied{where}. Choose a place that you may read and write."
+    if error.errno == errno.EMFILE:
+        return "Too many open files. Raise the limit with `ulimit -n 4096` and run the command again."
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO):
+        return f"{error.strerror}{where}."
+    return None

@@ -1,0 +1,51 @@
+"""What every command shares: its --json and --force flags, and where results and progress go."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json`` as the argument ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)
+
+
+def force_option(command: Command) -> Command:
+    """Add ``--force``."""
+    return click.option("--force", is_flag=True, help="Replace an output that exists already.")(command)
+
+
+def emit(document: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print a command's result: ``document`` as JSON, or ``text`` for a person."""
+    if as_json:
+        click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
+    else:
+        click.echo(text)
+
+
+def note(message: str) -> None:
+    """Say something to the person at the terminal without touching stdout."""
+    click.echo(message, err=True)
+
+
+def format_table(header: list[str], rows: list[list[str]]) -> str:
+    """Columns under a header, the first one left-aligned and the others right-aligned."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = []
+    for row in [header, ["─" * width for width in widths], *rows]:
+        cells = [cell.ljust(width) if column == 0 else cell.rjust(width)
+                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def is_terminal() -> bool:
+    """Whether stderr is a terminal that a moving progress line suits."""
+    return sys.stderr.isatty()

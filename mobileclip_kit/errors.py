@@ -1,0 +1,98 @@
+"""Every error that mckit raises on purpose.
+
+::
+
+    MckitError
+    ├── UsageError            flags or recipe values that contradict each other or are out of range
+    ├── DataError             pictures, captions or vectors that cannot be used
+    │   └── ImageError        one picture that cannot be decoded
+    ├── ModelError            a model, its folder or its name
+    ├── ShapeError            arrays or tensors whose shapes do not fit together
+    ├── CacheError            a teacher cache that is damaged or belongs to another teacher
+    ├── TrainingError         a loss that is no longer finite, a checkpoint that does not fit
+    ├── ExportError           a conversion that failed or an export that is damaged
+    │   ├── ParityError       an export that does not compute what its model computes
+    │   └── UnsupportedOpError  a program operator that the interpreter does not know
+    ├── IndexFormatError      an index that is damaged, busy, or of another format version
+    ├── ModelMismatchError    two things that belong to different models
+    └── OutputError           a place that cannot be written, or exists already
+
+A message says what failed, the value and the file; ``hint`` says what to do about it. Only the command line turns
+these into exit codes.
+"""
+
+from __future__ import annotations
+
+
+class MckitError(Exception):
+    """Base of the tree.
+
+    Args:
+        message: One sentence: what failed, with which value, in which file.
+        hint: One sentence on what to do, or None.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def kind(self) -> str:
+        """The class name, as it stands in ``--json`` documents."""
+        return type(self).__name__
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message} {self.hint}"
+
+
+class UsageError(MckitError):
+    """Flags or recipe values that contradict each other or are out of range."""
+
+
+class DataError(MckitError):
+    """Pictures, captions or vectors that cannot be used."""
+
+
+class ImageError(DataError):
+    """One picture that cannot be decoded."""
+
+
+class ModelError(MckitError):
+    """A model, its folder or its name."""
+
+
+class ShapeError(MckitError):
+    """Arrays or tensors whose shapes do not fit together."""
+
+
+class CacheError(MckitError):
+    """A teacher cache that is damaged or belongs to another teacher."""
+
+
+class TrainingError(MckitError):
+    """A loss that is no longer finite, or a checkpoint that does not fit."""
+
+
+class ExportError(MckitError):
+    """A conversion that failed or an export that is damaged."""
+
+
+class ParityError(ExportError):
+    """An export that does not compute what its model computes."""
+
+
+class UnsupportedOpError(ExportError):
+    """A program operator that the interpreter does not know."""
+
+
+class IndexFormatError(MckitError):
+    """An index that is damaged, busy, or of another format version."""
+
+
+class ModelMismatchError(MckitError):
+    """Two things that belong to different models."""
+
+
+class OutputError(MckitError):
+    """A place that cannot be written, or exists already."""

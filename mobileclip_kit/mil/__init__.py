@@ -1,0 +1,1 @@
+"""Read and execute a Core ML program on any machine."""

@@ -1,0 +1,1 @@
+"""Teachers, students and the model folder between training and export."""

@@ -1,0 +1,1 @@
+"""Encoders: torch, ONNX Runtime, Core ML and the interpreter behind one protocol."""
