@@ -1,0 +1,323 @@
+"""open_clip models in and out of mckit: by name, by hub address, or as a model folder.
+
+A model folder holds ``model.json``, ``open_clip_config.json`` and ``open_clip_model.safetensors`` (and ``merges.txt``
+when its vocabulary is trimmed), so ``open_clip.create_model("local-dir:PATH")`` loads it too. Weights are read from
+safetensors only; nothing is unpickled.
+
+A student distilled from stored image vectors has no text tower. open_clip knows no such model, so its folder carries
+:data:`PLACEHOLDER_TEXT`, and ``model.json`` says that the tower is not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+import logging
+import shutil
+import socket
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import open_clip
+import torch
+from open_clip.factory import get_pretrained_cfg
+from open_clip.model import CLIP, CustomTextCLIP
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mobileclip_kit import __version__
+from mobileclip_kit.errors import ModelError
+from mobileclip_kit.files import read_json, write_json
+from mobileclip_kit.spec import (
+    CONFIG_FILE,
+    MERGES_FILE,
+    WEIGHTS_FILE,
+    ImageSpec,
+    ModelSpec,
+    TextSpec,
+    hash_model,
+    read_spec,
+    write_spec,
+)
+
+PLACEHOLDER_TEXT: dict[str, Any] = {"context_length": 77, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
+_HUB = "hf-hub:"
+_FOLDER = "local-dir:"
+
+
+@dataclass
+class Model:
+    """A dual encoder in memory.
+
+    Attributes:
+        network: An open_clip model (``CLIP``, ``CustomTextCLIP`` or ``CoCa``), float32, on the CPU, in eval mode.
+        config: ``{"model_cfg": …, "preprocess_cfg": …}`` as in ``open_clip_config.json``.
+        spec: What it is fed and gives.
+        merges: The file with a trimmed vocabulary's merges, or None.
+        warnings: What the user should know about how it was loaded.
+    """
+
+    network: nn.Module
+    config: dict[str, Any]
+    spec: ModelSpec
+    merges: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def load_model(name: str | Path, *, seed: int = 0) -> Model:
+    """Load a model folder, an open_clip name or a hub address.
+
+    Args:
+        name: A model folder's path, ``ViT-B-32:openai``, ``hf-hub:org/repo``, or an open_clip name without a tag, which
+            gives random weights and a warning.
+        seed: Of the random weights.
+
+    Raises:
+        ModelError: The name is unknown (the nearest known ones are named), the folder is damaged, or the weights cannot
+            be downloaded.
+    """
+    text = str(name).removeprefix(_FOLDER)
+    path = Path(text)
+    if path.is_dir():
+        return _load_folder(path)
+    if text.startswith(_HUB):
+        return _load_open_clip(text, tag=None, seed=seed)
+    architecture, _, tag = text.partition(":")
+    if architecture not in open_clip.list_models():
+        raise _unknown_name(text, architecture)
+    return _load_open_clip(architecture, tag=tag or None, seed=seed)
+
+
+def save_model(folder: Path, network: nn.Module, config: Mapping[str, Any], spec: ModelSpec,
+               merges: Path | None = None) -> ModelSpec:  # fmt: skip
+    """Fill an (empty, staged) folder with a model.
+
+    Args:
+        folder: Exists already; callers stage it with :func:`mobileclip_kit.files.atomic_folder`.
+        network: The open_clip model.
+        config: Its ``model_cfg`` and ``preprocess_cfg``.
+        spec: Its description; the hash is computed here.
+        merges: A trimmed vocabulary's merges to carry along.
+
+    Returns:
+        The spec as written, with its hash.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    spec = replace(spec, model_hash=hash_network(config, state)).with_provenance(mckit=__version__)
+    save_file(_without_shared_storage(state), folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    (folder / WEIGHTS_FILE).chmod(0o644)
+    write_json(folder / CONFIG_FILE, dict(config))
+    write_spec(folder, spec)
+    if merges is not None:
+        shutil.copyfile(merges, folder / MERGES_FILE)
+    return spec
+
+
+def build_network(model_cfg: Mapping[str, Any]) -> nn.Module:
+    """An open_clip model with fresh weights from its ``model_cfg``, without any download."""
+    config = copy.deepcopy(dict(model_cfg))
+    custom_text = config.pop("custom_text", False) or "hf_model_name" in config.get("text_cfg", {})
+    for section in ("vision_cfg", "text_cfg"):
+        for key in ("timm_model_pretrained", "hf_model_pretrained"):
+            if key in config.get(section, {}):
+                config[section][key] = False
+    if "multimodal_cfg" in config:
+        from open_clip.coca_model import CoCa
+
+        kind: Any = CoCa
+    else:
+        kind = CustomTextCLIP if custom_text else CLIP
+    try:
+        network = kind(**config)
+    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+        raise ModelError(f"open_clip cannot build this configuration: {error}.") from error
+    assert isinstance(network, nn.Module)
+    return network.eval()
+
+
+def describe(name: str, network: nn.Module, config: Mapping[str, Any], **provenance: Any) -> ModelSpec:
+    """The spec of a network: preprocessing and tokenizer from its configuration, hash from its weights."""
+    text_cfg = config["model_cfg"]["text_cfg"]
+    return ModelSpec(
+        name=name,
+        embedding_dim=int(config["model_cfg"]["embed_dim"]),
+        image=ImageSpec.from_open_clip(config["preprocess_cfg"]),
+        text=None if is_placeholder(text_cfg) else _text_spec(text_cfg),
+        logit_scale=float(network.logit_scale.detach().exp()) if isinstance(network.logit_scale, Tensor) else 100.0,
+        model_hash=hash_network(config, network.state_dict()),
+        provenance=provenance,
+    )
+
+
+def is_placeholder(text_cfg: Mapping[str, Any]) -> bool:
+    """Whether a text configuration is the placeholder of an image-only model."""
+    return all(text_cfg.get(key) == value for key, value in PLACEHOLDER_TEXT.items())
+
+
+def hash_network(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """:func:`mobileclip_kit.spec.hash_model` of a state dict."""
+    return hash_model(
+        config,
+        (
+            (
+                name,
+                str(tensor.dtype).removeprefix("torch."),
+                tuple(tensor.shape),
+                tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes(),
+            )
+            for name, tensor in state.items()
+        ),
+    )
+
+
+def tower_parameters(network: nn.Module) -> dict[str, int]:
+    """Parameters of each tower: ``{"image": …, "text": …}``, the logit scale in neither."""
+    image = sum(p.numel() for p in network.visual.parameters())  # type: ignore[operator, union-attr]
+    total = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("logit_"))
+    return {"image": image, "text": total - image}
+
+
+def _load_folder(folder: Path) -> Model:
+    for required in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / required).is_file():
+            raise ModelError(f"{folder} is not a model folder: it has no {required}.")
+    config = read_json(folder / CONFIG_FILE)
+    if "model_cfg" not in config:
+        raise ModelError(f"{folder / CONFIG_FILE} has no model_cfg.")
+    network = build_network(config["model_cfg"])
+    try:
+        state = load_file(folder / WEIGHTS_FILE)
+        # float16 folders (a bundled teacher) are computed with in float32, like every other model.
+        network.load_state_dict(state)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        first_line = str(error).splitlines()[0]
+        raise ModelError(
+            f"{folder / WEIGHTS_FILE} cannot be read: {first_line}.",
+            hint="The file is damaged or of another model; make it again.",
+        ) from error
+    config.setdefault("preprocess_cfg", _default_preprocessing(config["model_cfg"]))
+    if (folder / "model.json").is_file():
+        spec = read_spec(folder)
+        actual = hash_network(config, state)
+        if actual != spec.model_hash:
+            raise ModelError(
+                f"The weights in {folder} have the hash {actual[:12]}, but its model.json says {spec.model_hash[:12]}.",
+                hint="A file of the folder was changed or cut off; make the model again.",
+            )
+    else:
+        spec = describe(folder.name, network, config)
+    merges = folder / MERGES_FILE
+    return Model(network, config, spec, merges if merges.is_file() else None)
+
+
+def _load_open_clip(name: str, *, tag: str | None, seed: int) -> Model:
+    if name.startswith(_HUB):
+        network, config = _download(name, None, {})
+        return Model(network, config, describe(name, network, config, source=name))
+    model_cfg = copy.deepcopy(open_clip.get_model_config(name))
+    if tag is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = build_network(model_cfg)
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        # The preprocessing that the architecture's published weights want (SigLIP's differs from CLIP's).
+        published = get_pretrained_cfg(name, tags[0]) if tags else {}
+        config = {"model_cfg": model_cfg, "preprocess_cfg": _default_preprocessing(model_cfg, published)}
+        warning = f"{name} without a :tag has random weights (seed {seed}); its vectors mean nothing."
+        return Model(network, config, describe(name, network, config, source=name, seed=seed), warnings=(warning,))
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag not in tags and not Path(tag).is_file():
+        nearest = difflib.get_close_matches(tag, tags, n=3, cutoff=0.3) or tags[:3]
+        hint = f"Did you mean {', '.join(f'{name}:{known}' for known in nearest)}?" if nearest else None
+        raise ModelError(f"{name} has no pretrained weights {tag!r}.", hint=hint)
+    pretrained_cfg = get_pretrained_cfg(name, tag) or {}
+    # A tag's weights were trained with one activation; open_clip only warns when the architecture's name implies the
+    # other one (ViT-B-32:openai), and the vectors are then wrong.
+    if pretrained_cfg.get("quick_gelu"):
+        model_cfg["quick_gelu"] = True
+    network, config = _download(name, tag, model_cfg)
+    return Model(network, config, describe(f"{name}:{tag}", network, config, source=f"{name}:{tag}"))
+
+
+def _download(name: str, tag: str | None, model_cfg: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    try:
+        with _quiet_hub():
+            network = open_clip.create_model(
+                name, pretrained=tag, force_quick_gelu=bool(model_cfg.get("quick_gelu")), require_pretrained=True
+            )
+    except Exception as error:  # hub libraries raise their own trees; all of them mean "no weights came"
+        first_line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ModelError(
+            f"The weights of {name}{':' + tag if tag else ''} could not be loaded: {first_line}.",
+            hint="Check the name and the network, or pass a model folder.",
+        ) from error
+    if not model_cfg:
+        model_cfg = open_clip.get_model_config(name) or {}
+    config = {"model_cfg": dict(model_cfg),
+              "preprocess_cfg": ImageSpec.from_open_clip(network.visual.preprocess_cfg).to_open_clip()}  # fmt: skip
+    return network.eval(), config
+
+
+@contextlib.contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Keep the hub library's log off the terminal, and let it fail at once where its host cannot be reached.
+
+    It would otherwise retry for a minute before it says so; what lies in its cache is still used.
+    """
+    constants = huggingface_hub.constants
+    was_offline, was_disabled = constants.HF_HUB_OFFLINE, logging.root.manager.disable
+    try:
+        socket.getaddrinfo(urllib.parse.urlparse(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = was_offline
+        logging.disable(was_disabled)
+
+
+def _default_preprocessing(model_cfg: Mapping[str, Any], published: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    size = model_cfg["vision_cfg"].get("image_size", 224)
+    return ImageSpec.from_open_clip({**(published or {}), "size": size}).to_open_clip()
+
+
+def _text_spec(text_cfg: Mapping[str, Any]) -> TextSpec:
+    tokenizer_name = text_cfg.get("hf_tokenizer_name")
+    kwargs = dict(text_cfg.get("tokenizer_kwargs") or {})
+    vocab_size = int(text_cfg.get("vocab_size", 49408))
+    return TextSpec(
+        context_length=int(text_cfg.get("context_length", 77)),
+        vocab_size=vocab_size,
+        tokenizer="huggingface" if tokenizer_name else "clip-bpe",
+        cleaning=kwargs.pop("clean", "lower"),
+        merges="trimmed" if not tokenizer_name and vocab_size < 49408 else "standard",
+        tokenizer_name=tokenizer_name,
+        pad_id=int(text_cfg.get("pad_id", 0)),
+        kwargs=kwargs,
+    )
+
+
+def _unknown_name(text: str, architecture: str) -> ModelError:
+    if "/" in text or text.startswith("."):
+        return ModelError(f"There is no model folder {text}.", hint="Check the path, or pass an open_clip name.")
+    nearest = difflib.get_close_matches(architecture, open_clip.list_models(), n=3, cutoff=0.5)
+    hint = f"Did you mean {', '.join(nearest)}?" if nearest else "`open_clip.list_models()` lists the known names."
+    return ModelError(f"No model is called {architecture!r}, and no such folder exists.", hint=hint)
+
+
+def _without_shared_storage(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    seen: set[int] = set()
+    kept = {}
+    for name, tensor in state.items():
+        shared = tensor.data_ptr() in seen and tensor.numel() > 0
+        seen.add(tensor.data_ptr())
+        kept[name] = tensor.clone() if shared else tensor
+    return kept
