@@ -176,11 +176,11 @@ def hash_network(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
     )
 
 
-def tower_parameters(network: nn.Module) -> dict[str, int]:
+def tower_parameters(network: Any) -> dict[str, int]:
     """Parameters of each tower: ``{"image": …, "text": …}``, the logit scale in neither."""
-    image = sum(p.numel() for p in network.visual.parameters())  # type: ignore[operator, union-attr]
-    total = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("logit_"))
-    return {"image": image, "text": total - image}
+    image = sum(parameter.numel() for parameter in network.visual.parameters())
+    total = sum(parameter.numel() for name, parameter in network.named_parameters() if not name.startswith("logit_"))
+    return {"image": int(image), "text": int(total - image)}
 
 
 def _load_folder(folder: Path) -> Model:
