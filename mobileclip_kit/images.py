@@ -1,0 +1,332 @@
+"""From a picture file to the pixels that every runtime takes: the one image path.
+
+The reference is open_clip's evaluation transform on the *upright* picture: resize in the picture's own mode, crop or
+pad, convert to RGB, divide by 255, normalise. Wherever that transform gives a usable picture, the pixels here are
+the same. It departs from open_clip on purpose in these places:
+
+* **EXIF orientation** is applied before anything else. open_clip's transform ignores it, but people see upright
+  pictures, and a phone hands upright pixels to its model.
+* **Palette, bilevel, 16-bit, 32-bit and float pictures** become 8-bit RGB *before* the resize. open_clip resizes
+  palette and bilevel pictures by nearest neighbour, and turns every 16-bit sample above 255 into white. 16-bit samples
+  are divided by 257, so that 65,535 becomes 255. Integers of 32 bits count as 16-bit samples when one of them exceeds
+  255; float samples are clipped to 0…255, as open_clip does.
+* **Padding** (``longest``) is done in RGB. open_clip pads a CMYK picture before the conversion, where 0 means white.
+* **Very long pictures**: the part that the crop throws away is never computed (1×4000 at 224 would become 224×896,000),
+  which may move a sample by one level; and ``longest`` keeps at least one row or column, where open_clip fails.
+
+As in open_clip, an alpha channel weighs the colours in the resize and is then dropped: there is no background. Of an
+animation or a stack, the first frame counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from mobileclip_kit.errors import DataError, ImageError, ShapeError
+from mobileclip_kit.spec import ImageSpec
+
+Pixels = NDArray[np.uint8]
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"})
+# Listed only where Pillow (or a plugin that registered itself) can decode them.
+_OPTIONAL_SUFFIXES = frozenset({".heic", ".heif", ".avif"})
+
+# 200 megapixels is what the largest phone cameras write, and 600 MB as RGB.
+MAX_PIXELS = 200_000_000
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+# Modes whose samples can be averaged, so that the resize may come first, as in open_clip.
+_RESIZABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+# From this many times the target's area on, only the part that the crop keeps is computed.
+_FULL_RESIZE_AREAS = 16
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow's decoders raise on damaged files.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+
+def load_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode the first frame of a picture, upright, as 8-bit RGB.
+
+    For :func:`load_pixels`, which also decodes, CMYK and alpha pictures are converted to RGB after the resize, as in
+    open_clip; here they are converted at once.
+
+    Args:
+        source: A file, or its bytes.
+        max_pixels: Larger pictures are refused from their header, without decoding. At most :data:`MAX_PIXELS`.
+
+    Returns:
+        A picture of mode RGB.
+
+    Raises:
+        ImageError: The file is missing, empty, truncated, too large, or no picture. The message names it.
+    """
+    with _reading(source):
+        return _to_rgb(_to_resizable(_decode(source, max_pixels)))
+
+
+def load_pixels(source: Path | bytes, spec: ImageSpec, *, draft: bool = False) -> Pixels:
+    """Decode, resize and crop a picture: what every encoder takes.
+
+    Args:
+        source: A file, or its bytes.
+        spec: Size, filter and resize mode.
+        draft: Let the JPEG decoder halve, quarter… a picture that stays at least twice as large as the target.
+            Several times faster on camera photos, but the pixels are no longer open_clip's.
+
+    Returns:
+        RGB, ``(height, width, 3)`` uint8.
+
+    Raises:
+        ImageError: See :func:`load_picture`.
+    """
+    with _reading(source):
+        # Twice the target leaves the antialiased filter something to filter.
+        least_side = 2 * max(spec.height, spec.width) if draft else None
+        return resize_and_crop(_decode(source, MAX_PIXELS, least_side), spec)
+
+
+def resize_and_crop(picture: Image.Image, spec: ImageSpec) -> Pixels:
+    """Resize and crop (or pad) a picture exactly as open_clip's evaluation transform does.
+
+    Args:
+        picture: Upright, of any mode.
+        spec: Size, filter and resize mode. As in open_clip, ``shortest`` with a target that is not square is always
+            bicubic.
+
+    Returns:
+        RGB, ``(height, width, 3)`` uint8.
+    """
+    picture = _to_resizable(picture)
+    full_width, full_height = _resized_size(picture.size, spec)
+    crop_width, crop_height = min(full_width, spec.width), min(full_height, spec.height)
+    # Python's round takes halves to the even number, and so does the reference.
+    left, top = round((full_width - crop_width) / 2), round((full_height - crop_height) / 2)
+    resample = _FILTERS[spec.interpolation]
+    if spec.resize_mode == "shortest" and spec.height != spec.width:
+        resample = Image.Resampling.BICUBIC
+
+    if full_width * full_height <= _FULL_RESIZE_AREAS * spec.width * spec.height:
+        picture = picture.resize((full_width, full_height), resample)
+        picture = picture.crop((left, top, left + crop_width, top + crop_height))
+    else:
+        across, down = picture.width / full_width, picture.height / full_height
+        box = (left * across, top * down, (left + crop_width) * across, (top + crop_height) * down)
+        picture = picture.resize((crop_width, crop_height), resample, box=box)
+
+    pixels = np.asarray(_to_rgb(picture))  # (crop_height, crop_width, 3)
+    if pixels.shape == (spec.height, spec.width, 3):
+        return np.array(pixels)
+    padded = np.full((spec.height, spec.width, 3), spec.fill_color, np.uint8)
+    left, top = (spec.width - crop_width) // 2, (spec.height - crop_height) // 2
+    padded[top : top + crop_height, left : left + crop_width] = pixels
+    return padded
+
+
+def normalize(pixels: Pixels, spec: ImageSpec) -> NDArray[np.float32]:
+    """Divide by 255, subtract the mean and divide by the standard deviation, channels first.
+
+    Args:
+        pixels: RGB, ``(n, height, width, 3)`` uint8.
+        spec: Mean and standard deviation.
+
+    Returns:
+        ``(n, 3, height, width)`` float32: the tensor that open_clip's transform gives.
+
+    Raises:
+        ShapeError: ``pixels`` has another shape or type.
+    """
+    if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8:
+        raise ShapeError(f"Pixels must be (n, height, width, 3) uint8, not {pixels.shape} {pixels.dtype}.")
+    mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
+    scaled = (pixels.astype(np.float32) / np.float32(255) - mean) / std
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def list_pictures(folder: Path) -> Iterator[Path]:
+    """The picture files below a folder, by suffix, in the order of their paths; hidden files and folders are skipped.
+
+    Raises:
+        DataError: The folder, or one below it, cannot be listed.
+    """
+    return _walk(folder, picture_suffixes())
+
+
+def picture_suffixes() -> frozenset[str]:
+    """:data:`PICTURE_SUFFIXES`, and those of HEIC and AVIF where they can be decoded here."""
+    return PICTURE_SUFFIXES | (_OPTIONAL_SUFFIXES & Image.registered_extensions().keys())
+
+
+def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+    except OSError as error:
+        raise DataError(f"The folder {folder} cannot be listed: {error.strerror}.") from error
+    for entry in found:
+        # Links to folders are not followed: they can lead back to where they stand.
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(folder / entry.name, suffixes)
+        elif os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file():
+            yield folder / entry.name
+
+
+def _decode(source: Path | bytes, max_pixels: int, least_side: int | None = None) -> Image.Image:
+    """The first frame, upright, in its own mode; see :func:`load_pixels` for the draft's ``least_side``."""
+    with contextlib.ExitStack() as stack:
+        opened: IO[bytes] = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        stream = stack.enter_context(opened)
+        if not stream.read(1):
+            raise ImageError(f"{_name(source)} is empty.")
+        stream.seek(0)
+        picture = stack.enter_context(Image.open(stream))
+        if picture.width * picture.height > max_pixels:
+            raise ImageError(
+                f"{_name(source)} is {picture.width}×{picture.height} pixels; the limit is {max_pixels:,} pixels.",
+                hint="Scale it down first.",
+            )
+        if least_side is not None:
+            picture.draft(None, (least_side, least_side))
+        picture.load()
+        turn = _TURNS.get(_orientation(picture))
+        # copy() leaves the file behind; transpose() makes a new picture anyhow.
+        return picture.copy() if turn is None else picture.transpose(turn)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF orientation 1…8; damaged EXIF data beside sound pixels count as none."""
+    try:
+        orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
+    except _DECODER_ERRORS:
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _resized_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
+    """Width and height after the resize and before the crop, by the rounding rules of torchvision and open_clip."""
+    width, height = size
+    if spec.resize_mode == "squash":
+        return spec.width, spec.height
+    if spec.resize_mode == "shortest" and spec.width == spec.height:
+        # torchvision cuts the longer side down to an integer…
+        if width <= height:
+            return spec.width, int(spec.width * height / width)
+        return int(spec.height * width / height), spec.height
+    # …and open_clip rounds both sides.
+    choose = max if spec.resize_mode == "longest" else min
+    ratio = choose(height / spec.height, width / spec.width)
+    return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+
+def _to_resizable(picture: Image.Image) -> Image.Image:
+    if picture.mode in _RESIZABLE_MODES:
+        return picture
+    if picture.mode.startswith("I"):
+        samples = np.asarray(picture)
+        if samples.dtype.itemsize == 2 or samples.max(initial=0) > 255:
+            samples = (np.clip(samples, 0, 65535).astype(np.uint32) + 128) // 257
+        return Image.fromarray(np.clip(samples, 0, 255).astype(np.uint8)).convert("RGB")
+    if "transparency" in picture.info:
+        # By way of RGBA, since Pillow cannot carry a palette with several transparent entries into RGB.
+        return picture.convert("RGBA").convert("RGB")
+    return picture.convert("RGB")
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _name(source: Path | bytes) -> str:
+    return f"A picture of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+
+
+@contextlib.contextmanager
+def _reading(source: Path | bytes) -> Iterator[None]:
+    """Turn whatever a decoder raises into one ImageError sentence, and keep Pillow's warnings in."""
+    name = _name(source)
+    try:
+        with _PILLOW_AT_REST:
+            yield
+    except FileNotFoundError as error:
+        raise ImageError(f"{name} does not exist.") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{name} is a folder, not a picture.") from error
+    except PermissionError as error:
+        raise ImageError(f"{name} cannot be read: {error.strerror}.") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not a picture in a format that can be decoded here.") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"{name} is larger than the limit of {MAX_PIXELS:,} pixels.", hint="Scale it down first."
+        ) from error
+    except _DECODER_ERRORS as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{name} is damaged or cut off: {reason}.") from error
+
+
+class _PillowAtRest:
+    """While pictures are read, Pillow warns of nothing, and refuses no picture that MAX_PIXELS allows.
+
+    Both are settings of the whole process, so the first reader changes them and the last one restores them; threads
+    that saved and restored them each on their own would restore one another's.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._warnings = warnings.catch_warnings()
+        self._limit: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._readers == 0:
+                self._warnings = warnings.catch_warnings()
+                self._warnings.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                # Pillow warns above its limit and refuses from twice the limit on.
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
+            self._readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._readers == 0:
+                Image.MAX_IMAGE_PIXELS = self._limit
+                self._warnings.__exit__(None, None, None)
+
+
+_PILLOW_AT_REST = _PillowAtRest()
