@@ -1,0 +1,144 @@
+"""Model folders: both ways, readable by open_clip, damaged ones refused."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+
+from mobileclip_kit.errors import ModelError
+from mobileclip_kit.networks.model import build_network, describe, load_model, save_model, tower_parameters
+from mobileclip_kit.networks.students import STUDENTS, build_student, student_config
+from mobileclip_kit.spec import WEIGHTS_FILE, ImageSpec, ModelSpec
+
+TINY: dict[str, Any] = {
+    "model_cfg": {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 8, "vocab_size": 600, "width": 16, "heads": 2, "layers": 1},
+    },
+    "preprocess_cfg": ImageSpec(height=32, width=32).to_open_clip(),
+}
+
+
+@pytest.fixture
+def tiny_folder(tmp_path: Path) -> tuple[Path, ModelSpec]:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    torch.manual_seed(0)
+    network = build_network(TINY["model_cfg"])
+    return folder, save_model(folder, network, TINY, describe("tiny", network, TINY))
+
+
+def test_folder_round_trip(tiny_folder: tuple[Path, ModelSpec]) -> None:
+    folder, spec = tiny_folder
+    model = load_model(folder)
+    assert model.spec == spec
+    assert model.config == TINY
+
+
+def test_open_clip_loads_the_folder_and_computes_the_same(tiny_folder: tuple[Path, ModelSpec]) -> None:
+    folder, _ = tiny_folder
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = open_clip.create_model(f"local-dir:{folder}").eval()
+    ours = load_model(folder).network
+    pictures = torch.rand(2, 3, 32, 32)
+    ids = torch.randint(0, 600, (2, 8))
+    with torch.no_grad():
+        assert torch.equal(theirs.encode_image(pictures), ours.encode_image(pictures))
+        assert torch.equal(theirs.encode_text(ids), ours.encode_text(ids))
+
+
+def test_changed_weights_are_noticed(tiny_folder: tuple[Path, ModelSpec]) -> None:
+    folder, _ = tiny_folder
+    data = bytearray((folder / WEIGHTS_FILE).read_bytes())
+    data[-1] ^= 1
+    (folder / WEIGHTS_FILE).write_bytes(data)
+    with pytest.raises(ModelError, match="have the hash"):
+        load_model(folder)
+
+
+def test_cut_off_weights_are_refused(tiny_folder: tuple[Path, ModelSpec]) -> None:
+    folder, _ = tiny_folder
+    data = (folder / WEIGHTS_FILE).read_bytes()
+    (folder / WEIGHTS_FILE).write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelError, match=f"{WEIGHTS_FILE} cannot be read"):
+        load_model(folder)
+
+
+def test_missing_file_is_named(tiny_folder: tuple[Path, ModelSpec]) -> None:
+    folder, _ = tiny_folder
+    (folder / WEIGHTS_FILE).unlink()
+    with pytest.raises(ModelError, match=f"has no {WEIGHTS_FILE}"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("ViT-B32", "ViT-B-32"), ("MobileCLIP2-S1", "MobileCLIP2?-S"), ("./nowhere", "no model folder")]
+)  # fmt: skip
+def test_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(ModelError, match=nearest):
+        load_model(name)
+
+
+def test_unknown_tag_gets_the_known_ones() -> None:
+    with pytest.raises(ModelError, match="ViT-B-32:openai"):
+        load_model("ViT-B-32:opnai")
+
+
+@pytest.mark.parametrize(("name", "heads"), [("vit-s6-h12", 12), ("vit-s6-h24", 24)])
+def test_students_of_2021_have_their_published_size(name: str, heads: int) -> None:
+    """Width 384, 6 layers, patch 32: 12.0 M parameters, 48 MB in float32, 24 MB in float16."""
+    config = student_config(name, embedding_dim=512, image=ImageSpec())
+    network: Any = build_student(config, seed=0)
+    assert tower_parameters(network)["image"] == 12_044_160
+    assert network.visual.transformer.resblocks[0].attn.num_heads == heads
+    assert describe(name, network, config).towers == ("image",)
+
+
+def test_image_only_student_survives_the_folder(tmp_path: Path) -> None:
+    config = student_config("vit-s6-h12", embedding_dim=64, image=ImageSpec())
+    network = build_student(config, seed=0)
+    spec = save_model(tmp_path, network, config, describe("s", network, config))
+    assert load_model(tmp_path).spec == spec
+    assert spec.text is None
+
+
+def test_student_takes_over_the_teachers_text_tower(tiny_folder: tuple[Path, ModelSpec]) -> None:
+    teacher = load_model(tiny_folder[0])
+    assert teacher.spec.image is not None
+    config = student_config("vit-s6-h12", embedding_dim=16, image=teacher.spec.image, teacher=teacher)
+    student: Any = build_student(config, seed=0, teacher=teacher)
+    ids = torch.randint(0, 600, (3, 8))
+    with torch.no_grad():
+        assert torch.equal(student.encode_text(ids), teacher.network.encode_text(ids))  # type: ignore[operator]
+    assert config["preprocess_cfg"]["size"] == [224, 224]
+
+
+def test_seed_decides_the_students_weights() -> None:
+    config = student_config("vit-s6-h12", embedding_dim=16, image=ImageSpec())
+    one, same, other = (build_student(config, seed=seed).state_dict()["visual.proj"] for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_unknown_student_gets_the_nearest() -> None:
+    with pytest.raises(ModelError, match="Did you mean vit-s6-h12"):
+        student_config("vit-s6h12", embedding_dim=8, image=ImageSpec())
+
+
+def test_every_student_has_a_configuration() -> None:
+    assert {"vit-s6-h12", "vit-s6-h24"} <= set(STUDENTS)
+
+
+def test_damaged_configuration_is_refused(tiny_folder: tuple[Path, ModelSpec]) -> None:
+    folder, _ = tiny_folder
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"embed_dim": 16}}))
+    with pytest.raises(ModelError):
+        load_model(folder)

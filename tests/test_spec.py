@@ -1,0 +1,82 @@
+"""ModelSpec: both ways through JSON, identity, refusals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mobileclip_kit.errors import ModelError, ModelMismatchError
+from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec, hash_model, read_spec, write_spec
+
+SPEC = ModelSpec(
+    name="tiny",
+    embedding_dim=8,
+    image=ImageSpec(height=64, width=48, mean=(0.5, 0.4, 0.3), interpolation="bilinear", resize_mode="longest"),
+    text=TextSpec(context_length=16, vocab_size=600, merges="trimmed"),
+    model_hash="a" * 64,
+    provenance={"teacher": "big"},
+)
+
+
+@pytest.mark.parametrize("spec", [SPEC, replace(SPEC, text=None), replace(SPEC, image=None)])
+def test_json_round_trip(tmp_path: Path, spec: ModelSpec) -> None:
+    write_spec(tmp_path, spec)
+    assert read_spec(tmp_path) == spec
+
+
+def test_towers_follow_what_is_there() -> None:
+    assert SPEC.towers == ("image", "text")
+    assert replace(SPEC, text=None).towers == ("image",)
+    with pytest.raises(ModelError, match="no text tower.*--query-vectors"):
+        replace(SPEC, text=None).require_text()
+
+
+def test_preprocessing_round_trip_through_open_clip() -> None:
+    assert SPEC.image is not None
+    assert ImageSpec.from_open_clip(SPEC.image.to_open_clip()) == SPEC.image
+
+
+def test_random_interpolation_is_evaluated_as_bicubic() -> None:
+    """As open_clip does outside of training."""
+    assert ImageSpec.from_open_clip({"size": 32, "interpolation": "random"}).interpolation == "bicubic"
+
+
+def test_newer_format_is_refused() -> None:
+    with pytest.raises(ModelError, match="format version 99"):
+        ModelSpec.from_json({**SPEC.to_json(), "format_version": 99})
+
+
+def test_unknown_keys_are_left_alone() -> None:
+    assert ModelSpec.from_json({**SPEC.to_json(), "later": 1}) == SPEC
+
+
+@pytest.mark.parametrize("missing", ["name", "image", "embedding_dim"])
+def test_incomplete_description_is_refused(missing: str) -> None:
+    document = json.loads(json.dumps(SPEC.to_json()))
+    del document[missing]
+    with pytest.raises(ModelError, match="not a complete model description"):
+        ModelSpec.from_json(document)
+
+
+@pytest.mark.parametrize("change", [{"interpolation": "nearest"}, {"height": 0}, {"std": (0.0, 1.0, 1.0)}])
+def test_impossible_preprocessing_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ModelError):
+        ImageSpec(**change)  # type: ignore[arg-type]
+
+
+def test_other_models_things_are_refused() -> None:
+    SPEC.check_same_model("a" * 64, "The index pets")
+    with pytest.raises(ModelMismatchError, match="The index pets belongs to the model bbbbbbbbbbbb"):
+        SPEC.check_same_model("b" * 64, "The index pets")
+
+
+def test_hash_depends_on_weights_and_configuration_not_on_order() -> None:
+    first, second = ("a", "float32", (1,), b"\0\0\0\0"), ("b", "float32", (1,), b"\0\0\0\1")
+    base = hash_model({"x": 1}, [first, second])
+    assert base == hash_model({"x": 1}, [second, first])
+    assert base != hash_model({"x": 2}, [first, second])
+    assert base != hash_model({"x": 1}, [first, ("b", "float32", (1,), b"\0\0\0\2")])
+    assert base != hash_model({"x": 1}, [first, ("b", "float32", (1, 1), b"\0\0\0\1")])
