@@ -80,8 +80,9 @@ def test_missing_file_is_named(tiny_folder: tuple[Path, ModelSpec]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"), [("ViT-B32", "ViT-B-32"), ("MobileCLIP2-S1", "MobileCLIP2?-S"), ("./nowhere", "no model folder")]
-)  # fmt: skip
+    ("name", "nearest"),
+    [("ViT-B32", "ViT-B-32"), ("MobileCLIP2-S1", "MobileCLIP2?-S"), ("./nowhere", "no model folder")],
+)
 def test_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(ModelError, match=nearest):
         load_model(name)
