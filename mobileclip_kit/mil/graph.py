@@ -1,0 +1,115 @@
+"""A Core ML program as plain data: functions, operators, their types, and what an app sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+Color = Literal["RGB", "BGR", "GRAYSCALE"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The value that an earlier operator or a program input gave this name."""
+
+    name: str
+
+
+Constant = NDArray[Any] | str | Mapping[str, Any]
+Argument = Ref | Constant | tuple[Ref | Constant, ...]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Type of a named value.
+
+    Attributes:
+        name: Unique within a function.
+        dtype: An element type's name: ``fp16``, ``int32``.
+        shape: None for a dimension that is only known at run time.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operator.
+
+    Attributes:
+        type: ``linear``, ``const``, ``constexpr_lut_to_dense``.
+        name: Its first output's name.
+        inputs: Parameter name to value; several values make a tuple.
+        outputs: What it defines.
+        attributes: Parameters that are no inputs: a constant's ``val``, and, before iOS 18, compressed weights.
+        blocks: How many nested blocks it has (loops and branches).
+    """
+
+    type: str
+    name: str
+    inputs: Mapping[str, Argument]
+    outputs: tuple[Tensor, ...]
+    attributes: Mapping[str, Constant]
+    blocks: int = 0
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function: inputs, operators in an order in which they can be executed, names of the outputs."""
+
+    inputs: tuple[Tensor, ...]
+    operations: tuple[Operation, ...]
+    outputs: tuple[str, ...]
+    operator_set: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """A program input that is a picture: ``height`` × ``width`` pixels in the colour order ``color``."""
+
+    height: int
+    width: int
+    color: Color
+
+
+@dataclass(frozen=True)
+class Feature:
+    """An input or output as the model's description shows it to an app; ``image`` is None for arrays."""
+
+    name: str
+    description: str = ""
+    image: Image | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Core ML program.
+
+    Attributes:
+        path: The package, for messages.
+        functions: By name; a package without several has ``main``.
+        default_function: The one that runs when none is named.
+        inputs: What an app passes.
+        outputs: What it gets.
+        specification_version: 6 for iOS 15 … 9 for iOS 18.
+        metadata: ``author``, ``license``, ``shortDescription``, ``versionString`` and the user's own entries.
+    """
+
+    path: Path
+    functions: Mapping[str, Function]
+    default_function: str
+    inputs: tuple[Feature, ...]
+    outputs: tuple[Feature, ...]
+    specification_version: int
+    metadata: Mapping[str, str]
+
+    @property
+    def main(self) -> Function:
+        """The default function."""
+        return self.functions[self.default_function]
