@@ -11,8 +11,9 @@ the same. It departs from open_clip on purpose in these places:
   are divided by 257, so that 65,535 becomes 255. Integers of 32 bits count as 16-bit samples when one of them exceeds
   255; float samples are clipped to 0…255, as open_clip does.
 * **Padding** (``longest``) is done in RGB. open_clip pads a CMYK picture before the conversion, where 0 means white.
-* **Very long pictures**: the part that the crop throws away is never computed (1×4000 at 224 would become 224×896,000),
-  which may move a sample by one level; and ``longest`` keeps at least one row or column, where open_clip fails.
+* **Very long, small pictures**: the part that the crop throws away is never computed (1×4000 at 224 would become
+  224×896,000), which may move a sample by one level (a nearly transparent one by more, since its colour is divided by
+  its alpha); and ``longest`` keeps at least one row or column, where open_clip fails.
 
 As in open_clip, an alpha channel weighs the colours in the resize and is then dropped: there is no background. Of an
 animation or a stack, the first frame counts.
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import struct
 import threading
@@ -50,8 +52,11 @@ MAX_PIXELS = 200_000_000
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # Modes whose samples can be averaged, so that the resize may come first, as in open_clip.
 _RESIZABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
-# From this many times the target's area on, only the part that the crop keeps is computed.
+# What Pillow itself turns a picture with an alpha channel into for the time of a resize.
+_PREMULTIPLIED = {"LA": "La", "RGBA": "RGBa"}
+# When a picture is enlarged to more than this many times the target's area, only what the crop keeps is computed.
 _FULL_RESIZE_AREAS = 16
+_REACH = 3
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -140,13 +145,14 @@ def resize_and_crop(picture: Image.Image, spec: ImageSpec) -> Pixels:
     if spec.resize_mode == "shortest" and spec.height != spec.width:
         resample = Image.Resampling.BICUBIC
 
-    if full_width * full_height <= _FULL_RESIZE_AREAS * spec.width * spec.height:
+    affordable = max(_FULL_RESIZE_AREAS * spec.width * spec.height, picture.width * picture.height)
+    if full_width * full_height <= affordable:
         picture = picture.resize((full_width, full_height), resample)
         picture = picture.crop((left, top, left + crop_width, top + crop_height))
     else:
         across, down = picture.width / full_width, picture.height / full_height
         box = (left * across, top * down, (left + crop_width) * across, (top + crop_height) * down)
-        picture = picture.resize((crop_width, crop_height), resample, box=box)
+        picture = _resize_box(picture, (crop_width, crop_height), resample, box)
 
     pixels = np.asarray(_to_rgb(picture))  # (crop_height, crop_width, 3)
     if pixels.shape == (spec.height, spec.width, 3):
@@ -250,6 +256,25 @@ def _resized_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
     choose = max if spec.resize_mode == "longest" else min
     ratio = choose(height / spec.height, width / spec.width)
     return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+
+def _resize_box(
+    picture: Image.Image, size: tuple[int, int], resample: Image.Resampling, box: tuple[float, float, float, float]
+) -> Image.Image:
+    """The enlarged part of a picture inside ``box`` (left, top, right, bottom), as if all of it had been enlarged."""
+    left, top, right, bottom = box
+    # Pillow keeps a box in single precision: cutting the rest off first keeps its numbers small. An enlarging filter
+    # reaches two pixels far.
+    first_column, first_row = max(0, int(left) - _REACH), max(0, int(top) - _REACH)
+    last_column = min(picture.width, math.ceil(right) + _REACH)
+    last_row = min(picture.height, math.ceil(bottom) + _REACH)
+    part = picture.crop((first_column, first_row, last_column, last_row))
+    # Pillow rounds to 8 bits between the two directions and chooses their order by the box; a whole picture that is
+    # enlarged alike in both is resized across first.
+    part = part.convert(_PREMULTIPLIED.get(part.mode, part.mode))
+    part = part.resize((size[0], part.height), resample, (left - first_column, 0, right - first_column, part.height))
+    part = part.resize(size, resample, (0, top - first_row, size[0], bottom - first_row))
+    return part.convert(picture.mode)
 
 
 def _to_resizable(picture: Image.Image) -> Image.Image:
