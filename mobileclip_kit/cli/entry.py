@@ -16,6 +16,7 @@ from mobileclip_kit.errors import MckitError, OutputError
 
 # Name → its one-line help. The module is mobileclip_kit.cli.<name>, the command in it is called `command`.
 COMMANDS = {
+    "scenes": "Draw the built-in world: pictures with captions and exact truth.",
     "cache": "Run a teacher once over pictures and keep its vectors.",
     "distill": "Distil a teacher into a small student.",
     "export": "Turn a model into ONNX or Core ML, checked by numbers.",

@@ -1,0 +1,326 @@
+"""What lies behind the objects: textures in two colours, and places with colours of their own.
+
+A texture is a function ``(side, rng) -> (side, side)`` of mixing weights 0…1 between a first and a second colour.
+Colours are taken so that every object in the picture stands out from both.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mobileclip_kit.data.scenes.chance import below, between, happens, pick, seeded
+from mobileclip_kit.data.scenes.objects import COLOURS, Rgb
+
+Texture = Callable[[int, Random], NDArray[np.float32]]
+
+_VARIANTS = 6
+_LEAST_CONTRAST = 34.0
+_LEAST_LIGHTNESS_STEP = 34.0
+_LEAST_PAIR_DISTANCE = 5.0
+_MOST_PAIR_DISTANCE = 40.0
+
+
+@dataclass(frozen=True)
+class Background:
+    """A texture and what captions say of it.
+
+    Attributes:
+        texture: Gives the mixing weights.
+        phrase: "on a striped background"; empty where words would say too much of too little.
+        colours: The two colours of a place ("on grass"); None for a texture in any colours.
+    """
+
+    texture: Texture
+    phrase: str = ""
+    colours: tuple[Rgb, Rgb] | None = None
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """A chosen background: its name, its two colours, and which variant is drawn how.
+
+    Attributes:
+        name: A name in :data:`BACKGROUNDS`.
+        colours: RGB of weight 0 and of weight 1.
+        variant: Which of the texture's prepared variants.
+        mirror: Flip left and right.
+    """
+
+    name: str
+    colours: tuple[Rgb, Rgb]
+    variant: int
+    mirror: bool
+
+
+def choose_backdrop(rng: Random, colours: tuple[str, ...], *, for_words: bool = False) -> Backdrop:
+    """Choose a background from which all of ``colours`` stand out.
+
+    Args:
+        rng: Chooses.
+        colours: Names in ``objects.COLOURS``.
+        for_words: Thin strokes without an outline need a difference of lightness, not of hue alone.
+    """
+    pairs, names = _fitting(frozenset(colours), for_words)
+    name = pick(rng, names)
+    own = BACKGROUNDS[name].colours
+    pair = pick(rng, pairs) if own is None else own
+    shift = tuple(round(between(rng, -8, 8)) for _ in range(3))
+    return Backdrop(
+        name, (_shifted(pair[0], shift), _shifted(pair[1], shift)), below(rng, _VARIANTS), happens(rng, 0.5)
+    )
+
+
+def draw_backdrop(backdrop: Backdrop, side: int) -> Image.Image:
+    """Draw a background as a square RGB picture."""
+    mask = _mask(backdrop.name, side, backdrop.variant)
+    if backdrop.mirror:
+        mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    picture = Image.new("RGB", (side, side), backdrop.colours[0])
+    picture.paste(backdrop.colours[1], mask=mask)
+    return picture
+
+
+def contrast(first: Rgb, second: Rgb) -> float:
+    """Distance of two sRGB colours in CIE L*a*b* (76): 2.3 is just noticeable, 100 is black to white."""
+    return float(np.linalg.norm(_lab(first) - _lab(second)))
+
+
+@functools.lru_cache(maxsize=512)
+def _mask(name: str, side: int, variant: int) -> Image.Image:
+    weights = BACKGROUNDS[name].texture(side, seeded("background", name, variant))
+    return Image.fromarray(np.round(np.clip(weights, 0, 1) * 255).astype(np.uint8))
+
+
+def legible(first: Rgb, second: Rgb) -> bool:
+    """Whether thin strokes in one colour can be read on the other."""
+    return bool(abs(_lab(first)[0] - _lab(second)[0]) >= _LEAST_LIGHTNESS_STEP)
+
+
+@functools.lru_cache(maxsize=1024)
+def _fitting(colours: frozenset[str], for_words: bool) -> tuple[tuple[tuple[Rgb, Rgb], ...], tuple[str, ...]]:
+    """The pairs of colours, and the names of the backgrounds, from which ``colours`` stand out."""
+
+    def fits(shade: Rgb) -> bool:
+        inks = [COLOURS[colour] for colour in colours]
+        return all(contrast(ink, shade) >= _LEAST_CONTRAST and (not for_words or legible(ink, shade)) for ink in inks)
+
+    shades = [shade for shade in _SHADES if fits(shade)]
+    pairs = tuple(
+        (first, second)
+        for first in shades
+        for second in shades
+        if _LEAST_PAIR_DISTANCE < contrast(first, second) < _MOST_PAIR_DISTANCE
+    )
+    names = tuple(
+        name
+        for name, background in BACKGROUNDS.items()
+        if background.colours is None or all(fits(shade) for shade in background.colours)
+    )
+    return pairs, names
+
+
+@functools.lru_cache(maxsize=1024)
+def _lab(colour: Rgb) -> NDArray[np.float64]:
+    srgb = np.array(colour, dtype=np.float64) / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    ratio = to_xyz @ linear / np.array([0.9505, 1.0, 1.089])
+    root = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116)
+    return np.array([116 * root[1] - 16, 500 * (root[0] - root[1]), 200 * (root[1] - root[2])])
+
+
+def _shifted(colour: Rgb, shift: tuple[int, ...]) -> Rgb:
+    red, green, blue = (min(255, max(0, value + change)) for value, change in zip(colour, shift, strict=True))
+    return red, green, blue
+
+
+def _grid(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    steps = np.asarray((np.arange(side) + 0.5) / side, dtype=np.float32)
+    x = np.broadcast_to(steps[None, :], (side, side))
+    y = np.broadcast_to(steps[:, None], (side, side))
+    return x, y
+
+
+def _edge(signal: NDArray[np.float32], side: int, periods: float) -> NDArray[np.float32]:
+    """Turn a wave −1…1 of so many periods into soft-edged bands, about a pixel wide at the edge."""
+    return np.asarray(np.clip(signal * side / (2 * np.pi * periods) + 0.5, 0, 1), dtype=np.float32)
+
+
+def _plain(side: int, rng: Random) -> NDArray[np.float32]:
+    return np.full((side, side), between(rng, 0, 1), dtype=np.float32)
+
+
+def _gradient(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    turn = between(rng, 0, 2 * np.pi)
+    return np.asarray(0.5 + (x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn), dtype=np.float32)
+
+
+def _glow(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    return np.asarray(1.3 * np.hypot(x - between(rng, 0.2, 0.8), y - between(rng, 0.2, 0.8)), dtype=np.float32)
+
+
+def _stripes(turn: float) -> Texture:
+    def draw(side: int, rng: Random) -> NDArray[np.float32]:
+        x, y = _grid(side)
+        periods = between(rng, 3, 7)
+        phase = between(rng, 0, 2 * np.pi)
+        return _edge(np.sin(2 * np.pi * periods * (x * np.cos(turn) + y * np.sin(turn)) + phase), side, periods)
+
+    return draw
+
+
+def _checks(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    periods = between(rng, 2, 4.5)
+    return _edge(np.sin(2 * np.pi * periods * x) * np.sin(2 * np.pi * periods * y), side, periods)
+
+
+def _diamonds(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    periods = between(rng, 2, 4)
+    return _edge(np.sin(2 * np.pi * periods * (x + y)) * np.sin(2 * np.pi * periods * (x - y)), side, periods)
+
+
+def _dots(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    periods = between(rng, 4, 7)
+    wave = np.cos(2 * np.pi * periods * x) + np.cos(2 * np.pi * periods * y)
+    return _edge(wave - 0.7, side, periods)
+
+
+def _lattice(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    periods = between(rng, 4, 8)
+    return _edge(np.maximum(np.cos(2 * np.pi * periods * x), np.cos(2 * np.pi * periods * y)) - 0.85, side, periods)
+
+
+def _bricks(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    rows = round(between(rng, 5, 9))
+    row = np.floor(y * rows)
+    across = (x * rows / 2 + row % 2 / 2) % 1
+    joint = 1.6 * rows / side
+    return np.asarray((y * rows % 1 < joint) | (across < joint / 2), dtype=np.float32)
+
+
+def _waves(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    periods, bends = between(rng, 4, 7), between(rng, 2, 4)
+    return _edge(np.sin(2 * np.pi * (periods * y + 0.35 * np.sin(2 * np.pi * bends * x))), side, periods)
+
+
+def _zigzag(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    periods = between(rng, 3, 6)
+    return _edge(np.sin(2 * np.pi * (periods * y + np.abs(x * periods % 1 - 0.5))), side, periods)
+
+
+def _rays(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    turn = np.arctan2(y - between(rng, 0.2, 0.8), x - between(rng, 0.2, 0.8))
+    return _edge(np.sin(turn * round(between(rng, 6, 11))), side, 8)
+
+
+def _rings(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    periods = between(rng, 4, 8)
+    radius = np.hypot(x - between(rng, 0.2, 0.8), y - between(rng, 0.2, 0.8))
+    return _edge(np.sin(2 * np.pi * periods * radius), side, periods)
+
+
+def _smoke(side: int, rng: Random) -> NDArray[np.float32]:
+    cloud = np.zeros((side, side), dtype=np.float32)
+    for cells, weight in ((3, 0.55), (6, 0.3), (12, 0.15)):
+        cloud += weight * _smooth_noise(side, cells, rng)
+    return np.asarray((cloud - 0.5) * 1.8 + 0.5, dtype=np.float32)
+
+
+def _speckle(side: int, rng: Random) -> NDArray[np.float32]:
+    return _smooth_noise(side, 32, rng)
+
+
+def _camouflage(side: int, rng: Random) -> NDArray[np.float32]:
+    return np.asarray(np.clip((_smooth_noise(side, 5, rng) - 0.5) * 14 + 0.5, 0, 1), dtype=np.float32)
+
+
+def _wood(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    bend = _smooth_noise(side, 3, rng)
+    return np.asarray(
+        0.5 + 0.5 * np.sin(2 * np.pi * (between(rng, 7, 11) * y + 1.2 * bend + 0.2 * x)), dtype=np.float32
+    )
+
+
+def _confetti(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    weights = np.zeros((side, side), dtype=np.float32)
+    for _ in range(36):
+        across, down, radius = between(rng, 0, 1), between(rng, 0, 1), between(rng, 0.015, 0.035)
+        weights[np.hypot(x - across, y - down) < radius] = 1
+    return weights
+
+
+def _hills(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    ridge = between(rng, 0.5, 0.75) + 0.08 * np.sin(2 * np.pi * (between(rng, 0.6, 1.6) * x + between(rng, 0, 1)))
+    return np.asarray(np.clip((y - ridge) * side + 0.5, 0, 1), dtype=np.float32)
+
+
+def _ripples(side: int, rng: Random) -> NDArray[np.float32]:
+    x, y = _grid(side)
+    bend = np.sin(2 * np.pi * between(rng, 3, 5) * x + 9 * y) + 0.6 * np.sin(2 * np.pi * 7 * x - 14 * y)
+    return np.asarray(0.5 + 0.5 * np.sin(2 * np.pi * between(rng, 6, 9) * y + 0.8 * bend), dtype=np.float32)
+
+
+def _smooth_noise(side: int, cells: int, rng: Random) -> NDArray[np.float32]:
+    values = np.array([[rng.random() for _ in range(cells + 1)] for _ in range(cells + 1)], dtype=np.float32)
+    picture = Image.fromarray(values).resize((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(picture, dtype=np.float32)
+
+
+BACKGROUNDS: dict[str, Background] = {
+    "plain": Background(_plain, "on a plain background"),
+    "gradient": Background(_gradient),
+    "glow": Background(_glow),
+    "stripes": Background(_stripes(0.0), "on a striped background"),
+    "bars": Background(_stripes(np.pi / 2), "on a striped background"),
+    "slanted stripes": Background(_stripes(np.pi / 4), "on a striped background"),
+    "checks": Background(_checks, "on a checked background"),
+    "diamonds": Background(_diamonds, "on a checked background"),
+    "dots": Background(_dots, "on a dotted background"),
+    "lattice": Background(_lattice, "on a grid"),
+    "bricks": Background(_bricks, "on a brick wall"),
+    "waves": Background(_waves, "on a wavy background"),
+    "zigzag": Background(_zigzag),
+    "rays": Background(_rays),
+    "rings": Background(_rings),
+    "smoke": Background(_smoke),
+    "speckle": Background(_speckle),
+    "camouflage": Background(_camouflage),
+    "confetti": Background(_confetti),
+    "hills": Background(_hills),
+    "grass": Background(_speckle, "on grass", ((150, 205, 120), (116, 178, 92))),
+    "sea": Background(_ripples, "on the sea", ((110, 176, 214), (152, 206, 232))),
+    "sky": Background(_gradient, "in the sky", ((150, 200, 240), (216, 236, 250))),
+    "sand": Background(_speckle, "on sand", ((232, 208, 160), (216, 190, 138))),
+    "snow": Background(_smoke, "on snow", ((240, 244, 250), (214, 224, 238))),
+    "night": Background(_confetti, "at night", ((24, 26, 58), (196, 196, 210))),
+    "wood": Background(_wood, "on wood", ((196, 152, 104), (174, 128, 82))),
+}
+
+_SHADES: tuple[Rgb, ...] = (
+    (245, 242, 235), (228, 230, 232), (200, 203, 206), (165, 168, 172), (125, 128, 134), (88, 92, 98), (58, 60, 66),
+    (250, 226, 220), (250, 238, 205), (228, 243, 215), (212, 240, 238), (214, 228, 250), (232, 220, 248),
+    (214, 166, 158), (214, 190, 140), (162, 190, 142), (138, 188, 188), (146, 170, 206), (178, 158, 200),
+    (122, 90, 92), (96, 108, 84), (72, 106, 112), (78, 92, 124), (98, 82, 120),
+    (44, 52, 74), (40, 62, 54), (70, 46, 54), (56, 44, 76),
+)  # fmt: skip

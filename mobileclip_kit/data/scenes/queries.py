@@ -1,0 +1,121 @@
+"""Questions to a gallery of the built-in world, with the exact set of right answers.
+
+Every function takes the gallery's truth and gives queries in a fixed order. A query without a right answer in the
+gallery is left out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mobileclip_kit.data.scenes.captions import noun_phrase
+from mobileclip_kit.data.scenes.objects import COLOURS, KINDS, held_out
+from mobileclip_kit.data.scenes.truth import Truth
+
+
+@dataclass(frozen=True)
+class Query:
+    """A text and the pictures that answer it.
+
+    Attributes:
+        text: "a red star".
+        right: Keys (``Truth.image``) of all the pictures that are right.
+        unseen: Whether it asks for a combination of kind and colour that training never shows.
+    """
+
+    text: str
+    right: frozenset[str]
+    unseen: bool = False
+
+
+@dataclass(frozen=True)
+class WeaknessQuery:
+    """A text that names a thing, the pictures of the thing, and those of only its written name.
+
+    A typographic error is a picture of ``words`` ranked above the first of ``things``.
+
+    Attributes:
+        text: "a photo of a car".
+        things: Keys of pictures that show the thing.
+        words: Keys of pictures that show its name and not the thing.
+    """
+
+    text: str
+    things: frozenset[str]
+    words: frozenset[str]
+
+
+def thing_queries(gallery: Iterable[Truth]) -> list[Query]:
+    """One "a red star" for each kind and colour in the gallery; right is whatever shows one or more of them."""
+    found: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in gallery:
+        for group in row.objects:
+            found[group.kind, group.colour].add(row.image)
+    return [
+        Query(noun_phrase(kind, colour=colour), frozenset(found[kind, colour]), held_out(kind, colour))
+        for kind in KINDS
+        for colour in COLOURS
+        if (kind, colour) in found
+    ]
+
+
+def count_queries(gallery: Iterable[Truth]) -> list[Query]:
+    """Texts such as "two red stars", "three red stars": right has exactly so many of them."""
+    found: defaultdict[tuple[int, str, str], set[str]] = defaultdict(set)
+    for row in gallery:
+        for group in row.objects:
+            if group.count > 1:
+                found[group.count, group.kind, group.colour].add(row.image)
+    return [
+        Query(noun_phrase(kind, colour=colour, count=count), frozenset(right), held_out(kind, colour))
+        for (count, kind, colour), right in sorted(found.items())
+    ]
+
+
+def relation_queries(gallery: Iterable[Truth]) -> list[Query]:
+    """Texts such as "a red star left of a blue house", for each picture of two kinds, with its own counts."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    unseen = {}
+    for row in gallery:
+        if row.relation is not None:
+            first, second = (noun_phrase(each.kind, colour=each.colour, count=each.count) for each in row.objects)
+            text = f"{first} {row.relation} {second}"
+            found[text].add(row.image)
+            unseen[text] = any(held_out(each.kind, each.colour) for each in row.objects)
+    return [Query(text, frozenset(right), unseen[text]) for text, right in sorted(found.items())]
+
+
+def reading_queries(gallery: Iterable[Truth]) -> list[Query]:
+    """One "the word car" for each word in the gallery; right is whatever has it written, alone or over a scene."""
+    words = _words(gallery)
+    return [Query(f"the word {text}", frozenset(words[text])) for text in KINDS if text in words]
+
+
+def weakness_queries(gallery: Iterable[Truth], template: str = "a photo of {}") -> list[WeaknessQuery]:
+    """One "a photo of a car" for each kind that the gallery has both as a thing and as a word alone.
+
+    Args:
+        gallery: Best one of the split ``gallery``, which has as many of both.
+        template: The query, with ``{}`` where "a car" goes.
+    """
+    rows = list(gallery)
+    words = _words(row for row in rows if row.alone)
+    things: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for group in row.objects:
+            things[group.kind].add(row.image)
+    return [
+        WeaknessQuery(template.format(noun_phrase(kind)), frozenset(things[kind]), frozenset(words[kind]))
+        for kind in KINDS
+        if kind in things and kind in words
+    ]
+
+
+def _words(rows: Iterable[Truth]) -> Mapping[str, set[str]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.word is not None:
+            found[row.word.text].add(row.image)
+    return found

@@ -1,0 +1,112 @@
+"""From a plan to pixels."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from mobileclip_kit.data.scenes.backgrounds import draw_backdrop
+from mobileclip_kit.data.scenes.objects import COLOURS, ink_matrix, kind_sprite
+from mobileclip_kit.data.scenes.plan import Finish, Group, Plan, WordPlan
+from mobileclip_kit.data.scenes.sprite import place
+from mobileclip_kit.data.scenes.truth import Box, Objects, Truth, Word
+from mobileclip_kit.data.scenes.words import word_sprite
+
+_MOST_WORD_HEIGHT = 0.62
+_SHADOW_SHIFT = 0.05
+
+
+def render(plan: Plan, side: int, name: str) -> tuple[NDArray[np.uint8], Truth]:
+    """Draw a plan.
+
+    Args:
+        plan: What to draw.
+        side: Pixels of the picture's sides.
+        name: Becomes the truth's ``image``.
+
+    Returns:
+        RGB ``(side, side, 3)`` and what it shows, with exact boxes.
+    """
+    picture = draw_backdrop(plan.backdrop, side)
+    objects = tuple(_draw_group(picture, group, plan.finish.shadow) for group in plan.groups)
+    word = None if plan.word is None else _draw_word(picture, plan.word, outlined=bool(plan.groups))
+    truth = Truth(
+        image=name, form=plan.form, objects=objects, relation=plan.relation, background=plan.backdrop.name, word=word
+    )
+    return _finished(picture, plan.finish), truth
+
+
+def _draw_group(picture: Image.Image, group: Group, shadow: float) -> Objects:
+    side = picture.width
+    sprite = kind_sprite(group.kind, _master_px(side))
+    matrix = ink_matrix(group.kind, group.colour, group.tint)
+    boxes = []
+    for spot in group.spots:
+        drawn, (left, top) = place(
+            sprite, spot.extent * side, (spot.x * side, spot.y * side),
+            angle=spot.angle, mirror=spot.mirror, stretch=spot.stretch,
+        )  # fmt: skip
+        cover = drawn.getchannel("A")
+        if shadow:
+            shift = round(spot.extent * side * _SHADOW_SHIFT)
+            picture.paste((0, 0, 0), (left + shift, top + shift), cover.point(_fade(round(shadow * 20) / 20)))
+        picture.paste(drawn.convert("RGB").convert("RGB", matrix), (left, top), cover)
+        boxes.append(_box(cover, (left, top), side))
+    return Objects(kind=group.kind, colour=group.colour, size=group.size, boxes=tuple(boxes))
+
+
+def _draw_word(picture: Image.Image, word: WordPlan, *, outlined: bool) -> Word:
+    side = picture.width
+    sprite = word_sprite(word.text, word.typeface, _master_px(side))
+    # A short word as wide as the picture would be taller than it.
+    width = min(word.width, _MOST_WORD_HEIGHT * sprite.width / sprite.height) * side
+    centre = word.x * side, word.y * side
+    colour = COLOURS[word.colour]
+    if outlined:
+        grown = word_sprite(word.text, word.typeface, _master_px(side), stroked=True)
+        cover, corner = place(grown, width, centre, across_only=True, angle=word.angle)
+        picture.paste((24, 24, 28) if sum(colour) > 380 else (250, 250, 246), corner, cover)
+    cover, corner = place(sprite, width, centre, across_only=True, angle=word.angle)
+    picture.paste(colour, corner, cover)
+    box = _box(cover, corner, side)
+    return Word(text=word.text, typeface=word.typeface, colour=word.colour, angle=round(word.angle, 2), box=box)
+
+
+def _finished(picture: Image.Image, finish: Finish) -> NDArray[np.uint8]:
+    side = picture.width
+    if finish.blur:
+        picture = picture.filter(ImageFilter.GaussianBlur(finish.blur * side / 64))
+    ramp = np.linspace(-0.5, 0.5, side, dtype=np.float32)
+    light = finish.gain + finish.slope[0] * ramp[None, :] + finish.slope[1] * ramp[:, None]  # (side, side)
+    store = _noise(side)
+    spare = store.shape[0] - side
+    left, top = int(finish.noise_at[0] * spare), int(finish.noise_at[1] * spare)
+    pixels = np.asarray(picture, dtype=np.float32) * light[..., None]
+    pixels += store[top : top + side, left : left + side] * np.float32(finish.noise)
+    return np.clip(pixels + 0.5, 0, 255, out=pixels).astype(np.uint8)
+
+
+def _box(cover: Image.Image, corner: tuple[int, int], side: int) -> Box:
+    inked = cover.getbbox()
+    assert inked is not None
+    edges = (corner[0] + inked[0], corner[1] + inked[1], corner[0] + inked[2], corner[1] + inked[3])
+    left, top, right, bottom = (round(min(side, max(0, edge)) / side, 4) for edge in edges)
+    return left, top, right, bottom
+
+
+def _master_px(side: int) -> int:
+    """The power of two from which the picture's sprites are reduced."""
+    return int(min(1024, max(64, 1 << (side - 1).bit_length())))
+
+
+@functools.lru_cache(maxsize=64)
+def _fade(opacity: float) -> list[int]:
+    return [round(value * opacity) for value in range(256)]
+
+
+@functools.lru_cache(maxsize=4)
+def _noise(side: int) -> NDArray[np.float32]:
+    return np.random.Generator(np.random.PCG64(0)).standard_normal((side + 64, side + 64, 3), dtype=np.float32)
