@@ -17,6 +17,7 @@ import heapq
 import html
 import importlib.util
 import string
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -186,7 +187,7 @@ class HuggingFaceTokenizer:
         spec: The text half of a model's spec, of kind ``huggingface``.
 
     Raises:
-        ModelError: transformers is not installed, or does not have the tokenizer.
+        ModelError: transformers is not installed, does not have the tokenizer, or the spec asks for a language or mode.
     """
 
     def __init__(self, spec: TextSpec) -> None:
@@ -198,6 +199,8 @@ class HuggingFaceTokenizer:
                 hint="Install it: pip install transformers",
             ) from error
         kwargs: dict[str, Any] = dict(spec.kwargs)
+        if unknown := sorted({"language", "tokenizer_mode"} & {name for name, value in kwargs.items() if value}):
+            raise ModelError(f"The tokenizer {spec.tokenizer_name} needs {unknown[0]}, which mckit does not support.")
         self._strip_separator = bool(kwargs.pop("strip_sep_token", False))
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer_name, **kwargs)
@@ -242,8 +245,15 @@ def standard_merges() -> tuple[Merge, ...]:
             "CLIP's standard merges are not installed: open_clip's bpe_simple_vocab_16e6.txt.gz was not found.",
             hint="Install open_clip_torch, or give a merges.txt.",
         )
-    # The file lists more merges than CLIP uses.
-    lines = gzip.decompress(paths[0].read_bytes()).decode("utf-8").split("\n")[1 : STANDARD_MERGES_COUNT + 1]
+    try:
+        # The file lists more merges than CLIP uses.
+        lines = gzip.decompress(paths[0].read_bytes()).decode("utf-8").split("\n")[1 : STANDARD_MERGES_COUNT + 1]
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ModelError(f"{paths[0]} is damaged: {error}.", hint="Install open_clip_torch again.") from error
+    if len(lines) < STANDARD_MERGES_COUNT:
+        raise ModelError(
+            f"{paths[0]} lists {len(lines)} merges, not {STANDARD_MERGES_COUNT}.", hint="Install open_clip_torch again."
+        )
     return tuple(_parse_merge(line, paths[0], number) for number, line in enumerate(lines, start=2))
 
 
