@@ -1,0 +1,107 @@
+"""Instance alignment of images and texts: InfoNCE whose labels soften while training goes on.
+
+LightCLIP (arXiv 2312.00674), section 3.1. Captions of other pictures in the batch are often right too ("a red star"
+twice); as training goes on, the labels stop calling them entirely wrong:
+
+- *one-hot* first: InfoNCE as in CLIP;
+- then *smoothed*: the positive gets ``1 − α`` and the negatives share ``α`` evenly;
+- at last *weighted*: the negatives share ``α`` by importance, ``exp(s_ij) / Σ_{k≠i} exp(s_ik)``.
+
+Our reading: ``s`` is the cosine similarity itself, without the logit scale, and the phase follows the share of the
+training that is done, so that runs counted in steps and in epochs behave alike.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mobileclip_kit.errors import ShapeError, UsageError
+
+Phase = Literal["one-hot", "smoothed", "weighted"]
+
+
+def alignment_loss(
+    images: Tensor, texts: Tensor, logit_scale: Tensor | float, *, phase: Phase = "one-hot", alpha: float = 0.2
+) -> Tensor:
+    """Contrastive loss of pairs, mean of both directions; in the phase ``one-hot`` it is InfoNCE.
+
+    LightCLIP (arXiv 2312.00674), eq. 1-4.
+
+    Args:
+        images: Unit vectors, ``(n, d)``.
+        texts: Unit vectors of the pictures' captions, same shape and order.
+        logit_scale: Factor on the cosines before the softmax.
+        phase: Which labels; see the module's text.
+        alpha: What the negatives get together, 0…1.
+
+    Returns:
+        Scalar in nats, mean over the rows.
+
+    Raises:
+        ShapeError: The shapes differ, or there are fewer than two pairs: one pair has no negatives.
+    """
+    if images.shape != texts.shape or images.ndim != 2:
+        raise ShapeError(f"Images {tuple(images.shape)} and texts {tuple(texts.shape)} must both be (n, d).")
+    if len(images) < 2:
+        raise ShapeError("A batch of one pair has no negatives to be told apart from; take a batch of at least two.")
+    cosines = images @ texts.T  # (n, n)
+    by_image = _soft_cross_entropy(cosines, logit_scale, phase, alpha)
+    by_text = _soft_cross_entropy(cosines.T, logit_scale, phase, alpha)
+    return (by_image + by_text) / 2
+
+
+def alignment_targets(similarities: Tensor, phase: Phase, alpha: float) -> Tensor:
+    """The labels of a batch: for each row, how right each column is.
+
+    Args:
+        similarities: ``(n, n)``, the positives on the diagonal; taken as constant.
+        phase: Which labels; see the module's text.
+        alpha: What the negatives get together, 0…1.
+
+    Returns:
+        ``(n, n)``, rows that sum to 1.
+
+    Raises:
+        UsageError: ``alpha`` is outside 0…1.
+    """
+    if not 0 <= alpha <= 1:
+        raise UsageError(f"alpha is {alpha}; the share of the negatives must lie in 0…1.")
+    count = len(similarities)
+    positive = torch.eye(count, dtype=similarities.dtype, device=similarities.device)
+    if phase == "one-hot":
+        return positive
+    if phase == "smoothed":
+        negatives = (1 - positive) / (count - 1)
+    else:
+        hidden = positive.bool()
+        negatives = similarities.detach().masked_fill(hidden, float("-inf")).softmax(dim=-1)
+    return (1 - alpha) * positive + alpha * negatives
+
+
+def phase_at(done: float, *, first_share: float = 0.33, second_share: float = 0.66) -> Phase:
+    """Which labels are used at a point of the training.
+
+    Args:
+        done: Share of the training that is done, 0…1 (the paper's ``e/E``).
+        first_share: Where smoothing begins (the paper's ``r₁``).
+        second_share: Where weighting begins (the paper's ``r₂``).
+
+    Raises:
+        UsageError: The shares are not in order within 0…1.
+    """
+    if not 0 <= first_share <= second_share <= 1:
+        raise UsageError(f"The phases begin at {first_share} and {second_share}; they must be in order within 0…1.")
+    if done < first_share:
+        return "one-hot"
+    return "smoothed" if done < second_share else "weighted"
+
+
+def _soft_cross_entropy(cosines: Tensor, logit_scale: Tensor | float, phase: Phase, alpha: float) -> Tensor:
+    if phase == "one-hot":
+        # The same number as with the identity matrix as target, without making it.
+        return F.cross_entropy(cosines * logit_scale, torch.arange(len(cosines), device=cosines.device))
+    return F.cross_entropy(cosines * logit_scale, alignment_targets(cosines, phase, alpha))

@@ -1,0 +1,70 @@
+"""Token-level alignment: each word of a caption finds its own patch of the picture.
+
+LightCLIP (arXiv 2312.00674), section 3.2. Between the patches and the words of one *pair*, the Hungarian algorithm
+finds the one-to-one matching of least cost ``1 − cos``. Our reading: the loss is the mean cost of the matched tokens,
+then the mean over the pairs; start, end and padding are no words. It exists in training only and costs nothing later.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional as F
+
+from mobileclip_kit.errors import ShapeError
+
+
+def token_matching_loss(patches: Tensor, words: Tensor, is_word: Tensor) -> Tensor:
+    """Mean cost of the best one-to-one matching of words and patches.
+
+    Args:
+        patches: Patch tokens of each picture, ``(n, patches, d)``, of any length.
+        words: Word tokens of its caption, ``(n, words, d)``.
+        is_word: ``(n, words)`` bool; False for start, end and padding.
+
+    Returns:
+        Scalar in 0…2: mean of ``1 − cos`` over a pair's matches, then over the pairs that have words; 0 if none has.
+
+    Raises:
+        ShapeError: The shapes do not fit together.
+    """
+    if patches.ndim != 3 or words.ndim != 3 or (patches.shape[0], patches.shape[2]) != (words.shape[0], words.shape[2]):
+        raise ShapeError(
+            f"Patches {tuple(patches.shape)} and words {tuple(words.shape)} must be (n, patches, d) and (n, words, d)."
+        )
+    if is_word.shape != words.shape[:2]:
+        raise ShapeError(f"The word mask {tuple(is_word.shape)} does not fit words {tuple(words.shape)}.")
+    cosines = F.normalize(words, dim=-1) @ F.normalize(patches, dim=-1).transpose(1, 2)  # (n, words, patches)
+    costs = 1 - cosines.float()
+    pairs = match_tokens(costs.detach().cpu().numpy(), is_word.cpu().numpy())
+    if not len(pairs):
+        return costs.sum() * 0
+    pair, word, patch, weight = (torch.from_numpy(column).to(costs.device) for column in pairs.T)
+    matched = costs[pair.long(), word.long(), patch.long()]
+    return (matched * weight.to(matched.dtype)).sum() / weight.sum().to(matched.dtype)
+
+
+def match_tokens(costs: NDArray[np.float32], is_word: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The matchings of least cost, by the Hungarian algorithm.
+
+    Args:
+        costs: ``(n, words, patches)``.
+        is_word: ``(n, words)``; other rows are left out.
+
+    Returns:
+        ``(matches, 4)``: pair, word, patch, and the match's weight, which is 1 over the number of its pair's matches. A
+        caption with more words than the picture has patches leaves the worst fitting words unmatched.
+    """
+    rows = []
+    for index, (cost, mask) in enumerate(zip(costs, is_word, strict=True)):
+        words = np.flatnonzero(mask)
+        if not len(words):
+            continue
+        chosen, patches = linear_sum_assignment(cost[words])
+        rows.append(
+            np.stack([np.full(len(chosen), index), words[chosen], patches, np.full(len(chosen), 1 / len(chosen))])
+        )
+    return np.concatenate(rows, axis=1).T if rows else np.empty((0, 4))
