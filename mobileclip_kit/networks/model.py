@@ -297,7 +297,8 @@ def _text_spec(text_cfg: Mapping[str, Any]) -> TextSpec:
         context_length=int(text_cfg.get("context_length", 77)),
         vocab_size=vocab_size,
         tokenizer="huggingface" if tokenizer_name else "clip-bpe",
-        cleaning=kwargs.pop("clean", "lower"),
+        # open_clip's own defaults: its HFTokenizer keeps capitals, its SimpleTokenizer does not.
+        cleaning=kwargs.pop("clean", "whitespace" if tokenizer_name else "lower"),
         merges="trimmed" if not tokenizer_name and vocab_size < 49408 else "standard",
         tokenizer_name=tokenizer_name,
         pad_id=int(text_cfg.get("pad_id", 0)),
