@@ -1,0 +1,116 @@
+"""The matrix of an index: rows × d little-endian float32 in one file without a header, memory-mapped.
+
+Rows are only ever appended. How many of them count is not written here but in the item store: what a killed writer
+left behind the last counted row is ignored by readers and overwritten by the next writer.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.errors import DataError, IndexFormatError, ShapeError
+
+Vectors = NDArray[np.float32]
+
+_STORED = np.dtype("<f4")
+# float16 exports give rows whose length is off by up to a few thousandths.
+UNIT_TOLERANCE = 5e-3
+
+
+def map_matrix(path: Path, dim: int, rows: int) -> Vectors:
+    """The first ``rows`` rows of a matrix file, read-only, without reading them.
+
+    Raises:
+        IndexFormatError: The file is missing or holds fewer rows.
+    """
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise IndexFormatError(f"{path} is missing.", hint="Build the index again.") from error
+    if size < rows * dim * _STORED.itemsize:
+        raise IndexFormatError(
+            f"{path} is cut off: {size} bytes instead of {rows * dim * _STORED.itemsize} for {rows} vectors of {dim}.",
+            hint="Remove the index and build it again.",
+        )
+    if rows == 0:
+        return np.empty((0, dim), np.float32)
+    # A plain view: memmap's own class costs time at every slice.
+    return np.memmap(path, dtype=_STORED, mode="r", shape=(rows, dim)).view(np.ndarray)
+
+
+def check_unit_rows(vectors: Vectors, what: str) -> None:
+    """Refuse vectors that no search may meet: not finite, or not of length 1.
+
+    Raises:
+        DataError: Names ``what`` and the first bad row.
+    """
+    bad = bad_rows(vectors)
+    if bad.size:
+        norm = float(np.linalg.norm(vectors[bad[0]]))
+        raise DataError(f"{what} gives vectors that are not finite or not of length 1: row {bad[0]} has length {norm}.")
+
+
+def bad_rows(vectors: Vectors) -> NDArray[np.intp]:
+    """The numbers of the rows that are not finite or not of length 1."""
+    # NaN compares as false, so the test is for being good.
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    return np.flatnonzero(~(np.abs(norms - 1) <= UNIT_TOLERANCE))
+
+
+class MatrixWriter:
+    """Appends rows behind the ones that count.
+
+    Args:
+        path: The matrix file.
+        dim: Width d.
+        rows: Rows that count, from the item store.
+    """
+
+    def __init__(self, path: Path, dim: int, rows: int) -> None:
+        self._path, self.dim, self.rows = path, dim, rows
+        map_matrix(path, dim, rows)
+        self._stream = path.open("r+b", buffering=0)
+        self._stream.truncate(rows * dim * _STORED.itemsize)
+        self._stream.seek(0, os.SEEK_END)
+
+    def append(self, vectors: Vectors) -> int:
+        """Write unit rows, ``(n, d)``, and return the number of the first one.
+
+        Raises:
+            ShapeError: The width is another.
+            DataError: A row is not finite or not of length 1.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
+            raise ShapeError(
+                f"{self._path} takes vectors of {self.dim} numbers, not an array of shape {vectors.shape}."
+            )
+        check_unit_rows(vectors, "The encoder")
+        data = memoryview(np.ascontiguousarray(vectors, _STORED).data).cast("B")
+        while data:
+            data = data[self._stream.write(data) :]
+        first, self.rows = self.rows, self.rows + len(vectors)
+        return first
+
+    def read(self, row: int) -> Vectors:
+        """A copy of one row, counted or just appended."""
+        vector: Vectors = map_matrix(self._path, self.dim, self.rows)[row].copy()
+        return vector
+
+    def flush(self) -> None:
+        """Wait until the rows are on the disk: the store may count them only then."""
+        os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,107 @@
+"""The folder: readers beside a writer, the lock, headers, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.errors import IndexFormatError, OutputError
+from mobileclip_kit.index.folder import Index, IndexHeader, create_index, open_writer
+from mobileclip_kit.index.store import Item
+from mobileclip_kit.spec import ModelSpec
+from tests.index.vectors import unit_rows
+
+DIM = 8
+HEADER = IndexHeader(
+    spec=ModelSpec(name="m", embedding_dim=DIM, image=None, text=None, model_hash="ff"),
+    model="models/m",
+    pictures=os.fsdecode(b"/photos/\xff"),
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    create_index(tmp_path / "index", HEADER)
+    return tmp_path / "index"
+
+
+def test_a_new_index_is_empty_and_keeps_its_header(folder: Path) -> None:
+    with Index(folder) as index:
+        assert index.header == HEADER
+        assert index.matrix.shape == (0, DIM)
+        assert index.allowed_rows() is None
+
+
+def test_readers_see_what_was_committed_when_they_opened(folder: Path) -> None:
+    rows = unit_rows(3, DIM)
+    with open_writer(folder) as writer:
+        writer.store.put(Item(name="a", row=writer.matrix.append(rows[:1])))
+        writer.commit()
+        writer.store.put(Item(name="b", row=writer.matrix.append(rows[1:2])))
+        with Index(folder) as index:
+            np.testing.assert_array_equal(index.matrix, rows[:1])
+            writer.commit()
+            assert len(index.matrix) == 1
+    with Index(folder) as index:
+        np.testing.assert_array_equal(index.matrix, rows[:2])
+        assert index.store.names_of([0, 1]) == {0: "a", 1: "b"}
+
+
+def test_rows_of_removed_items_are_masked(folder: Path) -> None:
+    with open_writer(folder) as writer:
+        writer.matrix.append(unit_rows(3, DIM))
+        for row, name in enumerate("abc"):
+            writer.store.put(Item(name=name, row=row))
+        writer.store.remove(["b"])
+        writer.commit()
+    with Index(folder) as index:
+        allowed = index.allowed_rows()
+        assert allowed is not None
+        assert allowed.tolist() == [True, False, True]
+
+
+def test_a_second_writer_gets_a_clear_error(folder: Path) -> None:
+    with open_writer(folder):
+        code = (
+            "from pathlib import Path; import sys\n"
+            "from mobileclip_kit.index.folder import open_writer\n"
+            "with open_writer(Path(sys.argv[1])): pass"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert "Another process is writing the index" in done.stderr
+        with pytest.raises(IndexFormatError, match="Another process"), open_writer(folder):
+            pass
+    with open_writer(folder):
+        pass
+
+
+def test_force_replaces_an_index_but_nothing_else(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="exists already"):
+        create_index(folder, HEADER)
+    with open_writer(folder), pytest.raises(IndexFormatError, match="Another process"):
+        create_index(folder, HEADER, force=True)
+    create_index(folder, HEADER, force=True)
+    (tmp_path / "photos").mkdir()
+    create_index(tmp_path / "photos", HEADER)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.jpg").touch()
+    with pytest.raises(OutputError, match="not an index"):
+        create_index(tmp_path / "more", HEADER, force=True)
+
+
+def test_folders_that_are_no_index_and_newer_ones_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(IndexFormatError, match="does not exist"):
+        Index(tmp_path / "none")
+    with pytest.raises(IndexFormatError, match="not an index"):
+        Index(tmp_path)
+    document = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps({**document, "format_version": 2}))
+    with pytest.raises(IndexFormatError, match="version 2"):
+        Index(folder)

@@ -1,0 +1,105 @@
+"""The journal: names of any bytes, commits, filters, damage."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mobileclip_kit.errors import IndexFormatError
+from mobileclip_kit.index.store import Item, Store
+
+DIGEST = "ab" * 32
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    Store.create(tmp_path / "items.sqlite")
+    return tmp_path / "items.sqlite"
+
+
+def put(path: Path, *items: Item) -> None:
+    store = Store.open(path, writable=True)
+    for item in items:
+        store.put(item)
+    store.commit(sum(item.row is not None for item in items))
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "line\nbreak.jpg", "quo\"te's.jpg", "🐈/猫.jpg", os.fsdecode(b"\xff\xfe.jpg")]
+)
+def test_names_of_any_bytes_come_back(path: Path, name: str) -> None:
+    item = Item(name=name, size_bytes=1, mtime_ns=2, sha256=DIGEST, row=0)
+    put(path, item)
+    store = Store.open(path, writable=False)
+    assert store.find(name) == item
+    assert store.names_of([0, 7]) == {0: name}
+    store.close()
+
+
+def test_what_is_not_committed_never_happened(path: Path) -> None:
+    store = Store.open(path, writable=True)
+    store.put(Item(name="a", row=0))
+    store.close()
+    store = Store.open(path, writable=True)
+    assert store.rows == 0
+    assert list(store.items()) == []
+    store.close()
+
+
+def test_put_replaces_and_remove_forgets(path: Path) -> None:
+    store = Store.open(path, writable=True)
+    store.put(Item(name="a", row=0))
+    store.put(Item(name="a", reason="damaged"))
+    store.put(Item(name="b", row=1))
+    store.rename("b", "c")
+    store.remove(["missing"])
+    store.commit(2)
+    assert [(item.name, item.row) for item in store.items()] == [("a", None), ("c", 1)]
+    assert [item.reason for item in store.failures()] == ["damaged"]
+    assert (store.rows, store.vectors) == (2, 1)
+    store.close()
+
+
+def test_filters_by_folder_and_time(path: Path) -> None:
+    names = ["a.jpg", "trip/1.jpg", "trip/2.jpg", "trip2/1.jpg"]
+    put(path, *(Item(name=name, mtime_ns=10 * row, row=row) for row, name in enumerate(names)))
+    store = Store.open(path, writable=False)
+    assert sorted(store.living_rows(folder="trip")) == [1, 2]
+    assert sorted(store.living_rows(folder="trip/", since_ns=20)) == [2]
+    assert sorted(store.living_rows(since_ns=10, until_ns=30)) == [1, 2]
+    store.close()
+
+
+def test_names_of_more_rows_than_one_statement_takes(path: Path) -> None:
+    put(path, *(Item(name=f"{row}", row=row) for row in range(2500)))
+    store = Store.open(path, writable=False)
+    assert store.names_of(range(2500)) == {row: f"{row}" for row in range(2500)}
+    store.close()
+
+
+def test_a_vector_and_a_reason_exclude_each_other(path: Path) -> None:
+    store = Store.open(path, writable=True)
+    with pytest.raises(IndexFormatError):
+        store.put(Item(name="a", row=0, reason="damaged"))
+    store.close()
+
+
+def test_damaged_missing_and_newer_stores_are_refused(tmp_path: Path, path: Path) -> None:
+    with pytest.raises(IndexFormatError, match="missing"):
+        Store.open(tmp_path / "none.sqlite", writable=False)
+    (tmp_path / "garbage.sqlite").write_bytes(b"no database at all, " * 100)
+    with pytest.raises(IndexFormatError, match="garbage.sqlite"):
+        Store.open(tmp_path / "garbage.sqlite", writable=False)
+    (tmp_path / "empty.sqlite").touch()
+    with pytest.raises(IndexFormatError, match="version 0"):
+        Store.open(tmp_path / "empty.sqlite", writable=False)
+
+
+def test_readers_cannot_write(path: Path) -> None:
+    store = Store.open(path, writable=False)
+    with pytest.raises(IndexFormatError):
+        store.put(Item(name="a", row=0))
+    store.close()
