@@ -12,9 +12,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from PIL import Image
-
 from mobileclip_kit.data.scenes.plan import WorldConfig
+from mobileclip_kit.data.scenes.png import encode_png
 from mobileclip_kit.data.scenes.truth import TRUTH_FILE
 from mobileclip_kit.data.scenes.world import DEFAULT_WORLD, Split, draw_scene
 from mobileclip_kit.errors import UsageError
@@ -111,7 +110,7 @@ def _write_chunk(folder: Path, world: World, start: int) -> Drawn:
     for index in range(start, min(start + _CHUNK, world.items)):
         scene = draw_scene(world.seed, index, world.size, split=world.split, config=world.config)
         name = f"{PICTURES_FOLDER}/{index:06d}.png"
-        Image.fromarray(scene.picture).save(folder / name, compress_level=1)
+        (folder / name).write_bytes(encode_png(scene.picture))
         rows.append(([(name, text) for text in scene.captions], replace(scene.truth, image=name).to_json()))
     return rows
 

@@ -17,6 +17,7 @@ from mobileclip_kit.data.scenes.words import word_sprite
 
 _MOST_WORD_HEIGHT = 0.62
 _SHADOW_SHIFT = 0.05
+_NOISE_MARGIN = 64
 
 
 def render(plan: Plan, side: int, name: str) -> tuple[NDArray[np.uint8], Truth]:
@@ -49,6 +50,7 @@ def _draw_group(picture: Image.Image, group: Group, shadow: float) -> Objects:
             sprite, spot.extent * side, (spot.x * side, spot.y * side),
             angle=spot.angle, mirror=spot.mirror, stretch=spot.stretch,
         )  # fmt: skip
+        drawn = drawn.convert("RGBA")
         cover = drawn.getchannel("A")
         if shadow:
             shift = round(spot.extent * side * _SHADOW_SHIFT)
@@ -79,14 +81,15 @@ def _finished(picture: Image.Image, finish: Finish) -> NDArray[np.uint8]:
     side = picture.width
     if finish.blur:
         picture = picture.filter(ImageFilter.GaussianBlur(finish.blur * side / 64))
-    ramp = np.linspace(-0.5, 0.5, side, dtype=np.float32)
-    light = finish.gain + finish.slope[0] * ramp[None, :] + finish.slope[1] * ramp[:, None]  # (side, side)
+    across, down = _ramps(side)
+    light = finish.gain + finish.slope[0] * across + finish.slope[1] * down  # (side, side * 3)
     store = _noise(side)
-    spare = store.shape[0] - side
-    left, top = int(finish.noise_at[0] * spare), int(finish.noise_at[1] * spare)
-    pixels = np.asarray(picture, dtype=np.float32) * light[..., None]
-    pixels += store[top : top + side, left : left + side] * np.float32(finish.noise)
-    return np.clip(pixels + 0.5, 0, 255, out=pixels).astype(np.uint8)
+    top, left = (int(share * _NOISE_MARGIN) for share in finish.noise_at)
+    # Rows of side * 3 numbers: numpy would loop over a last axis of three numbers one by one.
+    pixels = np.asarray(picture).reshape(side, side * 3) * light
+    pixels += np.float32(0.5)
+    pixels += store[top : top + side, 3 * left : 3 * (left + side)] * np.float32(finish.noise)
+    return np.clip(pixels, 0, 255, out=pixels).astype(np.uint8).reshape(side, side, 3)
 
 
 def _box(cover: Image.Image, corner: tuple[int, int], side: int) -> Box:
@@ -108,5 +111,12 @@ def _fade(opacity: float) -> list[int]:
 
 
 @functools.lru_cache(maxsize=4)
+def _ramps(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    ramp = np.linspace(-0.5, 0.5, side, dtype=np.float32)
+    return np.repeat(ramp, 3)[None, :], ramp[:, None]
+
+
+@functools.lru_cache(maxsize=4)
 def _noise(side: int) -> NDArray[np.float32]:
-    return np.random.Generator(np.random.PCG64(0)).standard_normal((side + 64, side + 64, 3), dtype=np.float32)
+    shape = side + _NOISE_MARGIN, 3 * (side + _NOISE_MARGIN)
+    return np.random.Generator(np.random.PCG64(0)).standard_normal(shape, dtype=np.float32)

@@ -15,7 +15,8 @@ class Sprite:
     """A drawing and its halvings.
 
     Attributes:
-        levels: The drawing in a transparent frame, then at half the size, and so on.
+        levels: The drawing in a transparent frame, then at half the size, and so on; colours are multiplied by alpha
+            already ("RGBa").
         width: Pixels of the drawing itself at the first level.
         height: The same.
     """
@@ -34,6 +35,8 @@ def make_sprite(drawing: Image.Image) -> Sprite:
     framed = (math.ceil(width / unit) + 2) * unit, (math.ceil(height / unit) + 2) * unit
     canvas = Image.new(drawing.mode, framed)
     canvas.paste(drawing, ((framed[0] - width) // 2, (framed[1] - height) // 2))
+    if canvas.mode == "RGBA":
+        canvas = canvas.convert("RGBa")  # what Pillow would do at each turn of the sprite
     return Sprite((canvas, *(canvas.reduce(2**level) for level in range(1, halvings + 1))), width, height)
 
 
@@ -59,7 +62,7 @@ def place(
         stretch: Width over height, relative to the drawing.
 
     Returns:
-        The placed picture and the corner (left, top) where it is to be pasted.
+        The placed picture, in the mode of the levels, and the corner (left, top) where it is to be pasted.
     """
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     width, height = sprite.width * stretch, sprite.height

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -85,9 +85,13 @@ class Truth:
 
     def to_json(self) -> str:
         """One line."""
-        document = asdict(self)
-        document["objects"] = [asdict(group) | {"count": group.count} for group in self.objects]
-        return json.dumps(document | {"alone": self.alone}, ensure_ascii=False)
+        # vars() rather than asdict(), which copies each number and takes a tenth of the time of drawing.
+        document = vars(self) | {
+            "objects": [vars(group) | {"count": group.count} for group in self.objects],
+            "word": None if self.word is None else vars(self.word),
+            "alone": self.alone,
+        }
+        return json.dumps(document, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> Truth:
