@@ -1,0 +1,150 @@
+"""Augmentation of picture batches, each picture's change a pure function of (seed, epoch, picture).
+
+No generator carries state from batch to batch. A resumed run therefore sees what the uninterrupted one would have seen,
+and a teacher's vectors of augmented views can be stored and replayed: the numbers alone reproduce the view. Crops are
+cut from the picture as the model's own preprocessing made it, on the whole batch at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from mobileclip_kit.errors import UsageError
+
+# Weights of red, green and blue in a picture's grey (ITU-R BT.601, as Pillow's mode L).
+_GREY = (0.299, 0.587, 0.114)
+_NUMBERS = 8  # random numbers that one picture's augmentation uses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How pictures are varied. The defaults leave them as they are.
+
+    Attributes:
+        crop_scale: Least and greatest share of the picture's area that a crop keeps.
+        crop_ratio: Least and greatest width : height of a crop.
+        flip: Probability of mirroring left and right.
+        brightness: Colours are multiplied by a factor from 1 ± this.
+        contrast: Distances from the picture's mean grey are multiplied by a factor from 1 ± this.
+        saturation: Distances from each pixel's grey are multiplied by a factor from 1 ± this.
+        grey: Probability of losing all colour.
+    """
+
+    crop_scale: tuple[float, float] = (1.0, 1.0)
+    crop_ratio: tuple[float, float] = (1.0, 1.0)
+    flip: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    grey: float = 0.0
+
+    def __post_init__(self) -> None:
+        low, high = self.crop_scale
+        if not 0.0 < low <= high <= 1.0:
+            raise UsageError(f"crop_scale is {list(self.crop_scale)}; it must be two rising numbers in 0…1.")
+        narrow, wide = self.crop_ratio
+        if not 0.0 < narrow <= wide:
+            raise UsageError(f"crop_ratio is {list(self.crop_ratio)}; it must be two rising numbers above 0.")
+        for name in ("flip", "brightness", "contrast", "saturation", "grey"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be in 0…1.")
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every picture stays as it is."""
+        return all(getattr(self, field.name) == field.default for field in fields(self))
+
+    def apply(self, images: Tensor, identities: NDArray[np.uint64], *, seed: int, epoch: int) -> Tensor:
+        """Vary a batch.
+
+        Args:
+            images: RGB in 0…1, ``(n, 3, height, width)`` float32.
+            identities: One number a picture, see :func:`identity_of`, ``(n,)``.
+            seed: Of the run.
+            epoch: Each epoch varies a picture in another way.
+
+        Returns:
+            The same shape and range.
+        """
+        if self.changes_nothing:
+            return images
+        numbers = random_numbers(identities, seed=seed, epoch=epoch, count=_NUMBERS)  # (n, 8) in 0…1
+        drawn = torch.from_numpy(numbers.astype(np.float32)).to(images.device)
+        if self.crop_scale != (1.0, 1.0) or self.crop_ratio != (1.0, 1.0) or self.flip:
+            images = self._crop_and_flip(images, drawn)
+        return self._colour(images, drawn)
+
+    def _crop_and_flip(self, images: Tensor, drawn: Tensor) -> Tensor:
+        low, high = self.crop_scale
+        area = low + (high - low) * drawn[:, 0]
+        narrow, wide = np.log(self.crop_ratio)
+        root = torch.exp(0.5 * (narrow + (wide - narrow) * drawn[:, 1]))
+        width = (area.sqrt() * root).clamp(max=1.0)
+        height = (area.sqrt() / root).clamp(max=1.0)
+        # affine_grid's coordinates run over −1…1: the crop's centre may move by what the crop leaves free.
+        across = (1.0 - width) * (2.0 * drawn[:, 2] - 1.0)
+        down = (1.0 - height) * (2.0 * drawn[:, 3] - 1.0)
+        mirrored = torch.where(drawn[:, 4] < self.flip, -width, width)
+        zero = torch.zeros_like(width)
+        rows = torch.stack([torch.stack([mirrored, zero, across], 1), torch.stack([zero, height, down], 1)], 1)
+        grid = F.affine_grid(rows, list(images.shape), align_corners=False)  # (n, height, width, 2)
+        return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    def _colour(self, images: Tensor, drawn: Tensor) -> Tensor:
+        def factor(column: int, spread: float) -> Tensor:
+            return (1.0 + spread * (2.0 * drawn[:, column] - 1.0)).view(-1, 1, 1, 1)
+
+        weights = torch.tensor(_GREY, device=images.device).view(1, 3, 1, 1)
+        if self.brightness:
+            images = images * factor(5, self.brightness)
+        if self.contrast:
+            mean = (images * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+            images = mean + (images - mean) * factor(6, self.contrast)
+        if self.saturation or self.grey:
+            pale = (images * weights).sum(1, keepdim=True)
+            # One number decides both: its lowest part makes the picture grey, the rest spreads over the factors.
+            number = drawn[:, 7].view(-1, 1, 1, 1)
+            spread = ((number - self.grey) / max(1.0 - self.grey, 1e-9)).clamp(min=0.0)
+            kept = torch.where(number < self.grey, 0.0, 1.0 + self.saturation * (2.0 * spread - 1.0))
+            images = pale + (images - pale) * kept
+        return images.clamp(0.0, 1.0)
+
+
+def identity_of(name: str | bytes) -> int:
+    """A 64-bit number for a picture, from its content hash or key."""
+    data = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def identities_of(names: Iterable[str | bytes]) -> NDArray[np.uint64]:
+    """:func:`identity_of` of each name, ``(n,)``."""
+    return np.fromiter((identity_of(name) for name in names), np.uint64)
+
+
+def random_numbers(identities: NDArray[np.uint64], *, seed: int, epoch: int, count: int) -> NDArray[np.float64]:
+    """Uniform numbers in 0…1 for each picture, a pure function of their arguments.
+
+    The counter-based generator SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+
+    Returns:
+        ``(n, count)``.
+    """
+    start = identities ^ np.uint64(identity_of(f"{seed}/{epoch}"))
+    with np.errstate(over="ignore"):
+        steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = _mix(start)[:, None] + steps[None, :]  # (n, count)
+        return (_mix(z) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -1,0 +1,64 @@
+"""What the trainer knows of the thing it trains: modules with weights, and a loss for a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in the run a batch stands: what is random in a step may depend on it, and on nothing that happened before.
+
+    Attributes:
+        step: From 0.
+        steps: Of the whole run.
+        epoch: From 0; passes over the pictures.
+        epochs: Passes that the whole run makes, the last one perhaps in part.
+        seed: Of the run.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an objective is given.
+
+    Attributes:
+        rows: The pictures' places in the training set, ``(n,)`` int64: objectives look up vectors or captions by them.
+        images: Augmented and normalised, ``(n, 3, height, width)`` float32, on the training device.
+        moment: Where in the run this is.
+    """
+
+    rows: NDArray[np.int64]
+    images: Tensor
+    moment: Moment
+
+
+class Objective(Protocol):
+    """A loss together with the modules it trains."""
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """What is trained, by name: parameters that require a gradient are updated and kept in checkpoints.
+
+        The names must be the same in every run of one configuration: a checkpoint is read back by them.
+        """
+        ...
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The scalar to descend, and its parts for the log.
+
+        torch's random numbers are seeded for each step before the call, so that an objective may draw from them and a
+        resumed run still equals the uninterrupted one.
+        """
+        ...

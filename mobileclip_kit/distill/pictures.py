@@ -1,0 +1,186 @@
+"""Pictures on their way into training: an order that needs no memory of the past, decoding ahead of the model."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.errors import ImageError
+from mobileclip_kit.images import Pixels, load_pixels
+from mobileclip_kit.progress import Progress
+from mobileclip_kit.spec import ImageSpec
+
+Rows = NDArray[np.int64]
+
+# Decoded pictures up to this size are kept in memory and decoded once.
+MEMORY_BYTES = 1_500_000_000
+_BATCHES_AHEAD = 3
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class SkippedPicture:
+    """A picture that could not be used, and why."""
+
+    item: str
+    reason: str
+
+
+class Pictures(Protocol):
+    """A training set as the trainer sees it.
+
+    Attributes:
+        identities: One number a picture, the root of its augmentations, ``(n,)``.
+        skipped: What could not be decoded so far.
+    """
+
+    identities: NDArray[np.uint64]
+    skipped: list[SkippedPicture]
+
+    def __len__(self) -> int: ...
+
+    def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Pixels]]:
+        """The pixels of each batch of rows, in order, ``(n, height, width, 3)`` uint8; decoded ahead where it helps.
+
+        Rows whose picture cannot be decoded are left out of their batch and listed in ``skipped``.
+        """
+        ...
+
+
+@dataclass
+class MemoryPictures:
+    """Pictures that lie decoded in memory.
+
+    Attributes:
+        pixels: ``(n, height, width, 3)`` uint8.
+        identities: See :class:`Pictures`.
+        skipped: What could not be decoded.
+    """
+
+    pixels: Pixels
+    identities: NDArray[np.uint64]
+    skipped: list[SkippedPicture] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Pixels]]:
+        """See :class:`Pictures`."""
+        for rows in batches:
+            yield rows, self.pixels[rows]
+
+
+class FilePictures:
+    """Pictures that are decoded again in every epoch, ahead of the model.
+
+    Threads, not processes: Pillow gives up the interpreter's lock while it decodes and resizes.
+
+    Args:
+        sources: Files or encoded bytes.
+        names: What the pictures are called in messages.
+        identities: See :class:`Pictures`.
+        spec: The preprocessing.
+        draft: Reduced-resolution JPEG decoding, see :func:`mobileclip_kit.images.load_pixels`.
+        threads: Decoders; None for one a core.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Path | bytes],
+        names: Sequence[str],
+        identities: NDArray[np.uint64],
+        spec: ImageSpec,
+        *,
+        draft: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self._sources, self._names, self._spec, self._draft = sources, names, spec, draft
+        self._threads = threads or os.cpu_count() or 1
+        self.identities = identities
+        self.skipped: list[SkippedPicture] = []
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Pixels]]:
+        """See :class:`Pictures`."""
+        waiting: deque[tuple[Rows, list[Future[Pixels | ImageError]]]] = deque()
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        try:
+            for rows in batches:
+                waiting.append((rows, [pool.submit(self._decode, int(row)) for row in rows]))
+                if len(waiting) > _BATCHES_AHEAD:
+                    yield self._collect(*waiting.popleft())
+            while waiting:
+                yield self._collect(*waiting.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def in_memory(self) -> tuple[Rows, MemoryPictures]:
+        """Decode everything once.
+
+        Returns:
+            The rows that could be decoded, and their pictures in the same order.
+        """
+        every = np.arange(len(self), dtype=np.int64)
+        kept: list[Rows] = []
+        pixels = np.empty((len(self), self._spec.height, self._spec.width, 3), np.uint8)
+        done = 0
+        chunks = np.array_split(every, len(self) // _CHUNK + 1)
+        with Progress("decode", total=len(self), unit="pictures") as progress:
+            for rows, part in self.read(iter(chunks)):
+                pixels[done : done + len(rows)] = part
+                done += len(rows)
+                kept.append(rows)
+                progress.advance(len(rows))
+        decoded = np.concatenate(kept)
+        return decoded, MemoryPictures(pixels[:done], self.identities[decoded], self.skipped)
+
+    def _decode(self, row: int) -> Pixels | ImageError:
+        try:
+            return load_pixels(self._sources[row], self._spec, draft=self._draft)
+        except ImageError as error:
+            return error
+
+    def _collect(self, rows: Rows, futures: list[Future[Pixels | ImageError]]) -> tuple[Rows, Pixels]:
+        kept, pixels = [], []
+        known = {skip.item for skip in self.skipped}
+        for row, future in zip(rows, futures, strict=True):
+            result = future.result()
+            if not isinstance(result, ImageError):
+                kept.append(row)
+                pixels.append(result)
+            elif self._names[row] not in known:
+                self.skipped.append(SkippedPicture(self._names[row], result.message))
+        shape = (0, self._spec.height, self._spec.width, 3)
+        return np.array(kept, np.int64), np.stack(pixels) if pixels else np.zeros(shape, np.uint8)
+
+
+def batch_rows(pictures: int, *, batch_size: int, seed: int, first_step: int, steps: int) -> Iterator[Rows]:
+    """The rows of each step, a pure function of (seed, step): any step can be the first.
+
+    Every epoch is a fresh permutation; pictures that fill no batch wait for the next epoch's.
+
+    Args:
+        pictures: How many there are, at least one batch.
+        batch_size: Rows of a batch.
+        seed: Of the run.
+        first_step: Where a resumed run goes on.
+        steps: Of the whole run.
+    """
+    per_epoch = pictures // batch_size
+    order, order_epoch = np.empty(0, np.int64), -1
+    for step in range(first_step, steps):
+        epoch, place = divmod(step, per_epoch)
+        if epoch != order_epoch:
+            order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(pictures).astype(np.int64)
+            order_epoch = epoch
+        yield order[place * batch_size : (place + 1) * batch_size]

@@ -1,0 +1,183 @@
+"""The trainer on a toy objective: resuming, averaging, refusing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mobileclip_kit.distill.augment import Augmentation, identities_of
+from mobileclip_kit.distill.objective import Batch
+from mobileclip_kit.distill.pictures import MemoryPictures, batch_rows
+from mobileclip_kit.distill.recipe import TrainingPlan
+from mobileclip_kit.distill.trainer import LOG_FILE, Trainer, TrainingResult
+from mobileclip_kit.errors import DataError, TrainingError
+from mobileclip_kit.spec import ImageSpec
+
+IMAGE = ImageSpec(height=8, width=8)
+PLAN = TrainingPlan(epochs=4, batch_size=4, lr=1e-2, seed=3)
+AUGMENTATION = Augmentation(crop_scale=(0.5, 1.0), flip=0.5, brightness=0.2)
+
+
+class MeanColour:
+    """Predicts a picture's number; batch norm has buffers, dropout draws random numbers."""
+
+    def __init__(self, *, fail_at: int = -1, interrupt_at: int = -1, pause: float = 0.0) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.network = nn.Sequential(
+                nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 1)
+            )
+        self.fail_at, self.interrupt_at, self.pause = fail_at, interrupt_at, pause
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """See Objective."""
+        return {"network": self.network}
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """See Objective."""
+        time.sleep(self.pause)
+        if batch.moment.step == self.interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        wanted = torch.from_numpy(batch.rows % 5).float()[:, None] + 0.1 * torch.rand(len(batch.rows), 1)
+        loss = (self.network(batch.images) - wanted).square().mean()
+        return loss * (float("nan") if batch.moment.step == self.fail_at else 1.0), {"part": 1.0}
+
+
+def pictures(count: int = 18) -> MemoryPictures:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), np.uint8)
+    return MemoryPictures(pixels, identities_of(str(row) for row in range(count)))
+
+
+def train(folder: Path, objective: MeanColour, *, plan: TrainingPlan = PLAN, resume: bool = False,
+          seconds: float = 1e9, **fingerprint: Any) -> TrainingResult:  # fmt: skip
+    trainer = Trainer(objective, pictures(), plan, augmentation=AUGMENTATION, image=IMAGE, folder=folder,
+                      fingerprint={"data": "toy", **fingerprint}, checkpoint_seconds=seconds)  # fmt: skip
+    return trainer.run(resume=resume)
+
+
+def assert_same_weights(one: MeanColour, other: MeanColour) -> None:
+    theirs = other.network.state_dict()
+    for name, tensor in one.network.state_dict().items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+@pytest.mark.parametrize("plan", [PLAN, replace(PLAN, ema_decay=0.9), replace(PLAN, precision="bfloat16")])
+def test_resume_equals_uninterrupted_run(tmp_path: Path, plan: TrainingPlan) -> None:
+    """Bit for bit, batch norm's buffers and the moving average included, interrupted inside an epoch."""
+    whole, stopped, resumed = MeanColour(), MeanColour(interrupt_at=5), MeanColour()
+    result = train(tmp_path / "whole", whole, plan=plan)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", stopped, plan=plan)
+    again = train(tmp_path / "parts", resumed, plan=plan, resume=True)
+    assert_same_weights(whole, resumed)
+    assert result.steps == again.steps == 16
+    assert result.loss == again.loss
+
+
+def test_log_of_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, MeanColour(interrupt_at=5))
+    with (tmp_path / LOG_FILE).open("a") as log:
+        log.write('{"step": 6, "loss": 1.0}\n')  # written after the checkpoint, then killed
+    train(tmp_path, MeanColour(), resume=True)
+    entries = [json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == list(range(16))
+    assert {"loss", "part", "lr", "gradient_norm", "epoch", "seconds"} <= set(entries[-1])
+
+
+def test_run_killed_at_any_moment_resumes(tmp_path: Path) -> None:
+    """A checkpoint after every step; SIGKILL falls into training or into writing."""
+    code = (
+        "import sys; from pathlib import Path; from tests.distill.test_trainer import *\n"
+        "train(Path(sys.argv[1]), MeanColour(pause=0.02), seconds=0.0, resume=True)"
+    )
+    folder = tmp_path / "killed"
+    for grace in (0.05, 0.11, 0.17):
+        child = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not (folder / "checkpoint.safetensors").is_file() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(grace)
+        child.kill()
+        child.wait()
+    whole, resumed = MeanColour(), MeanColour()
+    train(tmp_path / "whole", whole)
+    train(folder, resumed, resume=True)
+    assert_same_weights(whole, resumed)
+
+
+def test_loss_falls(tmp_path: Path) -> None:
+    train(tmp_path, MeanColour(), plan=replace(PLAN, epochs=30))
+    losses = [json.loads(line)["loss"] for line in (tmp_path / LOG_FILE).read_text().splitlines()]
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+
+
+def test_lost_loss_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"loss is nan at step 7.*keeps the last good state"):
+        train(tmp_path, MeanColour(fail_at=7), seconds=0.0)
+    resumed, whole = MeanColour(), MeanColour()
+    train(tmp_path, resumed, resume=True)
+    train(tmp_path / "whole", whole)
+    assert_same_weights(whole, resumed)
+
+
+def test_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, MeanColour(interrupt_at=2))
+    with pytest.raises(TrainingError, match="another teacher"):
+        train(tmp_path, MeanColour(), resume=True, teacher="other")
+
+
+def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, MeanColour(interrupt_at=2))
+    file = tmp_path / "checkpoint.safetensors"
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(TrainingError, match="cannot be read"):
+        train(tmp_path, MeanColour(), resume=True)
+
+
+def test_moving_average_becomes_the_result(tmp_path: Path) -> None:
+    last, average = MeanColour(), MeanColour()
+    train(tmp_path / "last", last)
+    train(tmp_path / "average", average, plan=replace(PLAN, ema_decay=0.99))
+    assert not torch.equal(last.network[1].weight, average.network[1].weight)
+
+
+def test_fewer_pictures_than_a_batch_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="18 pictures do not fill a batch of 32"):
+        train(tmp_path, MeanColour(), plan=replace(PLAN, batch_size=32))
+
+
+def test_weight_decay_spares_vectors(tmp_path: Path) -> None:
+    trainer = Trainer(MeanColour(), pictures(), PLAN, augmentation=Augmentation(), image=IMAGE, folder=tmp_path,
+                      fingerprint={})  # fmt: skip
+    decayed, spared = trainer._optimizer.param_groups
+    assert {tuple(p.shape) for p in decayed["params"]} == {(8, 192), (1, 8)}
+    assert all(p.ndim == 1 for p in spared["params"])
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+
+
+def test_every_epoch_is_a_permutation_that_any_step_can_enter() -> None:
+    rows = list(batch_rows(10, batch_size=5, seed=1, first_step=0, steps=6))
+    epochs = [np.concatenate(rows[start : start + 2]) for start in (0, 2, 4)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    for first in range(6):
+        for late, whole in zip(
+            batch_rows(10, batch_size=5, seed=1, first_step=first, steps=6), rows[first:], strict=True
+        ):
+            assert np.array_equal(late, whole)
