@@ -34,6 +34,7 @@ class WorldConfig:
         bare_share: Share of captions of things that name the kind alone.
         word_caption_share: Share of captions of words that say that it is a word.
         word_width: Least and most width of a word, as shares of the picture.
+        letter_width: Least width of a letter, as a share of the picture: long words are wide ones.
         word_angle: Most degrees by which a word is turned.
         typefaces: (name, weight) of each typeface.
         captions: Captions drawn for a picture; equal ones are given once.
@@ -48,6 +49,7 @@ class WorldConfig:
     bare_share: float = 0.15
     word_caption_share: float = 0.5
     word_width: tuple[float, float] = (0.55, 0.97)
+    letter_width: float = 0.1
     word_angle: float = 8.0
     typefaces: tuple[tuple[str, float], ...] = (("sans bold", 4), ("serif bold", 4), ("sans", 1), ("mono bold", 1))
     captions: int = 3
@@ -215,7 +217,8 @@ def _choose_group(rng: Random, config: WorldConfig, wish: Wish, size: Size, spot
 
 
 def _choose_word(rng: Random, config: WorldConfig, text: str, colour: str) -> WordPlan:
-    width = between(rng, *config.word_width)
+    least, most = config.word_width
+    width = between(rng, min(most, max(least, config.letter_width * len(text))), most)
     return WordPlan(
         text=text,
         typeface=weighted(rng, config.typefaces),

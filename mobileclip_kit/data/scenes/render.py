@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,9 @@ def _draw_word(picture: Image.Image, word: WordPlan, *, outlined: bool) -> Word:
     sprite = word_sprite(word.text, word.typeface, _master_px(side))
     # A short word as wide as the picture would be taller than it.
     width = min(word.width, _MOST_WORD_HEIGHT * sprite.width / sprite.height) * side
-    centre = word.x * side, word.y * side
+    # Room for the turned word above and below its middle, with a little for the outline.
+    room = 0.5 * (sprite.height / sprite.width + math.sin(math.radians(abs(word.angle)))) * width + 0.03 * side
+    centre = word.x * side, min(max(word.y * side, room), side - room)
     colour = COLOURS[word.colour]
     if outlined:
         grown = word_sprite(word.text, word.typeface, _master_px(side), stroked=True)
