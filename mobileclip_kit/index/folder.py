@@ -88,27 +88,40 @@ def is_index(folder: Path) -> bool:
     return (folder / INDEX_FILE).is_file()
 
 
-def create_index(folder: Path, header: IndexHeader, *, force: bool = False) -> None:
+def create_index(folder: Path, header: IndexHeader) -> None:
     """Make an empty index.
 
     Raises:
-        OutputError: Something else lies there already, or an index and ``force`` is False.
+        OutputError: Something lies there already.
     """
-    if folder.exists() and not is_index(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+    with staged_index(folder, header):
+        pass
+
+
+@contextlib.contextmanager
+def staged_index(folder: Path, header: IndexHeader, *, force: bool = False) -> Iterator[Path]:
+    """Yield an empty index under a temporary name that takes ``folder``'s place when the block ends without an error.
+
+    Args:
+        folder: Where the index shall lie.
+        header: What ``index.json`` shall say.
+        force: Replace an index that lies there.
+
+    Raises:
+        OutputError: Something else lies there already, or an index and ``force`` is False.
+        IndexFormatError: Another process is writing the index that shall be replaced.
+    """
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not empty and not is_index(folder):
         raise OutputError(f"{folder} exists and is not an index.", hint="Choose another -o.")
-    empty = folder.is_dir() and not is_index(folder)
     with contextlib.ExitStack() as stack:
         if is_index(folder) and force:
             stack.enter_context(_writer_lock(folder))
         staging = stack.enter_context(atomic_folder(folder, force=force or empty))
-        initialise(staging, header)
-
-
-def initialise(folder: Path, header: IndexHeader) -> None:
-    """Write the files of an empty index into an existing folder."""
-    Store.create(folder / ITEMS_FILE)
-    (folder / VECTORS_FILE).touch()
-    header.write(folder)
+        Store.create(staging / ITEMS_FILE)
+        (staging / VECTORS_FILE).touch()
+        header.write(staging)
+        yield staging
 
 
 class Index:

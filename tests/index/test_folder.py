@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.errors import IndexFormatError, OutputError
-from mobileclip_kit.index.folder import Index, IndexHeader, create_index, open_writer
+from mobileclip_kit.index.folder import Index, IndexHeader, create_index, open_writer, staged_index
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.spec import ModelSpec
 from tests.index.vectors import unit_rows
@@ -86,14 +86,19 @@ def test_force_replaces_an_index_but_nothing_else(folder: Path, tmp_path: Path) 
     with pytest.raises(OutputError, match="exists already"):
         create_index(folder, HEADER)
     with open_writer(folder), pytest.raises(IndexFormatError, match="Another process"):
-        create_index(folder, HEADER, force=True)
-    create_index(folder, HEADER, force=True)
+        replace(folder)
+    replace(folder)
     (tmp_path / "photos").mkdir()
     create_index(tmp_path / "photos", HEADER)
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "a.jpg").touch()
     with pytest.raises(OutputError, match="not an index"):
-        create_index(tmp_path / "more", HEADER, force=True)
+        replace(tmp_path / "more")
+
+
+def replace(folder: Path) -> None:
+    with staged_index(folder, HEADER, force=True) as staging, open_writer(staging):
+        pass
 
 
 def test_folders_that_are_no_index_and_newer_ones_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""Hashing and decoding in threads, ahead of the model that takes the pixels.
+
+Pillow decodes and resizes outside Python's global lock, so threads use every core without copying pixels between
+processes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from mobileclip_kit.errors import ImageError
+from mobileclip_kit.files import sha256_of_file
+from mobileclip_kit.images import Pixels, load_pixels
+from mobileclip_kit.indexing.scan import Candidate
+from mobileclip_kit.spec import ImageSpec
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What became of a file.
+
+    Attributes:
+        candidate: The file.
+        sha256: Of its bytes; None when they cannot be read.
+        pixels: For the encoder; None when the content is known already, or cannot be decoded.
+        reason: Why it cannot be decoded.
+    """
+
+    candidate: Candidate
+    sha256: str | None
+    pixels: Pixels | None = None
+    reason: str | None = None
+
+
+def decode_ahead(
+    candidates: Iterable[Candidate],
+    spec: ImageSpec,
+    *,
+    is_known: Callable[[str], bool],
+    workers: int | None,
+    ahead: int,
+    draft: bool,
+) -> Iterator[Decoded]:
+    """Decode files in order, at most ``ahead`` of them before they are asked for.
+
+    Args:
+        candidates: The files.
+        spec: What the model is fed.
+        is_known: Whether content of this hash has a vector already and need not be decoded.
+        workers: Threads; None for one a core.
+        ahead: Decoded pictures held in memory.
+        draft: See :func:`mobileclip_kit.images.load_pixels`.
+    """
+
+    def decode(candidate: Candidate) -> Decoded:
+        sha256 = None
+        try:
+            sha256 = sha256_of_file(candidate.path)
+            if is_known(sha256):
+                return Decoded(candidate, sha256)
+            return Decoded(candidate, sha256, pixels=load_pixels(candidate.path, spec, draft=draft))
+        except ImageError as error:
+            return Decoded(candidate, sha256, reason=_reason(error.message, candidate))
+        except OSError as error:
+            return Decoded(
+                candidate, sha256, reason=_reason(f"{candidate.name} cannot be read: {error.strerror}.", candidate)
+            )
+
+    waiting: deque[Future[Decoded]] = deque()
+    source = iter(candidates)
+    pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count(), thread_name_prefix="decode")
+    try:
+        waiting.extend(pool.submit(decode, candidate) for candidate in itertools.islice(source, ahead))
+        while waiting:
+            decoded = waiting.popleft().result()
+            waiting.extend(pool.submit(decode, candidate) for candidate in itertools.islice(source, 1))
+            yield decoded
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _reason(message: str, candidate: Candidate) -> str:
+    text = message.replace(str(candidate.path), candidate.name)
+    # Reasons are stored as text; names with other bytes than UTF-8 are legible in them, not exact.
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,58 @@
+"""What an indexing run did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mobileclip_kit.index.store import Item, Store
+
+
+@dataclass(kw_only=True)
+class IndexReport:
+    """Counts of one run.
+
+    Attributes:
+        items: Pictures that can be found now.
+        added: New pictures that got a vector.
+        updated: Known pictures whose content changed, or that failed before, and got a vector.
+        moved: Pictures that kept their vector under another name.
+        removed: Pictures that are no longer there.
+        unchanged: Pictures that were not looked into.
+        failed: Pictures without a vector, those of earlier runs included, each with its reason.
+        decoded: Pictures that were decoded in this run.
+        seconds: Wall-clock time of decoding and encoding.
+    """
+
+    items: int = 0
+    added: int = 0
+    updated: int = 0
+    moved: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    failed: list[Item] = field(default_factory=list)
+    decoded: int = 0
+    seconds: float = 0.0
+
+    @property
+    def pictures_per_s(self) -> float:
+        """Pictures decoded and encoded a second; 0 when there was nothing to do."""
+        return self.decoded / self.seconds if self.decoded and self.seconds > 0 else 0.0
+
+    def take_stock(self, store: Store) -> None:
+        """Fill in what the index holds now."""
+        self.items, self.failed = store.vectors, store.failures()
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of ``mckit index --json``, less the path of the index."""
+        return {
+            "items": self.items,
+            "added": self.added,
+            "updated": self.updated,
+            "moved": self.moved,
+            "removed": self.removed,
+            "unchanged": self.unchanged,
+            "failed": [{"item": item.name, "reason": item.reason} for item in self.failed],
+            "pictures_per_s": round(self.pictures_per_s, 2),
+            "seconds": round(self.seconds, 3),
+        }

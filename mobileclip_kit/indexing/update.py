@@ -1,0 +1,223 @@
+"""Bringing an index up to date with its folder, crash-safe: a kill at any moment loses at most the last seconds' work.
+
+Decoding runs in threads ahead of the encoder. Every few hundred pictures their vectors are brought to the disk and then
+counted in the store, in one transaction; the next run finds everything that was counted and goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from mobileclip_kit.errors import DataError, ModelError, ShapeError
+from mobileclip_kit.images import list_pictures
+from mobileclip_kit.index.folder import IndexHeader, IndexWriter, create_index, is_index, open_writer
+from mobileclip_kit.index.store import Item
+from mobileclip_kit.index.vectors import bad_rows
+from mobileclip_kit.indexing.decode import Decoded, decode_ahead
+from mobileclip_kit.indexing.report import IndexReport
+from mobileclip_kit.indexing.scan import Candidate, Plan, plan_update
+from mobileclip_kit.progress import Progress
+from mobileclip_kit.runtime.encoder import Encoder, Vectors
+
+_BATCHES_AHEAD = 3
+
+
+def update_index(
+    pictures: Path,
+    encoder: Encoder,
+    out: Path,
+    *,
+    model: str | None = None,
+    prune: bool = False,
+    retry_failed: bool = False,
+    batch_size: int = 32,
+    workers: int | None = None,
+    draft: bool = True,
+    commit_items: int = 256,
+    commit_seconds: float = 10.0,
+) -> IndexReport:
+    """Build an index of a folder of pictures, or bring it up to date.
+
+    Args:
+        pictures: The folder, searched recursively.
+        encoder: Gives the vectors.
+        out: The index; made when it does not exist.
+        model: Where the encoder comes from, kept for later queries.
+        prune: Forget vanished pictures even when they are more than a fifth of the index.
+        retry_failed: Try pictures again that failed before and have not changed since.
+        batch_size: Pictures that are encoded at once.
+        workers: Decoding threads; None for one a core.
+        draft: Let large JPEGs be decoded at reduced resolution.
+        commit_items: Pictures between two commits…
+        commit_seconds: …or less when they take longer than this.
+
+    Raises:
+        DataError: The folder cannot be listed, or too much of it has vanished.
+        IndexFormatError: The index is damaged or being written by another process.
+        ModelError: The encoder has no image tower or gives vectors that are not finite.
+        ModelMismatchError: The index belongs to another model.
+        OutputError: ``out`` is something else, or cannot be written.
+    """
+    encoder.spec.require_image()
+    if not pictures.is_dir():
+        raise DataError(f"{pictures} is not a folder." if pictures.exists() else f"{pictures} does not exist.")
+    header = IndexHeader(spec=encoder.spec, model=model, pictures=str(pictures.resolve()))
+    if is_index(out):
+        encoder.spec.check_same_model(IndexHeader.read(out).spec.model_hash, f"The index {out}")
+    # Not resolved: names are relative to the folder as it was given, wherever it links to.
+    pictures = pictures.absolute()
+    found = list(list_pictures(pictures))
+    if not is_index(out):
+        create_index(out, header)
+    with open_writer(out) as writer:
+        items = list(writer.store.items())
+        plan = plan_update(found, pictures, items, retry_failed=retry_failed)
+        if not prune:
+            plan.check_removals(len(items), pictures)
+        if IndexHeader.read(out) != header:
+            header.write(out)
+        report = IndexReport(unchanged=plan.unchanged)
+        _tidy(writer, plan, report)
+        batches = _Batches(writer, encoder, report, items, batch_size, commit_items, commit_seconds)
+        batches.run(plan.candidates, workers, draft)
+        report.take_stock(writer.store)
+    return report
+
+
+def _tidy(writer: IndexWriter, plan: Plan, report: IndexReport) -> None:
+    """Rename what moved and forget what is gone."""
+    for item, candidate in plan.moved:
+        writer.store.remove([item.name])
+        writer.store.put(_item(candidate, item.sha256, row=item.row))
+    writer.store.remove(item.name for item in plan.removed)
+    report.moved, report.removed = len(plan.moved), len(plan.removed)
+    writer.commit()
+
+
+class _Batches:
+    """Collects decoded pictures, encodes them together and commits now and then."""
+
+    def __init__(
+        self,
+        writer: IndexWriter,
+        encoder: Encoder,
+        report: IndexReport,
+        items: Iterable[Item],
+        batch_size: int,
+        commit_items: int,
+        commit_seconds: float,
+    ) -> None:
+        self._writer, self._encoder, self._report = writer, encoder, report
+        self._row_of = {item.sha256: item.row for item in items if item.row is not None and item.sha256 is not None}
+        self._batch_size, self._commit_items, self._commit_seconds = batch_size, commit_items, commit_seconds
+        self._waiting: list[Decoded] = []
+        self._uncommitted, self._committed_at = 0, time.monotonic()
+
+    def run(self, candidates: list[Candidate], workers: int | None, draft: bool) -> None:
+        """Give every candidate a vector or a reason."""
+        if not candidates:
+            return
+        started = self._committed_at = time.monotonic()
+        decoded = decode_ahead(
+            candidates,
+            self._encoder.spec.require_image(),
+            is_known=self._row_of.__contains__,
+            workers=workers,
+            ahead=_BATCHES_AHEAD * self._batch_size,
+            draft=draft,
+        )
+        try:
+            with Progress("index", total=len(candidates), unit="pictures") as progress:
+                for one in decoded:
+                    self._take(one)
+                    progress.advance()
+                self._encode()
+        finally:
+            # Whatever was finished before an error or Ctrl-C stays.
+            self._writer.commit()
+            self._report.seconds = time.monotonic() - started
+
+    def _take(self, one: Decoded) -> None:
+        if one.reason is not None:
+            self._put(_item(one.candidate, one.sha256, reason=one.reason))
+        elif one.pixels is None:
+            self._reuse(one)
+        else:
+            self._waiting.append(one)
+            if len(self._waiting) >= self._batch_size:
+                self._encode()
+        now = time.monotonic()
+        if self._uncommitted >= self._commit_items or now - self._committed_at >= self._commit_seconds:
+            self._writer.commit()
+            self._uncommitted, self._committed_at = 0, now
+
+    def _reuse(self, one: Decoded) -> None:
+        """The same content has a vector already: the file was only touched, or it is a duplicate."""
+        assert one.sha256 is not None
+        known = one.candidate.known
+        if known is not None and known.row is not None and known.sha256 == one.sha256:
+            self._report.unchanged += 1
+            self._put(_item(one.candidate, one.sha256, row=known.row))
+            return
+        vector = self._writer.matrix.read(self._row_of[one.sha256])
+        self._count(one.candidate)
+        self._put(_item(one.candidate, one.sha256, row=self._writer.matrix.append(vector[None])))
+
+    def _encode(self) -> None:
+        if not self._waiting:
+            return
+        batch, self._waiting = self._waiting, []
+        vectors = self._encoder.encode_images(np.stack([one.pixels for one in batch if one.pixels is not None]))
+        self._check(vectors, batch)
+        bad = set(bad_rows(vectors).tolist())
+        good = [number for number in range(len(batch)) if number not in bad]
+        first = self._writer.matrix.append(vectors[good])
+        for number, one in enumerate(batch):
+            self._report.decoded += 1
+            if number in bad:
+                self._put(
+                    _item(
+                        one.candidate, one.sha256, reason="The model's vector of it is not finite or not of length 1."
+                    )
+                )
+                continue
+            row, first = first, first + 1
+            self._count(one.candidate)
+            self._put(_item(one.candidate, one.sha256, row=row))
+            if one.sha256 is not None:
+                self._row_of[one.sha256] = row
+
+    def _check(self, vectors: Vectors, batch: list[Decoded]) -> None:
+        expected = (len(batch), self._encoder.spec.embedding_dim)
+        if vectors.shape != expected:
+            raise ShapeError(f"The model gave vectors of shape {vectors.shape} instead of {expected}.")
+        if len(batch) > 1 and bad_rows(vectors).size == len(batch):
+            raise ModelError(
+                f"The model's vectors are not finite or not of length 1, from {batch[0].candidate.name!r} on.",
+                hint="Check it with `mckit verify`.",
+            )
+
+    def _count(self, candidate: Candidate) -> None:
+        if candidate.known is None:
+            self._report.added += 1
+        else:
+            self._report.updated += 1
+
+    def _put(self, item: Item) -> None:
+        self._writer.store.put(item)
+        self._uncommitted += 1
+
+
+def _item(candidate: Candidate, sha256: str | None, *, row: int | None = None, reason: str | None = None) -> Item:
+    return Item(
+        name=candidate.name,
+        size_bytes=candidate.size_bytes,
+        mtime_ns=candidate.mtime_ns,
+        sha256=sha256,
+        row=row,
+        reason=reason,
+    )

@@ -1,0 +1,67 @@
+"""An indexing run that is killed goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mobileclip_kit.images import load_pixels
+from mobileclip_kit.index.folder import Index
+from mobileclip_kit.indexing import update_index
+from tests.indexing.fakes import ColourEncoder, draw_many
+
+PICTURES = 60
+SCRIPT = """
+import sys
+from pathlib import Path
+from mobileclip_kit.indexing import update_index
+from tests.indexing.fakes import ColourEncoder
+update_index(Path(sys.argv[1]), ColourEncoder(seconds=0.05), Path(sys.argv[2]), batch_size=2, commit_items=4)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+def test_killed_runs_continue_without_losing_or_doubling_an_item(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "index"
+    draw_many(photos, PICTURES)
+    counts = [0]
+    for _ in range(3):
+        target = counts[-1] + 9
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(photos), str(out)],
+            cwd=Path(__file__).parents[2],
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 20
+        while count_rows(out) < target and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        counts.append(count_rows(out))
+    assert counts == sorted(counts)
+    assert 0 < counts[-1] < PICTURES
+
+    encoder = ColourEncoder()
+    report = update_index(photos, encoder, out)
+    assert report.items == PICTURES
+    assert encoder.encoded == report.added == PICTURES - counts[-1]
+    with Index(out) as index:
+        items = list(index.store.items())
+        assert len({item.row for item in items}) == len(items) == len(index.matrix) == PICTURES
+        spec = encoder.spec.require_image()
+        for item in items:
+            expected = encoder.encode_images(load_pixels(photos / item.name, spec)[None])[0]
+            assert index.matrix[item.row].tolist() == expected.tolist()
+
+
+def count_rows(out: Path) -> int:
+    if not (out / "index.json").exists():
+        return 0
+    with Index(out) as index:
+        return len(index.matrix)

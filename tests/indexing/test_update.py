@@ -1,0 +1,251 @@
+"""Building an index and bringing it up to date."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.errors import DataError, IndexFormatError, ModelError, ModelMismatchError, OutputError
+from mobileclip_kit.images import load_pixels
+from mobileclip_kit.index.folder import Index, open_writer
+from mobileclip_kit.indexing import IndexReport, update_index
+from tests.indexing.fakes import COLOURS, ColourEncoder, NanEncoder, draw, draw_many
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name, colour in COLOURS.items():
+        draw(tmp_path / "photos" / f"{name}.png", colour)
+    for number in range(7):
+        draw(tmp_path / "photos" / "more" / f"{number}.png", (number * 30, 9, 9))
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "index"
+
+
+def update(photos: Path, out: Path, encoder: ColourEncoder | None = None, **options: bool) -> IndexReport:
+    return update_index(photos, encoder or ColourEncoder(), out, batch_size=4, workers=2, **options)
+
+
+def contents(out: Path) -> dict[str, list[float]]:
+    with Index(out) as index:
+        return {item.name: index.matrix[item.row].tolist() for item in index.store.items() if item.row is not None}
+
+
+def test_builds_an_index_of_unit_vectors_in_their_rows(photos: Path, out: Path) -> None:
+    encoder = ColourEncoder()
+    report = update(photos, out, encoder)
+    assert (report.items, report.added, report.failed) == (10, 10, [])
+    assert report.pictures_per_s > 0
+    found = contents(out)
+    assert set(found) == {"red.png", "green.png", "blue.png", *(f"more/{n}.png" for n in range(7))}
+    for name, vector in found.items():
+        expected = encoder.encode_images(load_pixels(photos / name, encoder.spec.require_image())[None])[0]
+        np.testing.assert_array_equal(np.float32(vector), expected)
+
+
+def test_an_unchanged_folder_costs_no_encoding(photos: Path, out: Path) -> None:
+    update(photos, out)
+    encoder = ColourEncoder()
+    report = update(photos, out, encoder)
+    assert encoder.encoded == 0
+    assert (report.items, report.unchanged, report.added, report.updated, report.removed) == (10, 10, 0, 0, 0)
+    assert report.pictures_per_s == 0
+
+
+def test_touched_pictures_keep_their_vectors(photos: Path, out: Path) -> None:
+    update(photos, out)
+    before = contents(out)
+    os.utime(photos / "red.png", (1, 1))
+    encoder = ColourEncoder()
+    report = update(photos, out, encoder)
+    assert (encoder.encoded, report.unchanged, report.updated) == (0, 10, 0)
+    assert contents(out) == before
+    assert update(photos, out).unchanged == 10
+
+
+def test_changed_pictures_get_new_vectors(photos: Path, out: Path) -> None:
+    update(photos, out)
+    before = contents(out)
+    draw(photos / "red.png", COLOURS["green"])
+    encoder = ColourEncoder()
+    report = update(photos, out, encoder)
+    assert (report.updated, report.added, report.unchanged) == (1, 0, 9)
+    after = contents(out)
+    assert after["red.png"] == before["green.png"]
+    assert encoder.encoded == 0, "the content is that of green.png, which has a vector"
+    draw(photos / "red.png", (1, 2, 3))
+    assert update(photos, out, encoder).updated == encoder.encoded == 1
+
+
+def test_moved_pictures_keep_their_rows(photos: Path, out: Path) -> None:
+    update(photos, out)
+    before = contents(out)
+    (photos / "more").rename(photos / "elsewhere")
+    encoder = ColourEncoder()
+    report = update(photos, out, encoder)
+    assert (report.moved, report.removed, report.added, encoder.encoded) == (7, 0, 0, 0)
+    assert contents(out) == {name.replace("more/", "elsewhere/"): vector for name, vector in before.items()}
+    with Index(out) as index:
+        assert index.allowed_rows() is None
+
+
+def test_exchanged_names_exchange_their_vectors(photos: Path, out: Path) -> None:
+    update(photos, out)
+    before = contents(out)
+    (photos / "red.png").rename(photos / "temporary")
+    (photos / "blue.png").rename(photos / "red.png")
+    (photos / "temporary").rename(photos / "blue.png")
+    # Same size and time would hide the exchange from any tool that does not read the files.
+    os.utime(photos / "red.png", (1, 1))
+    os.utime(photos / "blue.png", (2, 2))
+    update(photos, out)
+    after = contents(out)
+    assert (after["red.png"], after["blue.png"]) == (before["blue.png"], before["red.png"])
+
+
+def test_deleted_pictures_are_forgotten(photos: Path, out: Path) -> None:
+    update(photos, out)
+    (photos / "red.png").unlink()
+    report = update(photos, out)
+    assert (report.removed, report.items) == (1, 9)
+    assert "red.png" not in contents(out)
+
+
+def test_duplicates_are_encoded_once_and_both_found(photos: Path, out: Path) -> None:
+    update(photos, out)
+    (photos / "copy.png").write_bytes((photos / "red.png").read_bytes())
+    encoder = ColourEncoder()
+    assert update(photos, out, encoder).added == 1
+    assert encoder.encoded == 0
+    assert contents(out)["copy.png"] == contents(out)["red.png"]
+
+
+def test_a_vanished_library_is_not_forgotten_unasked(photos: Path, out: Path) -> None:
+    update(photos, out)
+    before = contents(out)
+    for path in (photos / "more").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="7 of the index's 10 pictures") as caught:
+        update(photos, out)
+    assert "--prune" in str(caught.value)
+    assert contents(out) == before
+    assert update(photos, out, prune=True).removed == 7
+    assert len(contents(out)) == 3
+
+
+def test_failures_are_kept_with_their_reason_and_retried_on_request(photos: Path, out: Path) -> None:
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / "empty.png").touch()
+    report = update(photos, out)
+    assert [item.name for item in report.failed] == ["broken.jpg", "empty.png"]
+    assert report.items == 10
+    assert report.failed[1].reason == "empty.png is empty."
+    assert report.to_json()["failed"][1] == {"item": "empty.png", "reason": "empty.png is empty."}
+    again = update(photos, out)
+    assert (again.unchanged, again.decoded, len(again.failed)) == (12, 0, 2)
+    assert update(photos, out, retry_failed=True).unchanged == 10
+
+    draw(photos / "empty.png", (5, 5, 5))
+    mended = update(photos, out)
+    assert (mended.updated, [item.name for item in mended.failed]) == (1, ["broken.jpg"])
+
+
+def test_a_picture_that_breaks_loses_its_vector(photos: Path, out: Path) -> None:
+    update(photos, out)
+    (photos / "red.png").write_bytes(b"overwritten")
+    report = update(photos, out)
+    assert [item.name for item in report.failed] == ["red.png"]
+    assert "red.png" not in contents(out)
+    with Index(out) as index:
+        allowed = index.allowed_rows()
+        assert allowed is not None
+        assert allowed.sum() == 9
+
+
+def test_vectors_that_are_not_finite_are_refused(photos: Path, out: Path) -> None:
+    report = update(photos, out, NanEncoder(always=False))
+    assert [item.name for item in report.failed] == ["red.png"]
+    assert "not finite" in str(report.failed[0].reason)
+    assert report.items == 9
+    with pytest.raises(ModelError, match="not finite"):
+        update(photos, out.with_name("other"), NanEncoder(always=True))
+
+
+def test_another_model_is_refused(photos: Path, out: Path) -> None:
+    update(photos, out)
+    with pytest.raises(ModelMismatchError):
+        update(photos, out, ColourEncoder(model_hash="dead"))
+
+
+def test_a_second_process_is_refused(photos: Path, out: Path) -> None:
+    update(photos, out)
+    with open_writer(out), pytest.raises(IndexFormatError, match="Another process"):
+        update(photos, out)
+
+
+def test_an_empty_library_gives_an_empty_index(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "none").mkdir()
+    assert update(tmp_path / "none", out).items == 0
+    assert contents(out) == {}
+
+
+@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names must be UTF-8 there")
+def test_names_of_any_bytes_are_indexed(photos: Path, out: Path) -> None:
+    names = [os.fsdecode(b"bad\xff.png"), "line\nbreak.png", "🐈.png", "a\"b'c.png"]
+    for name in names:
+        draw(photos / name, (len(name), 100, 100))
+    (photos / os.fsdecode(b"broken\xfe.png")).write_bytes(b"x")
+    report = update(photos, out)
+    assert set(names) <= set(contents(out))
+    assert "broken\\xfe.png" in str(report.failed[0].reason).replace("\\udcfe", "\\xfe")
+    assert update(photos, out).unchanged == 15
+
+
+def test_relative_folders_give_the_same_names(photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    update(photos, out)
+    monkeypatch.chdir(photos)
+    assert update(Path("."), out).unchanged == 10
+
+
+def test_places_that_cannot_be_used(photos: Path, out: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        update(tmp_path / "none", out)
+    with pytest.raises(DataError, match="not a folder"):
+        update(photos / "red.png", out)
+    with pytest.raises(OutputError, match="not an index"):
+        update(photos, photos)
+
+
+def test_commits_now_and_then(photos: Path, out: Path) -> None:
+    draw_many(photos / "many", 40)
+
+    class Watching(ColourEncoder):
+        seen: list[int] = []
+
+        def encode_images(self, pixels: np.ndarray) -> np.ndarray:
+            with Index(out) as index:
+                self.seen.append(len(index.matrix))
+            return super().encode_images(pixels)
+
+    update_index(photos, Watching(), out, batch_size=4, commit_items=8)
+    assert sorted(set(Watching.seen)) == list(range(0, 50, 8))
+
+
+def test_what_was_finished_before_an_error_stays(photos: Path, out: Path) -> None:
+    class Failing(ColourEncoder):
+        def encode_images(self, pixels: np.ndarray) -> np.ndarray:
+            if self.encoded >= 4:
+                raise KeyboardInterrupt
+            return super().encode_images(pixels)
+
+    with pytest.raises(KeyboardInterrupt):
+        update(photos, out, Failing())
+    assert len(contents(out)) == 4
+    assert update(photos, out).added == 6
