@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
 from mobileclip_kit.data.scenes.backgrounds import draw_backdrop
 from mobileclip_kit.data.scenes.objects import COLOURS, ink_matrix, kind_sprite
@@ -55,7 +55,8 @@ def _draw_group(picture: Image.Image, group: Group, shadow: float) -> Objects:
         cover = drawn.getchannel("A")
         if shadow:
             shift = round(spot.extent * side * _SHADOW_SHIFT)
-            picture.paste((0, 0, 0), (left + shift, top + shift), cover.point(_fade(round(shadow * 20) / 20)))
+            veil = ImageChops.multiply(cover, Image.new("L", cover.size, round(shadow * 255)))
+            picture.paste((0, 0, 0), (left + shift, top + shift), veil)
         picture.paste(drawn.convert("RGB").convert("RGB", matrix), (left, top), cover)
         boxes.append(_box(cover, (left, top), side))
     return Objects(kind=group.kind, colour=group.colour, size=group.size, boxes=tuple(boxes))
@@ -83,7 +84,7 @@ def _draw_word(picture: Image.Image, word: WordPlan, *, outlined: bool) -> Word:
 def _finished(picture: Image.Image, finish: Finish) -> NDArray[np.uint8]:
     side = picture.width
     if finish.blur:
-        picture = picture.filter(ImageFilter.GaussianBlur(finish.blur * side / 64))
+        picture = picture.filter(ImageFilter.BoxBlur(finish.blur * side / 64))
     across, down = _ramps(side)
     light = finish.gain + finish.slope[0] * across + finish.slope[1] * down  # (side, side * 3)
     store = _noise(side)
@@ -106,11 +107,6 @@ def _box(cover: Image.Image, corner: tuple[int, int], side: int) -> Box:
 def _master_px(side: int) -> int:
     """The power of two from which the picture's sprites are reduced."""
     return int(min(1024, max(64, 1 << (side - 1).bit_length())))
-
-
-@functools.lru_cache(maxsize=64)
-def _fade(opacity: float) -> list[int]:
-    return [round(value * opacity) for value in range(256)]
 
 
 @functools.lru_cache(maxsize=4)
