@@ -19,3 +19,16 @@ class Pair:
     key: str
     image: Path | bytes
     captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that was left out, and why: listed for the user, never silent.
+
+    Attributes:
+        item: The picture's key, or what its source calls it.
+        reason: One sentence.
+    """
+
+    item: str
+    reason: str

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.images import Pixels, load_pixels
 from mobileclip_kit.progress import Progress
@@ -26,14 +27,6 @@ _BATCHES_AHEAD = 3
 _CHUNK = 64
 
 
-@dataclass(frozen=True)
-class SkippedPicture:
-    """A picture that could not be used, and why."""
-
-    item: str
-    reason: str
-
-
 class Pictures(Protocol):
     """A training set as the trainer sees it.
 
@@ -43,7 +36,7 @@ class Pictures(Protocol):
     """
 
     identities: NDArray[np.uint64]
-    skipped: list[SkippedPicture]
+    skipped: list[Skipped]
 
     def __len__(self) -> int: ...
 
@@ -67,7 +60,7 @@ class MemoryPictures:
 
     pixels: Pixels
     identities: NDArray[np.uint64]
-    skipped: list[SkippedPicture] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -105,7 +98,7 @@ class FilePictures:
         self._sources, self._names, self._spec, self._draft = sources, names, spec, draft
         self._threads = threads or os.cpu_count() or 1
         self.identities = identities
-        self.skipped: list[SkippedPicture] = []
+        self.skipped: list[Skipped] = []
 
     def __len__(self) -> int:
         return len(self._sources)
@@ -159,7 +152,7 @@ class FilePictures:
                 kept.append(row)
                 pixels.append(result)
             elif self._names[row] not in known:
-                self.skipped.append(SkippedPicture(self._names[row], result.message))
+                self.skipped.append(Skipped(self._names[row], result.message))
         shape = (0, self._spec.height, self._spec.width, 3)
         return np.array(kept, np.int64), np.stack(pixels) if pixels else np.zeros(shape, np.uint8)
 

@@ -1,0 +1,159 @@
+"""Pictures with captions, listed in a table: CSV, TSV or JSONL.
+
+A picture that is listed several times keeps all its different captions. Rows that cannot be used are stated skips, each
+with its line; a file that cannot be used at all is an error.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobileclip_kit.data.pair import Pair, Skipped
+from mobileclip_kit.errors import DataError
+
+# The first name that a table has is taken. filepath and title are open_clip's own defaults.
+IMAGE_COLUMNS = ("image", "filepath", "file_name", "path")
+CAPTION_COLUMNS = ("caption", "title", "text", "captions")
+
+
+@dataclass(frozen=True)
+class _Row:
+    line: int
+    image: str
+    captions: tuple[str, ...]
+
+
+def read_table(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
+    """Pairs of a CSV or TSV file with a header.
+
+    Args:
+        path: One column names the picture (see :data:`IMAGE_COLUMNS`), relative to the file's folder or to ``images/``
+            in it; another one holds a caption (see :data:`CAPTION_COLUMNS`).
+        skipped: Takes rows whose picture does not exist, without a caption, or that say the same twice.
+
+    Raises:
+        DataError: The file is not UTF-8, not a table, or lacks a column.
+    """
+    return _pairs(path, _table_rows(path, skipped), skipped)
+
+
+def read_jsonl(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
+    """Pairs of a file with one JSON object a line, under the same keys; ``captions`` may be a list.
+
+    Raises:
+        DataError: The file is not UTF-8, or a line is not a JSON object with those keys.
+    """
+    return _pairs(path, _jsonl_rows(path), skipped)
+
+
+def _table_rows(path: Path, skipped: list[Skipped]) -> Iterator[_Row]:
+    text = _read_text(path)
+    header = text[: text.find("\n")] if "\n" in text else text
+    tabs = path.suffix.lower() == ".tsv" or ("\t" in header and "," not in header)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", strict=True)
+    try:
+        columns = [name.strip() for name in reader.fieldnames or []]
+        reader.fieldnames = columns
+        image, caption = _column(path, columns, IMAGE_COLUMNS), _column(path, columns, CAPTION_COLUMNS)
+        for row in reader:
+            if None in row:
+                reason = f"{path.name} line {reader.line_num} has more cells than the header; is a comma unquoted?"
+                skipped.append(Skipped(str(row[image]), reason))
+            else:
+                yield _Row(reader.line_num, row[image] or "", (row[caption] or "",))
+    except csv.Error as error:
+        raise DataError(f"{path} line {reader.line_num} is not valid CSV: {error}.") from error
+
+
+def _jsonl_rows(path: Path) -> Iterator[_Row]:
+    for line, text in enumerate(_read_text(path).split("\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{path} line {line} is not valid JSON: {error}.") from error
+        if not isinstance(document, Mapping):
+            raise DataError(f"{path} line {line} holds a JSON {type(document).__name__}, not an object.")
+        columns = list(document)
+        where = f"{path} line {line}"
+        image: Any = document[_column(where, columns, IMAGE_COLUMNS)]
+        captions: Any = document[_column(where, columns, CAPTION_COLUMNS)]
+        captions = [captions] if isinstance(captions, str) else captions
+        if not isinstance(image, str) or not isinstance(captions, list):
+            raise DataError(f"{where}: the picture must be a text, and the captions a text or a list of texts.")
+        if not all(isinstance(caption, str) for caption in captions):
+            raise DataError(f"{where}: a caption is not a text.")
+        yield _Row(line, image, tuple(captions) or ("",))
+
+
+def _pairs(path: Path, rows: Iterator[_Row], skipped: list[Skipped]) -> Iterator[Pair]:
+    """Join the rows of each picture, in the order of its first row."""
+    images: dict[str, Path] = {}
+    captions: dict[str, list[str]] = {}
+    for row in rows:
+        where = f"{path.name} line {row.line}"
+        found = _find_picture(path.parent, row.image)
+        if found is None:
+            missing = f"the picture {row.image} does not exist" if row.image else "there is no picture's name"
+            skipped.append(Skipped(row.image, f"{where}: {missing}."))
+            continue
+        key, image = found
+        images.setdefault(key, image)
+        held = captions.setdefault(key, [])
+        for caption in (caption.strip() for caption in row.captions):
+            if not caption:
+                skipped.append(Skipped(key, f"{where}: the caption is empty."))
+            elif caption in held:
+                skipped.append(Skipped(key, f"{where}: the picture is listed again with the same caption."))
+            else:
+                held.append(caption)
+    for key, image in images.items():
+        if captions[key]:
+            yield Pair(key, image, tuple(captions[key]))
+
+
+def _find_picture(folder: Path, name: str) -> tuple[str, Path] | None:
+    """A listed picture's key and file. The key does not depend on which of its names the table uses."""
+    if not name or "\0" in name:
+        return None
+    for candidate in (folder / name, folder / "images" / name):
+        try:
+            exists = candidate.is_file()
+        except OSError:  # a name that is too long to be a file's
+            return None
+        if exists:
+            inside = candidate.is_relative_to(folder)
+            return (candidate.relative_to(folder) if inside else candidate).as_posix(), candidate
+    return None
+
+
+def _column(where: Path | str, columns: list[str], known: tuple[str, ...]) -> str:
+    for name in known:
+        if name in columns:
+            return name
+    held = f"has the columns {', '.join(columns)}" if any(columns) else "has no columns"
+    raise DataError(
+        f"{where} {held}, but none of {', '.join(known)}.",
+        hint="Name the picture's column `image` and the caption's column `caption`.",
+    )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path} line {line} is not UTF-8: byte 0x{data[error.start]:02x}.", hint="Save the file as UTF-8."
+        ) from error

@@ -1,0 +1,27 @@
+"""A folder of pictures without captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mobileclip_kit.data.pair import Pair, Skipped
+from mobileclip_kit.images import list_pictures
+
+
+def read_folder(folder: Path, skipped: list[Skipped]) -> Iterator[Pair]:
+    """Every picture below a folder, in the order of its path.
+
+    Args:
+        folder: Searched to any depth; hidden files and folders are passed over.
+        skipped: Takes empty files.
+
+    Yields:
+        Pairs whose key is the path relative to the folder.
+    """
+    for path in list_pictures(folder):
+        key = path.relative_to(folder).as_posix()
+        if path.stat().st_size == 0:
+            skipped.append(Skipped(key, "The file is empty."))
+        else:
+            yield Pair(key, path)
