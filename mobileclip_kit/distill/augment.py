@@ -7,8 +7,6 @@ cut from the picture as the model's own preprocessing made it, on the whole batc
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from mobileclip_kit.data.pictures import identity_of
 from mobileclip_kit.errors import UsageError
 
 # Weights of red, green and blue in a picture's grey (ITU-R BT.601, as Pillow's mode L).
@@ -67,7 +66,7 @@ class Augmentation:
 
         Args:
             images: RGB in 0…1, ``(n, 3, height, width)`` float32.
-            identities: One number a picture, see :func:`identity_of`, ``(n,)``.
+            identities: One number a picture, see :func:`mobileclip_kit.data.pictures.identity_of`, ``(n,)``.
             seed: Of the run.
             epoch: Each epoch varies a picture in another way.
 
@@ -116,17 +115,6 @@ class Augmentation:
             kept = torch.where(number < self.grey, 0.0, 1.0 + self.saturation * (2.0 * spread - 1.0))
             images = pale + (images - pale) * kept
         return images.clamp(0.0, 1.0)
-
-
-def identity_of(name: str | bytes) -> int:
-    """A 64-bit number for a picture, from its content hash or key."""
-    data = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
-
-
-def identities_of(names: Iterable[str | bytes]) -> NDArray[np.uint64]:
-    """:func:`identity_of` of each name, ``(n,)``."""
-    return np.fromiter((identity_of(name) for name in names), np.uint64)
 
 
 def random_numbers(identities: NDArray[np.uint64], *, seed: int, epoch: int, count: int) -> NDArray[np.float64]:

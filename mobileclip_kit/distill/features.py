@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from mobileclip_kit.distill.objective import Batch
 from mobileclip_kit.distill.schedule import value_from_epoch
 from mobileclip_kit.errors import ShapeError, UsageError
 from mobileclip_kit.losses.feature import kld_l1_loss
+from mobileclip_kit.networks.raw import encode_raw, freeze_all_but_image
 
 Targets = Callable[[Batch], Tensor]
 
@@ -102,15 +102,3 @@ def live_targets(teacher: nn.Module, size: tuple[int, int]) -> Targets:
         return encode_raw(teacher, images)
 
     return targets
-
-
-def encode_raw(network: Any, images: Tensor) -> Tensor:
-    """Image vectors as they leave the tower, ``(n, d)`` float32, not normalised."""
-    vectors: Tensor = network.encode_image(images, normalize=False)
-    return vectors.float()
-
-
-def freeze_all_but_image(network: nn.Module) -> None:
-    """Let gradients flow into the image tower only."""
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name.startswith("visual."))

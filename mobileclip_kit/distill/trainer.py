@@ -20,7 +20,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
-from mobileclip_kit.distill.augment import Augmentation, identity_of
+from mobileclip_kit.data.pictures import Pictures, Rows, identity_of
+from mobileclip_kit.distill.augment import Augmentation
 from mobileclip_kit.distill.checkpoint import (
     CHECKPOINT_FILE,
     Checkpoint,
@@ -33,7 +34,7 @@ from mobileclip_kit.distill.checkpoint import (
     trained_tensors,
 )
 from mobileclip_kit.distill.objective import Batch, Moment, Objective
-from mobileclip_kit.distill.pictures import Pictures, Rows, batch_rows
+from mobileclip_kit.distill.order import batch_rows
 from mobileclip_kit.distill.recipe import TrainingPlan
 from mobileclip_kit.distill.schedule import learning_rate
 from mobileclip_kit.errors import DataError, TrainingError

@@ -18,9 +18,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobileclip_kit.distill.augment import Augmentation, identities_of
+from mobileclip_kit.data.pictures import MemoryPictures, identities_of
+from mobileclip_kit.distill.augment import Augmentation
 from mobileclip_kit.distill.objective import Batch
-from mobileclip_kit.distill.pictures import MemoryPictures, batch_rows
+from mobileclip_kit.distill.order import batch_rows
 from mobileclip_kit.distill.recipe import TrainingPlan
 from mobileclip_kit.distill.trainer import LOG_FILE, Trainer, TrainingResult
 from mobileclip_kit.errors import DataError, TrainingError

@@ -1,10 +1,11 @@
-"""Pictures on their way into training: an order that needs no memory of the past, decoding ahead of the model."""
+"""Pictures on their way into a model: decoded ahead of it, or held in memory."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,23 +158,12 @@ class FilePictures:
         return np.array(kept, np.int64), np.stack(pixels) if pixels else np.zeros(shape, np.uint8)
 
 
-def batch_rows(pictures: int, *, batch_size: int, seed: int, first_step: int, steps: int) -> Iterator[Rows]:
-    """The rows of each step, a pure function of (seed, step): any step can be the first.
+def identity_of(name: str | bytes) -> int:
+    """A 64-bit number for a picture, from its content hash or key."""
+    data = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
-    Every epoch is a fresh permutation; pictures that fill no batch wait for the next epoch's.
 
-    Args:
-        pictures: How many there are, at least one batch.
-        batch_size: Rows of a batch.
-        seed: Of the run.
-        first_step: Where a resumed run goes on.
-        steps: Of the whole run.
-    """
-    per_epoch = pictures // batch_size
-    order, order_epoch = np.empty(0, np.int64), -1
-    for step in range(first_step, steps):
-        epoch, place = divmod(step, per_epoch)
-        if epoch != order_epoch:
-            order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(pictures).astype(np.int64)
-            order_epoch = epoch
-        yield order[place * batch_size : (place + 1) * batch_size]
+def identities_of(names: Iterable[str | bytes]) -> NDArray[np.uint64]:
+    """:func:`identity_of` of each name, ``(n,)``."""
+    return np.fromiter((identity_of(name) for name in names), np.uint64)
