@@ -24,7 +24,6 @@ DARK: Ink = (0, 0, 0, 255)
 CLEAR: Ink = (0, 0, 0, 0)
 
 _MARGIN = 0.1
-_SUPERSAMPLING = 4
 _OUTLINE = 0.018
 
 
@@ -108,7 +107,9 @@ def draw_kind(draw: Callable[[Pen], None], side_px: int) -> Image.Image:
     Returns:
         RGBA weights of the inks, as large as the drawn object and its outline.
     """
-    canvas_px = round(side_px / (1 - 2 * _MARGIN)) * _SUPERSAMPLING
+    # Large drawings have fine pixels already, and their cost grows with the square of the canvas.
+    finer = 4 if side_px <= 128 else 2
+    canvas_px = round(side_px / (1 - 2 * _MARGIN)) * finer
     pen = Pen(canvas_px)
     draw(pen)
     outlined = Image.new("RGBA", pen.image.size, CLEAR)
@@ -116,7 +117,7 @@ def draw_kind(draw: Callable[[Pen], None], side_px: int) -> Image.Image:
     grown = pen.image.getchannel("A").filter(ImageFilter.GaussianBlur(canvas_px * _OUTLINE))
     outlined.paste(DARK, mask=grown.point([255 if value > 24 else 0 for value in range(256)]))
     outlined.alpha_composite(pen.image)
-    small = outlined.reduce(_SUPERSAMPLING)
+    small = outlined.reduce(finer)
     return small.crop(small.getbbox())
 
 

@@ -105,8 +105,8 @@ def _box(cover: Image.Image, corner: tuple[int, int], side: int) -> Box:
 
 
 def _master_px(side: int) -> int:
-    """The power of two from which the picture's sprites are reduced."""
-    return int(min(1024, max(64, 1 << (side - 1).bit_length())))
+    """The size in which the picture's sprites are prepared: few sizes share one preparation."""
+    return -(-side // 64) * 64
 
 
 @functools.lru_cache(maxsize=4)

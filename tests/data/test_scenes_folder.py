@@ -1,0 +1,111 @@
+"""``mckit scenes``: the folder on disk and the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileclip_kit.cli.entry import main
+from mobileclip_kit.data.scenes import draw_scene, folder, read_truth
+from mobileclip_kit.data.scenes.folder import World, write_world
+from mobileclip_kit.errors import DataError
+
+
+def run(capsys, *arguments: str) -> tuple[int, dict]:
+    with pytest.raises(SystemExit) as stop:
+        main(["scenes", *arguments, "--json"])
+    return stop.value.code, json.loads(capsys.readouterr().out)
+
+
+def files(root):
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_command_draws_what_draw_scene_draws(tmp_path, capsys):
+    out = tmp_path / "world"
+    code, document = run(capsys, "9", "-o", str(out), "--seed", "4", "--size", "32")
+    assert code == 0
+    assert document["scenes"] == str(out)
+    assert document["items"] == 9
+    assert document["pictures_per_s"] > 0
+    rows = list(csv.reader((out / "captions.csv").open(encoding="utf-8")))
+    truth = read_truth(out)
+    assert rows[0] == ["image", "caption"]
+    for index in range(9):
+        scene = draw_scene(4, index, 32)
+        name = f"images/{index:06d}.png"
+        np.testing.assert_array_equal(np.asarray(Image.open(out / name)), scene.picture)
+        assert tuple(text for image, text in rows if image == name) == scene.captions
+        assert truth[index].image == name
+        assert truth[index].objects == scene.truth.objects
+        assert truth[index].word == scene.truth.word
+
+
+def test_folder_does_not_depend_on_the_number_of_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "_WORTH_A_POOL", 1)
+    world = World(items=140, seed=1, size=16)
+    for workers in (1, 2):
+        (tmp_path / str(workers)).mkdir()
+        write_world(tmp_path / str(workers), world, workers=workers)
+    assert files(tmp_path / "1") == files(tmp_path / "2")
+
+
+def test_progress_counts_every_picture(tmp_path):
+    counted = []
+    write_world(tmp_path, World(items=130, seed=1, size=16), workers=1, advance=counted.append)
+    assert sum(counted) == 130
+
+
+def test_truth_lines_carry_count_and_alone(tmp_path):
+    write_world(tmp_path, World(items=40, seed=1, size=16), workers=1)
+    for line in (tmp_path / "truth.jsonl").read_text(encoding="utf-8").splitlines():
+        document = json.loads(line)
+        assert document["alone"] == (document["form"] == "word")
+        assert all(group["count"] == len(group["boxes"]) for group in document["objects"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("0",), "0 pictures"),
+        (("3", "--size", "8"), "8 px"),
+        (("3", "--workers", "0"), "0 processes"),
+    ],
+)
+def test_bad_numbers_are_refused_and_nothing_is_left(tmp_path, capsys, arguments, message):
+    code, document = run(capsys, *arguments, "-o", str(tmp_path / "world"))
+    assert code == 1
+    assert document["error"]["kind"] == "UsageError"
+    assert message in document["error"]["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_world_needs_force(tmp_path, capsys):
+    out = str(tmp_path / "world")
+    assert run(capsys, "2", "-o", out, "--size", "16")[0] == 0
+    code, document = run(capsys, "2", "-o", out, "--size", "16")
+    assert (code, document["error"]["kind"]) == (1, "OutputError")
+    assert run(capsys, "3", "-o", out, "--size", "16", "--force")[0] == 0
+
+
+def test_a_place_below_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    code, document = run(capsys, "2", "-o", str(tmp_path / "file" / "world"))
+    assert (code, document["error"]["kind"]) == (1, "OutputError")
+
+
+@pytest.mark.parametrize("line", ["nonsense", "{}", '{"form": "dream"}', "[]"])
+def test_damaged_truth_is_refused_by_line(tmp_path, line):
+    path = tmp_path / "truth.jsonl"
+    path.write_text(draw_scene(0, 0, 16).truth.to_json() + "\n" + line + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="line 2"):
+        read_truth(path)
+
+
+def test_missing_truth_says_how_to_make_one(tmp_path):
+    with pytest.raises(DataError, match="mckit scenes"):
+        read_truth(tmp_path)
