@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from mobileclip_kit import __version__
+from mobileclip_kit.cli.output import printable
 from mobileclip_kit.errors import MckitError, OutputError
 
 # Name → its one-line help. The module is mobileclip_kit.cli.<name>, the command in it is called `command`.
@@ -96,7 +97,7 @@ def _fail(kind: str, message: str, hint: str | None, as_json: bool) -> NoReturn:
 
 def _print_error(kind: str, message: str, hint: str | None) -> None:
     document: dict[str, Any] = {"error": {"kind": kind, "message": message, "hint": hint}}
-    click.echo(json.dumps(document, ensure_ascii=False))
+    click.echo(printable(json.dumps(document, ensure_ascii=False)))
 
 
 def _os_sentence(error: OSError) -> str | None:

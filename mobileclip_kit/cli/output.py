@@ -25,9 +25,14 @@ def force_option(command: Command) -> Command:
 def emit(document: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     """Print a command's result: ``document`` as JSON, or ``text`` for a person."""
     if as_json:
-        click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
+        click.echo(printable(json.dumps(document, ensure_ascii=False, allow_nan=False)))
     else:
-        click.echo(text)
+        click.echo(printable(text))
+
+
+def printable(text: str) -> str:
+    """The text with bytes of file names that are not UTF-8 escaped in the one way that JSON reads back exactly."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def note(message: str) -> None:

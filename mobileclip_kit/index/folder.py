@@ -88,13 +88,9 @@ def is_index(folder: Path) -> bool:
     return (folder / INDEX_FILE).is_file()
 
 
-def create_index(folder: Path, header: IndexHeader) -> None:
-    """Make an empty index.
-
-    Raises:
-        OutputError: Something lies there already.
-    """
-    with staged_index(folder, header):
+def create_index(folder: Path, header: IndexHeader, *, force: bool = False) -> None:
+    """Make an empty index; see :func:`staged_index`."""
+    with staged_index(folder, header, force=force):
         pass
 
 

@@ -32,6 +32,7 @@ def update_index(
     out: Path,
     *,
     model: str | None = None,
+    rebuild: bool = False,
     prune: bool = False,
     retry_failed: bool = False,
     batch_size: int = 32,
@@ -47,6 +48,7 @@ def update_index(
         encoder: Gives the vectors.
         out: The index; made when it does not exist.
         model: Where the encoder comes from, kept for later queries.
+        rebuild: Replace an index that exists already, whatever model it belongs to, and begin with nothing.
         prune: Forget vanished pictures even when they are more than a fifth of the index.
         retry_failed: Try pictures again that failed before and have not changed since.
         batch_size: Pictures that are encoded at once.
@@ -66,13 +68,14 @@ def update_index(
     if not pictures.is_dir():
         raise DataError(f"{pictures} is not a folder." if pictures.exists() else f"{pictures} does not exist.")
     header = IndexHeader(spec=encoder.spec, model=model, pictures=str(pictures.resolve()))
-    if is_index(out):
+    fresh = rebuild or not is_index(out)
+    if not fresh:
         encoder.spec.check_same_model(IndexHeader.read(out).spec.model_hash, f"The index {out}")
     # Not resolved: names are relative to the folder as it was given, wherever it links to.
     pictures = pictures.absolute()
     found = list(list_pictures(pictures))
-    if not is_index(out):
-        create_index(out, header)
+    if fresh:
+        create_index(out, header, force=rebuild)
     with open_writer(out) as writer:
         items = list(writer.store.items())
         plan = plan_update(found, pictures, items, retry_failed=retry_failed)

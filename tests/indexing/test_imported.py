@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import DataError, ModelMismatchError, OutputError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.npy import unit_rows
 from mobileclip_kit.indexing import IndexReport, import_vectors, update_index
-from mobileclip_kit.indexing.imported import unit_rows
 from tests.indexing.fakes import DIM, ColourEncoder, draw
 
 
