@@ -1,0 +1,49 @@
+"""``mckit verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mobileclip_kit.cli.export import describe, show_skipped
+from mobileclip_kit.cli.output import emit, json_option, note
+
+
+@click.command(name="verify")
+@click.argument("export", type=click.Path(path_type=Path))
+@click.option("--against", required=True, help="The model that it was exported from: a folder or an open_clip name.")
+@click.option("--images", type=click.Path(path_type=Path), help="Pictures, or a captions file, to compare on.")
+@click.option("--pictures", type=click.IntRange(1), default=48, show_default=True, help="Compare on so many.")
+@click.option("--threshold", type=click.FloatRange(-1, 1), help="Least cosine: 0.999, or 0.99 for int8, unless given.")
+@json_option
+def command(
+    export: Path, against: str, images: Path | None, pictures: int, threshold: float | None, as_json: bool
+) -> None:
+    """Execute an export and its model on the same pictures and texts, and compare their vectors.
+
+    The files are checked against their SHA-256 first. Below the threshold the command prints its table and fails.
+
+    \b
+    mckit verify student-coreml-fp16 --against student --images ~/Pictures
+    """  # noqa: D301 (click's mark for lines as they stand is a backspace)
+    from mobileclip_kit.export.folder import open_export
+    from mobileclip_kit.export.samples import read_source
+    from mobileclip_kit.export.verify import require_parity, verify_export
+    from mobileclip_kit.networks.model import load_model
+
+    opened = open_export(export, check_hashes=True)
+    model = load_model(against)
+    for warning in model.warnings:
+        note(f"warning: {warning}")
+    model.spec.check_same_model(opened.spec.model_hash, f"The export {export}")
+    given = (None, None) if images is None else read_source(images, model, count=pictures)
+    if given[0] is not None:
+        show_skipped(given[0].skipped)
+    results = verify_export(opened, model, pictures=given[0], texts=given[1], threshold=threshold)
+    opened = opened.with_verification(results)
+    if as_json:
+        # One document on stdout: a failure's document is printed where errors become exit codes.
+        require_parity(results, opened)
+    emit({"exports": opened.rows()}, f"{opened.path}\n{describe(opened)}", as_json=as_json)
+    require_parity(results, opened)

@@ -1,0 +1,128 @@
+"""Towers to Core ML: an ML Program (``.mlpackage``) for iOS 16 and later, fixed batch 1.
+
+The picture goes in as a picture: ``ImageType`` divides by 255, mean and standard deviation are the program's own first
+operators (a scale for each channel on ``ImageType`` is a known trap). A text goes in as ``ids``, int32 ``(1,
+context)``. Out comes ``embedding``, ``(1, d)``, a row of length 1. A flexible batch would keep the program off the
+Neural Engine (coremltools issue 2022); apps batch with ``MLArrayBatchProvider``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from mobileclip_kit import __version__
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.export.metadata import describe_tower, first_line, quiet_converters, short_description
+from mobileclip_kit.spec import ModelSpec, Tower
+
+Converter = Literal["torch.export", "torch.jit.trace"]
+
+
+def export_coreml(
+    tower: Tower,
+    module: nn.Module,
+    path: Path,
+    spec: ModelSpec,
+    *,
+    precision: Literal["fp16", "fp32"] = "fp16",
+    keep_in_float: Collection[str] = (),
+) -> dict[str, Any]:
+    """Write one tower as an ``.mlpackage``.
+
+    Args:
+        tower: ``image`` or ``text``.
+        module: An :class:`~mobileclip_kit.export.towers.ImageTower` or ``TextTower``.
+        path: The package to write.
+        spec: Goes into the package's metadata.
+        precision: ``fp16`` computes and stores in float16.
+        keep_in_float: Names of operators that stay in float32 all the same.
+
+    Returns:
+        Notes for the manifest: which way it was converted, and why if not the first one.
+
+    Raises:
+        ExportError: coremltools cannot convert the tower.
+    """
+    reasons: dict[str, str] = {}
+    for converter, capture in _CAPTURES.items():
+        try:
+            with quiet_converters(), torch.no_grad():
+                model = _convert(tower, capture(module), spec, precision, keep_in_float)
+            break
+        except Exception as error:  # converters raise dozens of classes; all of them mean that it did not convert
+            reasons[converter] = first_line(error)
+    else:
+        tried = "; ".join(f"{converter}: {reason}" for converter, reason in reasons.items())
+        raise ExportError(f"coremltools cannot convert the {tower} tower of {spec.name}: {tried}")
+    _set_metadata(model, tower, spec)
+    try:
+        with quiet_converters():
+            model.save(str(path))
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error.strerror or error}.") from error
+    notes: dict[str, Any] = {"converter": converter, "minimum_target": "iOS16"}
+    return notes if not reasons else {**notes, "other_converters_failed": reasons}
+
+
+def _export(module: nn.Module) -> Any:
+    return torch.export.export(module, (module.example,), strict=False).run_decompositions({})
+
+
+def _trace(module: nn.Module) -> Any:
+    return torch.jit.trace(  # type: ignore[no-untyped-call]
+        module, module.example, check_trace=False
+    )
+
+
+_CAPTURES = {"torch.export": _export, "torch.jit.trace": _trace}
+
+
+def _convert(tower: Tower, captured: Any, spec: ModelSpec, precision: str, keep_in_float: Collection[str]) -> Any:
+    import coremltools as ct  # slow to import, and it writes to stderr where Apple's frameworks are missing
+
+    if tower == "image":
+        image = spec.require_image()
+        shape = (1, 3, image.height, image.width)
+        given = ct.ImageType(name="image", shape=shape, scale=1 / 255, color_layout=ct.colorlayout.RGB)
+    else:
+        given = ct.TensorType(name="ids", shape=(1, spec.require_text().context_length), dtype=np.int32)
+    kept = frozenset(keep_in_float)
+    compute = (
+        ct.transform.FP16ComputePrecision(op_selector=lambda operation: operation.name not in kept)
+        if precision == "fp16"
+        else ct.precision.FLOAT32
+    )
+    # torch's fused attention would hide the multiplications from the converter.
+    was_fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        return ct.convert(
+            captured,
+            inputs=[given],
+            outputs=[ct.TensorType(name="embedding", dtype=np.float32)],
+            convert_to="mlprogram",
+            compute_precision=compute,
+            minimum_deployment_target=ct.target.iOS16,
+            compute_units=ct.ComputeUnit.ALL,
+            skip_model_load=True,
+        )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_fast)
+
+
+def _set_metadata(model: Any, tower: Tower, spec: ModelSpec) -> None:
+    entries = describe_tower(tower, spec)
+    model.author = "mckit"
+    model.license = entries["licence"]
+    model.version = __version__
+    model.short_description = short_description(tower, spec)
+    model.user_defined_metadata.update(entries)
+    name = "image" if tower == "image" else "ids"
+    model.input_description[name] = "RGB picture" if tower == "image" else "token identifiers, start and end included"
+    model.output_description["embedding"] = f"vector of length 1, {spec.embedding_dim} numbers"

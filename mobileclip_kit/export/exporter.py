@@ -1,0 +1,131 @@
+"""A model to an export folder, verified before anybody can see it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mobileclip_kit.errors import UsageError
+from mobileclip_kit.export.coreml import export_coreml
+from mobileclip_kit.export.folder import PRECISIONS, SUFFIXES, Export, ExportedTower, Format, Precision
+from mobileclip_kit.export.int8 import quantize_int8, require_calibration
+from mobileclip_kit.export.onnx import export_onnx
+from mobileclip_kit.export.samples import Pictures, Texts, tokenize_texts
+from mobileclip_kit.export.towers import ImageTower, TextTower
+from mobileclip_kit.export.verify import require_parity, verify_export
+from mobileclip_kit.files import atomic_folder
+from mobileclip_kit.images import Pixels
+from mobileclip_kit.networks.model import Model
+from mobileclip_kit.runtime.towers import Ids
+from mobileclip_kit.spec import MERGES_FILE, Tower
+from mobileclip_kit.tokenizer import Tokenizer, write_merges
+
+
+def export_model(
+    model: Model,
+    destination: Path,
+    *,
+    format: Format,
+    precision: Precision,
+    pictures: Pictures | None = None,
+    texts: Texts | None = None,
+    calibration: Pictures | None = None,
+    calibration_texts: Texts | None = None,
+    threshold: float | None = None,
+    force: bool = False,
+    keep_failed: bool = False,
+) -> Export:
+    """Convert every tower that a model has, compare each with the model, and put the folder in its place.
+
+    Args:
+        model: From :func:`~mobileclip_kit.networks.model.load_model`.
+        destination: The export folder to make.
+        format: ``onnx`` or ``coreml``.
+        precision: One of the format's :data:`~mobileclip_kit.export.folder.PRECISIONS`.
+        pictures: To verify the image tower with; None draws some.
+        texts: To verify the text tower with; None takes built-in prompts.
+        calibration: Pictures whose activations set the image tower's int8 ranges.
+        calibration_texts: The same for the text tower; None takes built-in prompts.
+        threshold: Least cosine; None takes the precision's own.
+        force: Replace what stands at ``destination``.
+        keep_failed: Leave an export below the threshold in its place all the same; the error is raised afterwards.
+
+    Returns:
+        The export, with its verification.
+
+    Raises:
+        UsageError: The format has no such precision, or int8 without calibration pictures.
+        ExportError: A tower cannot be converted.
+        ParityError: A tower does not compute what the model computes; without ``keep_failed`` nothing is left.
+        OutputError: ``destination`` exists or cannot be written.
+    """
+    check_request(format, precision, calibrated=calibration is not None or model.spec.image is None)
+    if precision == "int8" and calibration is not None:
+        require_calibration(len(calibration.pixels), "picture(s)")
+    with atomic_folder(destination, force=force) as staging:
+        towers: dict[Tower, ExportedTower] = {}
+        for tower in model.spec.towers:
+            path = staging / f"{tower}{SUFFIXES[format]}"
+            towers[tower] = _write_tower(model, tower, path, format, precision, calibration, calibration_texts)
+        _write_tokenizer(model, staging)
+        export = Export(path=staging, spec=model.spec, format=format, precision=precision, towers=towers)
+        results = verify_export(export, model, pictures=pictures, texts=texts, threshold=threshold)
+        export = export.with_verification(results)
+        export.write()
+        if not keep_failed:
+            require_parity(results, export)
+    export = replace(export, path=destination)
+    require_parity(results, export)
+    return export
+
+
+def check_request(format: str, precision: str, *, calibrated: bool) -> None:
+    """Refuse what cannot work before minutes are spent on it.
+
+    Raises:
+        UsageError: The format has no such precision, or int8 without calibration pictures.
+    """
+    if precision not in PRECISIONS[format]:
+        raise UsageError(
+            f"{format} exports are written in {' or '.join(PRECISIONS[format])}, not in {precision}.",
+            hint="Leave the precision out for the format's own.",
+        )
+    if precision == "int8" and not calibrated:
+        raise UsageError(
+            "int8 needs pictures of the kind that the model will meet, to observe the ranges of its activations.",
+            hint="Pass a folder of them with --calibration.",
+        )
+
+
+def _write_tower(model: Model, tower: Tower, path: Path, format: Format, precision: Precision,
+                 calibration: Pictures | None, texts: Texts | None) -> ExportedTower:  # fmt: skip
+    module = ImageTower(model) if tower == "image" else TextTower(model)
+    if format == "coreml":
+        notes = export_coreml(tower, module, path, model.spec, precision="fp32" if precision == "fp32" else "fp16")
+        return ExportedTower.from_file(tower, path, **notes)
+    notes = export_onnx(tower, module, path, model.spec)
+    if precision == "fp32":
+        return ExportedTower.from_file(tower, path, **notes)
+    return _quantize(model, tower, path, notes, calibration, texts)
+
+
+def _quantize(model: Model, tower: Tower, path: Path, notes: dict[str, Any], calibration: Pictures | None,
+              texts: Texts | None) -> ExportedTower:  # fmt: skip
+    if tower == "image":
+        assert calibration is not None
+        inputs: Pixels | Ids = calibration.pixels
+        source = calibration.source
+    else:
+        prompts = texts or tokenize_texts(model, None)
+        inputs, source = prompts.ids, prompts.source
+    float_path = path.rename(path.with_name(f"{tower}-float.onnx"))
+    kept = quantize_int8(tower, float_path, path, model.spec, inputs)
+    float_path.unlink()
+    return ExportedTower.from_file(tower, path, kept_in_float=kept, **notes, weight_bits=7, calibration=source)
+
+
+def _write_tokenizer(model: Model, folder: Path) -> None:
+    spec = model.spec.text
+    if spec is not None and spec.tokenizer == "clip-bpe":
+        write_merges(folder / MERGES_FILE, Tokenizer.for_spec(spec, model.merges).merges)

@@ -1,0 +1,170 @@
+"""Does an export compute what its model computes? Answered by executing both on the same inputs.
+
+The model is executed by torch in float32; the export by the runtimes that its users have: ONNX Runtime, Core ML on
+macOS, and everywhere our own interpreter with float16 arithmetic emulated. Cosines say how far vectors moved; the
+overlap of the ten nearest says whether a search would notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mobileclip_kit.errors import ExportError, ParityError
+from mobileclip_kit.export.folder import Export, Verification
+from mobileclip_kit.export.samples import Pictures, Texts, draw_pictures, tokenize_texts
+from mobileclip_kit.networks.model import Model
+from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
+from mobileclip_kit.runtime.encoder import Pixels, Vectors
+from mobileclip_kit.runtime.mil import MilEncoder
+from mobileclip_kit.runtime.onnx import OnnxEncoder
+from mobileclip_kit.runtime.torch import TorchEncoder
+from mobileclip_kit.runtime.towers import Ids, TowerEncoder
+from mobileclip_kit.spec import Tower
+
+# Least cosine that each precision has to reach.
+THRESHOLDS = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
+NEAREST = 10
+# A graph whose batch is not truly dynamic fails or errs at one of these; the rest follows in batches of the last.
+_BATCHES = (1, 3, 17)
+# Vectors shorter or longer than this were not normalised; float16 keeps three digits.
+_LENGTH_TOLERANCE = 5e-3
+
+
+def verify_export(
+    export: Export,
+    model: Model,
+    *,
+    pictures: Pictures | None = None,
+    texts: Texts | None = None,
+    threshold: float | None = None,
+    threads: int | None = None,
+) -> list[Verification]:
+    """Execute an export and its model on the same inputs.
+
+    Args:
+        export: From :func:`~mobileclip_kit.export.folder.open_export`.
+        model: The model that it was made from.
+        pictures: For the image tower; None draws some.
+        texts: For the text tower; None takes built-in prompts.
+        threshold: Least cosine; None takes the precision's own of :data:`THRESHOLDS`.
+        threads: Of ONNX Runtime.
+
+    Returns:
+        One for each tower and runtime.
+
+    Raises:
+        ModelMismatchError: The export was made from another model.
+        ExportError: A tower cannot be executed, or gives vectors of another shape or length.
+    """
+    model.spec.check_same_model(export.spec.model_hash, f"The export {export.path}")
+    least = THRESHOLDS[export.precision] if threshold is None else threshold
+    reference = TorchEncoder(model)
+    results = []
+    for tower in export.towers:
+        if tower == "image":
+            given = pictures or draw_pictures(model.spec.require_image())
+            inputs: Pixels | Ids = given.pixels
+            source = given.source
+        else:
+            prepared = texts or tokenize_texts(model, None)
+            inputs, source = prepared.ids, prepared.source
+        wanted = _encode(reference, tower, inputs, (reference.batch_size,))
+        for encoder in _encoders(export, threads):
+            batches = _BATCHES if export.format == "onnx" else (1,)
+            actual = _encode(encoder, tower, inputs, batches)
+            what = f"The {tower} tower of {export.spec.name} as {export.format} {export.precision} in {encoder.runtime}"
+            _check_vectors(actual, wanted, what)
+            cosines = (wanted * actual).sum(axis=1) / np.linalg.norm(actual, axis=1)
+            results.append(
+                Verification(
+                    tower=tower,
+                    runtime=encoder.runtime,
+                    pictures=len(wanted),
+                    inputs=source,
+                    cosine_min=float(cosines.min()),
+                    cosine_mean=float(cosines.mean()),
+                    overlap_at_10=nearest_overlap(wanted, actual),
+                    threshold=least,
+                )
+            )
+    return results
+
+
+def require_parity(results: Sequence[Verification], export: Export) -> None:
+    """Refuse an export that does not compute what its model computes.
+
+    Raises:
+        ParityError: Names the worst tower and its cosine.
+    """
+    failed = [result for result in results if not result.passed]
+    if failed:
+        worst = min(failed, key=lambda result: result.cosine_min)
+        raise ParityError(
+            f"The {worst.tower} tower of {export.spec.name} as {export.format} {export.precision} differs from its "
+            f"model: least cosine {worst.cosine_min:.5f} over {worst.inputs} in {worst.runtime}, where "
+            f"{worst.threshold:g} is required.",
+            hint="Choose a higher precision, better calibration pictures, or a lower --threshold.",
+        )
+
+
+def nearest_overlap(wanted: Vectors, actual: Vectors, *, k: int = NEAREST) -> float | None:
+    """Mean share of the ``k`` nearest that two sets of vectors of the same inputs agree on.
+
+    Each input is a query among the others; with few inputs, ``k`` is at most half of the others, since choosing all of
+    them would always agree.
+
+    Args:
+        wanted: Unit rows, ``(n, d)``.
+        actual: Rows of the same inputs, ``(n, d)``.
+        k: How many nearest.
+
+    Returns:
+        0…1, or None for fewer than three inputs.
+    """
+    count = len(wanted)
+    if count < 3:
+        return None
+    k = min(k, (count - 1) // 2)
+    sets = []
+    for vectors in (wanted, actual):
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        scores = vectors @ vectors.T
+        np.fill_diagonal(scores, -np.inf)
+        sets.append(np.argsort(-scores, axis=1, kind="stable")[:, :k])
+    shared = [len(np.intersect1d(first, second)) for first, second in zip(*sets, strict=True)]
+    return float(np.mean(shared)) / k
+
+
+def _encoders(export: Export, threads: int | None) -> list[TowerEncoder]:
+    if export.format == "onnx":
+        return [OnnxEncoder(export, threads=threads)]
+    emulated: list[TowerEncoder] = [MilEncoder(export, precision="float16")]
+    return [*emulated, CoreMLEncoder(export)] if has_core_ml() else emulated
+
+
+def _encode(encoder: TowerEncoder, tower: Tower, inputs: Pixels | Ids, batches: Sequence[int]) -> Vectors:
+    encode: Any = encoder.encode_images if tower == "image" else encoder.encode_ids
+    chunks, start, step = [], 0, 0
+    encoder.batch_size = max(batches)
+    while start < len(inputs):
+        size = batches[min(step, len(batches) - 1)]
+        chunks.append(encode(inputs[start : start + size]))
+        start, step = start + size, step + 1
+    return np.concatenate(chunks)
+
+
+def _check_vectors(actual: Vectors, wanted: Vectors, what: str) -> None:
+    if actual.shape != wanted.shape:
+        raise ExportError(f"{what} gives vectors of shape {actual.shape}, its model {wanted.shape}.")
+    if not np.isfinite(actual).all():
+        raise ParityError(
+            f"{what} gives numbers that are not finite for {np.count_nonzero(~np.isfinite(actual).all(1))} of "
+            f"{len(actual)} inputs.",
+            hint="The precision overflows; choose a higher one.",
+        )
+    worst = float(np.abs(np.linalg.norm(actual, axis=1) - 1).max())
+    if worst > _LENGTH_TOLERANCE:
+        raise ParityError(f"{what} gives vectors whose length differs from 1 by {worst:.4f}.")

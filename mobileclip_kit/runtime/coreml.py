@@ -1,0 +1,53 @@
+"""Core ML exports executed by Core ML itself: macOS only."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.export.folder import Export
+from mobileclip_kit.runtime.encoder import Pixels, Vectors
+from mobileclip_kit.runtime.towers import Ids, TowerEncoder
+from mobileclip_kit.spec import Tower
+
+
+def has_core_ml() -> bool:
+    """Whether this machine can execute Core ML models."""
+    return sys.platform == "darwin"
+
+
+class CoreMLEncoder(TowerEncoder):
+    """A Core ML export as an encoder, on whatever compute units Core ML chooses.
+
+    Args:
+        export: Of the format ``coreml``.
+
+    Raises:
+        ExportError: This machine has no Core ML.
+    """
+
+    runtime = "coreml"
+
+    def __init__(self, export: Export) -> None:
+        super().__init__(export.spec, merges=export.merges, batch_size=1)
+        if not has_core_ml():
+            raise ExportError("Core ML runs on macOS only.", hint="The mil runtime executes the same export anywhere.")
+        self._export = export
+        self._models: dict[Tower, Any] = {}
+
+    def _run_images(self, pixels: Pixels) -> Vectors:
+        return self._predict("image", {"image": Image.fromarray(pixels[0])})
+
+    def _run_texts(self, ids: Ids) -> Vectors:
+        return self._predict("text", {"ids": ids.astype(np.int32)})
+
+    def _predict(self, tower: Tower, inputs: dict[str, Any]) -> Vectors:
+        if tower not in self._models:
+            import coremltools  # slow to import, and only needed here
+
+            self._models[tower] = coremltools.models.MLModel(str(self._export.tower_path(tower)))
+        return np.asarray(self._models[tower].predict(inputs)["embedding"], np.float32)

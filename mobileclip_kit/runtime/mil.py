@@ -1,0 +1,47 @@
+"""Core ML exports executed by mckit's own interpreter, on any machine, with a phone's float16 emulated."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from mobileclip_kit.export.folder import Export
+from mobileclip_kit.mil.interpreter import Finding, Interpreter
+from mobileclip_kit.mil.program import read_program
+from mobileclip_kit.runtime.encoder import Pixels, Vectors
+from mobileclip_kit.runtime.towers import Ids, TowerEncoder
+from mobileclip_kit.spec import Tower
+
+
+class MilEncoder(TowerEncoder):
+    """A Core ML export as an encoder, wherever Core ML is not. It is exact, not fast.
+
+    Args:
+        export: Of the format ``coreml``.
+        precision: ``float16`` rounds as the program's types say; ``float32`` computes what the program means.
+    """
+
+    runtime = "mil"
+
+    def __init__(self, export: Export, *, precision: Literal["float16", "float32"] = "float16") -> None:
+        super().__init__(export.spec, merges=export.merges, batch_size=1)
+        self._export = export
+        self._precision = precision
+        self._interpreters: dict[Tower, Interpreter] = {}
+
+    def findings(self, tower: Tower) -> tuple[Finding, ...]:
+        """Operators of a tower that overflowed or became NaN in any run so far."""
+        return self._interpreters[tower].findings if tower in self._interpreters else ()
+
+    def _run_images(self, pixels: Pixels) -> Vectors:
+        return self._interpreter("image").run({"image": pixels})["embedding"].astype(np.float32)
+
+    def _run_texts(self, ids: Ids) -> Vectors:
+        return self._interpreter("text").run({"ids": ids.astype(np.int32)})["embedding"].astype(np.float32)
+
+    def _interpreter(self, tower: Tower) -> Interpreter:
+        if tower not in self._interpreters:
+            program = read_program(self._export.tower_path(tower))
+            self._interpreters[tower] = Interpreter(program, precision=self._precision)
+        return self._interpreters[tower]

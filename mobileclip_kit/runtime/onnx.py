@@ -1,0 +1,81 @@
+"""ONNX exports executed by ONNX Runtime, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.export.folder import Export
+from mobileclip_kit.runtime.encoder import Pixels, Vectors
+from mobileclip_kit.runtime.towers import Ids, TowerEncoder
+from mobileclip_kit.spec import Tower
+
+
+class OnnxEncoder(TowerEncoder):
+    """An ONNX export as an encoder. A tower's file is loaded when it is first asked.
+
+    Args:
+        export: Of the format ``onnx``.
+        threads: Of one operator; None lets ONNX Runtime choose.
+        batch_size: The most inputs that are executed at once.
+    """
+
+    runtime = "onnxruntime"
+
+    def __init__(self, export: Export, *, threads: int | None = None, batch_size: int = 16) -> None:
+        super().__init__(export.spec, merges=export.merges, batch_size=batch_size)
+        self._export = export
+        self._threads = threads
+        self._sessions: dict[Tower, Any] = {}
+
+    def _run_images(self, pixels: Pixels) -> Vectors:
+        image = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)
+        image /= np.float32(255)
+        return self._run("image", "image", image)
+
+    def _run_texts(self, ids: Ids) -> Vectors:
+        return self._run("text", "ids", ids.astype(np.int64, copy=False))
+
+    def _run(self, tower: Tower, name: str, batch: np.ndarray[Any, Any]) -> Vectors:
+        if tower not in self._sessions:
+            self._sessions[tower] = open_session(self._export.tower_path(tower), threads=self._threads)
+        try:
+            vectors: Vectors = self._sessions[tower].run(["embedding"], {name: batch})[0]
+        except _ort_errors() as error:
+            raise ExportError(f"{self._export.tower_path(tower)} cannot be executed: {_first_line(error)}") from error
+        return vectors
+
+
+def open_session(path: Path, *, threads: int | None = None) -> Any:
+    """An ONNX Runtime session on the CPU.
+
+    Raises:
+        ExportError: The file is not an ONNX model, is damaged, or needs a newer ONNX Runtime.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors; warnings of the optimiser speak to its developers
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except _ort_errors() as error:
+        raise ExportError(
+            f"ONNX Runtime {ort.__version__} cannot load {path}: {_first_line(error)}",
+            hint="The file is damaged or needs a newer onnxruntime; export again or update.",
+        ) from error
+
+
+def _ort_errors() -> tuple[type[Exception], ...]:
+    """ONNX Runtime raises one class for each status code, all beside RuntimeError, none below another."""
+    found = ort.capi.onnxruntime_pybind11_state
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented", "NoModel",
+             "ModelLoaded", "RuntimeException", "EPFail")  # fmt: skip
+    return (RuntimeError, ValueError, *(getattr(found, name) for name in names if hasattr(found, name)))
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join((str(error).splitlines() or [type(error).__name__])[0].split())

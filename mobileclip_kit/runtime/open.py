@@ -1,0 +1,54 @@
+"""One door to every runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.export.folder import Export, is_export, open_export
+from mobileclip_kit.runtime.encoder import Encoder
+
+_LONE_FILES = (".onnx", ".mlpackage", ".mlmodel")
+
+
+def open_encoder(name_or_path: str | Path, *, threads: int | None = None) -> Encoder:
+    """Open a model folder, an open_clip name or an export as an encoder.
+
+    An ONNX export is executed by ONNX Runtime and never imports torch; a Core ML export by Core ML on macOS and by the
+    interpreter elsewhere; everything else by torch.
+
+    Args:
+        name_or_path: What :func:`mobileclip_kit.networks.model.load_model` takes, or an export folder.
+        threads: Of the runtime; None lets it choose.
+
+    Raises:
+        ExportError: A damaged export, or a tower's file instead of its folder.
+        ModelError: No such model.
+    """
+    path = Path(name_or_path)
+    if is_export(path):
+        return open_export_encoder(open_export(path), threads=threads)
+    if path.suffix in _LONE_FILES and path.exists():
+        raise ExportError(
+            f"{path} is one tower's file without its preprocessing and tokenizer.",
+            hint=f"Pass the export folder that holds it and its export.json: {path.parent}.",
+        )
+    from mobileclip_kit.networks.model import load_model
+    from mobileclip_kit.runtime.torch import TorchEncoder
+
+    return TorchEncoder(load_model(name_or_path), threads=threads)
+
+
+def open_export_encoder(export: Export, *, threads: int | None = None) -> Encoder:
+    """An opened export as an encoder, by the runtime that suits this machine."""
+    if export.format == "onnx":
+        from mobileclip_kit.runtime.onnx import OnnxEncoder
+
+        return OnnxEncoder(export, threads=threads)
+    from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
+
+    if has_core_ml():
+        return CoreMLEncoder(export)
+    from mobileclip_kit.runtime.mil import MilEncoder
+
+    return MilEncoder(export)

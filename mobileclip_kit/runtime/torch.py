@@ -1,0 +1,50 @@
+"""Models executed by torch: the float32 reference that every export is measured against.
+
+Nothing of :mod:`mobileclip_kit.export` is used here on purpose: preprocessing is
+:func:`mobileclip_kit.images.normalize`, masks and pooling are the network's own, so that a mistake in an exported tower
+cannot hide in its reference.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from mobileclip_kit.images import normalize
+from mobileclip_kit.networks.model import Model
+from mobileclip_kit.runtime.encoder import Pixels, Vectors
+from mobileclip_kit.runtime.towers import Ids, TowerEncoder
+
+
+class TorchEncoder(TowerEncoder):
+    """A model in memory as an encoder.
+
+    Args:
+        model: From :func:`mobileclip_kit.networks.model.load_model`.
+        threads: Of torch in this process; None leaves them as they are.
+        batch_size: The most inputs that are executed at once.
+    """
+
+    runtime = "torch"
+
+    def __init__(self, model: Model, *, threads: int | None = None, batch_size: int = 32) -> None:
+        super().__init__(model.spec, merges=model.merges, batch_size=batch_size)
+        self._network: Any = model.network
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    def _run_images(self, pixels: Pixels) -> Vectors:
+        pictures = torch.from_numpy(normalize(pixels, self.spec.require_image()))
+        with torch.inference_mode():
+            return _unit(self._network.encode_image(pictures))
+
+    def _run_texts(self, ids: Ids) -> Vectors:
+        with torch.inference_mode():
+            return _unit(self._network.encode_text(torch.from_numpy(ids)))
+
+
+def _unit(vectors: torch.Tensor) -> Vectors:
+    array = torch.nn.functional.normalize(vectors.float(), dim=-1).numpy()
+    return array.astype(np.float32, copy=False)
