@@ -1,0 +1,141 @@
+"""``mckit index`` and ``mckit search`` from a user's side."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.cli import main
+from tests.index.vectors import unit_rows
+from tests.indexing.fakes import COLOURS, DIM, ColourEncoder, draw
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name, colour in COLOURS.items():
+        draw(tmp_path / "photos" / f"{name}.png", colour)
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
+    return tmp_path / "photos"
+
+
+@pytest.fixture(autouse=True)
+def colour_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake_open(place: str, *, threads: int | None = None) -> ColourEncoder:
+        return ColourEncoder(model_hash=place)
+
+    monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", fake_open)
+    monkeypatch.setattr("mobileclip_kit.search.open_encoder", fake_open)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> tuple[str, str]:
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert left.value.code == code, captured.err
+    assert "Traceback" not in captured.err
+    return captured.out, captured.err
+
+
+def test_index_then_search(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = run(capsys, "index", photos, "--model", "colours", "-o", tmp_path / "i", "--json")
+    document = json.loads(out)
+    assert document["index"] == str(tmp_path / "i")
+    assert (document["items"], document["added"], document["updated"], document["removed"]) == (3, 3, 0, 0)
+    assert [failure["item"] for failure in document["failed"]] == ["broken.jpg"]
+    assert document["pictures_per_s"] > 0
+
+    out, err = run(capsys, "index", photos, "--model", "colours", "-o", tmp_path / "i")
+    assert "3 pictures (nothing changed); 1 without a vector" in out
+    assert "broken.jpg" in err
+
+    out, _ = run(capsys, "search", tmp_path / "i", "red", "a green thing", "-k", "2", "--json")
+    document = json.loads(out)
+    assert [(result["query"], result["hits"][0]["item"]) for result in document["results"]] == [
+        ("red", "red.png"),
+        ("a green thing", "green.png"),
+    ]
+    assert [hit["rank"] for hit in document["results"][0]["hits"]] == [1, 2]
+    assert document["latency_ms"] > 0
+
+    out, _ = run(capsys, "search", tmp_path / "i", "x" * 10_000, "--image", photos / "blue.png")
+    assert "blue.png" in out
+    assert max(map(len, out.splitlines())) < 100
+    out, _ = run(capsys, "search", tmp_path / "i", "--like", "red.png", "--json")
+    assert "red.png" not in [hit["item"] for hit in json.loads(out)["results"][0]["hits"]]
+
+
+def test_another_model_is_refused_until_forced(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "index", photos, "--model", "colours", "-o", tmp_path / "i")
+    out, _ = run(capsys, "index", photos, "--model", "other", "-o", tmp_path / "i", "--json", code=1)
+    assert json.loads(out)["error"]["kind"] == "ModelMismatchError"
+    run(capsys, "search", tmp_path / "i", "red", "--model", "other", code=1)
+    out, _ = run(capsys, "index", photos, "--model", "other", "-o", tmp_path / "i", "--force", "--json")
+    assert json.loads(out)["added"] == 3
+
+
+def test_vectors_made_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "v.npy", unit_rows(3, DIM))
+    np.save(tmp_path / "q.npy", unit_rows(3, DIM)[1:])
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    given = ("--from-vectors", tmp_path / "v.npy", "--names", tmp_path / "names.txt")
+    out, _ = run(capsys, "index", *given, "-o", tmp_path / "i", "--json")
+    assert json.loads(out)["items"] == 3
+    out, _ = run(capsys, "search", tmp_path / "i", "--query-vectors", tmp_path / "q.npy", "--json")
+    assert [result["hits"][0]["item"] for result in json.loads(out)["results"]] == ["b", "c"]
+    _, err = run(capsys, "search", tmp_path / "i", "red", code=1)
+    assert "--query-vectors" in err
+    run(capsys, "index", *given, "-o", tmp_path / "i", code=1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["index", "-o", "i"],
+        ["index", "photos", "-o", "i"],
+        ["index", "--from-vectors", "v.npy", "-o", "i"],
+        ["search", "i"],
+        ["search", "i", "red", "--query-vectors", "q.npy"],
+        ["search", "i", "red", "-k", "0"],
+    ],
+)
+def test_wrong_calls_leave_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, *arguments, code=2)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names must be UTF-8 there")
+def test_any_name_can_be_printed_and_read_back(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [os.fsdecode(b"bad\xff.png"), "line\nbreak.png"]
+    for name in names:
+        draw(photos / name, (220, 20, len(name)))
+    run(capsys, "index", photos, "--model", "colours", "-o", tmp_path / "i")
+    out, _ = run(capsys, "search", tmp_path / "i", "red", "--json")
+    assert set(names) <= {hit["item"] for hit in json.loads(out)["results"][0]["hits"]}
+    out, _ = run(capsys, "search", tmp_path / "i", "red")
+    assert "line\\nbreak.png" in out
+
+
+def test_searching_vectors_imports_neither_torch_nor_a_runtime(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from mobileclip_kit.cli import main\n"
+        "for arguments in (sys.argv[1].split('|'), sys.argv[2].split('|')):\n"
+        "    try:\n        main(arguments)\n"
+        "    except SystemExit as left:\n        assert left.code == 0\n"
+        "print(sorted({'torch', 'onnxruntime', 'open_clip', 'timm', 'matplotlib', 'scipy'} & set(sys.modules)))"
+    )
+    np.save(tmp_path / "v.npy", unit_rows(3, DIM))
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    index = f"index|--from-vectors|{tmp_path}/v.npy|--names|{tmp_path}/names.txt|-o|{tmp_path}/i"
+    ask = f"search|{tmp_path}/i|--query-vectors|{tmp_path}/v.npy"
+    done = subprocess.run([sys.executable, "-c", code, index, ask], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
