@@ -1,4 +1,6 @@
-"""The built-in world: each picture follows from a seed and its index alone, on every machine, in any order.
+"""The built-in world: each picture follows from a seed and its index alone, in any order and any process.
+
+What is shown is the same everywhere; pixels may differ by a level between versions of numpy, Pillow and FreeType.
 
 Splits: ``train`` never shows a held-out combination of kind and colour, ``test`` shows all, ``unseen`` shows held-out
 ones only. ``gallery`` has as many pictures of each word alone as of its thing. ``pairs`` has at 2k a scene and at
