@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.errors import ImageError
+from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import Pixels, load_pixels
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.spec import ImageSpec
@@ -167,3 +168,24 @@ def identity_of(name: str | bytes) -> int:
 def identities_of(names: Iterable[str | bytes]) -> NDArray[np.uint64]:
     """:func:`identity_of` of each name, ``(n,)``."""
     return np.fromiter((identity_of(name) for name in names), np.uint64)
+
+
+def content_hashes(sources: Sequence[Path | bytes], names: Sequence[str]) -> tuple[list[str], list[Skipped]]:
+    """SHA-256 of each picture file's bytes, "" where it cannot be read, and what could not be read."""
+    skipped: list[Skipped] = []
+    hashes: list[str] = []
+    with ThreadPoolExecutor() as pool:
+        for name, result in zip(names, pool.map(_content_hash, sources), strict=True):
+            if isinstance(result, OSError):
+                skipped.append(Skipped(name, f"The file cannot be read: {result.strerror}."))
+            hashes.append("" if isinstance(result, OSError) else result)
+    return hashes, skipped
+
+
+def _content_hash(source: Path | bytes) -> str | OSError:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    try:
+        return sha256_of_file(source)
+    except OSError as error:
+        return error

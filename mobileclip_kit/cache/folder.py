@@ -1,0 +1,220 @@
+"""The teacher cache's files, and reading them.
+
+::
+
+    cache.json           who made the vectors, from which pixels, and the shards; a shard that it does not list is none
+    shards/00000.npy     raw vectors, (items, views, d) float16, never normalised: norms can be computed from them
+    shards/00000.jsonl   {"key": …, "sha256": …} of each item's picture, in the order of the rows
+
+float16 holds 11 significant bits up to 65,504: enough for vectors whose norm is about 10 (cosine to the float32 ones
+above 0.9999999), at half the size. A picture is found by its content, so that renamed pictures keep their vectors and
+equally named ones of another collection never get them. Vectors written later count where a key comes twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.errors import CacheError, DataError, ModelMismatchError
+from mobileclip_kit.files import read_json, sha256_of_file
+from mobileclip_kit.spec import ImageSpec
+
+CACHE_FILE = "cache.json"
+SHARDS = "shards"
+FORMAT_VERSION = 1
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One pair of shard files.
+
+    Attributes:
+        name: "00000".
+        items: Rows.
+        sha256: Of the ``.npy`` file.
+        keys_sha256: Of the ``.jsonl`` file.
+    """
+
+    name: str
+    items: int
+    sha256: str
+    keys_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheDescription:
+    """Who made the vectors, and how: equal for everything in one cache.
+
+    Attributes:
+        teacher: The teacher's name.
+        teacher_hash: Its model hash; None for vectors that somebody else computed.
+        embedding_dim: d.
+        normalized: Whether the vectors came with length 1, their norms lost.
+        preprocessing: The teacher's; None when it is not known.
+        logit_scale: The teacher's; None when it is not known.
+        views: Augmented views of each picture; 1 is the picture itself.
+        augmentation: What made the views; None for the picture itself.
+    """
+
+    teacher: str
+    teacher_hash: str | None
+    embedding_dim: int
+    normalized: bool
+    preprocessing: ImageSpec | None = None
+    logit_scale: float | None = None
+    views: int = 1
+    augmentation: Mapping[str, Any] | None = None
+
+    def check_same(self, other: CacheDescription, path: Path) -> None:
+        """Refuse to mix vectors of two teachers, or of two ways to ask one.
+
+        Raises:
+            ModelMismatchError: Names what differs.
+        """
+        # The name says where a teacher was loaded from; its hash says who it is.
+        skipped = {"teacher"} if self.teacher_hash and other.teacher_hash else set()
+        for entry in fields(self):
+            ours, theirs = getattr(self, entry.name), getattr(other, entry.name)
+            if entry.name not in skipped and ours != theirs:
+                raise ModelMismatchError(
+                    f"The cache {path} has {entry.name} {ours}, not {theirs}.",
+                    hint="Choose another -o for these vectors, or add --force to replace the cache.",
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """The description's part of ``cache.json``."""
+        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], path: Path) -> Self:
+        """Undo :meth:`to_json`."""
+        if document.get("format_version") != FORMAT_VERSION:
+            raise CacheError(
+                f"{path} has format version {document.get('format_version')}; this mckit reads {FORMAT_VERSION}.",
+                hint="Update mckit, or make the cache again.",
+            )
+        try:
+            values = {entry.name: document[entry.name] for entry in fields(cls)}
+            image = values["preprocessing"]
+            if image is not None:
+                values["preprocessing"] = ImageSpec(**{**image, "mean": tuple(image["mean"]),
+                                                       "std": tuple(image["std"])})  # fmt: skip
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise CacheError(f"{path} is not a complete cache description: {error!r}.") from error
+
+
+@dataclass
+class TeacherCache:
+    """A cache that was opened and checked.
+
+    Attributes:
+        path: The folder.
+        description: Who made the vectors.
+        keys: The pictures' names when they were cached, each once.
+        hashes: SHA-256 of each picture file, in the order of ``keys``.
+    """
+
+    path: Path
+    description: CacheDescription
+    shards: tuple[Shard, ...]
+    keys: list[str] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+    _matrices: list[NDArray[np.float16]] = field(default_factory=list, repr=False)
+    _places: list[tuple[int, int]] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def open(cls, path: Path, *, verify: bool = True) -> Self:
+        """Open a cache.
+
+        Args:
+            path: The folder.
+            verify: Compare every shard with its SHA-256 (about a second a gigabyte).
+
+        Raises:
+            CacheError: It is no cache, or a file is missing, cut off or altered.
+        """
+        description, shards = read_description(path)
+        cache = cls(path, description, shards)
+        latest: dict[str, tuple[str, tuple[int, int]]] = {}
+        for number, shard in enumerate(shards):
+            matrix, entries = _open_shard(path / SHARDS, shard, description, verify=verify)
+            cache._matrices.append(matrix)
+            for row, entry in enumerate(entries):
+                latest[entry["key"]] = (entry["sha256"], (number, row))
+        cache.keys = list(latest)
+        cache.hashes = [sha256 for sha256, _ in latest.values()]
+        cache._places = [place for _, place in latest.values()]
+        return cache
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def vectors(self, keys: Sequence[str]) -> Vectors:
+        """Raw vectors of pictures by name, ``(n, views, d)`` float32.
+
+        Raises:
+            CacheError: A name is not in the cache.
+        """
+        rows = {key: row for row, key in enumerate(self.keys)}
+        missing = next((key for key in keys if key not in rows), None)
+        if missing is not None:
+            raise CacheError(f"The cache {self.path} has no vector of {missing}.")
+        return self.vectors_at([rows[key] for key in keys])
+
+    def vectors_at(self, rows: Iterable[int]) -> Vectors:
+        """Raw vectors by place in :attr:`keys`, ``(n, views, d)`` float32."""
+        picked = [self._matrices[shard][row] for shard, row in (self._places[row] for row in rows)]
+        shape = (0, self.description.views, self.description.embedding_dim)
+        return np.stack(picked).astype(np.float32) if picked else np.zeros(shape, np.float32)
+
+    def rows_by_content(self) -> dict[str, int]:
+        """SHA-256 of a picture file → its place in :attr:`keys`."""
+        return {sha256: row for row, sha256 in reversed(list(enumerate(self.hashes)))}
+
+
+def read_description(path: Path) -> tuple[CacheDescription, tuple[Shard, ...]]:
+    """What ``cache.json`` says."""
+    file = path / CACHE_FILE
+    if not file.is_file():
+        raise CacheError(f"{path} is not a teacher cache: it has no {CACHE_FILE}.", hint="Make one with `mckit cache`.")
+    try:
+        document = read_json(file)
+        return CacheDescription.from_json(document, file), tuple(Shard(**shard) for shard in document["shards"])
+    except DataError as error:
+        raise CacheError(error.message) from error
+    except (KeyError, TypeError) as error:
+        raise CacheError(f"{file} is not a complete cache description: {error!r}.") from error
+
+
+def _open_shard(
+    folder: Path, shard: Shard, description: CacheDescription, *, verify: bool
+) -> tuple[NDArray[np.float16], list[dict[str, str]]]:
+    hint = "The cache is damaged; make it again."
+    matrix_file, keys_file = folder / f"{shard.name}.npy", folder / f"{shard.name}.jsonl"
+    for file, sha256 in ((matrix_file, shard.sha256), (keys_file, shard.keys_sha256)):
+        if not file.is_file():
+            raise CacheError(f"{file} is missing.", hint=hint)
+        if verify and sha256_of_file(file) != sha256:
+            raise CacheError(f"{file} is not what {CACHE_FILE} recorded: it was cut off or altered.", hint=hint)
+    try:
+        matrix = np.load(matrix_file, mmap_mode="r", allow_pickle=False)
+        entries = [json.loads(line) for line in keys_file.read_text(encoding="utf-8").splitlines()]
+    except (ValueError, EOFError) as error:
+        raise CacheError(f"The shard {matrix_file} cannot be read: {error}.", hint=hint) from error
+    expected = (shard.items, description.views, description.embedding_dim)
+    if matrix.shape != expected or matrix.dtype != np.float16 or len(entries) != shard.items:
+        raise CacheError(
+            f"{matrix_file} holds {matrix.dtype} {matrix.shape} for {len(entries)} keys, not float16 {expected}.",
+            hint=hint,
+        )
+    return matrix, entries

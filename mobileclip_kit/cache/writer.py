@@ -1,0 +1,132 @@
+"""Writing a teacher cache: shards are appended, a shard counts once ``cache.json`` lists it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from mobileclip_kit.cache.folder import (
+    CACHE_FILE,
+    SHARDS,
+    CacheDescription,
+    Shard,
+    TeacherCache,
+    Vectors,
+)
+from mobileclip_kit.errors import CacheError, ShapeError
+from mobileclip_kit.files import atomic_file, check_can_write, sha256_of_file, write_json
+
+SHARD_ITEMS = 8192
+_SHARD_SECONDS = 60.0
+_FLOAT16_MAX = 65504.0
+
+
+class CacheWriter:
+    """Adds items to a new or existing cache; what was added when the block is left, by an error too, is kept.
+
+    Args:
+        path: The folder; made when missing.
+        description: Must equal an existing cache's.
+        force: Replace an existing cache.
+        shard_items: Items of a full shard.
+
+    Raises:
+        ModelMismatchError: The existing cache holds another teacher's vectors.
+        OutputError: The place cannot be written, or holds something else.
+    """
+
+    def __init__(self, path: Path, description: CacheDescription, *, force: bool = False,
+                 shard_items: int = SHARD_ITEMS) -> None:  # fmt: skip
+        self._path, self._description, self._shard_items = path, description, shard_items
+        self._shards: tuple[Shard, ...] = ()
+        self._known: dict[str, str] = {}
+        self.added = 0
+        if (path / CACHE_FILE).is_file() and not force:
+            existing = TeacherCache.open(path)
+            existing.description.check_same(description, path)
+            self._shards = existing.shards
+            self._known = dict(zip(existing.keys, existing.hashes, strict=True))
+        else:
+            check_can_write(path, force=force or (path.is_dir() and not any(path.iterdir())))
+            if path.exists():
+                shutil.rmtree(path)
+            (path / SHARDS).mkdir(parents=True)
+            self._write_description()
+        self._keys: list[str] = []
+        self._hashes: list[str] = []
+        self._vectors: list[Vectors] = []
+        self._flushed = time.monotonic()
+
+    @property
+    def items(self) -> int:
+        """Items in all."""
+        return len(self._known)
+
+    def holds(self, key: str, sha256: str) -> bool:
+        """Whether this very picture is in the cache under this name."""
+        return self._known.get(key) == sha256
+
+    def add(self, keys: Sequence[str], hashes: Sequence[str], vectors: Vectors) -> None:
+        """Add items.
+
+        Args:
+            keys: The pictures' names, ``n``.
+            hashes: SHA-256 of each picture file, ``n``.
+            vectors: Raw, ``(n, views, d)`` float32.
+
+        Raises:
+            ShapeError: The shapes do not fit.
+            CacheError: A vector is not finite or does not fit into float16.
+        """
+        expected = (len(keys), self._description.views, self._description.embedding_dim)
+        if vectors.shape != expected or len(hashes) != len(keys):
+            raise ShapeError(f"The vectors are {vectors.shape}; {expected} was expected.")
+        usable = np.isfinite(vectors).all(axis=(1, 2)) & (np.abs(vectors) <= _FLOAT16_MAX).all(axis=(1, 2))
+        if not usable.all():
+            key = keys[int(np.argmin(usable))]
+            raise CacheError(f"The vector of {key} is not finite or exceeds float16's 65,504; nothing of it was kept.")
+        self._keys += keys
+        self._hashes += hashes
+        self._vectors.append(vectors)
+        if len(self._keys) >= self._shard_items or time.monotonic() - self._flushed > _SHARD_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added so far as a shard."""
+        if not self._keys:
+            return
+        name = f"{len(self._shards):05d}"
+        matrix_file, keys_file = (self._path / SHARDS / f"{name}{suffix}" for suffix in (".npy", ".jsonl"))
+        with atomic_file(matrix_file) as staging, staging.open("wb") as stream:
+            np.save(stream, np.concatenate(self._vectors).astype(np.float16), allow_pickle=False)
+        # ASCII escapes carry file names that are not valid UTF-8.
+        entries = zip(self._keys, self._hashes, strict=True)
+        lines = [json.dumps({"key": key, "sha256": sha256}) for key, sha256 in entries]
+        with atomic_file(keys_file) as staging:
+            staging.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        shard = Shard(name=name, items=len(lines), sha256=sha256_of_file(matrix_file),
+                      keys_sha256=sha256_of_file(keys_file))  # fmt: skip
+        self._known.update(zip(self._keys, self._hashes, strict=True))
+        self._shards = (*self._shards, shard)
+        self._write_description()
+        self.added += len(lines)
+        self._keys, self._hashes, self._vectors, self._flushed = [], [], [], time.monotonic()
+
+    def _write_description(self) -> None:
+        shards = [asdict(shard) for shard in self._shards]
+        document = {**self._description.to_json(), "items": len(self._known), "shards": shards}
+        write_json(self._path / CACHE_FILE, document)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.flush()

@@ -1,0 +1,105 @@
+"""``mckit cache``: a teacher's vectors, computed once or brought along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mobileclip_kit.cli.output import emit, force_option, json_option, note
+
+if TYPE_CHECKING:
+    from mobileclip_kit.cache.importing import CacheReport
+
+_LISTED = 10
+
+
+@click.group(invoke_without_command=True)
+@click.option("--teacher", metavar="T", help="A model folder, an open_clip name (ViT-B-32:openai) or hf-hub:….")
+@click.option("--data", type=click.Path(path_type=Path), metavar="D", help="A folder of pictures or a captions file.")
+@click.option(
+    "-o", "out", type=click.Path(path_type=Path), metavar="CACHE", help="The cache; an existing one is extended."
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures at once.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take the first N pictures only.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or mps.")
+@force_option
+@json_option
+@click.pass_context
+def command(context: click.Context, teacher: str | None, data: Path | None, out: Path | None, batch_size: int,
+            limit: int | None, device: str, force: bool, as_json: bool) -> None:  # fmt: skip
+    """Run a teacher once over pictures and keep its vectors.
+
+    Training from a cache never loads the teacher. Interrupted, it goes on when it is run again; with more pictures it
+    asks the teacher for the new ones only.
+
+    \b
+      mckit cache --teacher ViT-B-32:openai --data photos -o photos.cache
+      mckit cache import --images photos --vectors vectors.npy --names names.txt -o photos.cache
+    """  # noqa: D301 (click's mark for lines as they stand is a backspace)
+    if context.invoked_subcommand is not None:
+        return
+    for value, flag in ((teacher, "--teacher"), (data, "--data"), (out, "-o")):
+        if value is None:
+            raise click.UsageError(f"Missing option {flag}.")
+    assert teacher is not None and data is not None and out is not None
+    from itertools import islice
+
+    from mobileclip_kit.cache.build import build_cache
+    from mobileclip_kit.data.pair import Skipped
+    from mobileclip_kit.data.sources import open_source
+    from mobileclip_kit.networks.devices import check_device
+    from mobileclip_kit.networks.model import load_model
+
+    skipped: list[Skipped] = []
+    check_device(device)
+    pairs = list(islice(open_source(data, skipped), limit))
+    model = load_model(teacher)
+    for warning in model.warnings:
+        note(f"warning: {warning}")
+    report = build_cache(model, pairs, out, batch_size=batch_size, device=device, force=force)
+    _print(out, report, [*skipped, *report.failed], as_json)
+
+
+@command.command("import")
+@click.option("--images", type=click.Path(path_type=Path), required=True, metavar="DIR",
+              help="The folder that the names are relative to.")  # fmt: skip
+@click.option("--vectors", type=click.Path(path_type=Path), required=True, metavar="V.npy", help="(n, d) floats.")
+@click.option(
+    "--names", type=click.Path(path_type=Path), required=True, metavar="FILE", help="One name a line, n in all."
+)
+@click.option("-o", "out", type=click.Path(path_type=Path), required=True, metavar="CACHE",
+              help="The cache; an existing one is extended.")  # fmt: skip
+@click.option("--teacher-name", metavar="NAME", help="What the teacher is called; default: the vectors' file name.")
+@force_option
+@json_option
+def import_command(images: Path, vectors: Path, names: Path, out: Path, teacher_name: str | None, force: bool,
+                   as_json: bool) -> None:  # fmt: skip
+    """Make a cache from vectors that somebody else computed.
+
+    Vectors of length 1 are recognised: their norms are lost, and recipes scale them.
+
+    \b
+      mckit cache import --images photos --vectors clip.npy --names clip.txt -o photos.cache
+    """  # noqa: D301 (click's mark for lines as they stand is a backspace)
+    from mobileclip_kit.cache.importing import import_vectors
+
+    report = import_vectors(images, vectors, names, out, teacher=teacher_name, force=force)
+    _print(out, report, report.failed, as_json)
+
+
+def _print(out: Path, report: CacheReport, failed: list, as_json: bool) -> None:  # type: ignore[type-arg]
+    for skip in failed[:_LISTED]:
+        note(f"skipped {skip.item}: {skip.reason}")
+    if len(failed) > _LISTED:
+        note(f"… and {len(failed) - _LISTED} more; --json lists all.")
+    document = {
+        "cache": str(out),
+        "items": report.items,
+        "views": report.views,
+        "added": report.added,
+        "failed": [{"item": skip.item, "reason": skip.reason} for skip in failed],
+        "seconds": round(report.seconds, 3),
+    }
+    emit(document, f"{out}: {report.items} pictures, {report.added} of them new, {len(failed)} failed", as_json=as_json)
