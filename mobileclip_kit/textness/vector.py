@@ -50,6 +50,19 @@ class Textness:
         """The direction of :attr:`method`, ``(d,)``, length 1."""
         return self.directions[self.method]
 
+    def direction(self, method: Method | None = None) -> Vectors:
+        """The direction of a method, ``(d,)``, length 1; None for :attr:`method`.
+
+        Raises:
+            UsageError: The file has no such direction.
+        """
+        chosen = method or self.method
+        if chosen not in self.directions:
+            raise UsageError(
+                f"The textness of {self.model} has no direction {chosen!r}, only {', '.join(self.directions)}."
+            )
+        return self.directions[chosen]
+
     def apply(self, queries: Vectors, scale: float, method: Method | None = None) -> Vectors:
         """Move queries towards written words, or away from them.
 
@@ -65,7 +78,7 @@ class Textness:
             ShapeError: The widths differ.
             UsageError: ``scale`` is not a usable number.
         """
-        direction = self.directions[method or self.method]
+        direction = self.direction(method)
         if queries.ndim != 2 or queries.shape[1] != direction.shape[0]:
             raise ShapeError(f"The textness vector has {direction.shape[0]} numbers; the queries have {queries.shape}.")
         return shift(queries, direction, scale)

@@ -1,0 +1,243 @@
+"""``mckit textness``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
+
+if TYPE_CHECKING:
+    from mobileclip_kit.spec import ModelSpec
+    from mobileclip_kit.textness.vector import Textness
+
+_FAILURES_SHOWN = 10
+_FILE = click.Path(path_type=Path)
+_METHOD = click.Choice(["probe", "mean_difference"])
+
+
+@click.group(name="textness")
+def command() -> None:
+    """Learn, measure and show the direction that promotes or demotes written words."""
+
+
+@command.command()
+@click.argument("pictures", type=_FILE, required=False)
+@click.option("-m", "--model", help="Whose vectors: a model folder, an export or an open_clip name.")
+@click.option("-o", "--out", type=_FILE, required=True, help="The JSON file to write.")
+@click.option("--text-pictures", type=_FILE, help="A folder of real photos with words: further positives of the probe.")
+@click.option("--clean-vectors", type=_FILE, help="A .npy matrix of clean pictures, made elsewhere.")
+@click.option("--text-vectors", type=_FILE, help="The same pictures with words, row by row.")
+@click.option("--for-index", type=_FILE, help="The index whose model made those vectors.")
+@click.option("--limit", type=click.IntRange(1), help="Use so many of PICTURES, spread evenly.")
+@click.option(
+    "--copies", type=click.IntRange(1), default=1, show_default=True, help="Copies with words of each picture."
+)
+@click.option("--method", type=_METHOD, default="probe", show_default=True, help="The direction that searches use.")
+@click.option(
+    "--l2", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="Penalty of the probe."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the words and of the held-out pictures.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
+@force_option
+@json_option
+def fit(
+    pictures: Path | None,
+    model: str | None,
+    out: Path,
+    text_pictures: Path | None,
+    clean_vectors: Path | None,
+    text_vectors: Path | None,
+    for_index: Path | None,
+    limit: int | None,
+    copies: int,
+    method: str,
+    l2: float,
+    seed: int,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Learn the textness vector of a model.
+
+    Words are drawn on copies of PICTURES in many typefaces, sizes, places, colours and angles; a linear probe and the
+    mean difference of the pairs give two directions. A fifth of the pictures is held out to measure them.
+
+    \b
+    Examples:
+      mckit textness fit ~/Pictures --model student-onnx --limit 1000 -o textness.json
+      mckit textness fit --clean-vectors c.npy --text-vectors t.npy --for-index photos.index -o textness.json
+    """  # noqa: D301 (click's own mark for "leave these lines alone")
+    from mobileclip_kit.files import check_can_write
+    from mobileclip_kit.textness.learn import learn_from_pictures, learn_from_vectors
+
+    check_can_write(out, force=force)
+    chosen: Any = {"method": method, "l2": l2, "seed": seed}
+    if clean_vectors is not None or text_vectors is not None:
+        if clean_vectors is None or text_vectors is None or pictures is not None or text_pictures is not None:
+            raise click.UsageError("--clean-vectors and --text-vectors stand together, without pictures.")
+        learned = learn_from_vectors(clean_vectors, text_vectors, _spec(model, for_index, threads), **chosen)
+        failed: list[tuple[Path, str]] = []
+    else:
+        if pictures is None or model is None:
+            raise click.UsageError("Say which pictures and which model: mckit textness fit PICTURES --model M -o FILE.")
+        from mobileclip_kit.runtime.open import open_encoder
+
+        learned, failed = learn_from_pictures(
+            pictures,
+            open_encoder(model, threads=threads),
+            text_pictures=text_pictures,
+            limit=limit,
+            copies=copies,
+            **chosen,
+        )
+    for path, reason in failed[:_FAILURES_SHOWN]:
+        note(f"left out: {path}: {reason}")
+    learned.save(out)
+    failures = [{"item": str(path), "reason": reason} for path, reason in failed]
+    document = {"textness": str(out), "model": learned.model, "method": learned.method, "norm": 1.0}
+    emit({**document, **learned.report, "failed": failures}, _fitted(out, learned), as_json=as_json)
+
+
+@command.command(name="eval")
+@click.argument("world", type=_FILE)
+@click.option("-m", "--model", required=True, help="A model with both towers.")
+@click.option("--textness-vector", type=_FILE, required=True, help="From `mckit textness fit`.")
+@click.option("--method", type=_METHOD, help="Another direction than the file's own.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
+@json_option
+def evaluate(world: Path, model: str, textness_vector: Path, method: Any, threads: int | None, as_json: bool) -> None:
+    """Measure what each scale from −3 to 3 mends and costs on a drawn world.
+
+    \b
+    Examples:
+      mckit scenes 1000 --split gallery --seed 7 -o gallery
+      mckit textness eval gallery --model models/scenes-teacher --textness-vector textness.json
+    """  # noqa: D301 (click's own mark for "leave these lines alone")
+    import numpy as np
+
+    from mobileclip_kit.runtime.open import open_encoder
+    from mobileclip_kit.textness.evaluate import evaluate_projection, evaluate_scales, summarise
+    from mobileclip_kit.textness.vector import Textness
+    from mobileclip_kit.textness.world import ask_world
+
+    textness = Textness.load(textness_vector)
+    encoder = open_encoder(model, threads=threads)
+    encoder.spec.check_same_model(textness.model_hash, f"The textness vector {textness_vector}")
+    asked = ask_world(world, encoder)
+    direction = textness.direction(method)
+    rows = evaluate_scales(asked.typographic, asked.clean, direction, reading=asked.reading)
+    every = np.stack(list(textness.directions.values()))
+    projected = evaluate_projection(asked.typographic, asked.clean, every, reading=asked.reading)
+    document = {
+        "scales": rows,
+        "projection": projected,
+        "best": summarise(rows),
+        "accuracy": textness.report.get("accuracy"),
+        "norm": 1.0,
+        "method": method or textness.method,
+    }
+    emit(document, _scale_table(rows, projected), as_json=as_json)
+
+
+@command.command()
+@click.argument("index_folder", metavar="INDEX", type=_FILE)
+@click.argument("query")
+@click.option("-o", "--out", type=_FILE, required=True, help="The picture to write: .png or .jpg.")
+@click.option("-m", "--model", help="The index's model, if it is no longer where it was.")
+@click.option("--textness-vector", type=_FILE, help="From `mckit textness fit`.")
+@click.option("-k", "--top", "k", type=click.IntRange(1, 100), default=10, show_default=True, help="Hits in each row.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
+@force_option
+@json_option
+def grid(
+    index_folder: Path,
+    query: str,
+    out: Path,
+    model: str | None,
+    textness_vector: Path | None,
+    k: int,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Draw the hits of one query at the scales −2, −1, 0, 1 and 2, a row each.
+
+    \b
+    Example:
+      mckit textness grid photos.index "cat" --textness-vector textness.json -o cat.png
+    """  # noqa: D301 (click's own mark for "leave these lines alone")
+    from dataclasses import asdict
+
+    from mobileclip_kit.errors import DataError
+    from mobileclip_kit.files import atomic_file, check_can_write
+    from mobileclip_kit.index.folder import Index
+    from mobileclip_kit.search import encode_queries, find_textness, open_query_encoder, search
+    from mobileclip_kit.textness.grid import GridRow, draw_grid
+
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise click.UsageError(f"{out} must end in .png or .jpg.")
+    check_can_write(out, force=force)
+    scales = (-2, -1, 0, 1, 2)
+    with Index(index_folder) as index:
+        if index.header.pictures is None:
+            raise DataError(
+                f"The index {index_folder} was made without its pictures.", hint="Give --images to `index`."
+            )
+        textness = find_textness(index, textness_vector)
+        vectors = encode_queries(open_query_encoder(index, model, threads=threads), [query])
+        found = [search(index, textness.apply(vectors, scale), k)[0] for scale in scales]
+        folder = Path(index.header.pictures)
+    rows = [
+        GridRow(f"{scale:+d}" if scale else "0", [folder / hit.item for hit in hits])
+        for scale, hits in zip(scales, found, strict=True)
+    ]
+    with atomic_file(out) as staging:
+        draw_grid(query, rows).save(staging, format="PNG" if out.suffix.lower() == ".png" else "JPEG", quality=90)
+    document = {
+        "grid": str(out),
+        "query": query,
+        "rows": [
+            {"scale": scale, "hits": [asdict(hit) for hit in hits]} for scale, hits in zip(scales, found, strict=True)
+        ],
+    }
+    emit(document, f"{out}: {len(rows)} rows of {k} hits for {query!r}.", as_json=as_json)
+
+
+def _spec(model: str | None, for_index: Path | None, threads: int | None) -> ModelSpec | None:
+    if for_index is not None:
+        from mobileclip_kit.index.folder import IndexHeader
+
+        return IndexHeader.read(for_index).spec
+    if model is not None:
+        from mobileclip_kit.runtime.open import open_encoder
+
+        return open_encoder(model, threads=threads).spec
+    return None
+
+
+def _fitted(out: Path, learned: Textness) -> str:
+    report = learned.report
+    accuracies = report["accuracies"]
+    return (
+        f"{out}: textness of {learned.model} from {report['pictures']} pictures. Held-out accuracy "
+        f"{accuracies['probe']:.3f} (probe), {accuracies['mean_difference']:.3f} (mean difference); the two directions "
+        f"are {report['angle_degrees']:.1f}° apart. Length 1; searches use the {learned.method.replace('_', ' ')}."
+    )
+
+
+def _scale_table(rows: list[dict[str, Any]], projected: dict[str, Any]) -> str:
+    keys = {
+        "typographic_right_first": "thing first",
+        "word_over_thing": "word over thing",
+        "clean_right_first": "clean first",
+        "clean_right_in_ten": "clean in ten",
+        "reading_right_first": "word first",
+    }
+    lines = [
+        [str(row.get("scale", "projection")), *("–" if row[key] is None else f"{row[key]:.3f}" for key in keys)]
+        for row in [*rows, projected]
+    ]
+    return format_table(["scale", *keys.values()], lines)

@@ -1,0 +1,191 @@
+"""What a textness scale does to the answers: what it mends, and what it costs.
+
+The same ``scale · b·x`` is added to every query's score of the picture x, so a scale promotes or demotes pictures with
+words for every query alike. That is why clean figures always stand beside typographic ones. For comparison: projecting
+the textness directions out of queries and pictures (after Materzyńska et al., CVPR 2022, who learn the subspace).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.errors import ShapeError
+from mobileclip_kit.textness.vector import shift
+
+Vectors = NDArray[np.float32]
+
+SCALES = tuple(step / 4 for step in range(-12, 13))
+_DEPTH = 10
+# What a negative scale may cost on pictures without words, in points of right-first.
+CLEAN_DROP_ALLOWED = 0.01
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Queries to a gallery, and which rows answer them.
+
+    Attributes:
+        queries: Unit rows, ``(q, d)``.
+        gallery: Unit rows, ``(n, d)``.
+        right: For each query, the rows that truly answer it.
+        wrong: For each query, the rows that only show its words; empty when that is not asked.
+    """
+
+    queries: Vectors
+    gallery: Vectors
+    right: Sequence[frozenset[int]]
+    wrong: Sequence[frozenset[int]] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.right) != len(self.queries) or len(self.wrong) not in (0, len(self.queries)):
+            raise ShapeError(
+                f"{len(self.queries)} queries, but {len(self.right)} and {len(self.wrong)} sets of answers."
+            )
+        if self.queries.ndim != 2 or self.gallery.ndim != 2 or self.queries.shape[1] != self.gallery.shape[1]:
+            raise ShapeError(f"Queries {self.queries.shape} and gallery {self.gallery.shape} do not fit together.")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How well questions were answered.
+
+    Attributes:
+        right_first: Share of the queries whose first hit is right.
+        right_in_ten: Mean share of right pictures among the first ten (or among as many as there are right ones, if
+            they are fewer).
+        word_over_thing: Share of the queries with a wrong row above every right one; None when that is not asked.
+    """
+
+    right_first: float
+    right_in_ten: float
+    word_over_thing: float | None
+
+
+def answer(questions: Questions, queries: Vectors | None = None, gallery: Vectors | None = None) -> Answers:
+    """Rank the gallery for every query and count.
+
+    Args:
+        questions: What is asked and what is right.
+        queries: In place of the questions' own, for instance shifted ones.
+        gallery: In place of the questions' own.
+    """
+    scores = (questions.queries if queries is None else queries) @ (questions.gallery if gallery is None else gallery).T
+    order = np.argsort(-scores, axis=1, kind="stable")
+    first = [row[0] in right for row, right in zip(order.tolist(), questions.right, strict=True)]
+    shares = []
+    for row, right in zip(order, questions.right, strict=True):
+        depth = min(_DEPTH, max(1, len(right)))
+        shares.append(sum(int(hit) in right for hit in row[:depth]) / depth)
+    errors = [
+        scores[number, sorted(wrong)].max() > scores[number, sorted(right)].max()
+        for number, (right, wrong) in enumerate(zip(questions.right, questions.wrong, strict=False))
+        if right and wrong
+    ]
+    return Answers(float(np.mean(first)), float(np.mean(shares)), float(np.mean(errors)) if errors else None)
+
+
+def evaluate_scales(
+    typographic: Questions,
+    clean: Questions,
+    direction: Vectors,
+    scales: Sequence[float] = SCALES,
+    *,
+    reading: Questions | None = None,
+) -> list[dict[str, Any]]:
+    """The figures at every scale.
+
+    Args:
+        typographic: Things asked for in a gallery where pictures of their names compete.
+        clean: Things asked for in a gallery without words: what a scale costs.
+        direction: The textness vector, ``(d,)``, length 1.
+        scales: Which ones.
+        reading: Words asked for, whose right answers have them written.
+
+    Returns:
+        One object for each scale: ``scale``, ``typographic_right_first``, ``clean_right_first`` and finer figures.
+    """
+    return [
+        {"scale": scale, **_figures(typographic, clean, reading, lambda found, scale=scale: (
+            shift(found.queries, direction, scale), found.gallery))}
+        for scale in scales
+    ]  # fmt: skip
+
+
+def evaluate_projection(
+    typographic: Questions, clean: Questions, directions: Vectors, *, reading: Questions | None = None
+) -> dict[str, Any]:
+    """The same figures with the span of ``directions``, ``(m, d)``, projected out of queries and pictures."""
+    return _figures(
+        typographic,
+        clean,
+        reading,
+        lambda found: (project_out(found.queries, directions), project_out(found.gallery, directions)),
+    )
+
+
+def project_out(vectors: Vectors, directions: Vectors) -> Vectors:
+    """Remove the span of ``directions`` ``(m, d)`` from rows ``(n, d)`` and scale them to length 1 again.
+
+    Rows that lie in the span become zero.
+    """
+    basis = np.linalg.svd(directions.astype(np.float64), full_matrices=False)[2][: np.linalg.matrix_rank(directions)]
+    rest = vectors - (vectors @ basis.T) @ basis
+    norms = np.linalg.norm(rest, axis=1, keepdims=True)
+    projected: Vectors = np.divide(rest, norms, where=norms > 1e-6, out=np.zeros_like(rest)).astype(np.float32)
+    return projected
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The best scale in each direction, and its price.
+
+    Returns:
+        ``suppress``: the negative scale that removes most word-over-thing errors while clean right-first falls by at
+        most :data:`CLEAN_DROP_ALLOWED`; None when no negative scale stays within that. ``promote``: the positive scale
+        with the most written words first (the least such scale); None when reading was not asked.
+    """
+    plain = next(row for row in rows if row["scale"] == 0)
+    within = [
+        row
+        for row in rows
+        if row["scale"] < 0 and row["clean_right_first"] >= plain["clean_right_first"] - CLEAN_DROP_ALLOWED - 1e-9
+    ]
+    promoting = [row for row in rows if row["scale"] > 0 and row["reading_right_first"] is not None]
+    suppress = min(within, key=lambda row: (_errors(row), -row["scale"]), default=None)
+    promote = max(promoting, key=lambda row: (row["reading_right_first"], -row["scale"]), default=None)
+    return {
+        "suppress": None if suppress is None else _price(suppress, plain),
+        "promote": None if promote is None else _price(promote, plain),
+    }
+
+
+def _figures(typographic: Questions, clean: Questions, reading: Questions | None, change: Any) -> dict[str, Any]:
+    by_kind = {"typographic": typographic, "clean": clean, "reading": reading}
+    figures: dict[str, Any] = {}
+    for kind, questions in by_kind.items():
+        answers = None if questions is None else answer(questions, *change(questions))
+        figures[f"{kind}_right_first"] = None if answers is None else answers.right_first
+        figures[f"{kind}_right_in_ten"] = None if answers is None else answers.right_in_ten
+        if kind == "typographic" and answers is not None:
+            figures["word_over_thing"] = answers.word_over_thing
+    return figures
+
+
+def _errors(row: dict[str, Any]) -> float:
+    errors = row["word_over_thing"]
+    return 1 - row["typographic_right_first"] if errors is None else float(errors)
+
+
+def _price(row: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    errors = _errors(plain)
+    return {
+        "scale": row["scale"],
+        "errors_removed": None if errors == 0 else (errors - _errors(row)) / errors,
+        "reading_right_first": row["reading_right_first"],
+        "clean_drop": plain["clean_right_first"] - row["clean_right_first"],
+        "clean_in_ten_drop": plain["clean_right_in_ten"] - row["clean_right_in_ten"],
+    }

@@ -1,0 +1,124 @@
+"""Written words on copies of pictures, as varied as words in the world: typefaces, sizes, places, colours, angles.
+
+Fonts are those of the built-in world's written words: they come with packages that mckit needs anyway, so the
+drawing is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageStat
+
+from mobileclip_kit.data.scenes.words import TYPEFACES, font_folder
+
+# Short, common, and not names of things alone: the direction sought is "something is written", not "a dog is written".
+WORDS = tuple(
+    "open close sale new free hello love time yes no stop go left right north south east west welcome thanks today "
+    "tomorrow night morning summer winter spring monday friday july street road park market hotel cafe bar shop store "
+    "bank school museum station exit enter push pull danger notice private office police taxi bus milk bread water "
+    "coffee tea fresh best quality super price only now big small red green blue black white gold silver happy dream "
+    "peace music live world city home house garden river ocean mountain forest star moon sun light fire storm cloud "
+    "dog cat horse bird fish bear apple lemon pizza burger king queen prince power energy speed magic lucky smile "
+    "the and with from this that what when where why how one two three seven ten 24 50 99 100 2024 no.1 a-z".split()
+)
+
+_HEIGHT_SHARES = (0.07, 0.26)
+_WIDTH_SHARE = 0.92
+_LEAST_CONTRAST = 110.0
+_PLATE_CHANCE = 0.25
+_OUTLINE_CHANCE = 0.25
+_UPPER_CHANCE = 0.4
+_COLOUR_TRIES = 20
+# Standard deviation of the ground's luminance from which no single ink stands out everywhere.
+_BUSY_GROUND = 45.0
+
+
+def draw_words(picture: Image.Image, rng: np.random.Generator, *, words: Sequence[str] = WORDS) -> Image.Image:
+    """A copy of a picture with one to three words written on it.
+
+    Args:
+        picture: Mode RGB, at least 16 pixels high and wide.
+        rng: Decides everything; equal states give equal pictures.
+        words: What to choose from.
+    """
+    label = _label(picture, rng, _pick(rng, words, int(rng.integers(1, 4))))
+    left = int(rng.integers(0, max(1, picture.width - label.width + 1)))
+    top = int(rng.integers(0, max(1, picture.height - label.height + 1)))
+    place = (left, top, left + label.width, top + label.height)
+    return _write(picture, label, (left, top), rng, picture.crop(place))
+
+
+def _pick(rng: np.random.Generator, words: Sequence[str], count: int) -> str:
+    """Words in one line or one below the other, lower case, capitals or with a capital each."""
+    chosen = [words[number] for number in rng.integers(0, len(words), count)]
+    text = ("\n" if rng.random() < 0.5 else " ").join(chosen)
+    return text.upper() if rng.random() < _UPPER_CHANCE else text.title() if rng.random() < 0.5 else text
+
+
+def _label(picture: Image.Image, rng: np.random.Generator, text: str) -> Image.Image:
+    """The text's mask ("L"), turned, and small enough for the picture."""
+    typeface = list(TYPEFACES)[int(rng.integers(len(TYPEFACES)))]
+    height_px = max(8, round(float(rng.uniform(*_HEIGHT_SHARES)) * picture.height))
+    mask = _mask(text, _font(typeface, height_px))
+    # Mostly upright; now and then along the other side of the picture, as on spines and shop signs.
+    degrees = float(rng.normal(0, 8)) + (90.0 * float(rng.choice([-1, 1])) if rng.random() < 0.08 else 0.0)
+    mask = mask.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
+    shrink = min(_WIDTH_SHARE * picture.width / mask.width, _WIDTH_SHARE * picture.height / mask.height, 1.0)
+    if shrink < 1:
+        size = (max(1, round(mask.width * shrink)), max(1, round(mask.height * shrink)))
+        mask = mask.resize(size, Image.Resampling.LANCZOS)
+    return mask
+
+
+def _mask(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
+    measure = ImageDraw.Draw(Image.new("L", (1, 1)))
+    left, top, right, bottom = measure.multiline_textbbox((0, 0), text, font=font, align="center")
+    mask = Image.new("L", (max(1, int(right - left) + 2), max(1, int(bottom - top) + 2)))
+    ImageDraw.Draw(mask).multiline_text((1 - left, 1 - top), text, fill=255, font=font, align="center")
+    return mask
+
+
+def _write(
+    picture: Image.Image, mask: Image.Image, place: tuple[int, int], rng: np.random.Generator, ground: Image.Image
+) -> Image.Image:
+    """Bring the ink through the mask, with a plate or an outline behind it where chance or legibility asks for one."""
+    written = picture.copy()
+    colour = _contrasting(rng, ImageStat.Stat(ground).mean)
+    busy = ImageStat.Stat(ground.convert("L")).stddev[0] > _BUSY_GROUND
+    chance = rng.random()
+    if chance < _PLATE_CHANCE:
+        plate = tuple(int(value) for value in rng.integers(0, 256, 3))
+        colour = _contrasting(rng, plate)
+        written.paste(plate, (place[0], place[1], place[0] + mask.width, place[1] + mask.height))
+    elif busy or chance < _PLATE_CHANCE + _OUTLINE_CHANCE:
+        shade = (0, 0, 0) if _luminance(colour) > 127 else (255, 255, 255)
+        step = max(1, mask.height // 40)
+        for across, down in ((-step, 0), (step, 0), (0, -step), (0, step)):
+            written.paste(shade, (place[0] + across, place[1] + down), mask)
+    written.paste(colour, place, mask)
+    return written
+
+
+def _contrasting(rng: np.random.Generator, ground: Sequence[float]) -> tuple[int, int, int]:
+    """A random colour whose luminance stands out from the ground's."""
+    for _ in range(_COLOUR_TRIES):
+        red, green, blue = (int(value) for value in rng.integers(0, 256, 3))
+        if abs(_luminance((red, green, blue)) - _luminance(ground)) >= _LEAST_CONTRAST:
+            return red, green, blue
+    return (0, 0, 0) if _luminance(ground) > 127 else (255, 255, 255)
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    """Rec. 601 luma, 0…255."""
+    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+
+
+@functools.lru_cache(maxsize=256)
+def _font(typeface: str, height_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    file = TYPEFACES[typeface]
+    if file is None:
+        return ImageFont.load_default(size=height_px)
+    return ImageFont.truetype(font_folder() / file, height_px)
