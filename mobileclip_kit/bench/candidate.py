@@ -1,0 +1,188 @@
+"""What is measured: a model folder, an export, an open_clip name, or a student's architecture with random weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobileclip_kit.errors import ExportError, MckitError, ModelError
+from mobileclip_kit.export.folder import Export, is_export, open_export
+from mobileclip_kit.spec import MODEL_FILE, WEIGHTS_FILE, ImageSpec, read_spec
+
+# Imported by a worker before its clock starts to run for the model itself.
+_TORCH = ("mobileclip_kit.runtime.open", "mobileclip_kit.networks.model", "mobileclip_kit.runtime.torch")
+_RUNTIMES = {
+    "onnx": ("mobileclip_kit.runtime.open", "mobileclip_kit.runtime.onnx"),
+    "coreml": ("mobileclip_kit.runtime.open", "mobileclip_kit.runtime.coreml", "mobileclip_kit.runtime.mil"),
+}
+_EMBEDDING_DIM = 512
+_RANDOM = "torch fp32, random weights"
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "logit_scale", "logit_bias")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One row of the bench before anything is measured.
+
+    Attributes:
+        name: Unique in the table.
+        model: What a worker opens.
+        kind: ``torch fp32``, ``onnx int8``, …
+        size_bytes: Of the weights on disk, both towers; None for a model that is known by name only.
+        parameters: Stored weights of both towers; None when they cannot be counted.
+        model_hash: Whose export it is; empty when unknown.
+        imports: Modules that a worker imports first.
+        failure: Why it cannot even be described.
+    """
+
+    name: str
+    model: str
+    kind: str
+    size_bytes: int | None = None
+    parameters: int | None = None
+    model_hash: str = ""
+    imports: tuple[str, ...] = ()
+    failure: str | None = None
+
+
+def describe_candidates(models: Iterable[str]) -> list[Candidate]:
+    """Describe each, with names that are unique even when a model is named twice.
+
+    A damaged model becomes a candidate with a ``failure``; its row says so.
+    """
+    candidates: list[Candidate] = []
+    for model in models:
+        try:
+            candidate = _describe(model)
+        except MckitError as error:
+            candidate = Candidate(name=_short(model), model=model, kind="unknown", failure=str(error))
+        taken = {other.name for other in candidates}
+        name = next(name for name in _names(candidate.name) if name not in taken)
+        candidates.append(replace(candidate, name=name))
+    return candidates
+
+
+def random_students(names: Sequence[str], folder: Path) -> list[Candidate]:
+    """Students with random weights, written as model folders: their speed and size are real, their vectors are not.
+
+    Args:
+        names: Rows of :data:`mobileclip_kit.networks.students.STUDENTS`.
+        folder: Where the model folders go; the caller removes it.
+    """
+    from mobileclip_kit.networks.model import describe, save_model
+    from mobileclip_kit.networks.students import build_student, student_config
+
+    candidates = []
+    for name in names:
+        try:
+            config = student_config(name, embedding_dim=_EMBEDDING_DIM, image=ImageSpec())
+            network = build_student(config, seed=0)
+        except ModelError as error:
+            candidates.append(Candidate(name=name, model=name, kind=_RANDOM, failure=str(error)))
+            continue
+        (folder / name).mkdir()
+        save_model(folder / name, network, config, describe(name, network, config))
+        candidates.append(replace(_describe(str(folder / name)), name=name, kind=_RANDOM))
+    return candidates
+
+
+def phone_students() -> list[str]:
+    """The students that take pictures of 224 pixels: those meant for photos."""
+    from mobileclip_kit.networks.students import STUDENTS
+
+    return [name for name, vision_cfg in STUDENTS.items() if vision_cfg["image_size"] == ImageSpec().height]
+
+
+def _describe(model: str) -> Candidate:
+    path = Path(model)
+    if is_export(path):
+        return _describe_export(open_export(path), model)
+    if (path / WEIGHTS_FILE).is_file():
+        towers = read_spec(path).towers if (path / MODEL_FILE).is_file() else ("image", "text")
+        weights = path / WEIGHTS_FILE
+        return Candidate(
+            name=_short(model),
+            model=model,
+            kind="torch fp32",
+            size_bytes=weights.stat().st_size,
+            parameters=_safetensors_parameters(weights, image_only="text" not in towers),
+            model_hash=read_spec(path).model_hash if (path / MODEL_FILE).is_file() else "",
+            imports=_TORCH,
+        )
+    return Candidate(name=_short(model), model=model, kind="torch fp32", imports=_TORCH)
+
+
+def _describe_export(export: Export, model: str) -> Candidate:
+    count = _onnx_parameters if export.format == "onnx" else _program_parameters
+    return Candidate(
+        name=_short(model),
+        model=model,
+        kind=f"{export.format} {export.precision}",
+        size_bytes=sum(tower.size_bytes for tower in export.towers.values()),
+        parameters=sum(count(export.tower_path(tower)) for tower in export.towers),
+        model_hash=export.spec.model_hash,
+        imports=_RUNTIMES[export.format],
+    )
+
+
+def _short(model: str) -> str:
+    """A folder's own name: reports travel, and other people's folders mean nothing there."""
+    path = Path(model)
+    return path.resolve().name if path.exists() else model
+
+
+def _names(name: str) -> Iterable[str]:
+    yield name
+    yield from (f"{name} ({number})" for number in range(2, 1000))
+
+
+def _safetensors_parameters(path: Path, *, image_only: bool) -> int:
+    """Weights counted from the file's header alone."""
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header: dict[str, Any] = json.loads(stream.read(length))
+    except (struct.error, ValueError, OverflowError, MemoryError) as error:
+        raise ModelError(
+            f"{path} cannot be read: {error}.", hint="The file is damaged; make the model again."
+        ) from error
+    return sum(
+        math.prod(entry["shape"])
+        for name, entry in header.items()
+        if name != "__metadata__" and not name.endswith(_BUFFERS) and (name.startswith("visual.") or not image_only)
+    )
+
+
+def _onnx_parameters(path: Path) -> int:
+    """Stored weights, without the scales and zero points of a quantised model."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        graph = onnx.load(str(path)).graph
+    except (DecodeError, OSError, ValueError) as error:
+        raise ExportError(f"{path} is not a readable ONNX model: {error}.", hint="Export the model again.") from error
+    quantization = {
+        name for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear") for name in node.input[1:]
+    }
+    return sum(math.prod(tensor.dims) for tensor in graph.initializer if tensor.name not in quantization)
+
+
+def _program_parameters(path: Path) -> int:
+    """Stored weights of a Core ML program: its floating-point constants, decompressed."""
+    from mobileclip_kit.mil.program import read_program
+
+    total = 0
+    for operation in read_program(path).main.operations:
+        if operation.type == "const" or operation.type.startswith("constexpr_"):
+            for output in operation.outputs:
+                if output.dtype in ("fp16", "fp32"):
+                    total += int(np.prod([size or 1 for size in output.shape]))
+    return total

@@ -1,0 +1,141 @@
+"""Latency and throughput of several models, measured in turns.
+
+A machine drifts: it warms up, other programs come and go. Measured one after the other, the last model pays for it;
+so every model gets a short turn in every round, in an order drawn anew, and the rounds tell how far a repeated run may
+differ. Each turn opens with a call that does not count.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mobileclip_kit.bench.process import Asked
+from mobileclip_kit.errors import ModelError
+
+BATCHES = (1, 2, 4, 8, 16, 32)
+# Fewer calls than this say nothing about the slowest hundredth.
+_CALLS_FOR_P99 = 100
+_RESAMPLES = 1000
+_OUTLIER_FACTOR = 3.0
+
+
+@dataclass
+class Timing:
+    """What a tower's turns gave: for each round the calls' milliseconds."""
+
+    rounds: list[list[float]] = field(default_factory=list)
+
+    @property
+    def times_ms(self) -> list[float]:
+        """All calls, in order."""
+        return [time for turn in self.rounds for time in turn]
+
+    def to_json(self) -> dict[str, Any]:
+        """Percentiles, the spread of the median and what stood out.
+
+        Returns:
+            ``p50``, ``p95``, ``p99`` (None below 100 calls), ``min``; ``p50_low`` and ``p50_high``, between which 95 %
+            of the medians lie when the rounds are drawn again with replacement; ``calls``, ``rounds`` and ``outliers``
+            (calls of more than three times the median; they count in every figure).
+        """
+        times = np.asarray(self.times_ms)
+        low, high = _median_interval(self.rounds)
+        median = float(np.median(times))
+        return {
+            "p50": median,
+            "p95": float(np.percentile(times, 95)),
+            "p99": float(np.percentile(times, 99)) if len(times) >= _CALLS_FOR_P99 else None,
+            "min": float(times.min()),
+            "p50_low": low,
+            "p50_high": high,
+            "calls": len(times),
+            "rounds": len(self.rounds),
+            "outliers": int((times > _OUTLIER_FACTOR * median).sum()),
+        }
+
+
+def measure_latency(
+    workers: Mapping[str, Asked],
+    tower: str,
+    *,
+    seconds: float,
+    rounds: int,
+    seed: int = 0,
+    on_failure: Callable[[str, ModelError], None],
+    on_turn: Callable[[], None] = lambda: None,
+) -> dict[str, Timing]:
+    """Time single inputs, in rounds of one turn a model.
+
+    Args:
+        workers: By name; opened already.
+        tower: ``image`` or ``text``.
+        seconds: For each model, all its turns together.
+        rounds: How many turns each model gets.
+        seed: Of the order within the rounds.
+        on_failure: Told of a model that failed; it takes no further turn.
+        on_turn: Told after every turn.
+
+    Returns:
+        The timings of the models that finished at least one turn.
+    """
+    timings: dict[str, Timing] = {}
+    alive = dict(workers)
+    order = random.Random(seed)
+    for _ in range(rounds):
+        names = sorted(alive)
+        order.shuffle(names)
+        for name in names:
+            try:
+                answer = alive[name].ask(do="calls", tower=tower, batch=1, seconds=seconds / rounds)
+                timings.setdefault(name, Timing()).rounds.append(answer["times_ms"])
+            except ModelError as error:
+                del alive[name]
+                on_failure(name, error)
+            on_turn()
+    return timings
+
+
+def measure_throughput(
+    workers: Mapping[str, Asked],
+    *,
+    seconds: float,
+    batches: Sequence[int] = BATCHES,
+    on_failure: Callable[[str, ModelError], None],
+    on_turn: Callable[[], None] = lambda: None,
+) -> dict[str, dict[int, float]]:
+    """Pictures a second at each batch size, the models in turns within each size.
+
+    Returns:
+        ``{name: {batch: pictures a second}}``, from the median call. A model is not asked for a bigger batch when the
+        last one took longer than ``seconds``.
+    """
+    rates: dict[str, dict[int, float]] = {}
+    alive = dict(workers)
+    turn_seconds = seconds / len(batches)
+    for batch in batches:
+        for name in sorted(alive):
+            try:
+                answer = alive[name].ask(do="calls", tower="image", batch=batch, seconds=turn_seconds)
+            except ModelError as error:
+                del alive[name]
+                on_failure(name, error)
+            else:
+                call_ms = float(np.median(answer["times_ms"]))
+                rates.setdefault(name, {})[batch] = 1000 * batch / call_ms
+                if call_ms > 1000 * seconds:
+                    del alive[name]
+            on_turn()
+    return rates
+
+
+def _median_interval(rounds: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """The middle 95 % of the medians of resampled rounds."""
+    draws = np.random.default_rng(0).integers(0, len(rounds), (_RESAMPLES, len(rounds)))
+    medians = [np.median(np.concatenate([rounds[index] for index in draw])) for draw in draws]
+    low, high = np.percentile(medians, [2.5, 97.5])
+    return float(low), float(high)

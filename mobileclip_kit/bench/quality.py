@@ -1,0 +1,87 @@
+"""Accuracy figures of one model, from whatever truth the user has: a teacher's vectors, queries, captions, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobileclip_kit.bench.accuracy import agreement, flatten_recall, mean_cosine, recall_at_k
+from mobileclip_kit.data.pair import Skipped
+from mobileclip_kit.runtime.encoder import Vectors
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures that every model encodes, and what is true of them.
+
+    Attributes:
+        keys: Names within their source.
+        paths: Their files.
+        captions: Texts, in no picture's order.
+        owners: For each text the row of its picture.
+        skipped: What was listed and cannot be used, with reasons.
+    """
+
+    keys: tuple[str, ...]
+    paths: tuple[Path, ...]
+    captions: tuple[str, ...] = ()
+    owners: tuple[int, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+    def only(self, kept: Sequence[bool], why: str) -> Gallery:
+        """The pictures for which ``kept`` is true; the others are skipped for the reason ``why``."""
+        rows = [row for row, keep in enumerate(kept) if keep]
+        place = {row: index for index, row in enumerate(rows)}
+        texts = [(text, place[owner]) for text, owner in zip(self.captions, self.owners, strict=True) if owner in place]
+        left = tuple(Skipped(key, why) for key, keep in zip(self.keys, kept, strict=True) if not keep)
+        return Gallery(
+            tuple(self.keys[row] for row in rows),
+            tuple(self.paths[row] for row in rows),
+            tuple(text for text, _ in texts),
+            tuple(owner for _, owner in texts),
+            self.skipped + left,
+        )
+
+
+@dataclass
+class Teacher:
+    """What the teacher says of a gallery.
+
+    Attributes:
+        name: For the report.
+        images: ``(n, e)``.
+        texts: Vectors of the gallery's captions, when the teacher has a text tower.
+        queries: ``(q, e)`` text vectors from elsewhere, in the teacher's space.
+    """
+
+    name: str
+    images: Vectors
+    texts: Vectors | None = None
+    queries: Vectors | None = None
+
+
+def quality(images: Vectors, gallery: Gallery, *, texts: Vectors | None, teacher: Teacher | None) -> dict[str, float]:
+    """Every figure that the material allows.
+
+    Args:
+        images: ``(n, d)``, the model's vectors of the gallery.
+        gallery: The pictures.
+        texts: ``(m, d)``, vectors of the gallery's captions.
+        teacher: Its vectors of the same gallery.
+
+    Returns:
+        ``map_at_10`` …, ``overlap_at_10`` … and ``cosine`` with the teacher; the same with ``query_`` in front for text
+        queries; ``recall_at_1_text_to_image`` … for captions. Shares from 0 to 1.
+    """
+    figures: dict[str, float] = {}
+    if teacher is not None:
+        figures.update(agreement(images, teacher.images))
+        if images.shape[1] == teacher.images.shape[1]:
+            figures["cosine"] = mean_cosine(images, teacher.images)
+            if teacher.queries is not None:
+                by_query = agreement(images, teacher.images, queries=teacher.queries)
+                figures.update({f"query_{name}": value for name, value in by_query.items()})
+    if texts is not None and len(texts):
+        figures.update(flatten_recall(recall_at_k(images, texts, gallery.owners)))
+    return figures

@@ -1,0 +1,175 @@
+"""The bench's rows for people: a table on the terminal, Markdown, CSV, and a plot of accuracy, latency and size."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mobileclip_kit.files import write_json
+
+Row = Mapping[str, Any]
+
+REPORT_FILE = "report.json"
+PLOT_FILE = "accuracy-latency-size.png"
+
+# Accuracy figures that get a column and may become the plot's vertical axis, the most telling first.
+METRIC_TITLES = {
+    "map_at_10_to_20": "MAP@10…20",
+    "overlap_at_10": "overlap@10",
+    "query_map_at_10_to_20": "text MAP@10…20",
+    "query_overlap_at_10": "text overlap@10",
+    "cosine": "cosine",
+    "recall_at_1_text_to_image": "R@1 t→i",
+    "recall_at_5_text_to_image": "R@5 t→i",
+    "recall_at_1_image_to_text": "R@1 i→t",
+}
+_EMPTY = "–"
+
+
+def table_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the table; a column that no row fills is left out."""
+    columns: dict[str, Callable[[Row], str | None]] = {
+        "model": lambda row: str(row["name"]),
+        "kind": lambda row: str(row["kind"]),
+        "MB": lambda row: _number(row["size_bytes"], 1e-6, 1),
+        "params M": lambda row: _number(row["parameters"], 1e-6, 2),
+        "GMAC": lambda row: (
+            _number(sum(row["multiply_accumulates"].values()), 1e-9, 2) if row["multiply_accumulates"] else None
+        ),
+        "p50 ms": lambda row: _timing(row, "p50"),
+        "p95 ms": lambda row: _timing(row, "p95"),
+        "pictures/s": lambda row: _number(row["pictures_per_s"], 1, 1),
+        "load ms": lambda row: _number(row["load_ms"], 1, 0),
+        "memory MB": lambda row: _number(row["peak_memory_bytes"], 1e-6, 0),
+        **{title: _metric(name) for name, title in METRIC_TITLES.items()},
+    }
+    cells = {title: [cell(row) for row in rows] for title, cell in columns.items()}
+    kept = [title for title, values in cells.items() if any(value is not None for value in values)]
+    return kept, [[cells[title][index] or _EMPTY for title in kept] for index in range(len(rows))]
+
+
+def headline(document: Mapping[str, Any]) -> str:
+    """One line on what the figures were measured on and with."""
+    machine, settings = document["machine"], document["settings"]
+    parts = [
+        f"{machine['cpu']}, {machine['usable_cores']} cores, {machine['os']}",
+        f"{settings['threads']} threads a model",
+        f"batch 1, median of {settings['rounds']} interleaved rounds",
+    ]
+    for material in document["material"]:
+        judged = f"accuracy on {material['pictures']} pictures"
+        parts.append(f"{judged} against {material['teacher']}" if material["teacher"] else judged)
+    return " · ".join(parts)
+
+
+def failures(rows: Sequence[Row]) -> list[str]:
+    """A line for each model that failed."""
+    return [f"{row['name']} failed: {row['failure']}" for row in rows if row["failure"]]
+
+
+def to_markdown(document: Mapping[str, Any]) -> str:
+    """The table, ready for a README."""
+    header, cells = table_cells(document["rows"])
+    align = ["---", *("---:" for _ in header[1:])]
+    lines = [f"| {' | '.join(line)} |" for line in [header, align, *cells]]
+    return "\n".join([headline(document), "", *lines, "", *failures(document["rows"])]).rstrip() + "\n"
+
+
+def to_csv(document: Mapping[str, Any]) -> str:
+    """One line a model, with every figure at full precision."""
+    flat = [_flatten(row) for row in document["rows"]]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return stream.getvalue()
+
+
+def write_report(document: Mapping[str, Any], folder: Path) -> list[str]:
+    """Fill an (empty, staged) folder with ``report.json``, ``report.md``, ``report.csv`` and the plot.
+
+    Returns:
+        The names of the files.
+    """
+    write_json(folder / REPORT_FILE, dict(document))
+    (folder / "report.md").write_text(to_markdown(document), encoding="utf-8")
+    (folder / "report.csv").write_text(to_csv(document), encoding="utf-8")
+    plot(document, folder / PLOT_FILE)
+    return [REPORT_FILE, "report.md", "report.csv", PLOT_FILE]
+
+
+def plot(document: Mapping[str, Any], path: Path) -> None:
+    """Draw latency against accuracy (against size, where no accuracy was measured); a disc's area is the size on disk.
+
+    The line joins the models that no other one beats in both.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = [row for row in document["rows"] if row["latency_ms"]]
+    metric = next((name for name in METRIC_TITLES if any(name in row["metrics"] for row in rows)), None)
+    points = [(row, row["latency_ms"]["p50"], height) for row in rows if (height := _height(row, metric)) is not None]
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    axes.set_xlabel("latency of one picture, median, ms (log scale)")
+    axes.set_ylabel("size on disk, MB" if metric is None else METRIC_TITLES[metric])
+    axes.set_title(headline(document), fontsize=7, loc="left")
+    axes.grid(alpha=0.25)
+    axes.margins(0.15)
+    front = pareto([(latency, height if metric else -height) for _, latency, height in points])
+    axes.plot([points[index][1] for index in front], [points[index][2] for index in front], color="0.7", zorder=1)
+    for row, latency, height in points:
+        area = 30 + 4 * (row["size_bytes"] or 0) / 1e6
+        axes.scatter([latency], [height], s=area, alpha=0.6, zorder=2)
+        axes.annotate(
+            f"{row['name']}\n{row['kind']}",
+            (latency, height),
+            xytext=(8, 4),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    figure.savefig(path, dpi=120)
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points (cost, worth) that no other one beats in both, by rising cost."""
+    front: list[int] = []
+    for index in sorted(range(len(points)), key=lambda index: (points[index][0], -points[index][1])):
+        if not front or points[index][1] > points[front[-1]][1]:
+            front.append(index)
+    return front
+
+
+def _height(row: Row, metric: str | None) -> float | None:
+    if metric is None:
+        return None if row["size_bytes"] is None else row["size_bytes"] / 1e6
+    value: float | None = row["metrics"].get(metric)
+    return value
+
+
+def _number(value: float | None, factor: float, digits: int) -> str | None:
+    return None if value is None else f"{value * factor:.{digits}f}"
+
+
+def _timing(row: Row, key: str) -> str | None:
+    return None if row["latency_ms"] is None else f"{row['latency_ms'][key]:.2f}"
+
+
+def _metric(name: str) -> Callable[[Row], str | None]:
+    return lambda row: _number(row["metrics"].get(name), 1, 3)
+
+
+def _flatten(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = " ".join(value) if isinstance(value, list) else value
+    return flat

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.bench.material import ask_teacher, cached_teacher, read_gallery
+from mobileclip_kit.bench.measure import Settings
+from mobileclip_kit.errors import DataError
+from tests.bench.fakes import FakeEncoder, FakeProcess, draw_pictures, write_cache
+
+
+def some_vectors(count: int) -> np.ndarray:
+    return np.arange(1, 1 + count * 4, dtype=np.float32).reshape(count, 4)
+
+
+def test_captions_keep_their_pictures(tmp_path: Path) -> None:
+    draw_pictures(tmp_path, 3)
+    rows = ["image,caption", "000.png,one", "001.png,two", "001.png,three", "gone.png,four"]
+    (tmp_path / "captions.csv").write_text("\n".join(rows), encoding="utf-8")
+    gallery = read_gallery(tmp_path / "captions.csv", limit=None)
+    assert gallery.keys == ("000.png", "001.png")
+    assert list(zip(gallery.captions, gallery.owners, strict=True)) == [("one", 0), ("two", 1), ("three", 1)]
+    assert [left.item for left in gallery.skipped] == ["gone.png"]
+    assert read_gallery(tmp_path / "captions.csv", limit=1).captions == ("one",)
+
+
+def test_a_cache_knows_pictures_by_their_content(tmp_path: Path) -> None:
+    """Renamed pictures keep their vectors; pictures that the cache has never seen are skipped with the reason."""
+    paths = draw_pictures(tmp_path / "photos", 5)
+    vectors = some_vectors(2)
+    write_cache(tmp_path / "cache", [paths[3], paths[1]], vectors)
+    paths[1].rename(paths[1].with_name("zebra.png"))
+    judged, teacher = cached_teacher(tmp_path / "cache", read_gallery(tmp_path / "photos", limit=None))
+    assert judged.keys == ("003.png", "zebra.png")
+    np.testing.assert_array_equal(teacher.images, vectors)
+    assert {left.item for left in judged.skipped} == {"000.png", "002.png", "004.png"}
+    assert teacher.name == "master"
+
+
+def test_captions_follow_when_pictures_are_left_out(tmp_path: Path) -> None:
+    paths = draw_pictures(tmp_path, 3)
+    (tmp_path / "captions.csv").write_text("image,caption\n000.png,a\n002.png,c\n001.png,b\n", encoding="utf-8")
+    write_cache(tmp_path / "cache", paths[1:], some_vectors(2))
+    judged, _ = cached_teacher(tmp_path / "cache", read_gallery(tmp_path / "captions.csv", limit=None))
+    assert [(text, judged.keys[owner]) for text, owner in zip(judged.captions, judged.owners, strict=True)] == [
+        ("c", "002.png"),
+        ("b", "001.png"),
+    ]
+
+
+def test_a_cache_of_other_pictures_is_refused(tmp_path: Path) -> None:
+    paths = draw_pictures(tmp_path / "photos", 4)
+    write_cache(tmp_path / "cache", paths[:2], some_vectors(2))
+    paths[0].unlink()
+    paths[1].unlink()
+    with pytest.raises(DataError, match="none of the 2 pictures"):
+        cached_teacher(tmp_path / "cache", read_gallery(tmp_path / "photos", limit=None))
+
+
+def test_a_cache_of_augmented_views_is_refused(tmp_path: Path) -> None:
+    paths = draw_pictures(tmp_path / "photos", 2)
+    write_cache(tmp_path / "cache", paths, some_vectors(2), augmentation={"crop": 0.5})
+    with pytest.raises(DataError, match="augmented views"):
+        cached_teacher(tmp_path / "cache", read_gallery(tmp_path / "photos", limit=None))
+
+
+def test_no_usable_picture_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(DataError, match="no picture that can be used"):
+        read_gallery(tmp_path, limit=None)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_live_teacher_answers_pictures_and_captions(
+    text: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = FakeEncoder(text=text)
+    monkeypatch.setattr("mobileclip_kit.bench.material.WorkerProcess", lambda **_: FakeProcess(encoder))
+    draw_pictures(tmp_path, 3)
+    (tmp_path / "captions.csv").write_text("image,caption\n000.png,red\n002.png,blue\n", encoding="utf-8")
+    teacher = ask_teacher("x", read_gallery(tmp_path, limit=None), Settings(threads=1))
+    assert teacher.name == "fake"
+    assert teacher.images.shape == (2, 3)
+    assert (teacher.texts is not None) == text

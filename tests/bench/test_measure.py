@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.bench.candidate import Candidate
+from mobileclip_kit.bench.measure import Material, Settings, run_bench
+from mobileclip_kit.bench.process import encode_pictures
+from mobileclip_kit.bench.quality import Gallery, Teacher
+from mobileclip_kit.errors import ModelError
+from tests.bench.fakes import FakeEncoder, FakeProcess, draw_pictures
+
+SETTINGS = Settings(threads=1, seconds=0.001, rounds=2)
+
+
+def candidate(name: str, **facts: object) -> Candidate:
+    return Candidate(name=name, model=name, kind="fake", **facts)  # type: ignore[arg-type]
+
+
+def bench(encoders: dict[str, FakeEncoder], materials: list[Material] | None = None) -> dict[str, dict]:
+    document = run_bench(
+        [candidate(name) for name in encoders],
+        SETTINGS,
+        materials or [],
+        start=lambda one: FakeProcess(encoders[one.name]),  # type: ignore[arg-type, return-value]
+    )
+    assert [row["name"] for row in document["rows"]] == list(encoders)
+    return {row["name"]: row for row in document["rows"]}
+
+
+def test_a_row_has_the_promised_keys() -> None:
+    row = bench({"a": FakeEncoder()})["a"]
+    assert {"name", "kind", "size_bytes", "parameters", "pictures_per_s", "peak_memory_bytes", "metrics"} <= set(row)
+    assert {"p50", "p95"} <= set(row["latency_ms"])
+    assert row["text_latency_ms"]["calls"] > 0
+    assert row["pictures_per_s"] == max(row["pictures_per_s_by_batch"].values()) > 0
+    assert row["failure"] is None
+
+
+def test_an_image_tower_alone_has_no_text_latency() -> None:
+    assert bench({"a": FakeEncoder(text=False)})["a"]["text_latency_ms"] is None
+
+
+def test_a_model_that_fails_half_way_is_a_row_with_its_reason() -> None:
+    rows = bench({"good": FakeEncoder(), "tired": FakeEncoder(fail_after=40), "broken": FakeEncoder(fail_after=0)})
+    assert rows["good"]["failure"] is None and rows["good"]["pictures_per_s"] > 0
+    assert rows["tired"]["failure"] == rows["broken"]["failure"] == "The fake is tired."
+    assert rows["tired"]["load_ms"] is not None
+    assert rows["broken"]["load_ms"] is None
+
+
+def test_nothing_measured_is_an_error() -> None:
+    with pytest.raises(ModelError, match="None of 1 models could be measured; a: The fake is tired."):
+        bench({"a": FakeEncoder(fail_after=0)})
+
+
+def test_accuracy_on_pictures_with_captions_and_a_teacher(tmp_path: Path) -> None:
+    paths = draw_pictures(tmp_path, 30)
+    keys = tuple(path.name for path in paths)
+    encoder = FakeEncoder()
+    worker = FakeProcess(encoder)
+    worker.ask(do="open", model="x", threads=1)
+    images = encode_pictures(worker, paths)
+    gallery = Gallery(keys, tuple(paths), ("red", "blue"), (int(images[:, 0].argmax()), int(images[:, 2].argmax())))
+    teacher = Teacher(
+        "master", images, texts=encoder.encode_texts(["red", "blue"]), queries=np.eye(3, dtype=np.float32)
+    )
+    rows = bench({"both": FakeEncoder(), "image only": FakeEncoder(text=False)}, [Material(gallery, teacher)])
+    for row in rows.values():
+        assert row["metrics"]["map_at_10_to_20"] == row["metrics"]["query_overlap_at_10"] == 1
+        assert row["metrics"]["cosine"] == pytest.approx(1, abs=1e-6)
+    assert rows["both"]["metrics"]["recall_at_1_text_to_image"] == 1
+    # Without a text tower of its own it is asked with the teacher's texts.
+    assert rows["image only"]["metrics"]["recall_at_1_text_to_image"] == 1
+
+
+def test_one_picture_gives_no_agreement_but_a_row(tmp_path: Path) -> None:
+    paths = draw_pictures(tmp_path, 1)
+    material = Material(Gallery(("a",), tuple(paths)), Teacher("master", np.ones((1, 3), np.float32)))
+    row = bench({"a": FakeEncoder()}, [material])["a"]
+    assert set(row["metrics"]) == {"cosine"}
+    assert row["failure"] is None
+
+
+def test_operations_are_shared_between_exports_of_one_model() -> None:
+    class Counting(FakeProcess):
+        def ask(self, **request: object) -> dict:
+            if request["do"] == "operations":
+                counted = {"image": 7, "text": 1} if self.counts else None
+                return {"multiply_accumulates": counted}
+            return super().ask(**request)
+
+    def start(one: Candidate) -> FakeProcess:
+        process = Counting(FakeEncoder())
+        process.counts = one.name == "torch"  # type: ignore[attr-defined]
+        return process
+
+    candidates = [candidate("torch", model_hash="a"), candidate("onnx", model_hash="a"), candidate("other")]
+    rows = run_bench(candidates, SETTINGS, start=start)["rows"]  # type: ignore[arg-type]
+    assert [row["multiply_accumulates"] for row in rows] == [{"image": 7, "text": 1}, {"image": 7, "text": 1}, None]

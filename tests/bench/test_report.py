@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mobileclip_kit.bench.report import (
+    PLOT_FILE,
+    failures,
+    pareto,
+    plot,
+    table_cells,
+    to_csv,
+    to_markdown,
+    write_report,
+)
+
+TIMING = {"p50": 5.0, "p95": 6.25, "p99": None, "min": 4.0, "p50_low": 4.9, "p50_high": 5.1, "calls": 9}
+
+
+def row(name: str, **facts: Any) -> dict[str, Any]:
+    empty = {
+        "name": name,
+        "kind": "onnx int8",
+        "size_bytes": 12_600_000,
+        "parameters": 12_000_000,
+        "multiply_accumulates": None,
+        "latency_ms": TIMING,
+        "text_latency_ms": None,
+        "pictures_per_s": 210.4,
+        "load_ms": 30.0,
+        "peak_memory_bytes": 90_000_000,
+        "metrics": {},
+        "failure": None,
+    }
+    return {**empty, **facts}
+
+
+def document(*rows: dict[str, Any]) -> dict[str, Any]:
+    machine = {"cpu": "A | CPU", "usable_cores": 2, "os": "Linux"}
+    return {"machine": machine, "settings": {"threads": 2, "rounds": 10}, "material": [], "rows": list(rows)}
+
+
+def test_the_table_states_units_and_leaves_out_empty_columns() -> None:
+    header, cells = table_cells([row("a"), row("b", metrics={"overlap_at_10": 0.5})])
+    assert header == [
+        "model", "kind", "MB", "params M", "p50 ms", "p95 ms", "pictures/s", "load ms", "memory MB", "overlap@10",
+    ]  # fmt: skip
+    assert cells[0] == ["a", "onnx int8", "12.6", "12.00", "5.00", "6.25", "210.4", "30", "90", "–"]
+    assert cells[1][-1] == "0.500"
+
+
+def test_a_failed_model_has_a_line_of_its_own() -> None:
+    rows = [row("a"), row("b", latency_ms=None, pictures_per_s=None, failure="It is damaged.")]
+    assert failures(rows) == ["b failed: It is damaged."]
+    assert "b failed: It is damaged." in to_markdown(document(*rows))
+
+
+def test_markdown_is_one_table() -> None:
+    lines = [line for line in to_markdown(document(row("a"), row("b"))).splitlines() if line.startswith("|")]
+    assert len(lines) == 4
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_csv_reads_back() -> None:
+    text = to_csv(document(row("a, b", metrics={"overlap_at_10": 0.123456789}), row("c")))
+    first, second = csv.DictReader(io.StringIO(text))
+    assert first["name"] == "a, b"
+    assert float(first["metrics.overlap_at_10"]) == 0.123456789
+    assert float(first["latency_ms.p95"]) == 6.25
+    assert second["metrics.overlap_at_10"] == ""
+
+
+def test_pareto_front_by_hand() -> None:
+    assert pareto([(1, 0.5), (2, 0.4), (3, 0.9), (3, 0.8), (4, 0.9)]) == [0, 2]
+    assert pareto([]) == []
+
+
+def test_the_report_holds_what_the_document_says(tmp_path: Path) -> None:
+    rows = document(row("a", metrics={"map_at_10_to_20": 0.4}), row("b", latency_ms=None, failure="x"))
+    names = write_report(rows, tmp_path)
+    assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
+    assert json.loads((tmp_path / "report.json").read_text()) == rows
+    with Image.open(tmp_path / PLOT_FILE) as picture:
+        assert picture.size == (960, 600)
+
+
+def test_the_plot_does_without_accuracy_and_without_rows(tmp_path: Path) -> None:
+    plot(document(row("a"), row("b", size_bytes=None)), tmp_path / "size.png")
+    plot(document(row("a", latency_ms=None)), tmp_path / "none.png")
+    assert (tmp_path / "size.png").stat().st_size > 0 < (tmp_path / "none.png").stat().st_size
