@@ -105,7 +105,7 @@ class Interpreter:
             observe: Called after each operator with the operator and its results.
 
         Returns:
-            The outputs by name, in the program's element types.
+            The outputs by name, in the program's element types; float32 for float16 in ``float32`` mode.
 
         Raises:
             ShapeError: An input is missing, unknown or of another shape.
@@ -130,10 +130,13 @@ class Interpreter:
             for name in step.last_uses:
                 del values[name]
         if results is not None:
-            types = {tensor.name: tensor.dtype for op in self._function.operations for tensor in op.outputs}
-            for name in self._function.outputs:
-                array = values[name] if name in values else self._constants[name]
-                results[name] = array.astype(np.float16) if types.get(name) == "fp16" else array
+            results.update({name: self._output(name, values) for name in self._function.outputs})
+
+    def _output(self, name: str, values: Mapping[str, Any]) -> Array:
+        array: Array = values[name] if name in values else self._constants[name]
+        tensors = (tensor for op in self._function.operations for tensor in op.outputs if tensor.name == name)
+        half = self.precision == "float16" and any(tensor.dtype == "fp16" for tensor in tensors)
+        return array.astype(np.float16) if half else array
 
     def _prepare(self) -> tuple[_Step, ...]:
         steps, uses = [], {name: -1 for name in self._function.outputs}

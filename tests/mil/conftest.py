@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,28 +9,29 @@ from typing import Any
 
 import pytest
 
+Build = Callable[..., Any]
+Save = Callable[[Any], Path]
 Convert = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
 def ct() -> Any:
-    """Coremltools."""
+    """The coremltools library."""
     import coremltools
 
     return coremltools
 
 
 @pytest.fixture(scope="session")
-def convert(ct: Any, tmp_path_factory: pytest.TempPathFactory) -> Convert:
-    """``convert(source, target="iOS16", precision="FLOAT32", **options)``: a saved package, no pass applied to it."""
+def build(ct: Any) -> Build:
+    """``build(source, target="iOS16", precision="FLOAT32", **options)``: a coremltools model, no pass applied to it."""
 
     def apply(source: Any, *, target: str = "iOS16", precision: str = "FLOAT32", optimize: bool = False,
-              compress: Callable[[Any], Any] | None = None, **options: Any) -> Path:  # fmt: skip
-        path = tmp_path_factory.mktemp("package") / "model.mlpackage"
+              **options: Any) -> Any:  # fmt: skip
         with warnings.catch_warnings():
             # coremltools leaves its temporary folders to the garbage collector.
             warnings.simplefilter("ignore", ResourceWarning)
-            model = ct.convert(
+            return ct.convert(
                 source,
                 convert_to="mlprogram",
                 compute_precision=getattr(ct.precision, precision),
@@ -39,11 +39,25 @@ def convert(ct: Any, tmp_path_factory: pytest.TempPathFactory) -> Convert:
                 pass_pipeline=ct.PassPipeline.DEFAULT if optimize else ct.PassPipeline.EMPTY,
                 **options,
             )
-            if compress is not None:
-                model = compress(model)
+
+    return apply
+
+
+@pytest.fixture(scope="session")
+def save(tmp_path_factory: pytest.TempPathFactory) -> Save:
+    """``save(model)``: the path of its package."""
+
+    def apply(model: Any) -> Path:
+        path = tmp_path_factory.mktemp("package") / "model.mlpackage"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
             model.save(str(path))
-            del model
-            gc.collect()
         return path
 
     return apply
+
+
+@pytest.fixture(scope="session")
+def convert(build: Build, save: Save) -> Convert:
+    """``build`` and ``save`` in one."""
+    return lambda source, **options: save(build(source, **options))
