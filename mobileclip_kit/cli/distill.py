@@ -1,0 +1,103 @@
+"""``mckit distill``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mobileclip_kit.cli.output import emit, force_option, json_option, note
+
+if TYPE_CHECKING:
+    from mobileclip_kit.distill.distillation import DistillReport
+
+_LISTED = 10
+
+
+@click.command()
+@click.option("--teacher", metavar="T", help="A model folder, an open_clip name (ViT-B-32:openai) or hf-hub:….")
+@click.option("--cache", type=click.Path(path_type=Path), metavar="CACHE", help="A teacher's stored vectors instead.")
+@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="D",
+              help="A folder of pictures or a captions file; captions are not needed.")  # fmt: skip
+@click.option("--student", required=True, metavar="S", help="Such as vit-s6-h12.")
+@click.option("--recipe", default="piccollage", show_default=True, metavar="R", help="A preset's name or a TOML file.")
+@click.option("-o", "out", type=click.Path(path_type=Path), required=True, metavar="MODEL", help="The folder to make.")
+@click.option(
+    "--text-from", metavar="T", help="The model whose text tower the student carries; default: the teacher's."
+)
+@click.option("--init", metavar="MODEL", help="Start from this model's image tower (24 heads from 12).")
+@click.option("--holdout", metavar="SHARE|FILE", help="Pictures kept out of training: a share, or a file of names.")
+@click.option("--epochs", type=int, metavar="N", help="Passes over the pictures.")
+@click.option("--steps", type=int, metavar="N", help="Updates in all, instead of --epochs.")
+@click.option("--batch-size", type=int, metavar="N", help="Pictures in an update.")
+@click.option("--lr", type=float, help="Peak learning rate.")
+@click.option("--seed", type=int, help="Of weights, order and augmentation.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="Of matrix products.")
+@click.option("--limit", type=click.IntRange(min=2), metavar="N", help="Take the first N pictures only.")
+@click.option("--fast-decode", "draft", is_flag=True, help="Decode large JPEGs at reduced resolution.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, mps or auto.")
+@click.option("--checkpoint-seconds", type=click.FloatRange(min=0), default=60, show_default=True, metavar="S",
+              help="Time between checkpoints.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@force_option
+@json_option
+def command(teacher: str | None, cache: Path | None, data: Path, student: str, recipe: str, out: Path,
+            text_from: str | None, init: str | None, holdout: str | None, epochs: int | None, steps: int | None,
+            batch_size: int | None, lr: float | None, seed: int | None, precision: str | None, limit: int | None,
+            draft: bool, device: str, checkpoint_seconds: float, resume: bool, force: bool,
+            as_json: bool) -> None:  # fmt: skip
+    """Distil a teacher into a small student.
+
+    The checkpoint lies in MODEL.run until the model is made; after Ctrl-C or a crash, --resume goes on from it. A
+    student of a live teacher carries its text tower; one of a cache has none, unless --text-from names the teacher's
+    model.
+
+    \b
+    Examples:
+      mckit distill --teacher ViT-B-32:openai --data photos --student vit-s6-h12 -o student
+      mckit distill --cache photos.cache --data photos --student vit-s6-h12 --holdout 0.1 -o student
+      mckit distill --cache photos.cache --data photos --student vit-s6-h24 --init student -o student24
+    """  # noqa: D301 (click's mark for lines as they stand is a backspace)
+    from mobileclip_kit.distill.distillation import DistillRequest, distill
+    from mobileclip_kit.distill.recipe import load_recipe
+
+    resolved = load_recipe(recipe).with_training(
+        epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, precision=precision
+    )
+    request = DistillRequest(
+        data=data, out=out, student=student, recipe=resolved, teacher=teacher, cache=cache, text_from=text_from,
+        init=init, limit=limit, holdout=holdout, draft=draft, device=device, checkpoint_seconds=checkpoint_seconds,
+        resume=resume, force=force,
+    )  # fmt: skip
+    try:
+        report = distill(request)
+    except KeyboardInterrupt:
+        note(f"{out}.run keeps what was done: --resume goes on from there.")
+        raise
+    _print(out, report, as_json)
+
+
+def _print(out: Path, report: DistillReport, as_json: bool) -> None:
+    for line in report.notes:
+        note(f"note: {line}")
+    for skip in report.skipped[:_LISTED]:
+        note(f"skipped {skip.item}: {skip.reason}")
+    if len(report.skipped) > _LISTED:
+        note(f"… and {len(report.skipped) - _LISTED} more; {out / 'training.json'} lists all.")
+    result = report.result
+    document = {
+        "model": str(out),
+        "steps": result.steps,
+        "seconds": round(result.seconds, 3),
+        "pictures_per_s": round(result.pictures_per_s, 1),
+        "metrics": report.metrics,
+        "pictures": report.pictures,
+        "towers": list(report.spec.towers),
+        "notes": report.notes,
+        "skipped": [{"item": skip.item, "reason": skip.reason} for skip in report.skipped],
+    }
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in report.metrics.items())
+    towers = " and ".join(report.spec.towers)
+    text = f"{out}: {towers} tower after {result.steps} steps on {report.pictures} pictures; {figures}"
+    emit(document, text, as_json=as_json)
