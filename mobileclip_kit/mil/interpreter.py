@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.errors import ExportError, ShapeError, UnsupportedOpError
 from mobileclip_kit.mil.graph import Constant, Feature, Function, Operation, Program, Ref, Tensor
+from mobileclip_kit.mil.half import FLOAT16_MAX, round_to_half
 from mobileclip_kit.mil.ops import OPS
 from mobileclip_kit.mil.ops_shapes import SHAPES
 from mobileclip_kit.mil.values import ELEMENT_TYPES
@@ -29,7 +30,6 @@ Array = NDArray[Any]
 Precision = Literal["float32", "float16"]
 Observer = Callable[[Operation, tuple[Array, ...]], None]
 
-FLOAT16_MAX = 65504.0
 _FLOATS = ("fp16", "fp32", "fp64")
 _MEMORY_TYPES = {e.name: np.dtype(np.float32) if e.name in _FLOATS else e.dtype for e in ELEMENT_TYPES.values()}
 
@@ -208,11 +208,12 @@ class Interpreter:
                 self._report(operation, "nan", int(np.isnan(value).sum()), value)
         if tensor.dtype != "fp16" or self.precision == "float32":
             return value
+        if peak <= FLOAT16_MAX:
+            return round_to_half(value)
         rounded = value.astype(np.float16).astype(np.float32)
-        if not peak <= FLOAT16_MAX:
-            fresh = int((np.isinf(rounded) & np.isfinite(value)).sum())
-            if fresh:
-                self._report(operation, "overflow", fresh, value)
+        fresh = int((np.isinf(rounded) & np.isfinite(value)).sum())
+        if fresh:
+            self._report(operation, "overflow", fresh, value)
         return rounded
 
     def _report(self, operation: Operation, problem: Literal["overflow", "nan"], elements: int, value: Array) -> None:

@@ -16,6 +16,9 @@ Op = Callable[..., Any]
 Pads = list[tuple[int, int]]
 Index = tuple[Any, ...]  # what numpy takes between brackets: slices, integers, ..., None
 
+# Elements of a depthwise result that are computed together, so that they stay in the processor's cache.
+_BLOCK = 1 << 16
+
 
 def conv(*, x: Array, weight: Array, bias: Array | None = None, strides: Array | None = None, pad_type: str = "valid",
          pad: Array | None = None, dilations: Array | None = None, groups: Array | int = 1) -> Array:  # fmt: skip
@@ -34,7 +37,8 @@ def conv(*, x: Array, weight: Array, bias: Array | None = None, strides: Array |
     kernel = weight.shape[2:]
     step, spread = _per_axis(strides, len(kernel)), _per_axis(dilations, len(kernel))
     reach = [(size - 1) * gap + 1 for size, gap in zip(kernel, spread, strict=True)]
-    padded = np.pad(x, [(0, 0), (0, 0), *_pads(pad_type, pad, x.shape[2:], reach, step)])
+    pads = _pads(pad_type, pad, x.shape[2:], reach, step)
+    padded = np.pad(x, [(0, 0), (0, 0), *pads]) if any(map(any, pads)) else x
     if int(groups) == x.shape[1] and weight.shape[1] == 1:
         result = _depthwise(padded, weight, step, spread, reach)
     else:
@@ -49,14 +53,19 @@ def _depthwise(x: Array, weight: Array, step: Sequence[int], spread: Sequence[in
     out = [(size - far) // stride + 1 for size, far, stride in zip(x.shape[2:], reach, step, strict=True)]
     taps = weight.reshape(channels, times, *weight.shape[2:])
     total = np.zeros((n, channels, times, *out), np.float32)
-    for tap in itertools.product(*map(range, weight.shape[2:])):
-        window = tuple(
-            slice(at * gap, at * gap + (count - 1) * stride + 1, stride)
-            for at, gap, count, stride in zip(tap, spread, out, step, strict=True)
-        )
-        at_tap: Index = (slice(None), slice(None), *tap)
-        at_window: Index = (slice(None), slice(None), None, *window)
-        total += x[at_window] * taps[at_tap].reshape(channels, times, *[1] * len(out))
+    block = max(1, _BLOCK // (n * times * math.prod(out)))
+    for first in range(0, channels, block):
+        some = slice(first, first + block)
+        inputs, sums = x[:, some, None], total[:, some]
+        product = np.empty_like(sums)
+        for tap in itertools.product(*map(range, weight.shape[2:])):
+            window: Index = (..., *(
+                slice(at * gap, at * gap + (count - 1) * stride + 1, stride)
+                for at, gap, count, stride in zip(tap, spread, out, step, strict=True)
+            ))  # fmt: skip
+            at_tap: Index = (some, slice(None), *tap)
+            np.multiply(inputs[window], taps[at_tap].reshape(-1, times, *[1] * len(out)), out=product)
+            sums += product
     return total.reshape(n, channels * times, *out)
 
 
