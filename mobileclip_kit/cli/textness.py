@@ -37,7 +37,7 @@ def command() -> None:
 )
 @click.option("--method", type=_METHOD, default="probe", show_default=True, help="The direction that searches use.")
 @click.option(
-    "--l2", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True, help="Penalty of the probe."
+    "--l2", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True, help="Penalty of the probe."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the words and of the held-out pictures.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")

@@ -51,10 +51,12 @@ class Probe:
         return float(((vectors @ self.weight.T + self.bias).argmax(axis=1) == labels).mean())
 
 
-def fit_probe(vectors: Vectors, labels: NDArray[np.intp], *, l2: float = 1e-4) -> Probe:
+def fit_probe(vectors: Vectors, labels: NDArray[np.intp], *, l2: float = 1e-3) -> Probe:
     """Softmax regression with an L2 penalty on the weights, solved to convergence (the problem is convex).
 
-    Minimises ``mean cross-entropy + l2/2 · ‖W‖²`` by L-BFGS.
+    Minimises ``mean cross-entropy + l2/2 · ‖W‖²`` by L-BFGS on the vectors less their mean, all divided by their mean
+    distance from it, so that one penalty suits models whose vectors fill the sphere and models that crowd in a corner.
+    The result is given for the vectors as they came.
 
     Args:
         vectors: ``(n, d)``.
@@ -72,7 +74,12 @@ def fit_probe(vectors: Vectors, labels: NDArray[np.intp], *, l2: float = 1e-4) -
         raise ShapeError(f"Vectors {vectors.shape} and labels {labels.shape} do not fit together.")
     if set(np.unique(labels).tolist()) != {0, 1}:
         raise DataError("A probe needs pictures of both kinds: with words and without.")
-    rows, dim = vectors.astype(np.float64), vectors.shape[1]
+    dim, centre = vectors.shape[1], vectors.mean(axis=0, dtype=np.float64)
+    rows = vectors.astype(np.float64) - centre
+    spread = float(np.sqrt((rows**2).sum(axis=1).mean()))
+    if not spread > 1e-9:
+        raise DataError("All vectors are the same: there is nothing to tell apart.")
+    rows /= spread
     targets = np.eye(2)[labels]  # (n, 2)
 
     def loss(flat: Floats) -> tuple[float, Floats]:
@@ -94,7 +101,8 @@ def fit_probe(vectors: Vectors, labels: NDArray[np.intp], *, l2: float = 1e-4) -
     # With ftol 0 the line search may end on rounding errors a hair before the tolerance.
     if not np.isfinite(found.x).all() or np.abs(loss(found.x)[1]).max() > 100 * _GRADIENT_TOLERANCE:
         raise TrainingError(f"The textness probe does not converge: {found.message}.", hint="Use more pictures.")
-    return Probe(found.x[: 2 * dim].reshape(2, dim), found.x[2 * dim :], int(found.nit))
+    weight = found.x[: 2 * dim].reshape(2, dim) / spread
+    return Probe(weight, found.x[2 * dim :] - weight @ centre, int(found.nit))
 
 
 def mean_difference(clean: Vectors, text: Vectors) -> Floats:
@@ -118,7 +126,7 @@ def fit_textness(
     pictures: NDArray[np.intp] | None = None,
     method: Method = "probe",
     held_out: float = 0.2,
-    l2: float = 1e-4,
+    l2: float = 1e-3,
     seed: int = 0,
     notes: Mapping[str, Any] | None = None,
 ) -> Textness:
@@ -159,10 +167,14 @@ def fit_textness(
     threshold = _midpoint(train @ directions["mean_difference"], train_labels)
     by_difference = (test @ directions["mean_difference"] > threshold) == test_labels
     accuracies = {"probe": probe.accuracy(test, test_labels), "mean_difference": float(by_difference.mean())}
+    # What a query feels: does the copy with words move towards the direction from where its own picture was?
+    pair_accuracies = {method: float(((text - clean)[tested] @ direction > 0).mean())
+                       for method, direction in directions.items()}  # fmt: skip
     cosine = float(directions["probe"] @ directions["mean_difference"])
     report = {
         "accuracy": accuracies[method],
         "accuracies": accuracies,
+        "pair_accuracies": pair_accuracies,
         "training_accuracy": probe.accuracy(train, train_labels),
         "angle_degrees": float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
         "raw_norms": norms,

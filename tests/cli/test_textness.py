@@ -1,0 +1,142 @@
+"""``mckit textness`` from a user's side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mobileclip_kit.data.scenes.folder import World, write_world
+from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
+from tests.cli.test_index import run
+from tests.indexing.fakes import draw
+
+DIM = 5
+
+
+class EdgeEncoder:
+    """Knows the mean colour of a picture and how many sharp edges it has: enough to tell words from none."""
+
+    runtime = "fake"
+
+    def __init__(self, model_hash: str) -> None:
+        self.spec = ModelSpec(
+            name="edges",
+            embedding_dim=DIM,
+            image=ImageSpec(height=48, width=48),
+            text=TextSpec(),
+            model_hash=model_hash,
+        )
+
+    def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Mean colour, one, edges: ``(n, 5)``."""
+        wide = pixels.astype(np.float64) / 255
+        edges = np.abs(np.diff(wide, axis=2)).mean(axis=(1, 2, 3)) * 20
+        ones = np.ones(len(wide))
+        return self._unit(np.column_stack([wide.mean(axis=(1, 2)), ones, edges]))
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Some vector for each text: ``(n, 5)``."""
+        return self._unit(np.array([[len(text) % 3, len(text) % 5, 1, 1, 0.2] for text in texts], np.float64))
+
+    def _unit(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def edge_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake_open(place: str, *, threads: int | None = None) -> EdgeEncoder:
+        return EdgeEncoder(place)
+
+    monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", fake_open)
+    monkeypatch.setattr("mobileclip_kit.search.open_encoder", fake_open)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for number in range(30):
+        draw(tmp_path / "photos" / f"{number}.png", (number * 8, 128, 255 - number * 8), size=60)
+    return tmp_path / "photos"
+
+
+def test_fit_search_and_grid(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "broken.png").write_bytes(b"x")
+    out, err = run(
+        capsys, "textness", "fit", photos, "-m", "edges", "-o", tmp_path / "t.json", "--copies", "2", "--json"
+    )
+    document = json.loads(out)
+    assert document["norm"] == 1
+    assert document["accuracy"] > 0.9
+    assert (document["pictures"], document["pairs"]) == (30, 60)
+    assert [failure["item"] for failure in document["failed"]] == [str(photos / "broken.png")]
+    assert "broken.png" in err
+    run(capsys, "textness", "fit", photos, "-m", "edges", "-o", tmp_path / "t.json", code=1)
+    again, _ = run(capsys, "textness", "fit", photos, "-m", "edges", "-o", tmp_path / "t.json", "--force")
+    assert "Held-out accuracy" in again
+
+    worded = Image.open(draw(photos / "word.png", (120, 128, 135), size=60))
+    worded.paste((255, 255, 255), (5, 20, 9, 40))
+    worded.paste((0, 0, 0), (20, 20, 24, 40))
+    worded.save(photos / "word.png")
+    run(capsys, "index", photos, "-m", "edges", "-o", tmp_path / "i")
+    places = []
+    for scale in ("-1", "0", "1"):
+        out, _ = run(capsys, "search", tmp_path / "i", "a thing", "-k", "40", "--json",
+                     "--textness", scale, "--textness-vector", tmp_path / "t.json")  # fmt: skip
+        names = [hit["item"] for hit in json.loads(out)["results"][0]["hits"]]
+        places.append(names.index("word.png"))
+    assert places[0] == 30, "avoided"
+    assert places[2] == 0, "preferred"
+
+    vector = ("--textness-vector", tmp_path / "t.json")
+    out, _ = run(
+        capsys, "textness", "grid", tmp_path / "i", "a", "-k", "3", *vector, "-o", tmp_path / "g.png", "--json"
+    )
+    rows = json.loads(out)["rows"]
+    assert [row["scale"] for row in rows] == [-2, -1, 0, 1, 2]
+    assert rows[4]["hits"][0]["item"] == "word.png"
+    with Image.open(tmp_path / "g.png") as sheet:
+        assert sheet.height > 5 * 150
+    run(capsys, "textness", "grid", tmp_path / "i", "a", *vector, "-o", tmp_path / "g.gif", code=2)
+    _, err = run(capsys, "search", tmp_path / "i", "a", "--textness", "1", code=1)
+    assert "textness fit" in err
+
+
+def test_vectors_made_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clean = np.random.default_rng(0).standard_normal((40, DIM))
+    np.save(tmp_path / "c.npy", clean)
+    np.save(tmp_path / "t.npy", clean + [0, 0, 0, 0, 3])
+    given = ["--clean-vectors", tmp_path / "c.npy", "--text-vectors", tmp_path / "t.npy"]
+    out, _ = run(capsys, "textness", "fit", *given, "-o", tmp_path / "t.json", "--json")
+    assert json.loads(out)["pair_accuracies"]["mean_difference"] == 1
+    assert json.loads((tmp_path / "t.json").read_text())["model_hash"].startswith("vectors:")
+    (tmp_path / "names.txt").write_text("\n".join(map(str, range(40))))
+    index = ["--from-vectors", tmp_path / "c.npy", "--names", tmp_path / "names.txt", "-m", "edges"]
+    run(capsys, "index", *index, "-o", tmp_path / "i")
+    run(capsys, "textness", "fit", *given, "--for-index", tmp_path / "i", "-o", tmp_path / "u.json")
+    assert json.loads((tmp_path / "u.json").read_text())["model_hash"] == "edges"
+    run(capsys, "textness", "fit", *given[:2], "-o", tmp_path / "v.json", code=2)
+    run(capsys, "textness", "fit", "-o", tmp_path / "v.json", code=2)
+
+
+def test_eval_on_a_drawn_world(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "textness", "fit", photos, "-m", "edges", "-o", tmp_path / "t.json")
+    (tmp_path / "world").mkdir()
+    write_world(tmp_path / "world", World(items=160, seed=1, size=48, split="gallery"), workers=1)
+    asked = ["textness", "eval", tmp_path / "world", "-m", "edges", "--textness-vector", tmp_path / "t.json"]
+    out, _ = run(capsys, *asked, "--json")
+    document = json.loads(out)
+    assert [row["scale"] for row in document["scales"]] == [step / 4 for step in range(-12, 13)]
+    assert all(0 <= row["word_over_thing"] <= 1 for row in document["scales"])
+    assert set(document) >= {"accuracy", "norm", "projection", "best"}
+    out, _ = run(capsys, *asked)
+    assert "projection" in out
+    _, err = run(capsys, "textness", "eval", photos, "-m", "edges", "--textness-vector", tmp_path / "t.json", code=1)
+    assert "not a drawn world" in err
+    _, err = run(capsys, *asked[:3], "-m", "other", *asked[5:], code=1)
+    assert "belongs to the model" in err

@@ -1,0 +1,108 @@
+"""The probe and the mean difference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mobileclip_kit.errors import DataError, ShapeError
+from mobileclip_kit.spec import ModelSpec
+from mobileclip_kit.textness.fit import fit_probe, fit_textness, mean_difference
+from tests.index.vectors import unit_rows
+
+DIM = 16
+SPEC = ModelSpec(name="m", embedding_dim=DIM, image=None, text=None, model_hash="aa")
+
+
+def pairs(count: int = 300, strength: float = 0.6) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Random pictures, and the same moved along the first axis by their words."""
+    clean = unit_rows(count, DIM)
+    text = clean + strength * np.eye(DIM, dtype=np.float32)[0]
+    return clean, (text / np.linalg.norm(text, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_the_probe_solves_its_equation_by_hand() -> None:
+    """Points ±1 on a line: the slope a of w₁ satisfies l2·a = 1 / (1 + e^{2a})."""
+    probe = fit_probe(np.array([[1.0], [-1.0]], np.float32), np.array([1, 0]), l2=0.1)
+    slope = probe.weight[1, 0]
+    assert probe.weight[0, 0] == pytest.approx(-slope)
+    assert 0.1 * slope == pytest.approx(1 / (1 + np.exp(2 * slope)), abs=1e-5)
+    np.testing.assert_allclose(probe.bias, 0, atol=1e-6)
+
+
+def test_the_probe_is_a_minimum() -> None:
+    """No small step lowers the loss, written here a second time, in the units of the vectors as they came."""
+    rows, labels = unit_rows(80, 4), np.random.default_rng(1).integers(0, 2, 80)
+    probe = fit_probe(rows, labels, l2=1e-2)
+    spread2 = ((rows - rows.mean(axis=0)) ** 2).sum(axis=1).mean()
+
+    def loss(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> float:
+        logits = rows @ weight.T + bias
+        chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        return float(-np.log(chances[np.arange(80), labels]).mean() + 0.5e-2 * spread2 * (weight**2).sum())
+
+    best = loss(probe.weight, probe.bias)
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        step = 0.05 * rng.standard_normal((2, 5))
+        assert loss(probe.weight + step[:, :4], probe.bias + step[:, 4]) > best
+
+
+def test_both_directions_find_what_was_planted() -> None:
+    fitted = fit_textness(*pairs(), SPEC)
+    assert set(fitted.directions) == {"probe", "mean_difference"}
+    for direction in fitted.directions.values():
+        assert direction[0] > 0.9
+        assert np.linalg.norm(direction) == pytest.approx(1, abs=1e-6)
+    assert fitted.report["angle_degrees"] < 35
+    assert fitted.report["accuracies"]["probe"] > 0.85
+    assert fitted.report["pair_accuracies"]["probe"] == 1
+    assert fitted.report["held_out_rows"] == 120
+    assert fitted.vector is fitted.directions["probe"]
+
+
+def test_words_that_leave_no_trace_are_not_learned_by_heart() -> None:
+    """Accuracy is measured on pictures that were held out: random labels stay at chance."""
+    clean, text = unit_rows(200, DIM, seed=1), unit_rows(200, DIM, seed=2)
+    report = fit_textness(clean, text, SPEC).report
+    assert report["training_accuracy"] > report["accuracy"]
+    assert abs(report["accuracy"] - 0.5) < 0.15
+
+
+def test_copies_of_a_picture_are_held_out_together() -> None:
+    """With pictures that repeat exactly, a split by row would let the probe know every held-out row."""
+    clean, text = unit_rows(20, DIM, seed=1), unit_rows(20, DIM, seed=2)
+    repeated = fit_textness(
+        np.repeat(clean, 10, axis=0), np.repeat(text, 10, axis=0), SPEC, pictures=np.repeat(np.arange(20), 10)
+    )
+    once = fit_textness(clean, text, SPEC)
+    assert repeated.report["accuracy"] == once.report["accuracy"]
+    assert repeated.report["held_out_rows"] == 10 * once.report["held_out_rows"]
+
+
+def test_extra_pictures_with_words_count_as_positives() -> None:
+    clean, text = pairs(60)
+    extra = text[:40] + np.float32(0.05)
+    fitted = fit_textness(clean, text, SPEC, extra_text=extra)
+    assert fitted.report["extra_text_pictures"] == 40
+    assert fitted.report["held_out_rows"] == 24 + 8
+
+
+def test_mean_difference_by_hand() -> None:
+    clean, text = np.array([[1, 0], [0, 1]], np.float32), np.array([[2, 2], [1, 4]], np.float32)
+    np.testing.assert_array_equal(mean_difference(clean, text), [1, 2.5])
+
+
+def test_what_cannot_be_learned_from_is_refused() -> None:
+    clean, text = pairs(50)
+    with pytest.raises(DataError, match="too few"):
+        fit_textness(clean[:5], text[:5], SPEC)
+    with pytest.raises(ShapeError, match="not pairs"):
+        fit_textness(clean, text[:-1], SPEC)
+    with pytest.raises(DataError, match="length 0"):
+        fit_textness(clean, clean, SPEC)
+    with pytest.raises(DataError, match="both kinds"):
+        fit_probe(clean, np.zeros(50, np.intp))
+    with pytest.raises(DataError, match="the same"):
+        fit_probe(np.ones((4, 2), np.float32), np.array([0, 1, 0, 1]))
