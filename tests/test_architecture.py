@@ -18,7 +18,7 @@ FLOORS = {
     ),
     **dict.fromkeys(["data", "networks", "losses", "mil", "index"], 1),
     **dict.fromkeys(["cache", "distill", "export", "runtime", "inherit"], 2),
-    **dict.fromkeys(["textness", "indexing", "search", "bench", "bundle"], 3),
+    **dict.fromkeys(["textness", "indexing", "search", "bench", "bundle", "inspection"], 3),
     **dict.fromkeys(["web", "quickstart"], 4),
     **dict.fromkeys(["cli", "__main__"], 5),
 }

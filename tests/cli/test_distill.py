@@ -1,0 +1,111 @@
+"""`mckit cache`, `mckit distill` and `mckit inspect` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.cli.entry import main
+from mobileclip_kit.networks import students
+from mobileclip_kit.networks.model import save_model
+from tests.cache.test_cache import draw, random_vectors, tiny_teacher
+from tests.distill.test_distillation import STUDENT
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    done = capsys.readouterr()
+    return int(stop.value.code or 0), done.out, done.err
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(students.STUDENTS, "tiny", STUDENT)
+    draw(tmp_path / "pictures", 6)
+    np.save(tmp_path / "v.npy", random_vectors(7, 16))
+    (tmp_path / "names.txt").write_text("".join(f"{row:02d}.png\n" for row in range(7)))
+    return tmp_path
+
+
+def imported(world: Path) -> list[object]:
+    return ["cache", "import", "--images", world / "pictures", "--vectors", world / "v.npy", "--names",
+            world / "names.txt", "-o", world / "c"]  # fmt: skip
+
+
+def distilled(world: Path, *more: object) -> list[object]:
+    return ["distill", "--cache", world / "c", "--data", world / "pictures", "--student", "tiny", "--steps", "2",
+            "--batch-size", "4", "-o", world / "m", *more]  # fmt: skip
+
+
+def test_import_distill_inspect(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *imported(world), "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert {"cache", "items", "views", "added", "failed"} <= set(document)
+    assert (document["items"], document["added"], document["failed"][0]["item"]) == (6, 6, "06.png")
+    assert "skipped 06.png" in err
+
+    code, out, _ = run(capsys, *distilled(world, "--json"))
+    document = json.loads(out)
+    assert code == 0
+    assert {"model", "steps", "seconds", "pictures_per_s", "metrics"} <= set(document)
+    assert document["steps"] == 2 and "loss" in document["metrics"]
+
+    code, out, _ = run(capsys, "inspect", world / "m", "--json")
+    found = json.loads(out)
+    assert (code, found["kind"], found["towers"], found["made_recipe"]) == (0, "model folder", ["image"], "piccollage")
+    code, out, _ = run(capsys, "inspect", world / "m")
+    assert "model folder" in out and "made_student" in out
+
+
+def test_live_teacher_fills_a_cache(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, folder = tiny_teacher(), world / "t"
+    folder.mkdir()
+    save_model(folder, model.network, model.config, model.spec)
+    arguments = ["cache", "--teacher", folder, "--data", world / "pictures", "-o", world / "c"]
+    code, out, _ = run(capsys, *arguments, "--limit", 4, "--json")
+    assert (code, json.loads(out)["added"]) == (0, 4)
+    code, out, _ = run(capsys, *arguments, "--json")
+    assert (code, json.loads(out)["items"], json.loads(out)["added"]) == (0, 6, 2)
+
+
+def test_distilling_twice_needs_force(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, *imported(world))
+    run(capsys, *distilled(world))
+    code, _, err = run(capsys, *distilled(world))
+    assert code == 1 and "exists already" in err
+    assert run(capsys, *distilled(world, "--force"))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ({"--student": "tinny"}, 1, "Did you mean tiny"),
+        ({"--recipe": "piccolage"}, 1, "Did you mean piccollage"),
+        ({"--lr": "-1"}, 1, "lr is -1.0"),
+        ({"--steps": "many"}, 2, "not a valid integer"),
+        ({"--data": "nowhere"}, 1, "nowhere does not exist"),
+        ({"--cache": "nowhere"}, 1, "is not a teacher cache"),
+        ({"--teacher": "ViT-B-32"}, 1, "either --teacher or --cache"),
+        ({"--limit": "1"}, 2, "--limit"),
+    ],
+)
+def test_wrong_calls_are_one_sentence(
+    world: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], code: int, message: str
+) -> None:
+    run(capsys, *imported(world))
+    got, out, err = run(capsys, *distilled(world, *[part for pair in change.items() for part in pair], "--json"))
+    assert got == code
+    assert message in err and "Traceback" not in err
+    assert "error" in json.loads(out)
+    assert not (world / "m").exists()
+
+
+def test_missing_flags_of_cache_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "cache", "--data", "x", "-o", "y")
+    assert code == 2 and "Missing option --teacher" in err

@@ -1,0 +1,95 @@
+"""`mckit inspect` recognises what mckit makes and what it is fed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileclip_kit.cache.build import build_cache
+from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.errors import DataError
+from mobileclip_kit.inspection import Finding, inspect_path
+from mobileclip_kit.networks.model import save_model
+from mobileclip_kit.spec import CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE
+from tests.cache.test_cache import draw, tiny_teacher
+
+
+def facts(path: Path, kind: str) -> dict[str, Any]:
+    finding = inspect_path(path)
+    assert isinstance(finding, Finding)
+    assert finding.kind == kind
+    assert finding.facts["size_bytes"] > 0
+    return finding.facts
+
+
+def test_model_folder(tmp_path: Path) -> None:
+    model = tiny_teacher()
+    spec = save_model(tmp_path, model.network, model.config, model.spec)
+    found = facts(tmp_path, "model folder")
+    assert found["model_hash"] == spec.model_hash
+    assert found["towers"] == ["image", "text"]
+    assert found["image_parameters"] == sum(p.numel() for p in model.network.visual.parameters())  # type: ignore
+    assert found["types"] == ["F32"]
+    assert facts(tmp_path / WEIGHTS_FILE, "weights")["tensors"] == len(model.network.state_dict())
+    (tmp_path / MODEL_FILE).unlink()
+    assert facts(tmp_path, "open_clip model folder")["embedding_dim"] == 16
+    (tmp_path / WEIGHTS_FILE).write_bytes(b"short")
+    with pytest.raises(DataError, match="not a readable safetensors"):
+        inspect_path(tmp_path / WEIGHTS_FILE)
+    (tmp_path / CONFIG_FILE).write_text("{")
+    with pytest.raises(DataError, match="not valid JSON"):
+        inspect_path(tmp_path)
+
+
+def test_cache_and_pictures(tmp_path: Path) -> None:
+    pictures = draw(tmp_path / "pictures", 3)
+    assert facts(pictures, "folder of pictures")["pictures"] == 3
+    build_cache(tiny_teacher(), open_source(pictures), tmp_path / "cache")
+    found = facts(tmp_path / "cache", "teacher cache")
+    assert (found["items"], found["views"], found["normalized"], found["teacher"]) == (3, 1, False, "tiny")
+    picture = facts(pictures / "00.png", "picture")
+    assert (picture["width"], picture["height"]) == (50, 40)
+
+
+def test_captions(tmp_path: Path) -> None:
+    draw(tmp_path / "images", 2)
+    (tmp_path / "captions.csv").write_text("image,caption\n00.png,a\n00.png,b\n01.png,c\ngone.png,d\n")
+    expected = {"pictures": 2, "captions": 3, "skipped": 1}
+    for path, kind in ((tmp_path, "pictures with captions"), (tmp_path / "captions.csv", "captions file")):
+        assert expected.items() <= facts(path, kind).items()
+
+
+def test_vectors(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32) * 2)
+    found = facts(tmp_path / "v.npy", "vectors")
+    assert (found["shape"], found["type"], found["norm_max"]) == ([3, 3], "float32", 2.0)
+
+
+def test_onnx_file(tmp_path: Path) -> None:
+    import onnx
+
+    side = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 3]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", side[:1], side[1:])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), tmp_path / "m.onnx")
+    found = facts(tmp_path / "m.onnx", "ONNX model")
+    assert (found["inputs"], found["opset"], found["operators"]) == ({"x": ["n", 3]}, 18, {"Relu": 1})
+
+
+def test_picture_is_recognised_by_its_content(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2)).save(tmp_path / "no-suffix", format="PNG")
+    assert facts(tmp_path / "no-suffix", "picture")["width"] == 3
+
+
+def test_unknown_things_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    for path, message in (
+        (tmp_path / "none", "does not exist"),
+        (tmp_path / "notes.txt", "file of no kind"),
+        (tmp_path, "folder without pictures"),
+    ):
+        with pytest.raises(DataError, match=message):
+            inspect_path(path)
