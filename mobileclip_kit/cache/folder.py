@@ -61,8 +61,8 @@ class CacheDescription:
         normalized: Whether the vectors came with length 1, their norms lost.
         preprocessing: The teacher's; None when it is not known.
         logit_scale: The teacher's; None when it is not known.
-        views: Augmented views of each picture; 1 is the picture itself.
-        augmentation: What made the views; None for the picture itself.
+        views: Vectors of each picture: the first of the picture itself, the others of augmented views.
+        augmentation: What made the views, with its seed; None for the picture alone.
     """
 
     teacher: str

@@ -23,12 +23,17 @@ _LISTED = 10
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures at once.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take the first N pictures only.")
+@click.option("--views", type=click.IntRange(min=1), default=1, metavar="K",
+              help="Vectors of each picture: of itself, and of K − 1 augmented views.")  # fmt: skip
+@click.option("--recipe", metavar="R", help="With --views: the recipe whose [augmentation] makes them.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="With --views: of the views.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or mps.")
 @force_option
 @json_option
 @click.pass_context
 def command(context: click.Context, teacher: str | None, data: Path | None, out: Path | None, batch_size: int,
-            limit: int | None, device: str, force: bool, as_json: bool) -> None:  # fmt: skip
+            limit: int | None, views: int, recipe: str | None, seed: int, device: str, force: bool,
+            as_json: bool) -> None:  # fmt: skip
     """Run a teacher once over pictures and keep its vectors.
 
     Training from a cache never loads the teacher. Interrupted, it goes on when it is run again; with more pictures it
@@ -36,6 +41,7 @@ def command(context: click.Context, teacher: str | None, data: Path | None, out:
 
     \b
       mckit cache --teacher ViT-B-32:openai --data photos -o photos.cache
+      mckit cache --teacher ViT-B-32:openai --data photos --views 8 --recipe mine.toml -o photos.cache
       mckit cache import --images photos --vectors vectors.npy --names names.txt -o photos.cache
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     if context.invoked_subcommand is not None:
@@ -46,7 +52,7 @@ def command(context: click.Context, teacher: str | None, data: Path | None, out:
     assert teacher is not None and data is not None and out is not None
     from itertools import islice
 
-    from mobileclip_kit.cache.build import build_cache
+    from mobileclip_kit.cache.build import build_cache, describe_teacher
     from mobileclip_kit.data.pair import Skipped
     from mobileclip_kit.data.sources import open_source
     from mobileclip_kit.networks.devices import check_device
@@ -58,7 +64,16 @@ def command(context: click.Context, teacher: str | None, data: Path | None, out:
     model = load_model(teacher)
     for warning in model.warnings:
         note(f"warning: {warning}")
-    report = build_cache(model, pairs, out, batch_size=batch_size, device=device, force=force)
+    description, make = describe_teacher(model), None
+    if views > 1:
+        from mobileclip_kit.distill.recipe import load_recipe
+        from mobileclip_kit.distill.views import plan_views
+
+        if recipe is None:
+            raise click.UsageError("--views needs --recipe: its [augmentation] makes the views.")
+        description, make = plan_views(description, load_recipe(recipe).augmentation, views=views, seed=seed)
+    report = build_cache(model, pairs, out, batch_size=batch_size, device=device, force=force,
+                         description=description, views=make)  # fmt: skip
     _print(out, report, [*skipped, *report.failed], as_json)
 
 

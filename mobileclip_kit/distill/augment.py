@@ -117,6 +117,19 @@ class Augmentation:
         return images.clamp(0.0, 1.0)
 
 
+@dataclass(frozen=True)
+class Replay:
+    """Stored views of a teacher, shown to the student again exactly.
+
+    Attributes:
+        seed: What the views were drawn with.
+        views: How many each picture has; epoch e replays view e mod views. View 0 is the picture itself.
+    """
+
+    seed: int
+    views: int
+
+
 def random_numbers(identities: NDArray[np.uint64], *, seed: int, epoch: int, count: int) -> NDArray[np.float64]:
     """Uniform numbers in 0…1 for each picture, a pure function of their arguments.
 

@@ -37,6 +37,7 @@ from mobileclip_kit.distill.training_set import (
     split_holdout,
     usable_pairs,
 )
+from mobileclip_kit.distill.views import replay_views
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.images import normalize
 from mobileclip_kit.networks.devices import check_device
@@ -137,6 +138,7 @@ def distill(request: DistillRequest) -> DistillReport:
         skipped += failed
         pairs = [pair for pair in pairs if pair.key not in {skip.item for skip in failed}]
     known = teacher.cache.rows_by_content() if teacher.cache else None
+    recipe, replay = replay_views(recipe, teacher.cache.description) if teacher.cache else (recipe, None)
     train, holdout = split_holdout(usable_pairs(pairs, known, skipped, str(request.cache)), request.holdout)
     image = ImageSpec.from_open_clip(config["preprocess_cfg"])
     train, pictures = load_pictures(train, image, draft=request.draft)
@@ -156,7 +158,7 @@ def distill(request: DistillRequest) -> DistillReport:
     }
     trainer = Trainer(
         objective, pictures, recipe.training,
-        augmentation=recipe.augmentation, image=image, folder=run, device=device,
+        augmentation=recipe.augmentation, image=image, folder=run, device=device, replay=replay,
         checkpoint_seconds=request.checkpoint_seconds,
         fingerprint={**provenance, "data": fingerprint_of(train), "recipe": recipe.to_toml()},
     )  # fmt: skip

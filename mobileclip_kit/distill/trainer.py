@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mobileclip_kit.data.pictures import Pictures, Rows, identity_of
-from mobileclip_kit.distill.augment import Augmentation
+from mobileclip_kit.distill.augment import Augmentation, Replay
 from mobileclip_kit.distill.checkpoint import (
     CHECKPOINT_FILE,
     Checkpoint,
@@ -76,7 +76,7 @@ class Trainer:
         folder: Where the checkpoint and ``log.jsonl`` are kept; made when missing.
         fingerprint: What must be equal for a checkpoint to be resumed: a small JSON object.
         device: Where the objective's modules lie.
-        views: Augmentations repeat after so many epochs, as stored teacher views do; None for never.
+        replay: Which stored views to show again; None draws new ones in every epoch.
         checkpoint_seconds: Time between checkpoints.
     """
 
@@ -91,13 +91,13 @@ class Trainer:
         folder: Path,
         fingerprint: Mapping[str, Any],
         device: str = "cpu",
-        views: int | None = None,
+        replay: Replay | None = None,
         checkpoint_seconds: float = 60.0,
     ) -> None:
         if len(pictures) < plan.batch_size:
             raise DataError(f"{len(pictures)} pictures do not fill a batch of {plan.batch_size}.")
         self._objective, self._pictures, self._plan = objective, pictures, plan
-        self._augmentation, self._views = augmentation, views
+        self._augmentation, self._replay = augmentation, replay
         self._folder, self._fingerprint = folder, dict(fingerprint)
         self._device, self._checkpoint_seconds = torch.device(device), checkpoint_seconds
         self._mean = torch.tensor(image.mean, device=self._device).view(1, 3, 1, 1)
@@ -126,6 +126,8 @@ class Trainer:
             KeyboardInterrupt: After Ctrl-C, once the checkpoint is written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
+        for left in self._folder.glob(f".{CHECKPOINT_FILE}.*.part"):  # a run was killed while it wrote
+            left.unlink(missing_ok=True)
         if resume and self.checkpoint.is_file():
             self._restore()
         before = _trim_log(self._folder / LOG_FILE, self._done)
@@ -193,9 +195,11 @@ class Trainer:
 
     def _images(self, rows: Rows, pixels: Pixels, moment: Moment) -> Tensor:
         images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).float().div_(255.0)
-        view = moment.epoch if self._views is None else moment.epoch % self._views
-        identities = self._pictures.identities[rows]
-        images = self._augmentation.apply(images, identities, seed=self._plan.seed, epoch=view)
+        identities, replay = self._pictures.identities[rows], self._replay
+        if replay is None:
+            images = self._augmentation.apply(images, identities, seed=moment.seed, epoch=moment.epoch)
+        elif view := moment.epoch % replay.views:
+            images = self._augmentation.apply(images, identities, seed=replay.seed, epoch=view)
         return ((images - self._mean) / self._std).contiguous()  # (n, 3, height, width)
 
     @torch.no_grad()
