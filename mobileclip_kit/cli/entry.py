@@ -17,7 +17,9 @@ from mobileclip_kit.errors import MckitError, OutputError
 
 # Name → its one-line help. The module is mobileclip_kit.cli.<name>, the command in it is called `command`.
 COMMANDS = {
+    "quickstart": "Walk the whole way once on drawn pictures, offline, in minutes.",
     "scenes": "Draw the built-in world: pictures with captions and exact truth.",
+    "train": "Train a small model from picture-caption pairs, without a teacher.",
     "cache": "Run a teacher once over pictures and keep its vectors.",
     "distill": "Distil a teacher into a small student.",
     "export": "Turn a model into ONNX or Core ML, checked by numbers.",
@@ -25,6 +27,7 @@ COMMANDS = {
     "index": "Build an index of a folder of pictures, or bring it up to date.",
     "search": "Find pictures by words, by a picture or by a vector.",
     "textness": "Learn the textness vector that promotes or demotes written words.",
+    "bundle": "Put everything the app needs into one folder, with a manifest.",
     "bench": "Measure latency, memory, size and accuracy.",
     "inspect": "Say what a file or folder is.",
 }
@@ -105,6 +108,8 @@ def _os_sentence(error: OSError) -> str | None:
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full{where}; nothing half-written was kept. Free some space and run the command again."
+    if error.errno == errno.EFBIG:
+        return f"A file has become larger than this place allows{where}; nothing half-written was kept."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"Permission denied{where}. Choose a place that you may read and write."
     if error.errno == errno.EMFILE:

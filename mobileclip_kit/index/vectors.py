@@ -91,8 +91,12 @@ class MatrixWriter:
             )
         check_unit_rows(vectors, "The encoder")
         data = memoryview(np.ascontiguousarray(vectors, _STORED).data).cast("B")
-        while data:
-            data = data[self._stream.write(data) :]
+        try:
+            while data:
+                data = data[self._stream.write(data) :]
+        except OSError as error:
+            # A write to an open file does not say which file it was.
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
         first, self.rows = self.rows, self.rows + len(vectors)
         return first
 
