@@ -9,6 +9,7 @@ import click
 
 from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
 from mobileclip_kit.errors import UsageError
+from mobileclip_kit.export.folder import PRECISIONS, show_cosine
 
 if TYPE_CHECKING:
     from mobileclip_kit.export.folder import Export, Format, Precision
@@ -62,7 +63,6 @@ def command(
     mckit export student --format onnx --int8 --calibration ~/Pictures -o student-int8
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.export.exporter import check_request, export_model
-    from mobileclip_kit.export.folder import PRECISIONS
     from mobileclip_kit.export.samples import read_source
     from mobileclip_kit.files import check_can_write
     from mobileclip_kit.networks.model import load_model
@@ -119,8 +119,8 @@ def describe(export: Export) -> str:
         [
             f"{row['tower']} {export.format} {export.precision}",
             row["runtime"],
-            f"{row['cosine_min']:.5f}",
-            f"{row['cosine_mean']:.5f}",
+            show_cosine(row["cosine_min"]),
+            show_cosine(row["cosine_mean"]),
             "–" if row["overlap_at_10"] is None else f"{row['overlap_at_10']:.3f}",
             f"{row['size_bytes'] / 1e6:.1f}",
             f"{row['threshold']:g}",

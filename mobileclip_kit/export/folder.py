@@ -7,6 +7,7 @@ Reading it needs neither torch nor any runtime.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -185,6 +186,11 @@ class Export:
             "towers": towers,
         }
         write_json(self.path / EXPORT_FILE, document)
+
+
+def show_cosine(value: float) -> str:
+    """Five digits, rounded down: what fails a threshold must not look as if it reached it."""
+    return f"{math.floor(value * 1e5) / 1e5:.5f}"
 
 
 def is_export(path: Path) -> bool:

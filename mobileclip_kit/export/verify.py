@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mobileclip_kit.errors import ExportError, ParityError
-from mobileclip_kit.export.folder import Export, Verification
+from mobileclip_kit.export.folder import Export, Verification, show_cosine
 from mobileclip_kit.export.samples import Pictures, Texts, draw_pictures, tokenize_texts
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
@@ -77,7 +78,7 @@ def verify_export(
             actual = _encode(encoder, tower, inputs, batches)
             what = f"The {tower} tower of {export.spec.name} as {export.format} {export.precision} in {encoder.runtime}"
             _check_vectors(actual, wanted, what)
-            cosines = (wanted * actual).sum(axis=1) / np.linalg.norm(actual, axis=1)
+            cosines = row_cosines(wanted, actual)
             results.append(
                 Verification(
                     tower=tower,
@@ -104,10 +105,18 @@ def require_parity(results: Sequence[Verification], export: Export) -> None:
         worst = min(failed, key=lambda result: result.cosine_min)
         raise ParityError(
             f"The {worst.tower} tower of {export.spec.name} as {export.format} {export.precision} differs from its "
-            f"model: least cosine {worst.cosine_min:.5f} over {worst.inputs} in {worst.runtime}, where "
+            f"model: least cosine {show_cosine(worst.cosine_min)} over {worst.inputs} in {worst.runtime}, where "
             f"{worst.threshold:g} is required.",
             hint="Choose a higher precision, better calibration pictures, or a lower --threshold.",
         )
+
+
+def row_cosines(wanted: Vectors, actual: Vectors) -> NDArray[np.float64]:
+    """Cosine of each row with the same row of the other matrix, ``(n,)``; in float64, so that equal rows give 1."""
+    first, second = wanted.astype(np.float64), actual.astype(np.float64)
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    cosines: NDArray[np.float64] = np.clip((first * second).sum(axis=1) / lengths, -1, 1)
+    return cosines
 
 
 def nearest_overlap(wanted: Vectors, actual: Vectors, *, k: int = NEAREST) -> float | None:

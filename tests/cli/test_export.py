@@ -1,0 +1,116 @@
+"""``mckit export`` and ``mckit verify`` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mobileclip_kit.cli.entry import main
+from mobileclip_kit.cli.export import default_place
+from mobileclip_kit.export.folder import Export
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return int(stop.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, color in enumerate(["red", "green", "blue", "white"]):
+        Image.new("RGB", (50 + number, 40), color).save(folder / f"{color}.png")
+    (folder / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    return folder
+
+
+def test_verify_prints_one_document(
+    capsys: pytest.CaptureFixture[str],
+    onnx_export: Export,
+    tiny_model_folder: Path,
+    photos: Path,
+) -> None:
+    code, out, err = run(
+        capsys, "verify", onnx_export.path, "--against", tiny_model_folder, "--images", photos, "--json"
+    )
+    rows = json.loads(out)["exports"]
+    assert code == 0
+    assert [(row["tower"], row["passed"]) for row in rows] == [("image", True), ("text", True)]
+    assert rows[0]["pictures"] == 4
+    assert "torn.jpg" in err
+
+
+def test_verify_below_the_threshold_prints_the_table_and_fails(
+    capsys: pytest.CaptureFixture[str],
+    coreml_export: Export,
+    tiny_model_folder: Path,
+) -> None:
+    code, out, err = run(capsys, "verify", coreml_export.path, "--against", tiny_model_folder, "--threshold", "1")
+    assert code == 1
+    assert "FAILED" in out
+    assert "least cosine 0.9" in err
+
+
+def test_verify_against_another_model(capsys: pytest.CaptureFixture[str], onnx_export: Export, tmp_path: Path) -> None:
+    from mobileclip_kit.networks.model import build_network, describe, save_model
+    from tests.exports import tiny_config
+
+    folder = tmp_path / "other"
+    folder.mkdir()
+    config = tiny_config(600)
+    network = build_network(config["model_cfg"])
+    save_model(folder, network, config, describe("other", network, config))
+    code, out, err = run(capsys, "verify", onnx_export.path, "--against", folder, "--json")
+    assert code == 1
+    assert json.loads(out)["error"]["kind"] == "ModelMismatchError"
+    assert "belongs to the model" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--format", "onnx", "--fp32", "--int8"], "contradict each other"),
+        (["--format", "onnx", "--int8"], "--calibration"),
+        (["--format", "onnx", "--fp16"], "onnx exports are written in fp32 or int8"),
+        (["--format", "coreml", "--int8"], "coreml exports are written in fp16 or fp32"),
+    ],
+)
+def test_flags_that_cannot_work(
+    capsys: pytest.CaptureFixture[str], flags: list[str], sentence: str, tmp_path: Path
+) -> None:
+    """Refused before the model is even looked for."""
+    code, _, err = run(capsys, "export", tmp_path / "absent", *flags)
+    assert code == 1
+    assert sentence in err
+
+
+def test_existing_output_is_refused_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run(capsys, "export", "ViT-B-32", "--format", "onnx", "-o", tmp_path)
+    assert code == 1
+    assert "exists already" in err
+
+
+def test_calibration_without_pictures(
+    capsys: pytest.CaptureFixture[str],
+    tiny_model_folder: Path,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/notes.png").write_text("no picture")
+    flags = ["--format", "onnx", "--int8", "--calibration", tmp_path / "notes", "-o", tmp_path / "out"]
+    code, _, err = run(capsys, "export", tiny_model_folder, *flags)
+    assert code == 1
+    assert "no picture that can be read" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_default_place(tmp_path: Path) -> None:
+    (tmp_path / "student").mkdir()
+    assert default_place(str(tmp_path / "student"), "coreml", "fp16") == tmp_path / "student-coreml-fp16"
+    assert default_place("ViT-B-32:openai", "onnx", "fp32") == Path("ViT-B-32-openai-onnx-fp32")

@@ -1,0 +1,65 @@
+"""Core ML towers: a picture in, normalisation inside, a unit vector out, metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.export import coreml
+from mobileclip_kit.export.folder import Export
+from mobileclip_kit.export.towers import ImageTower
+from mobileclip_kit.mil.interpreter import Interpreter
+from mobileclip_kit.mil.program import read_program
+from mobileclip_kit.networks.model import Model
+
+
+def test_picture_in_unit_vector_out(coreml_export: Export, tiny_model: Model) -> None:
+    program = read_program(coreml_export.tower_path("image"))
+    assert [feature.name for feature in program.inputs] == ["image"]
+    assert program.inputs[0].image is not None
+    assert (program.inputs[0].image.height, program.inputs[0].image.color) == (32, "RGB")
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    vector = Interpreter(program, precision="float32").run({"image": pixels})["embedding"]
+    with torch.no_grad():
+        wanted = ImageTower(tiny_model)(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255).numpy()
+    # The weights were rounded to float16.
+    np.testing.assert_allclose(vector, wanted, atol=2e-3)
+
+
+def test_program_is_for_ios_16(coreml_export: Export) -> None:
+    assert read_program(coreml_export.tower_path("text")).specification_version == 7
+
+
+def test_metadata_names_the_model(coreml_export: Export) -> None:
+    metadata = read_program(coreml_export.tower_path("text")).metadata
+    assert metadata["model_hash"] == coreml_export.spec.model_hash
+    assert json.loads(metadata["model_spec"])["embedding_dim"] == 16
+    assert metadata["license"] == "MIT"
+    assert "12 token identifiers" in metadata["shortDescription"]
+
+
+def test_masks_in_the_program_are_finite(coreml_export: Export) -> None:
+    program = read_program(coreml_export.tower_path("text"))
+    for operation in program.functions["main"].operations:
+        for value in operation.inputs.values():
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                assert np.isfinite(value).all()
+                assert np.abs(value.astype(np.float64)).max(initial=0) <= 65504
+
+
+def test_converter_is_stated(coreml_export: Export) -> None:
+    assert coreml_export.towers["image"].notes["converter"] in ("torch.export", "torch.jit.trace")
+
+
+def test_what_no_converter_takes_is_named(tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(module: object) -> None:
+        raise RuntimeError("no such operator: sort_of")
+
+    monkeypatch.setattr(coreml, "_CAPTURES", {"torch.export": fail, "torch.jit.trace": fail})
+    with pytest.raises(ExportError, match="torch.jit.trace: no such operator: sort_of"):
+        coreml.export_coreml("image", ImageTower(tiny_model), tmp_path / "image.mlpackage", tiny_model.spec)

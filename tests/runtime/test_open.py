@@ -1,0 +1,93 @@
+"""One door to every runtime."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.errors import ExportError, ModelError, ShapeError
+from mobileclip_kit.export.folder import Export
+from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
+from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.runtime.open import open_encoder
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), np.uint8)
+WORDS = ["a photo of a dog", "a red house by the lake"]
+
+
+@pytest.fixture
+def encoders(tiny_model_folder: Path, onnx_export: Export, coreml_export: Export) -> list[Encoder]:
+    return [open_encoder(path, threads=1) for path in (tiny_model_folder, onnx_export.path, coreml_export.path)]
+
+
+def test_each_runtime_gives_the_same_unit_vectors(encoders: list[Encoder]) -> None:
+    assert [encoder.runtime for encoder in encoders] == ["torch", "onnxruntime", "coreml" if has_core_ml() else "mil"]
+    images = [encoder.encode_images(PIXELS) for encoder in encoders]
+    texts = [encoder.encode_texts(WORDS) for encoder in encoders]
+    for group in (images, texts):
+        for vectors in group:
+            assert vectors.dtype == np.float32
+            # float16 keeps three digits of a length.
+            np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=2e-3)
+            assert (vectors * group[0]).sum(axis=1).min() > 0.999
+
+
+def test_nothing_in_nothing_out(encoders: list[Encoder]) -> None:
+    for encoder in encoders:
+        assert encoder.encode_images(PIXELS[:0]).shape == (0, 16)
+        assert encoder.encode_texts([]).shape == (0, 16)
+
+
+@pytest.mark.parametrize("pixels", [PIXELS[:, :16], PIXELS.astype(np.float32), PIXELS[0]])
+def test_other_pixels_are_refused(encoders: list[Encoder], pixels: np.ndarray) -> None:
+    for encoder in encoders:
+        with pytest.raises(ShapeError, match=r"Pixels must be \(n, 32, 32, 3\) uint8"):
+            encoder.encode_images(pixels)
+
+
+def test_onnx_export_never_imports_torch(onnx_export: Export) -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from mobileclip_kit.runtime.open import open_encoder\n"
+        f"encoder = open_encoder({str(onnx_export.path)!r}, threads=1)\n"
+        "encoder.encode_images(np.zeros((2, 32, 32, 3), np.uint8))\n"
+        "encoder.encode_texts(['a dog'])\n"
+        "print(sorted({'torch', 'open_clip', 'timm', 'coremltools', 'faiss', 'onnx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_towers_file_alone_is_refused(onnx_export: Export) -> None:
+    with pytest.raises(ExportError, match="without its preprocessing"):
+        open_encoder(onnx_export.tower_path("image"))
+
+
+def test_a_file_that_is_no_model_is_named(onnx_export: Export, tmp_path: Path) -> None:
+    import shutil
+
+    from mobileclip_kit.runtime.onnx import open_session
+
+    (tmp_path / "image.onnx").write_bytes(b"\x00not a protobuf")
+    with pytest.raises(ExportError, match="cannot load"):
+        open_session(tmp_path / "image.onnx")
+    shutil.copyfile(onnx_export.tower_path("text"), tmp_path / "cut.onnx")
+    with (tmp_path / "cut.onnx").open("r+b") as stream:
+        stream.truncate(5000)
+    with pytest.raises(ExportError, match="cannot load"):
+        open_session(tmp_path / "cut.onnx")
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(ModelError, match="No model is called"):
+        open_encoder("ViT-B-33")
+
+
+@pytest.mark.skipif(has_core_ml(), reason="says what machines without Core ML say")
+def test_core_ml_elsewhere_is_refused(coreml_export: Export) -> None:
+    with pytest.raises(ExportError, match="macOS only"):
+        CoreMLEncoder(coreml_export)
