@@ -1,0 +1,66 @@
+"""Vectors and names that somebody else wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.errors import DataError
+
+
+def load_matrix(path: Path) -> NDArray[np.floating]:
+    """Map a ``.npy`` file of floats, ``(n, d)``.
+
+    Raises:
+        DataError: It is missing, damaged, or holds something else.
+    """
+    try:
+        matrix: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist.") from error
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"{path} is not a readable .npy file: {error}.") from error
+    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.floating):
+        kind = f"{matrix.dtype} of shape {matrix.shape}" if isinstance(matrix, np.ndarray) else "an archive"
+        raise DataError(f"{path} holds {kind}, not a matrix of floats with a row for each picture.")
+    if matrix.shape[1] == 0:
+        raise DataError(f"{path} holds vectors of no numbers.")
+    return matrix
+
+
+def read_names(path: Path) -> list[str]:
+    """Names, a line each, or a JSON list when the file ends in ``.json``.
+
+    Raises:
+        DataError: The file is missing or is not such a list.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    if path.suffix.lower() != ".json":
+        # Only line feeds divide: str.splitlines would also cut names at form feeds and the like.
+        lines = os.fsdecode(data).replace("\r\n", "\n").split("\n")
+        return lines[:-1] if lines[-1] == "" else lines
+    try:
+        listed = json.loads(data)
+    except ValueError as error:
+        raise DataError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise DataError(f"{path} is not a JSON list of strings.")
+    return listed
+
+
+def unit_rows(rows: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Rows scaled to length 1, and which of them could not be (not finite, or zero)."""
+    wide = np.asarray(rows, np.float64)
+    # Scaled by the greatest entry first, so that no square overflows or vanishes.
+    greatest = np.abs(wide).max(axis=1, keepdims=True)
+    bad = ~np.isfinite(greatest[:, 0]) | (greatest[:, 0] == 0)
+    wide = np.divide(wide, greatest, where=~bad[:, None], out=np.zeros_like(wide))
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.divide(wide, norms, where=~bad[:, None], out=np.zeros_like(wide)).astype(np.float32), bad
