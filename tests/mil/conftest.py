@@ -31,6 +31,8 @@ def build(ct: Any) -> Build:
         with warnings.catch_warnings():
             # coremltools leaves its temporary folders to the garbage collector.
             warnings.simplefilter("ignore", ResourceWarning)
+            # It turns one-element arrays into integers, which numpy 2.4 forbids; hence numpy < 2.4.
+            warnings.filterwarnings("ignore", "Conversion of an array", DeprecationWarning)
             return ct.convert(
                 source,
                 convert_to="mlprogram",
