@@ -65,9 +65,14 @@ def headline(document: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def failures(rows: Sequence[Row]) -> list[str]:
-    """A line for each model that failed."""
-    return [f"{row['name']} failed: {row['failure']}" for row in rows if row["failure"]]
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """What a reader must know beside the table: models that failed, and latencies that are not a device's."""
+    interpreted = [str(row["name"]) for row in rows if row.get("runtime") == "mil"]
+    lines = []
+    if interpreted:
+        where = "executed by mckit's Core ML interpreter; time and memory say nothing about a phone"
+        lines.append(f"{', '.join(interpreted)}: {where}.")
+    return lines + [f"{row['name']} failed: {row['failure']}" for row in rows if row["failure"]]
 
 
 def to_markdown(document: Mapping[str, Any]) -> str:
@@ -75,7 +80,7 @@ def to_markdown(document: Mapping[str, Any]) -> str:
     header, cells = table_cells(document["rows"])
     align = ["---", *("---:" for _ in header[1:])]
     lines = [f"| {' | '.join(line)} |" for line in [header, align, *cells]]
-    return "\n".join([headline(document), "", *lines, "", *failures(document["rows"])]).rstrip() + "\n"
+    return "\n".join([headline(document), "", *lines, "", *remarks(document["rows"])]).rstrip() + "\n"
 
 
 def to_csv(document: Mapping[str, Any]) -> str:
@@ -127,8 +132,9 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     for row, latency, height in points:
         area = 30 + 4 * (row["size_bytes"] or 0) / 1e6
         axes.scatter([latency], [height], s=area, alpha=0.6, zorder=2)
+        interpreted = " (interpreter)" if row.get("runtime") == "mil" else ""
         axes.annotate(
-            f"{row['name']}\n{row['kind']}",
+            f"{row['name']}\n{row['kind']}{interpreted}",
             (latency, height),
             xytext=(8, 4),
             textcoords="offset points",

@@ -65,7 +65,7 @@ def command(
     from mobileclip_kit.bench.candidate import describe_candidates, phone_students, random_students
     from mobileclip_kit.bench.machine import usable_cores
     from mobileclip_kit.bench.measure import Settings, run_bench
-    from mobileclip_kit.bench.report import failures, headline, table_cells, write_report
+    from mobileclip_kit.bench.report import headline, remarks, table_cells, write_report
     from mobileclip_kit.files import atomic_folder, check_can_write
 
     _check_flags(models, images, captions, teacher, cache, queries)
@@ -80,7 +80,7 @@ def command(
             candidates = random_students(phone_students(), Path(folder))
         materials = _materials(images, captions, teacher, cache, queries, limit, settings) if images or captions else []
         document = {"device": device, **run_bench(candidates, settings, materials)}
-    lines = [format_table(*table_cells(document["rows"])), "", headline(document), *failures(document["rows"])]
+    lines = [format_table(*table_cells(document["rows"])), "", headline(document), *remarks(document["rows"])]
     if out is not None:
         with atomic_folder(out, force=force) as staging:
             write_report(document, staging)

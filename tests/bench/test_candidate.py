@@ -4,10 +4,20 @@ import json
 import struct
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from mobileclip_kit.bench.candidate import describe_candidates, phone_students, random_students
+from mobileclip_kit.export.folder import Export, ExportedTower
 from mobileclip_kit.networks.model import load_model, tower_parameters
+from mobileclip_kit.spec import ImageSpec, ModelSpec
+
+
+def write_export(folder: Path, file: str) -> None:
+    spec = ModelSpec(name="tiny", embedding_dim=3, image=ImageSpec(), text=None, model_hash="0" * 64)
+    tower = ExportedTower.from_file("image", folder / file)
+    Export(path=folder, spec=spec, format="onnx", precision="int8", towers={"image": tower}).write()
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +55,36 @@ def test_a_damaged_model_becomes_a_row_with_its_reason(tmp_path: Path, student: 
     candidates = describe_candidates([str(broken), str(export), student])
     assert [candidate.failure is None for candidate in candidates] == [False, False, True]
     assert "format version 99" in (candidates[1].failure or "")
+
+
+def test_scales_and_zero_points_are_no_parameters(tmp_path: Path) -> None:
+    def tensor(name: str, values: np.ndarray) -> onnx.TensorProto:
+        return onnx.numpy_helper.from_array(values, name)
+
+    weights = [
+        tensor("w", np.zeros((4, 3), np.int8)),
+        tensor("scale", np.ones(3, np.float32)),
+        tensor("zero", np.zeros(3, np.int8)),
+        tensor("bias", np.zeros(3, np.float32)),
+    ]
+    nodes = [
+        onnx.helper.make_node("DequantizeLinear", ["w", "scale", "zero"], ["d"], axis=1),
+        onnx.helper.make_node("Gemm", ["x", "d", "bias"], ["y"]),
+    ]
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, None]) for name in "xy")
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [x], [y], weights)), tmp_path / "image.onnx")
+    write_export(tmp_path, "image.onnx")
+    (candidate,) = describe_candidates([str(tmp_path)])
+    assert candidate.parameters == 4 * 3 + 3
+    assert candidate.kind == "onnx int8"
+    assert candidate.size_bytes == (tmp_path / "image.onnx").stat().st_size
+
+
+def test_a_file_that_is_no_onnx_model_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "image.onnx").write_bytes(b"not a model")
+    write_export(tmp_path, "image.onnx")
+    (candidate,) = describe_candidates([str(tmp_path)])
+    assert "image.onnx is not a readable ONNX model" in (candidate.failure or "")
 
 
 def test_students_for_photos_take_224_pixels() -> None:

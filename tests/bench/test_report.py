@@ -10,9 +10,9 @@ from PIL import Image
 
 from mobileclip_kit.bench.report import (
     PLOT_FILE,
-    failures,
     pareto,
     plot,
+    remarks,
     table_cells,
     to_csv,
     to_markdown,
@@ -56,8 +56,14 @@ def test_the_table_states_units_and_leaves_out_empty_columns() -> None:
 
 def test_a_failed_model_has_a_line_of_its_own() -> None:
     rows = [row("a"), row("b", latency_ms=None, pictures_per_s=None, failure="It is damaged.")]
-    assert failures(rows) == ["b failed: It is damaged."]
+    assert remarks(rows) == ["b failed: It is damaged."]
     assert "b failed: It is damaged." in to_markdown(document(*rows))
+
+
+def test_an_interpreters_latency_is_marked() -> None:
+    (line,) = remarks([row("a"), row("phone", runtime="mil")])
+    assert line.startswith("phone: ")
+    assert "interpreter" in line
 
 
 def test_markdown_is_one_table() -> None:
