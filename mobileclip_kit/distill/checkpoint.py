@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mobileclip_kit.errors import TrainingError
+from mobileclip_kit.errors import OutputError, TrainingError
 from mobileclip_kit.files import atomic_file
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -52,10 +52,19 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint in the place of the one before."""
+    """Write a checkpoint in the place of the one before.
+
+    Raises:
+        OutputError: It cannot be written; the one before stays.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    with atomic_file(path) as staging:
-        save_file(tensors, staging, metadata={_STATE_KEY: json.dumps(checkpoint.state)})
+    try:
+        with atomic_file(path) as staging:
+            save_file(tensors, staging, metadata={_STATE_KEY: json.dumps(checkpoint.state)})
+    except SafetensorError as error:  # its own kind even for a full disk
+        raise OutputError(
+            f"The checkpoint {path} cannot be written: {error}.", hint="Free some space and go on with --resume."
+        ) from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

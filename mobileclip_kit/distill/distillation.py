@@ -170,6 +170,7 @@ def distill(request: DistillRequest) -> DistillReport:
     network.to("cpu")
     spec = describe(request.out.name, network, config, **provenance, torch=torch.__version__)
     training = {"pictures": len(train), "metrics": metrics, **asdict(result), "notes": notes,
+                "holdout": [pair.key for pair in holdout.pairs],
                 "skipped": [asdict(skip) for skip in skipped]}  # fmt: skip
     spec = finish_run(request.out, run, network, config, spec, recipe=recipe, training=training,
                       merges=text.merges if text else None, force=request.force)  # fmt: skip

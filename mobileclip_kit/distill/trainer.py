@@ -107,7 +107,8 @@ class Trainer:
         self._modules = objective.modules()
         self._parameters = dict(trained_parameters(self._modules))
         self._optimizer = _adamw(self._parameters, plan)
-        self._average = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        averaged = self._parameters if plan.ema_decay is not None else {}
+        self._average = {name: parameter.detach().clone() for name, parameter in averaged.items()}
         self._done, self._seconds, self._stop = 0, 0.0, False
 
     @property
@@ -135,7 +136,7 @@ class Trainer:
             module.train()
         with torch.random.fork_rng(devices=[]), self._interruptible():
             losses, parts, speed = self._loop(before)
-        if self._plan.ema_decay is not None:
+        if self._average:
             copy_into(self._parameters, self._average, "", self.checkpoint)
         for module in self._modules.values():
             module.eval()
@@ -223,8 +224,7 @@ class Trainer:
         names = {id(parameter): name for name, parameter in self._parameters.items()}
         tensors = {f"weights/{name}": tensor for name, tensor in trained_tensors(self._modules).items()}
         tensors |= optimizer_tensors(self._optimizer, names)
-        if self._plan.ema_decay is not None:
-            tensors |= {f"average/{name}": tensor for name, tensor in self._average.items()}
+        tensors |= {f"average/{name}": tensor for name, tensor in self._average.items()}
         state = {"step": self._done, "seconds": self._seconds, "fingerprint": self._fingerprint}
         save_checkpoint(self.checkpoint, Checkpoint(tensors, state))
 
@@ -233,8 +233,7 @@ class Trainer:
         checkpoint.check_fingerprint(self._fingerprint, self.checkpoint)
         copy_into(trained_tensors(self._modules), checkpoint.tensors, "weights/", self.checkpoint)
         restore_optimizer(self._optimizer, self._parameters, checkpoint.tensors)
-        if self._plan.ema_decay is not None:
-            copy_into(self._average, checkpoint.tensors, "average/", self.checkpoint)
+        copy_into(self._average, checkpoint.tensors, "average/", self.checkpoint)
         self._done, self._seconds = int(checkpoint.state["step"]), float(checkpoint.state["seconds"])
 
     @contextmanager
