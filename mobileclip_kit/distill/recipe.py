@@ -7,6 +7,7 @@ objective's own options under the objective's name. The resolved recipe (flags a
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 import types
 import typing
@@ -17,6 +18,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from mobileclip_kit.distill.augment import Augmentation
 from mobileclip_kit.distill.features import FeatureOptions
+from mobileclip_kit.distill.pairs import PairOptions
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.files import atomic_file
 from mobileclip_kit.resources import models_folder
@@ -24,6 +26,7 @@ from mobileclip_kit.resources import models_folder
 # Objective → its options: the recipe's table of the same name.
 OPTIONS: dict[str, type[Any]] = {
     "features": FeatureOptions,
+    "pairs": PairOptions,
 }
 
 Precision = Literal["float32", "bfloat16"]
@@ -240,8 +243,7 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{escaped}"'
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's basic strings are JSON's
     if isinstance(value, tuple | list):
         return f"[{', '.join(_toml_value(item) for item in value)}]"
     return repr(value)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from mobileclip_kit.distill.checkpoint import CHECKPOINT_FILE
@@ -66,6 +67,7 @@ def finish_run(
     recipe: Recipe,
     training: Mapping[str, Any],
     merges: Path | None = None,
+    dtype: torch.dtype = torch.float32,
     force: bool = False,
 ) -> ModelSpec:
     """Write the model folder and remove the run.
@@ -79,13 +81,14 @@ def finish_run(
         recipe: As resolved; saved as ``recipe.toml``.
         training: Saved as ``training.json``: steps, seconds, metrics, what was skipped.
         merges: A trimmed vocabulary's merges.
+        dtype: Of the saved weights.
         force: Replace an existing model.
 
     Returns:
         The spec as written, with its hash.
     """
     with atomic_folder(model, force=force) as folder:
-        spec = save_model(folder, network, config, spec, merges)
+        spec = save_model(folder, network, config, spec, merges, dtype=dtype)
         save_recipe(folder / RECIPE_FILE, recipe)
         write_json(folder / TRAINING_FILE, dict(training))
         if (run / LOG_FILE).is_file():

@@ -95,7 +95,7 @@ def load_model(name: str | Path, *, seed: int = 0) -> Model:
 
 
 def save_model(folder: Path, network: nn.Module, config: Mapping[str, Any], spec: ModelSpec,
-               merges: Path | None = None) -> ModelSpec:  # fmt: skip
+               merges: Path | None = None, *, dtype: torch.dtype = torch.float32) -> ModelSpec:  # fmt: skip
     """Fill an (empty, staged) folder with a model.
 
     Args:
@@ -104,11 +104,15 @@ def save_model(folder: Path, network: nn.Module, config: Mapping[str, Any], spec
         config: Its ``model_cfg`` and ``preprocess_cfg``.
         spec: Its description; the hash is computed here.
         merges: A trimmed vocabulary's merges to carry along.
+        dtype: Of the stored weights; ``torch.float16`` halves the folder. Counters keep their own.
 
     Returns:
-        The spec as written, with its hash.
+        The spec as written, with its hash, which covers the weights as they are stored.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    state = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+    }
     spec = replace(spec, model_hash=hash_network(config, state)).with_provenance(mckit=__version__)
     save_file(_without_shared_storage(state), folder / WEIGHTS_FILE, metadata={"format": "pt"})
     (folder / WEIGHTS_FILE).chmod(0o644)

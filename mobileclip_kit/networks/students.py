@@ -2,6 +2,10 @@
 
 ``vit-s6-h12`` is PicCollage's student of 2021: OpenAI's ViT-B/32 image tower with width and depth halved (width 384, 6
 layers, patch 32); ``vit-s6-h24`` has the same parameters cut into 24 heads, and is fine-tuned from the 12-head weights.
+
+``resnet18``, ``mobilenetv2`` and ``swin-nano`` are LightCLIP's image encoders (arXiv 2312.00674), ``text-8`` its text
+transformer. ``conv-m`` is the tower of the bundled teacher of the built-in world, ``conv-s`` a student for it.
+``resnet-w24`` and the narrower ones are CLIP's own ResNet with attention pooling, one block a stage.
 """
 
 from __future__ import annotations
@@ -22,6 +26,23 @@ from mobileclip_kit.spec import ImageSpec
 STUDENTS: dict[str, dict[str, Any]] = {
     "vit-s6-h12": {"image_size": 224, "layers": 6, "width": 384, "head_width": 32, "patch_size": 32},
     "vit-s6-h24": {"image_size": 224, "layers": 6, "width": 384, "head_width": 16, "patch_size": 32},
+    "vit-t4-64": {"image_size": 64, "layers": 4, "width": 128, "head_width": 32, "patch_size": 8},
+    "resnet18": {"image_size": 224, "timm_model_name": "resnet18", "timm_pool": "avg", "timm_proj": "linear"},
+    "mobilenetv2": {"image_size": 224, "timm_model_name": "mobilenetv2_100", "timm_pool": "avg", "timm_proj": "linear"},
+    "swin-nano": {"image_size": 224, "timm_model_name": "swin_nano_patch4_window7_224", "timm_proj": "linear"},
+    "swin-nano-64": {"image_size": 64, "timm_model_name": "swin_nano_patch4_window4_64", "timm_proj": "linear"},
+    "conv-m": {"image_size": 64, "timm_model_name": "mckit_conv_m_64", "timm_pool": "", "timm_proj": "linear"},
+    "conv-s": {"image_size": 64, "timm_model_name": "mckit_conv_s_64", "timm_pool": "", "timm_proj": "linear"},
+    "resnet-w24": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 24, "head_width": 64},
+    "resnet-w16": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32},
+    "resnet-w8": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32},
+}
+
+# Name → the text tower's text_cfg, for models that are trained from pairs. A stage is a quarter of the layers.
+TEXT_TOWERS: dict[str, dict[str, Any]] = {
+    "text-8": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 8},
+    "text-4": {"context_length": 77, "vocab_size": 49408, "width": 256, "heads": 4, "layers": 4},
+    "text-2": {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 2},
 }
 
 
@@ -40,10 +61,7 @@ def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: 
     Raises:
         ModelError: No student has this name.
     """
-    if name not in STUDENTS:
-        nearest = difflib.get_close_matches(name, STUDENTS, n=1, cutoff=0.0)
-        raise ModelError(f"No student is called {name!r}.", hint=f"Did you mean {nearest[0]}?" if nearest else None)
-    vision_cfg = copy.deepcopy(STUDENTS[name])
+    vision_cfg = _row(STUDENTS, name, "student")
     model_cfg: dict[str, Any] = {"embed_dim": embedding_dim, "vision_cfg": vision_cfg}
     if teacher is None:
         model_cfg["text_cfg"] = dict(PLACEHOLDER_TEXT)
@@ -61,6 +79,43 @@ def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: 
     return {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
 
 
+def pair_config(
+    name: str, *, text: str, embedding_dim: int, image_size: int | None = None, vocab_size: int | None = None
+) -> dict[str, Any]:
+    """The open_clip configuration of a model with two towers of its own, to be trained from pairs.
+
+    Args:
+        name: A row of :data:`STUDENTS`.
+        text: A row of :data:`TEXT_TOWERS`.
+        embedding_dim: Width of the vectors.
+        image_size: Pixels; None takes the student's own. Towers whose size is part of their build refuse another.
+        vocab_size: Rows of the embedding table when the vocabulary is trimmed.
+
+    Returns:
+        ``{"model_cfg": …, "preprocess_cfg": …}``.
+
+    Raises:
+        ModelError: No student or text tower has this name, or the student cannot take this size.
+    """
+    vision_cfg = _row(STUDENTS, name, "student")
+    if image_size is not None and image_size != vision_cfg["image_size"]:
+        if vision_cfg.get("timm_model_name", "").startswith(("swin", "mckit")):
+            hint = "Take swin-nano for 224 px or swin-nano-64 for 64 px." if name.startswith("swin") else None
+            raise ModelError(
+                f"The student {name} is built for {vision_cfg['image_size']} px, not for {image_size} px.", hint=hint
+            )
+        patch = int(vision_cfg.get("patch_size", 32))
+        if image_size < patch or image_size % patch:
+            raise ModelError(f"The student {name} takes pictures of a multiple of {patch} px, not of {image_size} px.")
+        vision_cfg["image_size"] = image_size
+    text_cfg = _row(TEXT_TOWERS, text, "text tower")
+    if vocab_size is not None:
+        text_cfg["vocab_size"] = vocab_size
+    model_cfg = {"embed_dim": embedding_dim, "vision_cfg": vision_cfg, "text_cfg": text_cfg}
+    image = ImageSpec(height=vision_cfg["image_size"], width=vision_cfg["image_size"])
+    return {"model_cfg": model_cfg, "preprocess_cfg": image.to_open_clip()}
+
+
 def build_student(config: Mapping[str, Any], *, seed: int, teacher: Model | None = None) -> nn.Module:
     """A student with fresh image weights and, if a teacher is given, the teacher's text tower and logit scale."""
     with torch.random.fork_rng(devices=[]):
@@ -71,6 +126,13 @@ def build_student(config: Mapping[str, Any], *, seed: int, teacher: Model | None
         wanted = {key for key in network.state_dict() if not _is_image(key)}
         network.load_state_dict({key: text_state[key] for key in wanted}, strict=False)
     return network
+
+
+def _row(table: Mapping[str, dict[str, Any]], name: str, what: str) -> dict[str, Any]:
+    if name not in table:
+        nearest = difflib.get_close_matches(name, table, n=1, cutoff=0.0)
+        raise ModelError(f"No {what} is called {name!r}.", hint=f"Did you mean {nearest[0]}?" if nearest else None)
+    return copy.deepcopy(table[name])
 
 
 def _is_image(key: str) -> bool:
