@@ -31,6 +31,7 @@ HOMES = {
     "onnxruntime": ["runtime/onnx.py", "export/int8.py"],
     "faiss": ["index/"],
     "matplotlib": ["bench/"],
+    "sklearn": ["bench/"],
     "click": ["cli/"],
 }
 

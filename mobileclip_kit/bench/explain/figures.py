@@ -1,0 +1,162 @@
+"""Drawing: heat over a picture, the sheet of heat maps, the map of vectors.
+
+Figures have no background of their own and letters of a middle grey, so that they can be read on a light and on a dark
+page.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.bench.explain.embedding_map import EmbeddingMap
+from mobileclip_kit.bench.explain.gallery import short
+from mobileclip_kit.bench.explain.grad_cam import HeatMaps
+from mobileclip_kit.runtime.encoder import Pixels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#80868f"
+# Ten hues of like strength on white and on black; the classes beyond them stay grey.
+HUES = (
+    "#e8590c", "#1c7ed6", "#2f9e44", "#ae3ec9", "#e0a100", "#0ca5b8", "#e03131", "#7a6ff0", "#a0703c", "#e64980",
+)  # fmt: skip
+_REST = "#9aa0a6"
+_CELL_INCHES = 1.7
+_DPI = 130
+
+
+def overlay(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
+    """Heat over a picture: its cold parts lose colour and light, its hot ones glow.
+
+    Args:
+        pixels: ``(height, width, 3)`` uint8.
+        heat: ``(height, width)`` in 0…1.
+
+    Returns:
+        ``(height, width, 3)`` uint8.
+    """
+    from matplotlib import colormaps
+
+    picture = pixels.astype(np.float32) / 255
+    grey = picture.mean(axis=2, keepdims=True)
+    share = heat[..., None]
+    muted = 0.35 * picture + 0.45 * grey
+    lit = share * picture + (1 - share) * muted
+    glow = colormaps["inferno"](0.25 + 0.65 * heat)[..., :3]
+    strength = 0.55 * share
+    return np.asarray(np.rint(255 * ((1 - strength) * lit + strength * glow)), dtype=np.uint8)
+
+
+def draw_sheet(pixels: Pixels, texts: Sequence[str], maps: HeatMaps, path: Path) -> None:
+    """A row for each picture, a column for each text; a picture's greatest cosine stands in bold.
+
+    Args:
+        pixels: ``(n, height, width, 3)``.
+        texts: ``q`` of them.
+        maps: Of these pictures and texts.
+        path: The PNG.
+    """
+    rows, columns = len(pixels), len(texts) + 1
+    figure = _figure(_CELL_INCHES * columns, (_CELL_INCHES + 0.2) * rows + 0.35)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        best = int(np.argmax(maps.cosines[row]))
+        for column in range(columns):
+            axes: Axes = grid[row, column]
+            axes.set_axis_off()
+            text = column - 1
+            picture = pixels[row] if text < 0 else overlay(pixels[row], maps.heat[row, text])
+            axes.imshow(picture, interpolation="bicubic")
+            if row == 0:
+                title = "picture" if text < 0 else "\n".join(textwrap.wrap(short(_plain(texts[text])), 20))
+                axes.set_title(title, fontsize=9, color=INK)
+            if text >= 0:
+                axes.text(
+                    0.5, -0.03, f"{maps.cosines[row, text]:.3f}", transform=axes.transAxes, ha="center", va="top",
+                    fontsize=9, color=INK, weight="bold" if text == best else "normal",
+                )  # fmt: skip
+    figure.savefig(path, dpi=_DPI, transparent=True)
+
+
+def draw_map(
+    places: EmbeddingMap, labels: Sequence[str], texts: Sequence[str], text_labels: Sequence[str], path: Path
+) -> None:
+    """Dots for pictures, stars for texts; the classes that have a star, or else the most frequent ones, have colours.
+
+    Args:
+        places: Where everything stands.
+        labels: The class of each picture; "" where none is known.
+        texts: What the stars are called.
+        text_labels: The class of each star; "" for none.
+        path: The PNG.
+    """
+    counts = {label: labels.count(label) for label in dict.fromkeys(labels) if label}
+    wanted = [label for label in text_labels if label in counts] or sorted(counts, key=lambda name: -counts[name])
+    colours = dict(zip(wanted, HUES, strict=False))
+    figure = _figure(7.2, 6.4)
+    axes = figure.add_subplot()
+    axes.set_aspect("equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_color(INK)
+        side.set_alpha(0.4)
+    chosen = np.array([label in colours for label in labels], dtype=bool)
+    rest = places.pictures[~chosen]
+    if len(rest):
+        axes.scatter(
+            rest[:, 0],
+            rest[:, 1],
+            s=14,
+            color=_REST,
+            alpha=0.55,
+            linewidths=0,
+            label="others" if colours else "pictures",
+        )
+    for label, colour in colours.items():
+        group = places.pictures[[other == label for other in labels]]
+        axes.scatter(
+            group[:, 0],
+            group[:, 1],
+            s=26,
+            color=colour,
+            alpha=0.85,
+            linewidths=0,
+            label=f"{_plain(label)} ({len(group)})",
+        )
+    for place, text, label in zip(places.texts, texts, text_labels, strict=True):
+        colour = colours.get(label, INK)
+        axes.scatter([place[0]], [place[1]], s=230, marker="*", color=colour, edgecolors=INK, linewidths=0.8, zorder=3)
+        axes.annotate(
+            _plain(short(text, 28)),
+            place,
+            xytext=(8, 5),
+            textcoords="offset points",
+            fontsize=9,
+            color=colour,
+            zorder=4,
+        )
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9, labelcolor=INK)
+    figure.savefig(path, dpi=_DPI, transparent=True)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _plain(text: str) -> str:
+    """The text without what matplotlib would read as a formula."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,95 @@
+"""What the figures show of a gallery: which pictures, which classes, which texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobileclip_kit.bench.quality import Gallery
+from mobileclip_kit.data.scenes.captions import noun_phrase
+from mobileclip_kit.data.scenes.truth import TRUTH_FILE, Truth, read_truth
+
+WRITTEN_WORD = "written word"
+_SHEET_PICTURES = 5
+_MAP_PICTURES = 600
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The pictures of the figures.
+
+    Attributes:
+        sheet: Rows of the gallery that the heat maps show.
+        mapped: Rows of the gallery that the map shows.
+        labels: A class for each row of the gallery; empty where none is known.
+        names: The classes whose names serve as texts, the most frequent first; empty where captions say more.
+    """
+
+    sheet: tuple[int, ...]
+    mapped: tuple[int, ...]
+    labels: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+def choose(gallery: Gallery, source: Path) -> Shown:
+    """Choose pictures of as many classes as there is room for, the same ones every time.
+
+    Args:
+        gallery: All pictures.
+        source: Where they come from. A folder of the built-in world says what each picture shows; elsewhere a picture's
+            class is the folder that it lies in, if there are several.
+    """
+    in_world = (source / TRUTH_FILE).is_file()
+    labels = _labels_of_world(gallery, source) if in_world else _labels_of_folders(gallery)
+    counts = Counter(label for label in labels if label not in ("", WRITTEN_WORD))
+    ordered = tuple(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    names = ordered if in_world or not gallery.captions else ()
+    if names:
+        firsts = [labels.index(name) for name in names[:_SHEET_PICTURES]]
+        sheet = tuple(
+            firsts + [row for row in range(len(labels)) if row not in firsts][: _SHEET_PICTURES - len(firsts)]
+        )
+    else:
+        sheet = spread(len(gallery.keys), _SHEET_PICTURES)
+    return Shown(sheet, spread(len(gallery.keys), _MAP_PICTURES), labels, names)
+
+
+def texts_of(gallery: Gallery, shown: Shown) -> tuple[str, ...]:
+    """A text for each picture of the sheet: its class if classes are known, else its first caption."""
+    if shown.names:
+        return tuple(
+            dict.fromkeys(prompt(shown.labels[row]) for row in shown.sheet if shown.labels[row] in shown.names)
+        )
+    firsts = {owner: text for owner, text in zip(reversed(gallery.owners), reversed(gallery.captions), strict=True)}
+    return tuple(dict.fromkeys(firsts[row] for row in shown.sheet if row in firsts))
+
+
+def prompt(name: str) -> str:
+    """``star`` → ``a photo of a star``."""
+    return f"a photo of {noun_phrase(name)}"
+
+
+def spread(count: int, most: int) -> tuple[int, ...]:
+    """So many of ``range(count)``, evenly spread, the first one among them."""
+    return tuple(range(count)) if count <= most else tuple(place * count // most for place in range(most))
+
+
+def _labels_of_world(gallery: Gallery, source: Path) -> tuple[str, ...]:
+    truth = {row.image: _what(row) for row in read_truth(source)}
+    return tuple(truth.get(key, "") for key in gallery.keys)
+
+
+def _labels_of_folders(gallery: Gallery) -> tuple[str, ...]:
+    folders = tuple(Path(key).parent.name.replace("_", " ").strip() for key in gallery.keys)
+    return folders if len(set(folders) - {""}) > 1 else ("",) * len(folders)
+
+
+def _what(row: Truth) -> str:
+    return row.objects[0].kind if row.objects else WRITTEN_WORD
+
+
+def short(text: str, most: int = 60) -> str:
+    """A text cut to a label's length."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"

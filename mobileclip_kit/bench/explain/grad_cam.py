@@ -1,0 +1,95 @@
+"""Grad-CAM: where in a picture the cosine with a text comes from.
+
+Grad-CAM (arXiv 1610.02391) weighs the channels of the last spatial feature map by the gradient of a score, averaged
+over the places, and keeps what is positive. Our score is the cosine between the picture's and the text's unit vectors,
+as in LightCLIP's figures (arXiv 2312.00674).
+
+Which map is the last one depends on the tower: see :mod:`.last_grid`. We depart from the paper in one case. A tower
+whose head has weights for every place of its own (the flattened grid of
+:class:`~mobileclip_kit.networks.conv_tower.ConvTower`) gives gradients that differ from place to place on purpose;
+averaging them would light up whatever shares a channel with the thing. There the gradient is taken place by place,
+which is HiResCAM (arXiv 2011.08891). Where the head averages, both are the same up to a factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from mobileclip_kit.bench.explain.last_grid import last_grid
+from mobileclip_kit.bench.ranking import unit_rows
+from mobileclip_kit.errors import ShapeError
+from mobileclip_kit.images import normalize
+from mobileclip_kit.networks.model import Model
+from mobileclip_kit.runtime.encoder import Pixels
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """What each text finds in each picture.
+
+    Attributes:
+        heat: ``(pictures, texts, height, width)`` float32 in the size of the model's input. Each map's greatest value
+            is 1, so that maps show *where*, not *how much*; a map is 0 everywhere when nothing speaks for the text.
+        cosines: ``(pictures, texts)`` float32: how much.
+    """
+
+    heat: NDArray[np.float32]
+    cosines: NDArray[np.float32]
+
+
+def grad_cam(model: Model, pixels: Pixels, text_vectors: ArrayLike) -> HeatMaps:
+    """Heat maps of pictures under texts.
+
+    Args:
+        model: A torch model with an image tower; its weights and their gradients stay untouched.
+        pixels: From :func:`mobileclip_kit.images.load_pixels`, ``(n, height, width, 3)`` uint8.
+        text_vectors: ``(q, d)``, of the model's own text tower or of whichever shares its space, of any length.
+
+    Raises:
+        ModelError: The model has no image tower, or one whose feature map is not known.
+        ShapeError: The texts have another width than the model, or the pictures another size.
+    """
+    spec = model.spec.require_image()
+    if pixels.ndim != 4 or pixels.shape[1:] != (spec.height, spec.width, 3):
+        raise ShapeError(f"Pixels must be (n, {spec.height}, {spec.width}, 3), not {pixels.shape}.")
+    texts = torch.from_numpy(unit_rows(text_vectors, "The texts"))
+    if texts.shape[1] != model.spec.embedding_dim:
+        raise ShapeError(
+            f"The texts have {texts.shape[1]} dimensions, the pictures of {model.spec.name} {model.spec.embedding_dim}."
+        )
+    parts = []
+    for start in range(0, len(pixels), _BATCH):
+        images = torch.from_numpy(normalize(pixels[start : start + _BATCH], spec))
+        parts.append(_heat(model, images, texts.float()))
+    if not parts:
+        return HeatMaps(
+            np.zeros((0, len(texts), spec.height, spec.width), np.float32), np.zeros((0, len(texts)), np.float32)
+        )
+    heat, cosines = (torch.cat(column) for column in zip(*parts, strict=True))
+    return HeatMaps(heat.numpy(), cosines.numpy())
+
+
+def _heat(model: Model, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps ``(n, q, height, width)`` and cosines ``(n, q)`` of one batch."""
+    seen = last_grid(model, images)
+    cosines = F.normalize(seen.vectors.float(), dim=-1) @ texts.T  # (n, q)
+    maps = []
+    for text in range(len(texts)):
+        # A picture's cosine depends on its own row only, so the sum's gradient holds each picture's.
+        (gradient,) = torch.autograd.grad(cosines[:, text].sum(), seen.leaf, retain_graph=True)
+        grid, slope = seen.to_grid(seen.leaf.detach()), seen.to_grid(gradient)  # (n, channels, rows, columns)
+        if not seen.by_place:
+            slope = slope.mean(dim=(2, 3), keepdim=True)
+        maps.append((slope * grid).sum(dim=1).clamp_min(0))
+    heat = torch.stack(maps, dim=1)
+    heat = F.interpolate(heat, size=images.shape[2:], mode="bilinear", align_corners=False)
+    peak = heat.amax(dim=(2, 3), keepdim=True)
+    return torch.where(peak > 0, heat / peak.clamp_min(torch.finfo(heat.dtype).tiny), 0), cosines.detach()
