@@ -4,7 +4,8 @@
 layers, patch 32); ``vit-s6-h24`` has the same parameters cut into 24 heads, and is fine-tuned from the 12-head weights.
 
 ``resnet18``, ``mobilenetv2`` and ``swin-nano`` are LightCLIP's image encoders (arXiv 2312.00674), ``text-8`` its text
-transformer. ``conv-m`` is the tower of the bundled teacher of the built-in world, ``conv-s`` a student for it.
+transformer. ``conv-m`` is the tower of the bundled teacher of the built-in world; ``hybrid-s``, ``conv-s`` and
+``vit-t4-64`` are students for it.
 ``resnet-w24`` and the narrower ones are CLIP's own ResNet with attention pooling, one block a stage.
 """
 
@@ -33,6 +34,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "swin-nano-64": {"image_size": 64, "timm_model_name": "swin_nano_patch4_window4_64", "timm_proj": "linear"},
     "conv-m": {"image_size": 64, "timm_model_name": "mckit_conv_m_64", "timm_pool": "", "timm_proj": "linear"},
     "conv-s": {"image_size": 64, "timm_model_name": "mckit_conv_s_64", "timm_pool": "", "timm_proj": "linear"},
+    "hybrid-s": {"image_size": 64, "timm_model_name": "mckit_hybrid_s_64", "timm_pool": "", "timm_proj": "linear"},
     "resnet-w24": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 24, "head_width": 64},
     "resnet-w16": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32},
     "resnet-w8": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32},

@@ -6,7 +6,8 @@ open_clip finds an image tower by its timm name, so a model folder with one of t
     open_clip.create_model("local-dir:PATH")
 
 ``swin_nano`` is LightCLIP's smallest Swin transformer (arXiv 2312.00674): Swin-T (arXiv 2103.14030) at half its width.
-``mckit_conv`` is the built-in world's tower, see :mod:`mobileclip_kit.networks.conv_tower`.
+``mckit_conv`` is the tower of the built-in world's teacher, see :mod:`mobileclip_kit.networks.conv_tower`;
+``mckit_hybrid`` a hybrid ViT for its students, see :mod:`mobileclip_kit.networks.hybrid_tower`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from timm.models import SwinTransformer, register_model
 
 from mobileclip_kit.networks.conv_tower import ConvTower
+from mobileclip_kit.networks.hybrid_tower import HybridTower
 
 _NANO: dict[str, Any] = {"patch_size": 4, "embed_dim": 48, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24)}
 
@@ -51,3 +53,9 @@ def mckit_conv_m_64(pretrained: bool = False, **options: Any) -> ConvTower:
 def mckit_conv_s_64(pretrained: bool = False, **options: Any) -> ConvTower:
     """A student's tower of less than a third of its parameters, for 64 px."""
     return ConvTower((8, 16, 32, 64), (0, 0, 1, 1), 64)
+
+
+@register_model  # type: ignore[untyped-decorator,unused-ignore]
+def mckit_hybrid_s_64(pretrained: bool = False, **options: Any) -> HybridTower:
+    """The quickstart's student, for 64 px."""
+    return HybridTower(width=64, layers=3, heads=2, image_size=64)
