@@ -1,0 +1,123 @@
+"""LightCLIP's objective."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mobileclip_kit.distill.objective import Batch, Moment
+from mobileclip_kit.distill.pairs import PairObjective, PairOptions
+from mobileclip_kit.errors import UsageError
+from mobileclip_kit.losses.alignment import alignment_loss
+from mobileclip_kit.networks.students import build_student, pair_config
+from mobileclip_kit.tokenizer import Tokenizer
+
+CAPTIONS = [["a red star"], ["a blue house", "a house"], ["the word car"], ["two dogs left of a boat"]]
+MERGES = [("t", "h"), ("th", "e</w>")]
+
+
+def objective(**options):
+    tokenizer = Tokenizer(MERGES, context_length=77)
+    config = pair_config("conv-s", text="text-4", embedding_dim=8, vocab_size=tokenizer.vocab_size)
+    torch.manual_seed(0)
+    options = PairOptions(embedding_dim=8, **options)
+    return PairObjective(build_student(config, seed=0), CAPTIONS, tokenizer, options)
+
+
+def batch(step=0, steps=10):
+    images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    return Batch(np.arange(4), images, Moment(step, steps, 0, 1, 0))
+
+
+def loss_of(made, **when):
+    torch.manual_seed(7)
+    return made.loss(batch(**when))
+
+
+def test_with_all_losses_off_it_is_info_nce():
+    made = objective(losses=(), align_weight=1.0)
+    made.network.eval()
+    one = [[captions[0]] for captions in CAPTIONS]
+    made._captions = one
+    with torch.no_grad():
+        loss, _ = loss_of(made)
+        images = made.network.encode_image(batch().images, normalize=True)
+        ids = torch.from_numpy(made._tokenizer([captions[0] for captions in one]))
+        texts = made.network.encode_text(ids, normalize=True)
+        torch.testing.assert_close(loss, alignment_loss(images, texts, made.network.logit_scale.exp()))
+
+
+def test_the_weighted_parts_add_up():
+    made = objective(losses=("align", "tokens", "mlm"), words_weight=0.5)
+    loss, parts = loss_of(made)
+    total = 0.8 * parts["alignment"] + 0.1 * parts["tokens"] + 0.1 * parts["mlm"] + 0.5 * parts["words"]
+    assert loss.item() == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("losses", "modules"),
+    [((), {"network"}), (("tokens",), {"network", "tokens"}), (("align", "mlm"), {"network", "language"})],
+)
+def test_parts_exist_only_when_their_loss_is_on(losses, modules):
+    assert set(objective(losses=losses).modules()) == modules
+
+
+def test_every_part_that_is_trained_gets_a_gradient():
+    made = objective(losses=("align", "tokens", "mlm"), words_weight=1.0)
+    for module in made.modules().values():
+        module.train()
+    loss_of(made)[0].backward()
+    for title, module in made.modules().items():
+        for name, parameter in module.named_parameters():
+            assert parameter.grad is not None, f"{title}.{name}"
+
+
+def test_labels_soften_as_training_goes_on():
+    made = objective(losses=("align",))
+    made.network.eval()
+    with torch.no_grad():
+        early, late = (loss_of(made, step=step)[0].item() for step in (0, 9))
+        plain = [loss_of(objective(losses=()), step=step)[0].item() for step in (0, 9)]
+    assert early != late
+    assert plain[0] == plain[1]
+
+
+def test_equal_random_numbers_give_equal_losses():
+    made = objective(losses=("align", "tokens", "mlm"), synonym=0.5, swap=0.5, delete=0.2)
+    made.network.eval()
+    with torch.no_grad():
+        assert loss_of(made)[0].item() == loss_of(made)[0].item()
+
+
+def test_the_logit_scale_stays_within_clips_bound():
+    made = objective(losses=())
+    with torch.no_grad():
+        made.network.logit_scale.fill_(9.0)
+    _, parts = loss_of(made)
+    assert parts["logit_scale"] == pytest.approx(100.0)
+
+
+def test_matching_sees_pairs_and_not_other_captions():
+    """Exchanging the captions of two pictures changes the matching."""
+    made = objective(losses=("tokens",), align_weight=0.0, tokens_weight=1.0)
+    made.network.eval()
+    with torch.no_grad():
+        before = loss_of(made)[1]["tokens"]
+        made._captions = CAPTIONS[::-1]
+        assert loss_of(made)[1]["tokens"] != before
+
+
+def test_vectors_are_compared_as_unit_vectors():
+    """A picture's contrast must not change how it is compared: the loss sees directions alone."""
+    vectors = F.normalize(torch.randn(3, 4), dim=-1)
+    assert alignment_loss(vectors, vectors, 10.0).item() < alignment_loss(vectors, vectors.roll(1, 0), 10.0).item()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"embedding_dim": 0}, {"logit_scale": 0.5}, {"masked": 0.0}, {"alpha": 2.0}, {"mlm_weight": -1.0},
+     {"smoothing_from": 0.9, "weighting_from": 0.1}, {"delete": 1.5}],
+)  # fmt: skip
+def test_options_out_of_range_are_refused(wrong):
+    with pytest.raises(UsageError):
+        PairOptions(**wrong)
