@@ -1,0 +1,163 @@
+import Foundation
+
+extension FlatIndex {
+    /// The living rows with the greatest inner products, best first; among equal ones, the lower row.
+    ///
+    /// One pass over the mapped file. `docs/phone-index-format.md` lays the arithmetic down to the bit.
+    ///
+    /// - Parameters:
+    ///   - query: Of length 1.
+    ///   - limit: How many hits at most.
+    ///   - excluded: A row that is no hit, such as the photo that others shall be like.
+    public func search(_ query: [Float], limit: Int, excluding excluded: Int? = nil) throws(FlatIndexError) -> [Hit] {
+        guard query.count == header.dim else { throw .wrongShape(expected: header.dim, found: query.count) }
+        var best = TopRows(limit: min(limit, count))
+        if best.limit > 0 {
+            switch header.numbers {
+            case .float16: scanHalves(query, excluded, into: &best)
+            case .int8: scanBytes(query, excluded, into: &best)
+            }
+        }
+        var hits: [Hit] = []
+        for entry in best.sorted() {
+            hits.append(Hit(row: entry.row, key: try key(ofRow: entry.row), score: entry.score))
+        }
+        return hits
+    }
+
+    private func scanBytes(_ query: [Float], _ excluded: Int?, into best: inout TopRows) {
+        let dim = header.dim
+        let levels = Float(min(32767, (Int(Int32.max)) / (127 * dim)))
+        let step = (query.lazy.map(\.magnitude).max() ?? 0) / levels
+        let whole = query.map { value in
+            step == 0 ? 0 : Int16(max(-levels, min(levels, (value / step).rounded(.toNearestOrEven))))
+        }
+        let wideStep = Double(step)
+        data.withUnsafeBytes { bytes in
+            whole.withUnsafeBufferPointer { whole in
+                for batch in batches where batch.added > 0 {
+                    let places = FlatIndexPlaces(batch: batch, header: header)
+                    guard let base = bytes.baseAddress else { return }
+                    let vectors = (base + places.vectors).assumingMemoryBound(to: Int8.self)
+                    for place in 0..<batch.added {
+                        let row = batch.firstRow &+ place
+                        if isRemoved(row) || row == excluded { continue }
+                        let sum = dotBytes(vectors + place &* dim, whole)
+                        let scale = Float(bitPattern: bytes.number(at: places.scales &+ 4 &* place, as: UInt32.self))
+                        best.offer(Float(Double(sum) * Double(scale) * wideStep), row)
+                    }
+                }
+            }
+        }
+    }
+
+    private func scanHalves(_ query: [Float], _ excluded: Int?, into best: inout TopRows) {
+        let dim = header.dim
+        // A half's bits, moved to a float's places, are its value · 2⁻¹¹²; the query makes up for it, exactly.
+        let scaled = query.map { $0 * 0x1p112 } + [Float](repeating: 0, count: FlatIndexFormat.roundUp(dim, 16) - dim)
+        data.withUnsafeBytes { bytes in
+            scaled.withUnsafeBufferPointer { scaled in
+                for batch in batches where batch.added > 0 {
+                    guard let base = bytes.baseAddress else { return }
+                    let vectors = base + FlatIndexPlaces(batch: batch, header: header).vectors
+                    for place in 0..<batch.added {
+                        let row = batch.firstRow &+ place
+                        if isRemoved(row) || row == excluded { continue }
+                        best.offer(dotHalves(vectors + 2 &* place &* dim, scaled, dim), row)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The exact integer inner product: the compiler turns this loop into 16-bit multiply-adds with 32-bit sums.
+@inline(__always)
+private func dotBytes(_ row: UnsafePointer<Int8>, _ query: UnsafeBufferPointer<Int16>) -> Int32 {
+    guard let other = query.baseAddress else { return 0 }
+    var sum: Int32 = 0
+    for i in 0..<query.count { sum = sum &+ Int32(row[i]) &* Int32(other[i]) }
+    return sum
+}
+
+/// 16 sums, dimension `i` in sum `i mod 16`, then halves added up.
+@inline(__always)
+private func dotHalves(_ row: UnsafeRawPointer, _ query: UnsafeBufferPointer<Float>, _ dim: Int) -> Float {
+    guard let other = query.baseAddress.map(UnsafeRawPointer.init) else { return 0 }
+    var sums = SIMD16<Float>()
+    var start = 0
+    while start &+ 16 <= dim {
+        let halves = row.loadUnaligned(fromByteOffset: 2 &* start, as: SIMD16<Int16>.self)
+        sums += widened(halves) * other.loadUnaligned(fromByteOffset: 4 &* start, as: SIMD16<Float>.self)
+        start &+= 16
+    }
+    if start < dim {
+        var halves = SIMD16<Int16>()
+        for lane in 0..<dim - start { halves[lane] = row.loadUnaligned(fromByteOffset: 2 * (start + lane), as: Int16.self) }
+        sums += widened(halves) * other.loadUnaligned(fromByteOffset: 4 &* start, as: SIMD16<Float>.self)
+    }
+    let eight = sums.lowHalf + sums.highHalf
+    let four = eight.lowHalf + eight.highHalf
+    let two = four.lowHalf + four.highHalf
+    return two[0] + two[1]
+}
+
+/// Halves as floats, each 2¹¹² times too small: the sign is spread, exponent and fraction are moved, the rest is cut off.
+@inline(__always)
+private func widened(_ halves: SIMD16<Int16>) -> SIMD16<Float> {
+    let spread = SIMD16<Int32>(truncatingIfNeeded: halves) &<< 13
+    return unsafeBitCast(spread & SIMD16<Int32>(repeating: Int32(bitPattern: 0x8fff_e000)), to: SIMD16<Float>.self)
+}
+
+/// The best rows so far: a heap with the worst of them on top. Rows are offered in ascending order.
+struct TopRows {
+    let limit: Int
+    private var heap: [(score: Float, row: Int)] = []
+
+    init(limit: Int) {
+        self.limit = max(0, limit)
+        heap.reserveCapacity(self.limit)
+    }
+
+    @inline(__always)
+    mutating func offer(_ score: Float, _ row: Int) {
+        if heap.count == limit {
+            // An equal score of a higher row is not better.
+            guard let worst = heap.first, score > worst.score else { return }
+            heap[0] = (score, row)
+            sink()
+        } else {
+            heap.append((score, row))
+            rise()
+        }
+    }
+
+    func sorted() -> [(score: Float, row: Int)] {
+        heap.sorted { Self.isWorse($1, $0) }
+    }
+
+    private static func isWorse(_ a: (score: Float, row: Int), _ b: (score: Float, row: Int)) -> Bool {
+        a.score != b.score ? a.score < b.score : a.row > b.row
+    }
+
+    private mutating func rise() {
+        var child = heap.count - 1
+        while child > 0, Self.isWorse(heap[child], heap[(child - 1) / 2]) {
+            heap.swapAt(child, (child - 1) / 2)
+            child = (child - 1) / 2
+        }
+    }
+
+    private mutating func sink() {
+        var parent = 0
+        while true {
+            var worst = parent
+            for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count && Self.isWorse(heap[child], heap[worst]) {
+                worst = child
+            }
+            if worst == parent { return }
+            heap.swapAt(parent, worst)
+            parent = worst
+        }
+    }
+}

@@ -1,0 +1,91 @@
+import Foundation
+
+/// The parts of a bundle and the names of their files: the one place in Swift where they stand.
+public enum BundlePart: String, Codable, CaseIterable, Sendable, CodingKeyRepresentable {
+    case image, text, merges, textness, index
+
+    /// The file of the manifest itself.
+    public static let manifestName = "manifest.json"
+
+    /// What `mckit bundle` calls the part's file.
+    public var fileName: String {
+        switch self {
+        case .image: "image.mlpackage"
+        case .text: "text.mlpackage"
+        case .merges: "merges.txt"
+        case .textness: "textness.json"
+        case .index: "library.mckitidx"
+        }
+    }
+}
+
+/// What can be wrong with a bundle.
+public enum ManifestError: Error, Equatable, Sendable {
+    case missing(path: String)
+    /// Not JSON, or not what a manifest holds; the reason is the decoder's.
+    case damaged(reason: String)
+    case otherVersion(Int)
+    case partMissing(BundlePart)
+    case fileMissing(name: String)
+    case wrongSize(name: String, found: Int, expected: Int)
+    case altered(name: String)
+    case unreadable(name: String)
+    /// The file's name leads out of the bundle.
+    case outsideBundle(name: String)
+    /// A part belongs to another model than the bundle.
+    case otherModel(BundlePart)
+}
+
+/// `manifest.json`: what a bundle holds, and for which model.
+public struct Manifest: Codable, Equatable, Sendable {
+    public static let formatVersion = 1
+
+    /// One file, or one package with all its files.
+    public struct File: Codable, Equatable, Sendable {
+        public var file: String
+        public var sizeBytes: Int
+        /// 64 hex digits; for a package, of the sorted lines `relative/path sha256` of its files.
+        public var sha256: String
+
+        enum CodingKeys: String, CodingKey {
+            case file, sha256
+            case sizeBytes = "size_bytes"
+        }
+    }
+
+    public var formatVersion: Int
+    public var model: ModelSpec
+    public var precision: String
+    public var files: [BundlePart: File]
+
+    enum CodingKeys: String, CodingKey {
+        case model, precision, files
+        case formatVersion = "format_version"
+    }
+
+    /// Reads the bytes of a `manifest.json`.
+    public init(data: Data) throws(ManifestError) {
+        struct Version: Decodable { var format_version: Int }
+        let decoder = JSONDecoder()
+        do {
+            // The version first: another version's other keys may look different.
+            let version = try decoder.decode(Version.self, from: data).format_version
+            guard version == Self.formatVersion else { throw ManifestError.otherVersion(version) }
+            self = try decoder.decode(Manifest.self, from: data)
+        } catch let error as ManifestError {
+            throw error
+        } catch {
+            throw .damaged(reason: String(describing: error))
+        }
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        formatVersion = try values.decode(Int.self, forKey: .formatVersion)
+        model = try values.decode(ModelSpec.self, forKey: .model)
+        precision = try values.decode(String.self, forKey: .precision)
+        // Parts of newer writers are left alone.
+        let named = try values.decode([String: File].self, forKey: .files)
+        files = Dictionary(uniqueKeysWithValues: named.compactMap { name, file in BundlePart(rawValue: name).map { ($0, file) } })
+    }
+}

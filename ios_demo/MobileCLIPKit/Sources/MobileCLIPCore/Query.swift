@@ -1,0 +1,51 @@
+import Foundation
+
+/// What can be wrong with a query's parts.
+public enum QueryError: Error, Equatable, Sendable {
+    case empty
+    /// A part has another number of dimensions than the first one.
+    case differentWidths(expected: Int, found: Int)
+    /// The parts cancel each other, or hold a number that is not finite.
+    case noDirection
+}
+
+/// A query vector from weighted parts, and textness on top of it.
+public struct Query: Equatable, Sendable {
+    /// Length 1.
+    public private(set) var vector: [Float]
+
+    /// The direction of a vector.
+    public init(_ vector: [Float]) throws(QueryError) {
+        try self.init(parts: [(vector, 1)])
+    }
+
+    /// The direction of the weighted sum of unit vectors: words to find with positive weights, to avoid with negative ones.
+    public init(parts: [(vector: [Float], weight: Float)]) throws(QueryError) {
+        guard let first = parts.first else { throw .empty }
+        var sum = [Double](repeating: 0, count: first.vector.count)
+        for part in parts { try Self.add(part.vector, times: part.weight, to: &sum) }
+        vector = try Self.normalised(sum)
+    }
+
+    /// This query moved along the textness vector: a positive scale looks for written words, a negative one away from them.
+    ///
+    /// `normalise(query + scale · textness)`, the textness vector as it is (its length belongs to the scale).
+    public func adding(textness: [Float], scale: Float) throws(QueryError) -> Query {
+        var sum = vector.map(Double.init)
+        try Self.add(textness, times: scale, to: &sum)
+        var moved = self
+        moved.vector = try Self.normalised(sum)
+        return moved
+    }
+
+    private static func add(_ vector: [Float], times weight: Float, to sum: inout [Double]) throws(QueryError) {
+        guard vector.count == sum.count else { throw .differentWidths(expected: sum.count, found: vector.count) }
+        for (place, value) in vector.enumerated() { sum[place] += Double(value) * Double(weight) }
+    }
+
+    private static func normalised(_ sum: [Double]) throws(QueryError) -> [Float] {
+        let norm = sum.reduce(0) { $0 + $1 * $1 }.squareRoot()
+        guard norm.isFinite, norm > 1e-6 else { throw .noDirection }
+        return sum.map { Float($0 / norm) }
+    }
+}
