@@ -32,7 +32,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mobileclip_kit import __version__
-from mobileclip_kit.errors import ModelError
+from mobileclip_kit.errors import ModelError, OutputError
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.spec import (
     CONFIG_FILE,
@@ -114,7 +114,10 @@ def save_model(folder: Path, network: nn.Module, config: Mapping[str, Any], spec
         for name, tensor in network.state_dict().items()
     }
     spec = replace(spec, model_hash=hash_network(config, state)).with_provenance(mckit=__version__)
-    save_file(_without_shared_storage(state), folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    try:
+        save_file(_without_shared_storage(state), folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    except SafetensorError as error:  # its own kind even for a full disk
+        raise OutputError(f"The weights cannot be written to {folder}: {error}.", hint="Free some space.") from error
     (folder / WEIGHTS_FILE).chmod(0o644)
     write_json(folder / CONFIG_FILE, dict(config))
     write_spec(folder, spec)

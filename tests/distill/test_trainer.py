@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import time
 from collections.abc import Mapping
@@ -18,11 +19,12 @@ from torch import Tensor, nn
 
 from mobileclip_kit.data.pictures import MemoryPictures, identities_of
 from mobileclip_kit.distill.augment import Augmentation
+from mobileclip_kit.distill.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from mobileclip_kit.distill.objective import Batch
 from mobileclip_kit.distill.order import batch_rows
 from mobileclip_kit.distill.recipe import TrainingPlan
 from mobileclip_kit.distill.trainer import LOG_FILE, Trainer, TrainingResult
-from mobileclip_kit.errors import DataError, TrainingError
+from mobileclip_kit.errors import DataError, OutputError, TrainingError
 from mobileclip_kit.spec import ImageSpec
 
 IMAGE = ImageSpec(height=8, width=8)
@@ -148,6 +150,21 @@ def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(TrainingError, match="cannot be read"):
         train(tmp_path, MeanColour(), resume=True)
+
+
+def test_full_disk_is_one_sentence_and_keeps_the_old_checkpoint(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: both reach safetensors as a failed write."""
+    file = tmp_path / "c.safetensors"
+    save_checkpoint(file, Checkpoint({"a": torch.ones(3)}, {"step": 1}))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            save_checkpoint(file, Checkpoint({"a": torch.ones(1_000_000)}, {"step": 2}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert load_checkpoint(file).state == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
 
 
 def test_moving_average_becomes_the_result(tmp_path: Path) -> None:
