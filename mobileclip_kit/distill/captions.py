@@ -1,9 +1,9 @@
 """Captions on their way into training: one of a picture's captions each time, varied as LightCLIP varies its texts.
 
 LightCLIP (arXiv 2312.00674) augments texts by synonym replacement, swap and deletion (EDA, arXiv 1901.11196). Our
-reading: each happens with a probability of its own, on the words of a caption; a short table of caption words stands for
-the thesaurus, and a recipe adds its own pairs. All three are off unless a recipe turns them on: where order and every
-word matter ("a red star left of a blue house"), they make captions untrue.
+reading: each happens with a probability of its own, on the words of a caption; a short table of caption words stands
+for the thesaurus, and a recipe adds its own pairs. All three are off unless a recipe turns them on: where order and
+every word matter ("a red star left of a blue house"), they make captions untrue.
 """
 
 from __future__ import annotations

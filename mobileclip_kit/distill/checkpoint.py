@@ -145,4 +145,6 @@ def restore_optimizer(
         if key.startswith("optimizer/"):
             _, entry, name = key.split("/", 2)
             parameter = parameters[name]
-            optimizer.state[parameter][entry] = value.clone().to(parameter.device)
+            # The fused update needs the moments to lie in memory as their parameter does (channels last, for one).
+            kept = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+            optimizer.state[parameter][entry] = kept.detach().copy_(value)

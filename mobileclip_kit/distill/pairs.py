@@ -1,8 +1,8 @@
 """Training from picture-caption pairs without a teacher: LightCLIP's objective (arXiv 2312.00674).
 
 Three levels of interaction: instances (``losses/alignment.py``), tokens (``losses/token_matching.py``) and words masked
-in captions (``losses/masked_language.py``). Each can be switched off; with all of them off it is CLIP's InfoNCE. A fourth
-term that is not LightCLIP's, ``losses/caption_words.py``, is there for small models and little time.
+in captions (``losses/masked_language.py``). Each can be switched off; with all of them off it is CLIP's InfoNCE. A
+fourth term that is not LightCLIP's, ``losses/caption_words.py``, is there for small models and little time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Caption words as labels: the image vector alone says which pieces its caption has.
 
-SuperClass (arXiv 2411.03313): every piece of the vocabulary is a class, a caption is a set of them, and rare pieces count
-more (inverse document frequency). It needs no text tower and almost no time, and gives an image tower the direct
-signal that a contrastive loss with small batches is slow to find. Not part of LightCLIP; off unless a recipe weights it.
+SuperClass (arXiv 2411.03313): every piece of the vocabulary is a class, a caption is a set of them, and rare pieces
+count more (inverse document frequency). It needs no text tower and almost no time, and gives an image tower the direct
+signal that a contrastive loss with small batches is slow to find. Not part of LightCLIP: off unless a recipe wants it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def caption_words_loss(logits: Tensor, ids: Tensor, is_word: Tensor, importance:
             f"Logits {tuple(logits.shape)}, identifiers {tuple(ids.shape)}, word mask {tuple(is_word.shape)} and "
             f"importance {tuple(importance.shape)} do not fit together."
         )
-    present = torch.zeros_like(logits).scatter_(1, ids, is_word.to(logits.dtype), reduce="add").clamp_(max=1)
+    present = torch.zeros_like(logits).scatter_add_(1, ids, is_word.to(logits.dtype)).clamp_(max=1)
     weights = present * importance  # (n, vocabulary)
     total = weights.sum(dim=1, keepdim=True)
     counted = total.squeeze(1) > 0

@@ -89,10 +89,10 @@ class TokenProjection(nn.Module):
         self.words = nn.Linear(text_width, dim, bias=False)
 
     def forward(self, grid: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """``(n, channels, height, width)`` and ``(n, length, width)`` to ``(n, patches, dim)`` and ``(n, length, dim)``.
+        """Patches ``(n, patches, dim)`` and words ``(n, length, dim)``.
 
         Args:
-            grid: The image tower's last stage.
-            words: The text transformer's.
+            grid: The image tower's last stage, ``(n, channels, height, width)``.
+            words: The text transformer's, ``(n, length, width)``.
         """
         return self.patches(grid.flatten(2).transpose(1, 2)), self.words(words)

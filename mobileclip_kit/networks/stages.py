@@ -1,8 +1,8 @@
 """What the towers compute on the way: four stages of an image tower, four of a text transformer.
 
 LightCLIP (arXiv 2312.00674) splits its 8-layer text transformer evenly into as many stages as the image encoder has.
-Our reading for other depths: stage ``k`` of a transformer with ``L`` layers ends after ``⌊k·L/4⌋`` of them, so stages of
-a shorter one may be empty; convolutional towers have four stages of their own.
+Our reading for other depths: stage ``k`` of a transformer with ``L`` layers ends after ``⌊k·L/4⌋`` of them, so stages
+of a shorter one may be empty; convolutional towers have four stages of their own.
 """
 
 from __future__ import annotations

@@ -1,0 +1,80 @@
+"""The tables of students and text towers."""
+
+import open_clip
+import pytest
+import torch
+
+from mobileclip_kit.errors import ModelError
+from mobileclip_kit.networks.model import describe, load_model, save_model, tower_parameters
+from mobileclip_kit.networks.students import STUDENTS, TEXT_TOWERS, build_student, pair_config
+
+SMALL = ("vit-t4-64", "conv-m", "conv-s", "resnet-w8", "swin-nano-64", "mobilenetv2")
+
+
+def build(name, text="text-2", dim=16, **options):
+    config = pair_config(name, text=text, embedding_dim=dim, vocab_size=600, **options)
+    return config, build_student(config, seed=0)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_students_give_vectors_of_the_wanted_width(name):
+    config, network = build(name)
+    size = config["model_cfg"]["vision_cfg"]["image_size"]
+    with torch.no_grad():
+        assert network.encode_image(torch.rand(1, 3, size, size)).shape == (1, 16)
+
+
+def test_swin_nano_has_the_papers_size():
+    _, network = build("swin-nano", dim=512)
+    assert tower_parameters(network)["image"] == pytest.approx(7.1e6, rel=0.01)
+
+
+def test_a_stage_is_a_quarter_of_eight_layers():
+    assert TEXT_TOWERS["text-8"]["layers"] == 8
+
+
+def test_the_small_student_has_less_than_a_third_of_the_teachers_tower():
+    teacher, student = (tower_parameters(build(name, dim=128)[1])["image"] for name in ("conv-m", "conv-s"))
+    assert student < teacher / 3
+
+
+@pytest.mark.parametrize("name", ["conv-m", "swin-nano-64"])
+def test_open_clip_loads_towers_that_timm_has_no_name_for(name, tmp_path):
+    config, network = build(name)
+    save_model(tmp_path, network, config, describe(name, network, config))
+    theirs = open_clip.create_model(f"local-dir:{tmp_path}").eval()
+    picture = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.encode_image(picture), network.encode_image(picture))
+
+
+def test_half_precision_folders_are_computed_with_in_float32(tmp_path):
+    config, network = build("conv-s")
+    spec = save_model(tmp_path, network, config, describe("s", network, config), dtype=torch.float16)
+    loaded = load_model(tmp_path)
+    assert loaded.spec.model_hash == spec.model_hash
+    weight = network.visual.head.proj.weight
+    stored = loaded.network.visual.head.proj.weight
+    assert stored.dtype == torch.float32
+    assert torch.equal(stored, weight.half().float())
+
+
+def test_sizes_are_multiples_of_a_patch():
+    config, network = build("vit-t4-64", image_size=96)
+    assert config["preprocess_cfg"]["size"] == [96, 96]
+    with pytest.raises(ModelError, match="multiple of 8 px"):
+        build("vit-t4-64", image_size=70)
+
+
+@pytest.mark.parametrize("name", ["swin-nano", "conv-m"])
+def test_towers_built_for_one_size_refuse_another(name):
+    with pytest.raises(ModelError, match="not for 128 px"):
+        build(name, image_size=128)
+
+
+def test_unknown_names_meet_the_nearest():
+    with pytest.raises(ModelError, match="Did you mean resnet18?"):
+        build("resnet19")
+    with pytest.raises(ModelError, match="Did you mean text-8?"):
+        build("conv-s", text="text-9")
+    assert "conv-s" in STUDENTS
