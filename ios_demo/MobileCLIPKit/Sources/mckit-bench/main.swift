@@ -1,1 +1,45 @@
-print("mckit-bench")
+import Foundation
+import MobileCLIPCore
+
+/// `mckit-bench [--json FILE] [--rows N] [--merges FILE]` measures the core on one processor core;
+/// `mckit-bench bundle DIR` opens a bundle as the app does, and `mckit-bench index FILE` writes a small index, for the tests.
+func run(_ arguments: [String]) throws {
+    switch arguments.first {
+    case "bundle" where arguments.count == 2: try printJSON(describeBundle(URL(fileURLWithPath: arguments[1])))
+    case "index" where arguments.count == 2: try writeSampleIndex(URL(fileURLWithPath: arguments[1]))
+    default: try measure(Options(arguments))
+    }
+}
+
+struct Options {
+    var json: URL?
+    var rows = 100_000
+    var merges: URL?
+
+    init(_ arguments: [String]) throws {
+        for place in stride(from: 0, to: arguments.count - 1, by: 2) {
+            let value = arguments[place + 1]
+            switch arguments[place] {
+            case "--json": json = URL(fileURLWithPath: value)
+            case "--rows": rows = Int(value) ?? rows
+            case "--merges": merges = URL(fileURLWithPath: value)
+            default: throw CocoaError(.featureUnsupported, userInfo: [NSLocalizedDescriptionKey: "\(arguments[place])?"])
+            }
+        }
+    }
+}
+
+func printJSON(_ value: some Encodable, to file: URL? = nil) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    let data = try encoder.encode(value) + Data("\n".utf8)
+    FileHandle.standardOutput.write(data)
+    if let file { try data.write(to: file) }
+}
+
+do {
+    try run(Array(CommandLine.arguments.dropFirst()))
+} catch {
+    FileHandle.standardError.write(Data("mckit-bench: \(error)\n".utf8))
+    exit(1)
+}

@@ -1,0 +1,54 @@
+import Foundation
+
+/// Photos that have no vector, and why; kept beside the index so that each start does not try them all again.
+public struct FailureLog: Codable, Equatable, Sendable {
+    public enum Reason: String, Codable, Sendable, CaseIterable {
+        /// Only in iCloud, and the app may not download it now.
+        case notDownloaded
+        /// The system could not decode it.
+        case undecodable
+        /// The model gave no usable vector.
+        case notEncoded
+    }
+
+    public struct Entry: Codable, Equatable, Sendable {
+        public var stamp: Int64
+        public var reason: Reason
+    }
+
+    public private(set) var entries: [String: Entry] = [:]
+
+    public init() {}
+
+    /// Reads a log; one that is missing or damaged is an empty one, since all it saves is time.
+    public init(contentsOf url: URL) {
+        self = (try? JSONDecoder().decode(FailureLog.self, from: Data(contentsOf: url))) ?? FailureLog()
+    }
+
+    public func write(to url: URL) throws {
+        try JSONEncoder().encode(self).write(to: url, options: .atomic)
+    }
+
+    public mutating func record(_ photo: LibraryPhoto, _ reason: Reason) {
+        entries[photo.key] = Entry(stamp: photo.stamp, reason: reason)
+    }
+
+    public mutating func forget(_ keys: some Sequence<String>) {
+        for key in keys { entries[key] = nil }
+    }
+
+    /// Forgets what may go better now, such as when downloads have become possible.
+    public mutating func retry(_ reason: Reason) {
+        entries = entries.filter { $0.value.reason != reason }
+    }
+
+    /// Whether a photo failed before as it is now.
+    public func excuses(_ photo: LibraryPhoto) -> Bool {
+        entries[photo.key]?.stamp == photo.stamp
+    }
+
+    /// How many photos failed for each reason.
+    public var counts: [Reason: Int] {
+        entries.values.reduce(into: [:]) { $0[$1.reason, default: 0] += 1 }
+    }
+}

@@ -1,0 +1,175 @@
+import Foundation
+import MobileCLIPCore
+
+struct Report: Encodable {
+    struct Search: Encodable {
+        var rows: Int
+        var dim: Int
+        var search_ms: Double
+        var read_once_ms: Double
+        /// The same runs, pair by pair: median of search time over reading time.
+        var ratio_to_reading: Double
+        var open_ms: Double
+        var queries_measured: Int
+    }
+
+    struct Tokens: Encodable {
+        var captions: Int
+        var merges: Int
+        var total_ms: Double
+    }
+
+    struct Memory: Encodable {
+        var searches: Int
+        var growth_bytes: Int?
+    }
+
+    var machine: String
+    var system: String
+    var int8: Search
+    var float16: Search
+    var tokenizer: Tokens?
+    var memory: Memory
+}
+
+func measure(_ options: Options) throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("mckit-bench-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let report = Report(
+        machine: machineName(),
+        system: ProcessInfo.processInfo.operatingSystemVersionString,
+        int8: try measureSearch(.int8, options.rows, folder),
+        float16: try measureSearch(.float16, options.rows, folder),
+        tokenizer: try measureTokenizer(options.merges),
+        memory: try measureMemory(folder))
+    try printJSON(report, to: options.json)
+}
+
+private let dim = 512
+private let modelHash = String(repeating: "0", count: 64)
+
+/// Random unit vectors; equal seeds give equal ones.
+private struct Vectors {
+    var state: UInt64
+
+    mutating func next() -> [Float] {
+        var vector = [Float](repeating: 0, count: dim)
+        for place in 0..<dim {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            vector[place] = Float(Int32(truncatingIfNeeded: state >> 32)) * 0x1p-31
+        }
+        let norm = vector.reduce(0) { $0 + $1 * $1 }.squareRoot()
+        return vector.map { $0 / norm }
+    }
+}
+
+private func makeIndex(_ numbers: FlatIndexHeader.Numbers, rows: Int, at url: URL) throws {
+    guard let header = FlatIndexHeader(dim: dim, numbers: numbers, modelHash: modelHash) else { return }
+    try FlatIndexWriter.create(at: url, header: header)
+    var writer = try FlatIndexWriter(opening: url, modelHash: modelHash)
+    var vectors = Vectors(state: 1)
+    for start in stride(from: 0, to: rows, by: 4096) {
+        try writer.append(
+            (start..<min(start + 4096, rows)).map { FlatIndexItem(key: "photo-\($0)/L0/001", stamp: 0, vector: vectors.next()) })
+    }
+}
+
+private func measureSearch(_ numbers: FlatIndexHeader.Numbers, _ rows: Int, _ folder: URL) throws -> Report.Search {
+    let url = folder.appendingPathComponent("\(numbers)")
+    try makeIndex(numbers, rows: rows, at: url)
+    var opening: [Double] = []
+    for _ in 0..<9 { opening.append(try milliseconds { _ = try FlatIndex(contentsOf: url, modelHash: modelHash) }) }
+    let index = try FlatIndex(contentsOf: url, modelHash: modelHash)
+    // As many bytes as the matrix has, from the same file.
+    let matrix = try Data(contentsOf: url, options: .alwaysMapped).prefix(rows * dim * (numbers == .int8 ? 1 : 2))
+    var queries = Vectors(state: 99)
+    var searching: [Double] = []
+    var reading: [Double] = []
+    _ = try index.search(queries.next(), limit: 10)
+    _ = readOnce(matrix)
+    for _ in 0..<41 {
+        let query = queries.next()
+        var sum: UInt64 = 0
+        reading.append(milliseconds { sum = readOnce(matrix) })
+        precondition(sum != 1)
+        searching.append(try milliseconds { _ = try index.search(query, limit: 10) })
+    }
+    return Report.Search(
+        rows: rows, dim: dim, search_ms: median(searching), read_once_ms: median(reading),
+        ratio_to_reading: median(zip(searching, reading).map { $0 / $1 }), open_ms: median(opening),
+        queries_measured: searching.count)
+}
+
+/// Adds up every 64-bit word: as fast as memory gives them.
+@inline(never)
+private func readOnce(_ data: Data) -> UInt64 {
+    data.withUnsafeBytes { bytes in
+        var sums = SIMD8<UInt64>()
+        var offset = 0
+        while offset + 64 <= bytes.count {
+            sums &+= bytes.loadUnaligned(fromByteOffset: offset, as: SIMD8<UInt64>.self)
+            offset &+= 64
+        }
+        return sums.wrappedSum()
+    }
+}
+
+private func measureTokenizer(_ given: URL?) throws -> Report.Tokens? {
+    struct Golden: Decodable {
+        struct Record: Decodable {
+            var `class`: String
+            var text: String
+        }
+        var records: [Record]
+    }
+    let golden = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        .appendingPathComponent("tests/golden")
+    let merges = given ?? golden.appendingPathComponent("merges.txt")
+    guard let data = try? Data(contentsOf: golden.appendingPathComponent("tokens.json")) else { return nil }
+    let captions = try JSONDecoder().decode(Golden.self, from: data).records.filter { $0.class == "captions" }.map(\.text)
+    let thousand = (0..<1000).map { captions[$0 % captions.count] }
+    let tokenizer = try Tokenizer(merges: merges, spec: TextSpec())
+    var times: [Double] = []
+    for _ in 0..<9 {
+        var tokens = 0
+        times.append(milliseconds { for caption in thousand { tokens += tokenizer(caption).count } })
+        precondition(tokens == 77_000)
+    }
+    return Report.Tokens(captions: 1000, merges: tokenizer.vocabularySize - 514, total_ms: median(times))
+}
+
+private func measureMemory(_ folder: URL) throws -> Report.Memory {
+    let url = folder.appendingPathComponent("small")
+    try makeIndex(.int8, rows: 1000, at: url)
+    let index = try FlatIndex(contentsOf: url)
+    var queries = Vectors(state: 5)
+    for _ in 0..<200 { _ = try index.search(queries.next(), limit: 10) }
+    let before = residentBytes()
+    for _ in 0..<10_000 { _ = try index.search(queries.next(), limit: 10) }
+    let growth = before.flatMap { before in residentBytes().map { $0 - before } }
+    return Report.Memory(searches: 10_000, growth_bytes: growth)
+}
+
+/// What the process holds in memory now; nil where the system does not say.
+private func residentBytes() -> Int? {
+    guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) else { return nil }
+    return text.split(separator: " ").dropFirst().first.flatMap { Int($0) }.map { $0 * Int(getpagesize()) }
+}
+
+private func machineName() -> String {
+    let information = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
+    let line = information.split(separator: "\n").first { $0.hasPrefix("model name") }
+    return line?.split(separator: ":").last.map { $0.trimmingCharacters(in: .whitespaces) } ?? "unknown"
+}
+
+private func milliseconds(_ body: () throws -> Void) rethrows -> Double {
+    let clock = ContinuousClock()
+    let elapsed = try clock.measure { try body() }
+    return Double(elapsed.components.seconds) * 1e3 + Double(elapsed.components.attoseconds) * 1e-15
+}
+
+private func median(_ values: [Double]) -> Double {
+    values.sorted()[values.count / 2]
+}

@@ -1,0 +1,210 @@
+"""The bundle: what is in it, what is refused, and that Swift opens what Python makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.bundle import FILE_NAMES, MANIFEST_FILE, make_bundle, open_bundle
+from mobileclip_kit.cli.entry import main
+from mobileclip_kit.errors import ExportError, ModelMismatchError, OutputError
+from mobileclip_kit.export.folder import Export, ExportedTower
+from mobileclip_kit.index.folder import IndexHeader, create_index, open_writer
+from mobileclip_kit.index.phone import PhoneIndex
+from mobileclip_kit.index.store import Item
+from mobileclip_kit.spec import ModelSpec
+from mobileclip_kit.textness.vector import Textness
+from mobileclip_kit.tokenizer import Tokenizer
+from tests.golden.make_golden import GOLDEN, MODEL_HASH
+
+SPEC = open_bundle(GOLDEN / "bundle").spec
+BENCH = [
+    path
+    for kind in ("debug", "release")
+    if (path := Path(__file__).parent.parent / "ios_demo" / "MobileCLIPKit" / ".build" / kind / "mckit-bench").is_file()
+]
+needs_swift = pytest.mark.skipif(not BENCH, reason="the Swift package has not been built")
+
+
+def make_export(folder: Path, spec: ModelSpec = SPEC, towers: tuple[str, ...] = ("image", "text")) -> Path:
+    """An export folder with the packages of the golden bundle, which come from a real conversion."""
+    folder.mkdir()
+    for tower in towers:
+        shutil.copytree(GOLDEN / "bundle" / FILE_NAMES[tower], folder / FILE_NAMES[tower])
+    shutil.copy(GOLDEN / "bundle" / "merges.txt", folder)
+    described = {tower: ExportedTower.from_file(tower, folder / FILE_NAMES[tower]) for tower in towers}
+    Export(path=folder, spec=spec, format="coreml", precision="fp16", towers=described).write()
+    return folder
+
+
+def make_textness(path: Path, model_hash: str = SPEC.model_hash) -> Path:
+    direction = np.eye(SPEC.embedding_dim, dtype=np.float32)[3]
+    Textness(model="tiny", model_hash=model_hash, directions={"probe": direction}).save(path)
+    return path
+
+
+def make_library(folder: Path, count: int) -> Path:
+    create_index(folder, IndexHeader(spec=SPEC))
+    with open_writer(folder) as writer:
+        for number in range(count):
+            row = writer.matrix.append(np.eye(SPEC.embedding_dim, dtype=np.float32)[number % 16][None])
+            writer.store.put(Item(name=f"{number:04d}.jpg", mtime_ns=number * 10**9, row=row))
+        writer.store.put(Item(name="broken.jpg", reason="It cannot be decoded."))
+        writer.commit()
+    return folder
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    return make_export(tmp_path / "export")
+
+
+def test_a_bundle_holds_what_was_given(export, tmp_path):
+    textness, index = make_textness(tmp_path / "t.json"), make_library(tmp_path / "index", 1500)
+    bundle = make_bundle(tmp_path / "bundle", export, textness=textness, index=index)
+    assert {path.name for path in bundle.path.iterdir()} == {*FILE_NAMES.values(), MANIFEST_FILE}
+    assert open_bundle(bundle.path, check=True) == bundle
+    library = PhoneIndex(bundle.path / FILE_NAMES["index"], model_hash=SPEC.model_hash)
+    assert list(library.keys()) == [f"{number:04d}.jpg" for number in range(1500)]
+    assert library.stamps()[3] == 3000
+    assert [row for row, _ in library.search(np.eye(16, dtype=np.float32)[5], 2)] == [5, 21]
+
+
+def test_a_bundle_needs_neither_textness_nor_index(export, tmp_path):
+    bundle = make_bundle(tmp_path / "bundle", export)
+    assert set(bundle.files) == {"image", "text", "merges"}
+    with pytest.raises(OutputError):
+        make_bundle(tmp_path / "bundle", export)
+    assert make_bundle(tmp_path / "bundle", export, force=True) == bundle
+
+
+def test_an_image_only_student_takes_its_teachers_text_tower(tmp_path):
+    text = make_export(tmp_path / "teacher")
+    own = ModelSpec.from_json({**SPEC.to_json(), "text": None, "model_hash": "ab" * 32})
+    student = make_export(tmp_path / "student", own.with_provenance(teacher_hash=SPEC.model_hash), ("image",))
+    with pytest.raises(ExportError, match="text tower"):
+        make_bundle(tmp_path / "bundle", student)
+    bundle = make_bundle(tmp_path / "bundle", student, text=text)
+    assert (bundle.spec.model_hash, bundle.spec.text) == ("ab" * 32, SPEC.text)
+    stranger = make_export(tmp_path / "stranger", own, ("image",))
+    with pytest.raises(ModelMismatchError, match="nor its teacher"):
+        make_bundle(tmp_path / "other", stranger, text=text)
+
+
+def test_parts_of_another_model_are_refused_and_nothing_is_left(export, tmp_path):
+    with pytest.raises(ModelMismatchError):
+        make_bundle(tmp_path / "bundle", export, textness=make_textness(tmp_path / "t.json", "0" * 64))
+    other = make_export(tmp_path / "other", ModelSpec.from_json({**SPEC.to_json(), "model_hash": "0" * 64}))
+    with pytest.raises(ModelMismatchError):
+        make_bundle(tmp_path / "bundle", other, index=make_library(tmp_path / "index", 2))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_an_onnx_export_is_refused(export, tmp_path):
+    manifest = export / "export.json"
+    manifest.write_text(manifest.read_text().replace('"format": "coreml"', '"format": "onnx"'))
+    with pytest.raises(ExportError, match="needs Core ML"):
+        make_bundle(tmp_path / "bundle", export)
+
+
+def break_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda folder: (folder / "merges.txt").unlink(), "is missing"),
+        (lambda folder: (folder / "merges.txt").write_bytes(b"short"), "bytes, but"),
+        (lambda folder: break_byte(folder / "merges.txt"), "was changed"),
+        (lambda folder: break_byte(next((folder / "image.mlpackage").rglob("weight.bin"))), "was changed"),
+        (lambda folder: (folder / "image.mlpackage" / "more").write_bytes(b"x"), "bytes, but"),
+        (lambda folder: (folder / MANIFEST_FILE).unlink(), "is not a bundle"),
+        (lambda folder: (folder / MANIFEST_FILE).write_text("{"), "is damaged"),
+        (lambda folder: edit(folder, "format_version", 2), "format version 2"),
+        (lambda folder: edit(folder, "files", {}), "lacks its image part"),
+        (lambda folder: edit(folder, "files", {"image": {"file": "../x", "size_bytes": 1, "sha256": ""}}), "lacks"),
+    ],
+)
+def test_what_is_wrong_with_a_bundle_is_said(harm, message, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(GOLDEN / "bundle", folder)
+    harm(folder)
+    with pytest.raises(ExportError, match=message):
+        open_bundle(folder, check=True)
+
+
+def edit(folder: Path, key: str, value: object) -> None:
+    document = json.loads((folder / MANIFEST_FILE).read_text())
+    (folder / MANIFEST_FILE).write_text(json.dumps({**document, key: value}))
+
+
+def test_a_file_outside_the_bundle_is_refused(tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(GOLDEN / "bundle", folder)
+    shutil.copy(folder / "merges.txt", tmp_path)
+    manifest = folder / MANIFEST_FILE
+    manifest.write_text(manifest.read_text().replace('"merges.txt"', '"../merges.txt"'))
+    with pytest.raises(ExportError, match="outside its folder"):
+        open_bundle(folder)
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, dict]:
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--json"])
+    return int(stop.value.code or 0), json.loads(capsys.readouterr().out)
+
+
+def test_the_command_makes_and_checks(export, tmp_path, capsys):
+    code, made = run(["bundle", str(export), "-o", str(tmp_path / "bundle")], capsys)
+    assert code == 0
+    assert set(made["files"]) == {"image", "text", "merges"}
+    code, checked = run(["bundle", "--check", str(tmp_path / "bundle")], capsys)
+    assert (code, checked["files"]) == (0, made["files"])
+    break_byte(tmp_path / "bundle" / "merges.txt")
+    code, failed = run(["bundle", "--check", str(tmp_path / "bundle")], capsys)
+    assert (code, failed["error"]["kind"]) == (1, "ExportError")
+
+
+@pytest.mark.parametrize("arguments", [[], ["export"], ["export", "--check", "b"], ["--check", "b", "-o", "c"]])
+def test_contradicting_arguments_are_refused(arguments, capsys):
+    code, document = run(["bundle", *arguments], capsys)
+    assert (code, document["error"]["kind"]) == (2, "UsageError")
+
+
+@needs_swift
+def test_swift_opens_a_bundle_that_python_has_just_made(export, tmp_path):
+    textness, index = make_textness(tmp_path / "t.json"), make_library(tmp_path / "index", 3)
+    bundle = make_bundle(tmp_path / "bundle", export, textness=textness, index=index)
+    done = subprocess.run([BENCH[0], "bundle", bundle.path], capture_output=True, text=True, check=True)
+    seen = json.loads(done.stdout)
+    tokens = Tokenizer.for_spec(SPEC.require_text(), bundle.path / "merges.txt")("a photo of a dog")[0].tolist()
+    assert seen == {
+        "name": "tiny",
+        "parts": sorted(FILE_NAMES),
+        "items": ["0000.jpg", "0001.jpg", "0002.jpg"],
+        "tokens": tokens,
+        "textness_dim": 16,
+    }
+    break_byte(bundle.path / "library.mckitidx")
+    failed = subprocess.run([BENCH[0], "bundle", bundle.path], capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert "library.mckitidx" in failed.stderr
+
+
+@needs_swift
+def test_an_index_written_by_swift_is_read_by_python(tmp_path):
+    subprocess.run([BENCH[0], "index", tmp_path / "index"], check=True, env=dict(os.environ))
+    index = PhoneIndex(tmp_path / "index", model_hash=MODEL_HASH)
+    index.verify()
+    assert index.keys() == {"third": 2, "second": 3}
+    assert index.stamps().tolist() == [1, 1, 1, 2]
+    np.testing.assert_allclose(index.vectors()[3], [1, 0, 0, 0])

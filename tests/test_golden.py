@@ -1,0 +1,95 @@
+"""The golden files that Swift is tested with are still what Python says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import unicodedata
+from pathlib import Path
+
+import ftfy
+import numpy as np
+import pytest
+
+from mobileclip_kit.bundle import FILE_NAMES, open_bundle
+from mobileclip_kit.search import combine
+from mobileclip_kit.textness.vector import shift
+from mobileclip_kit.tokenizer import Tokenizer, read_merges
+from tests.golden import make_golden
+from tests.golden.make_golden import GOLDEN
+
+PACKAGE = Path(__file__).parent.parent / "ios_demo" / "MobileCLIPKit"
+
+
+def test_tokens_are_pythons_own_but_for_repaired_encodings():
+    document = json.loads((GOLDEN / "tokens.json").read_text())
+    merges = read_merges(GOLDEN / "merges.txt")
+    records = document["records"]
+    assert len({record["text"] for record in records}) >= 2000
+    tokenizers = {
+        cleaning: Tokenizer(merges, cleaning=cleaning) for cleaning in ("lower", "canonicalize", "whitespace")
+    }
+    for record in records:
+        ids = tokenizers[record["cleaning"]].encode(record["text"])
+        assert ids == record.get("repaired_ids", record["ids"]), record["text"]
+    for row in document["rows"]:
+        assert Tokenizer(merges, context_length=row["context_length"])(row["text"])[0].tolist() == row["row"]
+
+
+def test_only_wrongly_decoded_texts_are_read_otherwise_in_swift():
+    records = json.loads((GOLDEN / "tokens.json").read_text())["records"]
+    repaired = [record for record in records if "repaired_ids" in record]
+    assert repaired
+    assert all(record["class"] == "mojibake" for record in repaired)
+    assert all(ftfy.fix_encoding(record["text"]) != record["text"] for record in repaired)
+
+
+@pytest.mark.skipif(unicodedata.unidata_version != "14.0.0", reason="the texts are drawn from Unicode 14's characters")
+def test_the_hard_texts_are_the_ones_that_the_script_draws():
+    drawn = {text for _, text in make_golden.hard_texts()}
+    assert drawn == {record["text"] for record in json.loads((GOLDEN / "tokens.json").read_text())["records"]}
+
+
+def test_query_arithmetic_is_pythons_own():
+    document = json.loads((GOLDEN / "queries.json").read_text())
+    for entry in document["combined"]:
+        result = combine(entry["weights"], np.array(entry["parts"], np.float32))
+        np.testing.assert_allclose(result, entry["result"], atol=1e-6)
+    direction = np.array(document["direction"], np.float32)
+    for entry in document["shifted"]:
+        moved = shift(np.array([entry["query"]], np.float32), direction, entry["scale"])[0]
+        np.testing.assert_allclose(moved, entry["result"], atol=1e-6)
+    assert [entry["terms"] for entry in document["parsed"]] == [
+        make_golden._terms(query) for query in make_golden.QUERIES
+    ]
+
+
+def test_crop_rectangles_are_those_of_the_image_path():
+    crops = json.loads((GOLDEN / "crops.json").read_text())["crops"]
+    assert len({tuple(crop["size"]) for crop in crops}) >= 195
+    for crop in crops:
+        spec = make_golden.ImageSpec(height=crop["target"][0], width=crop["target"][1], resize_mode=crop["mode"])
+        recorded = make_golden._record_crop(*crop["size"], spec)
+        assert {key: crop[key] for key in recorded} == recorded
+
+
+def test_the_golden_bundle_is_whole():
+    bundle = open_bundle(GOLDEN / "bundle", check=True)
+    assert set(bundle.files) == set(FILE_NAMES)
+
+
+def test_part_names_are_the_same_in_swift():
+    source = (PACKAGE / "Sources" / "MobileCLIPCore" / "Manifest.swift").read_text()
+    for part, name in FILE_NAMES.items():
+        assert f'case .{part}: "{name}"' in source
+
+
+def test_swifts_tables_are_pythons():
+    """Later Pythons know characters that Swift's table need not; what the table has must agree."""
+    spec = importlib.util.spec_from_file_location("make_tables", PACKAGE / "make_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    now, then = (set(text.splitlines()) for text in (module.swift_source(), module.TARGET.read_text(encoding="utf-8")))
+    assert then <= now
