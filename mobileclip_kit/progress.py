@@ -27,6 +27,7 @@ class Progress:
         self._started = self._shown = time.monotonic()
         self._live = sys.stderr.isatty()
         self._detail = ""
+        self._shown_at: int | None = None  # what the last line in a log said
 
     @property
     def per_second(self) -> float:
@@ -44,6 +45,7 @@ class Progress:
 
     def _show(self, end: str | None = None) -> None:
         share = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
+        self._shown_at = self.done
         line = f"{self.label}  {share} {self.unit}  {self.per_second:.1f} {self.unit}/s"
         if self.total and self.done < self.total and self.per_second > 0:
             seconds = (self.total - self.done) / self.per_second
@@ -60,4 +62,5 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._show(end="\n")
+        if self._live or self._shown_at != self.done:
+            self._show(end="\n")

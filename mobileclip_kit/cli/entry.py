@@ -13,7 +13,7 @@ import click
 
 from mobileclip_kit import __version__
 from mobileclip_kit.cli.output import printable
-from mobileclip_kit.errors import MckitError, OutputError
+from mobileclip_kit.errors import MckitError, OutputError, UsageError
 
 # Name → its one-line help. The module is mobileclip_kit.cli.<name>, the command in it is called `command`.
 COMMANDS = {
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except (click.exceptions.Abort, KeyboardInterrupt):
         _fail("Interrupted", "Interrupted.", "Run the same command again to go on.", as_json)
     except MckitError as error:
-        _fail(error.kind, error.message, error.hint, as_json)
+        _fail(error.kind, error.message, error.hint, as_json, code=2 if isinstance(error, UsageError) else 1)
     except OSError as error:
         sentence = _os_sentence(error)
         if sentence is None:
@@ -90,12 +90,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
-def _fail(kind: str, message: str, hint: str | None, as_json: bool) -> NoReturn:
+def _fail(kind: str, message: str, hint: str | None, as_json: bool, *, code: int = 1) -> NoReturn:
     text = message if hint is None else f"{message} {hint}"
     click.echo(f"error: {text}", err=True)
     if as_json:
         _print_error(kind, message, hint)
-    sys.exit(1)
+    sys.exit(code)
 
 
 def _print_error(kind: str, message: str, hint: str | None) -> None:

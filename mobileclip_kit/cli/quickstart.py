@@ -1,0 +1,30 @@
+"""``mckit quickstart``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mobileclip_kit.cli.output import emit, force_option, json_option, note
+
+
+@click.command()
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("mckit-quickstart"), show_default=True,
+              help="The folder to make; an interrupted run in it goes on.")  # fmt: skip
+@force_option
+@json_option
+def command(out: Path, force: bool, as_json: bool) -> None:
+    r"""Walk the whole way once on drawn pictures, offline, in a few minutes.
+
+    Draws pictures, distils a bundled teacher into a smaller student, exports it to ONNX and Core ML, proves the exports
+    equal, indexes and searches pictures, learns the textness vector, measures everything and writes a report.
+
+    \b
+    Example:
+      mckit quickstart -o tour
+    """
+    from mobileclip_kit.quickstart.run import describe, run_quickstart
+
+    document = run_quickstart(out, force=force, say=note)
+    emit(document, describe(document), as_json=as_json)

@@ -1,0 +1,231 @@
+"""The stages of the tour. Each takes the tour, leaves files in its folder and returns what it found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobileclip_kit.bench.accuracy import agreement
+from mobileclip_kit.bench.candidate import describe_candidates
+from mobileclip_kit.bench.explain.explanation import explain
+from mobileclip_kit.bench.machine import usable_cores
+from mobileclip_kit.bench.material import read_gallery
+from mobileclip_kit.bench.measure import Material, Settings, run_bench
+from mobileclip_kit.bench.quality import Teacher
+from mobileclip_kit.bench.scale_plot import plot_scales
+from mobileclip_kit.bench.world import encode_gallery, measure_world
+from mobileclip_kit.data.scenes.folder import World, write_world
+from mobileclip_kit.data.scenes.objects import KINDS
+from mobileclip_kit.data.scenes.truth import read_truth
+from mobileclip_kit.data.scenes.world import Split
+from mobileclip_kit.distill.distillation import DistillRequest, distill
+from mobileclip_kit.distill.recipe import load_recipe
+from mobileclip_kit.export.exporter import export_model
+from mobileclip_kit.export.folder import Format, Precision
+from mobileclip_kit.export.samples import read_source
+from mobileclip_kit.files import atomic_folder
+from mobileclip_kit.index.folder import Index
+from mobileclip_kit.indexing.update import update_index
+from mobileclip_kit.networks.model import load_model, tower_parameters
+from mobileclip_kit.progress import Progress
+from mobileclip_kit.quickstart.tour import EXPLAIN_FOLDER, SCALES_PLOT, Figures, Tour
+from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.search import encode_queries, search
+from mobileclip_kit.textness.evaluate import evaluate_scales, summarise
+from mobileclip_kit.textness.fit import fit_textness
+from mobileclip_kit.textness.vector import Textness
+from mobileclip_kit.textness.world import ask_world
+
+EXPORTS: dict[str, tuple[Format, Precision]] = {
+    "onnx-fp32": ("onnx", "fp32"),
+    "onnx-int8": ("onnx", "int8"),
+    "coreml-fp16": ("coreml", "fp16"),
+}
+# What searches of the tour run on: the small one that a phone would carry.
+SEARCHED = "onnx-int8"
+QUERIES = ("a red star", "two blue fish", "a green tree", "a yellow car", "an orange cat", "the word boat")
+# Finer near zero than the command's own: small scales already tell.
+SCALES = tuple(round(step / 20, 2) for step in range(-20, 21))
+_PARITY_PICTURES = 64
+_JUDGED_PICTURES = 300
+_EXPLAINED_PICTURES = 400
+_CALIBRATION_PICTURES = 200
+# Different seeds keep the galleries that a scale is chosen on apart from the one it is reported on.
+_SEED_SHIFTS = {"train": 0, "test": 1, "gallery": 2, "pairs": 3, "choosing": 4}
+
+
+def draw_world(tour: Tour) -> Figures:
+    """Draw the pictures to learn from and to be measured on."""
+    plan = tour.plan
+    counts = {
+        "train": plan.train_pictures,
+        "test": plan.test_pictures,
+        "gallery": plan.fair_pictures,
+        "choosing": plan.fair_pictures,
+        "pairs": 2 * plan.pairs,
+    }
+    with Progress("draw", total=sum(counts.values()), unit="pictures") as progress:
+        for name, count in counts.items():
+            folder = tour.world(name)
+            if folder.exists():
+                continue
+            split: Split = "gallery" if name == "choosing" else name  # type: ignore[assignment]
+            world = World(items=count, seed=plan.seed + _SEED_SHIFTS[name], size=plan.size, split=split)
+            with atomic_folder(folder) as staging:
+                write_world(staging, world, advance=progress.advance)
+    return {"pictures": counts}
+
+
+def meet_teacher(tour: Tour) -> Figures:
+    """Measure the bundled teacher."""
+    model = load_model(tour.teacher)
+    return {
+        "name": model.spec.name,
+        "model_hash": model.spec.model_hash,
+        "parameters": tower_parameters(model.network),
+        **_measure(tour, open_encoder(tour.teacher), "teacher"),
+    }
+
+
+def distil_student(tour: Tour) -> Figures:
+    """Distil the teacher's image tower into a smaller one; the text tower is taken over."""
+    recipe = load_recipe(tour.plan.recipe).with_training(seed=tour.plan.seed)
+    if not tour.student.exists():
+        request = DistillRequest(
+            data=tour.world("train"), out=tour.student, student=tour.plan.student, recipe=recipe,
+            teacher=str(tour.teacher), resume=True,
+        )  # fmt: skip
+        distill(request)
+    model = load_model(tour.student)
+    return {
+        "name": tour.plan.student,
+        "model_hash": model.spec.model_hash,
+        "parameters": tower_parameters(model.network),
+        **_measure(tour, open_encoder(tour.student), "student"),
+        **_agreement(tour),
+    }
+
+
+def export_student(tour: Tour) -> Figures:
+    """Write ONNX and Core ML, each verified against the student on unseen pictures."""
+    model = load_model(tour.student)
+    pictures, texts = read_source(tour.world("test"), model, count=_PARITY_PICTURES)
+    calibration, calibration_texts = read_source(tour.world("train"), model, count=_CALIBRATION_PICTURES)
+    rows: list[dict[str, Any]] = []
+    for kind, (file_format, precision) in EXPORTS.items():
+        tour.say(f"   {kind}")
+        export = export_model(
+            model, tour.export(kind), format=file_format, precision=precision, pictures=pictures, texts=texts,
+            calibration=calibration, calibration_texts=calibration_texts, force=True,
+        )  # fmt: skip
+        rows += [{**row, "path": f"exports/{kind}", "model": "student"} for row in export.rows()]
+    return {"exports": rows}
+
+
+def build_index(tour: Tour) -> Figures:
+    """Index the unseen pictures with the int8 export."""
+    place = tour.export(SEARCHED)
+    report = update_index(tour.world("test"), open_encoder(place), tour.index, model=str(place), rebuild=True)
+    return report.to_json()
+
+
+def learn_textness(tour: Tour) -> Figures:
+    """Learn the textness vector, choose its scales on one gallery and report them on another."""
+    encoder = open_encoder(tour.student)
+    drawn = encode_gallery(tour.world("pairs"), encoder).vectors
+    # Scenes without a word stand at even places, their copies with one at odd places.
+    textness = fit_textness(drawn[0::2], drawn[1::2], encoder.spec, notes={"source": "pairs of the built-in world"})
+    textness.save(tour.textness)
+    rows = {name: _scales(tour.world(name), encoder, textness) for name in ("choosing", "gallery")}
+    chosen = summarise(rows["choosing"])
+    reported = {row["scale"]: row for row in rows["gallery"]}
+    figures: Figures = {
+        "accuracy": textness.report["accuracy"],
+        "angle_degrees": textness.report["angle_degrees"],
+        "scales": rows["gallery"],
+    }
+    for direction in ("suppress", "promote"):
+        found = chosen[direction]
+        figures[direction] = None if found is None else _price(reported[found["scale"]], reported[0.0])
+    marked = [figures[name]["scale"] for name in ("suppress", "promote") if figures[name]]
+    plot_scales(rows["gallery"], tour.out / SCALES_PLOT, chosen=marked)
+    return figures
+
+
+def search_pictures(tour: Tour) -> Figures:
+    """Ask the index, and one query at three textness scales."""
+    encoder = open_encoder(tour.export(SEARCHED))
+    textness = Textness.load(tour.textness)
+    found = tour.figures["textness"]
+    steps = {name: found[name]["scale"] for name in ("suppress", "promote") if found[name]}
+    with Index(tour.index) as index:
+        answers = search(index, encode_queries(encoder, QUERIES), 8)
+        hits = {text: [asdict(hit) for hit in row] for text, row in zip(QUERIES, answers, strict=True)}
+        word = _example_word(tour)
+        query = encode_queries(encoder, [f"a photo of a {word}"])
+        sliding = {
+            f"{scale:+g}": [asdict(hit) for hit in search(index, textness.apply(query, scale), 8)[0]]
+            for scale in sorted({0.0, *steps.values()})
+        }
+    return {"queries": hits, "sliding": {"query": f"a photo of a {word}", "rows": sliding}}
+
+
+def bench_everything(tour: Tour) -> Figures:
+    """Measure the teacher, the student and its exports side by side."""
+    models = [tour.teacher, tour.student, *(tour.export(kind) for kind in EXPORTS if not kind.startswith("coreml"))]
+    settings = Settings(threads=min(2, usable_cores()), seconds=tour.plan.bench_seconds, rounds=5)
+    gallery = read_gallery(tour.world("test"), limit=_JUDGED_PICTURES)
+    vectors = np.load(tour.out / "teacher-test.npy")[: len(gallery.keys)]
+    material = Material(gallery, Teacher("scenes-teacher", vectors))
+    return run_bench(describe_candidates([str(model) for model in models]), settings, [material])
+
+
+def explain_student(tour: Tour) -> Figures:
+    """Heat maps and a map of the vectors."""
+    folder = tour.out / EXPLAIN_FOLDER
+    folder.mkdir(exist_ok=True)
+    source = tour.world("test")
+    found = explain(str(tour.student), read_gallery(source, limit=_EXPLAINED_PICTURES), source, folder)
+    return {"figures": list(found.figures), "skipped": [asdict(skip) for skip in found.skipped]}
+
+
+def _measure(tour: Tour, encoder: Encoder, who: str) -> dict[str, float]:
+    mixed = encode_gallery(tour.world("test"), encoder)
+    np.save(tour.out / f"{who}-test.npy", mixed.vectors)
+    return measure_world(encoder, mixed, encode_gallery(tour.world("gallery"), encoder))
+
+
+def _agreement(tour: Tour) -> dict[str, float]:
+    teacher, student = (np.load(tour.out / f"{who}-test.npy") for who in ("teacher", "student"))
+    found = agreement(student, teacher)
+    return {name: found[name] for name in ("map_at_10", "map_at_20", "overlap_at_10") if name in found}
+
+
+def _scales(world: Path, encoder: Encoder, textness: Textness) -> list[dict[str, Any]]:
+    asked = ask_world(world, encoder)
+    return evaluate_scales(asked.typographic, asked.clean, textness.vector, SCALES, reading=asked.reading)
+
+
+def _price(row: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    before, after = plain["word_over_thing"], row["word_over_thing"]
+    return {
+        "scale": row["scale"],
+        "word_over_thing_before": before,
+        "word_over_thing": after,
+        "errors_removed": (before - after) / before if before else None,
+        "clean_drop": plain["clean_right_first"] - row["clean_right_first"],
+        "reading_right_first_before": plain["reading_right_first"],
+        "reading_right_first": row["reading_right_first"],
+    }
+
+
+def _example_word(tour: Tour) -> str:
+    """A kind that the indexed pictures show both as a thing and as a written word, many times."""
+    truth = read_truth(tour.world("test"))
+    shown = {kind: sum(group.kind == kind for row in truth for group in row.objects) for kind in KINDS}
+    written = {kind: sum(row.word is not None and row.word.text == kind for row in truth) for kind in KINDS}
+    return max(KINDS, key=lambda kind: min(shown[kind], written[kind]))
