@@ -11,19 +11,19 @@ multiplies float16 matrices many times slower, and the result after rounding is 
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.errors import ExportError, ShapeError, UnsupportedOpError
-from mobileclip_kit.mil.graph import Constant, Feature, Function, Operation, Program, Ref, Tensor
+from mobileclip_kit.errors import ExportError, ShapeError
+from mobileclip_kit.mil.graph import Feature, Function, Operation, Program, Tensor
 from mobileclip_kit.mil.half import FLOAT16_MAX, round_to_half
 from mobileclip_kit.mil.ops import OPS
 from mobileclip_kit.mil.ops_shapes import SHAPES
+from mobileclip_kit.mil.plan import Step, bind, check_function, in_memory, is_known, last_uses, names_of
 from mobileclip_kit.mil.values import ELEMENT_TYPES
 
 Array = NDArray[Any]
@@ -54,17 +54,6 @@ class Finding:
     largest: float
 
 
-@dataclass(frozen=True)
-class _Step:
-    """An operator ready to run: constants in place, names to fill in, values that nobody needs afterwards."""
-
-    operation: Operation
-    function: Callable[..., Any]
-    constants: Mapping[str, Any]
-    references: Mapping[str, str | tuple[Any, ...]]
-    last_uses: tuple[str, ...]
-
-
 class Interpreter:
     """Executes one function of a program.
 
@@ -73,27 +62,27 @@ class Interpreter:
         precision: ``float16`` or ``float32``, see the module.
         function: Its name, or None for the default one.
 
-    Attributes:
-        precision: As given.
-        findings: Operators that overflowed or became NaN, over all runs so far, in order of first appearance.
-
     Raises:
         UnsupportedOpError: The program uses operators or parameters that are not in the table; all are listed.
+        ExportError: The program has no such function, or compressed weights that do not fit together.
     """
 
     def __init__(self, program: Program, *, precision: Precision = "float16", function: str | None = None) -> None:
+        name = function or program.default_function
+        if name not in program.functions:
+            raise ExportError(f"{program.path} has no function {name!r}; it has {', '.join(program.functions)}.")
         self.program = program
         self.precision = precision
-        self._function: Function = program.functions[function or program.default_function]
+        self._function: Function = program.functions[name]
         self._features = {feature.name: feature for feature in program.inputs}
         self._findings: dict[tuple[str, str], Finding] = {}
         self._constants: dict[str, Any] = {}
-        _check_operators(program, self._function)
+        check_function(program, self._function)
         self._steps = self._prepare()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Operators that overflowed or became NaN in any run so far."""
+        """Operators that overflowed or became NaN, over all runs so far, in order of first appearance."""
         return tuple(self._findings.values())
 
     def run(self, inputs: Mapping[str, Array], observe: Observer | None = None) -> dict[str, Array]:
@@ -123,8 +112,7 @@ class Interpreter:
         values: dict[str, Any] = self._bind(inputs)
         not_numbers: set[str] = set()
         for step in self._steps:
-            arguments = {key: _look_up(names, values) for key, names in step.references.items()}
-            outputs = self._execute(step, arguments, not_numbers)
+            outputs = self._execute(step, values, not_numbers)
             values.update(zip((tensor.name for tensor in step.operation.outputs), outputs, strict=True))
             yield step.operation, outputs
             for name in step.last_uses:
@@ -132,25 +120,19 @@ class Interpreter:
         if results is not None:
             results.update({name: self._output(name, values) for name in self._function.outputs})
 
-    def _output(self, name: str, values: Mapping[str, Any]) -> Array:
-        array: Array = values[name] if name in values else self._constants[name]
-        tensors = (tensor for op in self._function.operations for tensor in op.outputs if tensor.name == name)
-        half = self.precision == "float16" and any(tensor.dtype == "fp16" for tensor in tensors)
-        return array.astype(np.float16) if half else array
-
-    def _prepare(self) -> tuple[_Step, ...]:
-        steps, uses = [], {name: -1 for name in self._function.outputs}
-        for operation in reversed(self._function.operations):
-            uses.update({name: id(operation) for name in _names(operation) if name not in uses})
-        for operation in self._function.operations:
+    def _prepare(self) -> tuple[Step, ...]:
+        """Constants are converted and decompressed once, here."""
+        steps = []
+        for operation, done in zip(self._function.operations, last_uses(self._function), strict=True):
             if operation.type == "const":
-                self._constants[operation.name] = _in_memory(operation.attributes["val"])
+                self._constants[operation.name] = in_memory(operation.attributes["val"])
                 continue
-            constants, references = self._arguments(operation)
-            mine = tuple(name for name in dict.fromkeys(_names(operation))
-                         if uses[name] == id(operation) and name not in self._constants)  # fmt: skip
-            unused = tuple(tensor.name for tensor in operation.outputs if tensor.name not in uses)
-            step = _Step(operation, OPS[operation.type], constants, references, mine + unused)
+            arguments = {key: bind(argument, self._constants) for key, argument in operation.inputs.items()}
+            known = {key: argument for key, argument in arguments.items() if is_known(argument)}
+            known |= {key: in_memory(value) for key, value in operation.attributes.items()}
+            waiting = {key: argument for key, argument in arguments.items() if key not in known}
+            freed = tuple(name for name in done if name not in self._constants)
+            step = Step(operation, OPS[operation.type], known, waiting, freed)
             if operation.type.startswith("constexpr_"):
                 outputs = self._execute(step, {}, set())
                 self._constants.update(zip((tensor.name for tensor in operation.outputs), outputs, strict=True))
@@ -158,27 +140,13 @@ class Interpreter:
                 steps.append(step)
         return tuple(steps)
 
-    def _arguments(self, operation: Operation) -> tuple[dict[str, Any], dict[str, Any]]:
-        constants: dict[str, Any] = {key: _in_memory(value) for key, value in operation.attributes.items()}
-        references: dict[str, Any] = {}
-        for key, argument in operation.inputs.items():
-            parts = argument if isinstance(argument, tuple) else (argument,)
-            known = [
-                self._constants.get(part.name, part) if isinstance(part, Ref) else _in_memory(part) for part in parts
-            ]
-            if any(isinstance(part, Ref) for part in known):
-                references[key] = tuple(known) if isinstance(argument, tuple) else known[0]
-            else:
-                constants[key] = tuple(known) if isinstance(argument, tuple) else known[0]
-        return constants, references
-
-    def _execute(self, step: _Step, arguments: Mapping[str, Any], not_numbers: set[str]) -> tuple[Array, ...]:
+    def _execute(self, step: Step, values: Mapping[str, Any], not_numbers: set[str]) -> tuple[Array, ...]:
         operation = step.operation
         try:
             with np.errstate(all="ignore"):  # overflow and NaN are reported as findings, by operator
-                found = step.function(**step.constants, **arguments)
+                found = step.function(**step.arguments(values))
                 results = found if isinstance(found, tuple) else (found,)
-                stained = not not_numbers.isdisjoint(_names(operation))
+                stained = not not_numbers.isdisjoint(names_of(operation))
                 return tuple(
                     self._keep(operation, tensor, np.asarray(result), not_numbers, stained)
                     for tensor, result in zip(operation.outputs, results, strict=True)
@@ -190,9 +158,7 @@ class Interpreter:
 
     def _keep(self, operation: Operation, tensor: Tensor, value: Array, not_numbers: set[str], stained: bool) -> Array:
         """A result as it is stored: element type, rounding, findings."""
-        if len(value.shape) != len(tensor.shape) or any(
-            want not in (None, have) for have, want in zip(value.shape, tensor.shape, strict=True)
-        ):
+        if not _fits(value.shape, tensor.shape):
             raise ValueError(f"it gives the shape {value.shape} where the program says {tensor.shape}")
         value = value.astype(_MEMORY_TYPES[tensor.dtype], copy=False)
         if operation.type in SHAPES:  # moved values are rounded already
@@ -236,17 +202,22 @@ class Interpreter:
             feature = self._features.get(tensor.name)
             if feature is not None and feature.image is not None and value.dtype == np.uint8:
                 value = _picture(value, feature)
-            if len(value.shape) != len(tensor.shape) or any(
-                want not in (None, have) for have, want in zip(value.shape, tensor.shape, strict=True)
-            ):
+            if not _fits(value.shape, tensor.shape):
                 raise ShapeError(
                     f"The input {tensor.name} of {self.program.path} is {value.shape}, not {tensor.shape}."
                 )
             value = value.astype(_MEMORY_TYPES[tensor.dtype], copy=False)
             if tensor.dtype == "fp16" and self.precision == "float16":
-                value = value.astype(np.float16).astype(np.float32)
+                with np.errstate(over="ignore"):
+                    value = value.astype(np.float16).astype(np.float32)
             bound[tensor.name] = value
         return bound
+
+    def _output(self, name: str, values: Mapping[str, Any]) -> Array:
+        array: Array = values[name] if name in values else self._constants[name]
+        tensors = (tensor for op in self._function.operations for tensor in op.outputs if tensor.name == name)
+        half = self.precision == "float16" and any(tensor.dtype == "fp16" for tensor in tensors)
+        return array.astype(np.float16) if half else array
 
 
 def _picture(pixels: Array, feature: Feature) -> Array:
@@ -257,40 +228,5 @@ def _picture(pixels: Array, feature: Feature) -> Array:
     return np.ascontiguousarray(np.moveaxis(batch, -1, 1)).astype(np.float32)
 
 
-def _check_operators(program: Program, function: Function) -> None:
-    unknown = []
-    for operation in function.operations:
-        if operation.type == "const":
-            continue
-        if operation.type not in OPS or operation.blocks:
-            unknown.append(f"{operation.type} (output {operation.name})")
-            continue
-        try:
-            inspect.signature(OPS[operation.type]).bind(**operation.inputs, **operation.attributes)
-        except TypeError as error:
-            unknown.append(f"{operation.type} (output {operation.name}: {error})")
-    if unknown:
-        raise UnsupportedOpError(
-            f"{program.path} uses operators that mckit cannot execute: {', '.join(unknown)}.",
-            hint="It may still run on a Mac or a phone; compare it there.",
-        )
-
-
-def _names(operation: Operation) -> Iterator[str]:
-    for argument in operation.inputs.values():
-        for part in argument if isinstance(argument, tuple) else (argument,):
-            if isinstance(part, Ref):
-                yield part.name
-
-
-def _look_up(names: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(names, tuple):
-        return tuple(values[part.name] if isinstance(part, Ref) else part for part in names)
-    return values[names.name]
-
-
-def _in_memory(constant: Constant) -> Any:
-    """Floating-point constants as float32, everything else as it is."""
-    if isinstance(constant, np.ndarray) and constant.dtype.kind == "f":
-        return constant.astype(np.float32)
-    return constant
+def _fits(shape: Sequence[int], declared: Sequence[int | None]) -> bool:
+    return len(shape) == len(declared) and all(want in (None, have) for have, want in zip(shape, declared, strict=True))

@@ -92,11 +92,22 @@ def unpack_bits(packed: NDArray[np.uint8], bits: int, count: int, *, signed: boo
     """
     if bits == 8:
         return packed[:count].view(np.int8 if signed else np.uint8)
-    digits = np.unpackbits(packed, count=bits * count, bitorder="little").reshape(count, bits)
-    weights = (1 << np.arange(bits)).astype(np.int16)
-    if signed:
-        weights[-1] = -weights[-1]
-    return (digits @ weights).astype(np.int8 if signed else np.uint8)
+    # Eight integers fill exactly ``bits`` bytes: one word each, from which they are shifted out.
+    groups = -(-count // 8)
+    padded = np.zeros(groups * bits, np.uint8)
+    used = packed[: padded.size]
+    padded[: used.size] = used
+    words = np.zeros(groups, np.uint64)
+    for place, column in enumerate(padded.reshape(groups, bits).T):
+        words |= column.astype(np.uint64) << np.uint64(8 * place)
+    integers = np.empty((groups, 8), np.uint8)
+    for place in range(8):
+        integers[:, place] = (words >> np.uint64(bits * place)) & np.uint64((1 << bits) - 1)
+    flat = integers.reshape(-1)[:count]
+    if not signed:
+        return flat
+    sign = np.uint8(1 << (bits - 1))
+    return ((flat ^ sign) - sign).view(np.int8)
 
 
 def decode(data: bytes | NDArray[np.uint8], element: ElementType, shape: Sequence[int], source: str) -> NDArray[Any]:

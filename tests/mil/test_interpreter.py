@@ -199,3 +199,22 @@ def test_constant_output_and_repeated_runs() -> None:
     source = program(const("two", [2, 2]), op("mul", "y", x=X, y=Ref("two")))
     interpreter = Interpreter(source)
     assert [interpreter.run({"x": np.float32([n, 1])})["y"].tolist() for n in (1, 3)] == [[2, 2], [6, 2]]
+
+
+def test_undefined_names_are_refused() -> None:
+    with pytest.raises(ExportError, match=r"operator a of face\.mlpackage refers to gone, which nothing before it"):
+        Interpreter(program(op("add", "a", x=X, y=Ref("gone"))))
+
+
+def test_unknown_function_is_refused() -> None:
+    with pytest.raises(ExportError, match=r"has no function 'other'; it has main"):
+        Interpreter(SQUARES, function="other")
+
+
+def test_unused_results_are_freed_at_once() -> None:
+    source = program(
+        Operation("split", "a", {"x": X, "num_splits": np.array(2), "axis": np.array(0)},
+                  (Tensor("a", "fp32", (1,)), Tensor("b", "fp32", (1,))), {}),
+        op("relu", "c", shape=(1,), x=Ref("b")),
+    )  # fmt: skip
+    assert run(source, [1, 2]).tolist() == [2]
