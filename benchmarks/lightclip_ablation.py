@@ -1,0 +1,158 @@
+"""What each of LightCLIP's three losses brings, on the built-in world.
+
+    python benchmarks/lightclip_ablation.py -o lightclip_ablation.json --table docs/lightclip-ablation.md
+
+Five mixtures (InfoNCE alone; + (a) softened alignment; + (a) and (b) token matching; + (a) and (c) masked language;
+all), two image encoders, three seeds, all with equal steps, pictures, batches and order. Every model is measured on two
+galleries that it has not seen: 1,000 pictures of everything, and one with as many pictures of words as of things. Runs
+that are in the output already are kept, so that it can be interrupted and run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mobileclip_kit.bench.machine import describe_machine
+from mobileclip_kit.bench.world import encode_gallery, measure_world
+from mobileclip_kit.data.scenes.folder import World, write_world
+from mobileclip_kit.distill.from_pairs import train_from_pairs
+from mobileclip_kit.distill.pairs import LossName, PairOptions
+from mobileclip_kit.distill.recipe import Recipe, TrainingPlan
+from mobileclip_kit.files import read_json, write_json
+from mobileclip_kit.runtime.open import open_encoder
+
+# Name in the table → which losses are on.
+MIXTURES: dict[str, tuple[LossName, ...]] = {
+    "InfoNCE": (),
+    "+ (a)": ("align",),
+    "+ (a) (b)": ("align", "tokens"),
+    "+ (a) (c)": ("align", "mlm"),
+    "all": ("align", "tokens", "mlm"),
+}
+FIGURES = ("right_first", "right_first_unseen", "reading_right_first", "count_right_first", "relation_right_first")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model to be trained."""
+
+    encoder: str
+    mixture: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Its name in the results."""
+        return f"{self.encoder}/{self.mixture}/{self.seed}"
+
+
+def main() -> None:
+    """Train and measure what is missing; write the results and the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--out", type=Path, default=Path("lightclip_ablation.json"))
+    parser.add_argument("--table", type=Path, help="Markdown file for the table")
+    parser.add_argument("--encoders", nargs="+", default=["conv-m", "resnet-w16"], metavar="STUDENT")
+    parser.add_argument("--text", default="text-4", help="text tower; with four layers or more each stage has its own")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--pictures", type=int, default=20_000)
+    parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--gallery", type=int, default=1_000)
+    arguments = parser.parse_args()
+    settings = {name: getattr(arguments, name) for name in ("text", "pictures", "steps", "batch_size", "lr", "gallery")}
+    document = read_json(arguments.out) if arguments.out.is_file() else {}
+    if document.get("settings") not in (None, settings):
+        parser.error(f"{arguments.out} was made with other settings: {document['settings']}")
+    document = {"settings": settings, "machine": describe_machine(), "runs": document.get("runs", {})}
+    wanted = [
+        Run(encoder, mixture, seed)
+        for seed in range(arguments.seeds)
+        for encoder in arguments.encoders
+        for mixture in MIXTURES
+    ]
+    with tempfile.TemporaryDirectory(prefix="lightclip-") as name:
+        folder = Path(name)
+        missing = [run for run in wanted if run.key not in document["runs"]]
+        if missing:
+            draw_worlds(folder, settings)
+        for run in missing:
+            print(f"{run.key} …", flush=True)
+            document["runs"][run.key] = train_and_measure(run, settings, folder)
+            write_json(arguments.out, document)
+    lines = table(document["runs"], arguments.encoders)
+    print("\n".join(lines))
+    if arguments.table:
+        arguments.table.write_text("\n".join(page(document, lines)) + "\n", encoding="utf-8")
+
+
+def draw_worlds(folder: Path, settings: dict[str, Any]) -> None:
+    """A world to train on and the two galleries, of other seeds."""
+    worlds = {
+        "train": World(items=settings["pictures"], seed=0, size=64, split="train"),
+        "mixed": World(items=settings["gallery"], seed=1, size=64, split="test"),
+        "fair": World(items=settings["gallery"] // 80 * 80 or 80, seed=2, size=64, split="gallery"),
+    }
+    for name, world in worlds.items():
+        (folder / name).mkdir()
+        write_world(folder / name, world, workers=None, advance=lambda count: None)
+
+
+def train_and_measure(run: Run, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """One model's figures."""
+    plan = TrainingPlan(
+        steps=settings["steps"], batch_size=settings["batch_size"], lr=settings["lr"], weight_decay=0.1, seed=run.seed
+    )
+    options = PairOptions(student=run.encoder, text=settings["text"], embedding_dim=128, trim_vocab=True)
+    options = replace(options, losses=MIXTURES[run.mixture])
+    recipe = Recipe(name=run.key, objective="pairs", training=plan, options=options)
+    made = train_from_pairs(folder / "train", folder / "model", recipe, force=True)
+    encoder = open_encoder(folder / "model")
+    galleries = (encode_gallery(folder / name, encoder) for name in ("mixed", "fair"))
+    return {"seconds": made.result.seconds, "loss": made.result.loss, **measure_world(encoder, *galleries)}
+
+
+def table(runs: dict[str, dict[str, Any]], encoders: Iterable[str]) -> list[str]:
+    """Markdown: mean ± standard deviation over the seeds, in percent."""
+    lines = ["| encoder | losses | " + " | ".join(name.replace("_", " ") for name in FIGURES) + " | s |"]
+    lines.append("|---|---|" + "---:|" * (len(FIGURES) + 1))
+    for encoder in encoders:
+        for mixture in MIXTURES:
+            found = [value for key, value in runs.items() if key.rsplit("/", 1)[0] == f"{encoder}/{mixture}"]
+            if found:
+                cells = [_spread([each[name] for each in found if name in each]) for name in FIGURES]
+                seconds = statistics.mean(each["seconds"] for each in found)
+                lines.append(f"| {encoder} | {mixture} | {' | '.join(cells)} | {seconds:.0f} |")
+    return lines
+
+
+def page(document: dict[str, Any], lines: list[str]) -> list[str]:
+    """The Markdown page around the table."""
+    settings = document["settings"]
+    return [
+        "# What LightCLIP's losses bring",
+        "",
+        f"`benchmarks/lightclip_ablation.py`: {settings['steps']} steps of {settings['batch_size']} pairs out of "
+        f"{settings['pictures']} pictures of the built-in world, text tower {settings['text']}; mean ± standard",
+        f"deviation over the seeds, in percent, on {settings['gallery']} unseen pictures. The last column is training",
+        "time in seconds: equal steps are not equal time.",
+        "",
+        *lines,
+    ]
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.1f}{spread}"
+
+
+if __name__ == "__main__":
+    main()
