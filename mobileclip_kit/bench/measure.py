@@ -83,7 +83,7 @@ def run_bench(
         "machine": describe_machine(),
         "settings": {**asdict(settings), "batches": list(BATCHES), "order": "rounds of turns, shuffled"},
         "material": [_describe_material(material) for material in materials],
-        "rows": list(bench.rows.values()),
+        "rows": [_rounded(row) for row in bench.rows.values()],
     }
 
 
@@ -123,7 +123,8 @@ class _Bench:
     def measure(self) -> None:
         """Latency first, so that peak memory is that of single pictures; accuracy last."""
         with_image = self.with_tower("image")
-        turns = len(self.workers) * (2 * self.settings.rounds + len(BATCHES) + len(self.materials))
+        turns = len(with_image) * (self.settings.rounds + len(BATCHES) + len(self.materials))
+        turns += len(self.with_tower("text")) * self.settings.rounds
         with Progress("bench", total=turns, unit="turns") as progress:
             self.latency("image", "latency_ms", progress.advance)
             for name in sorted(self.workers):
@@ -205,6 +206,13 @@ def _empty_row(candidate: Candidate) -> dict[str, Any]:
         "metrics": {},
         "failure": candidate.failure,
     }
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to six decimals: nanoseconds, millionths; the rest is noise."""
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _start(settings: Settings) -> WorkerProcess:

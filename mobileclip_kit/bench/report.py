@@ -27,6 +27,8 @@ METRIC_TITLES = {
     "recall_at_1_image_to_text": "R@1 i→t",
 }
 _EMPTY = "–"
+# Shares nearer than this look alike in the plot.
+_LEAST_SPAN = 0.1
 
 
 def table_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -114,6 +116,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     rows = [row for row in document["rows"] if row["latency_ms"]]
     metric = next((name for name in METRIC_TITLES if any(name in row["metrics"] for row in rows)), None)
@@ -122,25 +125,40 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("latency of one picture, median, ms (log scale)")
     axes.set_ylabel("size on disk, MB" if metric is None else METRIC_TITLES[metric])
-    axes.set_title(headline(document), fontsize=7, loc="left")
+    axes.set_title(headline(document).replace(" · accuracy", "\naccuracy"), fontsize=7, loc="left")
     axes.grid(alpha=0.25)
-    axes.margins(0.15)
     front = pareto([(latency, height if metric else -height) for _, latency, height in points])
     axes.plot([points[index][1] for index in front], [points[index][2] for index in front], color="0.7", zorder=1)
-    for row, latency, height in points:
+    for place, (row, latency, height) in enumerate(sorted(points, key=lambda point: point[1])):
+        below = place % 2 == 1  # neighbours' labels lie on different sides
         area = 30 + 4 * (row["size_bytes"] or 0) / 1e6
         axes.scatter([latency], [height], s=area, alpha=0.6, zorder=2)
         interpreted = " (interpreter)" if row.get("runtime") == "mil" else ""
         axes.annotate(
             f"{row['name']}\n{row['kind']}{interpreted}",
             (latency, height),
-            xytext=(8, 4),
+            xytext=(0, -10 if below else 10),
             textcoords="offset points",
-            fontsize=8,
+            ha="center",
+            va="top" if below else "bottom",
+            fontsize=7,
         )
+    if points:
+        _frame(axes, [latency for _, latency, _ in points], [height for *_, height in points], metric is not None)
     figure.savefig(path, dpi=120)
+
+
+def _frame(axes: Any, latencies: Sequence[float], heights: Sequence[float], is_share: bool) -> None:
+    """Room for the labels, and no magnifying of differences that mean nothing."""
+    axes.set_xlim(min(latencies) / 2, 2 * max(latencies))
+    middle, span = (min(heights) + max(heights)) / 2, max(heights) - min(heights)
+    half = 0.65 * max(span, _LEAST_SPAN if is_share else 0.1 * middle)
+    axes.set_ylim(middle - half, middle + half)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
