@@ -79,7 +79,7 @@ class ImageSpec:
         """Read open_clip's ``preprocess_cfg``; absent keys take open_clip's own defaults."""
         size = config.get("size", 224)
         height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
-        interpolation = config.get("interpolation") or "bicubic"
+        interpolation: Any = config.get("interpolation") or "bicubic"
         return cls(
             height=int(height),
             width=int(width),
