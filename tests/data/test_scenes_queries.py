@@ -42,9 +42,14 @@ def test_thing_queries_take_every_picture_of_the_thing_and_no_word():
     found = {query.text: query.right for query in thing_queries(GALLERY)}
     assert found == {
         "a red star": {"one star", "two stars", "star and house"},
-        "a blue house": {"star and house"},
         "a green house": {"word star over house"},
     }
+
+
+def test_a_thing_is_asked_for_only_where_some_picture_shows_exactly_one():
+    """There are two blue houses in one picture, and no single one."""
+    assert "a blue house" not in {query.text for query in thing_queries(GALLERY)}
+    assert "two blue houses" in {query.text for query in count_queries(GALLERY)}
 
 
 def test_reading_queries_take_the_word_alone_and_over_a_scene():

@@ -3,7 +3,8 @@
 A picture of a word alone is captioned half of the time "the word car" and otherwise "car", "a car" or "a photo of a
 car", as pictures of signs and logos are: this is what makes a model take the word for the thing.
 
-Of two things in a picture a fifth of the captions name one only: so "a red star" finds it beside a house as well.
+Of two things in a picture a third of the captions name one only: else a model would learn that a caption says all, and
+"a red star" would find no star beside a house.
 """
 
 from __future__ import annotations
@@ -60,10 +61,10 @@ _OVER_FRAMES = (
     ("the word {word}", 0.15),
 )
 _PAIR_FRAMES = (
-    ("{first} {preposition} {second}", 0.6),
+    ("{first} {preposition} {second}", 0.45),
     ("{first} and {second}", 0.1),
     ("{first} next to {second}", 0.1),
-    ("{first}", 0.2),
+    ("{first}", 0.35),
 )
 
 

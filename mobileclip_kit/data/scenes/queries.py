@@ -48,16 +48,23 @@ class WeaknessQuery:
 
 
 def thing_queries(gallery: Iterable[Truth]) -> list[Query]:
-    """One "a red star" for each kind and colour in the gallery; right is whatever shows one or more of them."""
+    """One "a red star" for each kind and colour that some picture shows one of; right is whatever shows one or more.
+
+    A star may stand alone, under a word or beside something else. Where there are only groups of two or three,
+    :func:`count_queries` asks for them.
+    """
     found: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    single: set[tuple[str, str]] = set()
     for row in gallery:
         for group in row.objects:
             found[group.kind, group.colour].add(row.image)
+            if group.count == 1:
+                single.add((group.kind, group.colour))
     return [
         Query(noun_phrase(kind, colour=colour), frozenset(found[kind, colour]), held_out(kind, colour))
         for kind in KINDS
         for colour in COLOURS
-        if (kind, colour) in found
+        if (kind, colour) in single
     ]
 
 
