@@ -67,22 +67,27 @@ def test_a_student_beside_a_damaged_export(student: Path, tmp_path: Path, capsys
         (["m", "--images", "photos", "--teacher", "t", "--cache", "c"], "exclude each other"),
         (["m", "--teacher", "t"], "needs pictures"),
         (["m", "--images", "photos", "--queries", "q.npy"], "asked of the teacher"),
-        (["m", "--images", "nowhere"], "nowhere does not exist"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = run(capsys, *arguments)
-    assert code == 1
+    assert code == 2
     assert words in err
 
 
 def test_pictures_alone_say_nothing_about_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw_pictures(tmp_path, 2)
     code, _, err = run(capsys, "m", "--images", tmp_path)
-    assert code == 1
+    assert code == 2
     assert "pictures alone" in err
+
+
+def test_pictures_that_are_not_there_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "m", "--images", "nowhere", "--teacher", "t")
+    assert code == 1
+    assert "nowhere does not exist" in err
 
 
 def test_a_report_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
