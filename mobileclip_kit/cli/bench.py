@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ from mobileclip_kit.cli.output import emit, force_option, format_table, json_opt
 from mobileclip_kit.errors import UsageError
 
 if TYPE_CHECKING:
+    from mobileclip_kit.bench.explain.document import PictureRows
     from mobileclip_kit.bench.measure import Material, Settings
 
 _PATH = click.Path(path_type=Path)
@@ -31,7 +32,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--seconds", type=click.FloatRange(min=0.0, min_open=True), default=4.0, show_default=True,
               help="Each model's time for latency, and again for throughput.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True, help="Turns of each model.")
-@click.option("-o", "--out", type=_PATH, help="Folder for the report: JSON, Markdown, CSV and a plot.")
+@click.option("-o", "--out", type=_PATH, help="Folder for the report: a page, JSON, Markdown, CSV and a plot.")
+@click.option(
+    "--explain", is_flag=True, help="Draw heat maps (Grad-CAM) and a map of vectors (t-SNE) of the first model."
+)
+@click.option("--ask", multiple=True, metavar="TEXT", help="A text for the heat maps of --explain; may be repeated.")
 @json_option
 @force_option
 def command(
@@ -47,6 +52,8 @@ def command(
     seconds: float,
     rounds: int,
     out: Path | None,
+    explain: bool,
+    ask: tuple[str, ...],
     as_json: bool,
     force: bool,
 ) -> None:
@@ -61,14 +68,17 @@ def command(
       mckit bench --device cpu
       mckit bench student student-onnx-fp32 student-onnx-int8 --images photos --cache teacher.cache
       mckit bench student-onnx-int8 --captions captions.csv --teacher ViT-B-32:openai -o report
+      mckit bench student --images photos --ask "a red bicycle" --explain -o report
     """
     from mobileclip_kit.bench.candidate import describe_candidates, phone_students, random_students
     from mobileclip_kit.bench.machine import usable_cores
     from mobileclip_kit.bench.measure import Settings, run_bench
     from mobileclip_kit.bench.report import headline, remarks, table_cells, write_report
+    from mobileclip_kit.bench.report_page import write_report_page
     from mobileclip_kit.files import atomic_folder, check_can_write
 
     _check_flags(models, images, captions, teacher, cache, queries)
+    explained = _check_explain(models, captions or images, out, ask) if explain or ask else None
     if out is not None:
         check_can_write(out, force=force)
     settings = Settings(threads=threads or usable_cores(), seconds=seconds, rounds=rounds)
@@ -78,12 +88,19 @@ def command(
         else:
             note("No models were named: measuring the students' architectures with random weights.")
             candidates = random_students(phone_students(), Path(folder))
-        materials = _materials(images, captions, teacher, cache, queries, limit, settings) if images or captions else []
+        materials = []
+        if images or captions:
+            materials = _materials(images, captions, teacher, cache, queries, limit, settings, may_be_mute=explain)
         document = {"device": device, **run_bench(candidates, settings, materials)}
     lines = [format_table(*table_cells(document["rows"])), "", headline(document), *remarks(document["rows"])]
     if out is not None:
         with atomic_folder(out, force=force) as staging:
+            examples = []
+            if explained is not None and (source := captions or images) is not None:
+                document["explain"], examples = _explain(explained, source, staging, limit, ask, teacher, queries)
+                lines += [f"{left['item']} left out: {left['reason']}" for left in document["explain"]["skipped"]]
             write_report(document, staging)
+            write_report_page(document, staging, examples=examples)
         document["report"] = str(out)
         lines.append(f"Report: {out}")
     emit(document, "\n".join(lines), as_json=as_json)
@@ -108,6 +125,37 @@ def _check_flags(
         raise UsageError("--queries are asked of the teacher too.", hint="Add --teacher or --cache.")
 
 
+def _check_explain(models: Sequence[str], source: Path | None, out: Path | None, ask: Sequence[str]) -> str:
+    """The model to explain."""
+    from mobileclip_kit.bench.explain.explanation import explainable
+
+    if source is None:
+        raise UsageError("--explain draws on pictures.", hint="Add --images.")
+    if out is None:
+        raise UsageError("--explain draws into the report.", hint="Name its folder with -o.")
+    if any(not text.strip() for text in ask):
+        raise UsageError("--ask was given an empty text.")
+    return explainable(models)
+
+
+def _explain(
+    model: str,
+    source: Path,
+    report: Path,
+    limit: int | None,
+    ask: Sequence[str],
+    teacher: str | None,
+    queries: Path | None,
+) -> tuple[dict[str, Any], PictureRows]:
+    from mobileclip_kit.bench.explain.document import explain_for_report
+    from mobileclip_kit.bench.material import read_gallery, read_queries
+
+    note(f"Explaining {model} …")
+    asked = None if queries is None else read_queries(queries)
+    gallery = read_gallery(source, limit=limit)
+    return explain_for_report(model, gallery, source, report, ask=ask, teacher=teacher, queries=asked)
+
+
 def _materials(
     images: Path | None,
     captions: Path | None,
@@ -116,8 +164,13 @@ def _materials(
     queries: Path | None,
     limit: int | None,
     settings: Settings,
+    *,
+    may_be_mute: bool,
 ) -> list[Material]:
-    """The captions first: where both give a figure, that of the pictures counts."""
+    """The captions first: where both give a figure, that of the pictures counts.
+
+    Pictures that say nothing about accuracy are refused unless they ``may_be_mute``.
+    """
     from mobileclip_kit.bench.material import ask_teacher, cached_teacher, read_gallery, read_queries
     from mobileclip_kit.bench.measure import Material
 
@@ -133,9 +186,9 @@ def _materials(
             materials.append(Material(*cached_teacher(cache, gallery, asked)))
         elif gallery.captions:
             materials.append(Material(gallery))
-        else:
+        elif not may_be_mute:
             raise UsageError(
                 f"{source} has pictures alone, which say nothing about accuracy.",
-                hint="Add --teacher, --cache or --captions.",
+                hint="Add --teacher, --cache, --captions or --explain.",
             )
     return materials

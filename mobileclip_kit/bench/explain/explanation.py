@@ -35,11 +35,11 @@ class Example:
 
     Attributes:
         text: The question.
-        hits: Files and cosines, the best first.
+        hits: Rows of the gallery and cosines, the best first.
     """
 
     text: str
-    hits: tuple[tuple[Path, float], ...]
+    hits: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def explain(
         texts, vectors = _questions(tuple(ask) or texts_of(gallery, shown), reader, silence, queries)
         _draw_heat(model, gallery, shown, texts, vectors, out / GRAD_CAM_FILE)
         figures.append(GRAD_CAM_FILE)
-        examples = _examples(texts, vectors, images, gallery, shown)
+        examples = _examples(texts, vectors, images, shown)
     except (DataError, ShapeError) as error:
         skipped.append(Skipped(GRAD_CAM_FILE, str(error)))
     try:
@@ -166,13 +166,11 @@ def _stars(gallery: Gallery, shown: Shown) -> tuple[list[str], list[str]]:
     return texts, [""] * len(texts)
 
 
-def _examples(
-    texts: Sequence[str], vectors: Vectors, images: Vectors, gallery: Gallery, shown: Shown
-) -> tuple[Example, ...]:
+def _examples(texts: Sequence[str], vectors: Vectors, images: Vectors, shown: Shown) -> tuple[Example, ...]:
     asked = unit_rows(vectors, "The texts")
     best = top_k(asked, images, min(_HITS, len(images)))
     return tuple(
-        Example(text, tuple((gallery.paths[shown.mapped[row]], float(images[row] @ vector)) for row in rows))
+        Example(text, tuple((shown.mapped[row], float(images[row] @ vector)) for row in rows))
         for text, vector, rows in zip(texts, asked, best, strict=True)
     )
 

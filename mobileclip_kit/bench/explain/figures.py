@@ -77,11 +77,11 @@ def draw_sheet(pixels: Pixels, texts: Sequence[str], maps: HeatMaps, path: Path)
             axes.imshow(picture, interpolation="bicubic")
             if row == 0:
                 title = "picture" if text < 0 else "\n".join(textwrap.wrap(short(_plain(texts[text])), 20))
-                axes.set_title(title, fontsize=9, color=INK)
+                axes.set_title(title, fontsize=10, color=INK)
             if text >= 0:
                 axes.text(
                     0.5, -0.03, f"{maps.cosines[row, text]:.3f}", transform=axes.transAxes, ha="center", va="top",
-                    fontsize=9, color=INK, weight="bold" if text == best else "normal",
+                    fontsize=10, color=INK, weight="bold" if text == best else "normal",
                 )  # fmt: skip
     figure.savefig(path, dpi=_DPI, transparent=True)
 
@@ -101,7 +101,7 @@ def draw_map(
     counts = {label: labels.count(label) for label in dict.fromkeys(labels) if label}
     wanted = [label for label in text_labels if label in counts] or sorted(counts, key=lambda name: -counts[name])
     colours = dict(zip(wanted, HUES, strict=False))
-    figure = _figure(7.2, 6.4)
+    figure = _figure(6.0, 6.6)
     axes = figure.add_subplot()
     axes.set_aspect("equal")
     axes.set_xticks([])
@@ -144,7 +144,7 @@ def draw_map(
             color=colour,
             zorder=4,
         )
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9, labelcolor=INK)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=10, labelcolor=INK, handletextpad=0.2)
     figure.savefig(path, dpi=_DPI, transparent=True)
 
 

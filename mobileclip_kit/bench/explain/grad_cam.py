@@ -4,15 +4,14 @@ Grad-CAM (arXiv 1610.02391) weighs the channels of the last spatial feature map 
 over the places, and keeps what is positive. Our score is the cosine between the picture's and the text's unit vectors,
 as in LightCLIP's figures (arXiv 2312.00674).
 
-Which map is the last one depends on the tower: see :mod:`.last_grid`. We depart from the paper in one case. A tower
-whose head has weights for every place of its own (the flattened grid of
-:class:`~mobileclip_kit.networks.conv_tower.ConvTower`) gives gradients that differ from place to place on purpose;
-averaging them would light up whatever shares a channel with the thing. There the gradient is taken place by place,
-which is HiResCAM (arXiv 2011.08891). Where the head averages, both are the same up to a factor.
+Which map is the last one depends on the tower: see :mod:`.grids`. For a ConvTower we depart from it: each place of its
+last 4 × 4 grid has seen nearly the whole picture. As the paper multiplies Grad-CAM by a finer gradient ("guided"
+Grad-CAM), we multiply it by gradient times value of an early stage, place by place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mobileclip_kit.bench.explain.last_grid import last_grid
+from mobileclip_kit.bench.explain.grids import Grid, run_tower
 from mobileclip_kit.bench.ranking import unit_rows
 from mobileclip_kit.errors import ShapeError
 from mobileclip_kit.images import normalize
@@ -79,17 +78,29 @@ def grad_cam(model: Model, pixels: Pixels, text_vectors: ArrayLike) -> HeatMaps:
 
 def _heat(model: Model, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
     """Maps ``(n, q, height, width)`` and cosines ``(n, q)`` of one batch."""
-    seen = last_grid(model, images)
+    seen = run_tower(model, images)
     cosines = F.normalize(seen.vectors.float(), dim=-1) @ texts.T  # (n, q)
     maps = []
     for text in range(len(texts)):
         # A picture's cosine depends on its own row only, so the sum's gradient holds each picture's.
-        (gradient,) = torch.autograd.grad(cosines[:, text].sum(), seen.leaf, retain_graph=True)
-        grid, slope = seen.to_grid(seen.leaf.detach()), seen.to_grid(gradient)  # (n, channels, rows, columns)
-        if not seen.by_place:
-            slope = slope.mean(dim=(2, 3), keepdim=True)
-        maps.append((slope * grid).sum(dim=1).clamp_min(0))
-    heat = torch.stack(maps, dim=1)
-    heat = F.interpolate(heat, size=images.shape[2:], mode="bilinear", align_corners=False)
-    peak = heat.amax(dim=(2, 3), keepdim=True)
-    return torch.where(peak > 0, heat / peak.clamp_min(torch.finfo(heat.dtype).tiny), 0), cosines.detach()
+        gradients = torch.autograd.grad(cosines[:, text].sum(), [grid.values for grid in seen.grids], retain_graph=True)
+        heat = torch.ones(len(images), *images.shape[2:])
+        for grid, gradient in zip(seen.grids, gradients, strict=True):
+            heat = heat * _unit(_weigh(grid, gradient, images.shape[2:]))
+        maps.append(_unit(heat))
+    return torch.stack(maps, dim=1), cosines.detach()
+
+
+def _weigh(grid: Grid, gradient: Tensor, size: Sequence[int]) -> Tensor:
+    """What is positive in a grid under the weights that its gradient gives, ``(n, height, width)``."""
+    planes, weights = grid.to_planes(grid.values.detach()), grid.to_planes(gradient)  # (n, channels, rows, columns)
+    if not grid.by_place:
+        weights = weights.mean(dim=(2, 3), keepdim=True)
+    heat = (weights * planes).sum(dim=1, keepdim=True).clamp_min(0)
+    return F.interpolate(heat, size=list(size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def _unit(heat: Tensor) -> Tensor:
+    """Each map with 1 as its greatest value; maps without any stay 0."""
+    peak = heat.amax(dim=(1, 2), keepdim=True)
+    return heat / peak.where(peak > 0, 1.0)
