@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.export.folder import PRECISIONS, show_cosine
+from mobileclip_kit.export.folder import PRECISIONS, Precision, show_cosine
 
 if TYPE_CHECKING:
-    from mobileclip_kit.export.folder import Export, Format, Precision
+    from mobileclip_kit.export.folder import Export, Format
     from mobileclip_kit.export.samples import Pictures, Texts
 
     Sampled = tuple[Pictures | None, Texts | None]
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _PICTURES = 48
 _CALIBRATION = 200
 _SKIPPED_SHOWN = 5
+_PALETTES: dict[str, Precision] = {"8": "palette8", "6": "palette6", "4": "palette4"}
 
 
 @click.command(name="export")
@@ -27,7 +28,10 @@ _SKIPPED_SHOWN = 5
 @click.option("--format", "file_format", type=click.Choice(["onnx", "coreml"]), required=True, help="What to write.")
 @click.option("--fp32", is_flag=True, help="float32 (the default of onnx).")
 @click.option("--fp16", is_flag=True, help="float16 (the default of coreml).")
-@click.option("--int8", is_flag=True, help="int8 weights and activations (onnx); needs --calibration.")
+@click.option(
+    "--int8", is_flag=True, help="int8: weights and activations (onnx, needs --calibration), weights (coreml)."
+)
+@click.option("--palettize", type=click.Choice(["8", "6", "4"]), help="Weights of so many bits (coreml).")
 @click.option(
     "--calibration", type=click.Path(path_type=Path), help="Pictures, or a captions file, to calibrate int8 on."
 )
@@ -44,6 +48,7 @@ def command(
     fp32: bool,
     fp16: bool,
     int8: bool,
+    palettize: Literal["8", "6", "4"] | None,
     calibration: Path | None,
     images: Path | None,
     pictures: int,
@@ -60,6 +65,7 @@ def command(
 
     \b
     mckit export student --format coreml --images ~/Pictures
+    mckit export student --format coreml --palettize 6
     mckit export student --format onnx --int8 --calibration ~/Pictures -o student-int8
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.export.exporter import check_request, export_model
@@ -69,8 +75,10 @@ def command(
 
     flags: tuple[tuple[Precision, bool], ...] = (("fp32", fp32), ("fp16", fp16), ("int8", int8))
     chosen = [name for name, flag in flags if flag]
+    if palettize is not None:
+        chosen.append(_PALETTES[palettize])
     if len(chosen) > 1:
-        raise UsageError(f"--{' and --'.join(chosen)} contradict each other.", hint="Choose one precision.")
+        raise UsageError(f"{' and '.join(chosen)} contradict each other.", hint="Choose one precision.")
     precision = chosen[0] if chosen else PRECISIONS[file_format][0]
     check_request(file_format, precision, calibrated=calibration is not None)
     destination = out or default_place(model, file_format, precision)

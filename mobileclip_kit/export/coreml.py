@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from torch import nn
 
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import ExportError
+from mobileclip_kit.export.compress import COMPRESSED, compress_weights
+from mobileclip_kit.export.folder import Precision
 from mobileclip_kit.export.metadata import describe_tower, first_line, quiet_converters, short_description
 from mobileclip_kit.spec import ModelSpec, Tower
-
-Converter = Literal["torch.export", "torch.jit.trace"]
 
 
 def export_coreml(
@@ -30,7 +30,7 @@ def export_coreml(
     path: Path,
     spec: ModelSpec,
     *,
-    precision: Literal["fp16", "fp32"] = "fp16",
+    precision: Precision = "fp16",
     keep_in_float: Collection[str] = (),
 ) -> dict[str, Any]:
     """Write one tower as an ``.mlpackage``.
@@ -40,7 +40,8 @@ def export_coreml(
         module: An :class:`~mobileclip_kit.export.towers.ImageTower` or ``TextTower``.
         path: The package to write.
         spec: Goes into the package's metadata.
-        precision: ``fp16`` computes and stores in float16.
+        precision: ``fp32``, or ``fp16`` for computing and storing in float16; the others compute in float16 and store
+            weights as :func:`~mobileclip_kit.export.compress.compress_weights` says.
         keep_in_float: Names of operators that stay in float32 all the same.
 
     Returns:
@@ -60,6 +61,8 @@ def export_coreml(
     else:
         tried = "; ".join(f"{converter}: {reason}" for converter, reason in reasons.items())
         raise ExportError(f"coremltools cannot convert the {tower} tower of {spec.name}: {tried}")
+    if precision in COMPRESSED:
+        model = compress_weights(model, precision)
     _set_metadata(model, tower, spec)
     try:
         with quiet_converters():
@@ -95,7 +98,7 @@ def _convert(tower: Tower, captured: Any, spec: ModelSpec, precision: str, keep_
     kept = frozenset(keep_in_float)
     compute = (
         ct.transform.FP16ComputePrecision(op_selector=lambda operation: operation.name not in kept)
-        if precision == "fp16"
+        if precision != "fp32"
         else ct.precision.FLOAT32
     )
     # torch's fused attention would hide the multiplications from the converter.

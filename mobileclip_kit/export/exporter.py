@@ -61,7 +61,7 @@ def export_model(
         OutputError: ``destination`` exists or cannot be written.
     """
     check_request(format, precision, calibrated=calibration is not None or model.spec.image is None)
-    if precision == "int8" and calibration is not None:
+    if format == "onnx" and precision == "int8" and calibration is not None:
         require_calibration(len(calibration.pixels), "picture(s)")
     with atomic_folder(destination, force=force) as staging:
         towers: dict[Tower, ExportedTower] = {}
@@ -88,10 +88,10 @@ def check_request(format: str, precision: str, *, calibrated: bool) -> None:
     """
     if precision not in PRECISIONS[format]:
         raise UsageError(
-            f"{format} exports are written in {' or '.join(PRECISIONS[format])}, not in {precision}.",
+            f"{format} exports are written in {', '.join(PRECISIONS[format])}, not in {precision}.",
             hint="Leave the precision out for the format's own.",
         )
-    if precision == "int8" and not calibrated:
+    if format == "onnx" and precision == "int8" and not calibrated:
         raise UsageError(
             "int8 needs pictures of the kind that the model will meet, to observe the ranges of its activations.",
             hint="Pass a folder of them with --calibration.",
@@ -102,7 +102,7 @@ def _write_tower(model: Model, tower: Tower, path: Path, format: Format, precisi
                  calibration: Pictures | None, texts: Texts | None) -> ExportedTower:  # fmt: skip
     module = ImageTower(model) if tower == "image" else TextTower(model)
     if format == "coreml":
-        notes = export_coreml(tower, module, path, model.spec, precision="fp32" if precision == "fp32" else "fp16")
+        notes = export_coreml(tower, module, path, model.spec, precision=precision)
         return ExportedTower.from_file(tower, path, **notes)
     notes = export_onnx(tower, module, path, model.spec)
     if precision == "fp32":

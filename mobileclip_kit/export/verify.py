@@ -26,7 +26,7 @@ from mobileclip_kit.runtime.towers import Ids, TowerEncoder
 from mobileclip_kit.spec import Tower
 
 # Least cosine that each precision has to reach.
-THRESHOLDS = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
+THRESHOLDS = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99, "palette8": 0.99, "palette6": 0.99, "palette4": 0.99}
 NEAREST = 10
 # A graph whose batch is not truly dynamic fails or errs at one of these; the rest follows in batches of the last.
 _BATCHES = (1, 3, 17)

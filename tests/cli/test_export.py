@@ -77,8 +77,9 @@ def test_verify_against_another_model(capsys: pytest.CaptureFixture[str], onnx_e
     [
         (["--format", "onnx", "--fp32", "--int8"], "contradict each other"),
         (["--format", "onnx", "--int8"], "--calibration"),
-        (["--format", "onnx", "--fp16"], "onnx exports are written in fp32 or int8"),
-        (["--format", "coreml", "--int8"], "coreml exports are written in fp16 or fp32"),
+        (["--format", "onnx", "--fp16"], "onnx exports are written in fp32, int8"),
+        (["--format", "onnx", "--palettize", "6"], "not in palette6"),
+        (["--format", "coreml", "--fp32", "--palettize", "6"], "contradict each other"),
     ],
 )
 def test_flags_that_cannot_work(
@@ -86,7 +87,7 @@ def test_flags_that_cannot_work(
 ) -> None:
     """Refused before the model is even looked for."""
     code, _, err = run(capsys, "export", tmp_path / "absent", *flags)
-    assert code == 1
+    assert code == 2
     assert sentence in err
 
 

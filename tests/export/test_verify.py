@@ -81,8 +81,8 @@ def test_failed_export_is_kept_when_asked(tiny_model: Model, tmp_path: Path) -> 
 
 
 def test_format_without_that_precision(tiny_model: Model, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="coreml exports are written in fp16"):
-        export_model(tiny_model, tmp_path / "out", format="coreml", precision="int8")
+    with pytest.raises(UsageError, match="onnx exports are written in fp32, int8"):
+        export_model(tiny_model, tmp_path / "out", format="onnx", precision="palette6")
 
 
 def test_overlap_by_hand() -> None:
