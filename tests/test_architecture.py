@@ -40,6 +40,7 @@ NEIGHBOURS = {
     ("distill", "cache"),  # training replays stored teacher vectors
     ("export", "runtime"),  # verification runs an export as its users will
     ("runtime", "export"),  # a runtime opens an export folder through its manifest
+    ("bundle", "textness"),  # a bundle carries the textness vector
     ("search", "textness"),  # a query may carry the textness vector
     ("bench", "textness"),
     ("bench", "search"),

@@ -28,13 +28,22 @@ if TYPE_CHECKING:
 @click.option("--image-size", type=int, metavar="PX", help="Pixels of each side of the model's input.")
 @click.option("--embedding-dim", type=int, help="Width of the vectors.")
 @click.option("--trim-vocab", is_flag=True, help="Keep only the vocabulary that the captions use, and single bytes.")
+@click.option("--init", metavar="MODEL", help="A model of the same towers to start from, its vocabulary included.")
 @click.option("--limit", type=click.IntRange(min=2), help="Take the first so many pairs only.")
 @click.option("-o", "out", metavar="MODEL", required=True, type=click.Path(path_type=Path), help="The folder to make.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @force_option
 @json_option
 def command(
-    data: Path, recipe: str, out: Path, limit: int | None, resume: bool, force: bool, as_json: bool, **flags: Any
+    data: Path,
+    recipe: str,
+    out: Path,
+    init: str | None,
+    limit: int | None,
+    resume: bool,
+    force: bool,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Train a small model from picture-caption pairs, without a teacher.
 
@@ -49,7 +58,7 @@ def command(
     from mobileclip_kit.distill.from_pairs import train_from_pairs
 
     resolved = resolve_recipe(recipe, flags)
-    made = train_from_pairs(data, out, resolved, limit=limit, resume=resume, force=force)
+    made = train_from_pairs(data, out, resolved, init=init, limit=limit, resume=resume, force=force)
     for line in made.notes:
         note(f"note: {line}")
     for entry in made.skipped[:10]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from mobileclip_kit.distill.pairs import PairObjective, PairOptions
 from mobileclip_kit.distill.recipe import Recipe
 from mobileclip_kit.distill.run_folder import finish_run, open_run
 from mobileclip_kit.distill.trainer import Trainer, TrainingResult
-from mobileclip_kit.errors import DataError
-from mobileclip_kit.networks.model import describe
+from mobileclip_kit.errors import DataError, ModelError
+from mobileclip_kit.networks.model import Model, describe, load_model
 from mobileclip_kit.networks.students import build_student, pair_config
 from mobileclip_kit.spec import MERGES_FILE, ImageSpec, ModelSpec, TextSpec
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
@@ -47,7 +47,14 @@ class PairRun:
 
 
 def train_from_pairs(
-    data: Path, model: Path, recipe: Recipe, *, limit: int | None = None, resume: bool = False, force: bool = False
+    data: Path,
+    model: Path,
+    recipe: Recipe,
+    *,
+    init: str | None = None,
+    limit: int | None = None,
+    resume: bool = False,
+    force: bool = False,
 ) -> PairRun:
     """Train a model with two towers of its own from pictures and their captions.
 
@@ -55,6 +62,7 @@ def train_from_pairs(
         data: A folder or file of pairs, see :func:`mobileclip_kit.data.sources.open_source`.
         model: The model folder to make; the run's files lie in ``MODEL.run`` meanwhile.
         recipe: With the objective ``pairs``.
+        init: A model of the same towers whose weights and vocabulary training starts from.
         limit: Take so many pairs only.
         resume: Go on with an interrupted run.
         force: Replace the model, and an interrupted run unless ``resume``.
@@ -70,7 +78,8 @@ def train_from_pairs(
     pairs = _captioned(data, skipped, limit)
     notes = []
     run.mkdir(parents=True, exist_ok=True)
-    tokenizer, merges = _tokenizer(options, pairs, run)
+    start = None if init is None else load_model(init)
+    tokenizer, merges = _tokenizer(options, pairs, run) if start is None else _tokenizer_of(start)
     config = pair_config(
         options.student,
         text=options.text,
@@ -79,6 +88,8 @@ def train_from_pairs(
         vocab_size=tokenizer.vocab_size if merges else None,
     )
     network = build_student(config, seed=recipe.training.seed)
+    if start is not None:
+        _take_over(network, config, start)
     spec = describe(model.name, network, config)
     assert spec.image is not None
     rows, pictures = _pictures(pairs, spec.image)
@@ -97,7 +108,11 @@ def train_from_pairs(
         augmentation=recipe.augmentation,
         image=spec.image,
         folder=run,
-        fingerprint={"recipe": recipe.to_toml(), "data": _fingerprint(pairs)},
+        fingerprint={
+            "recipe": recipe.to_toml(),
+            "data": _fingerprint(pairs),
+            "init": None if start is None else start.spec.model_hash,
+        },
     )
     result = trainer.run(resume=resume)
     skipped += pictures.skipped
@@ -150,6 +165,20 @@ def _tokenizer(options: PairOptions, pairs: Sequence[Pair], run: Path) -> tuple[
     kept, _ = trim_merges(texts | set(SYNONYMS), Tokenizer(standard_merges()))
     write_merges(run / MERGES_FILE, kept)
     return Tokenizer(kept, context_length=text.context_length), run / MERGES_FILE
+
+
+def _tokenizer_of(model: Model) -> tuple[Tokenizer, Path | None]:
+    """The tokenizer that a model was trained with: its rows of the embedding table mean those pieces."""
+    return Tokenizer.for_spec(model.spec.require_text(), model.merges), model.merges
+
+
+def _take_over(network: nn.Module, config: Mapping[str, Any], start: Model) -> None:
+    if start.config["model_cfg"] != config["model_cfg"]:
+        raise ModelError(
+            f"{start.spec.name} has other towers than this recipe, so training cannot start from it.",
+            hint="Train with the recipe that made it, or leave --init out.",
+        )
+    network.load_state_dict(start.network.state_dict())
 
 
 def _pictures(pairs: Sequence[Pair], image: ImageSpec) -> tuple[Sequence[int], Pictures]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from mobileclip_kit.distill.from_pairs import train_from_pairs
 from mobileclip_kit.distill.pairs import PairObjective, PairOptions
 from mobileclip_kit.distill.recipe import Recipe, TrainingPlan, load_recipe
-from mobileclip_kit.errors import DataError, OutputError, TrainingError
+from mobileclip_kit.errors import DataError, ModelError, OutputError, TrainingError
 from mobileclip_kit.networks.model import load_model
 from mobileclip_kit.spec import WEIGHTS_FILE
 
@@ -147,3 +147,26 @@ def test_pictures_without_captions_are_refused(world, tmp_path):
 def test_bundled_recipes_are_readable():
     assert load_recipe("lightclip").options.losses == ("align", "tokens", "mlm")
     assert load_recipe("scenes-teacher").options.stored == "float16"
+
+
+def test_training_starts_from_another_models_weights_and_vocabulary(world, tmp_path):
+    """With a learning rate that moves nothing, what comes out is what went in."""
+    train_from_pairs(world, tmp_path / "first", recipe())
+    still = recipe(steps=1)
+    still = replace(still, training=replace(still.training, lr=1e-12, weight_decay=0.0))
+    train_from_pairs(world, tmp_path / "second", still, init=str(tmp_path / "first"))
+    first, second = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("first", "second"))
+    moving = ("running_mean", "running_var", "num_batches_tracked")
+    for name in first:
+        if not name.endswith(moving):
+            torch.testing.assert_close(first[name], second[name], rtol=0, atol=1e-6)
+    assert (tmp_path / "first" / "merges.txt").read_bytes() == (tmp_path / "second" / "merges.txt").read_bytes()
+
+
+def test_a_model_with_other_towers_is_no_start(world, tmp_path):
+    train_from_pairs(world, tmp_path / "first", recipe())
+    other = recipe()
+    other = replace(other, options=replace(other.options, embedding_dim=16))
+    with pytest.raises(ModelError, match="other towers"):
+        train_from_pairs(world, tmp_path / "second", other, init=str(tmp_path / "first"))
+    assert not (tmp_path / "second").exists()
