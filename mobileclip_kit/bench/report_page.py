@@ -103,8 +103,8 @@ def _explained(explain: Mapping[str, Any] | None, folder: Path) -> list[str]:
     if explain is None:
         return []
     heat = (
-        "Grad-CAM: what in a picture raises its cosine with the text. Each map has a scale of its own; the number below "
-        "it is the cosine, in bold each picture's greatest."
+        "Grad-CAM: what in a picture raises its cosine with the text. Each map has a scale of its own; the number "
+        "below it is the cosine, in bold each picture's greatest."
     )
     places = (
         "t-SNE of the vectors: dots are pictures, stars are texts, each kind about its own mean. Neighbours are alike; "

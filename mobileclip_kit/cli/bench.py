@@ -90,12 +90,14 @@ def command(
             candidates = random_students(phone_students(), Path(folder))
         materials = []
         if images or captions:
-            materials = _materials(images, captions, teacher, cache, queries, limit, settings, may_be_mute=explain)
+            materials = _materials(
+                images, captions, teacher, cache, queries, limit, settings, may_be_mute=explained is not None
+            )
         document = {"device": device, **run_bench(candidates, settings, materials)}
     lines = [format_table(*table_cells(document["rows"])), "", headline(document), *remarks(document["rows"])]
     if out is not None:
         with atomic_folder(out, force=force) as staging:
-            examples = []
+            examples: PictureRows = []
             if explained is not None and (source := captions or images) is not None:
                 document["explain"], examples = _explain(explained, source, staging, limit, ask, teacher, queries)
                 lines += [f"{left['item']} left out: {left['reason']}" for left in document["explain"]["skipped"]]

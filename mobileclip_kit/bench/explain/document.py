@@ -37,9 +37,9 @@ def explain_for_report(
         gallery: Pictures.
         source: Where they come from.
         report: The folder, which exists.
-        ask: See :func:`.explanation.explain`, as for the others.
-        teacher: ”
-        queries: ”
+        ask: See :func:`.explanation.explain`.
+        teacher: See there.
+        queries: See there.
 
     Returns:
         The document's ``explain`` (``model``; ``grad_cam`` and ``tsne``: files in the report's folder, or None;
