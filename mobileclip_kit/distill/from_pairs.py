@@ -90,6 +90,7 @@ def train_from_pairs(
     network = build_student(config, seed=recipe.training.seed)
     if start is not None:
         _take_over(network, config, start)
+        options = replace(options, logit_scale=start.spec.logit_scale)
     spec = describe(model.name, network, config)
     assert spec.image is not None
     rows, pictures = _pictures(pairs, spec.image)
