@@ -35,10 +35,10 @@ extension FlatIndex {
         let wideStep = Double(step)
         data.withUnsafeBytes { bytes in
             whole.withUnsafeBufferPointer { whole in
+                guard let base = bytes.baseAddress else { return }
                 for batch in batches where batch.added > 0 {
                     let places = FlatIndexPlaces(batch: batch, header: header)
-                    guard let base = bytes.baseAddress else { return }
-                    let vectors = (base + places.vectors).assumingMemoryBound(to: Int8.self)
+                    let vectors = base + places.vectors
                     for place in 0..<batch.added {
                         let row = batch.firstRow &+ place
                         if isRemoved(row) || row == excluded { continue }
@@ -56,14 +56,14 @@ extension FlatIndex {
         // A half's bits, moved to a float's places, are its value · 2⁻¹¹²; the query makes up for it, exactly.
         let scaled = query.map { $0 * 0x1p112 } + [Float](repeating: 0, count: FlatIndexFormat.roundUp(dim, 16) - dim)
         data.withUnsafeBytes { bytes in
-            scaled.withUnsafeBufferPointer { scaled in
+            scaled.withUnsafeBytes { scaled in
+                guard let base = bytes.baseAddress, let query = scaled.baseAddress else { return }
                 for batch in batches where batch.added > 0 {
-                    guard let base = bytes.baseAddress else { return }
                     let vectors = base + FlatIndexPlaces(batch: batch, header: header).vectors
                     for place in 0..<batch.added {
                         let row = batch.firstRow &+ place
                         if isRemoved(row) || row == excluded { continue }
-                        best.offer(dotHalves(vectors + 2 &* place &* dim, scaled, dim), row)
+                        best.offer(dotHalves(vectors + 2 &* place &* dim, query, dim), row)
                     }
                 }
             }
@@ -71,42 +71,80 @@ extension FlatIndex {
     }
 }
 
-/// The exact integer inner product: the compiler turns this loop into 16-bit multiply-adds with 32-bit sums.
+/// The exact integer inner product. Eight sums of 32 bits are the shape that compilers turn into 16-bit multiply-adds; two such
+/// rows of sums, four steps at a time, keep the processor busy.
 @inline(__always)
-private func dotBytes(_ row: UnsafePointer<Int8>, _ query: UnsafeBufferPointer<Int16>) -> Int32 {
-    guard let other = query.baseAddress else { return 0 }
-    var sum: Int32 = 0
-    for i in 0..<query.count { sum = sum &+ Int32(row[i]) &* Int32(other[i]) }
+private func dotBytes(_ row: UnsafeRawPointer, _ query: UnsafeBufferPointer<Int16>) -> Int32 {
+    guard let other = query.baseAddress.map(UnsafeRawPointer.init) else { return 0 }
+    var even = SIMD8<Int32>()
+    var odd = SIMD8<Int32>()
+    var place = 0
+    while place &+ 32 <= query.count {
+        even &+= products(row + place, other + 2 &* place)
+        odd &+= products(row + (place &+ 8), other + (2 &* place &+ 16))
+        even &+= products(row + (place &+ 16), other + (2 &* place &+ 32))
+        odd &+= products(row + (place &+ 24), other + (2 &* place &+ 48))
+        place &+= 32
+    }
+    while place &+ 8 <= query.count {
+        even &+= products(row + place, other + 2 &* place)
+        place &+= 8
+    }
+    var sum = (even &+ odd).wrappedSum()
+    while place < query.count {
+        sum &+= Int32(row.load(fromByteOffset: place, as: Int8.self)) &* Int32(query[place])
+        place &+= 1
+    }
     return sum
 }
 
-/// 16 sums, dimension `i` in sum `i mod 16`, then halves added up.
 @inline(__always)
-private func dotHalves(_ row: UnsafeRawPointer, _ query: UnsafeBufferPointer<Float>, _ dim: Int) -> Float {
-    guard let other = query.baseAddress.map(UnsafeRawPointer.init) else { return 0 }
-    var sums = SIMD16<Float>()
-    var start = 0
-    while start &+ 16 <= dim {
-        let halves = row.loadUnaligned(fromByteOffset: 2 &* start, as: SIMD16<Int16>.self)
-        sums += widened(halves) * other.loadUnaligned(fromByteOffset: 4 &* start, as: SIMD16<Float>.self)
-        start &+= 16
+private func products(_ row: UnsafeRawPointer, _ query: UnsafeRawPointer) -> SIMD8<Int32> {
+    SIMD8<Int32>(truncatingIfNeeded: row.loadUnaligned(as: SIMD8<Int8>.self))
+        &* SIMD8<Int32>(truncatingIfNeeded: query.loadUnaligned(as: SIMD8<Int16>.self))
+}
+
+/// 16 sums, dimension `i` in sum `i mod 16`, then halves added up. Four registers of four: wider types are spilled.
+@inline(__always)
+private func dotHalves(_ row: UnsafeRawPointer, _ query: UnsafeRawPointer, _ dim: Int) -> Float {
+    var sums = (SIMD4<Float>(), SIMD4<Float>(), SIMD4<Float>(), SIMD4<Float>())
+    var place = 0
+    while place &+ 16 <= dim {
+        let first = row.loadUnaligned(fromByteOffset: 2 &* place, as: SIMD8<Int16>.self)
+        let second = row.loadUnaligned(fromByteOffset: 2 &* place &+ 16, as: SIMD8<Int16>.self)
+        addProducts(first, second, query + 4 &* place, to: &sums)
+        place &+= 16
     }
-    if start < dim {
-        var halves = SIMD16<Int16>()
-        for lane in 0..<dim - start { halves[lane] = row.loadUnaligned(fromByteOffset: 2 * (start + lane), as: Int16.self) }
-        sums += widened(halves) * other.loadUnaligned(fromByteOffset: 4 &* start, as: SIMD16<Float>.self)
+    if place < dim {
+        var first = SIMD8<Int16>()
+        var second = SIMD8<Int16>()
+        for lane in 0..<dim - place {
+            let half = row.loadUnaligned(fromByteOffset: 2 * (place + lane), as: Int16.self)
+            if lane < 8 { first[lane] = half } else { second[lane - 8] = half }
+        }
+        addProducts(first, second, query + 4 &* place, to: &sums)
     }
-    let eight = sums.lowHalf + sums.highHalf
-    let four = eight.lowHalf + eight.highHalf
+    let four = (sums.0 + sums.2) + (sums.1 + sums.3)
     let two = four.lowHalf + four.highHalf
     return two[0] + two[1]
 }
 
+@inline(__always)
+private func addProducts(
+    _ first: SIMD8<Int16>, _ second: SIMD8<Int16>, _ query: UnsafeRawPointer,
+    to sums: inout (SIMD4<Float>, SIMD4<Float>, SIMD4<Float>, SIMD4<Float>)
+) {
+    sums.0 += widened(first.lowHalf) * query.loadUnaligned(fromByteOffset: 0, as: SIMD4<Float>.self)
+    sums.1 += widened(first.highHalf) * query.loadUnaligned(fromByteOffset: 16, as: SIMD4<Float>.self)
+    sums.2 += widened(second.lowHalf) * query.loadUnaligned(fromByteOffset: 32, as: SIMD4<Float>.self)
+    sums.3 += widened(second.highHalf) * query.loadUnaligned(fromByteOffset: 48, as: SIMD4<Float>.self)
+}
+
 /// Halves as floats, each 2¹¹² times too small: the sign is spread, exponent and fraction are moved, the rest is cut off.
 @inline(__always)
-private func widened(_ halves: SIMD16<Int16>) -> SIMD16<Float> {
-    let spread = SIMD16<Int32>(truncatingIfNeeded: halves) &<< 13
-    return unsafeBitCast(spread & SIMD16<Int32>(repeating: Int32(bitPattern: 0x8fff_e000)), to: SIMD16<Float>.self)
+private func widened(_ halves: SIMD4<Int16>) -> SIMD4<Float> {
+    let spread = SIMD4<Int32>(truncatingIfNeeded: halves) &<< 13
+    return unsafeBitCast(spread & SIMD4<Int32>(repeating: Int32(bitPattern: 0x8fff_e000)), to: SIMD4<Float>.self)
 }
 
 /// The best rows so far: a heap with the worst of them on top. Rows are offered in ascending order.

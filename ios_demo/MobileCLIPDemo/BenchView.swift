@@ -1,0 +1,68 @@
+import MobileCLIPCore
+import MobileCLIPKit
+import SwiftUI
+
+/// What the model costs on this phone, to look at and to share as JSON.
+struct BenchView: View {
+    let bundle: ModelBundle
+
+    @Environment(AppModel.self) private var model
+    @State private var bench: EncoderBench?
+    @State private var json: String?
+    @State private var problem: String?
+    @State private var isRunning = false
+
+    var body: some View {
+        List {
+            if let problem { Label(problem, systemImage: "exclamationmark.triangle") }
+            if let bench {
+                ForEach(bench.rows) { row in
+                    Section(row.units.rawValue) {
+                        LabeledContent("Loading") { milliseconds(row.imageLoadMilliseconds + row.textLoadMilliseconds) }
+                        LabeledContent("Image") { milliseconds(row.imageMilliseconds) }
+                        LabeledContent("Text") { milliseconds(row.textMilliseconds) }
+                        LabeledContent("Photos per second") {
+                            Text(row.photosPerSecond.formatted(.number.precision(.fractionLength(0))))
+                        }
+                    }
+                }
+                LabeledContent("Memory") { Text(Int64(bench.memoryBytes).formatted(.byteCount(style: .memory))) }
+            }
+            Button("Measure") { Task { await run() } }
+                .disabled(isRunning)
+            if isRunning { ProgressView() }
+        }
+        .navigationTitle(Text("Bench"))
+        .toolbar {
+            if let json { ShareLink(item: json, preview: SharePreview(Text("Bench of \(bundle.model.name)"))) }
+        }
+    }
+
+    private func milliseconds(_ value: Double) -> Text {
+        Text("\(value.formatted(.number.precision(.fractionLength(1)))) ms")
+    }
+
+    private func run() async {
+        isRunning = true
+        defer { isRunning = false }
+        do {
+            let result = try await EncoderBench.run(bundle: bundle, models: model.models, device: Device.model)
+            json = String(decoding: try result.json(), as: UTF8.self)
+            bench = result
+            problem = nil
+        } catch {
+            problem = ErrorText.describe(error)
+        }
+    }
+}
+
+/// The machine's own name, such as "iPhone15,2".
+enum Device {
+    static var model: String {
+        var information = utsname()
+        uname(&information)
+        return withUnsafeBytes(of: &information.machine) { bytes in
+            String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+    }
+}

@@ -1,0 +1,45 @@
+import MobileCLIPKit
+import SwiftUI
+
+/// How far the index is, with a pause button.
+struct IndexingBanner: View {
+    @Environment(AppModel.self) private var model
+
+    var body: some View {
+        VStack(alignment: .leading, spacing: 6) {
+            if let problem = model.indexingProblem {
+                Label(problem, systemImage: "exclamationmark.triangle")
+                Button("Rebuild the index") { Task { await model.rebuildIndex() } }
+            }
+            if model.isLimited {
+                Label("Only the photos that you picked are searched.", systemImage: "lock")
+                    .font(.footnote)
+            }
+            if let progress = model.progress, progress.state != .done {
+                HStack {
+                    ProgressView(value: Double(progress.indexed), total: Double(max(1, progress.indexed + progress.remaining))) {
+                        Text(title(progress))
+                    }
+                    Button(model.isPaused ? "Resume" : "Pause", systemImage: model.isPaused ? "play.fill" : "pause.fill") {
+                        model.isPaused.toggle()
+                    }
+                    .labelStyle(.iconOnly)
+                }
+                .font(.footnote)
+            }
+            if let count = model.progress?.failures[.notDownloaded], count > 0 {
+                Text("\(count) photos are only in iCloud. Allow downloads in Settings to search them.")
+                    .font(.footnote)
+                    .foregroundStyle(.secondary)
+            }
+        }
+    }
+
+    private func title(_ progress: PhotoIndexer.Progress) -> LocalizedStringKey {
+        switch progress.state {
+        case .paused: "Paused, \(progress.remaining) photos left"
+        case .waitingForCooling: "Waiting for the phone to cool down"
+        case .working, .done: "Indexing, \(progress.remaining) photos left"
+        }
+    }
+}

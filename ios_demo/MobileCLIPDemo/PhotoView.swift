@@ -1,0 +1,47 @@
+import MobileCLIPCore
+import MobileCLIPKit
+import SwiftUI
+
+/// One result in full, to look at, to share, or to search by.
+struct PhotoView: View {
+    let hit: FlatIndex.Hit
+    let findSimilar: () -> Void
+
+    @Environment(AppModel.self) private var model
+    @Environment(\.dismiss) private var dismiss
+    @State private var image: Image?
+    @State private var hasFailed = false
+
+    var body: some View {
+        NavigationStack {
+            Group {
+                if let image {
+                    image.resizable().scaledToFit().accessibilityLabel(Text("The photo in full"))
+                } else if hasFailed {
+                    ContentUnavailableView("The photo cannot be shown", systemImage: "photo")
+                } else {
+                    ProgressView()
+                }
+            }
+            .frame(maxWidth: .infinity, maxHeight: .infinity)
+            .toolbar {
+                ToolbarItem(placement: .cancellationAction) { Button("Done") { dismiss() } }
+                ToolbarItemGroup(placement: .bottomBar) {
+                    Button("More like this", systemImage: "square.stack") {
+                        findSimilar()
+                        dismiss()
+                    }
+                    Spacer()
+                    if let image { ShareLink(item: image, preview: SharePreview(Text("Photo"), image: image)) }
+                }
+            }
+        }
+        .task {
+            if case .image(let picture) = await model.library.picture(of: hit.key, side: 2048, allowsDownload: true) {
+                image = Image(decorative: picture, scale: 1)
+            } else {
+                hasFailed = true
+            }
+        }
+    }
+}

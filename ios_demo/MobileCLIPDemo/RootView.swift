@@ -1,0 +1,67 @@
+import SwiftUI
+
+/// Which screen it is time for.
+struct RootView: View {
+    @Environment(AppModel.self) private var model
+
+    var body: some View {
+        switch model.phase {
+        case .starting:
+            ProgressView("Opening the model…")
+        case .noBundle:
+            NoBundleView()
+        case .needsPhotos:
+            ContentUnavailableView {
+                Label("Your photos stay on this phone", systemImage: "photo.on.rectangle.angled")
+            } description: {
+                Text("To search your photos by words, the app has to look at them once. Nothing leaves the phone.")
+            } actions: {
+                Button("Allow access to photos") { Task { await model.usePhotos() } }
+                    .buttonStyle(.borderedProminent)
+                if let settings = URL(string: UIApplication.openSettingsURLString) {
+                    Link("Open Settings", destination: settings)
+                }
+            }
+        case .ready:
+            SearchView()
+        case .failed(let reason):
+            ContentUnavailableView {
+                Label("The model cannot be opened", systemImage: "exclamationmark.triangle")
+            } description: {
+                Text(reason)
+            } actions: {
+                Button("Rebuild the index") { Task { await model.rebuildIndex() } }
+                NavigationLinkToBundles()
+            }
+        }
+    }
+}
+
+/// Shown when no bundle can be used, with the reason for each that cannot.
+struct NoBundleView: View {
+    @Environment(AppModel.self) private var model
+
+    var body: some View {
+        ContentUnavailableView {
+            Label("No model yet", systemImage: "shippingbox")
+        } description: {
+            VStack(alignment: .leading, spacing: 8) {
+                Text("Drop a folder made by “mckit bundle” into MobileCLIPDemo/Bundles and build again, or copy it to this app's documents.")
+                ForEach(model.shelf) { entry in
+                    if case .failure(let error) = entry.result {
+                        Text("\(entry.url.lastPathComponent): \(ErrorText.describe(error))")
+                    }
+                }
+            }
+        }
+    }
+}
+
+private struct NavigationLinkToBundles: View {
+    @State private var isShown = false
+
+    var body: some View {
+        Button("Choose another model") { isShown = true }
+            .sheet(isPresented: $isShown) { SettingsView() }
+    }
+}

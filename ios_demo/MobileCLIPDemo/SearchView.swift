@@ -1,0 +1,93 @@
+import MobileCLIPCore
+import MobileCLIPKit
+import SwiftUI
+
+/// The search field, the textness slider and the results.
+struct SearchView: View {
+    @Environment(AppModel.self) private var model
+    @State private var words = ""
+    @State private var opened: FlatIndex.Hit?
+    @State private var showsSettings = false
+
+    private let columns = [GridItem(.adaptive(minimum: 104), spacing: 2)]
+
+    var body: some View {
+        @Bindable var model = model
+        NavigationStack {
+            ScrollView {
+                VStack(alignment: .leading, spacing: 12) {
+                    IndexingBanner()
+                    if model.hasTextness { TextnessSlider(scale: $model.textnessScale) }
+                    if case .like = model.request {
+                        Button("Back to the words", systemImage: "xmark.circle") { model.request = .words(words) }
+                    }
+                    if let problem = model.searchProblem { Label(problem, systemImage: "exclamationmark.triangle") }
+                }
+                .padding(.horizontal)
+                LazyVGrid(columns: columns, spacing: 2) {
+                    ForEach(Array(model.hits.enumerated()), id: \.element.key) { place, hit in
+                        ThumbnailView(key: hit.key)
+                            .onTapGesture { opened = hit }
+                            .contextMenu {
+                                Button("More like this", systemImage: "square.stack") { model.request = .like(key: hit.key) }
+                            }
+                            .accessibilityElement()
+                            .accessibilityLabel(Text("Result \(place + 1), score \(hit.score.formatted(.number.precision(.fractionLength(2))))"))
+                            .accessibilityAddTraits([.isButton, .isImage])
+                            .accessibilityAction { opened = hit }
+                    }
+                }
+                if model.hits.isEmpty { EmptyResults(words: words) }
+            }
+            .searchable(text: $words, prompt: Text("a red bicycle, beach -people"))
+            .onChange(of: words) { _, words in model.request = .words(words) }
+            .navigationTitle(Text("Photos"))
+            .toolbar {
+                Button("Settings", systemImage: "gearshape") { showsSettings = true }
+            }
+            .sheet(isPresented: $showsSettings) { SettingsView() }
+            .sheet(item: $opened) { hit in
+                PhotoView(hit: hit) { model.request = .like(key: hit.key) }
+            }
+        }
+    }
+}
+
+extension FlatIndex.Hit: @retroactive Identifiable {
+    public var id: String { key }
+}
+
+private struct EmptyResults: View {
+    let words: String
+
+    var body: some View {
+        if words.isEmpty {
+            ContentUnavailableView(
+                "Search your photos by words", systemImage: "text.magnifyingglass",
+                description: Text("Say what is in the picture. A minus sign keeps something out."))
+        } else {
+            ContentUnavailableView.search(text: words)
+        }
+    }
+}
+
+/// Moves the results towards pictures with written words, or away from them.
+private struct TextnessSlider: View {
+    @Binding var scale: Float
+
+    var body: some View {
+        VStack(alignment: .leading) {
+            Slider(value: $scale, in: -1...1, step: 0.05) {
+                Text("Written words")
+            } minimumValueLabel: {
+                Image(systemName: "photo").accessibilityLabel(Text("Fewer written words"))
+            } maximumValueLabel: {
+                Image(systemName: "textformat").accessibilityLabel(Text("More written words"))
+            }
+            .accessibilityValue(Text(scale.formatted(.number.precision(.fractionLength(2)))))
+            Text("Written words: \(scale.formatted(.number.precision(.fractionLength(2)).sign(strategy: .always())))")
+                .font(.caption)
+                .foregroundStyle(.secondary)
+        }
+    }
+}

@@ -1,0 +1,53 @@
+import MobileCLIPCore
+import MobileCLIPKit
+import SwiftUI
+
+/// The choice among bundles, downloads, and the way to the bench.
+struct SettingsView: View {
+    @Environment(AppModel.self) private var model
+    @Environment(\.dismiss) private var dismiss
+
+    var body: some View {
+        @Bindable var model = model
+        NavigationStack {
+            Form {
+                Section("Model") {
+                    ForEach(model.shelf) { entry in
+                        switch entry.result {
+                        case .success(let bundle): row(bundle)
+                        case .failure(let error):
+                            LabeledContent(entry.url.lastPathComponent) { Text(ErrorText.describe(error)) }
+                        }
+                    }
+                }
+                Section {
+                    Toggle("Download photos from iCloud", isOn: $model.allowsDownload)
+                        .onChange(of: model.allowsDownload) { model.startIndexing() }
+                } footer: {
+                    Text("Photos that are only in iCloud are downloaded once, to be indexed.")
+                }
+                if let bundle = model.bundle {
+                    Section { NavigationLink("Bench") { BenchView(bundle: bundle) } }
+                }
+            }
+            .navigationTitle(Text("Settings"))
+            .toolbar { Button("Done") { dismiss() } }
+        }
+    }
+
+    private func row(_ bundle: ModelBundle) -> some View {
+        Button {
+            Task { await model.open(bundle) }
+        } label: {
+            HStack {
+                VStack(alignment: .leading) {
+                    Text(bundle.url.lastPathComponent)
+                    Text(bundle.model.name).font(.caption).foregroundStyle(.secondary)
+                }
+                Spacer()
+                if bundle == model.bundle { Image(systemName: "checkmark") }
+            }
+        }
+        .accessibilityAddTraits(bundle == model.bundle ? .isSelected : [])
+    }
+}

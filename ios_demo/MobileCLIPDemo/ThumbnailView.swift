@@ -1,0 +1,24 @@
+import MobileCLIPKit
+import SwiftUI
+
+/// A square of a photo, loaded when it comes into view.
+struct ThumbnailView: View {
+    let key: String
+
+    @Environment(AppModel.self) private var model
+    @Environment(\.displayScale) private var scale
+    @State private var image: Image?
+
+    var body: some View {
+        Color.secondary.opacity(0.15)
+            .aspectRatio(1, contentMode: .fit)
+            .overlay { image?.resizable().scaledToFill() }
+            .clipped()
+            .contentShape(Rectangle())
+            .task(id: key) {
+                if case .image(let picture) = await model.library.picture(of: key, side: Int(120 * scale), allowsDownload: true) {
+                    image = Image(decorative: picture, scale: scale)
+                }
+            }
+    }
+}

@@ -1,0 +1,128 @@
+#if canImport(Photos)
+    import CoreGraphics
+    import Foundation
+    import MobileCLIPCore
+    import Photos
+
+    /// What can go wrong between the app and the photo library.
+    public enum PhotoLibraryError: Error, Sendable {
+        case notAllowed
+    }
+
+    /// The phone's photo library as far as the app may see it.
+    public struct PhotoLibrary: Sendable {
+        /// What came of asking for a picture.
+        public enum Picture: @unchecked Sendable {
+            // A CGImage is immutable, which its type does not say.
+            case image(CGImage)
+            case failed(FailureLog.Reason)
+        }
+
+        public init() {}
+
+        /// Asks for the library once; afterwards gives the answer of then.
+        public func requestAccess() async throws(PhotoLibraryError) {
+            switch await PHPhotoLibrary.requestAuthorization(for: .readWrite) {
+            case .authorized, .limited: return
+            default: throw .notAllowed
+            }
+        }
+
+        /// Whether the app sees only the photos that its user picked.
+        public var isLimited: Bool {
+            PHPhotoLibrary.authorizationStatus(for: .readWrite) == .limited
+        }
+
+        /// All photos, newest first.
+        public func photos() -> [LibraryPhoto] {
+            let options = PHFetchOptions()
+            options.sortDescriptors = [NSSortDescriptor(key: "creationDate", ascending: false)]
+            let found = PHAsset.fetchAssets(with: .image, options: options)
+            var photos: [LibraryPhoto] = []
+            photos.reserveCapacity(found.count)
+            found.enumerateObjects { asset, _, _ in photos.append(LibraryPhoto(key: asset.localIdentifier, stamp: asset.stamp)) }
+            return photos
+        }
+
+        /// A picture of at least `side` pixels on its shorter side where the photo has so many.
+        ///
+        /// - Parameter allowsDownload: Whether a photo that is only in iCloud may be fetched.
+        public func picture(of key: String, side: Int, allowsDownload: Bool) async -> Picture {
+            guard let asset = PHAsset.fetchAssets(withLocalIdentifiers: [key], options: nil).firstObject else {
+                return .failed(.undecodable)
+            }
+            let options = PHImageRequestOptions()
+            options.deliveryMode = .highQualityFormat
+            options.resizeMode = .exact
+            options.isNetworkAccessAllowed = allowsDownload
+            let shorter = max(1, min(asset.pixelWidth, asset.pixelHeight))
+            let scale = min(1, Double(side) / Double(shorter))
+            let size = CGSize(width: Double(asset.pixelWidth) * scale, height: Double(asset.pixelHeight) * scale)
+            return await withCheckedContinuation { continuation in
+                PHImageManager.default().requestImage(
+                    for: asset, targetSize: size, contentMode: .aspectFit, options: options
+                ) { image, information in
+                    continuation.resume(returning: Self.picture(from: image, information))
+                }
+            }
+        }
+
+        /// Says when the library has changed, for as long as somebody listens.
+        public func changes() -> AsyncStream<Void> {
+            AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
+                let observer = ChangeObserver { continuation.yield() }
+                PHPhotoLibrary.shared().register(observer)
+                continuation.onTermination = { _ in PHPhotoLibrary.shared().unregisterChangeObserver(observer) }
+            }
+        }
+
+        private static func picture(from image: PlatformImage?, _ information: [AnyHashable: Any]?) -> Picture {
+            if let upright = image?.uprightCGImage { return .image(upright) }
+            let isElsewhere = (information?[PHImageResultIsInCloudKey] as? NSNumber)?.boolValue ?? false
+            return .failed(isElsewhere ? .notDownloaded : .undecodable)
+        }
+    }
+
+    extension PHAsset {
+        /// The modification time in milliseconds.
+        var stamp: Int64 {
+            Int64(((modificationDate ?? creationDate)?.timeIntervalSince1970 ?? 0) * 1000)
+        }
+    }
+
+    private final class ChangeObserver: NSObject, PHPhotoLibraryChangeObserver, Sendable {
+        private let notify: @Sendable () -> Void
+
+        init(_ notify: @escaping @Sendable () -> Void) {
+            self.notify = notify
+        }
+
+        func photoLibraryDidChange(_ change: PHChange) { notify() }
+    }
+
+    #if canImport(UIKit)
+        import UIKit
+
+        typealias PlatformImage = UIImage
+
+        extension UIImage {
+            /// Pixels as people see them: a photo's orientation is applied.
+            var uprightCGImage: CGImage? {
+                if imageOrientation == .up { return cgImage }
+                let format = UIGraphicsImageRendererFormat()
+                format.scale = 1
+                let pixels = CGSize(width: size.width * scale, height: size.height * scale)
+                return UIGraphicsImageRenderer(size: pixels, format: format)
+                    .image { _ in draw(in: CGRect(origin: .zero, size: pixels)) }.cgImage
+            }
+        }
+    #elseif canImport(AppKit)
+        import AppKit
+
+        typealias PlatformImage = NSImage
+
+        extension NSImage {
+            var uprightCGImage: CGImage? { cgImage(forProposedRect: nil, context: nil, hints: nil) }
+        }
+    #endif
+#endif

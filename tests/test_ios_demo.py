@@ -1,0 +1,178 @@
+"""What can be checked of the app without Xcode: that its files parse, name each other and are translated."""
+
+from __future__ import annotations
+
+import json
+import plistlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEMO = Path(__file__).parent.parent / "ios_demo"
+APP = DEMO / "MobileCLIPDemo"
+PROJECT = DEMO / "MobileCLIPDemo.xcodeproj" / "project.pbxproj"
+KIT = DEMO / "MobileCLIPKit"
+SWIFT_FILES = sorted(path for folder in (APP, KIT / "Sources", KIT / "Tests") for path in folder.rglob("*.swift"))
+SWIFTC = shutil.which("swiftc") or next((str(p) for p in [Path("/opt/swift/usr/bin/swiftc")] if p.exists()), None)
+
+TOKEN = re.compile(
+    r'\s+|/\*.*?\*/|//[^\n]*|(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<bare>[\w./$<>-]+)|(?P<sign>[{}()=;,])',
+    re.DOTALL,
+)
+
+
+def tokens_of(text: str) -> Iterator[str]:
+    place = 0
+    while place < len(text):
+        match = TOKEN.match(text, place)
+        assert match, f"unexpected text at {place}: {text[place : place + 40]!r}"
+        place = match.end()
+        if match.lastgroup:
+            yield match.group().strip('"') if match.lastgroup == "quoted" else match.group()
+
+
+def parse_value(tokens: list[str]) -> Any:
+    """An old-style property list: dictionaries in braces, lists in parentheses, everything else a string."""
+    token = tokens.pop(0)
+    if token == "{":
+        entries: dict[str, Any] = {}
+        while tokens[0] != "}":
+            key = tokens.pop(0)
+            assert tokens.pop(0) == "="
+            entries[key] = parse_value(tokens)
+            assert tokens.pop(0) == ";"
+        tokens.pop(0)
+        return entries
+    if token == "(":
+        values = []
+        while tokens[0] != ")":
+            values.append(parse_value(tokens))
+            if tokens[0] == ",":
+                tokens.pop(0)
+        tokens.pop(0)
+        return values
+    return token
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    tokens = list(tokens_of(PROJECT.read_text()))
+    parsed = parse_value(tokens)
+    assert not tokens
+    return parsed
+
+
+def identifiers_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for child in value.values():
+            yield from identifiers_in(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from identifiers_in(child)
+    elif re.fullmatch(r"4D434B[0-9A-F]{18}", value):
+        yield value
+
+
+def test_every_object_that_the_project_names_is_there_and_used(project):
+    objects = project["objects"]
+    named = set(identifiers_in(list(objects.values()))) | {project["rootObject"]}
+    assert named == set(objects)
+    assert project["objectVersion"] == "77"
+
+
+def test_every_file_that_the_project_names_exists(project):
+    objects = project["objects"].values()
+    [group] = [entry for entry in objects if entry["isa"] == "PBXFileSystemSynchronizedRootGroup"]
+    folder = DEMO / group["path"]
+    assert folder == APP
+    for name in group["explicitFolders"]:
+        assert (folder / name).is_dir()
+    for entry in objects:
+        if entry["isa"] == "PBXFileSystemSynchronizedBuildFileExceptionSet":
+            assert all((folder / name).is_file() for name in entry["membershipExceptions"])
+        if entry["isa"] == "XCLocalSwiftPackageReference":
+            assert (DEMO / entry["relativePath"] / "Package.swift").is_file()
+        if entry["isa"] == "XCBuildConfiguration" and "INFOPLIST_FILE" in entry["buildSettings"]:
+            assert (DEMO / entry["buildSettings"]["INFOPLIST_FILE"]).is_file()
+            assert entry["buildSettings"]["PRODUCT_BUNDLE_IDENTIFIER"] == "org.mckit.MobileCLIPDemo"
+    products = {entry["productName"] for entry in objects if entry["isa"] == "XCSwiftPackageProductDependency"}
+    package = (KIT / "Package.swift").read_text()
+    assert all(f'.library(name: "{product}"' in package for product in products)
+
+
+def test_the_property_lists_say_what_the_app_needs():
+    info = plistlib.loads((APP / "Info.plist").read_bytes())
+    assert len(info["NSPhotoLibraryUsageDescription"]) > 40
+    source = (APP / "MobileCLIPDemoApp.swift").read_text()
+    assert all(identifier in source for identifier in info["BGTaskSchedulerPermittedIdentifiers"])
+    privacy = plistlib.loads((APP / "PrivacyInfo.xcprivacy").read_bytes())
+    assert privacy["NSPrivacyTracking"] is False
+    assert privacy["NSPrivacyCollectedDataTypes"] == []
+
+
+def literals_of(source: str) -> Iterator[str]:
+    """String literals, each interpolation replaced by a placeholder."""
+    for line in source.splitlines():
+        code = line.split("//")[0] if '"' not in line.split("//")[0] or line.lstrip().startswith("//") else line
+        for literal in re.findall(r'"((?:\\\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)|[^"\\])*)"', code):
+            yield re.sub(r"\\\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)", "\0", literal)
+
+
+def placeholders_of(text: str) -> list[str]:
+    return sorted(re.sub(r"\d+\$", "", found) for found in re.findall(r"%(?:\d+\$)?(?:@|lld)", text))
+
+
+def test_every_sentence_of_the_app_is_translated():
+    catalog = json.loads((APP / "Localizable.xcstrings").read_text())["strings"]
+    keys = {re.sub(r"%(?:@|lld)", "\0", key) for key in catalog}
+    shown = {
+        literal
+        for path in APP.glob("*.swift")
+        for literal in literals_of(path.read_text())
+        if " " in literal or re.fullmatch(r"[A-Z][a-z]+", literal)
+    }
+    files = {"Bundles", "Indexes"}
+    assert shown - keys - files == set()
+    assert keys - shown == set()
+
+
+@pytest.mark.parametrize("name", ["Localizable.xcstrings", "InfoPlist.xcstrings"])
+def test_translations_are_complete_and_keep_their_placeholders(name):
+    catalog = json.loads((APP / name).read_text())
+    assert (catalog["sourceLanguage"], catalog["version"]) == ("en", "1.0")
+    for key, entry in catalog["strings"].items():
+        unit = entry["localizations"]["zh-Hans"]["stringUnit"]
+        assert unit["state"] == "translated"
+        assert unit["value"]
+        assert placeholders_of(unit["value"]) == placeholders_of(key), key
+
+
+def test_asset_catalogs_are_json():
+    for path in (APP / "Assets.xcassets").rglob("Contents.json"):
+        assert json.loads(path.read_text())["info"]["version"] == 1
+
+
+def test_nothing_in_swift_may_crash_on_purpose():
+    for path in SWIFT_FILES:
+        source = path.read_text()
+        assert "try!" not in source, path
+        assert "fatalError" not in source, path
+        assert "as!" not in source, path
+
+
+def test_the_core_imports_foundation_alone():
+    for path in (KIT / "Sources" / "MobileCLIPCore").glob("*.swift"):
+        assert set(re.findall(r"^import (\w+)", path.read_text(), re.M)) <= {"Foundation"}, path
+
+
+@pytest.mark.skipif(SWIFTC is None, reason="there is no Swift compiler here")
+def test_every_swift_file_parses():
+    files = [str(path) for path in SWIFT_FILES]
+    command = [str(SWIFTC), "-parse", "-swift-version", "6", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
