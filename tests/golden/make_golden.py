@@ -22,6 +22,7 @@ from unittest import mock
 import ftfy
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mobileclip_kit import images
 from mobileclip_kit.errors import UsageError
@@ -65,6 +66,7 @@ def main() -> None:
     make_crops()
     if parser.parse_args().bundle:
         make_bundle()
+        make_parity()
 
 
 def make_tokens() -> None:
@@ -264,37 +266,20 @@ def _record_crop(width: int, height: int, spec: ImageSpec) -> dict[str, Any]:
 
 def make_bundle() -> None:
     """``bundle/``: what ``mckit bundle`` makes of a tiny model, with every part."""
-    import torch
-
     from mobileclip_kit import bundle
     from mobileclip_kit.export.exporter import export_model
     from mobileclip_kit.index.folder import IndexHeader, create_index, open_writer
     from mobileclip_kit.index.store import Item
-    from mobileclip_kit.networks.model import build_network, describe, load_model, save_model
+    from mobileclip_kit.networks.model import load_model
 
-    words = ("a photo of a dog", "two cats on a table", "a red house by the lake")
-    merges, rows = trim_merges(words, Tokenizer(standard_merges()))
-    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
-    text = {"context_length": 12, "vocab_size": len(rows), "width": 32, "heads": 2, "layers": 1}
-    spec = ImageSpec(height=32, width=32, mean=(0.4, 0.45, 0.5), std=(0.2, 0.25, 0.3))
-    config = {
-        "model_cfg": {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text},
-        "preprocess_cfg": spec.to_open_clip(),
-    }
-    torch.manual_seed(3)
-    network = build_network(config["model_cfg"])
     with tempfile.TemporaryDirectory() as place:
-        folder, work = Path(place) / "tiny", Path(place)
-        folder.mkdir()
-        write_merges(folder / "merges.txt", merges)
-        save_model(folder, network, config, describe("tiny", network, config, licence="MIT"), None)
-        model = load_model(folder)
+        work = Path(place)
+        model = load_model(_write_tiny_model(work / "tiny"))
         export_model(model, work / "export", format="coreml", precision="fp16")
         generator = random.Random(6)
         direction = np.array(_unit(generator, 16), np.float32)
-        Textness(model="tiny", model_hash=model.spec.model_hash, directions={"probe": direction}).save(
-            work / "textness.json"
-        )
+        textness = Textness(model="tiny", model_hash=model.spec.model_hash, directions={"probe": direction})
+        textness.save(work / "textness.json")
         create_index(work / "index", IndexHeader(spec=model.spec))
         with open_writer(work / "index") as writer:
             for number in range(5):
@@ -304,6 +289,57 @@ def make_bundle() -> None:
         target = GOLDEN / "bundle"
         shutil.rmtree(target, ignore_errors=True)
         bundle.make_bundle(target, work / "export", textness=work / "textness.json", index=work / "index")
+
+
+def make_parity() -> None:
+    """``parity/``: pictures and texts with the vectors that the bundle's model gives them in PyTorch."""
+    from mobileclip_kit.bundle import open_bundle
+    from mobileclip_kit.runtime.open import open_encoder
+
+    folder = GOLDEN / "parity"
+    folder.mkdir(exist_ok=True)
+    generator = np.random.default_rng(8)
+    sizes = {"exact-1.png": (32, 32), "exact-2.png": (32, 32), "wide.png": (96, 48), "tall.png": (50, 120)}
+    for name, size in sizes.items():
+        # Coarse noise, made smooth: pictures have no detail finer than what a resize keeps.
+        coarse = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        coarse.resize(size, Image.Resampling.BICUBIC).save(folder / name)
+    texts = ["a photo of a dog", "Two cats on a TABLE", "a red house, by the lake &amp; a tree", ""]
+    with tempfile.TemporaryDirectory() as place:
+        encoder = open_encoder(str(_write_tiny_model(Path(place) / "tiny")))
+        assert encoder.spec.model_hash == open_bundle(GOLDEN / "bundle").spec.model_hash
+        spec = encoder.spec.require_image()
+        pixels = np.stack([images.load_pixels(folder / name, spec) for name in sizes])
+        pictures = [
+            {"file": name, "vector": vector.tolist()}
+            for name, vector in zip(sizes, encoder.encode_images(pixels), strict=True)
+        ]
+        words = [
+            {"text": text, "vector": vector.tolist()}
+            for text, vector in zip(texts, encoder.encode_texts(texts), strict=True)
+        ]
+    _write_lines(folder / "parity.json", {"pictures": pictures, "texts": words})
+
+
+def _write_tiny_model(folder: Path) -> Path:
+    """A model folder with random weights, the same ones each time."""
+    import torch
+
+    from mobileclip_kit.networks.model import build_network, describe, save_model
+
+    words = ("a photo of a dog", "two cats on a table", "a red house by the lake")
+    merges, rows = trim_merges(words, Tokenizer(standard_merges()))
+    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
+    text = {"context_length": 12, "vocab_size": len(rows), "width": 32, "heads": 2, "layers": 1}
+    image = ImageSpec(height=32, width=32, mean=(0.4, 0.45, 0.5), std=(0.2, 0.25, 0.3))
+    towers = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+    config = {"model_cfg": towers, "preprocess_cfg": image.to_open_clip()}
+    torch.manual_seed(3)
+    network = build_network(config["model_cfg"])
+    folder.mkdir()
+    write_merges(folder / "merges.txt", merges)
+    save_model(folder, network, config, describe("tiny", network, config, licence="MIT"), None)
+    return folder
 
 
 def _unit(generator: random.Random, dim: int) -> list[float]:
