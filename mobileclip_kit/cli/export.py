@@ -37,7 +37,12 @@ _PALETTES: dict[str, Precision] = {"8": "palette8", "6": "palette6", "4": "palet
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Pictures, or a captions file, to verify with.")
 @click.option("--pictures", type=click.IntRange(1), default=_PICTURES, show_default=True, help="Verify with so many.")
-@click.option("--threshold", type=click.FloatRange(-1, 1), help="Least cosine: 0.999, or 0.99 for int8, unless given.")
+@click.option(
+    "--threshold",
+    "--min-cosine",
+    type=click.FloatRange(-1, 1),
+    help="Least cosine; 0.999, or 0.99 for int8 and palettes.",
+)
 @click.option("--keep-failed", is_flag=True, help="Leave an export below the threshold; the command still fails.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The folder; MODEL-FORMAT-PRECISION unless given.")
 @force_option

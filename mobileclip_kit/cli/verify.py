@@ -15,7 +15,12 @@ from mobileclip_kit.cli.output import emit, json_option, note
 @click.option("--against", required=True, help="The model that it was exported from: a folder or an open_clip name.")
 @click.option("--images", type=click.Path(path_type=Path), help="Pictures, or a captions file, to compare on.")
 @click.option("--pictures", type=click.IntRange(1), default=48, show_default=True, help="Compare on so many.")
-@click.option("--threshold", type=click.FloatRange(-1, 1), help="Least cosine: 0.999, or 0.99 for int8, unless given.")
+@click.option(
+    "--threshold",
+    "--min-cosine",
+    type=click.FloatRange(-1, 1),
+    help="Least cosine: 0.999, or 0.99 for int8 and palettes.",
+)
 @json_option
 def command(
     export: Path, against: str, images: Path | None, pictures: int, threshold: float | None, as_json: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from mobileclip_kit.export.int8 import quantize_int8, require_calibration
 from mobileclip_kit.export.onnx import export_onnx
 from mobileclip_kit.export.samples import Pictures, Texts, tokenize_texts
 from mobileclip_kit.export.towers import ImageTower, TextTower
-from mobileclip_kit.export.verify import require_parity, verify_export
+from mobileclip_kit.export.verify import THRESHOLDS, require_parity, verify_export
 from mobileclip_kit.files import atomic_folder
 from mobileclip_kit.images import Pixels
 from mobileclip_kit.networks.model import Model
@@ -47,7 +47,8 @@ def export_model(
         texts: To verify the text tower with; None takes built-in prompts.
         calibration: Pictures whose activations set the image tower's int8 ranges.
         calibration_texts: The same for the text tower; None takes built-in prompts.
-        threshold: Least cosine; None takes the precision's own.
+        threshold: Least cosine; None takes the precision's own. For int8 it is also the budget by which operators are
+            kept in float.
         force: Replace what stands at ``destination``.
         keep_failed: Leave an export below the threshold in its place all the same; the error is raised afterwards.
 
@@ -63,11 +64,13 @@ def export_model(
     check_request(format, precision, calibrated=calibration is not None or model.spec.image is None)
     if format == "onnx" and precision == "int8" and calibration is not None:
         require_calibration(len(calibration.pixels), "picture(s)")
+    budget = THRESHOLDS[precision] if threshold is None else threshold
+    int8 = _Int8(calibration, calibration_texts, budget)
     with atomic_folder(destination, force=force) as staging:
         towers: dict[Tower, ExportedTower] = {}
         for tower in model.spec.towers:
             path = staging / f"{tower}{SUFFIXES[format]}"
-            towers[tower] = _write_tower(model, tower, path, format, precision, calibration, calibration_texts)
+            towers[tower] = _write_tower(model, tower, path, format, precision, int8)
         _write_tokenizer(model, staging)
         export = Export(path=staging, spec=model.spec, format=format, precision=precision, towers=towers)
         results = verify_export(export, model, pictures=pictures, texts=texts, threshold=threshold)
@@ -98,8 +101,18 @@ def check_request(format: str, precision: str, *, calibrated: bool) -> None:
         )
 
 
-def _write_tower(model: Model, tower: Tower, path: Path, format: Format, precision: Precision,
-                 calibration: Pictures | None, texts: Texts | None) -> ExportedTower:  # fmt: skip
+@dataclass(frozen=True)
+class _Int8:
+    """What int8 needs beside the model."""
+
+    pictures: Pictures | None
+    texts: Texts | None
+    least_cosine: float
+
+
+def _write_tower(
+    model: Model, tower: Tower, path: Path, format: Format, precision: Precision, int8: _Int8
+) -> ExportedTower:
     module = ImageTower(model) if tower == "image" else TextTower(model)
     if format == "coreml":
         notes = export_coreml(tower, module, path, model.spec, precision=precision)
@@ -107,20 +120,19 @@ def _write_tower(model: Model, tower: Tower, path: Path, format: Format, precisi
     notes = export_onnx(tower, module, path, model.spec)
     if precision == "fp32":
         return ExportedTower.from_file(tower, path, **notes)
-    return _quantize(model, tower, path, notes, calibration, texts)
+    return _quantize(model, tower, path, notes, int8)
 
 
-def _quantize(model: Model, tower: Tower, path: Path, notes: dict[str, Any], calibration: Pictures | None,
-              texts: Texts | None) -> ExportedTower:  # fmt: skip
+def _quantize(model: Model, tower: Tower, path: Path, notes: dict[str, Any], int8: _Int8) -> ExportedTower:
     if tower == "image":
-        assert calibration is not None
-        inputs: Pixels | Ids = calibration.pixels
-        source = calibration.source
+        assert int8.pictures is not None
+        inputs: Pixels | Ids = int8.pictures.pixels
+        source = int8.pictures.source
     else:
-        prompts = texts or tokenize_texts(model, None)
+        prompts = int8.texts or tokenize_texts(model, None)
         inputs, source = prompts.ids, prompts.source
     float_path = path.rename(path.with_name(f"{tower}-float.onnx"))
-    kept = quantize_int8(tower, float_path, path, model.spec, inputs)
+    kept = quantize_int8(tower, float_path, path, model.spec, inputs, least_cosine=int8.least_cosine)
     float_path.unlink()
     return ExportedTower.from_file(tower, path, kept_in_float=kept, **notes, weight_bits=7, calibration=source)
 

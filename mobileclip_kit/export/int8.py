@@ -28,12 +28,25 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from mobileclip_kit.errors import ExportError, UsageError
 from mobileclip_kit.export.metadata import first_line, quiet_converters
 from mobileclip_kit.export.onnx import INPUTS, check, set_metadata
+from mobileclip_kit.export.samples import spread
+from mobileclip_kit.export.sensitivity import (
+    QUANTIZED,
+    Sensitivity,
+    choose_float,
+    keep_float,
+    measure_sensitivity,
+    read_sensitivities,
+    write_sensitivities,
+)
+from mobileclip_kit.export.sensitivity import least_cosine as least_cosine_of
 from mobileclip_kit.images import Pixels
 from mobileclip_kit.runtime.towers import Ids
 from mobileclip_kit.spec import ModelSpec, Tower
 
-QUANTIZED = ("MatMul", "Gemm", "Conv")
 LEAST_CALIBRATION = 2
+# Inputs that sensitivities are measured on, and as many others that a choice is checked on.
+_CHECKED = 16
+_SHARE_OF_BUDGET = 0.8
 # Operators that carry arithmetic; the others move data and have no precision of their own.
 _ARITHMETIC = frozenset(
     "Add Sub Mul Div Pow Sqrt Exp Erf Tanh Sigmoid Relu Gelu QuickGelu Softmax LayerNormalization BatchNormalization "
@@ -43,9 +56,18 @@ _ARITHMETIC = frozenset(
 
 
 def quantize_int8(
-    tower: Tower, float_path: Path, path: Path, spec: ModelSpec, calibration: Pixels | Ids
+    tower: Tower,
+    float_path: Path,
+    path: Path,
+    spec: ModelSpec,
+    calibration: Pixels | Ids,
+    *,
+    least_cosine: float = 0.99,
 ) -> tuple[str, ...]:
     """Write an int8 version of a float32 ONNX tower.
+
+    Where all products in int8 miss the budget on calibration inputs, each product's sensitivity is measured and written
+    to ``int8-sensitivity-TOWER.json`` beside the file, and the most sensitive ones stay in float32, as few as possible.
 
     Args:
         tower: ``image`` or ``text``.
@@ -54,30 +76,48 @@ def quantize_int8(
         spec: Goes into the file's metadata.
         calibration: Pixels ``(n, height, width, 3)`` uint8 or token rows ``(n, context)``, of the kind that the model
             will meet.
+        least_cosine: The budget: what each vector's cosine to the float32 one has to reach.
 
     Returns:
-        What stays in float32: operators by type, and how many of each.
+        What stays in float32: operators by type and number, then the products kept for the budget, by weight.
 
     Raises:
         UsageError: Fewer than two calibration inputs.
-        ExportError: ONNX Runtime cannot quantise the tower.
+        ExportError: ONNX Runtime cannot quantise the tower, or no choice of operators meets the budget.
     """
     require_calibration(len(calibration), "pictures" if tower == "image" else "texts")
+    inputs = _Inputs(tower, calibration)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         try:
             with quiet_converters():
                 quant_pre_process(str(float_path), str(prepared), skip_symbolic_shape=True)
-                _quantize_static(prepared, quantized, _Inputs(tower, calibration))
+                _quantize_static(prepared, quantized, inputs)
         except Exception as error:  # the quantiser raises whatever its passes meet
             raise ExportError(f"ONNX Runtime cannot quantise {float_path.name}: {first_line(error)}") from error
-        model = onnx.load(str(quantized))
+        float_model, model = onnx.load(str(prepared)), onnx.load(str(quantized))
+    table = path.with_name(f"int8-sensitivity-{tower}.json")
+    model, chosen = _fit_budget(float_model, model, inputs, least_cosine, table)
     if tower == "text":
         _quantize_embedding(model.graph)
     set_metadata(model, tower, spec)
     check(model, path)
     path.write_bytes(model.SerializeToString())
-    return kept_in_float(model.graph)
+    return (*kept_in_float(model.graph), *(f"{entry.operator} of {entry.weight}" for entry in chosen))
+
+
+def _fit_budget(
+    float_model: onnx.ModelProto, model: onnx.ModelProto, inputs: _Inputs, budget: float, table: Path
+) -> tuple[onnx.ModelProto, tuple[Sensitivity, ...]]:
+    # Pictures of another kind than the calibration's lose a little more.
+    aim = 1 - (1 - budget) * _SHARE_OF_BUDGET
+    checked = inputs.rows(1)
+    if least_cosine_of(float_model, model, checked) >= aim:
+        return model, ()
+    measured = inputs.rows(0)
+    write_sensitivities(table, measure_sensitivity(float_model, model, measured), f"{len(measured)} calibration inputs")
+    chosen = choose_float(float_model, model, read_sensitivities(table), checked, least_cosine=aim)
+    return keep_float(float_model, model, {entry.node for entry in chosen}), chosen
 
 
 def require_calibration(count: int, what: str) -> None:
@@ -160,13 +200,19 @@ class _Inputs(CalibrationDataReader):  # type: ignore[misc]
 
     def __init__(self, tower: Tower, inputs: Pixels | Ids) -> None:
         self._name = INPUTS[tower]
-        self._rows: Iterator[Any] = iter(inputs)
+        self._inputs = inputs
+        self._left: Iterator[Any] = iter(inputs)
         self._is_image = tower == "image"
 
     def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
-        row = next(self._rows, None)
-        if row is None:
-            return None
+        row = next(self._left, None)
+        return None if row is None else self._feed(row)
+
+    def rows(self, first: int) -> list[dict[str, np.ndarray[Any, Any]]]:
+        """Some of the even (``first`` 0) or odd (1) inputs: one half to measure on, the other to choose by."""
+        return [self._feed(row) for row in spread(list(self._inputs[first::2]), _CHECKED)]
+
+    def _feed(self, row: Any) -> dict[str, np.ndarray[Any, Any]]:
         if not self._is_image:
             return {self._name: row[None].astype(np.int64)}
         return {self._name: row[None].transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)}

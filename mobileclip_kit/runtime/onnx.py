@@ -50,8 +50,12 @@ class OnnxEncoder(TowerEncoder):
         return vectors
 
 
-def open_session(path: Path, *, threads: int | None = None) -> Any:
+def open_session(model: Path | bytes, *, threads: int | None = None) -> Any:
     """An ONNX Runtime session on the CPU.
+
+    Args:
+        model: A file, or its bytes.
+        threads: Of one operator; None lets ONNX Runtime choose.
 
     Raises:
         ExportError: The file is not an ONNX model, is damaged, or needs a newer ONNX Runtime.
@@ -61,10 +65,13 @@ def open_session(path: Path, *, threads: int | None = None) -> Any:
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
+        )
     except _ort_errors() as error:
+        what = "a graph" if isinstance(model, bytes) else model
         raise ExportError(
-            f"ONNX Runtime {ort.__version__} cannot load {path}: {_first_line(error)}",
+            f"ONNX Runtime {ort.__version__} cannot load {what}: {_first_line(error)}",
             hint="The file is damaged or needs a newer onnxruntime; export again or update.",
         ) from error
 

@@ -1,0 +1,179 @@
+"""Which products of a quantised tower cost accuracy, and which of them to keep in float32 under a budget.
+
+Measuring and choosing are two steps with a file between: the table of sensitivities can be read, kept and chosen from
+again. A product's sensitivity is what the vectors lose when it alone is int8. The choice keeps the most sensitive ones
+in float, as few as the budget allows; since losses of several products do not simply add up, every candidate set is
+executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.files import read_json, write_json
+from mobileclip_kit.runtime.onnx import open_session
+
+Inputs = Sequence[Mapping[str, NDArray[Any]]]
+
+QUANTIZED = ("MatMul", "Gemm", "Conv")
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What one product costs in int8.
+
+    Attributes:
+        node: Its name in the graph.
+        operator: ``MatMul``, ``Gemm`` or ``Conv``.
+        weight: The name of its weight, or "two activations".
+        loss: 1 − the least cosine to the float32 vectors when it alone is int8.
+    """
+
+    node: str
+    operator: str
+    weight: str
+    loss: float
+
+
+def measure_sensitivity(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, inputs: Inputs) -> list[Sensitivity]:
+    """The sensitivity of each product, the greatest first.
+
+    Args:
+        float_model: The graph that was quantised.
+        int8_model: The same graph with quantise/dequantise pairs; its nodes have kept their names.
+        inputs: Of one row each.
+    """
+    wanted = _run(float_model, inputs)
+    products = quantized_products(float_model, int8_model)
+    weights = {tensor.name for tensor in float_model.graph.initializer}
+    found = []
+    for node in products.values():
+        alone = keep_float(float_model, int8_model, products.keys() - {node.name})
+        weight = next((name for name in node.input if name in weights), "two activations")
+        found.append(Sensitivity(node.name, node.op_type, weight, 1 - _least_cosine(wanted, _run(alone, inputs))))
+    return sorted(found, key=lambda entry: -entry.loss)
+
+
+def choose_float(
+    float_model: onnx.ModelProto,
+    int8_model: onnx.ModelProto,
+    sensitivities: Sequence[Sensitivity],
+    inputs: Inputs,
+    *,
+    least_cosine: float,
+) -> tuple[Sensitivity, ...]:
+    """The fewest of the most sensitive products that have to stay in float32, found by bisection.
+
+    Args:
+        float_model: The graph that was quantised.
+        int8_model: The same with quantise/dequantise pairs.
+        sensitivities: From :func:`measure_sensitivity`, the greatest first.
+        inputs: Other ones than those that the sensitivities were measured on.
+        least_cosine: What every vector has to reach.
+
+    Raises:
+        ExportError: Even with all products in float32 the budget is missed.
+    """
+    wanted = _run(float_model, inputs)
+
+    def reaches(count: int) -> bool:
+        kept = {entry.node for entry in sensitivities[:count]}
+        return _least_cosine(wanted, _run(keep_float(float_model, int8_model, kept), inputs)) >= least_cosine
+
+    low, high = 0, len(sensitivities)
+    if not reaches(high):
+        raise ExportError(f"No choice of operators reaches a least cosine of {least_cosine:g}.")
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reaches(middle) else (middle + 1, high)
+    return tuple(sensitivities[:low])
+
+
+def least_cosine(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, inputs: Inputs) -> float:
+    """The least cosine between the vectors of two graphs over some inputs."""
+    return _least_cosine(_run(float_model, inputs), _run(int8_model, inputs))
+
+
+def keep_float(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:
+    """A copy of a quantised graph in which some products take their float32 inputs again.
+
+    A value stays quantised where a product that is still int8 makes or takes it.
+    """
+    mixed = onnx.ModelProto()
+    mixed.CopyFrom(int8_model)
+    originals = {node.name: node for node in float_model.graph.node}
+    makers = {output: node.name for node in float_model.graph.node for output in node.output}
+    still = quantized_products(float_model, int8_model).keys() - set(kept)
+    for node in mixed.graph.node:
+        original = originals.get(node.name)
+        if original is None or node.name in still:
+            continue
+        for place, name in enumerate(original.input):
+            if makers.get(name) not in still:
+                node.input[place] = name
+    _prune(mixed.graph, float_model.graph)
+    return mixed
+
+
+def quantized_products(float_model: onnx.ModelProto, int8_model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """The products that a quantised graph computes in int8, as they were before, by name."""
+    quantized = {node.name: node for node in int8_model.graph.node if node.op_type in QUANTIZED}
+    return {
+        node.name: node
+        for node in float_model.graph.node
+        if node.name in quantized and list(quantized[node.name].input[:2]) != list(node.input[:2])
+    }
+
+
+def write_sensitivities(path: Path, sensitivities: Sequence[Sensitivity], inputs: str) -> None:
+    """Write the table between measuring and choosing."""
+    write_json(path, {"measured_on": inputs, "products": [asdict(entry) for entry in sensitivities]})
+
+
+def read_sensitivities(path: Path) -> list[Sensitivity]:
+    """Read :func:`write_sensitivities`' table."""
+    return [Sensitivity(**entry) for entry in read_json(path)["products"]]
+
+
+def _prune(graph: onnx.GraphProto, source: onnx.GraphProto) -> None:
+    """Drop what nothing reads any more, and bring in the float32 weights that are read again."""
+    wanted = {value.name for value in graph.output}
+    nodes = []
+    for node in reversed(graph.node):  # a graph lists makers before takers
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            nodes.append(node)
+    nodes = [_copy(node) for node in reversed(nodes)]
+    tensors = {tensor.name: tensor for tensor in (*source.initializer, *graph.initializer) if tensor.name in wanted}
+    kept = [_copy(tensor) for tensor in tensors.values()]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+
+
+def _copy(message: Any) -> Any:
+    copied = type(message)()
+    copied.CopyFrom(message)
+    return copied
+
+
+def _run(model: onnx.ModelProto, inputs: Inputs) -> NDArray[np.float64]:
+    session = open_session(model.SerializeToString())
+    vectors: NDArray[np.float64] = np.concatenate(
+        [session.run(["embedding"], dict(row))[0] for row in inputs], dtype=float
+    )
+    return vectors
+
+
+def _least_cosine(wanted: NDArray[np.float64], actual: NDArray[np.float64]) -> float:
+    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(actual, axis=1)
+    # A vector that int8 has made zero has no direction: its cosine counts as 0.
+    return float(((wanted * actual).sum(axis=1) / np.maximum(lengths, 1e-30)).min())

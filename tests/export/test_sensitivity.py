@@ -1,0 +1,134 @@
+"""int8 under a budget: what is measured, what is chosen, what the mixed graph computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.export import int8
+from mobileclip_kit.export.int8 import quantize_int8
+from mobileclip_kit.export.sensitivity import (
+    Sensitivity,
+    choose_float,
+    keep_float,
+    least_cosine,
+    measure_sensitivity,
+    quantized_products,
+    read_sensitivities,
+    write_sensitivities,
+)
+from mobileclip_kit.spec import ImageSpec, ModelSpec
+
+SPEC = ModelSpec(name="chain", embedding_dim=8, image=ImageSpec(height=4, width=4), text=None)
+Graphs = tuple[onnx.ModelProto, onnx.ModelProto]
+
+
+def chain() -> onnx.ModelProto:
+    """Three products in a row; the second one's weight has a row of outliers, which int8 holds badly."""
+    random = np.random.default_rng(0)
+    weights = [random.standard_normal(shape).astype(np.float32) for shape in ((48, 16), (16, 16), (16, 8))]
+    weights[0][:, 0] /= 40
+    weights[1][0] *= 40
+    nodes = [helper.make_node("Flatten", ["image"], ["v0"], "flatten")]
+    for number, _ in enumerate(weights):
+        nodes.append(helper.make_node("MatMul", [f"v{number}", f"w{number}"], [f"m{number}"], f"product{number}"))
+        nodes.append(
+            helper.make_node("Tanh", [f"m{number}"], [f"v{number + 1}" if number < 2 else "embedding"], f"act{number}")
+        )
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 4, 4])
+    out = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 8])
+    tensors = [numpy_helper.from_array(array, f"w{number}") for number, array in enumerate(weights)]
+    graph = helper.make_graph(nodes, "chain", [image], [out], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def pixels(count: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (count, 4, 4, 3), np.uint8)
+
+
+def feeds(count: int) -> list[dict[str, np.ndarray]]:
+    return [{"image": row[None].transpose(0, 3, 1, 2).astype(np.float32) / 255} for row in pixels(count)]
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Graphs:
+    """The chain and its int8 form with every product reduced."""
+    folder = tmp_path_factory.mktemp("chain")
+    onnx.save(chain(), folder / "float.onnx")
+    quantize_int8("image", folder / "float.onnx", folder / "int8.onnx", SPEC, pixels(16), least_cosine=-1)
+    return onnx.load(folder / "float.onnx"), onnx.load(folder / "int8.onnx")
+
+
+def test_every_product_was_reduced(graphs: Graphs) -> None:
+    assert set(quantized_products(*graphs)) == {"product0", "product1", "product2"}
+
+
+def test_keeping_all_in_float_gives_the_float_graph(graphs: Graphs) -> None:
+    mixed = keep_float(*graphs, {"product0", "product1", "product2"})
+    assert [node.op_type for node in mixed.graph.node] == [node.op_type for node in graphs[0].graph.node]
+    assert least_cosine(graphs[0], mixed, feeds(4)) == pytest.approx(1, abs=1e-12)
+
+
+def test_keeping_nothing_gives_the_int8_graph(graphs: Graphs) -> None:
+    mixed = keep_float(*graphs, set())
+    assert least_cosine(graphs[1], mixed, feeds(4)) == pytest.approx(1, abs=1e-12)
+
+
+def test_one_product_in_float_reads_its_own_weight(graphs: Graphs) -> None:
+    mixed = keep_float(*graphs, {"product1"})
+    onnx.checker.check_model(mixed, full_check=True)
+    inputs = {node.name: list(node.input) for node in mixed.graph.node}
+    assert inputs["product1"][1] == "w1"
+    assert inputs["product2"][1] != "w2"
+    names = {tensor.name for tensor in mixed.graph.initializer}
+    assert "w1" in names
+    assert "w2" not in names
+    assert not any(name.startswith("w1_quantized") for name in names)
+
+
+def test_sensitivities_come_greatest_first(graphs: Graphs) -> None:
+    found = measure_sensitivity(*graphs, feeds(8))
+    losses = [entry.loss for entry in found]
+    assert losses == sorted(losses, reverse=True)
+    assert {entry.weight for entry in found} == {"w0", "w1", "w2"}
+
+
+def test_the_fewest_are_chosen(graphs: Graphs) -> None:
+    found = measure_sensitivity(*graphs, feeds(8))
+    whole = least_cosine(*graphs, feeds(8))
+    first = least_cosine(graphs[0], keep_float(*graphs, {found[0].node}), feeds(8))
+    assert first > whole
+    assert choose_float(*graphs, found, feeds(8), least_cosine=whole - 1e-9) == ()
+    assert choose_float(*graphs, found, feeds(8), least_cosine=(whole + first) / 2) == (found[0],)
+
+
+def test_an_impossible_budget_is_refused(graphs: Graphs) -> None:
+    with pytest.raises(ExportError, match="No choice of operators"):
+        choose_float(*graphs, measure_sensitivity(*graphs, feeds(2)), feeds(2), least_cosine=1.1)
+
+
+def test_table_round_trip(tmp_path: Path) -> None:
+    table = [Sensitivity("a", "Gemm", "w", 0.25), Sensitivity("b", "Conv", "v", 0.0)]
+    write_sensitivities(tmp_path / "table.json", table, "8 pictures")
+    assert read_sensitivities(tmp_path / "table.json") == table
+
+
+def test_budget_is_met_and_listed(tmp_path: Path, graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget between all int8 and one product in float leaves its table beside the file and names what was kept."""
+    monkeypatch.setattr(int8, "_SHARE_OF_BUDGET", 1.0)
+    odd: Callable[[], list[dict[str, np.ndarray]]] = lambda: feeds(16)[1::2]  # noqa: E731
+    found = measure_sensitivity(*graphs, feeds(16)[::2])
+    whole = least_cosine(*graphs, odd())
+    first = least_cosine(graphs[0], keep_float(*graphs, {found[0].node}), odd())
+    onnx.save(graphs[0], tmp_path / "float.onnx")
+    kept = quantize_int8(
+        "image", tmp_path / "float.onnx", tmp_path / "out.onnx", SPEC, pixels(16), least_cosine=(whole + first) / 2
+    )
+    assert f"MatMul of {found[0].weight}" in kept
+    assert read_sensitivities(tmp_path / "int8-sensitivity-image.json") == found
