@@ -86,12 +86,12 @@ def test_distilling_twice_needs_force(world: Path, capsys: pytest.CaptureFixture
     ("change", "code", "message"),
     [
         ({"--student": "tinny"}, 1, "Did you mean tiny"),
-        ({"--recipe": "piccolage"}, 1, "Did you mean piccollage"),
-        ({"--lr": "-1"}, 1, "lr is -1.0"),
+        ({"--recipe": "piccolage"}, 2, "Did you mean piccollage"),
+        ({"--lr": "-1"}, 2, "lr is -1.0"),
         ({"--steps": "many"}, 2, "not a valid integer"),
         ({"--data": "nowhere"}, 1, "nowhere does not exist"),
         ({"--cache": "nowhere"}, 1, "is not a teacher cache"),
-        ({"--teacher": "ViT-B-32"}, 1, "either --teacher or --cache"),
+        ({"--teacher": "ViT-B-32"}, 2, "either --teacher or --cache"),
         ({"--limit": "1"}, 2, "--limit"),
     ],
 )

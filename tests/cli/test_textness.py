@@ -103,7 +103,7 @@ def test_fit_search_and_grid(photos: Path, tmp_path: Path, capsys: pytest.Captur
     with Image.open(tmp_path / "g.png") as sheet:
         assert sheet.height > 5 * 150
     run(capsys, "textness", "grid", tmp_path / "i", "a", *vector, "-o", tmp_path / "g.gif", code=2)
-    _, err = run(capsys, "search", tmp_path / "i", "a", "--textness", "1", code=1)
+    _, err = run(capsys, "search", tmp_path / "i", "a", "--textness", "1", code=2)
     assert "textness fit" in err
 
 

@@ -78,7 +78,7 @@ def test_truth_lines_carry_count_and_alone(tmp_path):
 )
 def test_bad_numbers_are_refused_and_nothing_is_left(tmp_path, capsys, arguments, message):
     code, document = run(capsys, *arguments, "-o", str(tmp_path / "world"))
-    assert code == 1
+    assert code == 2
     assert document["error"]["kind"] == "UsageError"
     assert message in document["error"]["message"]
     assert list(tmp_path.iterdir()) == []
