@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.export.coreml import export_coreml
 from mobileclip_kit.export.folder import PRECISIONS, SUFFIXES, Export, ExportedTower, Format, Precision
 from mobileclip_kit.export.int8 import quantize_int8, require_calibration
 from mobileclip_kit.export.onnx import export_onnx
-from mobileclip_kit.export.samples import Pictures, Texts, tokenize_texts
+from mobileclip_kit.export.overflow import find_overflows
+from mobileclip_kit.export.samples import Pictures, Texts, draw_pictures, spread, tokenize_texts
 from mobileclip_kit.export.towers import ImageTower, TextTower
 from mobileclip_kit.export.verify import THRESHOLDS, require_parity, verify_export
-from mobileclip_kit.files import atomic_folder
+from mobileclip_kit.files import atomic_folder, size_bytes
 from mobileclip_kit.images import Pixels
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.towers import Ids
 from mobileclip_kit.spec import MERGES_FILE, Tower
 from mobileclip_kit.tokenizer import Tokenizer, write_merges
+
+# float16 is probed for overflow with so many inputs, in so many rounds: an operator that is kept in float32 hands its
+# large result on to the next.
+_PROBES = 4
+_ROUNDS = 4
 
 
 def export_model(
@@ -65,12 +74,12 @@ def export_model(
     if format == "onnx" and precision == "int8" and calibration is not None:
         require_calibration(len(calibration.pixels), "picture(s)")
     budget = THRESHOLDS[precision] if threshold is None else threshold
-    int8 = _Int8(calibration, calibration_texts, budget)
+    aids = _Aids(pictures, texts, calibration, calibration_texts, budget)
     with atomic_folder(destination, force=force) as staging:
         towers: dict[Tower, ExportedTower] = {}
         for tower in model.spec.towers:
             path = staging / f"{tower}{SUFFIXES[format]}"
-            towers[tower] = _write_tower(model, tower, path, format, precision, int8)
+            towers[tower] = _write_tower(model, tower, path, format, precision, aids)
         _write_tokenizer(model, staging)
         export = Export(path=staging, spec=model.spec, format=format, precision=precision, towers=towers)
         results = verify_export(export, model, pictures=pictures, texts=texts, threshold=threshold)
@@ -102,37 +111,66 @@ def check_request(format: str, precision: str, *, calibrated: bool) -> None:
 
 
 @dataclass(frozen=True)
-class _Int8:
-    """What int8 needs beside the model."""
+class _Aids:
+    """Inputs that the reduced precisions are fitted with."""
 
     pictures: Pictures | None
     texts: Texts | None
+    calibration: Pictures | None
+    calibration_texts: Texts | None
     least_cosine: float
 
 
 def _write_tower(
-    model: Model, tower: Tower, path: Path, format: Format, precision: Precision, int8: _Int8
+    model: Model, tower: Tower, path: Path, format: Format, precision: Precision, aids: _Aids
 ) -> ExportedTower:
     module = ImageTower(model) if tower == "image" else TextTower(model)
     if format == "coreml":
-        notes = export_coreml(tower, module, path, model.spec, precision=precision)
-        return ExportedTower.from_file(tower, path, **notes)
+        return _write_coreml(model, tower, module, path, precision, aids)
     notes = export_onnx(tower, module, path, model.spec)
     if precision == "fp32":
         return ExportedTower.from_file(tower, path, **notes)
-    return _quantize(model, tower, path, notes, int8)
+    return _quantize(model, tower, path, notes, aids)
 
 
-def _quantize(model: Model, tower: Tower, path: Path, notes: dict[str, Any], int8: _Int8) -> ExportedTower:
+def _write_coreml(
+    model: Model, tower: Tower, module: nn.Module, path: Path, precision: Precision, aids: _Aids
+) -> ExportedTower:
+    """Convert; where float16 overflows on a few inputs, convert again with the operators concerned in float32."""
+    rows: list[dict[str, Any]]
     if tower == "image":
-        assert int8.pictures is not None
-        inputs: Pixels | Ids = int8.pictures.pixels
-        source = int8.pictures.source
+        pictures = aids.pictures or draw_pictures(model.spec.require_image(), count=_PROBES)
+        rows = [{"image": picture[None]} for picture in spread(list(pictures.pixels), _PROBES)]
     else:
-        prompts = int8.texts or tokenize_texts(model, None)
+        texts = aids.texts or tokenize_texts(model, None, count=_PROBES)
+        rows = [{"ids": row[None].astype("int32")} for row in spread(list(texts.ids), _PROBES)]
+    kept: frozenset[str] = frozenset()
+    first_size = None
+    for _ in range(_ROUNDS):
+        notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept)
+        found = find_overflows(path, rows) if precision != "fp32" else frozenset()
+        if found <= kept:
+            break
+        first_size = first_size or size_bytes(path)
+        kept |= found
+        shutil.rmtree(path)
+    else:
+        notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept)
+    if first_size is not None:
+        notes["float_costs_bytes"] = size_bytes(path) - first_size
+    return ExportedTower.from_file(tower, path, kept_in_float=sorted(kept), **notes)
+
+
+def _quantize(model: Model, tower: Tower, path: Path, notes: dict[str, Any], aids: _Aids) -> ExportedTower:
+    if tower == "image":
+        assert aids.calibration is not None
+        inputs: Pixels | Ids = aids.calibration.pixels
+        source = aids.calibration.source
+    else:
+        prompts = aids.calibration_texts or tokenize_texts(model, None)
         inputs, source = prompts.ids, prompts.source
     float_path = path.rename(path.with_name(f"{tower}-float.onnx"))
-    kept = quantize_int8(tower, float_path, path, model.spec, inputs, least_cosine=int8.least_cosine)
+    kept = quantize_int8(tower, float_path, path, model.spec, inputs, least_cosine=aids.least_cosine)
     float_path.unlink()
     return ExportedTower.from_file(tower, path, kept_in_float=kept, **notes, weight_bits=7, calibration=source)
 

@@ -119,6 +119,7 @@ def keep_float(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, kept: 
         for place, name in enumerate(original.input):
             if makers.get(name) not in still:
                 node.input[place] = name
+    _drop_unread_biases(mixed.graph, float_model.graph, still)
     _prune(mixed.graph, float_model.graph)
     return mixed
 
@@ -143,6 +144,15 @@ def read_sensitivities(path: Path) -> list[Sensitivity]:
     return [Sensitivity(**entry) for entry in read_json(path)["products"]]
 
 
+def _drop_unread_biases(graph: onnx.GraphProto, source: onnx.GraphProto, still: Collection[str]) -> None:
+    """Drop the makers of dequantised biases that no int8 product reads: they bear the float32 bias's own name."""
+    weights = {tensor.name for tensor in source.initializer}
+    read = {name for node in graph.node if node.name in still for name in node.input}
+    kept = [_copy(node) for node in graph.node if not (weights - read).intersection(node.output)]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
 def _prune(graph: onnx.GraphProto, source: onnx.GraphProto) -> None:
     """Drop what nothing reads any more, and bring in the float32 weights that are read again."""
     wanted = {value.name for value in graph.output}
@@ -152,6 +162,7 @@ def _prune(graph: onnx.GraphProto, source: onnx.GraphProto) -> None:
             wanted.update(node.input)
             nodes.append(node)
     nodes = [_copy(node) for node in reversed(nodes)]
+    wanted -= {name for node in nodes for name in node.output}
     tensors = {tensor.name: tensor for tensor in (*source.initializer, *graph.initializer) if tensor.name in wanted}
     kept = [_copy(tensor) for tensor in tensors.values()]
     del graph.node[:], graph.initializer[:]

@@ -35,15 +35,19 @@ def chain() -> onnx.ModelProto:
     weights = [random.standard_normal(shape).astype(np.float32) for shape in ((48, 16), (16, 16), (16, 8))]
     weights[0][:, 0] /= 40
     weights[1][0] *= 40
-    nodes = [helper.make_node("Flatten", ["image"], ["v0"], "flatten")]
-    for number, _ in enumerate(weights):
-        nodes.append(helper.make_node("MatMul", [f"v{number}", f"w{number}"], [f"m{number}"], f"product{number}"))
-        nodes.append(
-            helper.make_node("Tanh", [f"m{number}"], [f"v{number + 1}" if number < 2 else "embedding"], f"act{number}")
-        )
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["v0"], "flatten"),
+        helper.make_node("MatMul", ["v0", "w0"], ["m0"], "product0"),
+        helper.make_node("Tanh", ["m0"], ["v1"], "act0"),
+        helper.make_node("MatMul", ["v1", "w1"], ["m1"], "product1"),
+        helper.make_node("Tanh", ["m1"], ["v2"], "act1"),
+        helper.make_node("Gemm", ["v2", "w2", "b2"], ["m2"], "product2"),
+        helper.make_node("Tanh", ["m2"], ["embedding"], "act2"),
+    ]
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 4, 4])
     out = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 8])
     tensors = [numpy_helper.from_array(array, f"w{number}") for number, array in enumerate(weights)]
+    tensors.append(numpy_helper.from_array(random.standard_normal(8).astype(np.float32), "b2"))
     graph = helper.make_graph(nodes, "chain", [image], [out], tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
@@ -78,6 +82,13 @@ def test_keeping_all_in_float_gives_the_float_graph(graphs: Graphs) -> None:
 def test_keeping_nothing_gives_the_int8_graph(graphs: Graphs) -> None:
     mixed = keep_float(*graphs, set())
     assert least_cosine(graphs[1], mixed, feeds(4)) == pytest.approx(1, abs=1e-12)
+
+
+def test_a_product_in_float_takes_its_float_bias(graphs: Graphs) -> None:
+    bias = next(tensor for tensor in graphs[0].graph.initializer if tensor.name == "b2")
+    mixed = keep_float(*graphs, {"product2"})
+    assert [tensor for tensor in mixed.graph.initializer if tensor.name == "b2"] == [bias]
+    assert not any("b2" in node.output for node in mixed.graph.node)
 
 
 def test_one_product_in_float_reads_its_own_weight(graphs: Graphs) -> None:
