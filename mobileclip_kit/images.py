@@ -186,6 +186,8 @@ def normalize(pixels: Pixels, spec: ImageSpec) -> NDArray[np.float32]:
 def list_pictures(folder: Path) -> Iterator[Path]:
     """The picture files below a folder, by suffix, in the order of their paths; hidden files and folders are skipped.
 
+    A link that leads nowhere is among them: reading it gives the reason why there is no picture.
+
     Raises:
         DataError: The folder, or one below it, cannot be listed.
     """
@@ -207,8 +209,15 @@ def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
         # Links to folders are not followed: they can lead back to where they stand.
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(folder / entry.name, suffixes)
-        elif os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file():
+        elif os.path.splitext(entry.name)[1].lower() in suffixes and _is_file(entry):
             yield folder / entry.name
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether the entry is a file, or a link to one or to nowhere (in a circle, say)."""
+    if not entry.is_symlink():
+        return entry.is_file()
+    return os.path.isfile(entry.path) or not os.path.exists(entry.path)
 
 
 def _decode(source: Path | bytes, max_pixels: int, least_side: int | None = None) -> Image.Image:

@@ -14,14 +14,19 @@ def read_folder(folder: Path, skipped: list[Skipped]) -> Iterator[Pair]:
 
     Args:
         folder: Searched to any depth; hidden files and folders are passed over.
-        skipped: Takes empty files.
+        skipped: Takes empty files, and links that lead nowhere.
 
     Yields:
         Pairs whose key is the path relative to the folder.
     """
     for path in list_pictures(folder):
         key = path.relative_to(folder).as_posix()
-        if path.stat().st_size == 0:
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            skipped.append(Skipped(key, f"The file cannot be read: {error.strerror}."))
+            continue
+        if size == 0:
             skipped.append(Skipped(key, "The file is empty."))
         else:
             yield Pair(key, path)

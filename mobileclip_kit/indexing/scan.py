@@ -85,8 +85,12 @@ def plan_update(pictures: Iterable[Path], folder: Path, items: Sequence[Item], *
         name = str(path)[prefix:].replace(os.sep, "/")
         try:
             status = path.stat()
-        except FileNotFoundError:
-            continue
+        except OSError:
+            # Of a link that leads nowhere, whoever decodes it gives the reason, unless what it led to had a vector:
+            # then that picture has vanished.
+            if not path.is_symlink() or (name in vanished and vanished[name].row is not None):
+                continue
+            status = path.lstat()
         known = vanished.pop(name, None)
         if known is not None and (known.size_bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
             if known.row is not None or not retry_failed:

@@ -34,6 +34,16 @@ def test_folder_gives_relative_keys_in_order(tmp_path: Path) -> None:
     assert skipped == [Skipped("empty.png", "The file is empty.")]
 
 
+def test_links_that_lead_nowhere_are_stated_skips(tmp_path: Path) -> None:
+    draw(tmp_path / "x.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    skipped: list[Skipped] = []
+    assert [pair.key for pair in open_source(tmp_path, skipped)] == ["x.png"]
+    assert [skip.item for skip in skipped] == ["gone.png", "loop.png"]
+    assert "No such file" in skipped[0].reason
+
+
 def test_pair_points_to_the_file(tmp_path: Path) -> None:
     file = draw(tmp_path / "x.png")
     assert list(open_source(tmp_path)) == [Pair("x.png", file)]

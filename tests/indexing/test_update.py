@@ -157,6 +157,18 @@ def test_failures_are_kept_with_their_reason_and_retried_on_request(photos: Path
     assert (mended.updated, [item.name for item in mended.failed]) == (1, ["broken.jpg"])
 
 
+def test_a_link_that_leads_nowhere_is_stated_or_has_vanished(photos: Path, out: Path) -> None:
+    target = draw(photos.parent / "elsewhere.png", (1, 2, 3))
+    (photos / "link.png").symlink_to(target)
+    (photos / "gone.png").symlink_to(photos / "nowhere.png")
+    (photos / "loop.png").symlink_to(photos / "loop.png")
+    report = update(photos, out)
+    assert (report.items, sorted(item.name for item in report.failed)) == (11, ["gone.png", "loop.png"])
+    assert update(photos, out).unchanged == 13
+    target.unlink()
+    assert update(photos, out).removed == 1
+
+
 def test_a_picture_that_breaks_loses_its_vector(photos: Path, out: Path) -> None:
     update(photos, out)
     (photos / "red.png").write_bytes(b"overwritten")
