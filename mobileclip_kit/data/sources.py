@@ -57,7 +57,7 @@ def open_source(path: Path, skipped: list[Skipped] | None = None) -> Iterator[Pa
     """
     skipped = [] if skipped is None else skipped
     if not path.exists():
-        raise DataError(f"{path} does not exist.", hint="Pass a folder of pictures or a captions file as --data.")
+        raise DataError(f"{path} does not exist.", hint="Pass a folder of pictures or a captions file.")
     for source in SOURCES:
         if source.fits(path):
             empty = True

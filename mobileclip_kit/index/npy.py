@@ -23,13 +23,24 @@ def load_matrix(path: Path) -> NDArray[np.floating]:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
     except (ValueError, EOFError, OSError) as error:
-        raise DataError(f"{path} is not a readable .npy file: {error}.") from error
+        raise DataError(f"{path} is not a readable .npy file: {_unreadable(path, error)}.") from error
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.floating):
         kind = f"{matrix.dtype} of shape {matrix.shape}" if isinstance(matrix, np.ndarray) else "an archive"
         raise DataError(f"{path} holds {kind}, not a matrix of floats with a row for each picture.")
     if matrix.shape[1] == 0:
         raise DataError(f"{path} holds vectors of no numbers.")
     return matrix
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """What is wrong with the file: numpy takes what has no header for a pickle, and says how to load it unsafely."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error).rstrip(".")
+    with path.open("rb") as stream:
+        start = stream.read(len(np.lib.format.MAGIC_PREFIX))
+    if start != np.lib.format.MAGIC_PREFIX:
+        return "the file is empty" if not start else "it does not begin as one"
+    return str(error).rstrip(".")
 
 
 def read_names(path: Path) -> list[str]:

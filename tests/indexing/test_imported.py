@@ -101,7 +101,10 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path: Path) -> None
     with pytest.raises(ModelMismatchError, match="7 numbers"):
         import_vectors(*write(tmp_path, raw(1, 7), ["a"]), tmp_path / "index", spec=ColourEncoder().spec)
     (tmp_path / "v.npy").write_bytes(b"no array")
-    with pytest.raises(DataError, match="not a readable .npy"):
+    with pytest.raises(DataError, match="not a readable .npy file: it does not begin as one"):
+        import_vectors(tmp_path / "v.npy", tmp_path / "names.txt", tmp_path / "index")
+    (tmp_path / "v.npy").write_bytes(b"")
+    with pytest.raises(DataError, match="not a readable .npy file: the file is empty"):
         import_vectors(tmp_path / "v.npy", tmp_path / "names.txt", tmp_path / "index")
     with pytest.raises(DataError, match="does not exist"):
         import_vectors(tmp_path / "none.npy", tmp_path / "names.txt", tmp_path / "index")
