@@ -57,7 +57,7 @@ def command(
     as_json: bool,
     force: bool,
 ) -> None:
-    r"""Measure latency, throughput, memory, size and accuracy of MODELS side by side.
+    """Measure latency, throughput, memory, size and accuracy of MODELS side by side.
 
     MODELS are model folders, exports or open_clip names. Each runs in a process of its own; they take turns, so that
     a machine that slows down slows all of them. Without MODELS the students' architectures are measured with random
@@ -69,7 +69,7 @@ def command(
       mckit bench student student-onnx-fp32 student-onnx-int8 --images photos --cache teacher.cache
       mckit bench student-onnx-int8 --captions captions.csv --teacher ViT-B-32:openai -o report
       mckit bench student --images photos --ask "a red bicycle" --explain -o report
-    """
+    """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.bench.candidate import describe_candidates, phone_students, random_students
     from mobileclip_kit.bench.machine import usable_cores
     from mobileclip_kit.bench.measure import Settings, run_bench

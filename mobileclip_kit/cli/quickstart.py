@@ -15,7 +15,7 @@ from mobileclip_kit.cli.output import emit, force_option, json_option, note
 @force_option
 @json_option
 def command(out: Path, force: bool, as_json: bool) -> None:
-    r"""Walk the whole way once on drawn pictures, offline, in a few minutes.
+    """Walk the whole way once on drawn pictures, offline, in a few minutes.
 
     Draws pictures, distils a bundled teacher into a smaller student, exports it to ONNX and Core ML, proves the exports
     equal, indexes and searches pictures, learns the textness vector, measures everything and writes a report.
@@ -23,7 +23,7 @@ def command(out: Path, force: bool, as_json: bool) -> None:
     \b
     Example:
       mckit quickstart -o tour
-    """
+    """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.quickstart.run import describe, run_quickstart
 
     document = run_quickstart(out, force=force, say=note)
