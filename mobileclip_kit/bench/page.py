@@ -112,6 +112,12 @@ def facts(figures: Mapping[str, str]) -> str:
     return f'<dl class="facts">{boxes}</dl>' if figures else ""
 
 
+def pairs(entries: Mapping[str, str]) -> str:
+    """Names and what they stand for, one below the other: settings, versions."""
+    lines = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in entries.items())
+    return f'<dl class="pairs">{lines}</dl>' if entries else ""
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "") -> str:
     """A table of texts; columns of figures stand to the right.
 
@@ -164,8 +170,9 @@ def bars(rows: Sequence[Bar], *, legend: Sequence[str] = (), caption: str = "") 
             for number, part in enumerate(row.parts)
         )
         lines.append(
-            f'<div>{escape(row.label)}</div><div class="value"><div class="track">'
-            f'<div class="bar" style="width:{length:.2f}%">{parts}</div></div><span>{escape(row.text)}</span></div>'
+            f'<div class="label">{escape(row.label)}</div>'
+            f'<div><div class="bar" style="width:{length:.2f}%">{parts}</div></div>'
+            f'<div class="value">{escape(row.text)}</div>'
         )
     names = "".join(f'<span><i class="part-{number}"></i>{escape(name)}</span>' for number, name in enumerate(legend))
     above = f'<div class="legend">{names}</div>' if legend else ""

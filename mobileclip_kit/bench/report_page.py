@@ -14,6 +14,7 @@ from mobileclip_kit.bench.page import (
     bullets,
     figure,
     page,
+    pairs,
     paragraph,
     picture_row,
     section,
@@ -52,7 +53,7 @@ def report_page(document: Mapping[str, Any], folder: Path, *, examples: Examples
         section("Where the time goes", _latency_bars(rows), _start_bars(rows)),
         section("What texts find", *(picture_row(text, pictures) for text, pictures in examples)),
         *_explained(document.get("explain"), folder),
-        section("Measured with", table(*_conditions(document)), _skipped(document["material"])),
+        section("Measured with", pairs(_conditions(document)), _skipped(document["material"])),
         lead=headline(document),
     )
 
@@ -107,8 +108,8 @@ def _explained(explain: Mapping[str, Any] | None, folder: Path) -> list[str]:
         "below it is the cosine, in bold each picture's greatest."
     )
     places = (
-        "t-SNE of the vectors: dots are pictures, stars are texts, each kind about its own mean. Neighbours are alike; "
-        "distances between far groups mean nothing."
+        "t-SNE of the vectors: dots are pictures (squares: of a written name), stars are texts, each kind about its "
+        "own mean. Neighbours are alike; distances between far groups mean nothing."
     )
     drawn: dict[str, tuple[str, str, str, Kind]] = {
         f"Where {explain['model']} looks": ("grad_cam", "Heat maps: a row a picture, a column a text", heat, "sheet"),
@@ -122,13 +123,20 @@ def _explained(explain: Mapping[str, Any] | None, folder: Path) -> list[str]:
     return [*sections, section("Not drawn", bullets(left))]
 
 
-def _conditions(document: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    machine, settings = document["machine"], document["settings"]
-    found = {name: value for name, value in {**machine, **settings}.items() if value is not None}
-    return ["what", "value"], [[name.replace("_", " "), _words(value)] for name, value in found.items()]
+def _conditions(document: Mapping[str, Any]) -> dict[str, str]:
+    found = {**document["machine"], **document["settings"]}
+    return {
+        name.removesuffix("_bytes").replace("_", " "): _words(value / 1e9) + " GB"
+        if name.endswith("_bytes")
+        else _words(value)
+        for name, value in found.items()
+        if value is not None
+    }
 
 
 def _words(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {inner}" for name, inner in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -51,16 +51,16 @@ def explain_for_report(
         done = explain(name, gallery, source, folder, ask=ask, teacher=teacher, queries=queries)
     except MckitError as error:
         lost = [{"item": item, "reason": str(error)} for item in _KEYS]
-        return {"model": Path(name).name, **dict.fromkeys(_KEYS.values()), "examples": [], "skipped": lost}, []
+        return {"model": _short(name), **dict.fromkeys(_KEYS.values()), "examples": [], "skipped": lost}, []
     rows = [
         (one.text, [Picture(gallery.paths[row], f"{cosine:.3f}") for row, cosine in one.hits]) for one in done.examples
     ]
-    return _document(done, gallery), [(short(text, 100), pictures) for text, pictures in rows]
+    return _document(_short(name), done, gallery), [(short(text, 100), pictures) for text, pictures in rows]
 
 
-def _document(done: Explanation, gallery: Gallery) -> dict[str, Any]:
+def _document(name: str, done: Explanation, gallery: Gallery) -> dict[str, Any]:
     return {
-        "model": done.model,
+        "model": name,
         **{key: f"{FOLDER}/{file}" if file in done.figures else None for file, key in _KEYS.items()},
         "examples": [
             {
@@ -74,3 +74,9 @@ def _document(done: Explanation, gallery: Gallery) -> dict[str, Any]:
         ],
         "skipped": [asdict(left) for left in done.skipped],
     }
+
+
+def _short(name: str) -> str:
+    """The name that the model has in the bench's table."""
+    path = Path(name)
+    return path.resolve().name if path.exists() else name

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mobileclip_kit.bench.explain.embedding_map import embedding_map
-from mobileclip_kit.bench.explain.figures import HUES, draw_map, draw_sheet
+from mobileclip_kit.bench.explain.figures import HUES, Named, draw_map, draw_sheet
 from mobileclip_kit.bench.explain.gallery import Shown, choose, prompt, spread, texts_of
 from mobileclip_kit.bench.explain.grad_cam import grad_cam
 from mobileclip_kit.bench.quality import Gallery
@@ -47,13 +47,11 @@ class Explanation:
     """What was drawn.
 
     Attributes:
-        model: Its name.
         figures: Names of the files, in the folder that was filled.
         examples: What the texts of the heat maps find.
         skipped: What could not be drawn, with reasons.
     """
 
-    model: str
     figures: tuple[str, ...]
     examples: tuple[Example, ...]
     skipped: tuple[Skipped, ...]
@@ -121,7 +119,7 @@ def explain(
         figures.append(MAP_FILE)
     except DataError as error:
         skipped.append(Skipped(MAP_FILE, str(error)))
-    return Explanation(model.spec.name, tuple(figures), examples, tuple(skipped))
+    return Explanation(tuple(figures), examples, tuple(skipped))
 
 
 def _questions(
@@ -151,9 +149,13 @@ def _draw_map(images: Vectors, gallery: Gallery, shown: Shown, reader: TorchEnco
     vectors = reader.encode_texts(stars) if reader is not None and len(stars) > 1 else None
     if vectors is None:
         stars, classes = [], []
-    labels = [shown.labels[row] for row in shown.mapped]
-    names = [name or star for star, name in zip(stars, classes, strict=True)]
-    draw_map(embedding_map(images, vectors), labels, names, classes, path)
+    named = Named(
+        labels=[shown.labels[row] for row in shown.mapped],
+        written=[shown.written[row] for row in shown.mapped],
+        texts=[name or star for star, name in zip(stars, classes, strict=True)],
+        classes=classes,
+    )
+    draw_map(embedding_map(images, vectors), named, path)
 
 
 def _stars(gallery: Gallery, shown: Shown) -> tuple[list[str], list[str]]:

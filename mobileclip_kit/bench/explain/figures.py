@@ -7,7 +7,9 @@ page.
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,31 +88,63 @@ def draw_sheet(pixels: Pixels, texts: Sequence[str], maps: HeatMaps, path: Path)
     figure.savefig(path, dpi=_DPI, transparent=True)
 
 
-def draw_map(
-    places: EmbeddingMap, labels: Sequence[str], texts: Sequence[str], text_labels: Sequence[str], path: Path
-) -> None:
-    """Dots for pictures, stars for texts; the classes that have a star, or else the most frequent ones, have colours.
+@dataclass(frozen=True)
+class Named:
+    """What the points of a map are called.
+
+    Attributes:
+        labels: The class of each picture, ``""`` where none is known.
+        written: Whether a picture shows only its class's name.
+        texts: What each star is called.
+        classes: The class of each star, ``""`` for none.
+    """
+
+    labels: Sequence[str]
+    written: Sequence[bool]
+    texts: Sequence[str]
+    classes: Sequence[str]
+
+    def colours(self) -> dict[str, str]:
+        """The classes that have a star, or else the most frequent ones, each with its hue."""
+        counts = Counter(label for label in self.labels if label)
+        starred = [name for name in self.classes if name in counts]
+        return dict(zip(starred or [name for name, _ in counts.most_common()], HUES, strict=False))
+
+
+def draw_map(places: EmbeddingMap, named: Named, path: Path) -> None:
+    """Dots for pictures, squares for those of a written name, stars for texts.
 
     Args:
         places: Where everything stands.
-        labels: The class of each picture; "" where none is known.
-        texts: What the stars are called.
-        text_labels: The class of each star; "" for none.
+        named: What it is.
         path: The PNG.
     """
-    counts = {label: labels.count(label) for label in dict.fromkeys(labels) if label}
-    wanted = [label for label in text_labels if label in counts] or sorted(counts, key=lambda name: -counts[name])
-    colours = dict(zip(wanted, HUES, strict=False))
-    figure = _figure(6.0, 6.6)
+    figure = _figure(6.0, 6.8)
     axes = figure.add_subplot()
-    axes.set_aspect("equal")
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(aspect="equal", xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), xticks=[], yticks=[])
     for side in axes.spines.values():
-        side.set_color(INK)
-        side.set_alpha(0.4)
-    chosen = np.array([label in colours for label in labels], dtype=bool)
-    rest = places.pictures[~chosen]
+        side.set(color=INK, alpha=0.4)
+    _draw_pictures(axes, places.pictures, named)
+    for place, text, name in zip(places.texts, named.texts, named.classes, strict=True):
+        colour = named.colours().get(name, INK)
+        axes.scatter([place[0]], [place[1]], s=230, marker="*", color=colour, edgecolors=INK, linewidths=0.8, zorder=3)
+        axes.annotate(
+            _plain(short(text, 28)),
+            place,
+            xytext=(8, 5),
+            textcoords="offset points",
+            fontsize=10,
+            color=colour,
+            zorder=4,
+        )
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=10, labelcolor=INK, handletextpad=0.2)
+    figure.savefig(path, dpi=_DPI, transparent=True)
+
+
+def _draw_pictures(axes: Axes, places: NDArray[np.float32], named: Named) -> None:
+    colours, written = named.colours(), np.asarray(named.written, dtype=bool)
+    labels = np.asarray(named.labels)
+    rest = places[~np.isin(labels, list(colours))]
     if len(rest):
         axes.scatter(
             rest[:, 0],
@@ -121,31 +155,15 @@ def draw_map(
             linewidths=0,
             label="others" if colours else "pictures",
         )
-    for label, colour in colours.items():
-        group = places.pictures[[other == label for other in labels]]
-        axes.scatter(
-            group[:, 0],
-            group[:, 1],
-            s=26,
-            color=colour,
-            alpha=0.85,
-            linewidths=0,
-            label=f"{_plain(label)} ({len(group)})",
-        )
-    for place, text, label in zip(places.texts, texts, text_labels, strict=True):
-        colour = colours.get(label, INK)
-        axes.scatter([place[0]], [place[1]], s=230, marker="*", color=colour, edgecolors=INK, linewidths=0.8, zorder=3)
-        axes.annotate(
-            _plain(short(text, 28)),
-            place,
-            xytext=(8, 5),
-            textcoords="offset points",
-            fontsize=9,
-            color=colour,
-            zorder=4,
-        )
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=10, labelcolor=INK, handletextpad=0.2)
-    figure.savefig(path, dpi=_DPI, transparent=True)
+    for name, colour in colours.items():
+        for marker, alone in (("o", False), ("s", True)):
+            group = places[(labels == name) & (written == alone)]
+            title = f"{_plain(name)} ({len(group)})" if not alone else None
+            axes.scatter(
+                group[:, 0], group[:, 1], s=26, marker=marker, color=colour, alpha=0.85, linewidths=0, label=title
+            )
+    if written[np.isin(labels, list(colours))].any():
+        axes.scatter([], [], s=26, marker="s", color=_REST, label="name written")
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -10,7 +10,6 @@ from mobileclip_kit.bench.quality import Gallery
 from mobileclip_kit.data.scenes.captions import noun_phrase
 from mobileclip_kit.data.scenes.truth import TRUTH_FILE, Truth, read_truth
 
-WRITTEN_WORD = "written word"
 _SHEET_PICTURES = 5
 _MAP_PICTURES = 600
 
@@ -22,13 +21,15 @@ class Shown:
     Attributes:
         sheet: Rows of the gallery that the heat maps show.
         mapped: Rows of the gallery that the map shows.
-        labels: A class for each row of the gallery; empty where none is known.
+        labels: A class for each row of the gallery, ``""`` where none is known.
+        written: Whether a row shows the class's name alone, and not the thing.
         names: The classes whose names serve as texts, the most frequent first; empty where captions say more.
     """
 
     sheet: tuple[int, ...]
     mapped: tuple[int, ...]
     labels: tuple[str, ...]
+    written: tuple[bool, ...]
     names: tuple[str, ...]
 
 
@@ -41,18 +42,19 @@ def choose(gallery: Gallery, source: Path) -> Shown:
             class is the folder that it lies in, if there are several.
     """
     in_world = (source / TRUTH_FILE).is_file()
-    labels = _labels_of_world(gallery, source) if in_world else _labels_of_folders(gallery)
-    counts = Counter(label for label in labels if label not in ("", WRITTEN_WORD))
+    labels, written = _labels_of_world(gallery, source) if in_world else _labels_of_folders(gallery)
+    things = ["" if alone else label for label, alone in zip(labels, written, strict=True)]
+    counts = Counter(label for label in things if label)
     ordered = tuple(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
     names = ordered if in_world or not gallery.captions else ()
     if names:
-        firsts = [labels.index(name) for name in names[:_SHEET_PICTURES]]
+        firsts = [things.index(name) for name in names[:_SHEET_PICTURES]]
         sheet = tuple(
             firsts + [row for row in range(len(labels)) if row not in firsts][: _SHEET_PICTURES - len(firsts)]
         )
     else:
         sheet = spread(len(gallery.keys), _SHEET_PICTURES)
-    return Shown(sheet, spread(len(gallery.keys), _MAP_PICTURES), labels, names)
+    return Shown(sheet, spread(len(gallery.keys), _MAP_PICTURES), labels, written, names)
 
 
 def texts_of(gallery: Gallery, shown: Shown) -> tuple[str, ...]:
@@ -75,18 +77,25 @@ def spread(count: int, most: int) -> tuple[int, ...]:
     return tuple(range(count)) if count <= most else tuple(place * count // most for place in range(most))
 
 
-def _labels_of_world(gallery: Gallery, source: Path) -> tuple[str, ...]:
-    truth = {row.image: _what(row) for row in read_truth(source)}
-    return tuple(truth.get(key, "") for key in gallery.keys)
+def _labels_of_world(gallery: Gallery, source: Path) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+    truth = {row.image: row for row in read_truth(source)}
+    known = [truth.get(key) for key in gallery.keys]
+    return tuple("" if row is None else _what(row) for row in known), tuple(
+        row is not None and row.alone for row in known
+    )
 
 
-def _labels_of_folders(gallery: Gallery) -> tuple[str, ...]:
-    folders = tuple(Path(key).parent.name.replace("_", " ").strip() for key in gallery.keys)
-    return folders if len(set(folders) - {""}) > 1 else ("",) * len(folders)
+def _labels_of_folders(gallery: Gallery) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+    folders = [Path(key).parent.name.replace("_", " ").strip() for key in gallery.keys]
+    several = len(set(folders) - {""}) > 1
+    return tuple(name if several else "" for name in folders), (False,) * len(folders)
 
 
 def _what(row: Truth) -> str:
-    return row.objects[0].kind if row.objects else WRITTEN_WORD
+    """The first thing that a picture shows, or the word alone."""
+    if row.objects:
+        return row.objects[0].kind
+    return "" if row.word is None else row.word.text
 
 
 def short(text: str, most: int = 60) -> str:

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileclip_kit.bench.page import (
+    Bar,
+    Picture,
+    bars,
+    bullets,
+    code,
+    data_uri,
+    facts,
+    figure,
+    page,
+    pairs,
+    paragraph,
+    picture_row,
+    section,
+    table,
+    thumbnail,
+    write_page,
+)
+from mobileclip_kit.bench.report import write_report
+from mobileclip_kit.bench.report_page import write_report_page
+from mobileclip_kit.errors import ImageError
+from tests.bench.fakes import draw_pictures
+from tests.bench.test_report import document, row
+
+EVIL = "<script>alert('\"&')</script>"
+
+
+class Outline(HTMLParser):
+    """Checks that tags are closed in order, and collects what is there."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def everything(tmp_path: Path) -> str:
+    (path,) = draw_pictures(tmp_path / "pictures", 1)
+    return page(
+        EVIL,
+        section(EVIL, paragraph(EVIL), bullets([EVIL]), code(EVIL), facts({EVIL: EVIL}), pairs({EVIL: EVIL})),
+        section(
+            "more", table([EVIL, "n"], [[EVIL, "1"]], caption=EVIL), bars([Bar(EVIL, (1, 2), EVIL)], legend=[EVIL])
+        ),
+        section("seen", figure(path, alt=EVIL, caption=EVIL), picture_row(EVIL, [Picture(path, EVIL, right=True)])),
+        lead=EVIL,
+    )
+
+
+def test_texts_are_escaped_everywhere(tmp_path: Path) -> None:
+    outline = Outline(everything(tmp_path))
+    assert "script" not in outline.tags
+    assert outline.text.count(EVIL) == 20
+
+
+def test_a_page_asks_for_nothing_from_anywhere(tmp_path: Path) -> None:
+    text = everything(tmp_path)
+    addresses = Outline(text).addresses
+    assert len(addresses) == 2 and all(address.startswith("data:image/") for address in addresses)
+    assert not re.search(r"https?://|@import|url\(", text)
+
+
+def test_a_page_is_read_on_phones_and_in_the_dark() -> None:
+    text = page("title")
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
+    assert "prefers-color-scheme: dark" in text and "@media (max-width" in text
+
+
+def test_a_picture_travels_byte_for_byte(tmp_path: Path) -> None:
+    (path,) = draw_pictures(tmp_path, 1)
+    head, _, body = data_uri(path).partition(",")
+    assert head == "data:image/png;base64"
+    assert base64.b64decode(body) == path.read_bytes()
+    with pytest.raises(ValueError, match="PNG, JPEG and GIF"):
+        data_uri(b"<svg/>")
+
+
+def test_thumbnails_are_small_and_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise = np.random.default_rng(0).integers(0, 256, (300, 900, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "turned.jpg", exif=exif)
+    (tmp_path / "small.jpg").write_bytes(thumbnail(tmp_path / "turned.jpg", 90))
+    with Image.open(tmp_path / "small.jpg") as picture:
+        assert picture.format == "JPEG" and picture.size == (30, 90)
+    with pytest.raises(ImageError):
+        thumbnail(b"no picture")
+
+
+def test_columns_of_figures_stand_to_the_right() -> None:
+    text = table(["model", "ms", "share"], [["a", "1.5", "95 %"], ["b", "–", "1,234"]])
+    assert text.count('class="number"') == 6
+    assert '<td data-column="ms" class="number">1.5</td>' in text
+
+
+def test_the_longest_bar_takes_the_room() -> None:
+    text = bars([Bar("a", (1.0, 3.0), "4 ms"), Bar("b", (1.0,), "1 ms")], legend=("x", "y"))
+    assert re.findall(r'class="bar" style="width:([\d.]+)%"', text) == ["100.00", "25.00"]
+    assert re.findall(r'class="part-\d" style="width:([\d.]+)%"', text) == ["25.00", "75.00", "100.00"]
+
+
+def test_what_is_empty_leaves_no_trace() -> None:
+    assert section("title", "", bullets([]), facts({}), pairs({}), bars([]), bars([Bar("a", (0.0,), "")])) == ""
+
+
+def test_names_that_are_not_utf8_can_be_written(tmp_path: Path) -> None:
+    write_page(tmp_path / "page.html", page("caf\udce9"))
+    assert "caf\\udce9" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def bench_document(**more: Any) -> dict[str, Any]:
+    text_latency = {"p50": 2.0, "p95": 3.0}
+    rows = [
+        row("a", metrics={"map_at_10_to_20": 0.4}, text_latency_ms=text_latency, import_ms=900.0),
+        row("b <odd>", latency_ms=None, failure="It is damaged."),
+    ]
+    found = {**document(*rows), **more}
+    found["machine"] = {**found["machine"], "memory_bytes": 8_000_000_000, "versions": {"numpy": "2.3"}}
+    found["material"] = [
+        {"pictures": 3, "captions": 0, "teacher": "t", "queries": 0, "skipped": [{"item": "x.jpg", "reason": "Empty."}]}
+    ]
+    return found
+
+
+def test_the_bench_page_shows_what_the_report_holds(tmp_path: Path) -> None:
+    found = bench_document()
+    write_report(found, tmp_path)
+    pictures = [Picture(path, "0.5") for path in draw_pictures(tmp_path / "pictures", 2)]
+    name = write_report_page(found, tmp_path, examples=[("a red car", pictures)])
+    outline = Outline((tmp_path / name).read_text(encoding="utf-8"))
+    for words in ("MAP@10…20", "0.400", "b <odd> failed: It is damaged.", "5.0 + 2.0 ms", "a red car", "x.jpg: Empty."):
+        assert words in outline.text
+    assert "8 GB" in outline.text and "numpy 2.3" in outline.text
+    assert len(outline.addresses) == 3
+
+
+def test_explanations_stand_in_the_page_with_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "explain").mkdir()
+    (path,) = draw_pictures(tmp_path / "explain", 1)
+    left = [{"item": "grad_cam.png", "reason": "No text tower."}]
+    told = {"model": "a", "grad_cam": None, "tsne": f"explain/{path.name}", "examples": [], "skipped": left}
+    found = bench_document(explain=told)
+    name = write_report_page(found, tmp_path)
+    outline = Outline((tmp_path / name).read_text(encoding="utf-8"))
+    assert "How a sorts the pictures" in outline.text and "Where a looks" not in outline.text
+    assert "grad_cam.png: No text tower." in outline.text
+    assert len(outline.addresses) == 1
