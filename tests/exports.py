@@ -5,7 +5,10 @@ Torch and the converters are imported by the fixtures, not here, since every tes
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +65,9 @@ def onnx_export(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> 
     """float32 ONNX."""
     from mobileclip_kit.export.exporter import export_model
 
-    return export_model(tiny_model, tmp_path_factory.mktemp("exports") / "onnx", format="onnx", precision="fp32")
+    return _once(
+        tmp_path_factory, "onnx", lambda place: export_model(tiny_model, place, format="onnx", precision="fp32")
+    )
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +75,9 @@ def coreml_export(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -
     """float16 Core ML."""
     from mobileclip_kit.export.exporter import export_model
 
-    return export_model(tiny_model, tmp_path_factory.mktemp("exports") / "coreml", format="coreml", precision="fp16")
+    return _once(
+        tmp_path_factory, "coreml", lambda place: export_model(tiny_model, place, format="coreml", precision="fp16")
+    )
 
 
 @pytest.fixture(scope="session")
@@ -79,14 +86,29 @@ def int8_export(tiny_model: Model, onnx_export: Export, tmp_path_factory: pytest
     from mobileclip_kit.export import exporter
     from mobileclip_kit.export.samples import draw_pictures
 
-    calibration = draw_pictures(IMAGE, count=32, seed=7)
-    place = tmp_path_factory.mktemp("exports") / "int8"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter, "export_onnx", lambda tower, module, path, spec: _copy(onnx_export, tower, path))
-        return exporter.export_model(tiny_model, place, format="onnx", precision="int8", calibration=calibration)
+    def make(place: Path) -> None:
+        calibration = draw_pictures(IMAGE, count=32, seed=7)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(exporter, "export_onnx", lambda tower, module, path, spec: _copy(onnx_export, tower, path))
+            exporter.export_model(tiny_model, place, format="onnx", precision="int8", calibration=calibration)
+
+    return _once(tmp_path_factory, "int8", make)
+
+
+def _once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Export:
+    """Make an export in the first process that wants it; the test run's other processes wait and open it."""
+    from mobileclip_kit.export.folder import open_export
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (shared / f"{name}-export.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / f"{name}-export").exists():
+            make(shared / f"{name}-export")
+    return open_export(shared / f"{name}-export")
 
 
 def _copy(export: Export, tower: Tower, path: Path) -> dict[str, Any]:
-    """The float32 graph that was converted already: conversion is what costs seconds."""
+    """The float32 graph that was converted already."""
     shutil.copyfile(export.tower_path(tower), path)
     return dict(export.towers[tower].notes)
