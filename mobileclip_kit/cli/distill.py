@@ -27,6 +27,7 @@ _LISTED = 10
     "--text-from", metavar="T", help="The model whose text tower the student carries; default: the teacher's."
 )
 @click.option("--init", metavar="MODEL", help="Start from this model's image tower (24 heads from 12).")
+@click.option("--inherit", is_flag=True, help="Start from the leading channels of a wider, convolutional teacher.")
 @click.option("--holdout", metavar="SHARE|FILE", help="Pictures kept out of training: a share, or a file of names.")
 @click.option("--epochs", type=int, metavar="N", help="Passes over the pictures.")
 @click.option("--steps", type=int, metavar="N", help="Updates in all, instead of --epochs.")
@@ -43,8 +44,8 @@ _LISTED = 10
 @force_option
 @json_option
 def command(teacher: str | None, cache: Path | None, data: Path, student: str, recipe: str, out: Path,
-            text_from: str | None, init: str | None, holdout: str | None, epochs: int | None, steps: int | None,
-            batch_size: int | None, lr: float | None, seed: int | None, precision: str | None, limit: int | None,
+            text_from: str | None, init: str | None, inherit: bool, holdout: str | None,
+            epochs: int | None, steps: int | None, batch_size: int | None, lr: float | None, seed: int | None, precision: str | None, limit: int | None,
             draft: bool, device: str, checkpoint_seconds: float, resume: bool, force: bool,
             as_json: bool) -> None:  # fmt: skip
     """Distil a teacher into a small student.
@@ -67,7 +68,8 @@ def command(teacher: str | None, cache: Path | None, data: Path, student: str, r
     )
     request = DistillRequest(
         data=data, out=out, student=student, recipe=resolved, teacher=teacher, cache=cache, text_from=text_from,
-        init=init, limit=limit, holdout=holdout, draft=draft, device=device, checkpoint_seconds=checkpoint_seconds,
+        init=init, inherit=inherit, limit=limit, holdout=holdout, draft=draft, device=device,
+        checkpoint_seconds=checkpoint_seconds,
         resume=resume, force=force,
     )  # fmt: skip
     try:

@@ -41,6 +41,7 @@ from mobileclip_kit.distill.views import replay_views
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.images import normalize
 from mobileclip_kit.networks.devices import check_device
+from mobileclip_kit.networks.inheritance import inherit_leading_channels
 from mobileclip_kit.networks.model import Model, describe, load_model
 from mobileclip_kit.networks.raw import encode_raw
 from mobileclip_kit.networks.students import build_student, student_config
@@ -62,6 +63,7 @@ class DistillRequest:
         cache: A teacher cache, or None.
         text_from: The model whose text tower the student carries; None takes a live teacher's.
         init: A model whose image tower the student starts from.
+        inherit: Start the student from the leading channels of the live teacher's image tower.
         limit: Take the first pictures only.
         holdout: A share or a file, see :func:`mobileclip_kit.distill.training_set.split_holdout`.
         draft: Decode JPEGs at reduced resolution where the target size allows.
@@ -79,6 +81,7 @@ class DistillRequest:
     cache: Path | None = None
     text_from: str | None = None
     init: str | None = None
+    inherit: bool = False
     limit: int | None = None
     holdout: str | None = None
     draft: bool = False
@@ -154,6 +157,7 @@ def distill(request: DistillRequest) -> DistillReport:
         "student": request.student,
         "recipe": recipe.name,
         "init": init.spec.model_hash if init else None,
+        "inherit": request.inherit,
         **about,
     }
     trainer = Trainer(
@@ -184,6 +188,10 @@ def _student(request: DistillRequest, teacher: Teacher,
     network = build_student(config, seed=request.recipe.training.seed, teacher=text)
     if init is not None:
         take_over_image_tower(network, init)
+    if request.inherit:
+        if teacher.live is None or init is not None:
+            raise UsageError("--inherit needs a live --teacher, and no --init beside it.")
+        inherit_leading_channels(network, teacher.live.network)
     if text is None:
         set_logit_scale(network, teacher.logit_scale)
     return network, config, text
