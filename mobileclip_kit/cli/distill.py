@@ -45,7 +45,8 @@ _LISTED = 10
 @json_option
 def command(teacher: str | None, cache: Path | None, data: Path, student: str, recipe: str, out: Path,
             text_from: str | None, init: str | None, inherit: bool, holdout: str | None,
-            epochs: int | None, steps: int | None, batch_size: int | None, lr: float | None, seed: int | None, precision: str | None, limit: int | None,
+            epochs: int | None, steps: int | None,
+            batch_size: int | None, lr: float | None, seed: int | None, precision: str | None, limit: int | None,
             draft: bool, device: str, checkpoint_seconds: float, resume: bool, force: bool,
             as_json: bool) -> None:  # fmt: skip
     """Distil a teacher into a small student.
