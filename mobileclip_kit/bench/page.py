@@ -26,6 +26,7 @@ _STYLE = Path(__file__).with_name("page.css")
 _SIGNATURES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 _THUMBNAIL_PIXELS = 240
 _THUMBNAIL_QUALITY = 85
+_SHEET_SHARE = 0.55  # of its own size that a sheet keeps where there is little room
 _NO_FIGURE = ("", "–", "—")
 
 
@@ -153,7 +154,9 @@ def figure(source: Path | bytes, *, alt: str, caption: str = "", kind: Kind = "p
             its small parts can be seen; on a phone it can be pushed along.
     """
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    image = f'<div class="scroll"><img src="{data_uri(source)}" alt="{escape(alt)}"></div>'
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    least = f' style="min-width:{_SHEET_SHARE * _width(data):.0f}px"' if kind == "sheet" else ""
+    image = f'<div class="scroll"><img src="{data_uri(data)}" alt="{escape(alt)}"{least}></div>'
     return f'<figure class="{kind}">{image}{below}</figure>'
 
 
@@ -213,6 +216,11 @@ def data_uri(source: Path | bytes) -> str:
         if data.startswith(start):
             return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
     raise ValueError(f"A page holds PNG, JPEG and GIF pictures; this one begins with {data[:4]!r}.")
+
+
+def _width(data: bytes) -> int:
+    with Image.open(io.BytesIO(data)) as picture:
+        return picture.width
 
 
 def _is_figure(text: str) -> bool:

@@ -12,7 +12,7 @@ from mobileclip_kit.bench import measure
 from mobileclip_kit.bench.candidate import random_students
 from mobileclip_kit.bench.explain.document import explain_for_report
 from mobileclip_kit.bench.explain.embedding_map import EmbeddingMap
-from mobileclip_kit.bench.explain.explanation import explain, explainable
+from mobileclip_kit.bench.explain.explanation import Example, _found, explain, explainable
 from mobileclip_kit.bench.explain.figures import Named, draw_map, draw_sheet, overlay
 from mobileclip_kit.bench.explain.gallery import choose, prompt, short, spread, texts_of
 from mobileclip_kit.bench.explain.grad_cam import HeatMaps
@@ -141,6 +141,12 @@ def test_a_model_with_both_towers_is_explained(both_towers: Path, classes: Path,
     assert [picture.source for picture in rows[0][1]] == [
         classes / hit["item"] for hit in document["examples"][0]["hits"]
     ]
+
+
+def test_what_is_asked_is_shown_in_the_pictures_that_it_finds() -> None:
+    examples = [Example("a", ((4, 0.9), (2, 0.8))), Example("b", ((4, 0.7), (1, 0.6), (3, 0.5)))]
+    assert _found(examples, 5) == (4, 2, 1, 3)
+    assert _found(examples, 2) == (4, 2)
 
 
 def test_without_a_text_tower_heat_needs_vectors(image_only: Path, classes: Path, tmp_path: Path) -> None:

@@ -105,6 +105,12 @@ def test_a_picture_travels_byte_for_byte(tmp_path: Path) -> None:
         data_uri(b"<svg/>")
 
 
+def test_a_sheet_stays_legible_where_there_is_little_room(tmp_path: Path) -> None:
+    Image.new("RGB", (1000, 50)).save(tmp_path / "sheet.png")
+    assert "min-width:550px" in figure(tmp_path / "sheet.png", alt="", kind="sheet")
+    assert "min-width" not in figure(tmp_path / "sheet.png", alt="")
+
+
 def test_thumbnails_are_small_and_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -89,6 +89,8 @@ def explain(
 ) -> Explanation:
     """Draw the heat maps and the map of one model into a folder.
 
+    The heat maps show pictures of as many classes as possible, or what ``ask`` finds.
+
     Args:
         name: A model folder or open_clip name.
         gallery: Pictures, with captions or not.
@@ -109,9 +111,10 @@ def explain(
     images = _encode(model, [gallery.paths[row] for row in shown.mapped])
     try:
         texts, vectors = _questions(tuple(ask) or texts_of(gallery, shown), reader, silence, queries)
-        _draw_heat(model, gallery, shown, texts, vectors, out / GRAD_CAM_FILE)
-        figures.append(GRAD_CAM_FILE)
         examples = _examples(texts, vectors, images, shown)
+        rows = shown.sheet if not ask else _found(examples, len(shown.sheet))
+        _draw_heat(model, [gallery.paths[row] for row in rows], texts, vectors, out / GRAD_CAM_FILE)
+        figures.append(GRAD_CAM_FILE)
     except (DataError, ShapeError) as error:
         skipped.append(Skipped(GRAD_CAM_FILE, str(error)))
     try:
@@ -136,12 +139,17 @@ def _questions(
     raise DataError("The pictures have neither captions nor classes.", hint="Ask something with --ask TEXT.")
 
 
-def _draw_heat(
-    model: Model, gallery: Gallery, shown: Shown, texts: Sequence[str], vectors: Vectors, path: Path
-) -> None:
+def _draw_heat(model: Model, paths: Sequence[Path], texts: Sequence[str], vectors: Vectors, path: Path) -> None:
     spec = model.spec.require_image()
-    pixels = np.stack([load_pixels(gallery.paths[row], spec) for row in shown.sheet])
+    pixels = np.stack([load_pixels(picture, spec) for picture in paths])
     draw_sheet(pixels, texts, grad_cam(model, pixels, vectors), path)
+
+
+def _found(examples: Sequence[Example], most: int) -> tuple[int, ...]:
+    """The first hits of all texts, then their second ones, and so on."""
+    depth = max(len(one.hits) for one in examples)
+    rows = [one.hits[place][0] for place in range(depth) for one in examples if place < len(one.hits)]
+    return tuple(dict.fromkeys(rows))[:most]
 
 
 def _draw_map(images: Vectors, gallery: Gallery, shown: Shown, reader: TorchEncoder | None, path: Path) -> None:
