@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mobileclip_kit.cli.output import emit, force_option, json_option, note
+from mobileclip_kit.cli.output import emit, force_option, json_option, note, resumable
 
 if TYPE_CHECKING:
     from mobileclip_kit.distill.distillation import DistillReport
@@ -73,11 +73,8 @@ def command(teacher: str | None, cache: Path | None, data: Path, student: str, r
         checkpoint_seconds=checkpoint_seconds,
         resume=resume, force=force,
     )  # fmt: skip
-    try:
+    with resumable(out):
         report = distill(request)
-    except KeyboardInterrupt:
-        note(f"{out}.run keeps what was done: --resume goes on from there.")
-        raise
     _print(out, report, as_json)
 
 

@@ -78,8 +78,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if as_json:
             _print_error("UsageError", error.format_message(), None)
         sys.exit(error.exit_code)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        _fail("Interrupted", "Interrupted.", "Run the same command again to go on.", as_json)
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        # click wraps the interrupt; a command that knows better how to go on says so in it.
+        cause = error if isinstance(error, KeyboardInterrupt) else error.__cause__
+        said = str(cause) if isinstance(cause, KeyboardInterrupt) else ""
+        _fail("Interrupted", "Interrupted.", said or "Run the same command again to go on.", as_json)
     except MckitError as error:
         _fail(error.kind, error.message, error.hint, as_json, code=2 if isinstance(error, UsageError) else 1)
     except OSError as error:

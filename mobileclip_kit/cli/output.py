@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -38,6 +40,18 @@ def printable(text: str) -> str:
 def note(message: str) -> None:
     """Say something to the person at the terminal without touching stdout."""
     click.echo(message, err=True)
+
+
+@contextlib.contextmanager
+def resumable(model: Path) -> Iterator[None]:
+    """After Ctrl-C, say that the run of ``model`` goes on with --resume, if anything of it lies on disk."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        run = model.with_name(f"{model.name}.run")
+        if not run.exists():
+            raise
+        raise KeyboardInterrupt(f"{run} keeps what was done: add --resume to go on.") from stop
 
 
 def format_table(header: list[str], rows: list[list[str]]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mobileclip_kit.cli.output import emit, force_option, json_option, note
+from mobileclip_kit.cli.output import emit, force_option, json_option, note, resumable
 
 if TYPE_CHECKING:
     from mobileclip_kit.distill.recipe import Recipe
@@ -58,7 +58,8 @@ def command(
     from mobileclip_kit.distill.from_pairs import train_from_pairs
 
     resolved = resolve_recipe(recipe, flags)
-    made = train_from_pairs(data, out, resolved, init=init, limit=limit, resume=resume, force=force)
+    with resumable(out):
+        made = train_from_pairs(data, out, resolved, init=init, limit=limit, resume=resume, force=force)
     for line in made.notes:
         note(f"note: {line}")
     for entry in made.skipped[:10]:

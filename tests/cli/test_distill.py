@@ -106,6 +106,25 @@ def test_wrong_calls_are_one_sentence(
     assert not (world / "m").exists()
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_after_ctrl_c_the_hint_names_resume_where_a_run_was_kept(
+    begun: bool, world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        if begun:
+            (world / "m.run").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mobileclip_kit.distill.distillation.distill", interrupted)
+    code, out, _ = run(capsys, *distilled(world, "--json"))
+    error = json.loads(out)["error"]
+    assert (code, error["kind"]) == (1, "Interrupted")
+    assert error["hint"] == (
+        f"{world / 'm.run'} keeps what was done: add --resume to go on." if begun
+        else "Run the same command again to go on."
+    )  # fmt: skip
+
+
 def test_missing_flags_of_cache_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "cache", "--data", "x", "-o", "y")
     assert code == 2 and "Missing option --teacher" in err
