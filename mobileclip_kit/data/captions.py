@@ -138,9 +138,9 @@ def _column(where: Path | str, columns: list[str], known: tuple[str, ...]) -> st
     for name in known:
         if name in columns:
             return name
-    held = f"has the columns {', '.join(columns)}" if any(columns) else "has no columns"
+    held = f"has the columns {', '.join(columns)}, but none of" if any(columns) else "has no columns; one must be"
     raise DataError(
-        f"{where} {held}, but none of {', '.join(known)}.",
+        f"{where} {held} {', '.join(known)}.",
         hint="Name the picture's column `image` and the caption's column `caption`.",
     )
 
