@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _PICTURES = 48
 _CALIBRATION = 200
-_SKIPPED_SHOWN = 5
 _PALETTES: dict[str, Precision] = {"8": "palette8", "6": "palette6", "4": "palette4"}
 
 
@@ -98,9 +98,8 @@ def command(
         given = read_source(images, loaded, count=pictures)
     if calibration is not None:
         calibrating = read_source(calibration, loaded, count=_CALIBRATION)
-    for source in (given[0], calibrating[0]):
-        if source is not None:
-            show_skipped(source.skipped)
+    skipped = [*skipped_of(given[0]), *skipped_of(calibrating[0])]
+    show_skipped(skipped)
     export = export_model(
         loaded,
         destination,
@@ -114,7 +113,7 @@ def command(
         force=force,
         keep_failed=keep_failed,
     )
-    emit({"exports": export.rows()}, f"{export.path}\n{describe(export)}", as_json=as_json)
+    emit({"exports": export.rows(), "skipped": skipped}, f"{export.path}\n{describe(export)}", as_json=as_json)
 
 
 def default_place(model: str, file_format: str, precision: str) -> Path:
@@ -150,9 +149,12 @@ def describe(export: Export) -> str:
     return "\n".join(lines)
 
 
-def show_skipped(skipped: tuple[tuple[str, str], ...]) -> None:
+def skipped_of(pictures: Pictures | None) -> list[dict[str, str]]:
+    """The pictures of a source that could not be read, with reasons: the ``skipped`` of ``--json``."""
+    return [] if pictures is None else [{"item": item, "reason": reason} for item, reason in pictures.skipped]
+
+
+def show_skipped(skipped: Sequence[dict[str, str]]) -> None:
     """Say which pictures could not be read."""
-    for name, reason in skipped[:_SKIPPED_SHOWN]:
-        note(f"skipped {name}: {reason}")
-    if len(skipped) > _SKIPPED_SHOWN:
-        note(f"… and {len(skipped) - _SKIPPED_SHOWN} more.")
+    for entry in skipped:
+        note(f"skipped {entry['item']}: {entry['reason']}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mobileclip_kit.cli.export import describe, show_skipped
+from mobileclip_kit.cli.export import describe, show_skipped, skipped_of
 from mobileclip_kit.cli.output import emit, json_option, note
 
 
@@ -43,12 +43,12 @@ def command(
         note(f"warning: {warning}")
     model.spec.check_same_model(opened.spec.model_hash, f"The export {export}")
     given = (None, None) if images is None else read_source(images, model, count=pictures)
-    if given[0] is not None:
-        show_skipped(given[0].skipped)
+    skipped = skipped_of(given[0])
+    show_skipped(skipped)
     results = verify_export(opened, model, pictures=given[0], texts=given[1], threshold=threshold)
     opened = opened.with_verification(results)
     if as_json:
         # One document on stdout: a failure's document is printed where errors become exit codes.
         require_parity(results, opened)
-    emit({"exports": opened.rows()}, f"{opened.path}\n{describe(opened)}", as_json=as_json)
+    emit({"exports": opened.rows(), "skipped": skipped}, f"{opened.path}\n{describe(opened)}", as_json=as_json)
     require_parity(results, opened)

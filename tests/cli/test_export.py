@@ -44,6 +44,7 @@ def test_verify_prints_one_document(
     assert [(row["tower"], row["passed"]) for row in rows] == [("image", True), ("text", True)]
     assert rows[0]["pictures"] == 4
     assert "torn.jpg" in err
+    assert [entry["item"] for entry in json.loads(out)["skipped"]] == ["torn.jpg"]
 
 
 def test_verify_below_the_threshold_prints_the_table_and_fails(
