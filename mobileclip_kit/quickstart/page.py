@@ -204,6 +204,7 @@ def _made(tour: Tour) -> list[str]:
         "exports/ — onnx-fp32, onnx-int8 and coreml-fp16, each with its tokenizer and its numbers",
         "index/ — the unseen pictures, ready to be searched",
         "textness.json — the textness vector of the student",
+        "bundle/ — all of it for the phone: the Core ML towers, the tokenizer, the textness vector and the index",
         f"world/ — the drawn pictures: {drawn}",
     ]
 

@@ -27,6 +27,7 @@ STAGES: tuple[tuple[str, str, Callable[[Tour], dict[str, Any]]], ...] = (
     ("index", "indexing unseen pictures", stages.build_index),
     ("textness", "learning the textness vector", stages.learn_textness),
     ("search", "searching", stages.search_pictures),
+    ("bundle", "packing a bundle for the phone", stages.pack_bundle),
     ("explain", "looking where the student looks", stages.explain_student),
     ("bench", "measuring speed and memory", stages.bench_everything),
 )
@@ -89,6 +90,7 @@ def summary(tour: Tour) -> dict[str, Any]:
             "accuracy": textness["accuracy"],
             "promote": textness["promote"],
         },
+        "bundle": found["bundle"],
         "bench": found["bench"]["rows"],
         "report": str(tour.out / REPORT_FILE),
     }
@@ -110,6 +112,7 @@ def describe(document: dict[str, Any]) -> str:
         *_export_lines(document["exports"]),
         f"  index          {out.name}/index: {document['index']['items']} pictures",
         *_textness_lines(textness, out),
+        f"  bundle         {out.name}/bundle: {document['bundle']['size_bytes'] / 1e6:.2f} MB for the app in ios_demo",
         f"  report         {out.name}/report.html",
         "",
         "Next, with your own photos:",

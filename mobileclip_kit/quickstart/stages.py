@@ -17,6 +17,7 @@ from mobileclip_kit.bench.measure import Material, Settings, run_bench
 from mobileclip_kit.bench.quality import Teacher
 from mobileclip_kit.bench.scale_plot import plot_scales
 from mobileclip_kit.bench.world import encode_gallery, measure_world
+from mobileclip_kit.bundle import make_bundle
 from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.data.scenes.objects import KINDS
 from mobileclip_kit.data.scenes.truth import read_truth
@@ -47,6 +48,7 @@ EXPORTS: dict[str, tuple[Format, Precision]] = {
 }
 # What searches of the tour run on: the small one that a phone would carry.
 SEARCHED = "onnx-int8"
+BUNDLED = "coreml-fp16"
 QUERIES = ("a red star", "two blue fish", "a green tree", "a yellow car", "an orange cat", "the word boat")
 # Finer near zero than the command's own: small scales already tell.
 SCALES = tuple(round(step / 20, 2) for step in range(-20, 21))
@@ -172,6 +174,18 @@ def search_pictures(tour: Tour) -> Figures:
             for scale in sorted({0.0, *steps.values()})
         }
     return {"queries": hits, "sliding": {"query": f"a photo of a {word}", "rows": sliding}}
+
+
+def pack_bundle(tour: Tour) -> Figures:
+    """Put what the phone needs into one folder: the Core ML towers, the tokenizer, the textness vector, the index."""
+    bundle = make_bundle(
+        tour.bundle, tour.export(BUNDLED), textness=tour.textness, index=tour.index, force=tour.bundle.exists()
+    )
+    return {
+        "precision": bundle.precision,
+        "size_bytes": bundle.size_bytes,
+        "files": {file.file: file.size_bytes for file in bundle.files.values()},
+    }
 
 
 def bench_everything(tour: Tour) -> Figures:

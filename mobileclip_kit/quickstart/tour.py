@@ -88,6 +88,11 @@ class Tour:
         """The student's textness vector."""
         return self.out / "textness.json"
 
+    @property
+    def bundle(self) -> Path:
+        """What the app on the phone takes."""
+        return self.out / "bundle"
+
     def world(self, split: str) -> Path:
         """The folder of one split of the built-in world."""
         return self.out / "world" / split
