@@ -255,6 +255,12 @@ def test_paths_and_bytes_give_the_same(tmp_path):
     np.testing.assert_array_equal(load_pixels(path, spec), load_pixels(path.read_bytes(), spec))
 
 
+def test_a_picture_for_a_thumbnail_keeps_the_sides_that_were_asked_for():
+    large = encoded(draw(400, 320), "JPEG", quality=95)
+    sizes = {least: load_picture(large, least_side=least).size for least in (40, 100, 300)}
+    assert sizes == {40: (50, 40), 100: (200, 160), 300: (400, 320)}
+
+
 def test_draft_is_close_and_leaves_small_pictures_alone():
     spec = ImageSpec(height=32, width=32)
     large, small = (encoded(draw(*size), "JPEG", quality=95) for size in [(640, 480), (100, 80)])

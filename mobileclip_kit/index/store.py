@@ -125,6 +125,21 @@ class Store:
             record = found.fetchone()
         return None if record is None else _item(record)
 
+    def listing(self) -> Iterator[tuple[int, str, int | None]]:
+        """Row, name and modification time (nanoseconds since 1970) of every item that has a row, by name."""
+        with _reporting(self.path):
+            found = self._connection.execute(
+                "SELECT row, name, mtime_ns FROM items WHERE row IS NOT NULL ORDER BY name"
+            )
+            for row, name, mtime_ns in found:
+                yield row, os.fsdecode(name), mtime_ns
+
+    def item_in_row(self, row: int) -> Item | None:
+        """The item whose vector lies in this row; None for the row of a removed item."""
+        with _reporting(self.path):
+            record = self._connection.execute(f"SELECT {_COLUMNS} FROM items WHERE row = ?", (row,)).fetchone()
+        return None if record is None else _item(record)
+
     def names_of(self, rows: Sequence[int]) -> dict[int, str]:
         """The names of the items in these rows; rows of removed items are left out."""
         names: dict[int, str] = {}

@@ -34,7 +34,9 @@ def test_names_of_any_bytes_come_back(path: Path, name: str) -> None:
     item = Item(name=name, size_bytes=1, mtime_ns=2, sha256=DIGEST, row=0)
     put(path, item)
     store = Store.open(path, writable=False)
-    assert store.find(name) == item
+    assert store.find(name) == store.item_in_row(0) == item
+    assert store.item_in_row(7) is None
+    assert list(store.listing()) == [(0, name, 2)]
     assert store.names_of([0, 7]) == {0: name}
     store.close()
 
