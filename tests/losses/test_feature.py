@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.errors import ShapeError, UsageError
-from mobileclip_kit.losses.feature import kld_l1_loss
+from mobileclip_kit.losses.feature import cosine_loss, kld_l1_loss, mse_loss
 
 
 def test_value_by_hand() -> None:
@@ -66,3 +67,19 @@ def test_wrong_shapes_and_temperatures_are_refused() -> None:
         kld_l1_loss(torch.zeros(2, 3), torch.zeros(2, 4), 1.0)
     with pytest.raises(UsageError, match="temperature is 0"):
         kld_l1_loss(torch.zeros(2, 3), torch.zeros(2, 3), 0.0)
+
+
+def test_mean_squared_difference_by_hand() -> None:
+    student, teacher = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 2.0]])
+    assert float(mse_loss(student, teacher)) == 2.0
+
+
+def test_cosine_distance_by_hand_whatever_the_lengths() -> None:
+    student, teacher = torch.tensor([[5.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.0, 2.0], [3.0, 0.0]])
+    assert float(cosine_loss(student, teacher)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("loss", [mse_loss, cosine_loss])
+def test_vectors_of_other_shapes_are_refused(loss: Any) -> None:
+    with pytest.raises(ShapeError, match="both must be"):
+        loss(torch.ones(2, 3), torch.ones(3, 3))
