@@ -1,7 +1,9 @@
 """Writing files and folders so that a crash leaves either the old one or the new one, never half of one.
 
 Everything is first written under a temporary name beside its destination (same file system, so that the rename is
-atomic) and renamed when it is complete.
+atomic) and renamed when it is complete. A process that is killed leaves its temporary ``.NAME.*.part`` behind. Every
+writer holds a lock on its own, which ends with its process; so the next writer of the same destination knows what
+nobody works on any more, and removes it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,9 @@ from typing import Any
 from mobileclip_kit.errors import DataError, OutputError
 
 _CHUNK_BYTES = 1 << 20
+_STAGED = ".part"
+# A writer makes its temporary file and locks it a moment later; until then it only looks abandoned.
+_LEAST_AGE_SECONDS = 5.0
 
 # What mckit's own folders hold. --force replaces only such a folder (or an empty one): `-o ~/Pictures --force` must
 # not cost anybody their pictures.
@@ -47,7 +53,9 @@ def atomic_folder(destination: Path, *, force: bool = False) -> Iterator[Path]:
         OutputError: ``destination`` exists and ``force`` is False, or the place cannot be written.
     """
     check_can_write(destination, force=force)
-    staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent))
+    _remove_abandoned(destination)
+    staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=_STAGED, dir=destination.parent))
+    lock = _lock(staging)
     staging.chmod(0o755)
     try:
         yield staging
@@ -61,15 +69,19 @@ def atomic_folder(destination: Path, *, force: bool = False) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+    finally:
+        _unlock(lock)
 
 
 @contextlib.contextmanager
 def atomic_file(destination: Path, *, force: bool = True) -> Iterator[Path]:
     """Yield a temporary path whose file takes ``destination``'s place when the block ends without an error."""
     check_can_write(destination, force=force)
-    handle, name = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
+    _remove_abandoned(destination)
+    handle, name = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=_STAGED, dir=destination.parent)
     os.close(handle)
     staging = Path(name)
+    lock = _lock(staging)
     staging.chmod(0o644)
     try:
         yield staging
@@ -77,6 +89,8 @@ def atomic_file(destination: Path, *, force: bool = True) -> Iterator[Path]:
     except BaseException:
         staging.unlink(missing_ok=True)
         raise
+    finally:
+        _unlock(lock)
 
 
 def check_can_write(destination: Path, *, force: bool) -> None:
@@ -139,6 +153,42 @@ def size_bytes(path: Path) -> int:
     if path.is_dir():
         return sum(child.stat().st_size for child in path.rglob("*") if child.is_file())
     return path.stat().st_size
+
+
+def _remove_abandoned(destination: Path) -> None:
+    """Remove what killed writers of this destination left."""
+    prefix = f".{destination.name}."
+    for left in list(destination.parent.iterdir()):
+        if not (left.name.startswith(prefix) and left.suffix == _STAGED and not left.is_symlink()):
+            continue
+        # Names of longer destinations begin alike: what tempfile adds has no further dot.
+        if "." in left.name.removeprefix(prefix).removesuffix(_STAGED):
+            continue
+        with contextlib.suppress(OSError):  # another writer was faster, or it is not ours to open
+            lock = _lock(left)
+            if lock is not None and time.time() - left.stat().st_mtime >= _LEAST_AGE_SECONDS:
+                _remove(left)
+            _unlock(lock)
+
+
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the path's lock, or None where somebody else does (or the system knows no such lock)."""
+    try:
+        import fcntl  # not on Windows, where a killed writer's folder has to be removed by hand
+    except ImportError:
+        return None
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
 
 
 def _made_by_mckit(folder: Path) -> bool:

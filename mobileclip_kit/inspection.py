@@ -53,12 +53,15 @@ def inspect_path(path: Path) -> Finding:
 
     Raises:
         DataError: It does not exist, is of no known kind, or its marker cannot be read.
+        ImageError: It is named like a picture and cannot be decoded.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist.")
     for kind in _KINDS:
         if kind.fits(path):
             return Finding(path, kind.title, {**kind.facts(path), "size_bytes": size_bytes(path)})
+    if path.is_file() and path.suffix.lower() in picture_suffixes():
+        load_picture(path)  # says what is wrong with it
     what = "folder without pictures or a marker of mckit's" if path.is_dir() else "file of no kind that mckit knows"
     raise DataError(f"{path} is a {what}.")
 

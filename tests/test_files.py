@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,48 @@ def test_file_is_kept_when_its_writer_fails(tmp_path: Path) -> None:
         raise ValueError
     assert read_json(out) == {"a": 1}
     assert [child.name for child in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    """SIGKILL leaves no time to clean up; the lock ends with the process."""
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from mobileclip_kit.files import atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1])) as staging:\n"
+        "    (staging / 'model.json').write_text('half')\n"
+        "    os.utime(staging, (0, 0))\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    out = tmp_path / "out"
+    done = subprocess.run([sys.executable, "-c", script, str(out)])
+    assert done.returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".out.") and left.suffix == ".part"
+    with atomic_folder(out):
+        assert not left.exists()
+    assert [child.name for child in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_working_writers_folder_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with atomic_folder(out) as first:
+        os.utime(first, (0, 0))
+        with atomic_folder(out):
+            assert first.exists()
+        # The same folder under the name of another destination is nobody's business here.
+        with atomic_folder(tmp_path / "ou"), atomic_folder(tmp_path / "out.b"):
+            assert first.exists()
+        out.rmdir()
+
+
+def test_other_destinations_leftovers_stay(tmp_path: Path) -> None:
+    """``.out.b.xyz.part`` belongs to ``out.b``, not to ``out``."""
+    other = tmp_path / ".out.b.xyz.part"
+    other.mkdir()
+    os.utime(other, (0, 0))
+    with atomic_folder(tmp_path / "out"):
+        assert other.exists()
 
 
 def test_json_refuses_nan(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.data.sources import open_source
-from mobileclip_kit.errors import DataError
+from mobileclip_kit.errors import DataError, ImageError
 from mobileclip_kit.inspection import Finding, inspect_path
 from mobileclip_kit.networks.model import save_model
 from mobileclip_kit.spec import CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE
@@ -82,6 +82,13 @@ def test_onnx_file(tmp_path: Path) -> None:
 def test_picture_is_recognised_by_its_content(tmp_path: Path) -> None:
     Image.new("RGB", (3, 2)).save(tmp_path / "no-suffix", format="PNG")
     assert facts(tmp_path / "no-suffix", "picture")["width"] == 3
+
+
+def test_a_truncated_picture_is_called_so(tmp_path: Path) -> None:
+    Image.effect_noise((64, 48), 50).save(tmp_path / "whole.jpg")
+    (tmp_path / "torn.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
+    with pytest.raises(ImageError, match="torn.jpg.*truncated"):
+        inspect_path(tmp_path / "torn.jpg")
 
 
 def test_unknown_things_are_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +55,8 @@ def import_vectors(
         force: Replace an existing cache.
 
     Raises:
-        DataError: The number of names differs from the rows, a name comes twice, a vector is not finite, or no picture
-            is there.
+        DataError: The number of names differs from the rows, a name comes twice or leads out of the folder, a vector is
+            not finite, or no picture is there.
         ModelMismatchError: The cache holds another teacher's vectors.
     """
     started = time.monotonic()
@@ -111,6 +111,9 @@ def _check_names(matrix: NDArray[np.floating], listed: list[str], vectors: Path,
     for line, name in enumerate(listed, start=1):
         if name in seen:
             raise DataError(f"{names} names {name!r} on the lines {seen[name]} and {line}.")
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise DataError(f"{names} names {name!r} on line {line}, which leads out of the folder of pictures.",
+                            hint="Names are relative to --images.")  # fmt: skip
         seen[name] = line
 
 

@@ -199,6 +199,8 @@ def test_import_recognises_unit_vectors(tmp_path: Path) -> None:
         (["00.png", "00.png"], 1.0, "'00.png' on the lines 1 and 2"),
         (["00.png", "01.png"], np.nan, "vector of 01.png, is not finite"),
         (["x.png", "y.png"], 1.0, "None of the 2 pictures"),
+        (["00.png", "../01.png"], 1.0, "'../01.png' on line 2, which leads out"),
+        (["00.png", "/01.png"], 1.0, "'/01.png' on line 2, which leads out"),
     ],
 )
 def test_import_refuses(tmp_path: Path, names: list[str], value: float, message: str) -> None:
