@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.images import load_pixels
-from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.folder import Index
 from mobileclip_kit.index.npy import load_matrix, read_names, unit_rows
 from mobileclip_kit.runtime.encoder import Encoder
@@ -249,8 +248,8 @@ def search(
         raise UsageError(f"{k} hits were asked for; it must be at least 1.")
     if allowed is None:
         allowed = index.allowed_rows()
-    scores, rows = search_flat(index.matrix, queries, k + len(without), allowed=allowed)
-    names = index.store.names_of(sorted(set(rows.ravel().tolist())))
+    scores, rows = index.nearest(queries, k + len(without), allowed=allowed)
+    names = index.names_of(sorted(set(rows.ravel().tolist())))
     results = []
     for row_scores, row_numbers in zip(scores.tolist(), rows.tolist(), strict=True):
         pairs = [(names[row], score) for row, score in zip(row_numbers, row_scores, strict=True) if row in names]

@@ -1,4 +1,4 @@
-"""An index folder: ``index.json``, ``items.sqlite`` and ``vectors.f32`` under one roof.
+"""An index folder: ``index.json``, ``items.sqlite``, ``vectors.f32`` and what is derived from them, under one roof.
 
 Any number of processes may read while one writes. The writer's lock is an exclusive SQLite transaction on a file of its
 own: the system releases it when the process dies, however it dies.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.errors import IndexFormatError, OutputError
 from mobileclip_kit.files import atomic_file, atomic_folder, read_json
+from mobileclip_kit.index.derived import Derived, DerivedIndex
+from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.store import Store
 from mobileclip_kit.index.vectors import MatrixWriter, Vectors, map_matrix
 from mobileclip_kit.spec import ModelSpec
@@ -38,19 +40,26 @@ class IndexHeader:
         spec: The model whose vectors the index holds.
         model: Where that model was when the index was built, as it was asked for: a hint, checked by its hash.
         pictures: The indexed folder, absolute; None for vectors without pictures.
+        shard: ``(i, n)`` when the index holds the i-th of n parts of that folder; None for all of it.
+        derived: The faiss index that searches use in place of the exact scan; None for the scan. Says nothing about
+            what the index holds, so headers that differ in it alone are equal.
     """
 
     spec: ModelSpec
     model: str | None = None
     pictures: str | None = None
+    shard: tuple[int, int] | None = None
+    derived: Derived | None = field(default=None, compare=False)
 
     def write(self, folder: Path) -> None:
         """Write ``index.json``."""
         document = {
             "format_version": FORMAT_VERSION,
-            "kind": "flat",
+            "kind": "flat" if self.derived is None else self.derived.kind,
             "model_path": self.model,
             "pictures": self.pictures,
+            "shard": None if self.shard is None else list(self.shard),
+            "derived": None if self.derived is None else self.derived.to_json(),
             "model": self.spec.to_json(),
         }
         with atomic_file(folder / INDEX_FILE) as staging:
@@ -80,7 +89,19 @@ class IndexHeader:
                 hint="Update mckit, or build the index again.",
             )
         spec = ModelSpec.from_json(document["model"], str(path))
-        return cls(spec=spec, model=document.get("model_path"), pictures=document.get("pictures"))
+        shard, derived = document.get("shard"), document.get("derived")
+        return cls(
+            spec=spec,
+            model=document.get("model_path"),
+            pictures=document.get("pictures"),
+            shard=None if shard is None else (int(shard[0]), int(shard[1])),
+            derived=None if derived is None else Derived.from_json(derived, path),
+        )
+
+
+def vectors_file(generation: int) -> str:
+    """The matrix's file: a compacted matrix is another file, so that readers of the old one are not disturbed."""
+    return VECTORS_FILE if generation == 0 else f"vectors-{generation}.f32"
 
 
 def is_index(folder: Path) -> bool:
@@ -127,6 +148,7 @@ class Index:
         path: The folder.
         header: What ``index.json`` says.
         store: The items.
+        generation: Of the matrix.
         matrix: ``(rows, d)`` float32, memory-mapped; rows of removed items included.
     """
 
@@ -140,16 +162,81 @@ class Index:
         self.header = IndexHeader.read(path)
         self.store = Store.open(path / ITEMS_FILE, writable=False)
         try:
-            self.matrix: Vectors = map_matrix(path / VECTORS_FILE, self.spec.embedding_dim, self.store.rows)
+            self.generation, self.matrix = self._map()
             self._all_living = self.store.vectors == len(self.matrix)
         except BaseException:
             self.store.close()
             raise
+        self._derived: DerivedIndex | None = None
+
+    def _map(self) -> tuple[int, Vectors]:
+        generation = self.store.generation
+        try:
+            matrix = map_matrix(self.path / vectors_file(generation), self.spec.embedding_dim, self.store.rows)
+        except IndexFormatError:
+            if self.store.generation == generation:
+                raise
+            return self._map()  # compacted between the two looks
+        return generation, matrix
 
     @property
     def spec(self) -> ModelSpec:
         """The model whose vectors these are."""
         return self.header.spec
+
+    @property
+    def derived(self) -> DerivedIndex | None:
+        """The faiss index that belongs to this matrix, opened when first asked for; None for the exact scan.
+
+        One that is missing or belongs to an older matrix counts as none: searches are exact then, and the next
+        ``mckit index`` derives it anew.
+
+        Raises:
+            IndexFormatError: Its file is damaged.
+        """
+        described = self.header.derived
+        if self._derived is None and described is not None and described.generation == self.generation:
+            path = self.path / described.file
+            if path.is_file() and described.rows <= len(self.matrix):
+                self._derived = DerivedIndex(path, described)
+        return self._derived
+
+    def nearest(
+        self, queries: Vectors, k: int, *, allowed: NDArray[np.bool_] | None = None, exact: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The rows with the greatest inner products, by the kind of this index; scores are exact in every kind.
+
+        Args:
+            queries: Unit rows, ``(q, d)``.
+            k: Rows wanted for each query, at least 1.
+            allowed: A mask from :meth:`allowed_rows`; None for every row.
+            exact: Scan every vector whatever the kind.
+
+        Returns:
+            Scores and rows, each ``(q, at most k)``, best first; row −1 where an approximate kind found fewer.
+
+        Raises:
+            ShapeError: The widths differ.
+        """
+        derived = None if exact else self.derived
+        if derived is None or not derived.suits(allowed, k):
+            return search_flat(self.matrix, queries, k, allowed=allowed)
+        return derived.search(self.matrix, queries, k, allowed=allowed)
+
+    def is_current(self) -> bool:
+        """Whether the rows still mean what they meant when the index was opened; after a compaction, open it again."""
+        return self.store.generation == self.generation
+
+    def names_of(self, rows: Sequence[int]) -> dict[int, str]:
+        """The names of the items in these rows; rows of removed items are left out.
+
+        Raises:
+            IndexFormatError: The index was compacted since it was opened.
+        """
+        names = self.store.names_of(rows)
+        if not self.is_current():
+            raise IndexFormatError(f"The index {self.path} was compacted by another process.", hint="Open it again.")
+        return names
 
     def allowed_rows(
         self, *, folder: str | None = None, since_ns: int | None = None, until_ns: int | None = None
@@ -177,17 +264,45 @@ class IndexWriter:
     """The one writer of an index.
 
     Attributes:
+        path: The folder.
         store: The items.
         matrix: The rows.
     """
 
-    def __init__(self, store: Store, matrix: MatrixWriter) -> None:
-        self.store, self.matrix = store, matrix
+    def __init__(self, path: Path, store: Store, matrix: MatrixWriter) -> None:
+        self.path, self.store, self.matrix = path, store, matrix
 
     def commit(self) -> None:
         """Make everything since the last commit count: first the rows reach the disk, then the items that name them."""
         self.matrix.flush()
         self.store.commit(self.matrix.rows)
+
+    def compact(self) -> int:
+        """Drop the rows that no item names; commits everything before.
+
+        The living rows are copied to a new file, which counts from the moment of one transaction on; a kill before it
+        leaves the old matrix as it was. Readers that are open keep the old one until they ask for names.
+
+        Returns:
+            How many rows were dropped.
+        """
+        self.commit()
+        living = sorted(self.store.living_rows())
+        dead = self.matrix.rows - len(living)
+        if not dead:
+            return 0
+        path = self.path / vectors_file(self.store.generation + 1)
+        copy = self.matrix.copy_rows(living, path)
+        self.store.renumber(living)
+        self.matrix.close()
+        self.matrix = copy
+        _remove_old_matrices(self.path, path.name)
+        return dead
+
+    def close(self) -> None:
+        """Drop what was not committed."""
+        self.matrix.close()
+        self.store.close()
 
 
 @contextlib.contextmanager
@@ -201,8 +316,19 @@ def open_writer(folder: Path) -> Iterator[IndexWriter]:
     with _writer_lock(folder), contextlib.ExitStack() as stack:
         store = Store.open(folder / ITEMS_FILE, writable=True)
         stack.callback(store.close)
-        matrix = stack.enter_context(MatrixWriter(folder / VECTORS_FILE, header.spec.embedding_dim, store.rows))
-        yield IndexWriter(store, matrix)
+        file = vectors_file(store.generation)
+        matrix = MatrixWriter(folder / file, header.spec.embedding_dim, store.rows)
+        writer = IndexWriter(folder, store, matrix)
+        stack.callback(writer.close)
+        _remove_old_matrices(folder, file)
+        yield writer
+
+
+def _remove_old_matrices(folder: Path, current: str) -> None:
+    """Remove the matrices of other generations: compacted ones, and copies that a kill left unfinished."""
+    for path in folder.glob("vectors*.f32"):
+        if path.name != current:
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,9 @@ from typing import Self
 
 from mobileclip_kit.errors import IndexFormatError, OutputError
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
+# Version 1 had no generations; its readers know the first one only.
+_READABLE_VERSIONS = (1, 2)
 _SCHEMA = """
 CREATE TABLE items (
     id INTEGER PRIMARY KEY,
@@ -28,8 +30,14 @@ CREATE TABLE items (
     reason TEXT,
     CHECK ((row IS NULL) <> (reason IS NULL))
 );
-CREATE TABLE matrix (rows INTEGER NOT NULL);
-INSERT INTO matrix VALUES (0);
+CREATE TABLE matrix (rows INTEGER NOT NULL, generation INTEGER NOT NULL DEFAULT 0);
+INSERT INTO matrix VALUES (0, 0);
+"""
+_FROM_VERSION_1 = f"""
+BEGIN IMMEDIATE;
+ALTER TABLE matrix ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = {_SCHEMA_VERSION};
+COMMIT;
 """
 _COLUMNS = "name, size_bytes, mtime_ns, sha256, row, reason"
 _BUSY_SECONDS = 30.0
@@ -85,11 +93,13 @@ class Store:
             connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False)
             try:
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
-                if version != _SCHEMA_VERSION:
+                if version not in _READABLE_VERSIONS:
                     raise IndexFormatError(
                         f"{path} has version {version}; this mckit reads version {_SCHEMA_VERSION}.",
                         hint="Update mckit, or build the index again.",
                     )
+                if version == 1 and writable:
+                    connection.executescript(_FROM_VERSION_1)
                 connection.execute(f"PRAGMA query_only = {int(not writable)}")
             except BaseException:
                 connection.close()
@@ -100,6 +110,14 @@ class Store:
     def rows(self) -> int:
         """Rows of the matrix that count, those of removed items included."""
         return self._number("SELECT rows FROM matrix")
+
+    @property
+    def generation(self) -> int:
+        """How often the matrix has been compacted: rows of two generations have nothing to do with each other."""
+        with _reporting(self.path):
+            if self._connection.execute("PRAGMA user_version").fetchone()[0] == 1:
+                return 0
+        return self._number("SELECT generation FROM matrix")
 
     @property
     def vectors(self) -> int:
@@ -202,6 +220,19 @@ class Store:
         """Make every change since the last commit count, together with the first ``rows`` rows of the matrix."""
         with _reporting(self.path):
             self._connection.execute("UPDATE matrix SET rows = ?", (rows,))
+            self._connection.commit()
+
+    def renumber(self, living: Sequence[int]) -> None:
+        """Begin a new generation, in one transaction: the item in row ``living[n]`` lies in row n from now on.
+
+        Args:
+            living: The rows of all items, ascending.
+        """
+        with _reporting(self.path):
+            # Ascending, a row only ever moves down into a place that has been left already: rows stay unique.
+            moves = ((row, old) for row, old in enumerate(living) if row != old)
+            self._connection.executemany("UPDATE items SET row = ? WHERE row = ?", moves)
+            self._connection.execute("UPDATE matrix SET rows = ?, generation = generation + 1", (len(living),))
             self._connection.commit()
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ left behind the last counted row is ignored by readers and overwritten by the ne
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +19,7 @@ from mobileclip_kit.errors import DataError, IndexFormatError, ShapeError
 Vectors = NDArray[np.float32]
 
 _STORED = np.dtype("<f4")
+_ROWS_AT_ONCE = 16384
 # float16 exports give rows whose length is off by up to a few thousandths.
 UNIT_TOLERANCE = 5e-3
 
@@ -104,6 +106,16 @@ class MatrixWriter:
         """A copy of one row, counted or just appended."""
         vector: Vectors = map_matrix(self._path, self.dim, self.rows)[row].copy()
         return vector
+
+    def copy_rows(self, rows: Sequence[int], path: Path) -> MatrixWriter:
+        """A writer of another file that holds these rows in this order; they are on the disk when it returns."""
+        path.write_bytes(b"")
+        copy = MatrixWriter(path, self.dim, 0)
+        matrix = map_matrix(self._path, self.dim, self.rows)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            copy.append(matrix[rows[start : start + _ROWS_AT_ONCE]])
+        copy.flush()
+        return copy
 
     def flush(self) -> None:
         """Wait until the rows are on the disk: the store may count them only then."""

@@ -1,0 +1,194 @@
+"""A faiss index derived from the matrix: it proposes rows, the matrix scores them.
+
+Every kind is used in the same way. The faiss file proposes more candidates than are wanted, from vectors that are
+rounded, quantised or reached by a graph; their scores are then computed from the float32 matrix, which stays mapped
+into memory and is touched at these rows only. Rows that were appended after the file was made are scanned exactly
+beside it. So a derived index is never out of date, it only becomes slower, and it can be removed and built again at
+any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.errors import IndexFormatError, ShapeError
+from mobileclip_kit.index.flat import search_flat
+from mobileclip_kit.index.kinds import KINDS, Kind
+from mobileclip_kit.index.vectors import Vectors
+
+Scores = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+# Approximate kinds answer up to so many hits; longer lists are a matter of the exact scan.
+_MAX_HITS = 1000
+# A mask that leaves less than this share of the rows is scanned exactly, which costs no more.
+_LEAST_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived:
+    """What ``index.json`` says about a derived index.
+
+    Attributes:
+        kind: One of :data:`mobileclip_kit.index.kinds.KINDS` but ``flat``.
+        file: Its name within the index folder.
+        size_bytes: Of the file.
+        rows: The matrix's first rows, which it knows.
+        generation: The matrix's, see :attr:`mobileclip_kit.index.store.Store.generation`.
+        settings: ``candidates`` proposed for ten hits; ``breadth``: the graph's ``efSearch`` or the lists probed.
+        recall_at_10: Mean share of the exact ten nearest that it finds.
+        measured_with: What was asked: "256 texts".
+        search_ms: Median of one query on one thread, rescoring included, while it was built.
+        exact_ms: The same of the exact scan.
+        build_s: Seconds to build it.
+        asked: Whether the user asked for this kind; else it was chosen by size.
+    """
+
+    kind: Kind
+    file: str
+    size_bytes: int
+    rows: int
+    generation: int
+    settings: Mapping[str, int] = field(default_factory=dict)
+    recall_at_10: float
+    measured_with: str
+    search_ms: float
+    exact_ms: float
+    build_s: float
+    asked: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The object in ``index.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], path: Path) -> Self:
+        """Read :meth:`to_json`'s object.
+
+        Raises:
+            IndexFormatError: It is incomplete, or names a kind that this mckit does not know.
+        """
+        try:
+            derived = cls(**{name: document[name] for name in cls.__dataclass_fields__})
+        except (KeyError, TypeError) as error:
+            raise IndexFormatError(f"{path} describes its derived index incompletely: {error}.") from error
+        if derived.kind not in KINDS or Path(derived.file).name != derived.file:
+            raise IndexFormatError(f"{path} names a derived index {derived.kind!r} in {derived.file!r}.")
+        return derived
+
+
+class DerivedIndex:
+    """A derived index, opened.
+
+    Args:
+        path: The faiss file.
+        described: What ``index.json`` says about it.
+
+    Raises:
+        IndexFormatError: The file is damaged or not the one that is described.
+    """
+
+    def __init__(self, path: Path, described: Derived) -> None:
+        self.described = described
+        again = "Remove it and run `mckit index` again: it is derived from the vectors."
+        if path.stat().st_size != described.size_bytes:
+            raise IndexFormatError(
+                f"{path} has {path.stat().st_size} bytes instead of {described.size_bytes}.", hint=again
+            )
+        try:
+            # Mapped, not read: a query touches a small part of a graph and its vectors.
+            self._faiss = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError as error:
+            raise IndexFormatError(f"{path} is damaged.", hint=again) from error
+        if self._faiss.ntotal != described.rows:
+            raise IndexFormatError(
+                f"{path} holds {self._faiss.ntotal} vectors instead of {described.rows}.", hint=again
+            )
+
+    def suits(self, allowed: NDArray[np.bool_] | None, k: int = 10) -> bool:
+        """Whether it can answer as well as it was measured: not when few rows are allowed, nor for long lists."""
+        if self.described.kind.startswith("flat"):
+            return True
+        return k <= _MAX_HITS and (allowed is None or float(allowed.mean()) >= _LEAST_SHARE)
+
+    def search(
+        self, matrix: Vectors, queries: Vectors, k: int, *, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Scores, Rows]:
+        """The rows with the greatest inner products among those it proposes and those it does not know yet.
+
+        Args:
+            matrix: All rows, ``(n, d)``.
+            queries: Unit rows, ``(q, d)``.
+            k: Rows wanted.
+            allowed: ``(n,)``; None for all.
+
+        Returns:
+            Exact scores and rows, ``(q, at most k)``, best first; row −1 with the score −inf where fewer were found.
+
+        Raises:
+            ShapeError: The widths differ.
+        """
+        if queries.ndim != 2 or queries.shape[1] != matrix.shape[1]:
+            raise ShapeError(f"The index holds vectors of {matrix.shape[1]} numbers; the queries have {queries.shape}.")
+        known = self.described.rows
+        queries = np.ascontiguousarray(queries, np.float32)
+        proposed = propose(
+            self._faiss, queries, k, self.described.settings, None if allowed is None else allowed[:known]
+        )
+        scores, rows = rescore(matrix, queries, proposed, k)
+        if known == len(matrix):
+            return scores, rows
+        late_scores, late_rows = search_flat(
+            matrix[known:], queries, k, allowed=None if allowed is None else allowed[known:]
+        )
+        return best(np.hstack([scores, late_scores]), np.hstack([rows, late_rows + known]), k)
+
+
+def propose(
+    index: Any, queries: Vectors, k: int, settings: Mapping[str, int], allowed: NDArray[np.bool_] | None
+) -> Rows:
+    """Candidate rows of a faiss index, ``(q, c)``, −1 where there are none.
+
+    Args:
+        index: Of faiss.
+        queries: ``(q, d)`` float32.
+        k: Hits that are wanted of the candidates.
+        settings: See :class:`Derived`.
+        allowed: ``(n,)``; None for all.
+    """
+    candidates = min(max(settings["candidates"], k * settings["candidates"] // 10), max(1, index.ntotal))
+    bits = None if allowed is None else np.packbits(allowed, bitorder="little")
+    selector = None if bits is None else faiss.IDSelectorBitmap(bits.size * 8, faiss.swig_ptr(bits))
+    share = 1.0 if allowed is None else max(float(allowed.mean()), _LEAST_SHARE)
+    breadth = round(settings.get("breadth", 0) / share)
+    library: Any = faiss  # its type stubs do not know the parameters of searches
+    if isinstance(index, faiss.IndexHNSW):
+        options = library.SearchParametersHNSW(efSearch=max(breadth, candidates), sel=selector)
+    elif isinstance(index, faiss.IndexIVF):
+        options = library.SearchParametersIVF(nprobe=min(breadth, index.nlist), sel=selector)
+    else:
+        options = library.SearchParameters(sel=selector)
+    rows: Rows = index.search(queries, candidates, params=options)[1]
+    return rows
+
+
+def rescore(matrix: Vectors, queries: Vectors, candidates: Rows, k: int) -> tuple[Scores, Rows]:
+    """The best ``k`` of each query's candidates by the matrix: scores and rows, ``(q, at most k)``."""
+    scores = np.full(candidates.shape, -np.inf, np.float32)
+    for number, (query, rows) in enumerate(zip(queries, candidates, strict=True)):
+        found = rows >= 0
+        scores[number, found] = matrix[rows[found]] @ query
+    return best(scores, candidates, k)
+
+
+def best(scores: Scores, rows: Rows, k: int) -> tuple[Scores, Rows]:
+    """The ``k`` greatest of each line, best first."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)

@@ -1,0 +1,51 @@
+"""The kinds of search that an index can offer, and which one suits its size.
+
+Words find pictures across the gap between the two modalities: text vectors lie far from every picture vector, which is
+where approximate indexes lose most (clip-retrieval's users measured it). So the exact scan is the rule up to the
+size at which it is felt, and what replaces it is measured with texts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import psutil
+
+Kind = Literal["flat", "flat-float16", "flat-int8", "hnsw", "ivf-pq"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# One core scans about 10 GB a second: up to here a query is answered in some 40 ms.
+_FLAT_BYTES = 400_000_000
+# A graph is walked at random, so its vectors (float16, half the matrix) and its links must stay in memory.
+_GRAPH_SHARE_OF_MEMORY = 0.5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kind and the reason for it, one sentence."""
+
+    kind: Kind
+    reason: str
+
+
+def choose_kind(rows: int, dim: int, *, memory_bytes: int | None = None) -> Choice:
+    """The kind for so many vectors.
+
+    Args:
+        rows: Vectors.
+        dim: Their width.
+        memory_bytes: Of the machine that searches; None for this one's.
+    """
+    memory = psutil.virtual_memory().total if memory_bytes is None else memory_bytes
+    matrix = 4 * rows * dim
+    size = f"{rows:,} vectors of {dim} numbers are {_amount(matrix)}"
+    if matrix <= _FLAT_BYTES:
+        return Choice("flat", f"{size}: scanning them all is exact and quick.")
+    if matrix / 2 <= _GRAPH_SHARE_OF_MEMORY * memory:
+        return Choice("hnsw", f"{size}, too many to scan for each query; a graph over them fits in memory.")
+    return Choice("ivf-pq", f"{size}, more than a graph could keep in {_amount(memory)} of memory.")
+
+
+def _amount(size_bytes: float) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"

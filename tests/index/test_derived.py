@@ -1,0 +1,142 @@
+"""Derived indexes: what they find, how they stay right when the matrix moves on, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mobileclip_kit.errors import IndexFormatError, ShapeError
+from mobileclip_kit.index.derived import Derived, DerivedIndex, best
+from mobileclip_kit.index.deriving import Questions, derive
+from mobileclip_kit.index.flat import search_flat
+from mobileclip_kit.index.folder import Index, IndexHeader, create_index, open_writer
+from mobileclip_kit.index.kinds import KINDS, Kind, choose_kind
+from mobileclip_kit.index.store import Item
+from mobileclip_kit.spec import ModelSpec
+from tests.index.vectors import unit_rows
+
+DIM, ROWS, LATE = 32, 2000, 30
+DERIVED = tuple(kind for kind in KINDS if kind != "flat")
+# Random vectors have no clusters: the hardest case for the approximate kinds, which have to look nearly everywhere.
+LEAST_RECALL = 0.9
+
+
+@pytest.fixture(scope="module")
+def matrix() -> NDArray[np.float32]:
+    return unit_rows(ROWS + LATE, DIM)
+
+
+@pytest.fixture(scope="module")
+def queries() -> NDArray[np.float32]:
+    return unit_rows(20, DIM, seed=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("derived")
+
+
+@pytest.fixture(scope="module", params=DERIVED)
+def derived(
+    request: pytest.FixtureRequest, folder: Path, matrix: NDArray[np.float32], queries: NDArray[np.float32]
+) -> Derived:
+    return derive(matrix[:ROWS], request.param, folder, Questions(queries, "20 random rows"), threads=1)
+
+
+def overlap(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
+    return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), truth.tolist(), strict=True)]))
+
+
+def test_finds_what_it_was_measured_to_find_with_exact_scores(
+    derived: Derived, folder: Path, matrix: NDArray[np.float32], queries: NDArray[np.float32]
+) -> None:
+    index = DerivedIndex(folder / derived.file, derived)
+    scores, rows = index.search(matrix[:ROWS], queries, 10)
+    truth = search_flat(matrix[:ROWS], queries, 10)[1]
+    assert derived.recall_at_10 >= LEAST_RECALL
+    assert overlap(rows, truth) == pytest.approx(derived.recall_at_10, abs=1e-3)
+    expected = np.einsum("qd,qkd->qk", queries, matrix[rows])
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+def test_rows_that_came_later_are_scanned_exactly(derived: Derived, folder: Path, matrix: NDArray[np.float32]) -> None:
+    index = DerivedIndex(folder / derived.file, derived)
+    _, rows = index.search(matrix, matrix[ROWS:], 3)
+    assert rows[:, 0].tolist() == list(range(ROWS, ROWS + LATE))
+
+
+def test_masked_rows_are_never_found(
+    derived: Derived, folder: Path, matrix: NDArray[np.float32], queries: NDArray[np.float32]
+) -> None:
+    index = DerivedIndex(folder / derived.file, derived)
+    allowed = np.arange(len(matrix)) % 2 == 1
+    _, rows = index.search(matrix, queries, 10, allowed=allowed)
+    assert (rows[rows >= 0] % 2 == 1).all()
+    assert overlap(rows, search_flat(matrix, queries, 10, allowed=allowed)[1]) >= LEAST_RECALL
+
+
+def test_few_allowed_rows_and_long_lists_are_left_to_the_scan(derived: Derived, folder: Path) -> None:
+    index = DerivedIndex(folder / derived.file, derived)
+    few = np.arange(ROWS) < ROWS // 50
+    assert index.suits(None, 10)
+    assert index.suits(few, 10) == index.suits(None, 5000) == derived.kind.startswith("flat")
+
+
+def test_damaged_and_exchanged_files_are_refused(derived: Derived, folder: Path, tmp_path: Path) -> None:
+    data = (folder / derived.file).read_bytes()
+    (tmp_path / "cut").write_bytes(data[:-5])
+    with pytest.raises(IndexFormatError, match="bytes instead of"):
+        DerivedIndex(tmp_path / "cut", derived)
+    (tmp_path / "noise").write_bytes(bytes(len(data)))
+    with pytest.raises(IndexFormatError, match="damaged"):
+        DerivedIndex(tmp_path / "noise", derived)
+    with pytest.raises(IndexFormatError, match="2000 vectors instead of 7"):
+        DerivedIndex(folder / derived.file, replace(derived, rows=7))
+    with pytest.raises(ShapeError):
+        DerivedIndex(folder / derived.file, derived).search(unit_rows(ROWS, DIM), unit_rows(1, DIM + 1), 3)
+
+
+def test_the_best_of_each_line_come_in_order() -> None:
+    scores, rows = best(np.array([[0.1, 0.9, -np.inf]], np.float32), np.array([[7, 5, -1]]), 2)
+    assert scores.tolist() == [[np.float32(0.9), np.float32(0.1)]]
+    assert rows.tolist() == [[5, 7]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "memory", "kind"),
+    [(0, 8e9, "flat"), (100_000, 8e9, "flat"), (1_000_000, 8e9, "hnsw"), (10_000_000, 8e9, "ivf-pq")],
+)
+def test_the_kind_follows_the_size_and_says_why(rows: int, memory: float, kind: Kind) -> None:
+    choice = choose_kind(rows, 512, memory_bytes=int(memory))
+    assert choice.kind == kind
+    assert f"{rows:,} vectors of 512" in choice.reason
+
+
+def test_an_index_uses_its_derived_file_and_searches_exactly_without_it(
+    tmp_path: Path, matrix: NDArray[np.float32], queries: NDArray[np.float32]
+) -> None:
+    header = IndexHeader(spec=ModelSpec(name="m", embedding_dim=DIM, image=None, text=None, model_hash="ff"))
+    create_index(tmp_path / "i", header)
+    with open_writer(tmp_path / "i") as writer:
+        writer.matrix.append(matrix)
+        for row in range(len(matrix)):
+            writer.store.put(Item(name=str(row), row=row))
+        writer.commit()
+        described = derive(matrix, "hnsw", tmp_path / "i", Questions(queries, "random rows"), threads=1)
+        replace(header, derived=described).write(tmp_path / "i")
+    exact = search_flat(matrix, queries, 5)[1]
+    with Index(tmp_path / "i") as index:
+        assert index.header == header
+        assert index.header.derived == described
+        assert index.derived is not None
+        assert overlap(index.nearest(queries, 5)[1], exact) >= LEAST_RECALL
+        np.testing.assert_array_equal(index.nearest(queries, 5, exact=True)[1], exact)
+    (tmp_path / "i" / described.file).unlink()
+    with Index(tmp_path / "i") as index:
+        assert index.derived is None
+        np.testing.assert_array_equal(index.nearest(queries, 5)[1], exact)
