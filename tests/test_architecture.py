@@ -38,6 +38,7 @@ HOMES = {
 # Rooms of one floor that may still know each other, and why.
 NEIGHBOURS = {
     ("distill", "cache"),  # training replays stored teacher vectors
+    ("distill", "inherit"),  # a student may start from its teacher's weights
     ("export", "runtime"),  # verification runs an export as its users will
     ("runtime", "export"),  # a runtime opens an export folder through its manifest
     ("bundle", "textness"),  # a bundle carries the textness vector

@@ -40,8 +40,8 @@ from mobileclip_kit.distill.training_set import (
 from mobileclip_kit.distill.views import replay_views
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.images import normalize
+from mobileclip_kit.inherit.manual import inherit_leading_channels
 from mobileclip_kit.networks.devices import check_device
-from mobileclip_kit.networks.inheritance import inherit_leading_channels
 from mobileclip_kit.networks.model import Model, describe, load_model
 from mobileclip_kit.networks.raw import encode_raw
 from mobileclip_kit.networks.students import build_student, student_config

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import ModelError, OutputError
 from mobileclip_kit.files import read_json, write_json
+from mobileclip_kit.networks.kept import even_section, shape_tower
 from mobileclip_kit.spec import (
     CONFIG_FILE,
     MERGES_FILE,
@@ -129,6 +130,8 @@ def save_model(folder: Path, network: nn.Module, config: Mapping[str, Any], spec
 def build_network(model_cfg: Mapping[str, Any]) -> nn.Module:
     """An open_clip model with fresh weights from its ``model_cfg``, without any download."""
     config = copy.deepcopy(dict(model_cfg))
+    sections = {name: config[name] for name in ("vision_cfg", "text_cfg") if name in config}
+    config |= {name: even_section(section) for name, section in sections.items()}
     custom_text = config.pop("custom_text", False) or "hf_model_name" in config.get("text_cfg", {})
     for section in ("vision_cfg", "text_cfg"):
         for key in ("timm_model_pretrained", "hf_model_pretrained"):
@@ -142,6 +145,8 @@ def build_network(model_cfg: Mapping[str, Any]) -> nn.Module:
         kind = CustomTextCLIP if custom_text else CLIP
     try:
         network = kind(**config)
+        shape_tower(network.visual, sections["vision_cfg"])
+        shape_tower(network.text if hasattr(network, "text") else network, sections["text_cfg"])
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
         raise ModelError(f"open_clip cannot build this configuration: {error}.") from error
     assert isinstance(network, nn.Module)

@@ -1,0 +1,1 @@
+"""Students that start from their teacher's own weights (TinyCLIP, arXiv 2309.12314): by hand, or by learned masks."""

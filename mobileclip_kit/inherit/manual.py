@@ -1,0 +1,137 @@
+"""Manual inheritance (TinyCLIP, arXiv 2309.12314): a smaller tower starts from its teacher's leading channels.
+
+Layers are taken at an even stride, of each tensor the leading channels. Query, key and value are cut head by head: the
+first heads, and of each the leading places where the student's heads are narrower (the paper keeps the teacher's head
+width; cutting heads too is ours, for students like ``vit-s6-h12`` whose heads are half as wide).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mobileclip_kit.errors import ModelError
+from mobileclip_kit.inherit.layout import Axis, Layout, layout_of
+from mobileclip_kit.spec import Tower
+
+_LAYER = re.compile(r"(.*resblocks|.*stages\.\d+)\.(\d+)\.(.+)")
+_HINT = "A student inherits from a teacher of the same kind that is at least as wide and deep."
+
+
+def inherit_leading_channels(student: nn.Module, teacher: nn.Module, towers: Sequence[Tower] = ("image",)) -> int:
+    """Fill a student's towers with the leading channels of its teacher's.
+
+    Args:
+        student: An open_clip model, changed in place.
+        teacher: An open_clip model whose towers are of the same kinds, at least as wide and as deep.
+        towers: Which towers inherit.
+
+    Returns:
+        How many tensors were inherited: all of these towers'.
+
+    Raises:
+        ModelError: A tower is of a kind that cannot be cut, or of another kind than the teacher's; a tensor is missing
+            in the teacher or narrower there; the teacher's head width is no multiple of the student's.
+    """
+    small, large = layout_of(student), layout_of(teacher)
+    for tower in towers:
+        _check_kinds(tower, small, large)
+    state, wide = student.state_dict(), teacher.state_dict()
+    depths = {"student": _depths(state), "teacher": _depths(wide)}
+    inherited = {}
+    for name, own in state.items():
+        if name.startswith("logit_") or ("image" if name.startswith("visual.") else "text") not in towers:
+            continue
+        inherited[name] = _leading(name, own, wide, _source_name(name, depths), small, large)
+    student.load_state_dict(inherited, strict=False)
+    return len(inherited)
+
+
+def _check_kinds(tower: Tower, small: Layout, large: Layout) -> None:
+    for who, layout in (("student", small), ("teacher", large)):
+        if tower not in layout.towers:
+            raise ModelError(
+                f"The {who}'s {tower} tower is of a kind whose weights cannot be cut.",
+                hint="open_clip's ViT and text transformer and our convolutional tower can; or leave --inherit out.",
+            )
+
+
+def _depths(names: Collection[str]) -> dict[str, int]:
+    """Layers below each prefix that layers are counted under."""
+    depths: dict[str, int] = {}
+    for name in names:
+        if found := _LAYER.match(name):
+            depths[found[1]] = max(depths.get(found[1], 0), int(found[2]) + 1)
+    return depths
+
+
+def _source_name(name: str, depths: dict[str, dict[str, int]]) -> str:
+    """The teacher's name of a student's tensor: layers lie at an even stride, the first taken from the first."""
+    there = _other_prefix(name, depths["teacher"])
+    found = _LAYER.match(there)
+    if found is None:
+        return there
+    ours = _LAYER.match(name)
+    assert ours is not None
+    own, theirs = depths["student"][ours[1]], depths["teacher"].get(found[1], 0)
+    if theirs < own:
+        raise ModelError(f"The student has {own} layers below {ours[1]}, the teacher {theirs}.", hint=_HINT)
+    return f"{found[1]}.{int(found[2]) * theirs // own}.{found[3]}"
+
+
+def _other_prefix(name: str, teacher: dict[str, int]) -> str:
+    """CLIP and CustomTextCLIP name the text tower's parts with and without ``text.``."""
+    nested = any(prefix.startswith("text.") for prefix in teacher)
+    if name.startswith("visual.") or name.startswith("text.") == nested:
+        return name
+    return f"text.{name}" if nested else name.removeprefix("text.")
+
+
+def _leading(name: str, own: Tensor, wide: dict[str, Tensor], source: str, small: Layout, large: Layout) -> Tensor:
+    tensor = wide.get(source)
+    if tensor is None or tensor.ndim != own.ndim:
+        raise ModelError(f"The teacher has no {source} for the student's {name}.", hint=_HINT)
+    ours, theirs = small.axes.get(name, ()), large.axes.get(source, ())
+    if len(ours) != len(theirs):
+        raise ModelError(
+            f"The teacher's {source} belongs to another kind of tower than the student's {name}.", hint=_HINT
+        )
+    for dimension in range(own.ndim):
+        here, there = (ours[dimension], theirs[dimension]) if ours else (None, None)
+        if here is not None and there is not None:
+            places = _places(name, here, there, small, large)
+        else:
+            places = _whole(name, dimension, own, tensor)
+        tensor = tensor.index_select(dimension, places) if tensor.ndim else tensor
+    return tensor.clone()
+
+
+def _places(name: str, here: Axis, there: Axis, small: Layout, large: Layout) -> Tensor:
+    own, theirs = small.groups[here.group], large.groups[there.group]
+    if own > theirs:
+        raise ModelError(
+            f"The student's {here.group} are {own}, wider than the teacher's {theirs} ({name}).", hint=_HINT
+        )
+    if here.block != there.block and here.group.endswith("heads") and there.block % here.block:
+        raise ModelError(
+            f"The student's heads are {here.block} wide, which does not divide the teacher's {there.block} ({name}).",
+            hint=f"Give the student heads of {there.block}, or of a width that divides it.",
+        )
+    if here.block != there.block and not here.group.endswith("heads"):
+        raise ModelError(f"The teacher's {name} belongs to another picture size than the student's.", hint=_HINT)
+    return there.places(torch.arange(own), theirs, block=here.block)
+
+
+def _whole(name: str, dimension: int, own: Tensor, tensor: Tensor) -> Tensor:
+    """All places of a dimension that no group is behind; of a text's positions the leading ones."""
+    length, theirs = own.shape[dimension], tensor.shape[dimension]
+    shorter_texts = name.endswith("positional_embedding") and not name.startswith("visual.") and length < theirs
+    if length != theirs and not shorter_texts:
+        raise ModelError(
+            f"The teacher's {name} is {tuple(tensor.shape)}; the student needs {tuple(own.shape)} of it.",
+            hint="Picture size, patch size, vocabulary and the vectors' width must be the teacher's.",
+        )
+    return torch.arange(length)

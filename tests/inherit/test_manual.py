@@ -1,0 +1,113 @@
+"""Students that start from their teacher's leading channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from mobileclip_kit.errors import ModelError
+from mobileclip_kit.inherit.manual import inherit_leading_channels
+from mobileclip_kit.networks.students import build_student, student_config
+from mobileclip_kit.spec import ImageSpec
+from tests.inherit.networks import clip
+
+
+def build(name: str, seed: int) -> Any:
+    return build_student(student_config(name, embedding_dim=8, image=ImageSpec()), seed=seed)
+
+
+def test_student_has_the_teachers_leading_channels() -> None:
+    student, teacher = build("conv-s", 0), build("conv-m", 1)
+    assert inherit_leading_channels(student, teacher) == len(student.visual.state_dict())
+    ours, theirs = student.visual.state_dict(), teacher.visual.state_dict()
+    name = "trunk.stages.1.0.conv.weight"
+    assert torch.equal(ours[name], theirs[name][:16, :8])
+
+
+@pytest.mark.parametrize("name", ["conv-m", "vit-t4-64"])
+def test_a_tower_of_the_same_width_inherits_everything(name: str) -> None:
+    student, teacher = build(name, 0), build(name, 1)
+    inherit_leading_channels(student, teacher)
+    pictures = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(student.encode_image(pictures), teacher.encode_image(pictures))
+
+
+def test_query_key_and_value_are_cut_head_by_head() -> None:
+    """Two of three heads: rows 0-15 of each of the three stacked blocks of 24, not rows 0-47 of all of them."""
+    student, teacher = clip(0, {"width": 16}), clip(1)
+    inherit_leading_channels(student, teacher)
+    ours = student.visual.transformer.resblocks[0].attn.in_proj_weight
+    theirs = teacher.visual.transformer.resblocks[0].attn.in_proj_weight
+    rows = [*range(0, 16), *range(24, 40), *range(48, 64)]
+    assert torch.equal(ours, theirs[rows][:, :16])
+    out = student.visual.transformer.resblocks[0].attn.out_proj.weight
+    assert torch.equal(out, teacher.visual.transformer.resblocks[0].attn.out_proj.weight[:16, :16])
+
+
+def test_narrower_heads_take_the_leading_places_of_each_head() -> None:
+    """As many heads of half the width: of each head's 8 places the first 4."""
+    student, teacher = clip(0, {"width": 12, "head_width": 4}), clip(1)
+    inherit_leading_channels(student, teacher)
+    ours = student.visual.transformer.resblocks[0].attn.in_proj_bias
+    rows = [block * 24 + head * 8 + place for block in range(3) for head in range(3) for place in range(4)]
+    assert torch.equal(ours, teacher.visual.transformer.resblocks[0].attn.in_proj_bias[rows])
+
+
+def test_layers_lie_at_an_even_stride() -> None:
+    student, teacher = clip(0, {"layers": 2}, {"layers": 3}), clip(1)
+    inherit_leading_channels(student, teacher, ("image", "text"))
+    for own, source in ((0, 0), (1, 2)):
+        ours, theirs = student.visual.transformer.resblocks[own], teacher.visual.transformer.resblocks[source]
+        assert torch.equal(ours.mlp.c_fc.weight, theirs.mlp.c_fc.weight)
+    for own, source in ((0, 0), (1, 1), (2, 2)):
+        ours, theirs = student.transformer.resblocks[own], teacher.transformer.resblocks[source]
+        assert torch.equal(ours.attn.out_proj.bias, theirs.attn.out_proj.bias)
+
+
+def test_the_text_tower_inherits_positions_projection_and_table() -> None:
+    student, teacher = clip(0, None, {"width": 8, "heads": 1, "context_length": 5}), clip(1)
+    before = student.visual.proj.clone()
+    inherit_leading_channels(student, teacher, ("text",))
+    assert torch.equal(student.token_embedding.weight, teacher.token_embedding.weight[:, :8])
+    assert torch.equal(student.positional_embedding, teacher.positional_embedding[:5, :8])
+    assert torch.equal(student.text_projection, teacher.text_projection[:8])
+    assert torch.equal(student.visual.proj, before), "the image tower was not asked for"
+
+
+def test_networks_that_name_their_text_tower_differently_inherit() -> None:
+    student, teacher = clip(0, custom_text=True), clip(1)
+    inherit_leading_channels(student, teacher, ("image", "text"))
+    ids = torch.randint(0, 30, (3, 8), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(student.encode_text(ids), teacher.encode_text(ids))
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ({"width": 32}, "image.channels are 32, wider than the teacher's 24"),
+        ({"layers": 6}, "has 6 layers .* the teacher 4"),
+        ({"width": 15, "head_width": 5}, "heads are 5 wide, which does not divide the teacher's 8"),
+        ({"width": 24, "head_width": 4}, "heads are 6, wider than the teacher's 3"),
+        ({"mlp_ratio": 5.0}, "ffn are 120, wider than the teacher's 96"),
+        ({"patch_size": 8}, "positional_embedding is .* the student needs|conv1.weight is"),
+    ],
+)
+def test_students_that_do_not_fit_are_refused(student: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        inherit_leading_channels(clip(0, student), clip(1))
+
+
+def test_a_tower_of_another_kind_is_refused() -> None:
+    with pytest.raises(ModelError, match="has 1 layers below visual.trunk.stages.0, the teacher 0"):
+        inherit_leading_channels(build("conv-s", 0), build("vit-t4-64", 1))
+    with pytest.raises(ModelError, match="student's image tower is of a kind whose weights cannot be cut"):
+        inherit_leading_channels(build("resnet-w8", 0), build("vit-t4-64", 1))
+
+
+def test_a_wider_student_is_refused() -> None:
+    with pytest.raises(ModelError, match="at least as wide"):
+        inherit_leading_channels(build("conv-m", 0), build("conv-s", 1))
