@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 DEMO = Path(__file__).parent.parent / "ios_demo"
 APP = DEMO / "MobileCLIPDemo"
@@ -108,8 +109,13 @@ def test_every_file_that_the_project_names_exists(project):
 def test_the_property_lists_say_what_the_app_needs():
     info = plistlib.loads((APP / "Info.plist").read_bytes())
     assert len(info["NSPhotoLibraryUsageDescription"]) > 40
-    source = (APP / "MobileCLIPDemoApp.swift").read_text()
-    assert all(identifier in source for identifier in info["BGTaskSchedulerPermittedIdentifiers"])
+    source = (APP / "BackgroundIndexing.swift").read_text()
+    assert {f'"{name}"' for name in info["BGTaskSchedulerPermittedIdentifiers"]} == set(
+        re.findall(r'Identifier = ("[^"]+")', source)
+    )
+    # Refresh tasks need "fetch", processing tasks "processing"; the system refuses a request without its mode.
+    assert ("BGAppRefreshTaskRequest" in source, "BGProcessingTaskRequest" in source) == (True, True)
+    assert info["UIBackgroundModes"] == ["fetch", "processing"]
     privacy = plistlib.loads((APP / "PrivacyInfo.xcprivacy").read_bytes())
     assert privacy["NSPrivacyTracking"] is False
     assert privacy["NSPrivacyCollectedDataTypes"] == []
@@ -121,6 +127,13 @@ def literals_of(source: str) -> Iterator[str]:
         code = line.split("//")[0] if '"' not in line.split("//")[0] or line.lstrip().startswith("//") else line
         for literal in re.findall(r'"((?:\\\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)|[^"\\])*)"', code):
             yield re.sub(r"\\\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)", "\0", literal)
+
+
+def units_of(localization: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The sentences of one language: one, or one for each plural form."""
+    if "stringUnit" in localization:
+        return {"": localization["stringUnit"]}
+    return {form: unit["stringUnit"] for form, unit in localization["variations"]["plural"].items()}
 
 
 def placeholders_of(text: str) -> list[str]:
@@ -146,15 +159,40 @@ def test_translations_are_complete_and_keep_their_placeholders(name):
     catalog = json.loads((APP / name).read_text())
     assert (catalog["sourceLanguage"], catalog["version"]) == ("en", "1.0")
     for key, entry in catalog["strings"].items():
-        unit = entry["localizations"]["zh-Hans"]["stringUnit"]
-        assert unit["state"] == "translated"
-        assert unit["value"]
-        assert placeholders_of(unit["value"]) == placeholders_of(key), key
+        assert "zh-Hans" in entry["localizations"], key
+        for localization in entry["localizations"].values():
+            for unit in units_of(localization).values():
+                assert unit["state"] == "translated"
+                assert unit["value"]
+                assert placeholders_of(unit["value"]) == placeholders_of(key), key
+
+
+def test_numbers_of_things_have_their_plural_forms():
+    """English tells one from many, Chinese does not; a number in brackets or of a version counts nothing."""
+    strings = json.loads((APP / "Localizable.xcstrings").read_text())["strings"]
+    counted = {key: entry["localizations"] for key, entry in strings.items() if re.search(r"%lld photos", key)}
+    assert len(counted) >= 4
+    for key, localizations in counted.items():
+        assert set(units_of(localizations["en"])) == {"one", "other"}, key
+        assert set(units_of(localizations["zh-Hans"])) == {"other"}, key
+        assert units_of(localizations["en"])["other"]["value"] == key
 
 
 def test_asset_catalogs_are_json():
     for path in (APP / "Assets.xcassets").rglob("Contents.json"):
         assert json.loads(path.read_text())["info"]["version"] == 1
+
+
+def test_the_icon_is_what_the_store_wants():
+    """One picture of 1,024 pixels without transparency, in light, dark and tinted."""
+    folder = APP / "Assets.xcassets" / "AppIcon.appiconset"
+    entries = json.loads((folder / "Contents.json").read_text())["images"]
+    looks = [[look["value"] for look in entry.get("appearances", [])] for entry in entries]
+    assert looks == [[], ["dark"], ["tinted"]]
+    for entry in entries:
+        assert entry["size"] == "1024x1024"
+        with Image.open(folder / entry["filename"]) as icon:
+            assert (icon.format, icon.size, icon.mode) == ("PNG", (1024, 1024), "RGB")
 
 
 def test_nothing_in_swift_may_crash_on_purpose():

@@ -2,7 +2,6 @@ import Foundation
 import MobileCLIPCore
 import MobileCLIPKit
 import Observation
-import UIKit
 
 /// What the screens show, and what they can ask for. The work itself is done by the package's actors.
 @MainActor @Observable
@@ -19,43 +18,44 @@ final class AppModel {
     private(set) var phase: Phase = .starting
     private(set) var shelf: [BundleShelf.Entry] = []
     private(set) var bundle: ModelBundle?
-    private(set) var progress: PhotoIndexer.Progress?
+    private(set) var progress: IndexingProgress?
     private(set) var hits: [FlatIndex.Hit] = []
     private(set) var searchProblem: String?
     private(set) var indexingProblem: String?
     private(set) var hasTextness = false
     private(set) var isLimited = false
 
-    var request: PhotoSearch.Request = .words("") { didSet { searchSoon() } }
+    var request: SearchRequest = .words("") { didSet { searchSoon() } }
     var textnessScale: Float = 0 { didSet { searchSoon() } }
     var allowsDownload = UserDefaults.standard.bool(forKey: "allowsDownload") {
         didSet { UserDefaults.standard.set(allowsDownload, forKey: "allowsDownload") }
     }
-    var isPaused = false {
+    /// Kept: an app that is killed while it is paused comes back paused.
+    var isPaused = UserDefaults.standard.bool(forKey: "isPaused") {
         didSet {
-            Task { [indexer, isPaused] in
-                if isPaused { await indexer?.pause() } else { await indexer?.resume() }
-            }
+            UserDefaults.standard.set(isPaused, forKey: "isPaused")
+            Task { await tellIndexerWhetherPaused() }
         }
     }
-    var isInForeground = true
+    /// The system may start the app behind the screen, so only a scene that is seen says otherwise.
+    var isInForeground = false {
+        didSet { if isInForeground, !oldValue, case .ready = phase { startIndexing() } }
+    }
 
     let library = PhotoLibrary()
     let models = CompiledModels(folder: Places.compiledModels)
 
-    private var search: PhotoSearch?
-    private var indexer: PhotoIndexer?
+    private var search: PhotoSearch<TextEncoder>?
+    private var indexer: PhotoIndexer<PhotoLibrary, ImageEncoder>?
     private var files: LibraryIndex?
     private var searching: Task<Void, Never>?
     private var indexing: Task<Void, Never>?
-    private var isIndexing = false
     private var watching: Task<Void, Never>?
 
     /// Finds the bundles and opens the one that was used last.
     func start() async {
         guard case .starting = phase else { return }
-        let folders = [Places.builtInBundles, Places.documents].compactMap { $0 }
-        shelf = await Task.detached { BundleShelf(folders: folders).entries() }.value
+        await lookForBundles()
         let last = UserDefaults.standard.string(forKey: "bundle")
         let usable = shelf.compactMap { try? $0.result.get() }
         if let chosen = usable.first(where: { $0.url.lastPathComponent == last }) ?? usable.first {
@@ -65,25 +65,30 @@ final class AppModel {
         }
     }
 
+    /// Looks for bundles again: one may have been copied to the phone while the app was open.
+    func lookForBundles() async {
+        let folders = [Places.builtInBundles, Places.documents].compactMap { $0 }
+        shelf = await Task.detached { BundleShelf(folders: folders).entries() }.value
+    }
+
     /// Changes to another bundle; each model has an index of its own, which is kept.
     func open(_ chosen: ModelBundle) async {
         await stop()
         phase = .starting
         UserDefaults.standard.set(chosen.url.lastPathComponent, forKey: "bundle")
+        // Known before anything can fail, so that a damaged index can be rebuilt from the screen that says so.
+        bundle = chosen
+        files = LibraryIndex(folder: Places.indexes, model: chosen.model)
         do {
-            guard let files = LibraryIndex(folder: Places.indexes, model: chosen.model) else {
-                throw ManifestError.damaged(reason: chosen.model.modelHash)
-            }
-            try Places.adoptReadyIndex(of: chosen, as: files)
-            let search = try await PhotoSearch(bundle: chosen, models: models, files: files)
-            let encoder = try await ImageEncoder(bundle: chosen, models: models)
-            indexer = PhotoIndexer(files: files, bundle: chosen, encoder: encoder, library: library) { [weak self] in
-                await self?.conditions ?? .init(heat: .nominal, isLowPower: true, isInForeground: false, allowsDownload: false)
-            }
-            self.search = search
-            self.files = files
-            bundle = chosen
-            hasTextness = search.hasTextness
+            guard let files else { throw ManifestError.damaged(reason: chosen.model.modelHash) }
+            let words = try await TextEncoder(bundle: chosen, models: models)
+            search = try PhotoSearch(files: files, encoder: words, textness: chosen.textness())
+            hasTextness = search?.hasTextness ?? false
+            let pictures = try await ImageEncoder(bundle: chosen, models: models)
+            indexer = PhotoIndexer(
+                files: files, source: library, encoder: pictures, pictureSide: chosen.pictureSide,
+                readyIndex: chosen.url(of: .index), conditions: { [weak self] in await self?.conditions ?? .careful })
+            await tellIndexerWhetherPaused()
             phase = .needsPhotos
             await usePhotos()
         } catch {
@@ -95,9 +100,9 @@ final class AppModel {
     func usePhotos() async {
         do {
             try await library.requestAccess()
-            isLimited = library.isLimited
             phase = .ready
             startIndexing()
+            watching?.cancel()
             watching = Task { [weak self, library] in
                 for await _ in library.changes() { self?.startIndexing() }
             }
@@ -109,34 +114,35 @@ final class AppModel {
     /// Begins to index, or makes a running pass look at the library again.
     func startIndexing() {
         isLimited = library.isLimited
-        if isIndexing {
+        if indexing != nil {
             Task { [indexer] in await indexer?.lookAgain() }
         } else {
-            isIndexing = true
             indexing = Task { [weak self] in
-                guard let self else { return }
-                await self.runIndexer()
-                self.isIndexing = false
+                await self?.runIndexer()
+                self?.indexing = nil
             }
         }
     }
 
-    /// For the system's background time: goes on until all is done or the time is over.
-    func indexInBackground() async {
+    /// For the system's background time: goes on until all is done or the time is over. Tells whether all is done.
+    func indexInBackground() async -> Bool {
         if case .starting = phase { await start() }
-        guard case .ready = phase else { return }
+        guard case .ready = phase else { return false }
         startIndexing()
         let task = indexing
         await withTaskCancellationHandler {
             await task?.value
         } onCancel: {
-            task?.cancel()
+            // On the screen, the work goes on without the system's leave.
+            Task { @MainActor [weak self] in if self?.isInForeground == false { task?.cancel() } }
         }
+        return progress?.state == .done
     }
 
     /// Puts a damaged index aside and builds a new one.
     func rebuildIndex() async {
         await stop()
+        indexingProblem = nil
         do {
             try files?.setAside()
             if let bundle { await open(bundle) }
@@ -159,7 +165,7 @@ final class AppModel {
         }
     }
 
-    private func show(_ progress: PhotoIndexer.Progress) async {
+    private func show(_ progress: IndexingProgress) async {
         let hasNew = progress.indexed != self.progress?.indexed
         self.progress = progress
         guard hasNew else { return }
@@ -199,21 +205,20 @@ final class AppModel {
         indexing?.cancel()
         await indexing?.value
         indexing = nil
+        indexer = nil
+        search = nil
         progress = nil
         hits = []
     }
 
-    private var conditions: PhotoIndexer.Conditions {
-        let heat: IndexingPace.Heat =
-            switch ProcessInfo.processInfo.thermalState {
-            case .nominal: .nominal
-            case .fair: .fair
-            case .serious: .serious
-            case .critical: .critical
-            @unknown default: .serious
-            }
-        return PhotoIndexer.Conditions(
-            heat: heat, isLowPower: ProcessInfo.processInfo.isLowPowerModeEnabled, isInForeground: isInForeground,
+    private func tellIndexerWhetherPaused() async {
+        if isPaused { await indexer?.pause() } else { await indexer?.resume() }
+    }
+
+    private var conditions: IndexingConditions {
+        let process = ProcessInfo.processInfo
+        return IndexingConditions(
+            heat: process.heat, isLowPower: process.isLowPowerModeEnabled, isInForeground: isInForeground,
             allowsDownload: allowsDownload)
     }
 }

@@ -7,7 +7,7 @@ struct BenchView: View {
     let bundle: ModelBundle
 
     @Environment(AppModel.self) private var model
-    @State private var bench: EncoderBench?
+    @State private var bench: PhoneBench?
     @State private var json: String?
     @State private var problem: String?
     @State private var isRunning = false
@@ -17,16 +17,19 @@ struct BenchView: View {
             if let problem { Label(problem, systemImage: "exclamationmark.triangle") }
             if let bench {
                 ForEach(bench.rows) { row in
-                    Section(row.units.rawValue) {
-                        LabeledContent("Loading") { milliseconds(row.imageLoadMilliseconds + row.textLoadMilliseconds) }
-                        LabeledContent("Image") { milliseconds(row.imageMilliseconds) }
-                        LabeledContent("Text") { milliseconds(row.textMilliseconds) }
+                    Section(title(row.units)) {
+                        LabeledContent("Loading") { milliseconds(row.image.loadMilliseconds + row.text.loadMilliseconds) }
+                        LabeledContent("Image") { milliseconds(row.image.latency.p50) }
+                        LabeledContent("Text") { milliseconds(row.text.latency.p50) }
                         LabeledContent("Photos per second") {
                             Text(row.photosPerSecond.formatted(.number.precision(.fractionLength(0))))
                         }
+                        LabeledContent("Memory") { Text(Int64(row.memoryBytes).formatted(.byteCount(style: .memory))) }
                     }
                 }
-                LabeledContent("Memory") { Text(Int64(bench.memoryBytes).formatted(.byteCount(style: .memory))) }
+                ForEach(bench.failed) { failure in
+                    Section(title(failure.units)) { Label(failure.reason, systemImage: "exclamationmark.triangle") }
+                }
             }
             Button("Measure") { Task { await run() } }
                 .disabled(isRunning)
@@ -38,6 +41,15 @@ struct BenchView: View {
         }
     }
 
+    private func title(_ units: ComputeUnits) -> LocalizedStringKey {
+        switch units {
+        case .all: "All compute units"
+        case .neuralEngine: "Neural Engine and processor"
+        case .gpu: "Graphics and processor"
+        case .cpu: "Processor alone"
+        }
+    }
+
     private func milliseconds(_ value: Double) -> Text {
         Text("\(value.formatted(.number.precision(.fractionLength(1)))) ms")
     }
@@ -46,9 +58,10 @@ struct BenchView: View {
         isRunning = true
         defer { isRunning = false }
         do {
-            let result = try await EncoderBench.run(bundle: bundle, models: model.models, device: Device.model)
+            let bench = EncoderBench(bundle: bundle, models: model.models, device: Device.model)
+            let result = try await bench.run { ErrorText.describe($0) }
             json = String(decoding: try result.json(), as: UTF8.self)
-            bench = result
+            self.bench = result
             problem = nil
         } catch {
             problem = ErrorText.describe(error)

@@ -1,4 +1,4 @@
-import MobileCLIPKit
+import MobileCLIPCore
 import SwiftUI
 
 /// How far the index is, with a pause button.
@@ -17,7 +17,7 @@ struct IndexingBanner: View {
             }
             if let progress = model.progress, progress.state != .done {
                 HStack {
-                    ProgressView(value: Double(progress.indexed), total: Double(max(1, progress.indexed + progress.remaining))) {
+                    ProgressView(value: progress.fraction) {
                         Text(title(progress))
                     }
                     Button(model.isPaused ? "Resume" : "Pause", systemImage: model.isPaused ? "play.fill" : "pause.fill") {
@@ -32,10 +32,16 @@ struct IndexingBanner: View {
                     .font(.footnote)
                     .foregroundStyle(.secondary)
             }
+            let unreadable = (model.progress?.failures[.undecodable] ?? 0) + (model.progress?.failures[.notEncoded] ?? 0)
+            if unreadable > 0 {
+                Text("\(unreadable) photos cannot be read.")
+                    .font(.footnote)
+                    .foregroundStyle(.secondary)
+            }
         }
     }
 
-    private func title(_ progress: PhotoIndexer.Progress) -> LocalizedStringKey {
+    private func title(_ progress: IndexingProgress) -> LocalizedStringKey {
         switch progress.state {
         case .paused: "Paused, \(progress.remaining) photos left"
         case .waitingForCooling: "Waiting for the phone to cool down"

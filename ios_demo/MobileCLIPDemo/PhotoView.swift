@@ -37,10 +37,9 @@ struct PhotoView: View {
             }
         }
         .task {
-            if case .image(let picture) = await model.library.picture(of: hit.key, side: 2048, allowsDownload: true) {
-                image = Image(decorative: picture, scale: 1)
-            } else {
-                hasFailed = true
+            switch await model.library.picture(of: hit.key, side: 2048, allowsDownload: true) {
+            case .success(let picture): image = Image(decorative: picture.image, scale: 1)
+            case .failure: hasFailed = true
             }
         }
     }

@@ -1,5 +1,4 @@
 import Foundation
-import MobileCLIPCore
 
 /// The folders that the app uses.
 enum Places {
@@ -9,11 +8,4 @@ enum Places {
     static var documents: URL { URL.documentsDirectory }
     static var compiledModels: URL { URL.cachesDirectory.appending(path: "CompiledModels") }
     static var indexes: URL { URL.applicationSupportDirectory.appending(path: "Indexes") }
-
-    /// Takes a bundle's ready index as the beginning of the phone's own, where there is none yet.
-    static func adoptReadyIndex(of bundle: ModelBundle, as files: LibraryIndex) throws {
-        guard let ready = bundle.url(of: .index), !FileManager.default.fileExists(atPath: files.indexURL.path) else { return }
-        try FileManager.default.createDirectory(at: indexes, withIntermediateDirectories: true)
-        try FileManager.default.copyItem(at: ready, to: files.indexURL)
-    }
 }

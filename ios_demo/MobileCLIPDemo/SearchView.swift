@@ -9,7 +9,8 @@ struct SearchView: View {
     @State private var opened: FlatIndex.Hit?
     @State private var showsSettings = false
 
-    private let columns = [GridItem(.adaptive(minimum: 104), spacing: 2)]
+    /// Thumbnails grow with the text: who needs large letters needs large pictures.
+    @ScaledMetric private var side = 104.0
 
     var body: some View {
         @Bindable var model = model
@@ -24,7 +25,7 @@ struct SearchView: View {
                     if let problem = model.searchProblem { Label(problem, systemImage: "exclamationmark.triangle") }
                 }
                 .padding(.horizontal)
-                LazyVGrid(columns: columns, spacing: 2) {
+                LazyVGrid(columns: [GridItem(.adaptive(minimum: side), spacing: 2)], spacing: 2) {
                     ForEach(Array(model.hits.enumerated()), id: \.element.key) { place, hit in
                         ThumbnailView(key: hit.key)
                             .onTapGesture { opened = hit }
@@ -32,9 +33,10 @@ struct SearchView: View {
                                 Button("More like this", systemImage: "square.stack") { model.request = .like(key: hit.key) }
                             }
                             .accessibilityElement()
-                            .accessibilityLabel(Text("Result \(place + 1), score \(hit.score.formatted(.number.precision(.fractionLength(2))))"))
+                            .accessibilityLabel(label(hit, place: place))
                             .accessibilityAddTraits([.isButton, .isImage])
                             .accessibilityAction { opened = hit }
+                            .accessibilityAction(named: Text("More like this")) { model.request = .like(key: hit.key) }
                     }
                 }
                 if model.hits.isEmpty { EmptyResults(words: words) }
@@ -50,6 +52,14 @@ struct SearchView: View {
                 PhotoView(hit: hit) { model.request = .like(key: hit.key) }
             }
         }
+    }
+
+    /// What is heard of a photo: its place, its day, how well it answers.
+    private func label(_ hit: FlatIndex.Hit, place: Int) -> Text {
+        let score = hit.score.formatted(.number.precision(.fractionLength(2)))
+        guard let date = model.library.date(of: hit.key) else { return Text("Result \(place + 1), score \(score)") }
+        let day = date.formatted(date: .long, time: .omitted)
+        return Text("Result \(place + 1), photo of \(day), score \(score)")
     }
 }
 

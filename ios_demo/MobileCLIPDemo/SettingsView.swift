@@ -31,6 +31,7 @@ struct SettingsView: View {
                 }
             }
             .navigationTitle(Text("Settings"))
+            .task { await model.lookForBundles() }
             .toolbar { Button("Done") { dismiss() } }
         }
     }

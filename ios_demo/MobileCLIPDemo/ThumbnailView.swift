@@ -16,9 +16,8 @@ struct ThumbnailView: View {
             .clipped()
             .contentShape(Rectangle())
             .task(id: key) {
-                if case .image(let picture) = await model.library.picture(of: key, side: Int(120 * scale), allowsDownload: true) {
-                    image = Image(decorative: picture, scale: scale)
-                }
+                let found = await model.library.picture(of: key, side: Int(120 * scale), allowsDownload: true)
+                image = (try? found.get()).map { Image(decorative: $0.image, scale: scale) }
             }
     }
 }

@@ -2,7 +2,7 @@ import Foundation
 
 /// Photos that have no vector, and why; kept beside the index so that each start does not try them all again.
 public struct FailureLog: Codable, Equatable, Sendable {
-    public enum Reason: String, Codable, Sendable, CaseIterable {
+    public enum Reason: String, Error, Codable, Sendable, CaseIterable {
         /// Only in iCloud, and the app may not download it now.
         case notDownloaded
         /// The system could not decode it.
@@ -35,6 +35,13 @@ public struct FailureLog: Codable, Equatable, Sendable {
 
     public mutating func forget(_ keys: some Sequence<String>) {
         for key in keys { entries[key] = nil }
+    }
+
+    /// Forgets photos that are no longer in the library.
+    public mutating func forgetAll(but photos: [LibraryPhoto]) {
+        guard !entries.isEmpty else { return }
+        let present = Set(photos.map(\.key))
+        entries = entries.filter { present.contains($0.key) }
     }
 
     /// Forgets what may go better now, such as when downloads have become possible.

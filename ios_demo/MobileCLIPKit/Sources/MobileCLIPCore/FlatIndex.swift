@@ -88,6 +88,35 @@ public struct FlatIndex: Sendable {
         return items
     }
 
+    /// The row of a living item; nil when there is none of that name. One pass over all names, none of which is copied.
+    public func row(ofKey key: String) throws(FlatIndexError) -> Int? {
+        let wanted = Array(key.utf8)
+        for batch in batches.reversed() where batch.added > 0 {
+            let layout = FlatIndexPlaces(batch: batch, header: header)
+            var isSound = true
+            let found: Int? = data.withUnsafeBytes { bytes in
+                var from = 0
+                for place in 0..<batch.added {
+                    let to = Int(bytes.number(at: layout.ends + 4 * place, as: UInt32.self))
+                    guard from <= to, layout.keys + to <= batch.body.upperBound else {
+                        isSound = false
+                        return nil
+                    }
+                    if to - from == wanted.count, !isRemoved(batch.firstRow + place),
+                        bytes[layout.keys + from..<layout.keys + to].elementsEqual(wanted)
+                    {
+                        return batch.firstRow + place
+                    }
+                    from = to
+                }
+                return nil
+            }
+            guard isSound else { throw .damaged(byte: batch.start) }
+            if let found { return found }
+        }
+        return nil
+    }
+
     /// The row of every living item by the bytes of its key.
     func rowsByKey() throws(FlatIndexError) -> [[UInt8]: Int] {
         var found: [[UInt8]: Int] = [:]

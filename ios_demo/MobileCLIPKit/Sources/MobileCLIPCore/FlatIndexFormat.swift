@@ -47,6 +47,11 @@ enum FlatIndexFormat {
             && CRC32.checksum(UnsafeRawBufferPointer(rebasing: block[..<60])) == block.number(at: 60, as: UInt32.self)
     }
 
+    static func isUnit(_ vector: [Float]) -> Bool {
+        let norm = vector.reduce(Float(0)) { $0 + $1 * $1 }.squareRoot()
+        return abs(norm - 1) <= unitTolerance
+    }
+
     static func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] {
         withUnsafeBytes(of: value.littleEndian) { Array($0) }
     }

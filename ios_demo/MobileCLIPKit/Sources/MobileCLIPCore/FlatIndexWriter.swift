@@ -138,8 +138,7 @@ public struct FlatIndexWriter: ~Copyable {
             guard 1...FlatIndexFormat.maximumKeyBytes ~= key.count else { throw .badKey(item.key) }
             guard keys.insert(key).inserted else { throw .repeatedKey(item.key) }
             guard item.vector.count == header.dim else { throw .wrongShape(expected: header.dim, found: item.vector.count) }
-            let norm = item.vector.reduce(Float(0)) { $0 + $1 * $1 }.squareRoot()
-            guard abs(norm - 1) <= FlatIndexFormat.unitTolerance else { throw .notUnitLength(key: item.key) }
+            guard FlatIndexFormat.isUnit(item.vector) else { throw .notUnitLength(key: item.key) }
         }
     }
 

@@ -8,10 +8,8 @@ public enum IndexingPace: Equatable, Sendable {
     case wait(seconds: Int)
 
     /// The phone's own words for its temperature.
-    public enum Heat: Int, Comparable, Sendable, CaseIterable {
+    public enum Heat: String, Codable, Sendable, CaseIterable {
         case nominal, fair, serious, critical
-
-        public static func < (a: Heat, b: Heat) -> Bool { a.rawValue < b.rawValue }
     }
 
     public init(heat: Heat, isLowPower: Bool, isInForeground: Bool) {

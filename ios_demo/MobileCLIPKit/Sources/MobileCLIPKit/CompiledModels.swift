@@ -42,12 +42,7 @@
         }
     }
 
-    /// Where Core ML may run a model.
-    public enum ComputeUnits: String, CaseIterable, Codable, Sendable, Identifiable {
-        case all, neuralEngine, gpu, cpu
-
-        public var id: String { rawValue }
-
+    extension ComputeUnits {
         var coreML: MLComputeUnits {
             switch self {
             case .all: .all

@@ -3,75 +3,78 @@
     import Foundation
     import MobileCLIPCore
 
-    /// What the bench screen measures and shares.
-    public struct EncoderBench: Codable, Sendable {
-        /// One choice of compute units.
-        public struct Row: Codable, Sendable, Identifiable {
-            public var units: ComputeUnits
-            public var imageLoadMilliseconds: Double
-            public var textLoadMilliseconds: Double
-            /// Medians over single predictions.
-            public var imageMilliseconds: Double
-            public var textMilliseconds: Double
-            public var photosPerSecond: Double
+    /// Measures a bundle's towers on every choice of compute units.
+    public struct EncoderBench: Sendable {
+        private static let runs = 20
+        private static let batch = 64
 
-            public var id: String { units.rawValue }
+        private let bundle: ModelBundle
+        private let models: CompiledModels
+        private let device: String
+
+        /// - Parameter device: The machine's own name, such as "iPhone15,2".
+        public init(bundle: ModelBundle, models: CompiledModels, device: String) {
+            self.bundle = bundle
+            self.models = models
+            self.device = device
         }
 
-        public var model: String
-        public var modelHash: String
-        public var device: String
-        public var system: String
-        public var memoryBytes: UInt64
-        public var rows: [Row]
-
-        /// Measures a bundle on every choice of compute units.
-        public static func run(bundle: ModelBundle, models: CompiledModels, device: String) async throws -> EncoderBench {
-            var rows: [Row] = []
+        /// Measures; compute units on which the model does not run are listed with the reason.
+        ///
+        /// - Parameter describe: Puts an error into words.
+        public func run(describe: @Sendable (any Error) -> String) async throws -> PhoneBench {
+            let heatBefore = ProcessInfo.processInfo.heat
+            var rows: [PhoneBench.Row] = []
+            var failed: [PhoneBench.Failure] = []
             for units in ComputeUnits.allCases {
                 try Task.checkCancellation()
-                rows.append(try await measure(bundle, models, units))
+                do {
+                    rows.append(try await measure(units))
+                } catch let error as CancellationError {
+                    throw error
+                } catch {
+                    failed.append(PhoneBench.Failure(units: units, reason: describe(error)))
+                }
             }
-            return EncoderBench(
-                model: bundle.model.name, modelHash: bundle.model.modelHash, device: device,
-                system: ProcessInfo.processInfo.operatingSystemVersionString, memoryBytes: footprint(), rows: rows)
+            let machine = PhoneBench.Machine(
+                device: device, system: ProcessInfo.processInfo.operatingSystemVersionString, heatBefore: heatBefore,
+                heatAfter: ProcessInfo.processInfo.heat, isLowPower: ProcessInfo.processInfo.isLowPowerModeEnabled)
+            return PhoneBench(machine: machine, model: PhoneBench.Model(of: bundle), rows: rows, failed: failed)
         }
 
-        public func json() throws -> Data {
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-            return try encoder.encode(self)
-        }
-
-        private static func measure(_ bundle: ModelBundle, _ models: CompiledModels, _ units: ComputeUnits) async throws -> Row {
+        private func measure(_ units: ComputeUnits) async throws -> PhoneBench.Row {
             let images = try await ImageEncoder(bundle: bundle, models: models, units: units)
             let texts = try await TextEncoder(bundle: bundle, models: models, units: units)
-            guard let picture = samplePicture() else { throw ImageEncoderError.cannotDraw(width: 448, height: 448) }
+            let picture = try Self.samplePicture()
             for _ in 0..<3 {
                 _ = try await images.encode([picture])
                 _ = try await texts.encode("a photo of a dog")
             }
-            let imageTimes = try await times(20) { _ = try await images.encode([picture]) }
-            let textTimes = try await times(20) { _ = try await texts.encode("a photo of a dog") }
-            let batch = Array(repeating: picture, count: 64)
-            let batchTime = try await times(1) { _ = try await images.encode(batch) }
-            return Row(
-                units: units, imageLoadMilliseconds: images.loadMilliseconds, textLoadMilliseconds: texts.loadMilliseconds,
-                imageMilliseconds: imageTimes[imageTimes.count / 2], textMilliseconds: textTimes[textTimes.count / 2],
-                photosPerSecond: 64e3 / batchTime[0])
+            let imageTimes = try await Self.times(Self.runs) { _ = try await images.encode([picture]) }
+            let textTimes = try await Self.times(Self.runs) { _ = try await texts.encode("a photo of a dog") }
+            let pictures = Array(repeating: picture, count: Self.batch)
+            let batchTime = try await Self.times(1) { _ = try await images.encode(pictures) }.reduce(0, +)
+            return PhoneBench.Row(
+                units: units,
+                image: PhoneBench.Tower(
+                    loadMilliseconds: images.loadMilliseconds, latency: PhoneBench.Latency(milliseconds: imageTimes)),
+                text: PhoneBench.Tower(
+                    loadMilliseconds: texts.loadMilliseconds, latency: PhoneBench.Latency(milliseconds: textTimes)),
+                photosPerSecond: Double(Self.batch) * 1e3 / batchTime, batch: Self.batch, memoryBytes: Self.footprint())
         }
 
-        private static func times(_ count: Int, _ body: () async throws -> Void) async rethrows -> [Double] {
+        private static func times(_ count: Int, _ body: () async throws -> Void) async throws -> [Double] {
             var times: [Double] = []
             for _ in 0..<count {
+                try Task.checkCancellation()
                 let started = ContinuousClock.now
                 try await body()
                 times.append((ContinuousClock.now - started).milliseconds)
             }
-            return times.sorted()
+            return times
         }
 
-        private static func samplePicture() -> CGImage? {
+        private static func samplePicture() throws(ImageEncoderError) -> UprightPicture {
             let side = 448
             let context = CGContext(
                 data: nil, width: side, height: side, bitsPerComponent: 8, bytesPerRow: 0, space: CGColorSpaceCreateDeviceRGB(),
@@ -80,11 +83,12 @@
                 context?.setFillColor(red: CGFloat(stripe) / 16, green: 0.5, blue: 1 - CGFloat(stripe) / 16, alpha: 1)
                 context?.fill(CGRect(x: stripe * side / 16, y: 0, width: side / 16, height: side))
             }
-            return context?.makeImage()
+            guard let image = context?.makeImage() else { throw .cannotDraw(width: side, height: side) }
+            return UprightPicture(image)
         }
 
         /// What the system charges the app for, in bytes; 0 where it does not say.
-        private static func footprint() -> UInt64 {
+        private static func footprint() -> Int {
             var information = task_vm_info_data_t()
             var count = mach_msg_type_number_t(MemoryLayout<task_vm_info_data_t>.size / MemoryLayout<natural_t>.size)
             let result = withUnsafeMutablePointer(to: &information) { pointer in
@@ -92,7 +96,20 @@
                     task_info(mach_task_self_, task_flavor_t(TASK_VM_INFO), $0, &count)
                 }
             }
-            return result == KERN_SUCCESS ? information.phys_footprint : 0
+            return result == KERN_SUCCESS ? Int(information.phys_footprint) : 0
+        }
+    }
+
+    extension ProcessInfo {
+        /// The phone's temperature in the package's own words.
+        public var heat: IndexingPace.Heat {
+            switch thermalState {
+            case .nominal: .nominal
+            case .fair: .fair
+            case .serious: .serious
+            case .critical: .critical
+            @unknown default: .serious
+            }
         }
     }
 #endif

@@ -5,6 +5,17 @@
     import Foundation
     import MobileCLIPCore
 
+    /// A picture whose first row is its top.
+    ///
+    /// Its pixels never change, which Core Graphics' type does not promise in every SDK.
+    public struct UprightPicture: @unchecked Sendable {
+        public let image: CGImage
+
+        public init(_ image: CGImage) {
+            self.image = image
+        }
+    }
+
     /// What can go wrong when a picture becomes a vector.
     public enum ImageEncoderError: Error, Sendable {
         case cannotDraw(width: Int, height: Int)
@@ -15,7 +26,7 @@
     /// A bundle's image tower.
     ///
     /// An actor, since a model's predictions share buffers; its shapes come from the model itself.
-    public actor ImageEncoder {
+    public actor ImageEncoder: PictureEncoder {
         public nonisolated let units: ComputeUnits
         public nonisolated let loadMilliseconds: Double
 
@@ -44,12 +55,16 @@
         }
 
         /// Unit vectors of upright pictures; a picture that gives none is a failure in its place, not of the batch.
-        public func encode(_ pictures: [CGImage]) throws -> [Result<[Float], ImageEncoderError>] {
-            let drawn = pictures.map { picture in Result { () throws(ImageEncoderError) in try PixelBuffer.draw(picture, spec) } }
+        public func encode(_ pictures: [UprightPicture]) throws(ImageEncoderError) -> [Result<[Float], ImageEncoderError>] {
+            var drawn: [Result<CVPixelBuffer, ImageEncoderError>] = []
+            for picture in pictures {
+                drawn.append(Result { () throws(ImageEncoderError) in try PixelBuffer.draw(picture.image, spec) })
+            }
             let usable = drawn.compactMap { try? $0.get() }
-            let inputs = try usable.map { try MLDictionaryFeatureProvider(dictionary: [input: MLFeatureValue(pixelBuffer: $0)]) }
+            guard !usable.isEmpty else { return drawn.map { $0.map { _ in [] } } }
             let outputs: any MLBatchProvider
             do {
+                let inputs = try usable.map { try MLDictionaryFeatureProvider(dictionary: [input: MLFeatureValue(pixelBuffer: $0)]) }
                 outputs = try model.predictions(fromBatch: MLArrayBatchProvider(array: inputs))
             } catch {
                 throw ImageEncoderError.prediction(reason: error.localizedDescription)
@@ -63,12 +78,9 @@
                 }
             }
         }
-    }
 
-    extension Duration {
-        /// For reports.
-        public var milliseconds: Double {
-            Double(components.seconds) * 1e3 + Double(components.attoseconds) * 1e-15
+        public func vectors(of pictures: [UprightPicture]) throws -> [[Float]?] {
+            try encode(pictures).map { try? $0.get() }
         }
     }
 

@@ -10,14 +10,7 @@
     }
 
     /// The phone's photo library as far as the app may see it.
-    public struct PhotoLibrary: Sendable {
-        /// What came of asking for a picture.
-        public enum Picture: @unchecked Sendable {
-            // A CGImage is immutable, which its type does not say.
-            case image(CGImage)
-            case failed(FailureLog.Reason)
-        }
-
+    public struct PhotoLibrary: PhotoSource {
         public init() {}
 
         /// Asks for the library once; afterwards gives the answer of then.
@@ -44,12 +37,28 @@
             return photos
         }
 
+        /// What photos were called when they were taken or imported.
+        public func fileNames(of keys: [String]) -> [String: String] {
+            var names: [String: String] = [:]
+            PHAsset.fetchAssets(withLocalIdentifiers: keys, options: nil).enumerateObjects { asset, _, _ in
+                names[asset.localIdentifier] = PHAssetResource.assetResources(for: asset).first?.originalFilename
+            }
+            return names
+        }
+
+        /// When a photo was taken; nil when it does not say or is gone.
+        public func date(of key: String) -> Date? {
+            PHAsset.fetchAssets(withLocalIdentifiers: [key], options: nil).firstObject?.creationDate
+        }
+
         /// A picture of at least `side` pixels on its shorter side where the photo has so many.
         ///
         /// - Parameter allowsDownload: Whether a photo that is only in iCloud may be fetched.
-        public func picture(of key: String, side: Int, allowsDownload: Bool) async -> Picture {
+        public func picture(
+            of key: String, side: Int, allowsDownload: Bool
+        ) async -> Result<UprightPicture, FailureLog.Reason> {
             guard let asset = PHAsset.fetchAssets(withLocalIdentifiers: [key], options: nil).firstObject else {
-                return .failed(.undecodable)
+                return .failure(.undecodable)
             }
             let options = PHImageRequestOptions()
             options.deliveryMode = .highQualityFormat
@@ -76,10 +85,12 @@
             }
         }
 
-        private static func picture(from image: PlatformImage?, _ information: [AnyHashable: Any]?) -> Picture {
-            if let upright = image?.uprightCGImage { return .image(upright) }
+        private static func picture(
+            from image: PlatformImage?, _ information: [AnyHashable: Any]?
+        ) -> Result<UprightPicture, FailureLog.Reason> {
+            if let upright = image?.uprightCGImage { return .success(UprightPicture(upright)) }
             let isElsewhere = (information?[PHImageResultIsInCloudKey] as? NSNumber)?.boolValue ?? false
-            return .failed(isElsewhere ? .notDownloaded : .undecodable)
+            return .failure(isElsewhere ? .notDownloaded : .undecodable)
         }
     }
 

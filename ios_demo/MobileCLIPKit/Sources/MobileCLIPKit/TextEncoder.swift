@@ -10,7 +10,7 @@
     }
 
     /// A bundle's text tower with its tokenizer.
-    public actor TextEncoder {
+    public actor TextEncoder: QueryEncoder {
         public nonisolated let units: ComputeUnits
         public nonisolated let loadMilliseconds: Double
 

@@ -319,6 +319,22 @@ private func keys(_ url: URL) throws -> [String] {
         #expect(try Data(contentsOf: url).count == 64)
     }
 
+    @Test func aRowIsFoundByItsKey() throws {
+        try makeIndex(url, ["a", "b", "e\u{301}"])
+        do {
+            var writer = try FlatIndexWriter(opening: url, modelHash: Golden.modelHash)
+            try writer.append([item("b", [1, 0, 0])])
+            try writer.remove(["a"])
+        }
+        let index = try FlatIndex(contentsOf: url)
+        #expect(try index.row(ofKey: "b") == 3)
+        #expect(try index.row(ofKey: "a") == nil)
+        #expect(try index.row(ofKey: "") == nil)
+        // Keys are compared by their bytes: this one only looks the same.
+        #expect(try index.row(ofKey: "\u{e9}") == nil)
+        #expect(try index.row(ofKey: "e\u{301}") == 2)
+    }
+
     @Test func stampsAndVectorsComeBack() throws {
         for numbers in FlatIndexHeader.Numbers.allCases {
             let place = scratch.file("\(numbers)")

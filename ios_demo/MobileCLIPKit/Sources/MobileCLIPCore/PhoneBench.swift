@@ -1,0 +1,182 @@
+import Foundation
+
+/// Where Core ML may run a model.
+public enum ComputeUnits: String, CaseIterable, Codable, Sendable, Identifiable {
+    case all
+    case neuralEngine = "neural_engine"
+    case gpu
+    case cpu
+
+    public var id: String { rawValue }
+}
+
+/// What the bench screen measures and shares; `docs/phone-bench.md` is the form of its JSON.
+public struct PhoneBench: Codable, Equatable, Sendable {
+    /// Times of single runs in milliseconds.
+    public struct Latency: Codable, Equatable, Sendable {
+        public var p50: Double
+        public var p95: Double
+        public var runs: Int
+
+        /// Sums up measured times; of none, everything is 0. Between two measurements, the line between them counts.
+        public init(milliseconds: [Double]) {
+            let sorted = milliseconds.sorted()
+            func quantile(_ share: Double) -> Double {
+                guard !sorted.isEmpty else { return 0 }
+                let place = share * Double(sorted.count - 1)
+                let below = Int(place)
+                let above = min(below + 1, sorted.count - 1)
+                return sorted[below] + (place - Double(below)) * (sorted[above] - sorted[below])
+            }
+            p50 = quantile(0.5)
+            p95 = quantile(0.95)
+            runs = sorted.count
+        }
+    }
+
+    /// One tower of the model.
+    public struct Tower: Codable, Equatable, Sendable {
+        /// Loading the compiled model; the system compiles for the chip at the first time.
+        public var loadMilliseconds: Double
+        public var latency: Latency
+
+        public init(loadMilliseconds: Double, latency: Latency) {
+            self.loadMilliseconds = loadMilliseconds
+            self.latency = latency
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case loadMilliseconds = "load_ms"
+            case latency = "latency_ms"
+        }
+    }
+
+    /// One choice of compute units.
+    public struct Row: Codable, Equatable, Sendable, Identifiable {
+        public var units: ComputeUnits
+        public var image: Tower
+        public var text: Tower
+        public var photosPerSecond: Double
+        /// How many photos were in the batch that gave `photosPerSecond`.
+        public var batch: Int
+        /// What the system charged the app for while both towers were loaded.
+        public var memoryBytes: Int
+
+        public var id: ComputeUnits { units }
+
+        public init(
+            units: ComputeUnits, image: Tower, text: Tower, photosPerSecond: Double, batch: Int, memoryBytes: Int
+        ) {
+            self.units = units
+            self.image = image
+            self.text = text
+            self.photosPerSecond = photosPerSecond
+            self.batch = batch
+            self.memoryBytes = memoryBytes
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case image, text, batch
+            case units = "compute_units"
+            case photosPerSecond = "pictures_per_s"
+            case memoryBytes = "memory_bytes"
+        }
+    }
+
+    /// A choice of compute units on which the model did not run.
+    public struct Failure: Codable, Equatable, Sendable, Identifiable {
+        public var units: ComputeUnits
+        public var reason: String
+
+        public var id: ComputeUnits { units }
+
+        public init(units: ComputeUnits, reason: String) {
+            self.units = units
+            self.reason = reason
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case reason
+            case units = "compute_units"
+        }
+    }
+
+    /// Whose figures these are.
+    public struct Machine: Codable, Equatable, Sendable {
+        /// The machine's own name, such as "iPhone15,2".
+        public var device: String
+        public var system: String
+        /// Before and after: a hot phone is a slow one.
+        public var heatBefore: IndexingPace.Heat
+        public var heatAfter: IndexingPace.Heat
+        public var isLowPower: Bool
+
+        public init(
+            device: String, system: String, heatBefore: IndexingPace.Heat, heatAfter: IndexingPace.Heat, isLowPower: Bool
+        ) {
+            self.device = device
+            self.system = system
+            self.heatBefore = heatBefore
+            self.heatAfter = heatAfter
+            self.isLowPower = isLowPower
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case device, system
+            case heatBefore = "thermal_state_before"
+            case heatAfter = "thermal_state_after"
+            case isLowPower = "low_power_mode"
+        }
+    }
+
+    /// Which bundle was measured.
+    public struct Model: Codable, Equatable, Sendable {
+        public var name: String
+        public var modelHash: String
+        public var precision: String
+        /// Of the image and the text package.
+        public var sizeBytes: [BundlePart: Int]
+
+        public init(of bundle: ModelBundle) {
+            name = bundle.model.name
+            modelHash = bundle.model.modelHash
+            precision = bundle.manifest.precision
+            sizeBytes = bundle.manifest.files.filter { $0.key == .image || $0.key == .text }.mapValues(\.sizeBytes)
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case name, precision
+            case modelHash = "model_hash"
+            case sizeBytes = "size_bytes"
+        }
+    }
+
+    public static let kind = "phone-bench"
+    public static let formatVersion = 1
+
+    public private(set) var kind = PhoneBench.kind
+    public private(set) var formatVersion = PhoneBench.formatVersion
+    public var machine: Machine
+    public var model: Model
+    public var rows: [Row]
+    public var failed: [Failure]
+
+    public init(machine: Machine, model: Model, rows: [Row], failed: [Failure]) {
+        self.machine = machine
+        self.model = model
+        self.rows = rows
+        self.failed = failed
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case kind, machine, model, rows, failed
+        case formatVersion = "format_version"
+    }
+
+    /// The document that is shared.
+    public func json() throws -> Data {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        return try encoder.encode(self) + Data("\n".utf8)
+    }
+}

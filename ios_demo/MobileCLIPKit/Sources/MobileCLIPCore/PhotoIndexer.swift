@@ -1,0 +1,162 @@
+import Foundation
+
+/// Brings a bundle's index up to date with the photo library, a few photos at a time.
+///
+/// Every batch is on the disk when it counts, so an app that is killed goes on where it was: what the index lacks is what is
+/// left to do.
+public actor PhotoIndexer<Source: PhotoSource, Encoder: PictureEncoder> where Source.Picture == Encoder.Picture {
+    public typealias Report = @Sendable (IndexingProgress) async -> Void
+
+    private let files: LibraryIndex
+    private let source: Source
+    private let encoder: Encoder
+    private let pictureSide: Int
+    private let readyIndex: URL?
+    private let conditions: @Sendable () async -> IndexingConditions
+    private let sleep: @Sendable (Duration) async throws -> Void
+    private var isPaused = false
+    private var mustLookAgain = false
+
+    /// - Parameters:
+    ///   - files: The index.
+    ///   - source: The photos.
+    ///   - encoder: Gives the vectors.
+    ///   - pictureSide: Pixels that a picture shall have on its shorter side, see `ModelBundle.pictureSide`.
+    ///   - readyIndex: An index that came with the bundle; an empty index takes the vectors of equally named photos from it.
+    ///   - conditions: Asked before each batch.
+    ///   - sleep: Waits; tests do not want to.
+    public init(
+        files: LibraryIndex, source: Source, encoder: Encoder, pictureSide: Int, readyIndex: URL? = nil,
+        conditions: @escaping @Sendable () async -> IndexingConditions,
+        sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
+    ) {
+        self.files = files
+        self.source = source
+        self.encoder = encoder
+        self.pictureSide = pictureSide
+        self.readyIndex = readyIndex
+        self.conditions = conditions
+        self.sleep = sleep
+    }
+
+    public func pause() { isPaused = true }
+    public func resume() { isPaused = false }
+    /// After this pass, the library is compared with the index once more.
+    public func lookAgain() { mustLookAgain = true }
+
+    /// Indexes what is new, removes what is gone, and tells how far it is. Ends when there is nothing left or when its task is
+    /// cancelled.
+    public func run(report: Report) async throws {
+        repeat {
+            mustLookAgain = false
+            try await runOnce(report)
+        } while mustLookAgain && !Task.isCancelled
+    }
+
+    private func runOnce(_ report: Report) async throws {
+        try files.compactIfWorthwhile()
+        var failures = FailureLog(contentsOf: files.failuresURL)
+        if await conditions().allowsDownload { failures.retry(.notDownloaded) }
+        let photos = await source.photos()
+        var writer = try files.openWriter()
+        try await adoptReadyVectors(photos, &writer)
+        let plan = try LibraryPlan(library: photos, index: files.open(), failures: failures)
+        try writer.remove(plan.toRemove)
+        failures.forgetAll(but: photos)
+        var left = plan.toIndex[...]
+        var progress = IndexingProgress(
+            state: .working, indexed: try files.open().count, remaining: left.count, failures: failures.counts, photosPerSecond: 0)
+        await report(progress)
+        while !left.isEmpty, !Task.isCancelled {
+            let now = await conditions()
+            guard let count = try await photosToTake(now, &progress, report) else { continue }
+            let started = ContinuousClock.now
+            let batch = Array(left.prefix(count))
+            let replaced = batch.count { writer.row(ofKey: $0.key) != nil }
+            let items = try await encode(batch, now, &failures)
+            try writer.append(items)
+            try failures.write(to: files.failuresURL)
+            left = left.dropFirst(batch.count)
+            progress.indexed += items.count - replaced
+            progress.remaining = left.count
+            progress.failures = failures.counts
+            progress.photosPerSecond = Double(batch.count) * 1e3 / max(1, (ContinuousClock.now - started).milliseconds)
+            progress.state = .working
+            await report(progress)
+        }
+        progress.state = left.isEmpty ? .done : .paused
+        await report(progress)
+    }
+
+    /// How many photos come next; nil after a wait, when it is time to look again.
+    private func photosToTake(
+        _ now: IndexingConditions, _ progress: inout IndexingProgress, _ report: Report
+    ) async throws -> Int? {
+        if isPaused {
+            progress.state = .paused
+            await report(progress)
+            try await sleep(.milliseconds(300))
+            return nil
+        }
+        switch IndexingPace(heat: now.heat, isLowPower: now.isLowPower, isInForeground: now.isInForeground) {
+        case .wait(let seconds):
+            progress.state = .waitingForCooling
+            await report(progress)
+            try await sleep(.seconds(seconds))
+            return nil
+        case .work(let photos, let rest):
+            if rest > 0 { try await sleep(.milliseconds(rest)) }
+            return photos
+        }
+    }
+
+    private func encode(
+        _ photos: [LibraryPhoto], _ now: IndexingConditions, _ failures: inout FailureLog
+    ) async throws -> [FlatIndexItem] {
+        var pictures: [(photo: LibraryPhoto, picture: Source.Picture)] = []
+        for photo in photos {
+            switch await source.picture(of: photo.key, side: pictureSide, allowsDownload: now.allowsDownload) {
+            case .success(let picture): pictures.append((photo, picture))
+            case .failure(let reason): failures.record(photo, reason)
+            }
+        }
+        let vectors = try await vectors(of: pictures.map(\.picture))
+        return zip(pictures, vectors).compactMap { entry, vector in
+            guard let vector, vector.count == files.header.dim, FlatIndexFormat.isUnit(vector) else {
+                failures.record(entry.photo, .notEncoded)
+                return nil
+            }
+            failures.forget([entry.photo.key])
+            return FlatIndexItem(key: entry.photo.key, stamp: entry.photo.stamp, vector: vector)
+        }
+    }
+
+    /// One picture that the model cannot take must not cost its neighbours their place: a batch that fails is tried one by one.
+    private func vectors(of pictures: [Source.Picture]) async throws -> [[Float]?] {
+        guard !pictures.isEmpty else { return [] }
+        do {
+            return try await encoder.vectors(of: pictures)
+        } catch {
+            var vectors: [[Float]?] = []
+            for picture in pictures { vectors.append(try? await encoder.vectors(of: [picture]).first ?? nil) }
+            // Nothing works at all: then it is the model, not the photos.
+            if vectors.allSatisfy({ $0 == nil }) { throw error }
+            return vectors
+        }
+    }
+
+    private func adoptReadyVectors(_ photos: [LibraryPhoto], _ writer: inout FlatIndexWriter) async throws {
+        guard let readyIndex, writer.rows == 0, !photos.isEmpty else { return }
+        let ready = try FlatIndex(contentsOf: readyIndex, modelHash: files.header.modelHash)
+        guard ready.count > 0 else { return }
+        let names = await source.fileNames(of: photos.map(\.key))
+        try writer.append(ready.items(for: photos, named: names))
+    }
+}
+
+extension Duration {
+    /// For reports.
+    public var milliseconds: Double {
+        Double(components.seconds) * 1e3 + Double(components.attoseconds) * 1e-15
+    }
+}
