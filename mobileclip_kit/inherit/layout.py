@@ -8,8 +8,10 @@ number of parameters of any choice of units, and the rows to copy for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -82,13 +84,23 @@ class Layout:
                 has a group once; a square convolution has its stage's twice, and is counted as the square of the mean.
         """
         total: Any = 0
-        for name, shape in self.shapes.items():
-            size: Any = 1
-            for axis, length in zip(self.axes.get(name, (None,) * len(shape)), shape, strict=True):
-                size = size * (length if axis is None else axis.block * axis.copies * units[axis.group])
-            total = total + size
+        for names, factor in self._terms.items():
+            total = total + factor * math.prod((units[name] for name in names), start=1)
         counted: Count = total
         return counted
+
+    @cached_property
+    def _terms(self) -> dict[tuple[str, ...], int]:
+        """The number of parameters as a polynomial: the groups that are multiplied → the factor before them."""
+        terms: dict[tuple[str, ...], int] = {}
+        for name, shape in self.shapes.items():
+            names, factor = [], 1
+            for axis, length in zip(self.axes.get(name, (None,) * len(shape)), shape, strict=True):
+                factor *= length if axis is None else axis.block * axis.copies
+                names += [] if axis is None else [axis.group]
+            key = tuple(sorted(names))
+            terms[key] = terms.get(key, 0) + factor
+        return terms
 
     def slice(self, name: str, tensor: Tensor, kept: Mapping[str, Tensor]) -> Tensor:
         """The part of a tensor that belongs to the units kept of each group."""
