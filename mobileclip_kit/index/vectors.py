@@ -91,6 +91,8 @@ class MatrixWriter:
             raise ShapeError(
                 f"{self._path} takes vectors of {self.dim} numbers, not an array of shape {vectors.shape}."
             )
+        if len(vectors) == 0:
+            return self.rows  # an empty buffer has no bytes to cast
         check_unit_rows(vectors, "The encoder")
         data = memoryview(np.ascontiguousarray(vectors, _STORED).data).cast("B")
         try:

@@ -63,6 +63,11 @@ def test_rows_that_no_search_may_meet_are_refused(path: Path, bad: float) -> Non
     assert path.stat().st_size == 0
 
 
+def test_no_rows_change_nothing(path: Path) -> None:
+    with MatrixWriter(path, 3, 0) as writer:
+        assert writer.append(np.empty((0, 3), np.float32)) == writer.rows == 0
+
+
 def test_another_width_is_refused(path: Path) -> None:
     with MatrixWriter(path, 4, 0) as writer, pytest.raises(ShapeError):
         writer.append(unit_rows(1, 5))
