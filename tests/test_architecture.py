@@ -33,6 +33,8 @@ HOMES = {
     "matplotlib": ["bench/"],
     "sklearn": ["bench/"],
     "click": ["cli/"],
+    "starlette": ["web/"],
+    "uvicorn": ["web/"],
 }
 
 # Rooms of one floor that may still know each other, and why.

@@ -26,6 +26,7 @@ COMMANDS = {
     "verify": "Compare an export with its model on real pictures.",
     "index": "Build an index of a folder of pictures, or bring it up to date.",
     "search": "Find pictures by words, by a picture or by a vector.",
+    "serve": "Search an index on a page in your browser.",
     "textness": "Learn the textness vector that promotes or demotes written words.",
     "bundle": "Put everything the app needs into one folder, with a manifest.",
     "bench": "Measure latency, memory, size and accuracy.",

@@ -1,0 +1,76 @@
+"""``mckit serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mobileclip_kit.cli.output import emit, json_option, note
+
+
+@click.command(name="serve")
+@click.argument("index_folder", metavar="INDEX", type=click.Path(path_type=Path))
+@click.option("-m", "--model", help="The index's model, if it is no longer where it was when the index was built.")
+@click.option("--images", type=click.Path(path_type=Path), help="Where the pictures are, if they have moved.")
+@click.option("--textness-vector", type=click.Path(path_type=Path), help="From `mckit textness fit`.")
+@click.option("--template", "templates", multiple=True, help='Such as "a photo of {}"; several are averaged.')
+@click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
+@click.option("--thumbnails", type=click.Path(path_type=Path), help="Where to keep thumbnails; your cache otherwise.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on: this machine alone.")
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="0 for any free one.")
+@click.option("--allow-host", "names", multiple=True, metavar="NAME", help="A further name of this machine.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in your browser.")
+@json_option
+def command(
+    index_folder: Path,
+    model: str | None,
+    images: Path | None,
+    textness_vector: Path | None,
+    templates: tuple[str, ...],
+    threads: int | None,
+    thumbnails: Path | None,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    open_browser: bool,
+    as_json: bool,
+) -> None:
+    """Search an index on a page in your browser, until Ctrl-C.
+
+    The page finds pictures by words, by a picture that you drop on it, by "more like this", and with a slider for
+    written words. It shows the pictures of the index and no other file, to this machine only unless --host says
+    otherwise.
+
+    \b
+    Examples:
+      mckit serve photos.index --open
+      mckit serve photos.index --textness-vector textness.json --port 9000
+    """  # noqa: D301 (click's own mark for "leave these lines alone")
+    from mobileclip_kit.web.server import listen, open_service, run_server
+
+    service = open_service(
+        index_folder,
+        images=images,
+        model=model,
+        textness=textness_vector,
+        templates=templates,
+        threads=threads,
+        thumbnails=thumbnails,
+    )
+    try:
+        listening = listen(host, port)
+    except BaseException:
+        service.close()
+        raise
+    if not listening.local:
+        note(f"Everybody who can reach {listening.url} can look at these pictures: there is no password.")
+    pictures = service.library.facets.pictures
+    emit(
+        {"url": listening.url, "index": str(index_folder), "items": pictures},
+        f"{index_folder}: {pictures} pictures at {listening.url} (Ctrl-C ends it).",
+        as_json=as_json,
+    )
+    if open_browser:
+        click.launch(listening.url)
+    run_server(service, listening, names)

@@ -1,0 +1,268 @@
+// The pictures: a grid as long as all hits, of which only what is near the window exists.
+//
+// Tiles are placed by a transform and kept by their picture, so a new order slides them to their new places, no
+// thumbnail is loaded twice, and ten thousand hits cost as much as fifty.
+
+import { thumbnailOf } from "./api.js";
+import { Loader } from "./loader.js";
+
+const ROWS_BEYOND = 2;
+const FLYING_PIXELS = 1800; // scrolled in one frame
+const REST_MS = 110;
+
+export class Grid {
+  /**
+   * @param root The list element.
+   * @param actions `open(index)`, `like(hit)`, `gone(address)` → sentence.
+   */
+  constructor(root, actions) {
+    this._root = root;
+    this._actions = actions;
+    this._tiles = new Map(); // picture id, or the number of a hit that is still to come → tile
+    this._results = null;
+    this._active = 0;
+    this._side = 1;
+    this._columns = 1;
+    this._lastTop = 0;
+    this._loader = new Loader((tile) => this._distance(tile));
+    this._frame = 0;
+    this._rest = 0;
+    window.addEventListener("scroll", () => this._schedule(), { passive: true });
+    new ResizeObserver(() => this._measure()).observe(root);
+    root.addEventListener("keydown", (event) => this._onKey(event));
+    root.addEventListener("focusin", (event) => {
+      const tile = event.target.closest(".tile");
+      if (tile) this._activate(Number(tile.dataset.index));
+    });
+    this._measure();
+  }
+
+  /** Show other results; tiles of pictures that are in both slide to their new places. */
+  show(results) {
+    this._results = results;
+    this._active = 0;
+    this._measure();
+  }
+
+  /** Show nothing. */
+  clear() {
+    this._results = null;
+    this._measure();
+  }
+
+  /** Numbers of the first and the last hit near the window. */
+  get window() {
+    return this._window();
+  }
+
+  /** Draw again what has arrived. */
+  update() {
+    this._draw();
+  }
+
+  /** Bring a hit into view, and put the focus on it. */
+  focus(index, options = {}) {
+    if (!this._results?.total) return;
+    this._activate(Math.max(0, Math.min(index, this._results.total - 1)));
+    this._reveal(this._active);
+    this._draw();
+    this._tileAt(this._active)?.querySelector("a").focus({ preventScroll: true, ...options });
+  }
+
+  /** The first hit whose tile can be seen. */
+  get firstInView() {
+    const top = Math.max(0, this._headHeight() - this._root.getBoundingClientRect().top);
+    return Math.ceil((top - this._side / 3) / (this._side + this._gap)) * this._columns;
+  }
+
+  _headHeight() {
+    return document.querySelector(".bar").getBoundingClientRect().height;
+  }
+
+  _measure() {
+    const style = getComputedStyle(this._root);
+    const width = this._root.clientWidth;
+    this._gap = parseFloat(style.getPropertyValue("--gap"));
+    const wanted = parseFloat(style.getPropertyValue("--tile"));
+    const least = parseFloat(style.getPropertyValue("--least-columns"));
+    this._columns = Math.max(least, Math.floor((width + this._gap) / (wanted + this._gap)));
+    this._side = (width - this._gap * (this._columns - 1)) / this._columns;
+    const rows = Math.ceil((this._results?.total ?? 0) / this._columns);
+    this._root.style.height = `${Math.max(0, rows * (this._side + this._gap) - this._gap)}px`;
+    this._root.style.setProperty("--side", `${this._side}px`);
+    this._root.classList.add("placing"); // a new width is no new order: nothing slides
+    this._draw();
+    requestAnimationFrame(() => this._root.classList.remove("placing"));
+  }
+
+  _schedule() {
+    if (this._frame) return;
+    this._frame = requestAnimationFrame(() => {
+      this._frame = 0;
+      const flying = Math.abs(scrollY - this._lastTop) > FLYING_PIXELS;
+      this._lastTop = scrollY;
+      if (flying) this._loader.paused = true;
+      clearTimeout(this._rest);
+      this._rest = setTimeout(() => {
+        this._loader.paused = false;
+        this._ask();
+      }, REST_MS);
+      this._draw();
+      if (!flying) this._ask();
+    });
+  }
+
+  _window() {
+    const height = this._side + this._gap;
+    const top = -this._root.getBoundingClientRect().top;
+    const first = Math.max(0, Math.floor(top / height) - ROWS_BEYOND) * this._columns;
+    const last = (Math.floor((top + innerHeight) / height) + 1 + ROWS_BEYOND) * this._columns - 1;
+    return [first, Math.min(last, (this._results?.total ?? 0) - 1)];
+  }
+
+  _ask() {
+    if (this._results?.total) this._results.want(...this._window());
+  }
+
+  _draw() {
+    const [first, last] = this._window();
+    const wanted = new Map();
+    for (let index = first; index <= last; index++) wanted.set(this._keyOf(index), index);
+    const focused = this._root.contains(document.activeElement);
+    if (focused && this._active < (this._results?.total ?? 0)) wanted.set(this._keyOf(this._active), this._active);
+    for (const [key, tile] of this._tiles) {
+      if (wanted.has(key)) continue;
+      this._loader.drop(tile);
+      tile.remove();
+      this._tiles.delete(key);
+    }
+    const inOrder = [...wanted].sort((one, other) => one[1] - other[1]);
+    let before = null;
+    for (const [key, index] of inOrder) {
+      let tile = this._tiles.get(key);
+      if (!tile) {
+        tile = this._make(this._results.at(index));
+        this._tiles.set(key, tile);
+      }
+      this._place(tile, index);
+      this._putAfter(tile, before);
+      before = tile;
+    }
+  }
+
+  _keyOf(index) {
+    const hit = this._results.at(index);
+    return hit ? hit.id || `gone ${index}` : index;
+  }
+
+  /** The order of the elements is that of the hits, for those who listen to the page. */
+  _putAfter(tile, before) {
+    const next = before ? before.nextSibling : this._root.firstChild;
+    if (next === tile) return;
+    // moveBefore keeps a sliding tile sliding.
+    if (tile.parentNode && this._root.moveBefore) this._root.moveBefore(tile, next);
+    else this._root.insertBefore(tile, next);
+  }
+
+  _make(hit) {
+    const tile = document.createElement("div");
+    tile.className = "tile";
+    tile.setAttribute("role", "listitem");
+    if (!hit?.id) {
+      tile.classList.add("coming");
+      if (hit) this._markGone(tile, "This picture was removed from the index.");
+      return tile;
+    }
+    const name = hit.name.split("/").pop();
+    tile.innerHTML = `<a tabindex="-1"><img alt="" decoding="async" draggable="false"></a><span class="score"></span>
+      <span class="caption" aria-hidden="true"><bdi></bdi></span>
+      <button type="button" class="like" tabindex="-1" title="More like this (m)"><svg class="icon" aria-hidden="true"><use href="#i-like"/></svg></button>`;
+    const [link, image, like] = ["a", "img", "button"].map((selector) => tile.querySelector(selector));
+    link.title = hit.name;
+    image.alt = name;
+    tile.querySelector("bdi").textContent = name;
+    like.setAttribute("aria-label", `More like ${name}`);
+    link.draggable = true;
+    link.addEventListener("dragstart", (event) => event.dataTransfer.setData("application/x-mckit-picture", hit.id));
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      this._actions.open(Number(tile.dataset.index));
+    });
+    like.addEventListener("click", () => this._actions.like(hit));
+    this._loader.add(tile, image, thumbnailOf(hit.id), async (address) => {
+      this._markGone(tile, await this._actions.gone(address));
+    });
+    return tile;
+  }
+
+  _markGone(tile, sentence) {
+    tile.classList.add("gone");
+    const why = document.createElement("span");
+    why.className = "why-gone";
+    why.innerHTML = '<svg class="icon" aria-hidden="true"><use href="#i-gone"/></svg><span></span>';
+    why.lastChild.textContent = sentence;
+    (tile.querySelector("a") ?? tile).append(why);
+  }
+
+  _place(tile, index) {
+    const hit = this._results.at(index);
+    const column = index % this._columns;
+    const row = Math.floor(index / this._columns);
+    const step = this._side + this._gap;
+    tile.style.transform = `translate(${column * step}px, ${row * step}px)`;
+    tile.dataset.index = index;
+    tile.setAttribute("aria-posinset", index + 1);
+    tile.setAttribute("aria-setsize", this._results.total);
+    const link = tile.querySelector("a");
+    if (!link) return;
+    link.href = this._actions.addressOf(hit);
+    link.tabIndex = index === this._active ? 0 : -1;
+    tile.querySelector(".score").textContent = hit.score === null ? "" : hit.score.toFixed(3);
+  }
+
+  _activate(index) {
+    if (index === this._active) return;
+    const before = this._tileAt(this._active)?.querySelector("a");
+    if (before) before.tabIndex = -1;
+    this._active = index;
+    const link = this._tileAt(index)?.querySelector("a");
+    if (link) link.tabIndex = 0;
+  }
+
+  _tileAt(index) {
+    return this._results && this._tiles.get(this._keyOf(index));
+  }
+
+  _reveal(index) {
+    const top = this._root.getBoundingClientRect().top + Math.floor(index / this._columns) * (this._side + this._gap);
+    const head = this._headHeight() + 8;
+    if (top < head) window.scrollBy(0, top - head);
+    else if (top + this._side > innerHeight - 8) window.scrollBy(0, top + this._side - innerHeight + 8);
+  }
+
+  _distance(tile) {
+    const box = tile.getBoundingClientRect();
+    return Math.abs(box.top + box.height / 2 - innerHeight / 2);
+  }
+
+  _onKey(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || !this._results) return;
+    const page = Math.max(1, Math.floor(innerHeight / (this._side + this._gap)) - 1) * this._columns;
+    const steps = {
+      ArrowRight: 1, ArrowLeft: -1, ArrowDown: this._columns, ArrowUp: -this._columns, PageDown: page, PageUp: -page,
+    };
+    const index = this._active;
+    if (event.key in steps) {
+      if (event.key === "ArrowUp" && index < this._columns) this._actions.leave();
+      else this.focus(index + steps[event.key]);
+    } else if (event.key === "Home" || event.key === "End") {
+      this.focus(event.key === "Home" ? 0 : this._results.total - 1);
+    } else if (event.key === "m" && this._results.at(index)?.id) {
+      this._actions.like(this._results.at(index));
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+}

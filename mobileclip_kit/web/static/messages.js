@@ -1,0 +1,47 @@
+// What the page says: short notes that go away, and words where pictures would stand.
+
+const NOTE_MS = 6000;
+
+/** A note at the bottom; `action` is a button's label and what it does. */
+export function note({ message, hint = null }, action = null) {
+  const place = document.getElementById("toasts");
+  const toast = document.createElement("div");
+  toast.className = "toast";
+  const words = document.createElement("p");
+  words.append(Object.assign(document.createElement("strong"), { textContent: message }));
+  if (hint) words.append(` ${hint}`);
+  toast.append(words);
+  const close = () => toast.remove();
+  if (action) toast.append(button(action[0], () => (close(), action[1]())));
+  const dismiss = button("", close);
+  dismiss.className = "dismiss";
+  dismiss.setAttribute("aria-label", "Dismiss");
+  dismiss.innerHTML = '<svg class="icon" aria-hidden="true"><use href="#i-close"/></svg>';
+  toast.append(dismiss);
+  place.replaceChildren(toast); // one is enough: the newest
+  if (!action) setTimeout(close, NOTE_MS);
+  return close;
+}
+
+/** Words in the place of pictures; nothing hides them. */
+export function message(content) {
+  const place = document.getElementById("message");
+  place.hidden = !content;
+  if (!content) return place.replaceChildren();
+  const { title, text = "", code = "", actions = [], icon = "picture", alert = false } = content;
+  place.innerHTML = `<svg class="icon" aria-hidden="true"><use href="#i-${icon}"/></svg><h2></h2><p></p>`;
+  place.querySelector("h2").textContent = title;
+  place.querySelector("p").textContent = text;
+  if (code) place.append(Object.assign(document.createElement("pre"), { textContent: code }));
+  for (const [label, act] of actions) place.append(button(label, act));
+  if (alert) place.setAttribute("role", "alert");
+  else place.removeAttribute("role");
+}
+
+function button(label, act) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = label;
+  made.addEventListener("click", act);
+  return made;
+}

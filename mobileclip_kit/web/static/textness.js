@@ -1,0 +1,70 @@
+// The slider for writing in pictures: less of it to the left, more to the right.
+//
+// Small scales matter most, so the slider's way is squared: its middle half covers a quarter of the scale.
+
+import { signed } from "./words.js";
+
+const HALF = 100;
+const DETENT = 6; // so near to the middle it is 0
+
+export class Textness {
+  /** @param onChange Called with the scale while the slider moves. */
+  constructor(onChange) {
+    this._root = document.getElementById("textness");
+    this._why = document.getElementById("textness-why");
+    this._ask = document.getElementById("textness-ask");
+    this._slider = document.getElementById("scale");
+    this._reset = document.getElementById("scale-reset");
+    this._limit = 2;
+    this._off = true;
+    this._ask.addEventListener("click", () => {
+      this._why.hidden = !this._why.hidden;
+      this._ask.setAttribute("aria-expanded", !this._why.hidden);
+    });
+    this._slider.addEventListener("input", () => {
+      this._label();
+      onChange(this.scale);
+    });
+    this._reset.addEventListener("click", () => {
+      this.scale = 0;
+      onChange(0);
+      this._slider.focus();
+    });
+  }
+
+  /** Say what is possible: `reason` is why nothing is. */
+  allow({ reason, limit }) {
+    this._limit = limit;
+    this._off = Boolean(reason);
+    this._slider.disabled = this._off;
+    this._root.classList.toggle("off", this._off);
+    this._ask.hidden = !reason;
+    this._reset.hidden = this._off;
+    this._why.textContent = reason ?? "";
+    if (!reason) this._why.hidden = true;
+    this._label();
+  }
+
+  get scale() {
+    const position = Number(this._slider.value);
+    if (Math.abs(position) < DETENT) return 0;
+    return Number((Math.sign(position) * this._limit * (position / HALF) ** 2).toFixed(3));
+  }
+
+  set scale(scale) {
+    const share = Math.sqrt(Math.min(1, Math.abs(scale) / this._limit));
+    this._slider.value = Math.round(Math.sign(scale) * HALF * share);
+    this._label();
+  }
+
+  _label() {
+    const { scale } = this;
+    const position = scale ? Number(this._slider.value) : 0;
+    this._slider.style.setProperty("--from", `${50 + Math.min(0, position) / 2}%`);
+    this._slider.style.setProperty("--to", `${50 + Math.max(0, position) / 2}%`);
+    this._reset.textContent = signed(scale);
+    this._reset.disabled = this._off || scale === 0;
+    const word = scale < 0 ? "less writing" : "more writing";
+    this._slider.setAttribute("aria-valuetext", scale ? `${word}, ${signed(scale)}` : "as it is, 0");
+  }
+}

@@ -1,0 +1,140 @@
+// One picture in full, above the page: its thumbnail at once, then the picture itself.
+
+import { item, pictureOf, thumbnailOf, whyNot } from "./api.js";
+import { day, size } from "./words.js";
+
+const SWIPE_PIXELS = 60;
+
+export class Viewer {
+  /**
+   * @param dialog The dialog element.
+   * @param actions `step(by)` to a neighbour, `neighbour(by)` → hit or undefined, `like(hit)`, `close()`.
+   */
+  constructor(dialog, actions) {
+    this._dialog = dialog;
+    this._actions = actions;
+    this._under = new AbortController();
+    const find = (id) => dialog.querySelector(id);
+    this._stage = find("#stage");
+    this._name = find("#viewer-name");
+    this._facts = find("#viewer-facts");
+    this._previous = find("#viewer-previous");
+    this._next = find("#viewer-next");
+    this._like = find("#viewer-like");
+    this._link = find("#viewer-open");
+    this._previous.addEventListener("click", () => actions.step(-1));
+    this._next.addEventListener("click", () => actions.step(1));
+    this._like.addEventListener("click", () => actions.like(this.hit));
+    find("#viewer-close").addEventListener("click", () => actions.close());
+    dialog.addEventListener("cancel", (event) => {
+      event.preventDefault();
+      actions.close();
+    });
+    dialog.addEventListener("keydown", (event) => this._onKey(event));
+    this._stage.addEventListener("click", (event) => {
+      if (event.target === this._stage) actions.close();
+    });
+    this._listenForSwipes();
+  }
+
+  /** Show a hit; `{id}` alone is enough. */
+  async show(hit) {
+    this._under.abort();
+    this._under = new AbortController();
+    const { signal } = this._under;
+    this.hit = hit;
+    if (!this._dialog.open) this._dialog.showModal();
+    this.refresh();
+    this._name.textContent = hit.name?.split("/").pop() ?? "";
+    this._facts.textContent = score(hit);
+    this._link.href = pictureOf(hit.id);
+    this._link.hidden = this._like.hidden = false;
+    this._showPicture(hit, signal);
+    try {
+      const about = await item(hit.id, signal);
+      this._name.textContent = about.name;
+      const image = this._stage.querySelector(".full");
+      if (image) image.alt = about.name;
+      const facts = [about.folder, about.changed && day(about.changed), about.size_bytes && size(about.size_bytes)];
+      this._facts.textContent = [...facts, score(hit)].filter(Boolean).join(" · ");
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      this._link.hidden = this._like.hidden = true;
+      this._say(error);
+    }
+  }
+
+  /** Whether there are neighbours may have changed. */
+  refresh() {
+    this._previous.disabled = !this._actions.neighbour(-1);
+    this._next.disabled = !this._actions.neighbour(1);
+  }
+
+  hide() {
+    this._under.abort();
+    this.hit = null;
+    if (this._dialog.open) this._dialog.close();
+    this._stage.replaceChildren();
+  }
+
+  get isOpen() {
+    return this._dialog.open;
+  }
+
+  _showPicture(hit, signal) {
+    const small = new Image();
+    small.className = "small";
+    small.alt = "";
+    small.src = thumbnailOf(hit.id);
+    const full = new Image();
+    full.className = "full";
+    full.alt = hit.name?.split("/").pop() ?? "";
+    full.addEventListener("load", () => {
+      if (!signal.aborted) full.classList.add("there");
+    });
+    full.addEventListener("error", async () => {
+      if (signal.aborted) return;
+      try {
+        this._say((await whyNot(pictureOf(hit.id), signal)) ?? { message: "The browser cannot show this picture." });
+      } catch {
+        // Another picture is shown by now.
+      }
+    });
+    full.src = pictureOf(hit.id);
+    this._stage.replaceChildren(small, full);
+  }
+
+  _say({ message, hint }) {
+    const sentence = document.createElement("p");
+    sentence.className = "gone-words";
+    sentence.setAttribute("role", "alert");
+    sentence.innerHTML = '<svg class="icon" aria-hidden="true"><use href="#i-gone"/></svg><strong></strong><span></span>';
+    sentence.querySelector("strong").textContent = message;
+    sentence.querySelector("span").textContent = hint ?? "";
+    this._stage.replaceChildren(sentence);
+  }
+
+  _onKey(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.key === "ArrowLeft") this._actions.step(-1);
+    else if (event.key === "ArrowRight") this._actions.step(1);
+    else if (event.key === "m" && !this._like.hidden) this._actions.like(this.hit);
+    else return;
+    event.preventDefault();
+  }
+
+  _listenForSwipes() {
+    let from = null;
+    this._stage.addEventListener("pointerdown", (event) => {
+      from = event.pointerType === "touch" ? event.clientX : null;
+    });
+    this._stage.addEventListener("pointerup", (event) => {
+      if (from === null) return;
+      const way = event.clientX - from;
+      from = null;
+      if (Math.abs(way) > SWIPE_PIXELS) this._actions.step(way < 0 ? 1 : -1);
+    });
+  }
+}
+
+const score = (hit) => (hit.score === null || hit.score === undefined ? "" : `score ${hit.score.toFixed(3)}`);

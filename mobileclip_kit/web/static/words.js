@@ -1,0 +1,23 @@
+// Numbers, days and sizes as people write them.
+
+const NUMBERS = new Intl.NumberFormat("en");
+const DAYS = new Intl.DateTimeFormat("en", { day: "numeric", month: "long", year: "numeric" });
+
+export const number = (value) => NUMBERS.format(value);
+
+export const pictures = (count) => `${number(count)} ${count === 1 ? "picture" : "pictures"}`;
+
+export const day = (moment) => DAYS.format(new Date(moment));
+
+export function size(bytes) {
+  if (bytes < 1e6) return `${Math.max(1, Math.round(bytes / 1e3))} kB`;
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+export const milliseconds = (value) => (value < 10 ? `${value.toFixed(1)} ms` : `${number(Math.round(value))} ms`);
+
+/** A textness scale with its sign: −0.30, 0, +1.20. */
+export function signed(scale) {
+  if (!scale) return "0";
+  return `${scale < 0 ? "−" : "+"}${Math.abs(scale).toFixed(2)}`;
+}
