@@ -9,8 +9,8 @@ number of parameters of any choice of units, and the rows to copy for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.networks.conv_tower import ConvTower
+from mobileclip_kit.networks.hybrid_tower import HybridTower
 from mobileclip_kit.networks.model import is_placeholder
 from mobileclip_kit.spec import Tower
 
@@ -150,6 +151,8 @@ def _image_axes(network: Any) -> _Found:
     trunk = getattr(visual, "trunk", None)
     if isinstance(trunk, ConvTower):
         return _convolutional(visual)
+    if isinstance(trunk, HybridTower):
+        return _hybrid(network)
     if trunk is not None or getattr(visual, "attn_pool", 0) is not None or not hasattr(visual, "conv1"):
         return None
     channel = Axis("image.channels")
@@ -185,52 +188,94 @@ def _text_axes(network: Any) -> _Found:
 
 
 def _with_blocks(prefix: str, blocks: Any, tower: str, axes: dict[str, Axes], network: nn.Module) -> _Found:
-    """The axes of a tower with those of its transformer blocks; None where a block is not open_clip's default."""
-    groups = {f"{tower}.channels": int(blocks[0].ln_1.normalized_shape[0])}
-    channel = Axis(f"{tower}.channels")
+    """The axes of a tower with those of its transformer blocks; None where one is neither open_clip's nor timm's."""
+    groups: dict[str, int] = {}
+    present = {name: tuple(tensor.shape) for name, tensor in network.named_parameters()}
     for number, block in enumerate(blocks):
-        if (
-            not hasattr(block.attn, "in_proj_weight")
-            or not hasattr(block.attn, "out_proj")
-            or hasattr(block, "ln_attn")
-        ):
+        own = f"{prefix}.{number}"
+        table = next((table for table in _BLOCKS if all(f"{own}.{name}" in present for name in table.matrices)), None)
+        if table is None or hasattr(block, "ln_attn"):
             return None
+        _, reads, first, _ = table.matrices
+        (neurons, channels), inner = present[f"{own}.{first}"], present[f"{own}.{reads}"][1]
         heads = int(block.attn.num_heads)
-        head_width = block.attn.out_proj.in_features // heads
-        groups |= {f"{tower}.{number}.heads": heads, f"{tower}.{number}.ffn": int(block.mlp.c_fc.out_features)}
-        joint = Axis(f"{tower}.{number}.heads", head_width, 3)
-        head, neuron = Axis(f"{tower}.{number}.heads", head_width), Axis(f"{tower}.{number}.ffn")
-        inside: dict[str, Axes] = {
-            "attn.in_proj_weight": (joint, channel),
-            "attn.in_proj_bias": (joint,),
-            "attn.out_proj.weight": (channel, head),
-            "attn.out_proj.bias": (channel,),
-            "mlp.c_fc.weight": (neuron, channel),
-            "mlp.c_fc.bias": (neuron,),
-            "mlp.c_proj.weight": (channel, neuron),
-            "mlp.c_proj.bias": (channel,),
-        }
-        for part in ("ln_1.weight", "ln_1.bias", "ln_2.weight", "ln_2.bias", "ls_1.gamma", "ls_2.gamma"):
-            inside[part] = (channel,)
-        axes |= {f"{prefix}.{number}.{name}": row for name, row in inside.items()}
-    present = {name for name, _ in network.named_parameters()}
+        groups |= {f"{tower}.channels": channels, f"{tower}.{number}.heads": heads, f"{tower}.{number}.ffn": neurons}
+        head = Axis(f"{tower}.{number}.heads", inner // heads)
+        along = {"c": Axis(f"{tower}.channels"), "h": head, "n": Axis(f"{tower}.{number}.ffn"),
+                 "q": replace(head, copies=3)}  # fmt: skip
+        axes |= {f"{own}.{name}": tuple(along[letter] for letter in row) for name, row in table.axes.items()}
     return {name: row for name, row in axes.items() if name in present}, groups
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The parameters of a kind of transformer block.
+
+    Attributes:
+        matrices: What makes query, key and value; what reads the heads; what makes the neurons; what reads them.
+        axes: Name → a letter for each dimension: c channels, q query, key and value of the heads, h heads, n neurons.
+    """
+
+    matrices: tuple[str, str, str, str]
+    axes: dict[str, str]
+
+
+_BLOCKS = (
+    _Block(
+        ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"),
+        {
+            **dict.fromkeys(("ln_1.weight", "ln_1.bias", "ln_2.weight", "ln_2.bias", "ls_1.gamma", "ls_2.gamma"), "c"),
+            "attn.in_proj_weight": "qc", "attn.in_proj_bias": "q", "attn.out_proj.weight": "ch",
+            "attn.out_proj.bias": "c", "mlp.c_fc.weight": "nc", "mlp.c_fc.bias": "n", "mlp.c_proj.weight": "cn",
+            "mlp.c_proj.bias": "c",
+        },
+    ),
+    _Block(
+        ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight"),
+        {
+            **dict.fromkeys(("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"), "c"),
+            "attn.qkv.weight": "qc", "attn.qkv.bias": "q", "attn.proj.weight": "ch", "attn.proj.bias": "c",
+            "mlp.fc1.weight": "nc", "mlp.fc1.bias": "n", "mlp.fc2.weight": "cn", "mlp.fc2.bias": "c",
+        },
+    ),
+)  # fmt: skip
 
 
 def _convolutional(visual: Any) -> _Found:
     """Each stage's channels are a group: its residual convolutions read and write the same ones."""
+    names = [f"image.{number}.stage" for number in range(len(visual.trunk.stages))]
+    axes, groups = _stages("visual.trunk.stages", visual.trunk.stages, names)
+    places = visual.head.proj.in_features // groups[names[-1]]
+    axes["visual.head.proj.weight"] = (None, Axis(names[-1], places))
+    return axes, groups
+
+
+def _hybrid(network: Any) -> _Found:
+    """A convolutional stem whose last stage's channels are the tokens'."""
+    trunk, channel = network.visual.trunk, Axis("image.channels")
+    names = [f"image.{number}.stage" for number in range(len(trunk.stem) - 1)]
+    axes, groups = _stages("visual.trunk.stem", trunk.stem, [*names, channel.group])
+    axes |= {
+        "visual.trunk.pos_embed": (None, None, channel),
+        "visual.trunk.norm.weight": (channel,),
+        "visual.trunk.norm.bias": (channel,),
+        "visual.head.proj.weight": (None, channel),
+    }
+    found = _with_blocks("visual.trunk.blocks", trunk.blocks, "image", {}, network)
+    return None if found is None else (axes | found[0], groups | found[1])
+
+
+def _stages(prefix: str, stages: Any, names: Sequence[str]) -> tuple[dict[str, Axes], dict[str, int]]:
     axes: dict[str, Axes] = {}
     groups: dict[str, int] = {}
     before: Axis | None = None
-    for number, stage in enumerate(visual.trunk.stages):
-        own = Axis(f"image.{number}.stage")
-        groups[own.group] = int(stage[0].conv.out_channels)
+    for number, (name, stage) in enumerate(zip(names, stages, strict=True)):
+        own = Axis(name)
+        groups[name] = int(stage[0].conv.out_channels)
         for place in range(len(stage)):
-            name = f"visual.trunk.stages.{number}.{place}"
-            axes[f"{name}.conv.weight"] = (own, before if place == 0 else own, None, None)
+            layer = f"{prefix}.{number}.{place}"
+            axes[f"{layer}.conv.weight"] = (own, before if place == 0 else own, None, None)
             for part in ("weight", "bias", "running_mean", "running_var"):
-                axes[f"{name}.norm.{part}"] = (own,)
+                axes[f"{layer}.norm.{part}"] = (own,)
         before = own
-    places = visual.head.proj.in_features // groups[own.group]
-    axes["visual.head.proj.weight"] = (None, Axis(own.group, places))
     return axes, groups

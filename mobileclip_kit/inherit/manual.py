@@ -17,7 +17,7 @@ from mobileclip_kit.errors import ModelError
 from mobileclip_kit.inherit.layout import Axis, Layout, layout_of
 from mobileclip_kit.spec import Tower
 
-_LAYER = re.compile(r"(.*resblocks|.*stages\.\d+)\.(\d+)\.(.+)")
+_LAYER = re.compile(r"(.*resblocks|.*stages\.\d+|.*stem\.\d+|.*trunk\.blocks)\.(\d+)\.(.+)")
 _HINT = "A student inherits from a teacher of the same kind that is at least as wide and deep."
 
 

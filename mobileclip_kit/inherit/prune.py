@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mobileclip_kit.inherit.layout import Layout
-from mobileclip_kit.networks.kept import KEPT, even_kept
+from mobileclip_kit.networks.kept import KEPT, conv_part, even_kept
 from mobileclip_kit.networks.model import build_network
 
 
@@ -45,23 +45,33 @@ def pruned_config(
     for tower in layout.towers:
         name = "vision_cfg" if tower == "image" else "text_cfg"
         section = smaller["model_cfg"][name]
-        if f"{tower}.channels" in kept:
-            smaller["model_cfg"][name] = _transformer(section, tower, layout, kept)
+        section[KEPT] = _blocks(tower, layout, kept)
+        if "timm_model_name" in section:
+            section[KEPT] |= _stages(network, kept)
         else:
-            stages = network.visual.trunk.stages
-            widths = [len(kept[f"{tower}.{number}.stage"]) for number in range(len(stages))]
-            section[KEPT] = {"widths": widths, "blocks": [len(stage) - 1 for stage in stages]}
+            section["width"] = len(kept[f"{tower}.channels"])
+            smaller["model_cfg"][name] = even_kept(section)
     return smaller
 
 
-def _transformer(section: dict[str, Any], tower: str, layout: Layout, kept: Mapping[str, Tensor]) -> dict[str, Any]:
-    layers = section["layers"]
-    rows = [axes[1] for name, axes in layout.axes.items() if name.endswith("out_proj.weight") and axes[1] is not None]
-    head_width = next(row.block for row in rows if row.group.startswith(f"{tower}."))
-    section["width"] = len(kept[f"{tower}.channels"])
-    section[KEPT] = {
-        "head_width": head_width,
+def _stages(network: Any, kept: Mapping[str, Tensor]) -> dict[str, Any]:
+    """How many channels each convolutional stage keeps; a hybrid tower's last stage has the tokens' channels."""
+    stages = conv_part(network.visual.trunk)
+    names = [f"image.{number}.stage" for number in range(len(stages))]
+    widths = [len(kept[name] if name in kept else kept["image.channels"]) for name in names]
+    return {"widths": widths, "residuals": [len(stage) - 1 for stage in stages]}
+
+
+def _blocks(tower: str, layout: Layout, kept: Mapping[str, Tensor]) -> dict[str, Any]:
+    """How many heads and neurons each transformer block of a tower keeps; nothing where there are none."""
+    layers = sum(name.startswith(f"{tower}.") and name.endswith(".ffn") for name in layout.groups)
+    if not layers:
+        return {}
+    rows = [
+        axes[1] for name, axes in layout.axes.items() if name.endswith(("attn.out_proj.weight", "attn.proj.weight"))
+    ]
+    return {
+        "head_width": next(row.block for row in rows if row is not None and row.group.startswith(f"{tower}.")),
         "heads": [len(kept[f"{tower}.{layer}.heads"]) for layer in range(layers)],
         "ffn": [len(kept[f"{tower}.{layer}.ffn"]) for layer in range(layers)],
     }
-    return even_kept(section)

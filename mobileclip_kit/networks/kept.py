@@ -5,11 +5,11 @@ width. Pruning (:mod:`mobileclip_kit.inherit`) leaves another number in each lay
 ``kept`` of ``vision_cfg`` and ``text_cfg``::
 
     "kept": {"head_width": 64, "heads": [9, 12, …], "ffn": [1733, 2011, …]}     a transformer, one number a layer
-    "kept": {"widths": [11, 20, 47, 90], "blocks": [0, 0, 1, 2]}                a convolutional tower, one a stage
+    "kept": {"widths": [11, 20, 47, 90], "residuals": [0, 0, 1, 2]}             a convolutional tower, one a stage
 
-The network is still open_clip's class with open_clip's parameter names; only the layers differ in size. open_clip
-itself does not know the table, so ``open_clip.create_model`` refuses such a folder (an unknown key); a tower whose
-layers are even again is written without the table and loads there.
+A hybrid tower has both. The network is still open_clip's class with open_clip's parameter names; only the layers differ
+in size. open_clip itself does not know the table, so ``open_clip.create_model`` refuses such a folder (an unknown key); a
+tower whose layers are even again is written without the table and loads there.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from timm.layers import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.networks.conv_tower import ConvTower
+from mobileclip_kit.networks.hybrid_tower import HybridTower
 
 KEPT = "kept"
 
@@ -77,14 +79,11 @@ def even_section(section: Mapping[str, Any]) -> dict[str, Any]:
     if kept is None:
         return even
     if "widths" in kept:
+        _check_sizes(kept, "widths", 4)
+        _check_sizes(kept, "residuals", 4, least=0)
         return even
-    layers, heads, ffn = section["layers"], kept.get("heads", []), kept.get("ffn", [])
-    sizes = [kept.get("head_width", 0), *heads, *ffn]
-    if len(heads) != layers or len(ffn) != layers or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ModelError(
-            f"The table of kept heads and neurons is {dict(kept)}; it must hold a head_width and a positive number of "
-            f"heads and of neurons for each of {layers} layers."
-        )
+    for name in ("heads", "ffn"):
+        _check_sizes(kept, name, section["layers"])
     # One head and little else: every block gets its own attention and feed-forward layers afterwards.
     even |= {"mlp_ratio": 1.0}
     return even | ({"heads": 1} if "context_length" in even else {"head_width": even["width"]})
@@ -101,27 +100,49 @@ def shape_tower(tower: Any, section: Mapping[str, Any]) -> None:
     if kept is None:
         return
     if "widths" in kept:
-        shape_convolutions(tower, kept["widths"], kept["blocks"])
+        _shape_trunk(tower, kept)
     else:
-        shape_blocks(tower.transformer.resblocks, int(section["width"]), kept)
+        _shape_blocks(tower.transformer.resblocks, int(section["width"]), kept)
 
 
-def shape_blocks(blocks: Sequence[Any], width: int, kept: Mapping[str, Any]) -> None:
+def conv_part(trunk: ConvTower | HybridTower) -> list[nn.Sequential]:
+    """The convolutional stages of a tower of ours."""
+    stages: Any = trunk.stem if isinstance(trunk, HybridTower) else trunk.stages
+    return list(stages)
+
+
+def _shape_blocks(blocks: Sequence[Any], width: int, kept: Mapping[str, Any]) -> None:
     """Replace the attention and the feed-forward products of open_clip's transformer blocks by ones of other sizes."""
     for block, heads, ffn in zip(blocks, kept["heads"], kept["ffn"], strict=True):
         block.attn = KeptAttention(width, heads, kept["head_width"])
         block.mlp.c_fc, block.mlp.c_proj = nn.Linear(width, ffn), nn.Linear(ffn, width)
 
 
-def shape_convolutions(visual: Any, widths: Sequence[int], blocks: Sequence[int]) -> None:
-    """Replace the trunk of a convolutional tower by one of other widths, and the projection that reads it."""
-    size = visual.image_size[0]
-    if len(widths) != len(blocks) or len(widths) != 4:
-        raise ModelError(f"A convolutional tower has four stages; its kept widths are {list(widths)}.")
-    first, second, third, fourth = widths
-    visual.trunk = ConvTower((first, second, third, fourth), (blocks[0], blocks[1], blocks[2], blocks[3]), size)
+def _shape_trunk(visual: Any, kept: Mapping[str, Any]) -> None:
+    """Replace a tower of ours by one of other sizes, and the projection that reads it."""
+    widths, residuals, size = kept["widths"], kept["residuals"], int(visual.image_size[0])
+    if isinstance(visual.trunk, HybridTower):
+        heads, ffn = kept.get("heads", []), kept.get("ffn", [])
+        for name in ("heads", "ffn"):
+            _check_sizes(kept, name, len(visual.trunk.blocks))
+        visual.trunk = HybridTower(widths, residuals, layers=len(heads), heads=1, image_size=size)
+        for block, own_heads, neurons in zip(visual.trunk.blocks, heads, ffn, strict=True):
+            # timm's attention has heads of any width, so no class of ours is needed.
+            block.attn = Attention(widths[-1], own_heads, attn_head_dim=kept["head_width"], qkv_bias=True)
+            block.mlp.fc1, block.mlp.fc2 = nn.Linear(widths[-1], neurons), nn.Linear(neurons, widths[-1])
+    else:
+        visual.trunk = ConvTower(tuple(widths), tuple(residuals), size)
     old = visual.head.proj
     visual.head.proj = nn.Linear(visual.trunk.num_features, old.out_features, bias=old.bias is not None)
+
+
+def _check_sizes(kept: Mapping[str, Any], name: str, count: int, *, least: int = 1) -> None:
+    sizes, head_width = kept.get(name, []), kept.get("head_width", 0 if name in ("heads", "ffn") else 1)
+    if len(sizes) != count or not all(isinstance(size, int) and size >= least for size in sizes) or head_width < 1:
+        raise ModelError(
+            f"The table of what was kept is {dict(kept)}; {name} must be {count} numbers of at least {least}, beside a "
+            "head_width where there are heads."
+        )
 
 
 def even_kept(section: Mapping[str, Any]) -> dict[str, Any]:

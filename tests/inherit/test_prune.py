@@ -15,7 +15,17 @@ from mobileclip_kit.inherit.layout import layout_of
 from mobileclip_kit.inherit.masks import GatedNorm, masked
 from mobileclip_kit.inherit.prune import prune
 from mobileclip_kit.networks.model import build_network, describe, load_model, save_model, tower_parameters
-from tests.inherit.networks import CONV, PREPROCESSING, clip, clip_config, conv_clip, inputs, shaken, uneven_choice
+from tests.inherit.networks import (
+    CONV,
+    HYBRID,
+    PREPROCESSING,
+    clip,
+    clip_config,
+    conv_clip,
+    inputs,
+    shaken,
+    uneven_choice,
+)
 
 # What the issue promises; these towers reach a hundredth of it.
 EQUAL = 1e-4
@@ -29,15 +39,16 @@ def outputs(network: Any, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
 
 def build(kind: str) -> tuple[Any, dict[str, Any], int]:
     more: dict[str, Any] = {"quick_gelu": kind == "quick", "custom_text": kind == "custom"}
-    config = clip_config(**more) if kind != "conv" else {**clip_config(), "vision_cfg": CONV}
+    towers = {"conv": CONV, "hybrid": HYBRID}
+    config = clip_config(**more) | ({"vision_cfg": towers[kind]} if kind in towers else {})
     if kind == "scaled":
         config["vision_cfg"]["ls_init_value"] = 0.1
         config["text_cfg"]["proj_bias"] = True
     network = shaken(build_network(config), seed=3)
-    return network, {"model_cfg": config, "preprocess_cfg": PREPROCESSING}, 64 if kind == "conv" else 32
+    return network, {"model_cfg": config, "preprocess_cfg": PREPROCESSING}, 64 if kind in towers else 32
 
 
-@pytest.mark.parametrize("kind", ["plain", "quick", "custom", "scaled", "conv"])
+@pytest.mark.parametrize("kind", ["plain", "quick", "custom", "scaled", "conv", "hybrid"])
 def test_pruned_network_computes_what_the_masked_one_did(kind: str) -> None:
     network, config, size = build(kind)
     before = outputs(network, size)
@@ -152,7 +163,7 @@ def test_even_models_are_plain_open_clip(tmp_path: Path) -> None:
     ],
 )
 def test_tables_that_do_not_fit_are_refused(kept: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match="table of kept heads and neurons"):
+    with pytest.raises(ModelError, match="table of what was kept"):
         build_network(clip_config({"kept": kept}))
 
 
