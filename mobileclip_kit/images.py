@@ -42,9 +42,11 @@ from mobileclip_kit.spec import ImageSpec
 
 Pixels = NDArray[np.uint8]
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"})
-# Listed only where Pillow (or a plugin that registered itself) can decode them.
-_OPTIONAL_SUFFIXES = frozenset({".heic", ".heif", ".avif"})
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"}
+)
+# The brands in the first box of an HEIF file whose pictures Pillow leaves to a plugin.
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 # 200 megapixels is what the largest phone cameras write, and 600 MB as RGB.
 MAX_PIXELS = 200_000_000
@@ -185,20 +187,24 @@ def normalize(pixels: Pixels, spec: ImageSpec) -> NDArray[np.float32]:
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
-def list_pictures(folder: Path) -> Iterator[Path]:
+def list_pictures(folder: Path, suffixes: frozenset[str] | None = None) -> Iterator[Path]:
     """The picture files below a folder, by suffix, in the order of their paths; hidden files and folders are skipped.
 
     A link that leads nowhere is among them: reading it gives the reason why there is no picture.
 
+    Args:
+        folder: Searched to any depth.
+        suffixes: Which files, in lower case; None for :func:`picture_suffixes`.
+
     Raises:
         DataError: The folder, or one below it, cannot be listed.
     """
-    return _walk(folder, picture_suffixes())
+    return _walk(folder, picture_suffixes() if suffixes is None else suffixes)
 
 
 def picture_suffixes() -> frozenset[str]:
-    """:data:`PICTURE_SUFFIXES`, and those of HEIC and AVIF where they can be decoded here."""
-    return PICTURE_SUFFIXES | (_OPTIONAL_SUFFIXES & Image.registered_extensions().keys())
+    """The suffixes of pictures; HEIC is among them even where its plugin is missing, which decoding then says."""
+    return PICTURE_SUFFIXES
 
 
 def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
@@ -227,9 +233,12 @@ def _decode(source: Path | bytes, max_pixels: int, least_side: int | None = None
     with contextlib.ExitStack() as stack:
         opened: IO[bytes] = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
         stream = stack.enter_context(opened)
-        if not stream.read(1):
+        start = stream.read(12)
+        if not start:
             raise ImageError(f"{_name(source)} is empty.")
         stream.seek(0)
+        if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
+            _register_heif(source)
         picture = stack.enter_context(Image.open(stream))
         if picture.width * picture.height > max_pixels:
             raise ImageError(
@@ -242,6 +251,18 @@ def _decode(source: Path | bytes, max_pixels: int, least_side: int | None = None
         turn = _TURNS.get(_orientation(picture))
         # copy() leaves the file behind; transpose() makes a new picture anyhow.
         return picture.copy() if turn is None else picture.transpose(turn)
+
+
+def _register_heif(source: Path | bytes) -> None:
+    """Teach Pillow HEIC, which phones write, when the first such picture is met."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ImageError(
+            f"{_name(source)} is a HEIC picture, which needs the package pillow-heif "
+            "(pip install 'mobileclip-kit[heic]')."
+        ) from error
+    pillow_heif.register_heif_opener()
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -376,8 +376,22 @@ def test_list_pictures_refuses_a_folder_that_is_not_there(tmp_path):
         list(list_pictures(tmp_path / "nowhere"))
 
 
-def test_heic_is_listed_only_where_it_can_be_decoded():
-    assert (".heic" in picture_suffixes()) == (".heic" in Image.registered_extensions())
+def test_heic_and_avif_are_decoded_upright():
+    pillow_heif = pytest.importorskip("pillow_heif")
+    gradient = Image.fromarray(np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))).convert("RGB")  # 60×40
+    for suffix, save in ((".heic", pillow_heif.from_pillow(gradient).save), (".avif", gradient.save)):
+        assert suffix in picture_suffixes()
+        stream = io.BytesIO()
+        save(stream, format="HEIF" if suffix == ".heic" else "AVIF", quality=95)
+        decoded = np.asarray(load_picture(stream.getvalue()), np.int32)
+        assert decoded.shape == (40, 60, 3)
+        assert np.abs(decoded - np.asarray(gradient, np.int32)).mean() < 4
+
+
+def test_a_heic_picture_without_its_plugin_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match=r"pip install 'mobileclip-kit\[heic\]'"):
+        load_picture(b"\x00\x00\x00\x1cftypheic" + bytes(100))
 
 
 def test_images_needs_no_torch():

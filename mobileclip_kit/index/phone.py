@@ -10,7 +10,7 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -291,14 +291,7 @@ class PhoneWriter:
             ShapeError: The numbers or widths differ.
         """
         stamps = [0] * len(keys) if stamps is None else stamps
-        if vectors.shape != (len(keys), self.header.dim) or len(stamps) != len(keys):
-            raise ShapeError(
-                f"{len(keys)} keys and {len(stamps)} stamps came with vectors of shape {vectors.shape}; {self.path} "
-                f"takes (n, {self.header.dim})."
-            )
-        if len(set(keys)) != len(keys):
-            raise DataError(f"The items for {self.path} name a key twice.")
-        check_unit_rows(vectors, "The encoder")
+        _check_items(keys, vectors, stamps, self.header, self.path)
         for start in range(0, len(keys), MAX_BATCH_ROWS):
             span = slice(start, start + MAX_BATCH_ROWS)
             replaced = sorted(self._row_of[key] for key in keys[span] if key in self._row_of)
@@ -347,19 +340,67 @@ def create_phone_index(path: Path, header: PhoneHeader, *, force: bool = False) 
         staging.write_bytes(header.to_bytes())
 
 
+def write_phone_index(
+    path: Path, header: PhoneHeader, parts: Iterable[tuple[Sequence[str], Vectors, Sequence[int]]], *, force: bool = False
+) -> int:
+    """Write a whole index at once; it is there when it is complete, so nothing waits for the disk in between.
+
+    Args:
+        path: The file to make.
+        header: Dimensions, kind of numbers, model.
+        parts: Keys, unit rows ``(n, d)`` and stamps, any number of items each; no key twice in all.
+        force: Replace a file that stands there.
+
+    Returns:
+        How many items it holds.
+
+    Raises:
+        DataError: A key is empty, too long or there twice, or a row is not of length 1.
+        ShapeError: The numbers or widths differ.
+        OutputError: ``path`` exists and ``force`` is False, or the place cannot be written.
+    """
+    known: set[str] = set()
+
+    def bodies() -> Iterator[tuple[int, bytes]]:
+        for keys, vectors, stamps in parts:
+            _check_items(keys, vectors, stamps, header, path)
+            if not known.isdisjoint(keys):
+                raise DataError(f"The items for {path} name a key twice.")
+            known.update(keys)
+            for start in range(0, len(keys), MAX_BATCH_ROWS):
+                span = slice(start, start + MAX_BATCH_ROWS)
+                yield _batch_body(header, keys[span], vectors[span], stamps[span], [])[::2]
+
+    with atomic_file(path, force=force) as staging:
+        return _write_bodies(staging, header, bodies())
+
+
 def compact_phone_index(path: Path) -> None:
     """Write the living rows into a new file that takes the old one's place."""
     index = PhoneIndex(path)
-    stored, keys, stamps = index.header, index.keys(), index.stamps()
-    with atomic_file(path) as staging, staging.open("wb") as stream:
-        stream.write(stored.to_bytes())
-        for start, names in _chunks(list(keys)):
+    keys, stamps = index.keys(), index.stamps()
+
+    def bodies() -> Iterator[tuple[int, bytes]]:
+        for names in _chunks(list(keys)):
             rows = np.array([keys[name] for name in names])
-            body = _stored_body(index, names, rows, stamps[rows])
-            head = _BATCH.pack(_BATCH_MAGIC, len(names), 0, len(body), start, zlib.crc32(body))
+            yield len(names), _stored_body(index, names, rows, stamps[rows])
+
+    with atomic_file(path) as staging:
+        _write_bodies(staging, index.header, bodies())
+
+
+def _write_bodies(path: Path, header: PhoneHeader, bodies: Iterable[tuple[int, bytes]]) -> int:
+    """A file of batches that add rows and remove none; returns the number of rows."""
+    rows = 0
+    with path.open("wb") as stream:
+        stream.write(header.to_bytes())
+        for added, body in bodies:
+            head = _BATCH.pack(_BATCH_MAGIC, added, 0, len(body), rows, zlib.crc32(body))
             stream.write(_sealed(head) + body)
+            rows += added
         stream.flush()
         os.fsync(stream.fileno())
+    return rows
 
 
 def quantize_rows(vectors: Vectors) -> tuple[NDArray[np.int8], Vectors]:
@@ -429,6 +470,19 @@ def _joined_body(
     return _padded(b"".join(parts), _BLOCK)
 
 
+def _check_items(
+    keys: Sequence[str], vectors: Vectors, stamps: Sequence[int], header: PhoneHeader, path: Path
+) -> None:
+    if vectors.shape != (len(keys), header.dim) or len(stamps) != len(keys):
+        raise ShapeError(
+            f"{len(keys)} keys and {len(stamps)} stamps came with vectors of shape {vectors.shape}; {path} takes "
+            f"(n, {header.dim})."
+        )
+    if len(set(keys)) != len(keys):
+        raise DataError(f"The items for {path} name a key twice.")
+    check_unit_rows(vectors, "The encoder")
+
+
 def _key_bytes(key: str) -> bytes:
     try:
         name = key.encode("utf-8")
@@ -439,9 +493,9 @@ def _key_bytes(key: str) -> bytes:
     return name
 
 
-def _chunks(keys: list[str]) -> Iterator[tuple[int, list[str]]]:
+def _chunks(keys: list[str]) -> Iterator[list[str]]:
     for start in range(0, len(keys), MAX_BATCH_ROWS):
-        yield start, keys[start : start + MAX_BATCH_ROWS]
+        yield keys[start : start + MAX_BATCH_ROWS]
 
 
 def _sealed(block: bytes) -> bytes:

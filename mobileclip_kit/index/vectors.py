@@ -104,16 +104,20 @@ class MatrixWriter:
         first, self.rows = self.rows, self.rows + len(vectors)
         return first
 
+    def map(self) -> Vectors:
+        """All rows, counted or just appended, read-only: ``(rows, d)``."""
+        return map_matrix(self._path, self.dim, self.rows)
+
     def read(self, row: int) -> Vectors:
         """A copy of one row, counted or just appended."""
-        vector: Vectors = map_matrix(self._path, self.dim, self.rows)[row].copy()
+        vector: Vectors = self.map()[row].copy()
         return vector
 
     def copy_rows(self, rows: Sequence[int], path: Path) -> MatrixWriter:
         """A writer of another file that holds these rows in this order; they are on the disk when it returns."""
         path.write_bytes(b"")
         copy = MatrixWriter(path, self.dim, 0)
-        matrix = map_matrix(self._path, self.dim, self.rows)
+        matrix = self.map()
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             copy.append(matrix[rows[start : start + _ROWS_AT_ONCE]])
         copy.flush()

@@ -6,6 +6,7 @@ processes.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from collections import deque
@@ -58,18 +59,22 @@ def decode_ahead(
     """
 
     def decode(candidate: Candidate) -> Decoded:
-        sha256 = None
+        found, sha256 = candidate.found, None
+        if found.reason is not None:
+            return Decoded(candidate, None, reason=_legible(found.reason))
         try:
-            sha256 = sha256_of_file(candidate.path)
+            source = found.source()
+            sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of_file(source)
             if is_known(sha256):
                 return Decoded(candidate, sha256)
-            return Decoded(candidate, sha256, pixels=load_pixels(candidate.path, spec, draft=draft))
+            return Decoded(candidate, sha256, pixels=load_pixels(source, spec, draft=draft))
         except ImageError as error:
-            return Decoded(candidate, sha256, reason=_reason(error.message, candidate))
+            # A member of a tar has no path: its message speaks of bytes.
+            message = error.message.replace(str(found.path), found.name)
+            named = message if found.offset is None else f"{found.name}: {message}"
+            return Decoded(candidate, sha256, reason=_legible(named))
         except OSError as error:
-            return Decoded(
-                candidate, sha256, reason=_reason(f"{candidate.name} cannot be read: {error.strerror}.", candidate)
-            )
+            return Decoded(candidate, sha256, reason=_legible(f"{found.name} cannot be read: {error.strerror}."))
 
     waiting: deque[Future[Decoded]] = deque()
     source = iter(candidates)
@@ -84,7 +89,6 @@ def decode_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _reason(message: str, candidate: Candidate) -> str:
-    text = message.replace(str(candidate.path), candidate.name)
+def _legible(text: str) -> str:
     # Reasons are stored as text; names with other bytes than UTF-8 are legible in them, not exact.
     return text.encode("utf-8", "backslashreplace").decode()

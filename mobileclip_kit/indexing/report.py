@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mobileclip_kit.index.store import Item, Store
+from mobileclip_kit.indexing.deriving import SearchKind
 
 
 @dataclass(kw_only=True)
@@ -20,6 +21,8 @@ class IndexReport:
         removed: Pictures that are no longer there.
         unchanged: Pictures that were not looked into.
         failed: Pictures without a vector, those of earlier runs included, each with its reason.
+        compacted: Vectors of removed pictures that were dropped from the matrix.
+        search: How the index is searched from now on; None before that is decided.
         decoded: Pictures that were decoded in this run.
         seconds: Wall-clock time of decoding and encoding.
     """
@@ -31,6 +34,8 @@ class IndexReport:
     removed: int = 0
     unchanged: int = 0
     failed: list[Item] = field(default_factory=list)
+    compacted: int = 0
+    search: SearchKind | None = None
     decoded: int = 0
     seconds: float = 0.0
 
@@ -53,6 +58,13 @@ class IndexReport:
             "removed": self.removed,
             "unchanged": self.unchanged,
             "failed": [{"item": item.name, "reason": item.reason} for item in self.failed],
+            "compacted": self.compacted,
+            "search": None if self.search is None else _search(self.search),
             "pictures_per_s": round(self.pictures_per_s, 2),
             "seconds": round(self.seconds, 3),
         }
+
+
+def _search(search: SearchKind) -> dict[str, Any]:
+    measured = {} if search.derived is None else search.derived.to_json()
+    return {**measured, "kind": search.kind, "reason": search.reason}

@@ -6,15 +6,14 @@ here, so that a picture that moved keeps its vector; every other file is hashed 
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mobileclip_kit.errors import DataError
-from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.index.store import Item
+from mobileclip_kit.indexing.listing import Found
 
 # More than this share of an index vanishing at once looks like a folder that is not mounted.
 PRUNE_SHARE = 0.2
@@ -22,20 +21,14 @@ PRUNE_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file on the disk that may need a vector.
+    """A picture that may need a vector.
 
     Attributes:
-        path: The file.
-        name: Relative to the indexed folder, with ``/``.
-        size_bytes: Now.
-        mtime_ns: Now.
+        found: What is there now.
         known: What the index holds under this name, or None.
     """
 
-    path: Path
-    name: str
-    size_bytes: int
-    mtime_ns: int
+    found: Found
     known: Item | None
 
 
@@ -55,13 +48,21 @@ class Plan:
     removed: list[Item] = field(default_factory=list)
     unchanged: int = 0
 
-    def check_removals(self, known: int, folder: Path) -> None:
+    def check_removals(self, known: int, folder: Path, confirm: Callable[[str], bool] | None = None) -> None:
         """Refuse to forget a large part of an index.
 
+        Args:
+            known: Items of the index.
+            folder: For the message.
+            confirm: Asked whether to go on; None for no.
+
         Raises:
-            DataError: More than :data:`PRUNE_SHARE` of the ``known`` items are gone.
+            DataError: More than :data:`PRUNE_SHARE` of the ``known`` items are gone, and it is not confirmed.
         """
         if len(self.removed) > PRUNE_SHARE * known:
+            question = f"{len(self.removed)} of the index's {known} pictures are no longer in {folder}. Forget them?"
+            if confirm is not None and confirm(question):
+                return
             raise DataError(
                 f"{len(self.removed)} of the index's {known} pictures are no longer in {folder} "
                 f"(the first is {self.removed[0].name!r}). Nothing was changed.",
@@ -69,34 +70,27 @@ class Plan:
             )
 
 
-def plan_update(pictures: Iterable[Path], folder: Path, items: Sequence[Item], *, retry_failed: bool = False) -> Plan:
-    """Compare the files below a folder with the items of its index.
+def plan_update(library: Iterable[Found], items: Sequence[Item], *, retry_failed: bool = False) -> Plan:
+    """Compare the pictures of a library with the items of its index.
 
     Args:
-        pictures: Picture files below ``folder``.
-        folder: The indexed folder.
+        library: The pictures that are there.
         items: What the index holds.
         retry_failed: Look again into unchanged files that failed before.
     """
     plan = Plan()
     vanished = {item.name: item for item in items}
-    prefix = len(str(folder)) + 1 if str(folder) != os.sep else 1
-    for path in pictures:
-        name = str(path)[prefix:].replace(os.sep, "/")
-        try:
-            status = path.stat()
-        except OSError:
-            # Of a link that leads nowhere, whoever decodes it gives the reason, unless what it led to had a vector:
-            # then that picture has vanished.
-            if not path.is_symlink() or (name in vanished and vanished[name].row is not None):
-                continue
-            status = path.lstat()
-        known = vanished.pop(name, None)
-        if known is not None and (known.size_bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+    for found in library:
+        known = vanished.get(found.name)
+        if found.reason is not None and known is not None and known.row is not None:
+            # A link whose target had a vector and is gone: the picture has vanished.
+            continue
+        vanished.pop(found.name, None)
+        if known is not None and (known.size_bytes, known.mtime_ns) == (found.size_bytes, found.mtime_ns):
             if known.row is not None or not retry_failed:
                 plan.unchanged += 1
                 continue
-        plan.candidates.append(Candidate(path, name, status.st_size, status.st_mtime_ns, known))
+        plan.candidates.append(Candidate(found, known))
     _find_moves(plan, vanished)
     plan.removed = list(vanished.values())
     return plan
@@ -111,7 +105,8 @@ def _find_moves(plan: Plan, vanished: dict[str, Item]) -> None:
             lost[item.sha256].append(item)
     rest = []
     for candidate in plan.candidates:
-        matches = lost.get(_hash(candidate.path)) if candidate.known is None and candidate.size_bytes in sizes else None
+        found = candidate.found
+        matches = lost.get(_hash(found)) if candidate.known is None and found.size_bytes in sizes else None
         if matches:
             item = matches.pop(0)
             del vanished[item.name]
@@ -121,9 +116,9 @@ def _find_moves(plan: Plan, vanished: dict[str, Item]) -> None:
     plan.candidates = rest
 
 
-def _hash(path: Path) -> str | None:
+def _hash(found: Found) -> str | None:
     try:
-        return sha256_of_file(path)
+        return found.sha256()
     except OSError:
         # Whoever decodes it will say what is wrong with it.
         return None

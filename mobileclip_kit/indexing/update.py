@@ -7,17 +7,20 @@ counted in the store, in one transaction; the next run finds everything that was
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from mobileclip_kit.errors import DataError, ModelError, ShapeError
-from mobileclip_kit.images import list_pictures
+from mobileclip_kit.errors import DataError, ModelError, ShapeError, UsageError
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, create_index, is_index, open_writer
+from mobileclip_kit.index.kinds import Kind
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.index.vectors import bad_rows
 from mobileclip_kit.indexing.decode import Decoded, decode_ahead
+from mobileclip_kit.indexing.deriving import ask_texts, refresh_derived, tidy_matrix
+from mobileclip_kit.indexing.listing import list_library
 from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.indexing.scan import Candidate, Plan, plan_update
 from mobileclip_kit.progress import Progress
@@ -34,12 +37,18 @@ def update_index(
     model: str | None = None,
     rebuild: bool = False,
     prune: bool = False,
+    confirm: Callable[[str], bool] | None = None,
     retry_failed: bool = False,
+    tars: bool = False,
+    shard: tuple[int, int] | None = None,
     batch_size: int = 32,
     workers: int | None = None,
     draft: bool = True,
     commit_items: int = 256,
     commit_seconds: float = 10.0,
+    kind: Kind | None = None,
+    questions: Path | None = None,
+    compact: bool = False,
 ) -> IndexReport:
     """Build an index of a folder of pictures, or bring it up to date.
 
@@ -50,12 +59,19 @@ def update_index(
         model: Where the encoder comes from, kept for later queries.
         rebuild: Replace an index that exists already, whatever model it belongs to, and begin with nothing.
         prune: Forget vanished pictures even when they are more than a fifth of the index.
+        confirm: Asked a question in that case; None for no.
         retry_failed: Try pictures again that failed before and have not changed since.
+        tars: Look into ``.tar`` files (webdataset shards) too.
+        shard: ``(i, n)``: only the i-th of n parts of the folder, see
+            :func:`mobileclip_kit.indexing.listing.list_library`.
         batch_size: Pictures that are encoded at once.
         workers: Decoding threads; None for one a core.
         draft: Let large JPEGs be decoded at reduced resolution.
         commit_items: Pictures between two commits…
         commit_seconds: …or less when they take longer than this.
+        kind: Of the search; None for the one asked for before, or the one that suits the size.
+        questions: A ``.npy`` matrix of query vectors to measure recall with; None for texts of common words.
+        compact: Drop the vectors of removed pictures, however few they are.
 
     Raises:
         DataError: The folder cannot be listed, or too much of it has vanished.
@@ -63,32 +79,43 @@ def update_index(
         ModelError: The encoder has no image tower or gives vectors that are not finite.
         ModelMismatchError: The index belongs to another model.
         OutputError: ``out`` is something else, or cannot be written.
+        UsageError: The index holds another part of the folder.
     """
     encoder.spec.require_image()
     if not pictures.is_dir():
         raise DataError(f"{pictures} is not a folder." if pictures.exists() else f"{pictures} does not exist.")
-    header = IndexHeader(spec=encoder.spec, model=model, pictures=str(pictures.resolve()))
+    header = IndexHeader(spec=encoder.spec, model=model, pictures=str(pictures.resolve()), shard=shard)
     fresh = rebuild or not is_index(out)
     if not fresh:
-        encoder.spec.check_same_model(IndexHeader.read(out).spec.model_hash, f"The index {out}")
+        _check_same_library(IndexHeader.read(out), header, out)
     # Not resolved: names are relative to the folder as it was given, wherever it links to.
     pictures = pictures.absolute()
-    found = list(list_pictures(pictures))
+    library = list(list_library(pictures, tars=tars, shard=shard))
     if fresh:
         create_index(out, header, force=rebuild)
     with open_writer(out) as writer:
         items = list(writer.store.items())
-        plan = plan_update(found, pictures, items, retry_failed=retry_failed)
+        plan = plan_update(library, items, retry_failed=retry_failed)
         if not prune:
-            plan.check_removals(len(items), pictures)
-        if IndexHeader.read(out) != header:
-            header.write(out)
+            plan.check_removals(len(items), pictures, confirm)
+        old = IndexHeader.read(out)
+        if old != header:
+            replace(header, derived=old.derived).write(out)
         report = IndexReport(unchanged=plan.unchanged)
         _tidy(writer, plan, report)
         batches = _Batches(writer, encoder, report, items, batch_size, commit_items, commit_seconds)
         batches.run(plan.candidates, workers, draft)
+        report.compacted = tidy_matrix(writer, always=compact)
+        report.search = refresh_derived(writer, kind, ask_texts(encoder, questions), threads=workers)
         report.take_stock(writer.store)
     return report
+
+
+def _check_same_library(old: IndexHeader, new: IndexHeader, out: Path) -> None:
+    new.spec.check_same_model(old.spec.model_hash, f"The index {out}")
+    if old.shard != new.shard:
+        held = "all of its folder" if old.shard is None else f"the part {old.shard[0]}/{old.shard[1]} of its folder"
+        raise UsageError(f"The index {out} holds {held}.", hint="Choose another -o, or the same --shard as before.")
 
 
 def _tidy(writer: IndexWriter, plan: Plan, report: IndexReport) -> None:
@@ -200,7 +227,7 @@ class _Batches:
             raise ShapeError(f"The model gave vectors of shape {vectors.shape} instead of {expected}.")
         if len(batch) > 1 and bad_rows(vectors).size == len(batch):
             raise ModelError(
-                f"The model's vectors are not finite or not of length 1, from {batch[0].candidate.name!r} on.",
+                f"The model's vectors are not finite or not of length 1, from {batch[0].candidate.found.name!r} on.",
                 hint="Check it with `mckit verify`.",
             )
 
@@ -217,9 +244,9 @@ class _Batches:
 
 def _item(candidate: Candidate, sha256: str | None, *, row: int | None = None, reason: str | None = None) -> Item:
     return Item(
-        name=candidate.name,
-        size_bytes=candidate.size_bytes,
-        mtime_ns=candidate.mtime_ns,
+        name=candidate.found.name,
+        size_bytes=candidate.found.size_bytes,
+        mtime_ns=candidate.found.mtime_ns,
         sha256=sha256,
         row=row,
         reason=reason,

@@ -1,0 +1,152 @@
+"""The pictures of a library: files below a folder, members of its tar shards, or one worker's share of them.
+
+A webdataset shard is a plain ``.tar`` whose members are read where they lie: nothing is unpacked. Its pictures are
+called ``SHARD.tar/MEMBER``. Compressed tars cannot be entered in the middle and are refused, each with its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import sha256_of_file
+from mobileclip_kit.images import list_pictures, picture_suffixes
+
+TAR_SUFFIX = ".tar"
+_SQUEEZED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture that is there now.
+
+    Attributes:
+        path: The file, or the tar that holds it.
+        name: Relative to the indexed folder, with ``/``.
+        size_bytes: Of the picture.
+        mtime_ns: Of the file; of the tar for a member.
+        offset: Where the picture begins in the tar; None for a file of its own.
+        reason: Why it cannot be read at all, or None.
+    """
+
+    path: Path
+    name: str
+    size_bytes: int
+    mtime_ns: int
+    offset: int | None = None
+    reason: str | None = None
+
+    def source(self) -> Path | bytes:
+        """What a decoder takes: the file, or the member's bytes.
+
+        Raises:
+            OSError: The tar cannot be read.
+        """
+        if self.offset is None:
+            return self.path
+        with self.path.open("rb") as stream:
+            stream.seek(self.offset)
+            return stream.read(self.size_bytes)
+
+    def sha256(self) -> str:
+        """Hex digest of the picture's bytes.
+
+        Raises:
+            OSError: They cannot be read.
+        """
+        source = self.source()
+        return hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of_file(source)
+
+
+def list_library(folder: Path, *, tars: bool = False, shard: tuple[int, int] | None = None) -> Iterator[Found]:
+    """Every picture of a library, in the order of its path.
+
+    Args:
+        folder: Absolute.
+        tars: Look into ``.tar`` files too.
+        shard: ``(i, n)``: only the i-th of n parts, i from 1 on. A file belongs to a part by the hash of its name, and
+            a tar as a whole, so that parts stay the same when others are added.
+
+    Raises:
+        DataError: The folder, or one below it, cannot be listed.
+    """
+    prefix = len(str(folder)) + 1 if str(folder) != os.sep else 1
+    suffixes = picture_suffixes() | (
+        {TAR_SUFFIX, *(f".{end.rsplit('.', 1)[1]}" for end in _SQUEEZED)} if tars else set()
+    )
+    for path in list_pictures(folder, suffixes):
+        name = str(path)[prefix:].replace(os.sep, "/")
+        if shard is not None and part_of(name, shard[1]) != shard[0]:
+            continue
+        try:
+            status = path.stat()
+        except OSError as error:
+            # Of a link that leads nowhere, and of what vanishes while it is listed.
+            if path.is_symlink():
+                yield Found(path, name, 0, path.lstat().st_mtime_ns, reason=f"{name} leads nowhere: {error.strerror}.")
+            continue
+        if tars and path.suffix.lower() == TAR_SUFFIX:
+            yield from _members(path, name, status.st_mtime_ns)
+        elif tars and name.lower().endswith(_SQUEEZED):
+            reason = f"{name} is a compressed tar: unpack it to a plain .tar first."
+            yield Found(path, name, status.st_size, status.st_mtime_ns, reason=reason)
+        elif path.suffix.lower() in picture_suffixes():
+            yield Found(path, name, status.st_size, status.st_mtime_ns)
+
+
+def part_of(name: str, parts: int) -> int:
+    """Which of so many parts a name belongs to, from 1 on: the same on every machine."""
+    digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % parts + 1
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``"2/4"`` → ``(2, 4)``.
+
+    Raises:
+        DataError: It is not of this form, or the first number is not within 1 and the second.
+    """
+    first, slash, second = text.partition("/")
+    if not (slash and first.isascii() and first.isdigit() and second.isascii() and second.isdigit()):
+        raise DataError(f"A shard is written i/n, such as 2/4, not {text!r}.")
+    shard = int(first), int(second)
+    if not 1 <= shard[0] <= shard[1]:
+        raise DataError(f"There is no shard {text}: the first number goes from 1 to the second.")
+    return shard
+
+
+def find_picture(folder: Path, name: str) -> Path | bytes:
+    """The picture of an item: its file, or its bytes out of a tar.
+
+    Raises:
+        DataError: It is no longer there.
+    """
+    head, mark, member = name.partition(f"{TAR_SUFFIX}/")
+    tar = folder / (head + TAR_SUFFIX)
+    if not mark or not tar.is_file():
+        return folder / name
+    for found in _members(tar, head + TAR_SUFFIX, 0):
+        if found.name == name and found.reason is None:
+            return found.source()
+    raise DataError(f"{member} is no longer in {tar}.")
+
+
+def _members(path: Path, name: str, mtime_ns: int) -> Iterator[Found]:
+    suffixes = picture_suffixes()
+    try:
+        with tarfile.open(path, "r:", errors="surrogateescape") as tar:
+            for member in tar:
+                # The list that tarfile keeps of what it has seen is of no use to us, and long.
+                tar.members = []  # type: ignore[attr-defined]
+                hidden = os.path.basename(member.name).startswith(".")
+                if member.isfile() and not hidden and os.path.splitext(member.name)[1].lower() in suffixes:
+                    inner = member.name.removeprefix("./")
+                    yield Found(path, f"{name}/{inner}", member.size, mtime_ns, offset=member.offset_data)
+    except (tarfile.TarError, OSError) as error:
+        # What came before the damage was found; the damage itself is an item without a vector.
+        yield Found(path, name, path.stat().st_size, mtime_ns, reason=f"{name} is cut off or no tar: {error}.")
