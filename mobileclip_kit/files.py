@@ -38,6 +38,7 @@ FOLDER_MARKERS = (
     "truth.jsonl",
     "report.json",
     "training.json",
+    "vectors.json",
 )
 
 

@@ -25,6 +25,8 @@ COMMANDS = {
     "export": "Turn a model into ONNX or Core ML, checked by numbers.",
     "verify": "Compare an export with its model on real pictures.",
     "index": "Build an index of a folder of pictures, or bring it up to date.",
+    "merge": "Merge several indexes of one model into one.",
+    "dump": "Write an index's vectors and names for other programs.",
     "search": "Find pictures by words, by a picture or by a vector.",
     "serve": "Search an index on a page in your browser.",
     "textness": "Learn the textness vector that promotes or demotes written words.",

@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mobileclip_kit.cli.output import emit, json_option, note
 
+if TYPE_CHECKING:
+    from mobileclip_kit.indexing import IndexReport
+    from mobileclip_kit.runtime.encoder import Encoder
+
 _FAILURES_SHOWN = 20
+_PATH = click.Path(path_type=Path)
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def kind_option(command: Command) -> Command:
+    """Add ``--kind``."""
+    # The names are those of mobileclip_kit.index.kinds, which --help need not import.
+    names = click.Choice(["flat", "flat-float16", "flat-int8", "hnsw", "ivf-pq"])
+    text = "How to search: exact scan, graph (hnsw) or compressed lists (ivf-pq); chosen by size unless given."
+    return click.option("--kind", type=names, help=text)(command)
+
+
+def questions_option(command: Command) -> Command:
+    """Add ``--measure-with`` as the argument ``questions``."""
+    text = "A .npy matrix of query vectors to measure recall with, in place of texts of common words."
+    return click.option("--measure-with", "questions", type=_PATH, help=text)(command)
 
 
 @click.command(name="index")
-@click.argument("pictures", type=click.Path(path_type=Path), required=False)
+@click.argument("pictures", type=_PATH, required=False)
 @click.option("-m", "--model", help="Model folder, export or open_clip name whose vectors the index holds.")
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), required=True, help="The index: made, or brought up to date."
-)
+@click.option("-o", "--out", type=_PATH, required=True, help="The index: made, or brought up to date.")
 @click.option("--prune", is_flag=True, help="Forget vanished pictures even if they are more than a fifth of the index.")
 @click.option("--retry-failed", is_flag=True, help="Try unchanged pictures again that failed before.")
 @click.option("--exact-pixels", is_flag=True, help="Decode large JPEGs in full instead of at reduced resolution.")
+@click.option("--tars", is_flag=True, help="Look into .tar files too (webdataset shards).")
+@click.option("--shard", metavar="I/N", help="Only the I-th of N parts of PICTURES; `mckit merge` joins the parts.")
+@click.option("--compact", is_flag=True, help="Drop what removed pictures left behind, however little it is.")
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Pictures encoded at once.")
 @click.option("--workers", type=click.IntRange(1), help="Decoding threads; one a core unless given.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
-@click.option("--from-vectors", type=click.Path(path_type=Path), help="A .npy matrix that somebody else computed.")
-@click.option(
-    "--names", type=click.Path(path_type=Path), help="Its names, a line each (or a JSON list in a .json file)."
-)
-@click.option("--images", type=click.Path(path_type=Path), help="The folder that the names are relative to.")
+@click.option("--from-vectors", type=_PATH, help="A .npy matrix that somebody else computed.")
+@click.option("--names", type=_PATH, help="Its names, a line each (or a JSON list in a .json file).")
+@click.option("--from-clip-retrieval", type=_PATH, help="A folder with img_emb/*.npy and metadata/*.parquet.")
+@click.option("--images", type=_PATH, help="The folder that the names are relative to.")
+@kind_option
+@questions_option
 @click.option("--force", is_flag=True, help="Replace an index that exists already: begin with nothing.")
 @json_option
 def command(
@@ -37,65 +62,133 @@ def command(
     prune: bool,
     retry_failed: bool,
     exact_pixels: bool,
+    tars: bool,
+    shard: str | None,
+    compact: bool,
     batch: int,
     workers: int | None,
     threads: int | None,
     from_vectors: Path | None,
     names: Path | None,
+    from_clip_retrieval: Path | None,
     images: Path | None,
+    kind: Any,
+    questions: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
     """Build an index of a folder of pictures, or bring it up to date.
 
     New, changed, moved and deleted pictures are recognised; what cannot be decoded is listed with its reason. The run
-    may be interrupted at any moment: run the same command again to go on. With --from-vectors the index is made of
-    vectors that were computed elsewhere.
+    may be interrupted at any moment: run the same command again to go on. With --from-vectors or --from-clip-retrieval
+    the index is made of vectors that were computed elsewhere. Many machines share a library with --shard, each with
+    its own -o.
 
     \b
     Examples:
       mckit index ~/Pictures --model student-onnx -o photos.index
+      mckit index ~/Pictures --model student-onnx --shard 2/4 -o part2.index
       mckit index --from-vectors vectors.npy --names names.txt --images ~/Pictures -o photos.index
+      mckit index --from-clip-retrieval embeddings --images ~/Pictures -o photos.index
     """  # noqa: D301 (click's own mark for "leave these lines alone")
-    from mobileclip_kit.indexing import import_vectors, update_index
+    from mobileclip_kit.indexing import update_index
+    from mobileclip_kit.indexing.listing import parse_shard
     from mobileclip_kit.runtime.open import open_encoder
 
-    place = _place(model)
-    if from_vectors is not None:
-        if pictures is not None or names is None:
-            raise click.UsageError("--from-vectors takes --names FILE, and --images DIR in place of PICTURES.")
-        spec = None if model is None else open_encoder(model, threads=threads).spec
-        report = import_vectors(from_vectors, names, out, images=images, spec=spec, model=place, force=force)
+    _check_call(pictures, model, from_vectors, names, from_clip_retrieval, images)
+    options: dict[str, Any] = {"model": place_of(model), "kind": kind, "questions": questions}
+    encoder = None if model is None else open_encoder(model, threads=threads)
+    if pictures is None or encoder is None:
+        report = _import(out, encoder, from_vectors, names, from_clip_retrieval, images, force=force, **options)
     else:
-        if pictures is None or model is None or names is not None or images is not None:
-            raise click.UsageError("Say which pictures and which model: mckit index PICTURES --model M -o INDEX.")
         report = update_index(
             pictures,
-            open_encoder(model, threads=threads),
+            encoder,
             out,
-            model=place,
             rebuild=force,
             prune=prune,
+            confirm=None if as_json or not sys.stdin.isatty() else lambda question: click.confirm(question, err=True),
             retry_failed=retry_failed,
+            tars=tars,
+            shard=None if shard is None else parse_shard(shard),
             batch_size=batch,
             workers=workers,
             draft=not exact_pixels,
+            compact=compact,
+            **options,
         )
+    tell(out, report, as_json=as_json)
+
+
+def _check_call(
+    pictures: Path | None,
+    model: str | None,
+    from_vectors: Path | None,
+    names: Path | None,
+    from_clip_retrieval: Path | None,
+    images: Path | None,
+) -> None:
+    if from_vectors is not None and from_clip_retrieval is not None:
+        raise click.UsageError("--from-vectors and --from-clip-retrieval exclude each other.")
+    if from_vectors is not None and (pictures is not None or names is None):
+        raise click.UsageError("--from-vectors takes --names FILE, and --images DIR in place of PICTURES.")
+    if from_clip_retrieval is not None and (pictures is not None or names is not None):
+        raise click.UsageError("--from-clip-retrieval takes --images DIR in place of PICTURES, and no --names.")
+    imported = from_vectors is not None or from_clip_retrieval is not None
+    if not imported and (pictures is None or model is None or names is not None or images is not None):
+        raise click.UsageError("Say which pictures and which model: mckit index PICTURES --model M -o INDEX.")
+
+
+def _import(
+    out: Path,
+    encoder: Encoder | None,
+    vectors: Path | None,
+    names: Path | None,
+    folder: Path | None,
+    images: Path | None,
+    *,
+    questions: Path | None,
+    **options: Any,
+) -> IndexReport:
+    spec = None if encoder is None else encoder.spec
+    if vectors is not None and names is not None:
+        from mobileclip_kit.indexing import import_vectors
+
+        return import_vectors(
+            vectors, names, out, images=images, spec=spec, questions=questions, encoder=encoder, **options
+        )
+    from mobileclip_kit.indexing.deriving import ask_texts
+    from mobileclip_kit.indexing.exchange import import_clip_retrieval
+
+    assert folder is not None
+    ask = ask_texts(encoder, questions)
+    return import_clip_retrieval(folder, out, ask=ask, images=images, spec=spec, **options)
+
+
+def tell(out: Path, report: IndexReport, *, as_json: bool) -> None:
+    """Print what became of an index."""
     failed = len(report.failed)
     for item in report.failed[:_FAILURES_SHOWN]:
         note(f"no vector: {item.name!r}: {item.reason}")
     if failed > _FAILURES_SHOWN:
         note(f"… and {failed - _FAILURES_SHOWN} more; --json lists them all.")
-    emit({"index": str(out), **report.to_json()}, _sentence(out, report.to_json(), failed), as_json=as_json)
+    document = report.to_json()
+    emit({"index": str(out), **document}, _sentence(out, report, document), as_json=as_json)
 
 
-def _place(model: str | None) -> str | None:
+def place_of(model: str | None) -> str | None:
     """Where a model can be found from any working directory; names of open_clip models stay names."""
     return str(Path(model).absolute()) if model is not None and Path(model).exists() else model
 
 
-def _sentence(out: Path, report: dict[str, object], failed: int) -> str:
-    changes = ", ".join(f"{report[key]} {key}" for key in ("added", "updated", "moved", "removed") if report[key])
-    speed = f", {report['pictures_per_s']} pictures/s" if report["pictures_per_s"] else ""
-    trouble = f"; {failed} without a vector" if failed else ""
-    return f"{out}: {report['items']} pictures ({changes or 'nothing changed'}{speed}){trouble}."
+def _sentence(out: Path, report: IndexReport, document: dict[str, Any]) -> str:
+    kinds = ("added", "updated", "moved", "removed")
+    changes = ", ".join(f"{document[key]} {key}" for key in kinds if document[key])
+    speed = f", {document['pictures_per_s']} pictures/s" if document["pictures_per_s"] else ""
+    trouble = f"; {len(report.failed)} without a vector" if report.failed else ""
+    lines = [f"{out}: {report.items} pictures ({changes or 'nothing changed'}{speed}){trouble}."]
+    if report.compacted:
+        lines.append(f"Dropped {report.compacted} vectors of removed pictures.")
+    if report.search is not None:
+        lines.append(report.search.sentence())
+    return "\n".join(lines)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +14,34 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.errors import DataError, ModelMismatchError
 from mobileclip_kit.files import sha256_of_file
+from mobileclip_kit.index.deriving import Questions
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, open_writer, staged_index
+from mobileclip_kit.index.kinds import Kind
 from mobileclip_kit.index.npy import load_matrix, read_names, unit_rows
 from mobileclip_kit.index.store import Item
+from mobileclip_kit.indexing.deriving import ask_texts, refresh_derived
 from mobileclip_kit.indexing.report import IndexReport
+from mobileclip_kit.runtime.encoder import Encoder, Vectors
 from mobileclip_kit.spec import ModelSpec
 
 _CHUNK_ROWS = 16384
+
+
+@dataclass(frozen=True)
+class Part:
+    """A matrix and the names of its rows.
+
+    Attributes:
+        vectors: The ``.npy`` file.
+        matrix: ``(n, d)``, mapped.
+        names: n of them.
+        source: Where the names come from, for messages.
+    """
+
+    vectors: Path
+    matrix: NDArray[np.floating]
+    names: Sequence[str]
+    source: Path
 
 
 def import_vectors(
@@ -30,6 +53,9 @@ def import_vectors(
     spec: ModelSpec | None = None,
     model: str | None = None,
     force: bool = False,
+    kind: Kind | None = None,
+    questions: Path | None = None,
+    encoder: Encoder | None = None,
 ) -> IndexReport:
     """Build an index of vectors made elsewhere, scaled to length 1.
 
@@ -41,43 +67,82 @@ def import_vectors(
         spec: The model that made the vectors; None binds the index to the file itself.
         model: Where that model lies, kept for later queries.
         force: Replace an index that exists already.
+        kind: Of the search; None for the one that suits the size.
+        questions: See :func:`mobileclip_kit.indexing.deriving.ask_texts`.
+        encoder: Of the model, to measure recall with texts.
 
     Raises:
         DataError: A file is missing or damaged, the numbers of vectors and names differ, or a name comes twice.
         ModelMismatchError: The width is not the model's.
         OutputError: ``out`` exists and ``force`` is False, or is something else.
     """
-    matrix, listed = load_matrix(vectors), read_names(names)
-    if len(matrix) != len(listed):
-        raise DataError(f"{vectors} holds {len(matrix)} vectors, but {names} holds {len(listed)} names.")
-    _check_names(listed, names)
+    part = Part(vectors, load_matrix(vectors), read_names(names), names)
+    ask = ask_texts(encoder, questions)
+    return import_parts([part], out, images=images, spec=spec, model=model, force=force, kind=kind, ask=ask)
+
+
+def import_parts(
+    parts: Sequence[Part],
+    out: Path,
+    *,
+    images: Path | None,
+    spec: ModelSpec | None,
+    model: str | None,
+    force: bool,
+    kind: Kind | None,
+    ask: Callable[[Vectors], Questions],
+) -> IndexReport:
+    """Build an index of several matrices of one model; see :func:`import_vectors`."""
+    dim = parts[0].matrix.shape[1]
+    for part in parts:
+        if len(part.matrix) != len(part.names):
+            raise DataError(
+                f"{part.vectors} holds {len(part.matrix)} vectors, but {part.source} holds {len(part.names)} names."
+            )
+        if part.matrix.shape[1] != dim:
+            raise DataError(f"{part.vectors} holds vectors of {part.matrix.shape[1]} numbers; the first file {dim}.")
+    _check_names(parts)
     if images is not None and not images.is_dir():
         raise DataError(f"{images} is not a folder." if images.exists() else f"{images} does not exist.")
     if spec is None:
-        digest = f"vectors:{sha256_of_file(vectors)}"
-        spec = ModelSpec(name=vectors.name, embedding_dim=matrix.shape[1], image=None, text=None, model_hash=digest)
-    elif spec.embedding_dim != matrix.shape[1]:
+        spec = _unknown_model([part.vectors for part in parts], dim)
+    elif spec.embedding_dim != dim:
         raise ModelMismatchError(
-            f"{vectors} holds vectors of {matrix.shape[1]} numbers; those of {spec.name} have {spec.embedding_dim}."
+            f"{parts[0].vectors} holds vectors of {dim} numbers; those of {spec.name} have {spec.embedding_dim}."
         )
     started = time.monotonic()
     header = IndexHeader(spec=spec, model=model, pictures=None if images is None else str(images.resolve()))
     report = IndexReport()
     with staged_index(out, header, force=force) as staging, open_writer(staging) as writer:
-        for start in range(0, len(listed), _CHUNK_ROWS):
-            _add(writer, matrix[start : start + _CHUNK_ROWS], listed[start : start + _CHUNK_ROWS], images)
+        for part in parts:
+            for start in range(0, len(part.names), _CHUNK_ROWS):
+                rows, names = part.matrix[start : start + _CHUNK_ROWS], part.names[start : start + _CHUNK_ROWS]
+                _add(writer, rows, names, images)
         writer.commit()
+        report.search = refresh_derived(writer, kind, ask)
         report.take_stock(writer.store)
     report.added, report.seconds = report.items, time.monotonic() - started
     return report
 
 
-def _check_names(listed: Sequence[str], path: Path) -> None:
-    if "" in listed:
-        raise DataError(f"Name {listed.index('') + 1} of {path} is empty; every vector needs a name.")
-    name, count = Counter(listed).most_common(1)[0] if listed else ("", 0)
+def _unknown_model(vectors: Sequence[Path], dim: int) -> ModelSpec:
+    """A stand-in for the model that made these files, known by their content alone."""
+    digests = [sha256_of_file(path) for path in vectors]
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return ModelSpec(name=vectors[0].name, embedding_dim=dim, image=None, text=None, model_hash=f"vectors:{digest}")
+
+
+def _check_names(parts: Sequence[Part]) -> None:
+    counts: Counter[str] = Counter()
+    for part in parts:
+        if "" in part.names:
+            number = list(part.names).index("") + 1
+            raise DataError(f"Name {number} of {part.source} is empty; every vector needs a name.")
+        counts.update(part.names)
+    name, count = counts.most_common(1)[0] if counts else ("", 0)
     if count > 1:
-        raise DataError(f"{path} lists {name!r} {count} times; names must differ.")
+        where = parts[0].source if len(parts) == 1 else parts[0].source.parent
+        raise DataError(f"{where} lists {name!r} {count} times; names must differ.")
 
 
 def _add(writer: IndexWriter, rows: NDArray[np.floating], names: Sequence[str], images: Path | None) -> None:

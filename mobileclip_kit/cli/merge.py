@@ -1,0 +1,60 @@
+"""``mckit merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mobileclip_kit.cli.index import kind_option, place_of, questions_option, tell
+from mobileclip_kit.cli.output import force_option, json_option
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command(name="merge")
+@click.argument("indexes", metavar="INDEX...", nargs=-1, required=True, type=_FOLDER)
+@click.option("-o", "--out", type=_FOLDER, required=True, help="The new index.")
+@click.option("--pictures", type=_FOLDER, help="The folder that all names are relative to, wherever they were made.")
+@click.option("-m", "--model", help="The indexes' model, if it is no longer where it was: for measuring recall.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
+@kind_option
+@questions_option
+@force_option
+@json_option
+def command(
+    indexes: tuple[Path, ...],
+    out: Path,
+    pictures: Path | None,
+    model: str | None,
+    threads: int | None,
+    kind: Any,
+    questions: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Merge indexes of one model into a new one: parts that several machines made, or several libraries.
+
+    A picture that several of them hold comes in once. Indexes of different folders become one of the folder above them
+    all. One INDEX alone is copied without what removed pictures left behind.
+
+    \b
+    Examples:
+      mckit merge part1.index part2.index part3.index part4.index -o photos.index
+      mckit merge holidays.index family.index -o all.index
+    """  # noqa: D301 (click's own mark for "leave these lines alone")
+    from mobileclip_kit.indexing import merge_indexes
+    from mobileclip_kit.runtime.open import open_encoder
+
+    report = merge_indexes(
+        indexes,
+        out,
+        pictures=pictures,
+        force=force,
+        encoder=None if model is None else open_encoder(model, threads=threads),
+        kind=kind,
+        questions=questions,
+        model=place_of(model),
+    )
+    tell(out, report, as_json=as_json)
