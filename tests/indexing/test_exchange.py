@@ -1,0 +1,124 @@
+"""Vectors to and from clip-retrieval's layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.errors import DataError, OutputError, UsageError
+from mobileclip_kit.files import sha256_of_file
+from mobileclip_kit.index.folder import Index
+from mobileclip_kit.indexing import IndexReport, import_vectors, update_index
+from mobileclip_kit.indexing.deriving import ask_texts
+from mobileclip_kit.indexing.exchange import dump_index, import_clip_retrieval
+from tests.indexing.fakes import DIM, ColourEncoder, draw_many
+from tests.indexing.test_imported import raw
+
+parquet = pytest.importorskip("pyarrow.parquet")
+pa = pytest.importorskip("pyarrow")
+
+
+def write_part(folder: Path, number: int, vectors: np.ndarray, **columns: list[str]) -> None:
+    for name in ("img_emb", "metadata"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    np.save(folder / "img_emb" / f"img_emb_{number}.npy", vectors.astype(np.float16))
+    parquet.write_table(pa.table(columns), folder / "metadata" / f"metadata_{number}.parquet")
+
+
+def load(folder: Path, out: Path, **options: object) -> IndexReport:
+    return import_clip_retrieval(folder, out, ask=ask_texts(None), **options)
+
+
+def test_numbered_parts_come_in_their_order(tmp_path: Path) -> None:
+    write_part(tmp_path / "e", 10, raw(1)[:1], image_path=["/photos/c.jpg"], caption=["x"])
+    write_part(tmp_path / "e", 2, raw(3)[1:], image_path=["/photos/a.jpg", "/photos/b.jpg"], caption=["x", "y"])
+    report = load(tmp_path / "e", tmp_path / "i")
+    assert (report.items, report.failed) == (3, [])
+    with Index(tmp_path / "i") as index:
+        assert index.names_of([0, 1, 2]) == {0: "/photos/a.jpg", 1: "/photos/b.jpg", 2: "/photos/c.jpg"}
+        expected = raw(3)[1] / np.linalg.norm(raw(3)[1])
+        np.testing.assert_allclose(index.matrix[0], expected, atol=1e-3)
+        assert index.spec.model_hash.startswith("vectors:")
+
+
+def test_paths_become_relative_to_the_given_folder(tmp_path: Path) -> None:
+    draw_many(tmp_path / "photos", 2)
+    paths = [str(tmp_path / "photos" / "0000.png"), str(tmp_path / "photos" / "gone.png")]
+    write_part(tmp_path / "e", 0, raw(2), image_path=paths)
+    report = load(tmp_path / "e", tmp_path / "i", images=tmp_path / "photos", spec=ColourEncoder().spec)
+    assert (report.items, [item.name for item in report.failed]) == (1, ["gone.png"])
+    assert update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", prune=True).added == 1
+
+
+def test_an_index_goes_out_and_comes_back(tmp_path: Path) -> None:
+    draw_many(tmp_path / "photos", 5)
+    update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", model="somewhere")
+    assert dump_index(tmp_path / "i", tmp_path / "e").items == 5
+    table = parquet.read_table(tmp_path / "e" / "metadata" / "metadata_0.parquet")
+    assert table.column("image_path").to_pylist()[0] == str(tmp_path / "photos" / "0000.png")
+    assert np.load(tmp_path / "e" / "img_emb" / "img_emb_0.npy").dtype == np.float16
+    load(tmp_path / "e", tmp_path / "back")
+    with Index(tmp_path / "i") as index, Index(tmp_path / "back") as back:
+        assert back.header == index.header
+        for item in index.store.items():
+            twin = back.store.find(item.name)
+            assert twin is not None
+            assert twin.sha256 == sha256_of_file(tmp_path / "photos" / item.name)
+            np.testing.assert_allclose(back.matrix[twin.row], index.matrix[item.row], atol=1e-3)
+
+
+def test_vectors_and_names_for_numpy_come_back_exactly(tmp_path: Path) -> None:
+    draw_many(tmp_path / "photos", 3)
+    update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i")
+    dump_index(tmp_path / "i", tmp_path / "v", layout="npy")
+    import_vectors(tmp_path / "v" / "vectors.npy", tmp_path / "v" / "names.json", tmp_path / "back")
+    with Index(tmp_path / "i") as index, Index(tmp_path / "back") as back:
+        np.testing.assert_allclose(back.matrix, index.matrix, atol=1e-6)
+        assert json.loads((tmp_path / "v" / "names.json").read_text()) == list(back.names_of([0, 1, 2]).values())
+    with pytest.raises(OutputError, match="exists already"):
+        dump_index(tmp_path / "i", tmp_path / "v")
+    dump_index(tmp_path / "i", tmp_path / "v", force=True)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names must be UTF-8 there")
+def test_names_that_are_not_utf8_are_left_out_and_listed(tmp_path: Path) -> None:
+    draw_many(tmp_path / "photos", 1)
+    (tmp_path / "photos" / "0000.png").rename(tmp_path / "photos" / os.fsdecode(b"bad\xff.png"))
+    update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i")
+    dumped = dump_index(tmp_path / "i", tmp_path / "e")
+    assert (dumped.items, dumped.left_out) == (0, ["bad\\xff.png"])
+
+
+def test_what_is_not_such_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="holds no img_emb"):
+        load(tmp_path, tmp_path / "i")
+    write_part(tmp_path / "e", 0, raw(1), caption=["x"])
+    with pytest.raises(DataError, match="none of the columns image_path"):
+        load(tmp_path / "e", tmp_path / "i")
+    write_part(tmp_path / "e", 0, raw(1), key=["x", "y"])
+    with pytest.raises(DataError, match="1 vectors.*2 names"):
+        load(tmp_path / "e", tmp_path / "i")
+    write_part(tmp_path / "e", 1, raw(1, DIM + 1), key=["z"])
+    write_part(tmp_path / "e", 0, raw(1), key=["x"])
+    with pytest.raises(DataError, match="7 numbers"):
+        load(tmp_path / "e", tmp_path / "i")
+    write_part(tmp_path / "e", 1, raw(1), key=["x"])
+    with pytest.raises(DataError, match="'x' 2 times"):
+        load(tmp_path / "e", tmp_path / "i")
+    (tmp_path / "e" / "metadata" / "metadata_0.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(DataError, match="not a readable parquet"):
+        load(tmp_path / "e", tmp_path / "i")
+    (tmp_path / "e" / "metadata" / "metadata_0.parquet").unlink()
+    with pytest.raises(DataError, match="is missing"):
+        load(tmp_path / "e", tmp_path / "i")
+    (tmp_path / "e" / "metadata" / "metadata_0.parquet").touch()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UsageError, match="mobileclip-kit\\[parquet\\]") as refused:
+        load(tmp_path / "e", tmp_path / "i")
+    assert "pyarrow" in refused.value.message
+    assert not (tmp_path / "i").exists()
