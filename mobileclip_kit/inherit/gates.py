@@ -48,12 +48,16 @@ class Gates(nn.Module):
         assert isinstance(parameter, Tensor)
         return parameter.detach()
 
-    def draw(self) -> None:
-        """Draw gates with torch's random numbers, as training does in each step."""
+    def draw(self, generator: torch.Generator | None = None) -> None:
+        """Draw gates, as training does in each step.
+
+        Args:
+            generator: Of random numbers on the CPU; None takes torch's own.
+        """
         for name in self._names:
             log_alpha = self.log_alpha[_key(name)]
-            uniform = torch.rand_like(log_alpha).clamp(_EDGE, 1.0 - _EDGE)
-            self.values[name] = hard_concrete(log_alpha, uniform)
+            uniform = torch.rand(log_alpha.shape, generator=generator).clamp(_EDGE, 1.0 - _EDGE)
+            self.values[name] = hard_concrete(log_alpha, uniform.to(log_alpha.device))
 
     def keep(self, kept: Mapping[str, Tensor]) -> None:
         """Make the gates binary.

@@ -103,6 +103,11 @@ class Layout:
             terms[key] = terms.get(key, 0) + factor
         return terms
 
+    def head_width(self, tower: Tower) -> int:
+        """Places of each head of a tower's transformer."""
+        axes = (axis for row in self.axes.values() for axis in row if axis is not None and axis.copies == 1)
+        return next(axis.block for axis in axes if axis.group == f"{tower}.0.heads")
+
     def slice(self, name: str, tensor: Tensor, kept: Mapping[str, Tensor]) -> Tensor:
         """The part of a tensor that belongs to the units kept of each group."""
         for dimension, axis in enumerate(self.axes.get(name, ())):

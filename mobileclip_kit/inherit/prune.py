@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mobileclip_kit.inherit.layout import Layout
 from mobileclip_kit.networks.kept import KEPT, conv_part, even_kept
 from mobileclip_kit.networks.model import build_network
+from mobileclip_kit.spec import Tower
 
 
 def prune(
@@ -62,16 +63,13 @@ def _stages(network: Any, kept: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"widths": widths, "residuals": [len(stage) - 1 for stage in stages]}
 
 
-def _blocks(tower: str, layout: Layout, kept: Mapping[str, Tensor]) -> dict[str, Any]:
+def _blocks(tower: Tower, layout: Layout, kept: Mapping[str, Tensor]) -> dict[str, Any]:
     """How many heads and neurons each transformer block of a tower keeps; nothing where there are none."""
     layers = sum(name.startswith(f"{tower}.") and name.endswith(".ffn") for name in layout.groups)
     if not layers:
         return {}
-    rows = [
-        axes[1] for name, axes in layout.axes.items() if name.endswith(("attn.out_proj.weight", "attn.proj.weight"))
-    ]
     return {
-        "head_width": next(row.block for row in rows if row is not None and row.group.startswith(f"{tower}.")),
+        "head_width": layout.head_width(tower),
         "heads": [len(kept[f"{tower}.{layer}.heads"]) for layer in range(layers)],
         "ffn": [len(kept[f"{tower}.{layer}.ffn"]) for layer in range(layers)],
     }

@@ -4,6 +4,10 @@ The expected count of the gates is near the budget, not on it. The units that st
 ``log α``, the same for all groups, as near the budget as it comes from above; then single neurons, the smallest units,
 are left out in the order of their scores until the budget is met. Every group keeps one unit at least, so that no layer
 becomes empty.
+
+An *even* choice keeps equally many heads and neurons in each layer of a tower, and as many channels as its heads
+together have places: a model that open_clip's own configuration describes. Which heads and neurons stay still differs
+from layer to layer; how many parameters a tower may keep is what the uneven choice left of it.
 """
 
 from __future__ import annotations
@@ -15,18 +19,22 @@ from torch import Tensor
 
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.inherit.layout import Layout
+from mobileclip_kit.spec import Tower
 
 # The promise of the issue that this package keeps: within 2 % of the budget.
 TOLERANCE = 0.02
 
 
-def choose_units(scores: Mapping[str, Tensor], layout: Layout, parameters: int) -> dict[str, Tensor]:
+def choose_units(
+    scores: Mapping[str, Tensor], layout: Layout, parameters: int, *, even: bool = False
+) -> dict[str, Tensor]:
     """The units that stay.
 
     Args:
         scores: Group → ``log α`` of its units.
         layout: The network's table.
         parameters: The budget.
+        even: Keep equally many units in each layer of a transformer.
 
     Returns:
         Group → rising numbers of its units that stay.
@@ -44,6 +52,8 @@ def choose_units(scores: Mapping[str, Tensor], layout: Layout, parameters: int) 
             high = middle
     kept = _above(scores, ranked[low])
     kept = _leave_out(scores, layout, kept, parameters)
+    if even:
+        kept = _evened(scores, layout, kept, parameters)
     found = layout.parameters({name: len(units) for name, units in kept.items()})
     if abs(found - parameters) > TOLERANCE * parameters:
         raise ModelError(
@@ -87,3 +97,36 @@ def _leave_out(
 
 def _count(layout: Layout, kept: Mapping[str, Tensor]) -> int:
     return layout.parameters({name: len(units) for name, units in kept.items()})
+
+
+def _evened(
+    scores: Mapping[str, Tensor], layout: Layout, kept: dict[str, Tensor], parameters: int
+) -> dict[str, Tensor]:
+    sizes = {name: len(units) for name, units in kept.items()}
+    towers = [tower for tower in layout.towers if f"{tower}.0.heads" in layout.groups]
+    for place, tower in enumerate(towers):
+        # The last tower makes good what rounding the others has cost or saved.
+        wanted = parameters if place == len(towers) - 1 else layout.parameters(sizes)
+        sizes = _even_tower(layout, tower, sizes, wanted)
+    return {name: score.topk(sizes[name]).indices.sort().values.cpu() for name, score in scores.items()}
+
+
+def _even_tower(layout: Layout, tower: Tower, sizes: dict[str, int], wanted: int) -> dict[str, int]:
+    heads = [name for name in layout.groups if name.startswith(f"{tower}.") and name.endswith(".heads")]
+    neurons = [name for name in layout.groups if name.startswith(f"{tower}.") and name.endswith(".ffn")]
+    head_width = layout.head_width(tower)
+    most = min(layout.groups[name] for name in heads)
+    middle = (sum(sizes[name] for name in heads) / len(heads) + sizes[f"{tower}.channels"] / head_width) / 2
+    for count in sorted(range(1, most + 1), key=lambda number: abs(number - middle)):
+        if count * head_width > layout.groups[f"{tower}.channels"]:
+            continue
+        even = {**sizes, **dict.fromkeys(heads, count), f"{tower}.channels": count * head_width}
+        without = layout.parameters({**even, **dict.fromkeys(neurons, 0)})
+        each = layout.parameters({**even, **dict.fromkeys(neurons, 1)}) - without
+        room = round((wanted - without) / each)
+        if 1 <= room <= min(layout.groups[name] for name in neurons):
+            return {**even, **dict.fromkeys(neurons, room)}
+    raise ModelError(
+        f"No even {tower} tower has about {wanted} parameters.",
+        hint="Set even = false in the recipe's [stages], or choose another share.",
+    )

@@ -8,8 +8,8 @@ width. Pruning (:mod:`mobileclip_kit.inherit`) leaves another number in each lay
     "kept": {"widths": [11, 20, 47, 90], "residuals": [0, 0, 1, 2]}             a convolutional tower, one a stage
 
 A hybrid tower has both. The network is still open_clip's class with open_clip's parameter names; only the layers differ
-in size. open_clip itself does not know the table, so ``open_clip.create_model`` refuses such a folder (an unknown key); a
-tower whose layers are even again is written without the table and loads there.
+in size. open_clip itself does not know the table, so ``open_clip.create_model`` refuses such a folder (an unknown key);
+a tower whose layers are even again is written without the table and loads there.
 """
 
 from __future__ import annotations

@@ -127,3 +127,18 @@ def test_budgets_that_are_too_fine_for_a_tower_are_refused() -> None:
     everything = coarse.parameters(coarse.groups)
     with pytest.raises(ModelError, match="more than 2 % beside"):
         choose_units(scores, coarse, everything // 40)
+
+
+@pytest.mark.parametrize("share", [0.75, 0.5, 0.25])
+def test_even_choice_is_open_clips_own_shape(share: float) -> None:
+    layout = layout_of(clip(0))
+    wanted = int(share * layout.parameters(layout.groups))
+    kept = choose_units(random_scores(layout, seed=4), layout, wanted, even=True)
+    sizes = {name: len(units) for name, units in kept.items()}
+    assert layout.parameters(sizes) == pytest.approx(wanted, rel=0.02)
+    for tower in ("image", "text"):
+        assert len({sizes[f"{tower}.{layer}.heads"] for layer in range(4)}) == 1
+        assert len({sizes[f"{tower}.{layer}.ffn"] for layer in range(4)}) == 1
+        assert sizes[f"{tower}.channels"] == sizes[f"{tower}.0.heads"] * 8
+    differ = [kept[f"image.{layer}.ffn"].tolist() for layer in range(4)]
+    assert any(row != differ[0] for row in differ), "which neurons stay differs from layer to layer"
