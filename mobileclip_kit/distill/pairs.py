@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.distill.captions import TextAugmentation
+from mobileclip_kit.distill.hard_negatives import wrong_caption
 from mobileclip_kit.distill.objective import Batch
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.losses.alignment import alignment_loss, phase_at
@@ -62,6 +63,10 @@ class PairOptions:
         swap: The same.
         delete: The same.
         synonyms: The same.
+        same_captions: Take every picture with the same caption as right for it, see
+            :func:`~mobileclip_kit.losses.alignment.alignment_loss`.
+        word_classes: Words that may stand for each other, class by class, for hard negatives; none leaves them out, see
+            :mod:`~mobileclip_kit.distill.hard_negatives`.
     """
 
     student: str = "resnet18"
@@ -84,6 +89,8 @@ class PairOptions:
     swap: float = 0.0
     delete: float = 0.0
     synonyms: tuple[tuple[str, str], ...] = ()
+    same_captions: bool = False
+    word_classes: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if self.embedding_dim < 1:
@@ -97,6 +104,12 @@ class PairOptions:
             raise UsageError(f"masked is {self.masked}; it must be above 0 and at most 1.")
         if not 0.0 <= self.alpha <= 1.0:
             raise UsageError(f"alpha is {self.alpha}; it must be in 0…1.")
+        if "align" in self.losses and (self.same_captions or self.word_classes):
+            raise UsageError(
+                "same_captions and word_classes go with InfoNCE's hard labels; leave align out of the losses."
+            )
+        if any(len(set(words)) < 2 for words in self.word_classes):
+            raise UsageError("Each of word_classes needs at least two words that may stand for each other.")
         phase_at(0.0, first_share=self.smoothing_from, second_share=self.weighting_from)
         _ = self.text_augmentation
 
@@ -122,6 +135,7 @@ class PairObjective:
         self.network: Any = network
         self._captions, self._tokenizer, self._options = captions, tokenizer, options
         self._augmentation = options.text_augmentation
+        self._classes = tuple(frozenset(words) for words in options.word_classes)
         self._stream = TextStream(network)
         with torch.no_grad():
             network.logit_scale.fill_(math.log(options.logit_scale))
@@ -153,7 +167,8 @@ class PairObjective:
         options, network = self._options, self.network
         with torch.no_grad():
             network.logit_scale.clamp_(max=math.log(_MOST_LOGIT_SCALE))
-        ids = torch.from_numpy(self._tokenizer(self._choose(batch))).to(batch.images.device)  # (n, context)
+        chosen, wrong = self._choose(batch)
+        ids = self._tokenize(chosen, batch)  # (n, context)
         lengths = ids.argmax(dim=-1) + 1  # the end token has the greatest identifier
         images = batch.images.contiguous(memory_format=torch.channels_last)
         staged = self._tokens is not None or self._language is not None
@@ -166,7 +181,15 @@ class PairObjective:
             texts = F.normalize(self._stream.pool(last, ids), dim=-1)
         scale = network.logit_scale.exp()
         pictures = F.normalize(seen.vectors.float(), dim=-1)
-        total = alignment_loss(pictures, texts.float(), scale, phase=self._phase(batch), alpha=options.alpha)
+        total = alignment_loss(
+            pictures,
+            texts.float(),
+            scale,
+            phase=self._phase(batch),
+            alpha=options.alpha,
+            same=(ids[:, None] == ids[None]).all(dim=-1) if options.same_captions else None,
+            negatives=self._encode(wrong, batch) if wrong else None,
+        )
         parts = {"alignment": float(total.detach()), "logit_scale": float(scale.detach())}
         total = total * options.align_weight
         if self._tokens is not None and last is not None:
@@ -186,14 +209,26 @@ class PairObjective:
             total, parts["words"] = total + options.words_weight * named, float(named.detach())
         return total, parts
 
-    def _choose(self, batch: Batch) -> list[str]:
+    def _choose(self, batch: Batch) -> tuple[list[str], list[str]]:
+        """A true caption of each picture, and wrong ones if hard negatives are on."""
         # torch is seeded for each step, so a resumed run chooses the same.
         rng = Random(int(torch.randint(1 << 62, ())))
-        chosen = []
+        chosen, wrong = [], []
         for row in batch.rows:
             captions = self._captions[row]
-            chosen.append(self._augmentation.apply(captions[int(rng.random() * len(captions))], rng))
-        return chosen
+            caption = captions[int(rng.random() * len(captions))]
+            chosen.append(self._augmentation.apply(caption, rng))
+            if self._classes:
+                made = wrong_caption(caption, captions, self._classes, rng)
+                wrong += [] if made is None else [made]
+        return chosen, wrong
+
+    def _tokenize(self, texts: list[str], batch: Batch) -> Tensor:
+        return torch.from_numpy(self._tokenizer(texts)).to(batch.images.device)
+
+    def _encode(self, texts: list[str], batch: Batch) -> Tensor:
+        ids = self._tokenize(texts, batch)
+        return self._stream.encode(ids, ids.argmax(dim=-1) + 1).float()
 
     def _phase(self, batch: Batch) -> Literal["one-hot", "smoothed", "weighted"]:
         options, moment = self._options, batch.moment

@@ -25,7 +25,14 @@ Phase = Literal["one-hot", "smoothed", "weighted"]
 
 
 def alignment_loss(
-    images: Tensor, texts: Tensor, logit_scale: Tensor | float, *, phase: Phase = "one-hot", alpha: float = 0.2
+    images: Tensor,
+    texts: Tensor,
+    logit_scale: Tensor | float,
+    *,
+    phase: Phase = "one-hot",
+    alpha: float = 0.2,
+    same: Tensor | None = None,
+    negatives: Tensor | None = None,
 ) -> Tensor:
     """Contrastive loss of pairs, mean of both directions; in the phase ``one-hot`` it is InfoNCE.
 
@@ -37,18 +44,33 @@ def alignment_loss(
         logit_scale: Factor on the cosines before the softmax.
         phase: Which labels; see the module's text.
         alpha: What the negatives get together, 0…1.
+        same: ``(n, n)`` bool, symmetric, true on the diagonal: which pictures have the same caption. All of them are
+            right for it, in equal shares (UniCL, arXiv 2204.03610); in the phase ``one-hot`` only.
+        negatives: Unit vectors of further texts that are wrong for every picture, ``(m, d)``, such as captions with
+            exchanged words (NegCLIP, arXiv 2210.01936).
 
     Returns:
         Scalar in nats, mean over the rows.
 
     Raises:
         ShapeError: The shapes differ, or there are fewer than two pairs: one pair has no negatives.
+        UsageError: ``same`` or ``negatives`` come with a phase of soft labels.
     """
+    if phase != "one-hot" and (same is not None or negatives is not None):
+        raise UsageError(f"Equal captions and hard negatives go with one-hot labels, not with {phase} ones.")
     if images.shape != texts.shape or images.ndim != 2:
         raise ShapeError(f"Images {tuple(images.shape)} and texts {tuple(texts.shape)} must both be (n, d).")
     if len(images) < 2:
         raise ShapeError("A batch of one pair has no negatives to be told apart from; take a batch of at least two.")
     cosines = images @ texts.T  # (n, n)
+    if same is not None or negatives is not None:
+        targets = torch.eye(len(images), device=images.device) if same is None else same.to(cosines.dtype)
+        targets = targets / targets.sum(dim=1, keepdim=True)
+        by_text = F.cross_entropy(cosines.T * logit_scale, targets)
+        if negatives is not None:
+            cosines = torch.cat((cosines, images @ negatives.T), dim=1)  # (n, n + m)
+            targets = F.pad(targets, (0, len(negatives)))
+        return (F.cross_entropy(cosines * logit_scale, targets) + by_text) / 2
     by_image = _soft_cross_entropy(cosines, logit_scale, phase, alpha)
     by_text = _soft_cross_entropy(cosines.T, logit_scale, phase, alpha)
     return (by_image + by_text) / 2

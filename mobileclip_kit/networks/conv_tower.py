@@ -13,8 +13,10 @@ It speaks timm's interface, so that open_clip can hold it (see :mod:`mobileclip_
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -30,23 +32,26 @@ class ConvTower(nn.Module):
         widths: Channels of the four stages.
         blocks: Residual convolutions after the strided one of each stage.
         image_size: Pixels of each side, a multiple of 16; the head's size follows from it.
+        pooled: Whether the head also sees each channel's greatest value, wherever it stands.
     """
 
-    def __init__(self, widths: tuple[int, int, int, int], blocks: tuple[int, int, int, int], image_size: int) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, int, int, int],
+        blocks: tuple[int, int, int, int],
+        image_size: int,
+        *,
+        pooled: bool = False,
+    ) -> None:
         super().__init__()
         if image_size < _STRIDE or image_size % _STRIDE:
             raise ModelError(
                 f"A convolutional tower takes pictures of a multiple of {_STRIDE} px, not {image_size} px."
             )
-        stages, channels = [], 3
-        for width, count in zip(widths, blocks, strict=True):
-            layers: list[nn.Module] = [ConvNorm(channels, width, stride=2)]
-            layers += [Residual(width) for _ in range(count)]
-            stages.append(nn.Sequential(*layers))
-            channels = width
-        self.stages = nn.ModuleList(stages)
+        self.stages = conv_stages(widths, blocks)
         side = image_size // _STRIDE
-        self.num_features = channels * side * side
+        self.pooled = pooled
+        self.num_features = widths[-1] * (side * side + pooled)
         # What open_clip asks timm models for.
         self.default_cfg: dict[str, Any] = {"input_size": (3, image_size, image_size), "pool_size": None}
 
@@ -61,7 +66,8 @@ class ConvTower(nn.Module):
 
     def forward_head(self, grid: Tensor) -> Tensor:
         """The grid as one row, ``(n, num_features)``."""
-        return grid.flatten(1)
+        places = grid.flatten(2)  # (n, channels, places)
+        return torch.cat((places.flatten(1), places.amax(dim=2)), dim=1) if self.pooled else places.flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(n, 3, height, width)`` → ``(n, num_features)``."""
@@ -74,6 +80,22 @@ class ConvTower(nn.Module):
             images = stage(images)
             grids.append(images)
         return images, grids
+
+
+def conv_stages(widths: Sequence[int], blocks: Sequence[int]) -> nn.ModuleList:
+    """Stages that each halve a picture of three channels, then look again: a strided convolution and residual ones.
+
+    Args:
+        widths: Channels of each stage.
+        blocks: Residual convolutions of each stage.
+    """
+    stages, channels = [], 3
+    for width, count in zip(widths, blocks, strict=True):
+        layers: list[nn.Module] = [ConvNorm(channels, width, stride=2)]
+        layers += [Residual(width) for _ in range(count)]
+        stages.append(nn.Sequential(*layers))
+        channels = width
+    return nn.ModuleList(stages)
 
 
 class ConvNorm(nn.Sequential):

@@ -4,8 +4,8 @@
 layers, patch 32); ``vit-s6-h24`` has the same parameters cut into 24 heads, and is fine-tuned from the 12-head weights.
 
 ``resnet18``, ``mobilenetv2`` and ``swin-nano`` are LightCLIP's image encoders (arXiv 2312.00674), ``text-8`` its text
-transformer. ``conv-m`` is the tower of the bundled teacher of the built-in world; ``hybrid-s``, ``conv-s`` and
-``vit-t4-64`` are students for it.
+transformer. ``conv-l`` is the tower of the bundled teacher of the built-in world, ``hybrid-s`` the quickstart's
+student of it; ``hybrid-m``, ``conv-m``, ``conv-s`` and ``vit-t4-64`` are for the same size of pictures.
 ``resnet-w24`` and the narrower ones are CLIP's own ResNet with attention pooling, one block a stage.
 """
 
@@ -33,18 +33,24 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "swin-nano": {"image_size": 224, "timm_model_name": "swin_nano_patch4_window7_224", "timm_proj": "linear"},
     "swin-nano-64": {"image_size": 64, "timm_model_name": "swin_nano_patch4_window4_64", "timm_proj": "linear"},
     "conv-m": {"image_size": 64, "timm_model_name": "mckit_conv_m_64", "timm_pool": "", "timm_proj": "linear"},
+    "conv-l": {"image_size": 64, "timm_model_name": "mckit_conv_l_64", "timm_pool": "", "timm_proj": "linear"},
     "conv-s": {"image_size": 64, "timm_model_name": "mckit_conv_s_64", "timm_pool": "", "timm_proj": "linear"},
+    "hybrid-m": {"image_size": 64, "timm_model_name": "mckit_hybrid_m_64", "timm_pool": "", "timm_proj": "linear"},
     "hybrid-s": {"image_size": 64, "timm_model_name": "mckit_hybrid_s_64", "timm_pool": "", "timm_proj": "linear"},
     "resnet-w24": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 24, "head_width": 64},
     "resnet-w16": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32},
     "resnet-w8": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32},
 }
 
-# Name → the text tower's text_cfg, for models that are trained from pairs. A stage is a quarter of the layers.
+# Name → the text tower's text_cfg, for models that train one. A stage is a quarter of the layers. The motis rows are
+# CLIP ViT-B/32's text tower with fewer layers, as MoTIS distils it.
 TEXT_TOWERS: dict[str, dict[str, Any]] = {
     "text-8": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 8},
     "text-4": {"context_length": 77, "vocab_size": 49408, "width": 256, "heads": 4, "layers": 4},
     "text-2": {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 2},
+    "motis-6": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 6},
+    "motis-4": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 4},
+    "motis-2": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 2},
 }
 
 
@@ -116,6 +122,22 @@ def pair_config(
     model_cfg = {"embed_dim": embedding_dim, "vision_cfg": vision_cfg, "text_cfg": text_cfg}
     image = ImageSpec(height=vision_cfg["image_size"], width=vision_cfg["image_size"])
     return {"model_cfg": model_cfg, "preprocess_cfg": image.to_open_clip()}
+
+
+def text_config(name: str, *, context_length: int, vocab_size: int) -> dict[str, Any]:
+    """The ``text_cfg`` of a new text tower.
+
+    Args:
+        name: A row of :data:`TEXT_TOWERS`.
+        context_length: The most tokens that its teacher reads; the tower reads no more.
+        vocab_size: Rows of the embedding table.
+
+    Raises:
+        ModelError: No text tower has this name.
+    """
+    text_cfg = _row(TEXT_TOWERS, name, "text tower")
+    shorter = min(context_length, int(text_cfg["context_length"]))
+    return {**text_cfg, "context_length": shorter, "vocab_size": vocab_size}
 
 
 def build_student(config: Mapping[str, Any], *, seed: int, teacher: Model | None = None) -> nn.Module:

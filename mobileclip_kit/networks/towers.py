@@ -6,8 +6,9 @@ open_clip finds an image tower by its timm name, so a model folder with one of t
     open_clip.create_model("local-dir:PATH")
 
 ``swin_nano`` is LightCLIP's smallest Swin transformer (arXiv 2312.00674): Swin-T (arXiv 2103.14030) at half its width.
-``mckit_conv`` is the tower of the built-in world's teacher, see :mod:`mobileclip_kit.networks.conv_tower`;
-``mckit_hybrid`` a hybrid ViT for its students, see :mod:`mobileclip_kit.networks.hybrid_tower`.
+``mckit_hybrid`` are the towers of the built-in world's teacher and of its students, see
+:mod:`mobileclip_kit.networks.hybrid_tower`; ``mckit_conv`` plain convolutional ones, see
+:mod:`mobileclip_kit.networks.conv_tower`.
 """
 
 from __future__ import annotations
@@ -45,17 +46,29 @@ def swin_nano_patch4_window4_64(pretrained: bool = False, **options: Any) -> Swi
 
 @register_model  # type: ignore[untyped-decorator,unused-ignore]
 def mckit_conv_m_64(pretrained: bool = False, **options: Any) -> ConvTower:
-    """The built-in world's teacher's tower, for 64 px."""
+    """A plain convolutional tower, for 64 px."""
     return ConvTower((16, 32, 64, 128), (0, 0, 1, 2), 64)
 
 
 @register_model  # type: ignore[untyped-decorator,unused-ignore]
 def mckit_conv_s_64(pretrained: bool = False, **options: Any) -> ConvTower:
-    """A student's tower of less than a third of its parameters, for 64 px."""
+    """A narrower one of less than a third of its parameters, for 64 px."""
     return ConvTower((8, 16, 32, 64), (0, 0, 1, 1), 64)
 
 
 @register_model  # type: ignore[untyped-decorator,unused-ignore]
+def mckit_hybrid_m_64(pretrained: bool = False, **options: Any) -> HybridTower:
+    """The built-in world's teacher's tower, for 64 px."""
+    return HybridTower((24, 48, 96, 192), (0, 0, 2, 1), layers=4, heads=6, image_size=64)
+
+
+@register_model  # type: ignore[untyped-decorator,unused-ignore]
 def mckit_hybrid_s_64(pretrained: bool = False, **options: Any) -> HybridTower:
-    """The quickstart's student, for 64 px."""
-    return HybridTower(width=64, layers=3, heads=2, image_size=64)
+    """The quickstart's student, less than a third of its teacher's parameters, for 64 px."""
+    return HybridTower((16, 32, 64, 128), (0, 0, 1, 0), layers=3, heads=4, image_size=64)
+
+
+@register_model  # type: ignore[untyped-decorator,unused-ignore]
+def mckit_conv_l_64(pretrained: bool = False, **options: Any) -> ConvTower:
+    """The built-in world's teacher's tower, for 64 px."""
+    return ConvTower((24, 48, 96, 192), (0, 1, 2, 2), 64, pooled=True)

@@ -90,3 +90,41 @@ def test_different_shapes_are_refused():
 def test_alpha_out_of_range_is_refused():
     with pytest.raises(UsageError, match="1.5"):
         alignment_targets(torch.eye(3), "smoothed", 1.5)
+
+
+def test_pictures_with_the_same_caption_share_the_label():
+    """Two of three captions are equal: by hand, the targets are ½ ½ 0, ½ ½ 0, 0 0 1."""
+    generator = torch.Generator().manual_seed(0)
+    images = F.normalize(torch.randn(3, 4, generator=generator), dim=-1)
+    texts = F.normalize(torch.randn(2, 4, generator=generator), dim=-1)[[0, 0, 1]]
+    same = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
+    logits = 5.0 * images @ texts.T
+    by_image, by_text = logits.log_softmax(dim=1), logits.T.log_softmax(dim=1)
+    expected = 0.0
+    for scores in (by_image, by_text):
+        expected -= float(0.5 * (scores[0, 0] + scores[0, 1] + scores[1, 0] + scores[1, 1]) + scores[2, 2]) / 3
+    assert float(alignment_loss(images, texts, 5.0, same=same)) == pytest.approx(expected / 2, abs=1e-6)
+
+
+def test_different_captions_give_plain_infonce():
+    images, texts = torch.eye(3), torch.eye(3)
+    same = torch.eye(3, dtype=torch.bool)
+    assert float(alignment_loss(images, texts, 2.0, same=same)) == pytest.approx(
+        float(alignment_loss(images, texts, 2.0)), abs=1e-6
+    )
+
+
+def test_hard_negatives_stand_among_the_texts_of_each_picture_only():
+    """By hand with two unit axes: a picture sees its text (1), the other's (0) and the negative (0.6 or 0.8)."""
+    images = torch.eye(2)
+    negative = torch.tensor([[0.6, 0.8]])
+    rows = torch.tensor([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
+    by_image = -(rows.log_softmax(dim=1)[[0, 1], [0, 1]]).mean()
+    by_text = -(torch.eye(2).log_softmax(dim=1)[[0, 1], [0, 1]]).mean()
+    loss = alignment_loss(images, torch.eye(2), 1.0, negatives=negative)
+    assert float(loss) == pytest.approx(float(by_image + by_text) / 2, abs=1e-6)
+
+
+def test_soft_labels_refuse_equal_captions_and_negatives():
+    with pytest.raises(UsageError, match="one-hot"):
+        alignment_loss(torch.eye(2), torch.eye(2), 1.0, phase="smoothed", negatives=torch.eye(2))

@@ -18,7 +18,7 @@ _HALVES: dict[Relation, tuple[Region, Region]] = {
     "below": ((0.0, 0.5, 1.0, 1.0), (0.0, 0.0, 1.0, 0.5)),
 }
 # A size's extent, as a share of the picture's side. The gaps between the ranges keep the words honest.
-_EXTENTS: dict[Size, tuple[float, float]] = {"small": (0.27, 0.36), "medium": (0.42, 0.52), "big": (0.62, 0.92)}
+_EXTENTS: dict[Size, tuple[float, float]] = {"small": (0.32, 0.4), "medium": (0.46, 0.56), "big": (0.64, 0.92)}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def lay_out_pair(rng: Random, relation: Relation) -> tuple[tuple[Size, tuple[Spo
     groups = []
     for region in _HALVES[relation]:
         count = weighted(rng, ((1, 0.72), (2, 0.2), (3, 0.08)))
-        size: Size = "medium" if count < 3 and happens(rng, 0.8) else "small"
+        size: Size = "medium" if count < 3 and happens(rng, 0.85) else "small"
         cells = _cells(rng, count, region, size)
         extent = min(between(rng, *_EXTENTS[size]), _room(cells[0]))
         groups.append((size, tuple(_spot(rng, cell, extent * between(rng, 0.94, 1.0)) for cell in cells)))

@@ -45,7 +45,7 @@ class WorldConfig:
     kinds: tuple[str, ...] = tuple(KINDS)
     word_share: float = 0.32
     word_over_share: float = 0.08
-    pair_share: float = 0.2
+    pair_share: float = 0.16
     bare_share: float = 0.15
     word_caption_share: float = 0.5
     word_width: tuple[float, float] = (0.55, 0.97)
