@@ -20,14 +20,9 @@ from mobileclip_kit.errors import DataError, ExportError, IndexFormatError, Mode
 from mobileclip_kit.export.folder import Export, hash_path, open_export
 from mobileclip_kit.files import atomic_folder, read_json, size_bytes, write_json
 from mobileclip_kit.index.folder import Index
-from mobileclip_kit.index.phone import (
-    MAX_BATCH_ROWS,
-    Numbers,
-    PhoneHeader,
-    PhoneIndex,
-    PhoneWriter,
-    create_phone_index,
-)
+from mobileclip_kit.index.phone import PhoneIndex
+from mobileclip_kit.index.phone_format import MAX_BATCH_ROWS, Numbers, PhoneHeader
+from mobileclip_kit.index.phone_writer import write_phone_index
 from mobileclip_kit.spec import MERGES_FILE, ModelSpec
 from mobileclip_kit.textness.vector import Textness
 from mobileclip_kit.tokenizer import Tokenizer
@@ -183,14 +178,16 @@ def write_library(index: Path, destination: Path, spec: ModelSpec, numbers: Numb
     """
     with Index(index) as opened:
         spec.check_same_model(opened.spec.model_hash, f"The index {index}")
-        create_phone_index(destination, PhoneHeader(spec.embedding_dim, numbers, spec.model_hash))
-        items = [item for item in opened.store.items() if item.row is not None]
-        with PhoneWriter(destination, model_hash=spec.model_hash) as writer:
-            for start in range(0, len(items), MAX_BATCH_ROWS):
-                part = items[start : start + MAX_BATCH_ROWS]
-                rows = opened.matrix[[item.row for item in part if item.row is not None]]
-                stamps = [(item.mtime_ns or 0) // 1_000_000 for item in part]
-                writer.append([item.name for item in part], np.array(rows, np.float32), stamps)
+        items = [(item.row, item) for item in opened.store.items() if item.row is not None]
+        parts = (
+            (
+                [item.name for _, item in part],
+                np.array(opened.matrix[[row for row, _ in part]], np.float32),
+                [(item.mtime_ns or 0) // 1_000_000 for _, item in part],
+            )
+            for part in (items[start : start + MAX_BATCH_ROWS] for start in range(0, len(items), MAX_BATCH_ROWS))
+        )
+        write_phone_index(destination, PhoneHeader(spec.embedding_dim, numbers, spec.model_hash), parts)
 
 
 def _require_for_phone(export: Export, words: Export) -> ModelSpec:
@@ -221,10 +218,13 @@ def _require_for_phone(export: Export, words: Export) -> ModelSpec:
 
 
 def _copy(source: Path, destination: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, destination)
-    else:
+    """Copy a file, or a package file by file: what stops the copying of a tree says neither where nor why."""
+    if not source.is_dir():
         shutil.copyfile(source, destination)
+        return
+    destination.mkdir()
+    for child in sorted(source.iterdir()):
+        _copy(child, destination / child.name)
 
 
 def _check_textness(path: Path, spec: ModelSpec) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
+import re
+import resource
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +25,9 @@ from mobileclip_kit.spec import ModelSpec
 from mobileclip_kit.textness.vector import Textness
 from mobileclip_kit.tokenizer import Tokenizer
 from tests.golden.make_golden import GOLDEN, MODEL_HASH
+from tests.swift import ask_swift, needs_swift, swift_refusal
 
 SPEC = open_bundle(GOLDEN / "bundle").spec
-BENCH = [
-    path
-    for kind in ("debug", "release")
-    if (path := Path(__file__).parent.parent / "ios_demo" / "MobileCLIPKit" / ".build" / kind / "mckit-bench").is_file()
-]
-needs_swift = pytest.mark.skipif(not BENCH, reason="the Swift package has not been built")
 
 
 def make_export(folder: Path, spec: ModelSpec = SPEC, towers: tuple[str, ...] = ("image", "text")) -> Path:
@@ -184,25 +182,66 @@ def test_contradicting_arguments_are_refused(arguments, capsys):
 def test_swift_opens_a_bundle_that_python_has_just_made(export, tmp_path):
     textness, index = make_textness(tmp_path / "t.json"), make_library(tmp_path / "index", 3)
     bundle = make_bundle(tmp_path / "bundle", export, textness=textness, index=index)
-    done = subprocess.run([BENCH[0], "bundle", bundle.path], capture_output=True, text=True, check=True)
-    seen = json.loads(done.stdout)
+    seen = ask_swift("bundle", bundle.path)
     tokens = Tokenizer.for_spec(SPEC.require_text(), bundle.path / "merges.txt")("a photo of a dog")[0].tolist()
     assert seen == {
         "name": "tiny",
         "parts": sorted(FILE_NAMES),
         "items": ["0000.jpg", "0001.jpg", "0002.jpg"],
-        "tokens": tokens,
+        "tokens": [tokens],
+        "hits": [],
         "textness_dim": 16,
     }
-    break_byte(bundle.path / "library.mckitidx")
-    failed = subprocess.run([BENCH[0], "bundle", bundle.path], capture_output=True, text=True, check=False)
-    assert failed.returncode == 1
-    assert "library.mckitidx" in failed.stderr
+
+
+@needs_swift
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda folder: break_byte(folder / "library.mckitidx"), 'altered(name: "library.mckitidx")'),
+        (lambda folder: break_byte(next((folder / "text.mlpackage").rglob("weight.bin"))), "altered"),
+        (lambda folder: (folder / "merges.txt").unlink(), 'fileMissing(name: "merges.txt")'),
+        (lambda folder: (folder / "textness.json").write_bytes(b"{"), "wrongSize"),
+        (lambda folder: (folder / MANIFEST_FILE).unlink(), "missing"),
+        (lambda folder: (folder / MANIFEST_FILE).write_text("{"), "damaged"),
+        (lambda folder: edit(folder, "format_version", 2), "otherVersion(2)"),
+        (lambda folder: edit(folder, "files", {}), "partMissing"),
+        (lambda folder: edit_model(folder, "ab" * 32), "otherModel"),
+    ],
+)
+def test_swift_says_what_is_wrong_with_a_bundle(harm, said, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(GOLDEN / "bundle", folder)
+    harm(folder)
+    assert said in swift_refusal("bundle", folder)
+
+
+def edit_model(folder: Path, model_hash: str) -> None:
+    document = json.loads((folder / MANIFEST_FILE).read_text())
+    edit(folder, "model", {**document["model"], "model_hash": model_hash})
+
+
+def test_a_full_disk_leaves_no_bundle(export, tmp_path):
+    """The command, where no file may become larger than the smallest package's weights."""
+    weights = min(path.stat().st_size for path in export.rglob("weight.bin"))
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (weights - 1, weights - 1))
+
+    code = "import sys; from mobileclip_kit.cli.entry import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "bundle", str(export), "-o", str(tmp_path / "bundle")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        r"error: A file has become larger than this place allows .*nothing half-written.*\n", done.stderr
+    )
+    assert [path for path in tmp_path.iterdir() if path != export] == []
 
 
 @needs_swift
 def test_an_index_written_by_swift_is_read_by_python(tmp_path):
-    subprocess.run([BENCH[0], "index", tmp_path / "index"], check=True, env=dict(os.environ))
+    ask_swift("index", tmp_path / "index")
     index = PhoneIndex(tmp_path / "index", model_hash=MODEL_HASH)
     index.verify()
     assert index.keys() == {"third": 2, "second": 3}

@@ -26,14 +26,9 @@ from PIL import Image
 
 from mobileclip_kit import images
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.index.phone import (
-    Numbers,
-    PhoneHeader,
-    PhoneIndex,
-    PhoneWriter,
-    compact_phone_index,
-    create_phone_index,
-)
+from mobileclip_kit.index.phone import PhoneIndex
+from mobileclip_kit.index.phone_format import Numbers, PhoneHeader
+from mobileclip_kit.index.phone_writer import PhoneWriter, compact_phone_index, create_phone_index
 from mobileclip_kit.search import combine, parse_query
 from mobileclip_kit.spec import ImageSpec
 from mobileclip_kit.textness.vector import Textness, shift

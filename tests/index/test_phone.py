@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.errors import DataError, IndexFormatError, ModelMismatchError, OutputError, ShapeError
-from mobileclip_kit.index.phone import (
-    PhoneHeader,
-    PhoneIndex,
+from mobileclip_kit.index.phone import PhoneIndex
+from mobileclip_kit.index.phone_format import PhoneHeader, quantize_rows
+from mobileclip_kit.index.phone_writer import (
     PhoneWriter,
     compact_phone_index,
     create_phone_index,
-    quantize_rows,
 )
 from tests.golden.make_golden import GOLDEN, MODEL_HASH, replay
 
@@ -191,7 +190,8 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from mobileclip_kit.index.phone import PhoneIndex, PhoneWriter
+from mobileclip_kit.index.phone import PhoneIndex
+from mobileclip_kit.index.phone_writer import PhoneWriter
 path, limit = Path(sys.argv[1]), int(sys.argv[2])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

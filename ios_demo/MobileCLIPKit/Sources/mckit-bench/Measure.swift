@@ -25,12 +25,31 @@ struct Report: Encodable {
         var growth_bytes: Int?
     }
 
+    /// An index far larger than most libraries: what it takes to open, to ask, and to write to.
+    struct Large: Encodable {
+        var rows: Int
+        var dim: Int
+        var file_bytes: Int
+        var open_ms: Double
+        var search_ms: Double
+        /// Opening for writing reads every name.
+        var open_for_writing_ms: Double
+        /// 32 more items, as the app adds them; without the wait for the disk.
+        var append_ms: Double
+        /// What searching adds to the process besides the mapped file.
+        var own_memory_bytes: Int?
+    }
+
     var machine: String
     var system: String
+    /// When the run began.
+    var date: String
+    var load_average: [Double]
     var int8: Search
     var float16: Search
     var tokenizer: Tokens?
     var memory: Memory
+    var large: Large?
 }
 
 func measure(_ options: Options) throws {
@@ -40,10 +59,13 @@ func measure(_ options: Options) throws {
     let report = Report(
         machine: machineName(),
         system: ProcessInfo.processInfo.operatingSystemVersionString,
+        date: ISO8601DateFormatter().string(from: Date()),
+        load_average: loadAverage(),
         int8: try measureSearch(.int8, options.rows, folder),
         float16: try measureSearch(.float16, options.rows, folder),
         tokenizer: try measureTokenizer(options.merges),
-        memory: try measureMemory(folder))
+        memory: try measureMemory(folder),
+        large: options.largeRows > 0 ? try measureLarge(options.largeRows, folder) : nil)
     try printJSON(report, to: options.json)
 }
 
@@ -151,6 +173,45 @@ private func measureMemory(_ folder: URL) throws -> Report.Memory {
     for _ in 0..<10_000 { _ = try index.search(queries.next(), limit: 10) }
     let growth = before.flatMap { before in residentBytes().map { $0 - before } }
     return Report.Memory(searches: 10_000, growth_bytes: growth)
+}
+
+private func measureLarge(_ rows: Int, _ folder: URL) throws -> Report.Large {
+    let url = folder.appendingPathComponent("large")
+    try makeIndex(.int8, rows: rows, at: url)
+    let bytes = try FileManager.default.attributesOfItem(atPath: url.path)[.size] as? Int ?? 0
+    var opening: [Double] = []
+    for _ in 0..<5 { opening.append(try milliseconds { _ = try FlatIndex(contentsOf: url, modelHash: modelHash) }) }
+    let before = ownBytes()
+    let index = try FlatIndex(contentsOf: url, modelHash: modelHash)
+    var queries = Vectors(state: 7)
+    var searching: [Double] = []
+    for _ in 0..<5 {
+        let query = queries.next()
+        searching.append(try milliseconds { _ = try index.search(query, limit: 10) })
+    }
+    let own = before.flatMap { before in ownBytes().map { $0 - before } }
+    let opened = threadMilliseconds()
+    var writer = try FlatIndexWriter(opening: url, modelHash: modelHash)
+    let openForWriting = threadMilliseconds() - opened
+    let items = (0..<32).map { FlatIndexItem(key: "new \($0)", stamp: 0, vector: queries.next()) }
+    let began = threadMilliseconds()
+    try writer.append(items)
+    return Report.Large(
+        rows: rows, dim: dim, file_bytes: bytes, open_ms: median(opening), search_ms: median(searching),
+        open_for_writing_ms: openForWriting, append_ms: threadMilliseconds() - began, own_memory_bytes: own)
+}
+
+/// What the process holds in memory now, files that it has mapped left out; nil where the system does not say.
+private func ownBytes() -> Int? {
+    guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) else { return nil }
+    let pages = text.split(separator: " ").compactMap { Int($0) }
+    return pages.count > 2 ? (pages[1] - pages[2]) * Int(getpagesize()) : nil
+}
+
+/// How many processes wanted to work in the last 1, 5 and 15 minutes; nothing where the system does not say.
+private func loadAverage() -> [Double] {
+    let text = (try? String(contentsOfFile: "/proc/loadavg", encoding: .utf8)) ?? ""
+    return text.split(separator: " ").prefix(3).compactMap { Double($0) }
 }
 
 /// What the process holds in memory now; nil where the system does not say.

@@ -1,11 +1,18 @@
 import Foundation
 import MobileCLIPCore
 
-/// `mckit-bench [--json FILE] [--rows N] [--merges FILE]` measures the core on one processor core;
-/// `mckit-bench bundle DIR` opens a bundle as the app does, and `mckit-bench index FILE` writes a small index, for the tests.
+/// `mckit-bench [--json FILE] [--rows N] [--large-rows N] [--merges FILE]` measures the core on one processor core.
+///
+/// For the tests, `mckit-bench bundle DIR [QUESTIONS]` opens a bundle as the app does, `mckit-bench index FILE` writes a small
+/// index, and `mckit-bench grow FILE COUNT` adds items to one.
 func run(_ arguments: [String]) throws {
     switch arguments.first {
-    case "bundle" where arguments.count == 2: try printJSON(describeBundle(URL(fileURLWithPath: arguments[1])))
+    case "bundle" where arguments.count == 2: try printJSON(describeBundle(URL(fileURLWithPath: arguments[1]), Questions()))
+    case "bundle" where arguments.count == 3:
+        let questions = try JSONDecoder().decode(Questions.self, from: Data(contentsOf: URL(fileURLWithPath: arguments[2])))
+        try printJSON(describeBundle(URL(fileURLWithPath: arguments[1]), questions))
+    case "grow" where arguments.count == 3:
+        try printJSON(growIndex(URL(fileURLWithPath: arguments[1]), by: Int(arguments[2]) ?? 1))
     case "index" where arguments.count == 2: try writeSampleIndex(URL(fileURLWithPath: arguments[1]))
     default: try measure(Options(arguments))
     }
@@ -14,6 +21,7 @@ func run(_ arguments: [String]) throws {
 struct Options {
     var json: URL?
     var rows = 100_000
+    var largeRows = 1_000_000
     var merges: URL?
 
     init(_ arguments: [String]) throws {
@@ -22,6 +30,7 @@ struct Options {
             switch arguments[place] {
             case "--json": json = URL(fileURLWithPath: value)
             case "--rows": rows = Int(value) ?? rows
+            case "--large-rows": largeRows = Int(value) ?? largeRows
             case "--merges": merges = URL(fileURLWithPath: value)
             default: throw CocoaError(.featureUnsupported, userInfo: [NSLocalizedDescriptionKey: "\(arguments[place])?"])
             }
