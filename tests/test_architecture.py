@@ -30,6 +30,7 @@ HOMES = {
     "coremltools": ["export/", "mil/program.py", "runtime/coreml.py"],
     "onnxruntime": ["runtime/onnx.py", "export/int8.py"],
     "faiss": ["index/"],
+    "accelerate": ["distill/"],
     "matplotlib": ["bench/"],
     "sklearn": ["bench/"],
     "click": ["cli/"],

@@ -5,6 +5,7 @@
     cache.json           who made the vectors, from which pixels, and the shards; a shard that it does not list is none
     shards/00000.npy     raw vectors, (items, views, d) float16, never normalised: norms can be computed from them
     shards/00000.jsonl   {"key": …, "sha256": …} of each item's picture, in the order of the rows
+    texts/               text vectors in the same form, their keys the texts, where captions or a bank were asked for
 
 float16 holds 11 significant bits up to 65,504: enough for vectors whose norm is about 10 (cosine to the float32 ones
 above 0.9999999), at half the size. A picture is found by its content, so that renamed pictures keep their vectors and
@@ -89,6 +90,20 @@ class CacheDescription:
                     f"The cache {path} has {entry.name} {ours}, not {theirs}.",
                     hint="Choose another -o for these vectors, or add --force to replace the cache.",
                 )
+
+    def check_same_teacher(self, other: CacheDescription, path: Path) -> None:
+        """Refuse vectors that another teacher made, in whatever way it was asked.
+
+        Raises:
+            ModelMismatchError: Names both teachers.
+        """
+        ours, theirs = self.teacher_hash or self.teacher, other.teacher_hash or other.teacher
+        if ours != theirs or self.embedding_dim != other.embedding_dim:
+            raise ModelMismatchError(
+                f"The cache {path} holds vectors of {self.teacher} ({ours[:12]}), "
+                f"not of {other.teacher} ({theirs[:12]}).",
+                hint="Their spaces differ; take a cache for each teacher.",
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The description's part of ``cache.json``."""

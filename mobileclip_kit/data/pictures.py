@@ -73,6 +73,27 @@ class MemoryPictures:
             yield rows, self.pixels[rows]
 
 
+@dataclass
+class NoPictures:
+    """The places of pictures that nobody looks at, when a text tower alone is trained.
+
+    Attributes:
+        identities: See :class:`Pictures`.
+        skipped: Stays empty.
+    """
+
+    identities: NDArray[np.uint64]
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+    def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Pixels]]:
+        """Pictures of 1 × 1 pixels; see :class:`Pictures`."""
+        for rows in batches:
+            yield rows, np.zeros((len(rows), 1, 1, 3), np.uint8)
+
+
 class FilePictures:
     """Pictures that are decoded again in every epoch, ahead of the model.
 

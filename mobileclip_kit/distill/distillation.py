@@ -1,53 +1,45 @@
-"""A whole run of distillation: pictures and a teacher in, model folder out."""
+"""A whole run of distillation: pictures or texts and a teacher in, model folder out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
-from mobileclip_kit.data.pair import Skipped
-from mobileclip_kit.data.pictures import Pictures, Rows
+from mobileclip_kit.data.pair import Pair, Skipped
+from mobileclip_kit.data.pictures import NoPictures, Pictures, identities_of
 from mobileclip_kit.data.sources import open_source
-from mobileclip_kit.distill.features import FeatureObjective, Targets
-from mobileclip_kit.distill.objective import Batch, Moment
+from mobileclip_kit.distill.augment import Augmentation
+from mobileclip_kit.distill.evaluation import evaluate_holdout
+from mobileclip_kit.distill.mixture import MixtureOptions
+from mobileclip_kit.distill.mixture_objective import MixtureObjective
+from mobileclip_kit.distill.ranks import Ranks, open_ranks
 from mobileclip_kit.distill.recipe import Recipe
-from mobileclip_kit.distill.run_folder import finish_run, open_run
+from mobileclip_kit.distill.run_folder import finish_run, open_run, run_folder
+from mobileclip_kit.distill.student import Student, StudentPlan, make_student
+from mobileclip_kit.distill.targets import TeacherSide
 from mobileclip_kit.distill.teachers import (
     Teacher,
-    open_teacher,
+    open_teachers,
     run_teacher_once,
-    set_logit_scale,
-    take_over_image_tower,
-    targets_of,
-    text_source,
+    stored_texts,
+    targets_note,
+    teacher_side,
 )
+from mobileclip_kit.distill.texts import Texts, collect_texts, read_bank
 from mobileclip_kit.distill.trainer import Trainer, TrainingResult
-from mobileclip_kit.distill.training_set import (
-    Usable,
-    fingerprint_of,
-    load_pictures,
-    split_holdout,
-    usable_pairs,
-)
+from mobileclip_kit.distill.training_set import Usable, fingerprint_of, load_pictures, split_holdout, usable_pairs
 from mobileclip_kit.distill.views import replay_views
 from mobileclip_kit.errors import DataError, UsageError
-from mobileclip_kit.images import normalize
-from mobileclip_kit.inherit.manual import inherit_leading_channels
-from mobileclip_kit.networks.devices import check_device
 from mobileclip_kit.networks.model import Model, describe, load_model
-from mobileclip_kit.networks.raw import encode_raw
-from mobileclip_kit.networks.students import build_student, student_config
 from mobileclip_kit.spec import ImageSpec, ModelSpec
+from mobileclip_kit.tokenizer import load_tokenizer
 
-_EVALUATION_BATCH = 32
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +49,17 @@ class DistillRequest:
     Attributes:
         data: A source of pictures, see :func:`mobileclip_kit.data.sources.open_source`.
         out: The model folder to make.
-        student: A row of ``STUDENTS``.
-        recipe: With the objective ``features``.
+        student: A row of ``STUDENTS``: a new image tower; None trains a text tower alone.
+        text: A row of ``TEXT_TOWERS``: a new text tower; ``teacher`` trains the teacher's own; None trains none.
+        recipe: With the objective ``mixture``.
         teacher: A live teacher, or None.
-        cache: A teacher cache, or None.
+        cache: Teacher caches; the student shares the first one's space.
         text_from: The model whose text tower the student carries; None takes a live teacher's.
-        init: A model whose image tower the student starts from.
-        inherit: Start the student from the leading channels of the live teacher's image tower.
+        init: A model whose image tower the student starts from, or keeps beside a new text tower.
+        inherit: Start new towers from the leading channels of the live teacher's.
+        bank: A file of texts to compare pictures with, one class name or text a line.
+        templates: A file of templates for the bank's names.
+        trim_vocab: Keep only the vocabulary that captions and bank need, and single bytes.
         limit: Take the first pictures only.
         holdout: A share or a file, see :func:`mobileclip_kit.distill.training_set.split_holdout`.
         draft: Decode JPEGs at reduced resolution where the target size allows.
@@ -75,13 +71,17 @@ class DistillRequest:
 
     data: Path
     out: Path
-    student: str
+    student: str | None = None
+    text: str | None = None
     recipe: Recipe
     teacher: str | None = None
-    cache: Path | None = None
+    cache: Path | Sequence[Path] | None = None
     text_from: str | None = None
     init: str | None = None
     inherit: bool = False
+    bank: Path | None = None
+    templates: Path | None = None
+    trim_vocab: bool = False
     limit: int | None = None
     holdout: str | None = None
     draft: bool = False
@@ -89,6 +89,13 @@ class DistillRequest:
     checkpoint_seconds: float = 60.0
     resume: bool = False
     force: bool = False
+
+    @property
+    def caches(self) -> tuple[Path, ...]:
+        """The caches as a tuple."""
+        if self.cache is None:
+            return ()
+        return (self.cache,) if isinstance(self.cache, Path) else tuple(self.cache)
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ class DistillReport:
     Attributes:
         spec: The student's.
         result: Steps, seconds, pictures a second.
-        metrics: ``loss`` and ``cosine`` at the end of training; ``holdout_…`` on the pictures that were held out.
+        metrics: ``loss`` and the cosines at the end of training; ``holdout_…`` on the pictures that were held out.
         pictures: How many were trained on.
         skipped: What was left out, with reasons.
         notes: What the user should know.
@@ -112,136 +119,241 @@ class DistillReport:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass
+class _Material:
+    """What a run learns from."""
+
+    pairs: list[Pair]
+    bank: list[str]
+    skipped: list[Skipped]
+    notes: list[str]
+
+
 def distill(request: DistillRequest) -> DistillReport:
-    """Distil a teacher's image tower into a student.
+    """Distil one or several teachers into a student.
+
+    Started by ``torchrun`` or accelerate's launcher, the processes share each batch and give what one process with the
+    whole batch gives; the first one writes the model.
 
     Raises:
         UsageError: Flags contradict each other.
         DataError: Fewer than two pictures can be used.
         ModelError: A student, teacher or starting model is unknown or does not fit.
-        CacheError: The cache is damaged.
+        CacheError: A cache is damaged, or lacks what the recipe needs.
         TrainingError: The loss is no longer finite, or the checkpoint belongs to another run.
         OutputError: The output exists or cannot be written.
     """
-    recipe = request.recipe
-    if recipe.objective != "features":
-        raise UsageError(
-            f"The recipe {recipe.name} trains {recipe.objective}; `mckit distill` takes recipes of features."
-        )
-    device = check_device(request.device)
-    run = open_run(request.out, resume=request.resume, force=request.force)
-    teacher = open_teacher(request.teacher, request.cache)
-    skipped: list[Skipped] = []
-    notes = list(teacher.notes)
+    recipe, plan = request.recipe, _plan(request)
+    ranks = open_ranks(request.device)
+    run = run_folder(request.out)
+    if ranks.is_first:
+        open_run(request.out, resume=request.resume, force=request.force)
+    ranks.wait()
+    teachers = open_teachers(request.teacher, request.caches)
+    _check_mixture(recipe.options, teachers)
+    material = _material(request, plan, recipe.options, teachers[0])
     init = load_model(request.init) if request.init else None
-    network, config, text = _student(request, teacher, init)
-    pairs = list(islice(open_source(request.data, skipped), request.limit))
-    if teacher.live is not None and recipe.augmentation.changes_nothing:
-        failed = run_teacher_once(teacher, pairs, run / "teacher", device=device)
-        skipped += failed
-        pairs = [pair for pair in pairs if pair.key not in {skip.item for skip in failed}]
-    known = teacher.cache.rows_by_content() if teacher.cache else None
-    recipe, replay = replay_views(recipe, teacher.cache.description) if teacher.cache else (recipe, None)
-    train, holdout = split_holdout(usable_pairs(pairs, known, skipped, str(request.cache)), request.holdout)
-    image = ImageSpec.from_open_clip(config["preprocess_cfg"])
-    train, pictures = load_pictures(train, image, draft=request.draft)
-    skipped += pictures.skipped
-    recipe = _fit_batch(recipe, len(train), skipped, notes)
+    texts = collect_texts([pair.captions for pair in material.pairs], material.bank)
+    student = _in_turn(ranks, lambda: make_student(plan, teachers[0], init, texts.texts, run))
+    image = ImageSpec.from_open_clip(student.config["preprocess_cfg"])
+    recipe, train, holdout, replay = _training_set(request, plan, recipe, teachers, material, run, ranks)
+    train, pictures = _pictures(plan, train, image, request.draft)
+    material.skipped += pictures.skipped
+    recipe = _fit_batch(recipe, len(train), ranks.count, material)
 
-    network.to(device)
-    targets, about = targets_of(teacher, train.hashes, unit_scale=recipe.options.unit_scale, device=device)
-    objective = FeatureObjective(network, targets, recipe.options)
-    provenance = {
-        "teacher": teacher.name,
-        "teacher_hash": teacher.identity,
-        "student": request.student,
-        "recipe": recipe.name,
-        "init": init.spec.model_hash if init else None,
-        "inherit": request.inherit,
-        **about,
-    }
+    student.network.to(ranks.device)
+    if recipe.training.gradient_checkpointing:
+        _checkpoint_gradients(student.network, material.notes)
+    texts = collect_texts([pair.captions for pair in train.pairs], material.bank)
+    sides = [_side(teacher, train, texts, student, plan, recipe.options, run, ranks) for teacher in teachers]
+    objective = MixtureObjective(
+        student.network, recipe.options, sides,
+        pictures=len(train), texts=texts if texts.texts and _uses_texts(plan, recipe.options) else None,
+        towers=plan.towers, tokens=_tokens(student, texts),
+    )  # fmt: skip
+    provenance = _provenance(request, recipe, teachers, init)
     trainer = Trainer(
         objective, pictures, recipe.training,
-        augmentation=recipe.augmentation, image=image, folder=run, device=device, replay=replay,
+        augmentation=recipe.augmentation, image=image, folder=run, device=ranks.device, replay=replay, ranks=ranks,
         checkpoint_seconds=request.checkpoint_seconds,
-        fingerprint={**provenance, "data": fingerprint_of(train), "recipe": recipe.to_toml()},
+        fingerprint={**provenance, "data": fingerprint_of(train), "recipe": recipe.to_toml(),
+                     "texts": str(identities_of(["\0".join(texts.texts)])[0])},
     )  # fmt: skip
     already = len(pictures.skipped)
     result = trainer.run(resume=request.resume)
-    skipped += pictures.skipped[already:]
-    metrics = {"loss": result.loss, **{name: result.parts[name] for name in ("cosine",) if name in result.parts}}
-    metrics |= _evaluate(network, teacher, holdout, image, request, skipped, device)
-    network.to("cpu")
-    spec = describe(request.out.name, network, config, **provenance, torch=torch.__version__)
-    training = {"pictures": len(train), "metrics": metrics, **asdict(result), "notes": notes,
-                "holdout": [pair.key for pair in holdout.pairs],
-                "skipped": [asdict(skip) for skip in skipped]}  # fmt: skip
-    spec = finish_run(request.out, run, network, config, spec, recipe=recipe, training=training,
-                      merges=text.merges if text else None, force=request.force)  # fmt: skip
-    return DistillReport(spec, result, metrics, len(train), skipped, notes)
+    material.skipped += ranks.collect(pictures.skipped[already:])
+    return _finish(request, recipe, student, teachers[0], material, train, holdout, image, provenance, result, ranks)
 
 
-def _student(request: DistillRequest, teacher: Teacher,
-             init: Model | None) -> tuple[nn.Module, dict[str, Any], Model | None]:  # fmt: skip
-    text = text_source(teacher, request.text_from, init)
-    config = student_config(request.student, embedding_dim=teacher.embedding_dim, image=teacher.image, teacher=text)
-    network = build_student(config, seed=request.recipe.training.seed, teacher=text)
-    if init is not None:
-        take_over_image_tower(network, init)
-    if request.inherit:
-        if teacher.live is None or init is not None:
-            raise UsageError("--inherit needs a live --teacher, and no --init beside it.")
-        inherit_leading_channels(network, teacher.live.network)
-    if text is None:
-        set_logit_scale(network, teacher.logit_scale)
-    return network, config, text
+def _plan(request: DistillRequest) -> StudentPlan:
+    if request.recipe.objective != "mixture":
+        raise UsageError(
+            f"The recipe {request.recipe.name} trains {request.recipe.objective}; "
+            "`mckit distill` takes recipes with the objective mixture."
+        )
+    plan = StudentPlan(image=request.student, text=request.text, text_from=request.text_from, inherit=request.inherit,
+                       trim_vocab=request.trim_vocab, seed=request.recipe.training.seed)  # fmt: skip
+    if request.holdout is not None and "image" not in plan.towers:
+        raise UsageError("--holdout compares pictures, but only a text tower is trained.")
+    if request.templates is not None and request.bank is None:
+        raise UsageError("--templates needs --bank: templates are filled with its names.")
+    return plan
 
 
-def _fit_batch(recipe: Recipe, pictures: int, skipped: list[Skipped], notes: list[str]) -> Recipe:
+def _check_mixture(options: MixtureOptions, teachers: Sequence[Teacher]) -> None:
+    if len(teachers) > 1 and not options.affinity:
+        raise UsageError(
+            f"{len(teachers)} teachers are averaged in the affinity, whose weight is 0 in this recipe.",
+            hint="Give affinity a weight, or pass one cache.",
+        )
+
+
+def _uses_texts(plan: StudentPlan, options: MixtureOptions) -> bool:
+    return options.needs_texts or "text" in plan.towers
+
+
+def _uses_pictures(plan: StudentPlan, options: MixtureOptions) -> bool:
+    """Whether teachers' image vectors are needed at all: a text tower may learn from texts alone."""
+    return options.needs_texts or "image" in plan.towers
+
+
+def _material(request: DistillRequest, plan: StudentPlan, options: MixtureOptions, teacher: Teacher) -> _Material:
+    """Pictures with what the recipe needs of their captions."""
+    skipped: list[Skipped] = []
+    bank = read_bank(request.bank, request.templates) if request.bank is not None else []
+    pairs = list(islice(open_source(request.data, skipped), request.limit))
+    needs_captions = options.contrastive > 0.0 or (_uses_texts(plan, options) and not bank)
+    if needs_captions:
+        without = [pair for pair in pairs if not any(caption.strip() for caption in pair.captions)]
+        skipped += [Skipped(pair.key, "It has no caption.") for pair in without]
+        names = {pair.key for pair in without}
+        pairs = [pair for pair in pairs if pair.key not in names]
+        if not pairs:
+            raise DataError(
+                f"No picture of {request.data} has a caption, and this recipe compares pictures with texts.",
+                hint="Pass pictures with captions, or a --bank of texts.",
+            )
+    kept = [replace(pair, captions=tuple(caption for caption in pair.captions if caption.strip())) for pair in pairs]
+    return _Material(kept, bank, skipped, list(teacher.notes))
+
+
+def _training_set(request: DistillRequest, plan: StudentPlan, recipe: Recipe, teachers: Sequence[Teacher],
+                  material: _Material, run: Path, ranks: Ranks) -> tuple[Recipe, Usable, Usable, Any]:  # fmt: skip
+    """The pictures with a target, and how they are varied."""
+    first, pairs = teachers[0], material.pairs
+    if "image" not in plan.towers:  # no picture is shown to anybody but a live teacher, once
+        recipe = replace(recipe, augmentation=Augmentation())
+    uses = _uses_pictures(plan, recipe.options)
+    if uses and first.live is not None and recipe.augmentation.changes_nothing:
+        failed = _in_turn(ranks, lambda: run_teacher_once(first, pairs, run / "teacher", device=ranks.device))
+        material.skipped += failed
+        names = {skip.item for skip in failed}
+        pairs = [pair for pair in pairs if pair.key not in names]
+    stored = [teacher.cache for teacher in teachers if teacher.cache is not None]
+    known = set.intersection(*(set(cache.hashes) for cache in stored)) if stored and uses else None
+    replay = None
+    if first.cache is not None and "image" in plan.towers:
+        recipe, replay = replay_views(recipe, first.cache.description)
+    where = ", ".join(str(cache.path) for cache in stored)
+    train, holdout = split_holdout(usable_pairs(pairs, known, material.skipped, where), request.holdout)
+    return recipe, train, holdout, replay
+
+
+def _pictures(plan: StudentPlan, train: Usable, image: ImageSpec, draft: bool) -> tuple[Usable, Pictures]:
+    if "image" in plan.towers:
+        return load_pictures(train, image, draft=draft)
+    return train, NoPictures(identities_of(train.hashes))
+
+
+def _fit_batch(recipe: Recipe, pictures: int, processes: int, material: _Material) -> Recipe:
+    skipped = material.skipped
     if pictures < 2:
         first = f" ({len(skipped)} skipped; the first, {skipped[0].item}: {skipped[0].reason})" if skipped else ""
         raise DataError(f"{pictures} pictures can be trained on; distillation needs at least 2{first}.")
     if pictures >= recipe.training.batch_size:
         return recipe
-    notes.append(f"{pictures} pictures do not fill a batch of {recipe.training.batch_size}; the batch is {pictures}.")
-    return recipe.with_training(batch_size=pictures)
+    fitting = pictures - pictures % processes
+    material.notes.append(
+        f"{pictures} pictures do not fill a batch of {recipe.training.batch_size}; the batch is {fitting}."
+    )
+    return recipe.with_training(batch_size=fitting)
 
 
-@torch.inference_mode()
-def _evaluate(network: nn.Module, teacher: Teacher, holdout: Usable, image: ImageSpec, request: DistillRequest,
-              skipped: list[Skipped], device: str) -> dict[str, float]:  # fmt: skip
-    """Cosine and mean absolute difference between student and teacher on the held-out pictures.
+def _side(teacher: Teacher, train: Usable, texts: Texts, student: Student, plan: StudentPlan, options: MixtureOptions,
+          run: Path, ranks: Ranks) -> TeacherSide:  # fmt: skip
+    vectors = None
+    if texts.texts and _uses_texts(plan, options):
+        model = teacher.live or (student.text if _same(student.text, teacher) else None)
+        vectors = _in_turn(ranks, lambda: stored_texts(teacher, texts.texts, model, run / "teacher",
+                                                       unit_scale=options.unit_scale, device=ranks.device))  # fmt: skip
+    if not _uses_pictures(plan, options):
+        return TeacherSide(None, None, vectors, teacher.logit_scale or 100.0)
+    return teacher_side(teacher, train.hashes, unit_scale=options.unit_scale, device=ranks.device, texts=vectors)
 
-    CLIP's image vectors lie in a narrow cone: their own mean, one vector for all pictures, already has a high cosine to
-    each. ``holdout_cosine_of_mean`` says how high, so that nobody takes it for something learned.
-    """
-    if not len(holdout):
-        return {}
-    holdout, pictures = load_pictures(holdout, image, draft=request.draft)
-    skipped += pictures.skipped
-    scale = request.recipe.options.unit_scale
-    targets, _ = targets_of(teacher, holdout.hashes, unit_scale=scale, device=device)
-    students, teachers = [torch.zeros(0, teacher.embedding_dim)], [torch.zeros(0, teacher.embedding_dim)]
-    for student, wanted in _vectors(network, targets, pictures, image, device):
-        students.append(student.cpu())
-        teachers.append(wanted.cpu())
-    ours, theirs = torch.cat(students), torch.cat(teachers)
-    if not len(theirs):
-        return {}
-    constant = F.normalize(theirs, dim=1).mean(0, keepdim=True)
+
+def _same(model: Model | None, teacher: Teacher) -> bool:
+    """Whether a model is the teacher itself, with its vocabulary trimmed perhaps."""
+    return model is not None and teacher.identity in (model.spec.model_hash, model.spec.provenance.get("vocabulary_of"))
+
+
+def _tokens(student: Student, texts: Texts) -> torch.Tensor | None:
+    if "text" not in student.towers or not texts.texts:
+        return None
+    spec = describe("student", student.network, student.config)
+    return torch.from_numpy(load_tokenizer(spec.require_text(), student.merges)(list(texts.texts)))
+
+
+def _checkpoint_gradients(network: Any, notes: list[str]) -> None:
+    network.set_grad_checkpointing(True)
+    trunk = getattr(network.visual, "trunk", None)
+    if trunk is not None and not hasattr(trunk, "set_grad_checkpointing"):
+        notes.append("This image tower cannot compute activations again; gradient_checkpointing has no effect on it.")
+
+
+def _provenance(
+    request: DistillRequest, recipe: Recipe, teachers: Sequence[Teacher], init: Model | None
+) -> dict[str, Any]:
+    first = teachers[0]
+    several = {"teachers": [teacher.identity for teacher in teachers]} if len(teachers) > 1 else {}
+    new_text = {"text": request.text} if request.text else {}
     return {
-        "holdout_pictures": len(theirs),
-        "holdout_cosine": float(F.cosine_similarity(ours, theirs).mean()),
-        "holdout_cosine_of_mean": float(F.cosine_similarity(constant, theirs).mean()),
-        "holdout_l1": float((ours - theirs).abs().mean()),
+        "teacher": first.name,
+        "teacher_hash": first.identity,
+        **several,
+        "student": request.student,
+        **new_text,
+        "recipe": recipe.name,
+        "init": init.spec.model_hash if init else None,
+        "inherit": request.inherit,
+        "targets": targets_note(first, recipe.options.unit_scale),
     }
 
 
-def _vectors(network: nn.Module, targets: Targets, pictures: Pictures, image: ImageSpec,
-             device: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:  # fmt: skip
-    every = np.arange(len(pictures), dtype=np.int64)
-    chunks: list[Rows] = np.array_split(every, len(every) // _EVALUATION_BATCH + 1)
-    for rows, pixels in pictures.read(iter(chunks)):
-        images = torch.from_numpy(normalize(pixels, image)).to(device)
-        batch = Batch(rows, images, Moment(step=0, steps=1, epoch=0, epochs=1, seed=0))
-        yield encode_raw(network, images), targets(batch)
+def _finish(request: DistillRequest, recipe: Recipe, student: Student, teacher: Teacher, material: _Material,
+            train: Usable, holdout: Usable, image: ImageSpec, provenance: dict[str, Any], result: TrainingResult,
+            ranks: Ranks) -> DistillReport:  # fmt: skip
+    """Measure the student and write its folder."""
+    cosines = {name: value for name, value in result.parts.items() if name in ("cosine", "cosine_text")}
+    metrics = {"loss": result.loss, **cosines}
+    metrics |= evaluate_holdout(student.network, teacher, holdout, image, material.skipped, draft=request.draft,
+                                unit_scale=recipe.options.unit_scale, device=ranks.device)  # fmt: skip
+    student.network.to("cpu")
+    spec = describe(request.out.name, student.network, student.config, **provenance, torch=torch.__version__)
+    training = {"pictures": len(train), "metrics": metrics, **asdict(result), "notes": material.notes,
+                "holdout": [pair.key for pair in holdout.pairs],
+                "skipped": [asdict(skip) for skip in material.skipped]}  # fmt: skip
+    if ranks.is_first:
+        spec = finish_run(request.out, run_folder(request.out), student.network, student.config, spec, recipe=recipe,
+                          training=training, merges=student.merges, force=request.force)  # fmt: skip
+    ranks.wait()
+    return DistillReport(spec, result, metrics, len(train), material.skipped, material.notes)
+
+
+def _in_turn(ranks: Ranks, work: Callable[[], Made]) -> Made:
+    """What the first process does and leaves on disk, the others then find there."""
+    if not ranks.is_first:
+        ranks.wait()
+    made = work()
+    if ranks.is_first:
+        ranks.wait()
+    return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,5 +60,48 @@ class Objective(Protocol):
 
         torch's random numbers are seeded for each step before the call, so that an objective may draw from them and a
         resumed run still equals the uninterrupted one.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The vectors of a batch, each ``(n, d)`` and in the order of its rows.
+
+    Attributes:
+        trained: What gradients flow through.
+        constant: The teachers'.
+    """
+
+    trained: dict[str, Tensor]
+    constant: dict[str, Tensor]
+
+
+@runtime_checkable
+class VectorObjective(Objective, Protocol):
+    """A loss of vectors that are computed picture by picture.
+
+    Such a batch can be cut into parts that do not fit into memory together, or lie on several machines: the parts'
+    vectors are brought together, compared as a whole, and the gradient goes back into each part.
+    """
+
+    def encode(self, batch: Batch) -> Encoded:
+        """The vectors of some pictures of a batch."""
+        ...
+
+    def shared(self, moment: Moment) -> dict[str, Tensor]:
+        """Vectors of a step that belong to no picture (a bank of texts), computed in one go."""
+        ...
+
+    def compare(
+        self, encoded: Encoded, shared: Mapping[str, Tensor], rows: NDArray[np.int64], moment: Moment
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a whole batch.
+
+        Args:
+            encoded: Of all its pictures.
+            shared: From :meth:`shared`.
+            rows: The pictures' places in the training set.
+            moment: Where in the run this is.
         """
         ...

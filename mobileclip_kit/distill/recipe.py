@@ -1,7 +1,8 @@
 """Recipes: how a model is trained, read from TOML into frozen, checked dataclasses.
 
-A recipe has a name, the objective's name, and one table for each dataclass: ``[training]``, ``[augmentation]``, and the
-objective's own options under the objective's name. The resolved recipe (flags applied) is saved with the model.
+A recipe has a name, the objective's name, and one table for each dataclass: ``[training]``, ``[augmentation]``, the
+objective's own options under the objective's name, and ``[stages]`` where the student is its teacher, cut down. The
+resolved recipe (flags applied) is saved with the model.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from mobileclip_kit.distill.augment import Augmentation
-from mobileclip_kit.distill.features import FeatureOptions
+from mobileclip_kit.distill.mixture import MixtureOptions
 from mobileclip_kit.distill.pairs import PairOptions
+from mobileclip_kit.distill.stage_options import StageOptions
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.files import atomic_file
 from mobileclip_kit.resources import models_folder
 
 # Objective → its options: the recipe's table of the same name.
 OPTIONS: dict[str, type[Any]] = {
-    "features": FeatureOptions,
+    "mixture": MixtureOptions,
     "pairs": PairOptions,
 }
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Section = TypeVar("Section")
 
 
@@ -41,14 +43,18 @@ class TrainingPlan:
         epochs: Passes over the pictures.
         steps: Updates in all; when given it counts instead of ``epochs``.
         batch_size: Pictures in an update.
-        lr: Peak learning rate of AdamW.
+        optimizer: ``adamw``, or ``muon``, which learns more from a picture, see :mod:`mobileclip_kit.distill.muon`.
+        lr: Peak learning rate of the optimizer.
         final_lr_share: Share of the peak that the cosine ends at.
         warmup_share: Share of the steps in which the learning rate rises.
         warmup_steps: Steps of the rise; when given they count instead of the share.
         weight_decay: Of weights with two dimensions or more; biases and norms have none.
         betas: AdamW's decay rates of the two moments.
         gradient_clip: Greatest norm of the gradient of all weights together; None leaves it as it is.
-        precision: ``bfloat16`` runs matrix products in that type (autocast); weights stay float32.
+        precision: ``bfloat16`` and ``float16`` run matrix products in that type (autocast); weights stay float32.
+        micro_batch: Pictures that pass the model at once; the loss still compares the whole batch. None takes all.
+        gradient_checkpointing: Compute activations again for the gradient instead of keeping them: less memory, a third
+            more time.
         ema_decay: Decay of the moving average of the weights that becomes the result; None keeps the last weights.
         seed: Of weights, order and augmentation.
     """
@@ -56,6 +62,7 @@ class TrainingPlan:
     epochs: int = 20
     steps: int | None = None
     batch_size: int = 256
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-3
     final_lr_share: float = 0.0
     warmup_share: float = 0.05
@@ -64,6 +71,8 @@ class TrainingPlan:
     betas: tuple[float, float] = (0.9, 0.98)
     gradient_clip: float | None = 1.0
     precision: Precision = "float32"
+    micro_batch: int | None = None
+    gradient_checkpointing: bool = False
     ema_decay: float | None = None
     seed: int = 0
 
@@ -79,6 +88,7 @@ class TrainingPlan:
         _check(all(0.0 <= beta < 1.0 for beta in self.betas), "betas", list(self.betas), "two numbers in 0…1")
         _check(self.gradient_clip is None or self.gradient_clip > 0.0, "gradient_clip", self.gradient_clip, "above 0")
         _check(self.ema_decay is None or 0.0 < self.ema_decay < 1.0, "ema_decay", self.ema_decay, "in 0…1")
+        _check(self.micro_batch is None or self.micro_batch >= 1, "micro_batch", self.micro_batch, "at least 1")
         _check(0 <= self.seed < 1 << 32, "seed", self.seed, "in 0…4294967295")
 
     def total_steps(self, pictures: int) -> int:
@@ -100,6 +110,8 @@ class Recipe:
         training: Steps, learning rate, seed.
         augmentation: How pictures are varied.
         options: The objective's own dataclass.
+        inherit: Start new towers from the leading channels of the teacher's.
+        stages: How the student is cut out of its teacher; None trains a new one.
     """
 
     name: str
@@ -107,6 +119,12 @@ class Recipe:
     training: TrainingPlan = field(default_factory=TrainingPlan)
     augmentation: Augmentation = field(default_factory=Augmentation)
     options: Any
+    inherit: bool = False
+    stages: StageOptions | None = None
+
+    def __post_init__(self) -> None:
+        if self.stages is not None and (self.inherit or self.objective != "mixture"):
+            raise UsageError("[stages] cuts the teacher itself down: it takes the objective mixture and no inherit.")
 
     def with_training(self, **overrides: Any) -> Self:
         """A copy with other training values; None leaves a value as it is.
@@ -121,7 +139,10 @@ class Recipe:
     def to_toml(self) -> str:
         """The recipe as TOML, every value written out."""
         lines = [f"name = {_toml_value(self.name)}", f"objective = {_toml_value(self.objective)}"]
+        lines += ["inherit = true"] if self.inherit else []
         sections = {"training": self.training, "augmentation": self.augmentation, self.objective: self.options}
+        if self.stages is not None:
+            sections["stages"] = self.stages
         for title, section in sections.items():
             lines += ["", f"[{title}]"]
             for entry in fields(section):
@@ -165,17 +186,23 @@ def recipe_from(document: Mapping[str, Any], *, source: str) -> Recipe:
             f"{source}: objective is {objective!r}; it must be one of {', '.join(OPTIONS)}.",
             hint=_nearest(objective, OPTIONS),
         )
-    known = {"name", "objective", "training", "augmentation", objective}
+    known = {"name", "objective", "inherit", "training", "augmentation", "stages", objective}
     _refuse_unknown(document, known, source)
     name = document.get("name", Path(source).stem)
     if not isinstance(name, str):
         raise UsageError(f"{source}: name is {name!r}; it must be a text.")
+    inherit = document.get("inherit", False)
+    if not isinstance(inherit, bool):
+        raise UsageError(f"{source}: inherit is {inherit!r}; it must be true or false.")
+    stages = document.get("stages")
     return Recipe(
         name=name,
         objective=objective,
         training=section_from(TrainingPlan, document.get("training", {}), f"{source} [training]"),
         augmentation=section_from(Augmentation, document.get("augmentation", {}), f"{source} [augmentation]"),
         options=section_from(OPTIONS[objective], document.get(objective, {}), f"{source} [{objective}]"),
+        inherit=inherit,
+        stages=None if stages is None else section_from(StageOptions, stages, f"{source} [stages]"),
     )
 
 

@@ -12,14 +12,19 @@ from torch import nn
 
 from mobileclip_kit.distill.checkpoint import CHECKPOINT_FILE
 from mobileclip_kit.distill.recipe import Recipe, save_recipe
-from mobileclip_kit.distill.trainer import LOG_FILE
+from mobileclip_kit.distill.run_log import EVENTS_FOLDER, LOG_FILE
 from mobileclip_kit.errors import OutputError
 from mobileclip_kit.files import atomic_folder, check_can_write, write_json
 from mobileclip_kit.networks.model import save_model
-from mobileclip_kit.spec import ModelSpec
+from mobileclip_kit.spec import MERGES_FILE, ModelSpec
 
 RECIPE_FILE = "recipe.toml"
 TRAINING_FILE = "training.json"
+
+
+def run_folder(model: Path) -> Path:
+    """Where a run's files lie while the model is being made."""
+    return model.with_name(f"{model.name}.run")
 
 
 def open_run(model: Path, *, resume: bool, force: bool) -> Path:
@@ -36,7 +41,7 @@ def open_run(model: Path, *, resume: bool, force: bool) -> Path:
     """
     model = Path(model)
     check_can_write(model, force=force)
-    run = model.with_name(f"{model.name}.run")
+    run = run_folder(model)
     if run.exists() and not resume:
         if not force:
             raise OutputError(
@@ -52,7 +57,9 @@ def close_run(run: Path) -> None:
     Raises:
         OutputError: The folder is not a run's.
     """
-    if any(run.iterdir()) and not any((run / name).exists() for name in (CHECKPOINT_FILE, LOG_FILE, "teacher")):
+    if any(run.iterdir()) and not any(
+        (run / name).exists() for name in (CHECKPOINT_FILE, LOG_FILE, "teacher", "stages", MERGES_FILE)
+    ):
         raise OutputError(f"{run} was not made by mckit, so it is not removed.", hint="Choose another -o.")
     shutil.rmtree(run)
 
@@ -93,5 +100,7 @@ def finish_run(
         write_json(folder / TRAINING_FILE, dict(training))
         if (run / LOG_FILE).is_file():
             shutil.copyfile(run / LOG_FILE, folder / LOG_FILE)
+        if (run / EVENTS_FOLDER).is_dir():
+            shutil.copytree(run / EVENTS_FOLDER, folder / EVENTS_FOLDER)
     close_run(run)
     return spec

@@ -1,21 +1,21 @@
-"""Where a student's targets and text tower come from: a cache, or a live teacher."""
+"""Where a student's targets and text tower come from: caches, or a live teacher."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.cache.build import build_cache
-from mobileclip_kit.cache.folder import TeacherCache
+from mobileclip_kit.cache.folder import CACHE_FILE, TeacherCache
+from mobileclip_kit.cache.texts import cache_texts, open_texts, text_vectors
 from mobileclip_kit.data.pair import Pair, Skipped
-from mobileclip_kit.distill.features import Targets, live_targets, stored_targets
+from mobileclip_kit.data.pictures import MEMORY_BYTES, Rows
+from mobileclip_kit.distill.targets import Lookup, TeacherSide, live_targets, lookup_in, stored_targets
 from mobileclip_kit.errors import CacheError, ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.networks.model import Model, load_model
 from mobileclip_kit.spec import ImageSpec
@@ -46,33 +46,51 @@ class Teacher:
     notes: tuple[str, ...] = ()
 
 
-def open_teacher(teacher: str | None, cache: Path | None) -> Teacher:
-    """A live teacher or a cache.
+def open_teachers(teacher: str | None, caches: Sequence[Path]) -> list[Teacher]:
+    """A live teacher, or one for each cache; the first one's space is the student's.
 
     Args:
         teacher: A model folder, an open_clip name or a hub address.
-        cache: A cache folder.
+        caches: Cache folders, or folders of cache folders as ``mckit cache`` makes them for several teachers.
 
     Raises:
         UsageError: Both are given, or none.
         ModelError: The teacher is unknown or damaged.
-        CacheError: The cache is damaged or empty.
+        CacheError: A cache is damaged or empty, or two caches show other views of the pictures.
     """
-    if (teacher is None) == (cache is None):
+    if (teacher is None) == (not caches):
         raise UsageError("Give either --teacher or --cache: vectors come from one of them.")
     if teacher is not None:
         model = load_model(teacher)
         spec = model.spec
-        return Teacher(spec.name, spec.model_hash, spec.embedding_dim, spec.require_image(), spec.logit_scale,
-                       live=model, notes=model.warnings)  # fmt: skip
-    assert cache is not None
-    stored = TeacherCache.open(cache)
+        return [Teacher(spec.name, spec.model_hash, spec.embedding_dim, spec.require_image(), spec.logit_scale,
+                        live=model, notes=model.warnings)]  # fmt: skip
+    teachers = [_open_cache(folder) for cache in caches for folder in cache_folders(cache)]
+    views = {
+        (made.views, str(made.augmentation)) for made in (each.cache.description for each in teachers if each.cache)
+    }
+    if len(views) > 1:
+        raise CacheError(
+            "The caches hold other views of the pictures, so their teachers did not see the same.",
+            hint="Make them with the same --views, --recipe and --seed.",
+        )
+    return teachers
+
+
+def cache_folders(path: Path) -> list[Path]:
+    """The cache itself, or the caches in a folder of several teachers'."""
+    inside = sorted(file.parent for file in path.glob(f"*/{CACHE_FILE}")) if not (path / CACHE_FILE).is_file() else []
+    return inside or [path]
+
+
+def _open_cache(path: Path) -> Teacher:
+    stored = TeacherCache.open(path)
     if not len(stored):
-        raise CacheError(f"The cache {cache} is empty.", hint="Fill it with `mckit cache`.")
+        raise CacheError(f"The cache {path} is empty.", hint="Fill it with `mckit cache`.")
     made = stored.description
     notes: tuple[str, ...] = ()
     if made.preprocessing is None:
-        notes = (f"{cache} does not say how its pictures were preprocessed; CLIP's own preprocessing is assumed.",)
+        notes = (f"{path} does not say how its pictures were preprocessed; CLIP's own preprocessing is assumed.",)
     return Teacher(
         made.teacher,
         made.teacher_hash or made.teacher,
@@ -124,55 +142,80 @@ def run_teacher_once(teacher: Teacher, pairs: Sequence[Pair], folder: Path, *, d
     return report.failed
 
 
-def targets_of(
-    teacher: Teacher, hashes: Sequence[str], *, unit_scale: float, device: str
-) -> tuple[Targets, dict[str, Any]]:
-    """The targets of pictures.
+def teacher_side(
+    teacher: Teacher,
+    hashes: Sequence[str],
+    *,
+    unit_scale: float,
+    device: str,
+    texts: Tensor | None = None,
+) -> TeacherSide:
+    """A teacher as the objective sees it.
 
     Args:
         teacher: With a cache, or live.
         hashes: SHA-256 of each picture file, in the order of the training set's rows.
         unit_scale: What unit vectors are multiplied by.
         device: Where a live teacher runs.
-
-    Returns:
-        The targets, and what the log should say of them.
+        texts: Raw vectors of the run's texts, from :func:`stored_texts`.
     """
+    scale = teacher.logit_scale or 100.0
     if teacher.cache is None:
         assert teacher.live is not None
         network = teacher.live.network.to(device).eval()
-        return live_targets(network, (teacher.image.height, teacher.image.width)), {"targets": "live"}
-    rows = teacher.cache.rows_by_content()
-    vectors = torch.from_numpy(teacher.cache.vectors_at(rows[sha256] for sha256 in hashes))  # (n, views, d)
-    if not teacher.cache.description.normalized:
-        return stored_targets(vectors), {"targets": "raw vectors"}
-    return stored_targets(_unit(vectors) * unit_scale), {"targets": f"unit vectors times {unit_scale:g}"}
+        targets = live_targets(network, (teacher.image.height, teacher.image.width))
+        return TeacherSide(targets, None, texts, scale)
+    lookup = _lookup(teacher.cache, hashes, unit_scale)
+    return TeacherSide(stored_targets(lookup), lookup, texts, scale)
 
 
-def take_over_image_tower(network: nn.Module, init: Model) -> None:
-    """Start a student's image tower from another model's weights; 24 heads take 12 heads' weights as they are.
+def _lookup(cache: TeacherCache, hashes: Sequence[str], unit_scale: float) -> Lookup:
+    """In memory where the vectors fit, else from the shards, which the system keeps in memory as it can."""
+    by_content = cache.rows_by_content()
+    places = [by_content[sha256] for sha256 in hashes]
+    made = cache.description
+    if len(places) * made.views * made.embedding_dim * 4 <= MEMORY_BYTES:
+        return lookup_in(_scaled(torch.from_numpy(cache.vectors_at(places)), made.normalized, unit_scale))
+
+    def lookup(rows: Rows, epoch: int) -> Tensor:
+        vectors = torch.from_numpy(cache.vectors_at(places[row] for row in rows)[:, epoch % made.views])
+        return _scaled(vectors, made.normalized, unit_scale)
+
+    return lookup
+
+
+def targets_note(teacher: Teacher, unit_scale: float) -> str:
+    """What a student's provenance says of its targets."""
+    if teacher.cache is None:
+        return "live"
+    return f"unit vectors times {unit_scale:g}" if teacher.cache.description.normalized else "raw vectors"
+
+
+def stored_texts(
+    teacher: Teacher, texts: Sequence[str], model: Model | None, folder: Path, *, unit_scale: float, device: str
+) -> Tensor:
+    """A teacher's raw vectors of texts, ``(n, d)`` float32, asked once and kept.
+
+    Args:
+        teacher: Its cache's own text vectors are taken if it has all of them.
+        texts: What the run compares pictures with.
+        model: The teacher's model where it is in memory: it answers what the cache lacks.
+        folder: Where those answers are kept while the run lasts.
+        unit_scale: What unit vectors are multiplied by.
+        device: Where the model runs.
 
     Raises:
-        ModelError: A weight is missing or has another shape.
+        CacheError: The cache lacks some texts, and there is no model to ask.
     """
-    state = {name: tensor for name, tensor in init.network.state_dict().items() if name.startswith("visual.")}
-    wanted = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("visual.")}
-    for name, tensor in wanted.items():
-        if name not in state or state[name].shape != tensor.shape:
-            found = f"has the shape {tuple(state[name].shape)}" if name in state else "is missing"
-            raise ModelError(
-                f"{init.spec.name} cannot start this student: its {name} {found}, not {tuple(tensor.shape)}.",
-                hint="--init takes a model of the same widths and layers.",
-            )
-    network.load_state_dict({name: state[name] for name in wanted}, strict=False)
+    path = teacher.cache.path if teacher.cache else folder
+    stored = open_texts(path)
+    if model is not None and model.spec.text is not None and not set(texts) <= set(stored.keys if stored else ()):
+        cache_texts(model, texts, folder, device=device)
+        path, stored = folder, open_texts(folder)
+    vectors = torch.from_numpy(text_vectors(stored, texts, path))
+    assert stored is not None
+    return _scaled(vectors, stored.description.normalized, unit_scale)
 
 
-def set_logit_scale(network: Any, scale: float | None) -> None:
-    """Give an image-only student its teacher's logit scale, CLIP's 100 where it is not known."""
-    with torch.no_grad():
-        network.logit_scale.fill_(math.log(scale or 100.0))
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    norms = np.linalg.norm(vectors.numpy(), axis=2, keepdims=True)
-    return vectors / torch.from_numpy(norms)
+def _scaled(vectors: Tensor, normalized: bool, unit_scale: float) -> Tensor:
+    return F.normalize(vectors, dim=-1) * unit_scale if normalized else vectors

@@ -6,16 +6,13 @@ with the same bits as one that was never interrupted.
 
 from __future__ import annotations
 
-import json
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,16 +30,24 @@ from mobileclip_kit.distill.checkpoint import (
     trained_parameters,
     trained_tensors,
 )
-from mobileclip_kit.distill.objective import Batch, Moment, Objective
+from mobileclip_kit.distill.interruption import Interruption
+from mobileclip_kit.distill.muon import Muon
+from mobileclip_kit.distill.objective import Batch, Moment, Objective, VectorObjective
 from mobileclip_kit.distill.order import batch_rows
+from mobileclip_kit.distill.ranks import Ranks, check_batch
 from mobileclip_kit.distill.recipe import TrainingPlan
+from mobileclip_kit.distill.run_log import LOG_FILE as LOG_FILE
+from mobileclip_kit.distill.run_log import RunLog
 from mobileclip_kit.distill.schedule import learning_rate
-from mobileclip_kit.errors import DataError, TrainingError
+from mobileclip_kit.distill.whole_batch import backward_whole_batch, cut, sum_gradients
+from mobileclip_kit.errors import DataError, TrainingError, UsageError
 from mobileclip_kit.images import Pixels
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.spec import ImageSpec
 
-LOG_FILE = "log.jsonl"
+# float16's loss scale falls by half whenever a gradient overflows; below this, something else is wrong.
+_LEAST_LOSS_SCALE = 1.0
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,12 @@ class Trainer:
         device: Where the objective's modules lie.
         replay: Which stored views to show again; None draws new ones in every epoch.
         checkpoint_seconds: Time between checkpoints.
+        ranks: The processes that share each batch; None for this one alone. Process 0 keeps checkpoint and log.
+        rates: Module → peak learning rate, of modules that have their own; their gradients are not clipped.
+
+    Raises:
+        DataError: The pictures do not fill a batch.
+        UsageError: The batch is to be cut or shared, and the objective or the batch size does not allow it.
     """
 
     def __init__(
@@ -93,10 +104,20 @@ class Trainer:
         device: str = "cpu",
         replay: Replay | None = None,
         checkpoint_seconds: float = 60.0,
+        ranks: Ranks | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         if len(pictures) < plan.batch_size:
             raise DataError(f"{len(pictures)} pictures do not fill a batch of {plan.batch_size}.")
         self._objective, self._pictures, self._plan = objective, pictures, plan
+        self._ranks = ranks or Ranks(device=device)
+        self._in_parts = self._ranks.count > 1 or plan.micro_batch is not None
+        check_batch(self._ranks, plan.batch_size)
+        if self._in_parts and not isinstance(objective, VectorObjective):
+            raise UsageError(
+                "This objective learns from whole batches in one process.",
+                hint="Leave micro_batch out, and start one process only.",
+            )
         self._augmentation, self._replay = augmentation, replay
         self._folder, self._fingerprint = folder, dict(fingerprint)
         self._device, self._checkpoint_seconds = torch.device(device), checkpoint_seconds
@@ -106,10 +127,13 @@ class Trainer:
         self._per_epoch = len(pictures) // plan.batch_size
         self._modules = objective.modules()
         self._parameters = dict(trained_parameters(self._modules))
-        self._optimizer = _adamw(self._parameters, plan)
+        self._optimizer = _optimizer(self._parameters, plan)
+        self._clipped = _give_own_rates(self._optimizer, self._parameters, rates or {}, plan)
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=plan.precision == "float16")
         averaged = self._parameters if plan.ema_decay is not None else {}
         self._average = {name: parameter.detach().clone() for name, parameter in averaged.items()}
-        self._done, self._seconds, self._stop = 0, 0.0, False
+        self._done, self._seconds = 0, 0.0
+        self._interruption = Interruption()
 
     @property
     def checkpoint(self) -> Path:
@@ -131,11 +155,11 @@ class Trainer:
             left.unlink(missing_ok=True)
         if resume and self.checkpoint.is_file():
             self._restore()
-        before = _trim_log(self._folder / LOG_FILE, self._done)
+        self._ranks.wait()  # nobody trains on before everybody has read the checkpoint
         for module in self._modules.values():
             module.train()
-        with torch.random.fork_rng(devices=[]), self._interruptible():
-            losses, parts, speed = self._loop(before)
+        with torch.random.fork_rng(devices=[]), self._interruption.watched():
+            losses, parts, speed = self._loop()
         if self._average:
             copy_into(self._parameters, self._average, "", self.checkpoint)
         for module in self._modules.values():
@@ -143,29 +167,34 @@ class Trainer:
         tail = losses[-max(1, len(losses) // 10) :]
         return TrainingResult(self.steps, self._seconds, speed, sum(tail) / max(len(tail), 1), parts)
 
-    def _loop(self, losses: list[float]) -> tuple[list[float], dict[str, float], float]:
-        plan, saved, parts = self._plan, time.monotonic(), dict[str, float]()
+    def _loop(self) -> tuple[list[float], dict[str, float], float]:
+        plan, saved, parts, losses = self._plan, time.monotonic(), dict[str, float](), list[float]()
         rows = batch_rows(len(self._pictures), batch_size=plan.batch_size, seed=plan.seed,
                           first_step=self._done, steps=self.steps)  # fmt: skip
         progress = Progress("train", total=self.steps * plan.batch_size, unit="pictures",
                             done=self._done * plan.batch_size)  # fmt: skip
-        batches = closing(self._pictures.read(rows))
-        with progress, (self._folder / LOG_FILE).open("a", encoding="utf-8") as log, batches as reading:
+        with ExitStack() as stack:
+            log = None
+            if self._ranks.is_first:
+                stack.enter_context(progress)
+                log = stack.enter_context(RunLog(self._folder, self._done))
+                losses = log.losses
+            reading = stack.enter_context(closing(self._pictures.read(self._ranks.share(each) for each in rows)))
             for kept, pixels in reading:
                 started = time.monotonic()
                 parts = self._step(kept, pixels)
                 self._done += 1
                 self._seconds += time.monotonic() - started
-                if math.isfinite(parts["loss"]):
-                    losses.append(parts["loss"])
-                _write_log(log, self._done - 1, parts, self._seconds)
-                progress.advance(plan.batch_size, f"step {self._done}/{self.steps}  loss {parts['loss']:.4f}")
+                stop = self._interruption.asked
                 due = time.monotonic() - saved >= self._checkpoint_seconds
-                if due or self._stop or self._done == self.steps:
-                    log.flush()
-                    self._save()
-                    saved = time.monotonic()
-                if self._stop and self._done < self.steps:
+                if log is not None:
+                    log.write(self._done - 1, parts, self._seconds)
+                    progress.advance(plan.batch_size, f"step {self._done}/{self.steps}  loss {parts['loss']:.4f}")
+                    if due or stop or self._done == self.steps:
+                        log.flush()
+                        self._save()
+                        saved = time.monotonic()
+                if stop and self._done < self.steps:
                     raise KeyboardInterrupt
         return losses, parts, progress.per_second
 
@@ -175,24 +204,54 @@ class Trainer:
         moment = Moment(step, self.steps, step // self._per_epoch, epochs, plan.seed)
         rate = learning_rate(step, steps=self.steps, peak=plan.lr, warmup_steps=plan.rise(self.steps),
                              final_share=plan.final_lr_share)  # fmt: skip
-        if len(rows) < 2:  # all but one of the batch could not be decoded: nothing to learn from
-            return {"loss": math.nan, "lr": rate}
-        torch.manual_seed(identity_of(f"{plan.seed}/step/{step}") >> 1)
-        batch = Batch(rows, self._images(rows, pixels, moment), moment)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
-            loss, parts = self._objective.loss(batch)
-        value = float(loss.detach())
-        self._check_finite(value, "loss", step)
+        gradient = self._gradient_in_parts if self._in_parts else self._gradient
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        value, parts = gradient(rows, pixels, moment)
+        if parts is None:  # all but one of the batch could not be decoded: nothing to learn from
+            return {"loss": math.nan, "lr": rate}
+        self._check_finite(value, "loss", step)
+        self._scaler.unscale_(self._optimizer)
         bound = math.inf if plan.gradient_clip is None else plan.gradient_clip
-        norm = float(nn.utils.clip_grad_norm_(self._parameters.values(), bound))
-        self._check_finite(norm, "gradient", step)
+        norm = float(nn.utils.clip_grad_norm_(self._clipped, bound))
+        overflowed = self._scaler.is_enabled() and not math.isfinite(norm)
+        if not overflowed or self._scaler.get_scale() < _LEAST_LOSS_SCALE:
+            self._check_finite(norm, "gradient", step)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.step()
-        self._follow(step)
+            group["lr"] = rate * group.get("times", 1.0)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if not overflowed:
+            self._follow(step)
         return {"epoch": moment.epoch, "loss": value, **parts, "lr": rate, "gradient_norm": norm}
+
+    def _gradient(self, rows: Rows, pixels: Pixels, moment: Moment) -> tuple[float, dict[str, float] | None]:
+        """The gradient of a batch that passes the model at once."""
+        if len(rows) < 2:
+            return math.nan, None
+        torch.manual_seed(identity_of(f"{moment.seed}/step/{moment.step}") >> 1)
+        batch = Batch(rows, self._images(rows, pixels, moment), moment)
+        with self._autocast():
+            loss, parts = self._objective.loss(batch)
+        if math.isfinite(value := float(loss.detach())):
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return value, parts
+
+    def _gradient_in_parts(self, rows: Rows, pixels: Pixels, moment: Moment) -> tuple[float, dict[str, float] | None]:
+        """The gradient of a batch that is cut, or shared by several processes."""
+        assert isinstance(self._objective, VectorObjective)
+        parts = [Batch(rows[part], self._images(rows[part], pixels[part], moment), moment)
+                 for part in cut(rows, self._plan.micro_batch)]  # fmt: skip
+        value, log, stop = backward_whole_batch(
+            self._objective, parts, moment, ranks=self._ranks, share=self._plan.batch_size // self._ranks.count,
+            stop=self._interruption.asked, autocast=self._autocast(), scaler=self._scaler,
+        )  # fmt: skip
+        self._interruption.asked = stop
+        sum_gradients(self._parameters, self._modules, self._ranks)
+        return value, log
+
+    def _autocast(self) -> torch.autocast:
+        kind = _AUTOCAST.get(self._plan.precision)
+        return torch.autocast(self._device.type, kind, enabled=kind is not None)
 
     def _images(self, rows: Rows, pixels: Pixels, moment: Moment) -> Tensor:
         images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).float().div_(255.0)
@@ -225,7 +284,8 @@ class Trainer:
         tensors = {f"weights/{name}": tensor for name, tensor in trained_tensors(self._modules).items()}
         tensors |= optimizer_tensors(self._optimizer, names)
         tensors |= {f"average/{name}": tensor for name, tensor in self._average.items()}
-        state = {"step": self._done, "seconds": self._seconds, "fingerprint": self._fingerprint}
+        state = {"step": self._done, "seconds": self._seconds, "fingerprint": self._fingerprint,
+                 "scaler": self._scaler.state_dict()}  # fmt: skip
         save_checkpoint(self.checkpoint, Checkpoint(tensors, state))
 
     def _restore(self) -> None:
@@ -234,43 +294,34 @@ class Trainer:
         copy_into(trained_tensors(self._modules), checkpoint.tensors, "weights/", self.checkpoint)
         restore_optimizer(self._optimizer, self._parameters, checkpoint.tensors)
         copy_into(self._average, checkpoint.tensors, "average/", self.checkpoint)
+        self._scaler.load_state_dict(checkpoint.state["scaler"])
         self._done, self._seconds = int(checkpoint.state["step"]), float(checkpoint.state["seconds"])
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Turn the first Ctrl-C into a checkpoint after the current step; the second one stops at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # signals reach the main thread alone
-            return
 
-        def ask_to_stop(number: int, _: object) -> None:
-            self._stop = True
-            signal.signal(number, signal.default_int_handler)
-
-        before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _adamw(parameters: Mapping[str, nn.Parameter], plan: TrainingPlan) -> torch.optim.AdamW:
+def _optimizer(parameters: Mapping[str, nn.Parameter], plan: TrainingPlan) -> torch.optim.Optimizer:
     """Weight decay for matrices and filters; biases, norms and other vectors have none."""
+    if plan.optimizer == "muon":
+        return Muon(parameters, lr=plan.lr, weight_decay=plan.weight_decay, betas=plan.betas)
     wide = [parameter for parameter in parameters.values() if parameter.ndim >= 2]
     narrow = [parameter for parameter in parameters.values() if parameter.ndim < 2]
     groups = [{"params": wide, "weight_decay": plan.weight_decay}, {"params": narrow, "weight_decay": 0.0}]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.lr, betas=plan.betas, fused=True)
 
 
-def _write_log(log: IO[str], step: int, parts: Mapping[str, float], seconds: float) -> None:
-    entry = {"step": step, **{name: value if math.isfinite(value) else None for name, value in parts.items()}}
-    log.write(json.dumps({**entry, "seconds": round(seconds, 3)}) + "\n")
-
-
-def _trim_log(path: Path, steps: int) -> list[float]:
-    """Keep the log's first ``steps`` lines, drop what was logged after the checkpoint; the losses kept."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:steps] if path.is_file() else []
-    path.write_text("".join(lines), encoding="utf-8")
-    losses = [json.loads(line)["loss"] for line in lines]
-    return [loss for loss in losses if loss is not None]
+def _give_own_rates(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], rates: Mapping[str, float],
+    plan: TrainingPlan,
+) -> list[nn.Parameter]:  # fmt: skip
+    """Put the parameters of modules with a learning rate of their own into groups with it; the others, in order."""
+    own = {id(parameter): rates[name.partition(".")[0]] for name, parameter in parameters.items()
+           if name.partition(".")[0] in rates}  # fmt: skip
+    for group in list(optimizer.param_groups):
+        options = {name: value for name, value in group.items() if name != "params"}
+        apart: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            apart.setdefault(own.get(id(parameter), plan.lr), []).append(parameter)
+        group["params"] = apart.pop(plan.lr, [])
+        for rate, moved in apart.items():
+            optimizer.add_param_group({**options, "params": moved, "times": rate / plan.lr})
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+    return [parameter for parameter in parameters.values() if id(parameter) not in own]

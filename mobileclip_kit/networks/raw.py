@@ -1,10 +1,10 @@
-"""Image vectors as they leave a tower, and training that tower alone."""
+"""Vectors as they leave a tower."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def encode_raw(network: Any, images: Tensor) -> Tensor:
@@ -21,7 +21,15 @@ def encode_raw(network: Any, images: Tensor) -> Tensor:
     return vectors.float()
 
 
-def freeze_all_but_image(network: nn.Module) -> None:
-    """Let gradients flow into the image tower only."""
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name.startswith("visual."))
+def encode_text_raw(network: Any, ids: Tensor) -> Tensor:
+    """Text vectors that keep their norm.
+
+    Args:
+        network: An open_clip model.
+        ids: ``(n, context)``.
+
+    Returns:
+        ``(n, d)`` float32.
+    """
+    vectors: Tensor = network.encode_text(ids, normalize=False)
+    return vectors.float()

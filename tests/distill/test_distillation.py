@@ -273,7 +273,7 @@ def test_existing_output_is_refused_before_any_work(tmp_path: Path, cache: Path)
 
 
 def test_recipe_of_another_objective_is_refused(tmp_path: Path, cache: Path) -> None:
-    other = replace(recipe_from({"objective": "features"}, source="x.toml"), objective="pairs")
+    other = replace(recipe_from({"objective": "mixture", "mixture": {"mse": 1.0}}, source="x.toml"), objective="pairs")
     with pytest.raises(UsageError, match="trains pairs"):
         distill(request(tmp_path, cache=cache, recipe=other))
 

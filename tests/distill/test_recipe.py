@@ -17,7 +17,7 @@ from mobileclip_kit.resources import models_folder
 def test_piccollage_is_the_recipe_of_2021() -> None:
     """KLD + L1, temperature 4 for ten epochs and then 2, unit vectors times 10."""
     recipe = load_recipe("piccollage")
-    assert recipe.objective == "features"
+    assert recipe.objective == "mixture"
     assert recipe.options.unit_scale == 10.0
     temperatures = [value_from_epoch(recipe.options.temperatures, epoch) for epoch in (0, 9, 10, 50)]
     assert temperatures == [4.0, 4.0, 2.0, 2.0]
@@ -45,23 +45,29 @@ def test_steps_count_over_epochs() -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({}, "objective is None; it must be one of features"),
-        ({"objective": "feature"}, "Did you mean features"),
-        ({"objective": "features", "trainig": {}}, "unknown key 'trainig'. Did you mean training"),
-        ({"objective": "features", "training": {"learn_rate": 1}}, "unknown key 'learn_rate'"),
-        ({"objective": "features", "training": {"batchsize": 1}}, "Did you mean batch_size"),
-        ({"objective": "features", "training": {"epochs": 2.5}}, "epochs is 2.5; it must be of the kind int"),
-        ({"objective": "features", "training": {"epochs": True}}, "epochs is True"),
-        ({"objective": "features", "training": {"epochs": 0}}, "epochs is 0; it must be at least 1"),
-        ({"objective": "features", "training": {"batch_size": 1}}, "batch_size is 1; it must be at least 2"),
-        ({"objective": "features", "training": {"precision": "float8"}}, "precision is 'float8'"),
-        ({"objective": "features", "training": 3}, r"\[training\] must be a table"),
-        ({"objective": "features", "features": {"temperatures": [[1, 4.0]]}}, "must rise from 0"),
-        ({"objective": "features", "features": {"temperatures": [[0, 0.0]]}}, "must be above 0"),
-        ({"objective": "features", "features": {"temperatures": [4.0]}}, "temperatures is"),
-        ({"objective": "features", "augmentation": {"crop_scale": [0.9, 0.1]}}, "two rising numbers"),
-        ({"objective": "features", "augmentation": {"flip": 2}}, "flip is 2.0; it must be in 0…1"),
-        ({"objective": "features", "name": 3}, "name is 3"),
+        ({}, "objective is None; it must be one of mixture"),
+        ({"objective": "mixtur"}, "Did you mean mixture"),
+        ({"objective": "mixture", "trainig": {}}, "unknown key 'trainig'. Did you mean training"),
+        ({"objective": "mixture", "training": {"learn_rate": 1}}, "unknown key 'learn_rate'"),
+        ({"objective": "mixture", "training": {"batchsize": 1}}, "Did you mean batch_size"),
+        ({"objective": "mixture", "training": {"epochs": 2.5}}, "epochs is 2.5; it must be of the kind int"),
+        ({"objective": "mixture", "training": {"epochs": True}}, "epochs is True"),
+        ({"objective": "mixture", "training": {"epochs": 0}}, "epochs is 0; it must be at least 1"),
+        ({"objective": "mixture", "training": {"batch_size": 1}}, "batch_size is 1; it must be at least 2"),
+        ({"objective": "mixture", "training": {"precision": "float8"}}, "precision is 'float8'"),
+        ({"objective": "mixture", "training": 3}, r"\[training\] must be a table"),
+        ({"objective": "mixture", "mixture": {"mse": 1, "temperatures": [[1, 4.0]]}}, "must rise from 0"),
+        ({"objective": "mixture", "mixture": {"mse": 1, "temperatures": [[0, 0.0]]}}, "must be above 0"),
+        ({"objective": "mixture", "mixture": {"mse": 1, "temperatures": [4.0]}}, "temperatures is"),
+        ({"objective": "mixture", "augmentation": {"crop_scale": [0.9, 0.1]}}, "two rising numbers"),
+        ({"objective": "mixture", "augmentation": {"flip": 2}}, "flip is 2.0; it must be in 0…1"),
+        ({"objective": "mixture", "mixture": {}}, "Every weight is 0"),
+        ({"objective": "mixture", "mixture": {"mse": -1.0}}, "mse is -1.0"),
+        ({"objective": "mixture", "mixture": {"afinity": 1.0}}, "Did you mean affinity"),
+        ({"objective": "mixture", "mixture": {"affinity": 1.0, "bank_sample": 1}}, "at least 2 texts"),
+        ({"objective": "mixture", "mixture": {"contrastive": 1.0, "softened": True, "hard_negatives": 0.5}}, "one"),
+        ({"objective": "mixture", "training": {"micro_batch": 0}}, "micro_batch is 0"),
+        ({"objective": "mixture", "name": 3}, "name is 3"),
     ],
 )
 def test_wrong_recipes_are_refused(document: dict[str, Any], message: str) -> None:
@@ -81,7 +87,7 @@ def test_unknown_names_and_files_are_refused(tmp_path: Path) -> None:
 
 def test_texts_are_escaped_in_toml() -> None:
     name = 'quote " backslash \\ line\nend \t tab \x01 bell 猫'
-    written = recipe_from({"objective": "features", "name": name}, source="x").to_toml()
+    written = recipe_from({"objective": "mixture", "mixture": {"mse": 1.0}, "name": name}, source="x").to_toml()
     assert tomllib.loads(written)["name"] == name
 
 

@@ -1,0 +1,117 @@
+"""Text vectors beside the picture vectors of a cache: captions and text banks, asked once.
+
+They lie in ``CACHE/texts``, a cache of its own whose keys are the texts themselves. With them, training that compares
+pictures with texts never loads the teacher either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mobileclip_kit.cache.build import describe_teacher
+from mobileclip_kit.cache.folder import CACHE_FILE, TeacherCache, Vectors
+from mobileclip_kit.cache.writer import CacheWriter
+from mobileclip_kit.errors import CacheError, ShapeError
+from mobileclip_kit.networks.model import Model
+from mobileclip_kit.networks.raw import encode_text_raw
+from mobileclip_kit.progress import Progress
+from mobileclip_kit.tokenizer import load_tokenizer
+
+TEXTS_FOLDER = "texts"
+_BATCH = 64
+
+
+def cache_texts(teacher: Model, texts: Sequence[str], cache: Path, *, device: str = "cpu") -> int:
+    """Add the teacher's vectors of texts to a cache; texts that are in it are not asked again.
+
+    Args:
+        teacher: With a text tower.
+        texts: Captions or a bank.
+        cache: The cache of pictures that they belong to, or the place for one.
+        device: Where the teacher runs.
+
+    Returns:
+        How many texts were new.
+
+    Raises:
+        ModelMismatchError: The cache holds another teacher's vectors.
+        ModelError: The teacher has no text tower.
+    """
+    tokenizer = load_tokenizer(teacher.spec.require_text(), teacher.merges)
+    network = teacher.network.to(device).eval()
+    description = replace(describe_teacher(teacher), preprocessing=None)
+    if (cache / CACHE_FILE).is_file():
+        TeacherCache.open(cache, verify=False).description.check_same_teacher(description, cache)
+    cache.mkdir(parents=True, exist_ok=True)
+    with CacheWriter(cache / TEXTS_FOLDER, description) as writer:
+        wanted = [text for text in dict.fromkeys(texts) if not writer.holds(text, text_hash(text))]
+        with Progress("teacher", total=len(wanted), unit="texts") as progress:
+            for start in range(0, len(wanted), _BATCH):
+                part = wanted[start : start + _BATCH]
+                with torch.inference_mode():
+                    vectors = encode_text_raw(network, torch.from_numpy(tokenizer(part)).to(device)).cpu().numpy()
+                writer.add(part, [text_hash(text) for text in part], vectors[:, None, :])
+                progress.advance(len(part))
+        return len(wanted)
+
+
+def add_text_vectors(cache: Path, texts: Sequence[str], vectors: Vectors) -> int:
+    """Add text vectors that somebody else computed to a cache that was imported.
+
+    Args:
+        cache: A cache of pictures; its teacher is taken to have made these vectors too.
+        texts: One a row.
+        vectors: ``(texts, d)``.
+
+    Returns:
+        How many texts were new.
+
+    Raises:
+        ShapeError: The texts and rows are not equally many, or the width is not the cache's.
+        CacheError: There is no such cache.
+    """
+    description = replace(TeacherCache.open(cache, verify=False).description, views=1, augmentation=None,
+                          preprocessing=None)  # fmt: skip
+    if vectors.shape != (len(texts), description.embedding_dim):
+        raise ShapeError(f"{len(texts)} texts of a cache {description.embedding_dim} wide have the vectors "
+                         f"{vectors.shape}; one row a text is needed.")  # fmt: skip
+    with CacheWriter(cache / TEXTS_FOLDER, description) as writer:
+        rows = {text: row for row, text in enumerate(texts) if not writer.holds(text, text_hash(text))}
+        if rows:
+            fresh = list(rows)
+            writer.add(fresh, [text_hash(text) for text in fresh],
+                       np.asarray(vectors[list(rows.values())], np.float32)[:, None, :])  # fmt: skip
+        return len(rows)
+
+
+def open_texts(cache: Path) -> TeacherCache | None:
+    """The text vectors of a cache, checked; None when it has none."""
+    folder = cache / TEXTS_FOLDER
+    return TeacherCache.open(folder) if (folder / CACHE_FILE).is_file() else None
+
+
+def text_vectors(stored: TeacherCache | None, texts: Sequence[str], cache: Path) -> Vectors:
+    """Raw vectors of texts, ``(n, d)`` float32.
+
+    Raises:
+        CacheError: The cache lacks some of them; the first is named.
+    """
+    held = set(stored.keys) if stored is not None else set()
+    missing = [text for text in texts if text not in held]
+    if stored is None or missing:
+        raise CacheError(
+            f"The cache {cache} has no vectors of {len(missing)} of {len(texts)} texts; the first is {missing[0]!r}.",
+            hint="Add them with `mckit cache --captions` or `--bank`, or pass the teacher's model as --text-from.",
+        )
+    return stored.vectors(texts)[:, 0]
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a text's UTF-8."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
