@@ -56,7 +56,7 @@ def build_app(service: Service, *, names: Collection[str] = (), any_address: boo
         service.close()
 
     pages = _Pages(service)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", pages.static),
             Route("/static/{name}", pages.static),
@@ -76,6 +76,8 @@ def build_app(service: Service, *, names: Collection[str] = (), any_address: boo
         },
         lifespan=lifespan,
     )
+    app.state.service = service
+    return app
 
 
 class _Pages:

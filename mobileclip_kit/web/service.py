@@ -137,6 +137,7 @@ class Service:
             ImageError: It cannot be decoded.
             ModelError: The model cannot be opened or has no image tower.
         """
+        await self._model_thread.run(gone, self.voice.open, self.library.index)
         return await self._model_thread.run(gone, self.voice.look, data)
 
     async def thumbnail(self, path: Path, status: os.stat_result, gone: Gone) -> tuple[bytes, str]:

@@ -1,4 +1,4 @@
-// The slider for writing in pictures: less of it to the left, more to the right.
+// The slider for words that are written in pictures: fewer of them to the left, more to the right.
 //
 // Small scales matter most, so the slider's way is squared: its middle half covers a quarter of the scale.
 
@@ -64,7 +64,7 @@ export class Textness {
     this._slider.style.setProperty("--to", `${50 + Math.max(0, position) / 2}%`);
     this._reset.textContent = signed(scale);
     this._reset.disabled = this._off || scale === 0;
-    const word = scale < 0 ? "less writing" : "more writing";
+    const word = scale < 0 ? "fewer" : "more";
     this._slider.setAttribute("aria-valuetext", scale ? `${word}, ${signed(scale)}` : "as it is, 0");
   }
 }

@@ -1,0 +1,77 @@
+"""``mckit serve`` as a program: its address, its refusals, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+import warnings
+from pathlib import Path
+
+import pytest
+
+from mobileclip_kit.cli import main
+from tests.web.serving import make_index, make_photos
+
+COMMAND = [sys.executable, "-m", "mobileclip_kit", "serve"]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("serve")
+    # Without a model there is none to be opened: these tests are about the program.
+    return make_index(folder / "colours.index", make_photos(folder / "photos"), model=None)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str]:
+    """The exit code and the sentence of a command that fails."""
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:  # the program silences warnings for good
+        main(["serve", *map(str, arguments)])
+    return stop.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_is_serves_this_machine_and_ends_quietly(index: Path, tmp_path: Path, end: int) -> None:
+    arguments = [str(index), "--port", "0", "--thumbnails", str(tmp_path), "--json"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen([*COMMAND, *arguments], stdout=-1, stderr=-1, text=True, env=environment) as program:
+        assert program.stdout is not None and program.stderr is not None
+        document = json.loads(program.stdout.readline())
+        assert document["items"] == 6
+        assert document["url"].startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(f"{document['url']}api/library") as answer:
+            library = json.load(answer)
+        assert library["pictures"] == 6
+        program.send_signal(end)
+        assert program.stderr.read() == ""
+        program.wait(30)
+    assert program.returncode in (0, -end)
+    if end == signal.SIGINT:
+        assert program.returncode == 0
+
+
+def test_a_taken_port_a_foreign_address_and_a_missing_index_are_refused(
+    index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, sentence = refused(capsys, index, "--port", port, "--thumbnails", tmp_path)
+    assert (code, f"Port {port}" in sentence, "--port" in sentence) == (1, True, True)
+    code, sentence = refused(capsys, index, "--host", "192.0.2.1", "--thumbnails", tmp_path)
+    assert (code, sentence) == (2, "error: 192.0.2.1 is no address of this machine.\n")
+    code, sentence = refused(capsys, tmp_path / "none", "--thumbnails", tmp_path)
+    assert (code, "does not exist" in sentence) == (1, True)
+
+
+def test_a_model_or_a_textness_vector_that_was_named_must_be_right(
+    index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "export.json").write_text("{")
+    code, sentence = refused(capsys, index, "--model", tmp_path, "--thumbnails", tmp_path)
+    assert (code, "export.json" in sentence) == (1, True)
+    code, sentence = refused(capsys, index, "--textness-vector", tmp_path / "t.json", "--thumbnails", tmp_path)
+    assert (code, "t.json does not exist" in sentence) == (1, True)

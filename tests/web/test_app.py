@@ -1,0 +1,323 @@
+"""What the server answers: hits, filters, pictures, and words for everything that cannot be."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from mobileclip_kit.index.folder import Index
+from mobileclip_kit.indexing import import_vectors
+from mobileclip_kit.search import encode_queries, search
+from mobileclip_kit.web.app import MAX_PICTURE_BYTES, build_app
+from mobileclip_kit.web.library import Library
+from tests.indexing.fakes import ColourEncoder, draw
+from tests.web.serving import ODD_NAMES, make_index, open_service, save_turned
+
+
+def ask(client: TestClient, **question):
+    answer = client.post("/api/search", json=question)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def names(client: TestClient, **question) -> list[str]:
+    return [hit["name"] for hit in ask(client, **question)["hits"]]
+
+
+def id_of(client: TestClient, name: str) -> str:
+    return next(hit["id"] for hit in ask(client)["hits"] if hit["name"] == name)
+
+
+def refusal(client: TestClient, **question) -> tuple[int, str]:
+    answer = client.post("/api/search", json=question)
+    return answer.status_code, answer.json()["error"]["message"]
+
+
+def png(colour: tuple[int, int, int]) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (30, 30), colour).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_words_find_what_the_command_line_finds(client: TestClient, index: Path) -> None:
+    for query in ("red", "red -green", "blue +green:0.5"):
+        with Index(index) as opened:
+            expected = search(opened, encode_queries(ColourEncoder(), [query]), 10)[0]
+        hits = ask(client, words=query)["hits"]
+        assert [hit["name"] for hit in hits] == [hit.item for hit in expected]
+        assert [hit["score"] for hit in hits] == pytest.approx([hit.score for hit in expected], abs=1e-4)
+
+
+def test_without_a_question_the_newest_come_first(client: TestClient) -> None:
+    answer = ask(client)
+    assert [hit["name"] for hit in answer["hits"]] == [
+        "blue.png", "trips/moss.png", "green.png", "trips/brick.png", "trips/north/ruby.png", "red.png",
+    ]  # fmt: skip
+    assert (answer["total"], answer["ranked"], answer["hits"][0]["score"]) == (6, False, None)
+
+
+def test_pages_join_to_the_whole_answer(client: TestClient) -> None:
+    whole = names(client, words="green")
+    parts = [name for start in (0, 2, 4, 6) for name in names(client, words="green", start=start, count=2)]
+    assert parts == whole
+
+
+def test_filters_by_folder_and_day(client: TestClient) -> None:
+    assert set(names(client, folder="trips")) == {"trips/north/ruby.png", "trips/brick.png", "trips/moss.png"}
+    assert names(client, folder="trips/north", words="blue") == ["trips/north/ruby.png"]
+    days = client.get("/api/library").json()["days"]
+    assert names(client, first_day=days[1]) == ["blue.png"]
+    assert names(client, last_day=days[0]) == ["red.png"]
+    answer = ask(client, folder="trips/north", last_day=days[0])
+    assert (answer["hits"], answer["total"]) == ([], 0)
+
+
+def test_the_library_counts_its_folders(client: TestClient) -> None:
+    library = client.get("/api/library").json()
+    assert library["folders"] == [{"path": "trips", "pictures": 3}, {"path": "trips/north", "pictures": 1}]
+    assert (library["pictures"], library["failures"], library["name"]) == (6, 0, "colours.index")
+
+
+def test_textness_turns_the_order_both_ways(client: TestClient) -> None:
+    assert "red" in names(client, words="green", textness=2)[0] + names(client, words="green", textness=2)[1]
+    towards, away = names(client, textness=1), names(client, textness=-1)
+    assert towards == away[::-1], "without words, the textness vector alone is looked for"
+    assert names(client, words="green", textness=0) == names(client, words="green")
+
+
+def test_textness_without_a_vector_is_refused_with_a_reason(tmp_path: Path, index: Path) -> None:
+    with TestClient(build_app(open_service(index, tmp_path / "cache")), base_url="http://localhost") as client:
+        assert "mckit textness fit" in client.get("/api/library").json()["textness"]["reason"]
+        assert refusal(client, words="red", textness=1)[0] == 400
+
+
+def test_more_like_this_leaves_the_picture_itself_out(client: TestClient) -> None:
+    red = id_of(client, "red.png")
+    answer = ask(client, like=[red])
+    assert answer["total"] == 5
+    assert [hit["name"] for hit in answer["hits"]][:2] == ["trips/north/ruby.png", "trips/brick.png"]
+    assert names(client, like=[red], words="blue +blue +blue")[0] == "blue.png"
+
+
+def test_a_handed_in_picture_finds_its_like(client: TestClient) -> None:
+    answer = client.post("/api/pictures", content=png((25, 45, 225)), headers={"Content-Type": "image/png"})
+    token = answer.json()["token"]
+    assert names(client, pictures=[token])[0] == "blue.png"
+    assert refusal(client, pictures=["0" * 32]) == (404, "The picture that was handed in is no longer remembered.")
+
+
+def test_what_is_handed_in_must_be_a_picture_of_bearable_size(client: TestClient) -> None:
+    def hand_in(data: bytes, kind: str = "image/png", **headers: str):
+        return client.post("/api/pictures", content=data, headers={"Content-Type": kind, **headers})
+
+    assert hand_in(b"no picture").status_code == 422
+    assert hand_in(b"").status_code == 422
+    assert hand_in(png((1, 2, 3))[:-30]).status_code == 422
+    assert hand_in(png((1, 2, 3)), "text/plain").status_code == 415
+    assert hand_in(b"x" * 10, **{"Content-Length": str(MAX_PICTURE_BYTES + 1)}).status_code == 413
+
+
+def test_a_decompression_bomb_is_refused_from_its_header(client: TestClient) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
+    answer = client.post("/api/pictures", content=bomb, headers={"Content-Type": "image/png"})
+    assert answer.status_code == 422
+    assert "20000×20000" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"words": 7},
+        {"like": "12"},
+        {"like": [f"{number}-00000000" for number in range(9)]},
+        {"textness": "much"},
+        {"textness": 2.5},
+        {"first_day": "yesterday"},
+        {"last_day": "9999-12-31"},
+        {"start": -1},
+        {"count": "all"},
+        {"words": "x" * 10_001},
+        {"words": " ".join(f"-word{number}" for number in range(33))},
+        {"words": "red -red"},
+        {"words": "+a:0"},
+    ],
+)
+def test_questions_that_make_no_sense_are_refused_in_words(client: TestClient, question) -> None:
+    status, message = refusal(client, **question)
+    assert status == 400
+    assert message.endswith(".")
+
+
+def test_a_query_of_ten_thousand_characters_is_answered(client: TestClient) -> None:
+    assert len(names(client, words="red " * 2500)) == 6
+    half_a_character = b'{"words": "\\ud800 \\u0000 cat"}'
+    answer = client.post("/api/search", content=half_a_character, headers={"Content-Type": "application/json"})
+    assert answer.json()["total"] == 6
+
+
+def test_bodies_that_are_no_question_are_refused(client: TestClient) -> None:
+    json_type = {"Content-Type": "application/json"}
+    assert client.post("/api/search", content=b"{", headers=json_type).status_code == 400
+    assert client.post("/api/search", content=b"[1]", headers=json_type).status_code == 400
+    assert client.post("/api/search", content=b"[" * 100_000, headers=json_type).status_code == 400
+    assert client.post("/api/search", content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 415
+    assert client.post("/api/search", content=b" " * 300_000, headers=json_type).status_code == 413
+
+
+def test_thumbnails_are_upright_small_and_asked_for_once(tmp_path: Path, photos: Path) -> None:
+    save_turned(photos / "turned.jpg")
+    service = open_service(make_index(tmp_path / "index", photos), tmp_path / "cache")
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        address = f"/thumbnails/{id_of(client, 'turned.jpg')}"
+        answer = client.get(address)
+        assert answer.headers["content-type"] == "image/webp"
+        picture = Image.open(io.BytesIO(answer.content))
+        assert picture.size == (240, 480)
+        top, bottom = np.asarray(picture.convert("RGB"))[[40, 440], 120].astype(int)
+        assert top[0] > 200 > 60 > top[2] and bottom[2] > 200 > 60 > bottom[0]
+        again = client.get(address, headers={"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+
+def test_pictures_come_as_they_are_or_in_a_format_that_browsers_know(tmp_path: Path, photos: Path) -> None:
+    Image.new("RGB", (50, 40), (9, 9, 200)).save(photos / "scan.tif")
+    service = open_service(make_index(tmp_path / "index", photos), tmp_path / "cache")
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        answer = client.get(f"/pictures/{id_of(client, 'red.png')}")
+        assert (answer.content, answer.headers["content-type"]) == ((photos / "red.png").read_bytes(), "image/png")
+        assert client.get(answer.url.path, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+        answer = client.get(f"/pictures/{id_of(client, 'scan.tif')}")
+        assert answer.headers["content-type"] == "image/jpeg"
+        assert Image.open(io.BytesIO(answer.content)).size == (50, 40)
+
+
+@pytest.mark.parametrize("way", ["thumbnails", "pictures"])
+def test_a_vanished_picture_is_gone_in_words(client: TestClient, photos: Path, way: str) -> None:
+    address = f"/{way}/{id_of(client, 'red.png')}"
+    (photos / "red.png").unlink()
+    answer = client.get(address)
+    assert answer.status_code == 410
+    assert "red.png is no longer where it was" in answer.json()["error"]["message"]
+    assert names(client, words="red")[0] == "red.png", "the index is as it was"
+
+
+@pytest.mark.parametrize("way", ["thumbnails", "pictures"])
+def test_a_picture_that_is_none_any_more_is_refused(client: TestClient, photos: Path, way: str) -> None:
+    address = f"/{way}/{id_of(client, 'red.png')}"
+    (photos / "red.png").write_text("<script>alert(1)</script>")
+    assert client.get(address).status_code == 422
+    (photos / "red.png").unlink()
+    os.mkfifo(photos / "red.png")
+    assert client.get(address).status_code == 410, "a pipe is not waited for"
+
+
+@pytest.mark.parametrize("address", ["9999-00000000", "0-00000000", "0", "..%2Fred.png", "red.png", "-1-00000000"])
+@pytest.mark.parametrize("way", ["thumbnails", "pictures", "api/items"])
+def test_only_ids_of_the_index_lead_to_pictures(client: TestClient, way: str, address: str) -> None:
+    assert client.get(f"/{way}/{address}").status_code == 404
+
+
+def test_names_that_lead_out_of_the_folder_are_not_shown(tmp_path: Path, photos: Path) -> None:
+    draw(tmp_path / "secret.png", (1, 2, 3))
+    np.save(tmp_path / "vectors.npy", np.eye(2, 6, dtype=np.float32))
+    (tmp_path / "names.txt").write_text("../secret.png\nred.png\n")
+    import_vectors(tmp_path / "vectors.npy", tmp_path / "names.txt", tmp_path / "index", images=photos)
+    with TestClient(
+        build_app(open_service(tmp_path / "index", tmp_path / "cache")), base_url="http://localhost"
+    ) as client:
+        answer = client.get(f"/pictures/{id_of(client, '../secret.png')}")
+        assert answer.status_code == 404
+        assert "outside the indexed folder" in answer.json()["error"]["message"]
+        assert client.get(f"/pictures/{id_of(client, 'red.png')}").status_code == 200
+
+
+def test_odd_names_are_shown_safely_and_lead_to_their_pictures(tmp_path: Path, photos: Path) -> None:
+    for name in ODD_NAMES:
+        draw(photos / name, (5, 5, 5))
+    service = open_service(make_index(tmp_path / "index", photos), tmp_path / "cache")
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        shown = {hit["name"]: hit["id"] for hit in ask(client)["hits"]}
+        assert {"line\\nbreak.png", "quo\"te's.png", "🐈‍⬛ 猫.png", "turned\\u202egnp.exe.png"} <= shown.keys()
+        assert "\\udcff\\udcfe.png" in shown
+        for address in shown.values():
+            assert client.get(f"/thumbnails/{address}").status_code == 200
+            assert client.get(f"/pictures/{address}").status_code == 200
+            assert client.get(f"/api/items/{address}").status_code == 200
+
+
+def test_an_empty_library_answers(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    service = open_service(make_index(tmp_path / "index", tmp_path / "none"), tmp_path / "cache")
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        assert ask(client)["total"] == ask(client, words="red")["total"] == 0
+        assert client.get("/api/library").json()["days"] is None
+
+
+def test_an_index_that_grows_while_it_is_served_is_opened_again(
+    tmp_path: Path, photos: Path, index: Path, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobileclip_kit.web.library._LEAST_PATIENCE_S", 0.0)
+    monkeypatch.setattr("mobileclip_kit.web.library._PATIENCE", 0)
+    library_before = client.get("/api/library").json()
+    draw(photos / "new.png", (10, 10, 250))
+    make_index(index, photos)
+    # What the client opened at the start may be kept for a second.
+    client.app.state.service.library._look_again = 0.0
+    assert "new.png" in names(client, words="blue")
+    library = client.get("/api/library").json()
+    assert library["pictures"] == library_before["pictures"] + 1
+    assert library["generation"] == library_before["generation"] + 1
+
+
+def test_an_index_that_breaks_while_it_is_served_goes_on_as_it_was(
+    client: TestClient, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobileclip_kit.web.library._LEAST_PATIENCE_S", 0.0)
+    (index / "index.json").write_text("{")
+    client.app.state.service.library._look_again = 0.0
+    assert names(client, words="red")[0] == "red.png"
+    assert "cannot be opened again" in client.get("/api/library").json()["notices"][0]
+
+
+def test_an_id_of_an_index_that_was_built_anew_leads_nowhere(tmp_path: Path, photos: Path, index: Path) -> None:
+    with TestClient(build_app(open_service(index, tmp_path / "cache")), base_url="http://localhost") as client:
+        kept = id_of(client, "blue.png")
+    shutil.rmtree(index)
+    draw(photos / "a first one.png", (1, 1, 1))
+    library = Library(make_index(index, photos))
+    assert library.find(kept) is None
+    library.close()
+
+
+def test_vectors_without_pictures_and_model_can_be_looked_through(tmp_path: Path) -> None:
+    np.save(tmp_path / "vectors.npy", np.eye(3, 6, dtype=np.float32))
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    import_vectors(tmp_path / "vectors.npy", tmp_path / "names.txt", tmp_path / "index")
+    from mobileclip_kit.web.server import open_service as open_real
+
+    service = open_real(tmp_path / "index", thumbnails=tmp_path / "cache")
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        status, message = refusal(client, words="red")
+        assert (status, "which model" in message) == (409, True)
+        library = client.get("/api/library").json()
+        assert "--model" in library["words"]["reason"] and "--images" in library["files"]["reason"]
+        assert sorted(names(client, like=[id_of(client, "a")])) == ["b", "c"]
+        assert client.get(f"/thumbnails/{id_of(client, 'a')}").status_code == 404
