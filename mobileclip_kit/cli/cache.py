@@ -11,12 +11,19 @@ from mobileclip_kit.cli.output import emit, force_option, json_option, note
 
 if TYPE_CHECKING:
     from mobileclip_kit.cache.importing import CacheReport
+    from mobileclip_kit.data.pair import Skipped
 
 _LISTED = 10
 
 
 @click.group(invoke_without_command=True)
-@click.option("--teacher", metavar="T", help="A model folder, an open_clip name (ViT-B-32:openai) or hf-hub:….")
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    metavar="T",
+    help="A model folder, an open_clip name (ViT-B-32:openai) or hf-hub:…; several for several caches.",
+)
 @click.option("--data", type=click.Path(path_type=Path), metavar="D", help="A folder of pictures or a captions file.")
 @click.option(
     "-o", "out", type=click.Path(path_type=Path), metavar="CACHE", help="The cache; an existing one is extended."
@@ -27,54 +34,73 @@ _LISTED = 10
               help="Vectors of each picture: of itself, and of K − 1 augmented views.")  # fmt: skip
 @click.option("--recipe", metavar="R", help="With --views: the recipe whose [augmentation] makes them.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="With --views: of the views.")
+@click.option("--captions", is_flag=True, help="Keep the vectors of the pictures' captions, too.")
+@click.option("--bank", type=click.Path(path_type=Path), metavar="FILE",
+              help="Keep vectors of these texts, too: one class name or text a line.")  # fmt: skip
+@click.option("--templates", type=click.Path(path_type=Path), metavar="FILE",
+              help="With --bank: one template a line, such as: a photo of a {}")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or mps.")
 @force_option
 @json_option
 @click.pass_context
-def command(context: click.Context, teacher: str | None, data: Path | None, out: Path | None, batch_size: int,
-            limit: int | None, views: int, recipe: str | None, seed: int, device: str, force: bool,
-            as_json: bool) -> None:  # fmt: skip
+def command(context: click.Context, teachers: tuple[str, ...], data: Path | None, out: Path | None, batch_size: int,
+            limit: int | None, views: int, recipe: str | None, seed: int, captions: bool, bank: Path | None,
+            templates: Path | None, device: str, force: bool, as_json: bool) -> None:  # fmt: skip
     """Run a teacher once over pictures and keep its vectors.
 
     Training from a cache never loads the teacher. Interrupted, it goes on when it is run again; with more pictures it
-    asks the teacher for the new ones only.
+    asks the teacher for the new ones only. Recipes that compare pictures with texts need --captions or --bank.
 
     \b
       mckit cache --teacher ViT-B-32:openai --data photos -o photos.cache
       mckit cache --teacher ViT-B-32:openai --data photos --views 8 --recipe mine.toml -o photos.cache
+      mckit cache --teacher ViT-B-32:openai --data photos --bank classes.txt --templates templates.txt -o photos.cache
+      mckit cache --teacher ViT-B-32:openai --teacher ViT-B-16:openai --data photos -o both.caches
       mckit cache import --images photos --vectors vectors.npy --names names.txt -o photos.cache
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     if context.invoked_subcommand is not None:
         return
-    for value, flag in ((teacher, "--teacher"), (data, "--data"), (out, "-o")):
-        if value is None:
+    for value, flag in ((teachers, "--teacher"), (data, "--data"), (out, "-o")):
+        if not value:
             raise click.UsageError(f"Missing option {flag}.")
-    assert teacher is not None and data is not None and out is not None
+    if views > 1 and recipe is None:
+        raise click.UsageError("--views needs --recipe: its [augmentation] makes the views.")
+    if templates is not None and bank is None:
+        raise click.UsageError("--templates needs --bank: templates are filled with its names.")
+    assert data is not None and out is not None
     from itertools import islice
 
     from mobileclip_kit.cache.build import build_cache, describe_teacher
-    from mobileclip_kit.data.pair import Skipped
+    from mobileclip_kit.cache.texts import cache_texts
     from mobileclip_kit.data.sources import open_source
+    from mobileclip_kit.distill.texts import read_bank
     from mobileclip_kit.networks.devices import check_device
     from mobileclip_kit.networks.model import load_model
 
     skipped: list[Skipped] = []
-    check_device(device)
+    device = check_device(device)
+    texts = read_bank(bank, templates) if bank is not None else []
     pairs = list(islice(open_source(data, skipped), limit))
-    model = load_model(teacher)
-    for warning in model.warnings:
-        note(f"warning: {warning}")
-    description, make = describe_teacher(model), None
-    if views > 1:
-        from mobileclip_kit.distill.recipe import load_recipe
-        from mobileclip_kit.distill.views import plan_views
+    texts += [caption for pair in pairs for caption in pair.captions] if captions else []
+    reports: list[tuple[Path, CacheReport, int]] = []
+    for number, teacher in enumerate(teachers):
+        folder = out / f"{number:02d}" if len(teachers) > 1 else out
+        model = load_model(teacher)
+        for warning in model.warnings:
+            note(f"warning: {warning}")
+        description, make = describe_teacher(model), None
+        if views > 1 and recipe is not None:
+            from mobileclip_kit.distill.recipe import load_recipe
+            from mobileclip_kit.distill.views import plan_views
 
-        if recipe is None:
-            raise click.UsageError("--views needs --recipe: its [augmentation] makes the views.")
-        description, make = plan_views(description, load_recipe(recipe).augmentation, views=views, seed=seed)
-    report = build_cache(model, pairs, out, batch_size=batch_size, device=device, force=force,
-                         description=description, views=make)  # fmt: skip
-    _print(out, report, [*skipped, *report.failed], as_json)
+            description, make = plan_views(description, load_recipe(recipe).augmentation, views=views, seed=seed)
+        report = build_cache(model, pairs, folder, batch_size=batch_size, device=device, force=force,
+                             description=description, views=make)  # fmt: skip
+        reports.append((folder, report, cache_texts(model, texts, folder, device=device) if texts else 0))
+    if len(reports) == 1:
+        _print(out, reports[0][1], [*skipped, *reports[0][1].failed], as_json, new_texts=reports[0][2])
+    else:
+        _print_several(out, reports, skipped, as_json)
 
 
 @command.command("import")
@@ -104,17 +130,34 @@ def import_command(images: Path, vectors: Path, names: Path, out: Path, teacher_
     _print(out, report, report.failed, as_json)
 
 
-def _print(out: Path, report: CacheReport, failed: list, as_json: bool) -> None:  # type: ignore[type-arg]
+def _print_several(out: Path, reports: list[tuple[Path, CacheReport, int]], skipped: list[Skipped],
+                   as_json: bool) -> None:  # fmt: skip
+    failed = [*skipped, *(skip for _, report, _ in reports for skip in report.failed)]
+    _list(failed)
+    caches = [{"cache": str(folder), **_figures(report, new)} for folder, report, new in reports]
+    document = {"caches": caches, "failed": [{"item": skip.item, "reason": skip.reason} for skip in failed]}
+    lines = [f"{folder}: {report.items} pictures, {report.added} of them new" for folder, report, _ in reports]
+    emit(document, "\n".join([*lines, f"{len(failed)} failed; train with --cache {out}"]), as_json=as_json)
+
+
+def _print(out: Path, report: CacheReport, failed: list[Skipped], as_json: bool, *, new_texts: int = 0) -> None:
+    _list(failed)
+    document = {
+        "cache": str(out),
+        **_figures(report, new_texts),
+        "failed": [{"item": skip.item, "reason": skip.reason} for skip in failed],
+        "seconds": round(report.seconds, 3),
+    }
+    text = f"{out}: {report.items} pictures, {report.added} of them new, {len(failed)} failed"
+    emit(document, text + (f"; {new_texts} new texts" if new_texts else ""), as_json=as_json)
+
+
+def _figures(report: CacheReport, new_texts: int) -> dict[str, int]:
+    return {"items": report.items, "views": report.views, "added": report.added, "texts_added": new_texts}
+
+
+def _list(failed: list[Skipped]) -> None:
     for skip in failed[:_LISTED]:
         note(f"skipped {skip.item}: {skip.reason}")
     if len(failed) > _LISTED:
         note(f"… and {len(failed) - _LISTED} more; --json lists all.")
-    document = {
-        "cache": str(out),
-        "items": report.items,
-        "views": report.views,
-        "added": report.added,
-        "failed": [{"item": skip.item, "reason": skip.reason} for skip in failed],
-        "seconds": round(report.seconds, 3),
-    }
-    emit(document, f"{out}: {report.items} pictures, {report.added} of them new, {len(failed)} failed", as_json=as_json)

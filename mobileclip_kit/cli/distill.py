@@ -17,10 +17,12 @@ _LISTED = 10
 
 @click.command()
 @click.option("--teacher", metavar="T", help="A model folder, an open_clip name (ViT-B-32:openai) or hf-hub:….")
-@click.option("--cache", type=click.Path(path_type=Path), metavar="CACHE", help="A teacher's stored vectors instead.")
+@click.option("--cache", "caches", type=click.Path(path_type=Path), multiple=True, metavar="CACHE",
+              help="A teacher's stored vectors instead; several are averaged in the affinity.")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), required=True, metavar="D",
-              help="A folder of pictures or a captions file; captions are not needed.")  # fmt: skip
-@click.option("--student", required=True, metavar="S", help="Such as vit-s6-h12.")
+              help="A folder of pictures or a captions file; not every recipe needs captions.")  # fmt: skip
+@click.option("--student", metavar="S", help="A new image tower, such as vit-s6-h12.")
+@click.option("--text", metavar="X", help="A new text tower, such as motis-4; teacher trains the teacher's own.")
 @click.option("--recipe", default="piccollage", show_default=True, metavar="R", help="A preset's name or a TOML file.")
 @click.option("-o", "out", type=click.Path(path_type=Path), required=True, metavar="MODEL", help="The folder to make.")
 @click.option(
@@ -28,13 +30,20 @@ _LISTED = 10
 )
 @click.option("--init", metavar="MODEL", help="Start from this model's image tower (24 heads from 12).")
 @click.option("--inherit", is_flag=True, help="Start from the leading channels of a wider, convolutional teacher.")
+@click.option("--bank", type=click.Path(path_type=Path), metavar="FILE",
+              help="Texts to compare pictures with, one class name or text a line.")  # fmt: skip
+@click.option("--templates", type=click.Path(path_type=Path), metavar="FILE",
+              help="With --bank: one template a line, such as: a photo of a {}")  # fmt: skip
+@click.option("--trim-vocab", is_flag=True, help="Keep only the vocabulary that captions and bank need, and bytes.")
 @click.option("--holdout", metavar="SHARE|FILE", help="Pictures kept out of training: a share, or a file of names.")
 @click.option("--epochs", type=int, metavar="N", help="Passes over the pictures.")
 @click.option("--steps", type=int, metavar="N", help="Updates in all, instead of --epochs.")
 @click.option("--batch-size", type=int, metavar="N", help="Pictures in an update.")
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option("--seed", type=int, help="Of weights, order and augmentation.")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="Of matrix products.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), help="Of matrix products.")
+@click.option("--micro-batch", type=int, metavar="N", help="Pictures that pass the model at once; the loss stays the "
+              "whole batch's.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=2), metavar="N", help="Take the first N pictures only.")
 @click.option("--fast-decode", "draft", is_flag=True, help="Decode large JPEGs at reduced resolution.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, mps or auto.")
@@ -43,10 +52,11 @@ _LISTED = 10
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @force_option
 @json_option
-def command(teacher: str | None, cache: Path | None, data: Path, student: str, recipe: str, out: Path,
-            text_from: str | None, init: str | None, inherit: bool, holdout: str | None,
-            epochs: int | None, steps: int | None,
-            batch_size: int | None, lr: float | None, seed: int | None, precision: str | None, limit: int | None,
+def command(teacher: str | None, caches: tuple[Path, ...], data: Path, student: str | None, text: str | None,
+            recipe: str, out: Path, text_from: str | None, init: str | None, inherit: bool, bank: Path | None,
+            templates: Path | None, trim_vocab: bool, holdout: str | None, epochs: int | None, steps: int | None,
+            batch_size: int | None, lr: float | None, seed: int | None, precision: str | None,
+            micro_batch: int | None, limit: int | None,
             draft: bool, device: str, checkpoint_seconds: float, resume: bool, force: bool,
             as_json: bool) -> None:  # fmt: skip
     """Distil a teacher into a small student.
@@ -55,27 +65,38 @@ def command(teacher: str | None, cache: Path | None, data: Path, student: str, r
     student of a live teacher carries its text tower; one of a cache has none, unless --text-from names the teacher's
     model.
 
+    --text trains a text tower, beside a new image tower or beside a finished one. Under torchrun the processes share
+    each batch.
+
     \b
     Examples:
       mckit distill --teacher ViT-B-32:openai --data photos --student vit-s6-h12 -o student
       mckit distill --cache photos.cache --data photos --student vit-s6-h12 --holdout 0.1 -o student
       mckit distill --cache photos.cache --data photos --student vit-s6-h24 --init student -o student24
+      mckit distill --teacher ViT-B-32:openai --data captions.csv --text motis-4 --init student -o both
+      mckit distill --cache photos.cache --data photos --student vit-s6-h12 --recipe tinyclip --bank classes.txt \\
+        --templates templates.txt -o student
+      torchrun --nproc-per-node 8 -m mobileclip_kit distill --device cuda …
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.distill.distillation import DistillRequest, distill
+    from mobileclip_kit.distill.ranks import is_first_process
     from mobileclip_kit.distill.recipe import load_recipe
 
     resolved = load_recipe(recipe).with_training(
-        epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, precision=precision
-    )
+        epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, precision=precision,
+        micro_batch=micro_batch,
+    )  # fmt: skip
     request = DistillRequest(
-        data=data, out=out, student=student, recipe=resolved, teacher=teacher, cache=cache, text_from=text_from,
-        init=init, inherit=inherit, limit=limit, holdout=holdout, draft=draft, device=device,
+        data=data, out=out, student=student, text=text, recipe=resolved, teacher=teacher, cache=caches,
+        text_from=text_from, init=init, inherit=inherit, bank=bank, templates=templates, trim_vocab=trim_vocab,
+        limit=limit, holdout=holdout, draft=draft, device=device,
         checkpoint_seconds=checkpoint_seconds,
         resume=resume, force=force,
     )  # fmt: skip
     with resumable(out):
         report = distill(request)
-    _print(out, report, as_json)
+    if is_first_process():
+        _print(out, report, as_json)
 
 
 def _print(out: Path, report: DistillReport, as_json: bool) -> None:

@@ -103,6 +103,11 @@ class Ranks:
             PartialState().wait_for_everyone()
 
 
+def is_first_process() -> bool:
+    """Whether this process speaks for the run; true without a launcher."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def open_ranks(device: str) -> Ranks:
     """This process among those that a launcher started, or the only one.
 

@@ -98,6 +98,7 @@ def make_student(plan: StudentPlan, teacher: Teacher, init: Model | None, texts:
         ModelError: A row is unknown, or towers do not fit together.
         ModelMismatchError: See :func:`~mobileclip_kit.distill.teachers.text_source`.
     """
+    towers = plan.towers
     source = text_source(teacher, plan.text_from, init)
     source, merges = _vocabulary(plan, source, texts, run)
     if plan.text is None:
@@ -114,7 +115,7 @@ def make_student(plan: StudentPlan, teacher: Teacher, init: Model | None, texts:
         inherit_leading_channels(network, teacher.live.network, plan.towers)
     if source is None or plan.text is not None:
         set_logit_scale(network, teacher.logit_scale)
-    return Student(network, config, plan.towers, merges, source)
+    return Student(network, config, towers, merges, source)
 
 
 def _vocabulary(plan: StudentPlan, source: Model | None, texts: Sequence[str],
