@@ -1,4 +1,5 @@
 import SwiftUI
+import UIKit
 
 /// Which screen it is time for.
 struct RootView: View {

@@ -1,0 +1,60 @@
+"""The Core ML layer and the app, checked by the Swift compiler against declarations of Apple's interfaces.
+
+What only Xcode can tell is whether Apple's own declarations are the ones in ``tests/apple``; that the parts of this
+project fit each other, and keep Swift 6's rules of concurrency, can be told anywhere.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.test_ios_demo import APP, KIT, SWIFTC
+
+APPLE = Path(__file__).parent / "apple"
+# Later ones import earlier ones.
+MODULES = ("CoreGraphics", "CoreVideo", "CoreML", "UIKit", "Photos", "ImageIO", "BackgroundTasks", "SwiftUI")
+
+pytestmark = pytest.mark.skipif(SWIFTC is None, reason="there is no Swift compiler here")
+
+
+def compile_module(name: str, sources: list[Path], modules: Path, *, emit: bool = True) -> str:
+    """Check a module's types, and keep its interface for those that import it; returns what the compiler says."""
+    what = ["-emit-module", "-o", str(modules / f"{name}.swiftmodule")] if emit else ["-typecheck"]
+    command = [str(SWIFTC), *what, "-parse-as-library", "-swift-version", "6", "-warnings-as-errors"]
+    command += ["-I", str(modules), "-module-name", name, *map(str, sources)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stderr or "failed"
+
+
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Apple's interfaces and our core."""
+    folder = tmp_path_factory.mktemp("modules")
+    for name in MODULES:
+        assert compile_module(name, [APPLE / f"{name}.swift"], folder) == ""
+    core = sorted((KIT / "Sources" / "MobileCLIPCore").glob("*.swift"))
+    assert compile_module("MobileCLIPCore", core, folder) == ""
+    return folder
+
+
+def test_the_core_ml_layer_and_the_app_have_sound_types(modules):
+    kit = sorted((KIT / "Sources" / "MobileCLIPKit").glob("*.swift"))
+    assert compile_module("MobileCLIPKit", kit, modules) == ""
+    assert compile_module("MobileCLIPDemo", sorted(APP.glob("*.swift")), modules, emit=False) == ""
+
+
+def test_a_call_that_apple_does_not_have_is_found(modules, tmp_path):
+    """The check checks: one wrong name in a file that is sound otherwise."""
+    source = (KIT / "Sources" / "MobileCLIPKit" / "CompiledModels.swift").read_text()
+    wrong = tmp_path / "CompiledModels.swift"
+    wrong.write_text(source.replace("MLModel.compileModel(at:", "MLModel.compileModels(at:"))
+    assert "has no member 'compileModels'" in compile_module("Wrong", [wrong], modules, emit=False)
+
+
+def test_the_declarations_are_not_part_of_the_app():
+    package = (KIT / "Package.swift").read_text()
+    assert "apple" not in package
+    assert not any(path.stem in MODULES for path in APP.rglob("*.swift"))
