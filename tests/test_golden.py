@@ -78,6 +78,22 @@ def test_the_golden_bundle_is_whole():
     assert set(bundle.files) == set(FILE_NAMES)
 
 
+def test_the_sample_of_the_bench_screen_is_described():
+    """Swift reads and writes the sample; the page that describes its form shows the same keys in the same places."""
+    page = (PACKAGE.parent.parent / "docs" / "phone-bench.md").read_text()
+    shown = json.loads(page.split("```json")[1].split("```")[0])
+    assert shape_of(shown) == shape_of(json.loads((GOLDEN / "phone-bench.json").read_text()))
+
+
+def shape_of(document: object) -> object:
+    """Keys and kinds; of a list, its first element's."""
+    if isinstance(document, dict):
+        return {key: shape_of(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [shape_of(document[0])]
+    return type(document).__name__
+
+
 def test_part_names_are_the_same_in_swift():
     source = (PACKAGE / "Sources" / "MobileCLIPCore" / "Manifest.swift").read_text()
     for part, name in FILE_NAMES.items():

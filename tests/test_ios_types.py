@@ -20,9 +20,10 @@ MODULES = ("CoreGraphics", "CoreVideo", "CoreML", "UIKit", "Photos", "ImageIO", 
 pytestmark = pytest.mark.skipif(SWIFTC is None, reason="there is no Swift compiler here")
 
 
-def compile_module(name: str, sources: list[Path], modules: Path, *, emit: bool = True) -> str:
+def compile_module(name: str, sources: list[Path], modules: Path, *, emit: bool = True, bodies: bool = True) -> str:
     """Check a module's types, and keep its interface for those that import it; returns what the compiler says."""
     what = ["-emit-module", "-o", str(modules / f"{name}.swiftmodule")] if emit else ["-typecheck"]
+    what += [] if bodies else ["-Xfrontend", "-experimental-skip-all-function-bodies"]
     command = [str(SWIFTC), *what, "-parse-as-library", "-swift-version", "6", "-warnings-as-errors"]
     command += ["-I", str(modules), "-module-name", name, *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -36,7 +37,8 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in MODULES:
         assert compile_module(name, [APPLE / f"{name}.swift"], folder) == ""
     core = sorted((KIT / "Sources" / "MobileCLIPCore").glob("*.swift"))
-    assert compile_module("MobileCLIPCore", core, folder) == ""
+    # Its bodies are checked by `swift build`.
+    assert compile_module("MobileCLIPCore", core, folder, bodies=False) == ""
     return folder
 
 
