@@ -19,7 +19,8 @@ from mobileclip_kit.textness.vector import shift
 
 Vectors = NDArray[np.float32]
 
-SCALES = tuple(step / 4 for step in range(-12, 13))
+# Quarters over the whole range; finer where the query is still the longer part and scales are chosen.
+SCALES = tuple(sorted({step / 4 for step in range(-12, 13)} | {step / 20 for step in range(-20, 21)}))
 _DEPTH = 10
 # What a negative scale may cost on pictures without words, in points of right-first.
 CLEAN_DROP_ALLOWED = 0.01

@@ -16,6 +16,7 @@ from mobileclip_kit.spec import ModelSpec
 from mobileclip_kit.textness.fit import Vectors, fit_textness
 from mobileclip_kit.textness.pairs import encode_files, encode_pairs
 from mobileclip_kit.textness.vector import Textness
+from mobileclip_kit.textness.world import encode_world_pairs, is_pair_world
 
 
 def learn_from_pictures(
@@ -31,7 +32,8 @@ def learn_from_pictures(
     """Draw words on copies of pictures, encode both and fit.
 
     Args:
-        pictures: A folder.
+        pictures: A folder. A drawn world of the split ``pairs`` brings its own copies with words, in the words that
+            its models can read: then nothing is drawn, and ``copies`` is not asked for.
         encoder: With an image tower.
         text_pictures: A folder of real photos with words.
         limit: Use so many pictures, spread evenly over the folder.
@@ -45,15 +47,16 @@ def learn_from_pictures(
     Raises:
         DataError: There are too few pictures, or none that can be decoded.
     """
+    if is_pair_world(pictures):
+        clean, text = encode_world_pairs(pictures, encoder, limit=limit)
+        extra, failed = _extra(text_pictures, encoder)
+        notes = {"source": "pairs of a drawn world"}
+        return fit_textness(clean, text, encoder.spec, extra_text=extra, seed=seed, notes=notes, **options), failed
     found = _list(pictures)
     if limit is not None and limit < len(found):
         found = [found[number] for number in np.linspace(0, len(found) - 1, limit).round().astype(int)]
     pairs = encode_pairs(found, encoder, seed=seed, copies=copies)
-    failed = list(pairs.failed)
-    extra = None
-    if text_pictures is not None:
-        photos = encode_files(_list(text_pictures), encoder)
-        extra, failed = photos.text, failed + photos.failed
+    extra, failed = _extra(text_pictures, encoder)
     textness = fit_textness(
         pairs.clean,
         pairs.text,
@@ -64,7 +67,14 @@ def learn_from_pictures(
         notes={"copies": copies},
         **options,
     )
-    return textness, failed
+    return textness, pairs.failed + failed
+
+
+def _extra(text_pictures: Path | None, encoder: Encoder) -> tuple[Vectors | None, list[tuple[Path, str]]]:
+    if text_pictures is None:
+        return None, []
+    photos = encode_files(_list(text_pictures), encoder)
+    return photos.text, photos.failed
 
 
 def learn_from_vectors(clean: Path, text: Path, spec: ModelSpec | None, *, seed: int = 0, **options: Any) -> Textness:

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.data.scenes.folder import WORLD_FILE
 from mobileclip_kit.data.scenes.queries import thing_queries, weakness_queries
 from mobileclip_kit.data.scenes.truth import TRUTH_FILE, Truth, read_truth
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import read_json
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.runtime.encoder import Encoder
@@ -84,6 +86,30 @@ def ask_world(folder: Path, encoder: Encoder, *, template: str = _TEMPLATE) -> W
         ),
         reading=Questions(encoder.encode_texts(words), vectors, [_rows(_written(rows, word), place) for word in words]),
     )
+
+
+def is_pair_world(folder: Path) -> bool:
+    """Whether a folder was drawn by ``mckit scenes N --split pairs``: each scene without a word, then with one."""
+    path = folder / WORLD_FILE
+    return path.is_file() and (folder / TRUTH_FILE).is_file() and read_json(path).get("split") == "pairs"
+
+
+def encode_world_pairs(folder: Path, encoder: Encoder, *, limit: int | None = None) -> tuple[Vectors, Vectors]:
+    """Vectors of a drawn world's scenes without and with a word, row by row the same scene, each ``(n, d)``.
+
+    A model that reads the words of the drawn world alone learns its textness from these, not from other words.
+
+    Raises:
+        DataError: The pictures do not come in such pairs.
+        ImageError: A picture cannot be decoded.
+        ModelError: The model has no image tower.
+    """
+    rows = read_truth(folder / TRUTH_FILE)
+    clean, worded = rows[0::2], rows[1::2]
+    if len(rows) % 2 or any(a.word is not None or b.word is None for a, b in zip(clean, worded, strict=True)):
+        raise DataError(f"The pictures of {folder} are not pairs without and with a word.", hint="Draw it again.")
+    vectors = _encode([folder / row.image for row in rows[: None if limit is None else 2 * limit]], encoder)
+    return vectors[0::2], vectors[1::2]
 
 
 def _written(rows: Sequence[Truth], word: str) -> list[str]:

@@ -131,12 +131,32 @@ def test_eval_on_a_drawn_world(photos: Path, tmp_path: Path, capsys: pytest.Capt
     asked = ["textness", "eval", tmp_path / "world", "-m", "edges", "--textness-vector", tmp_path / "t.json"]
     out, _ = run(capsys, *asked, "--json")
     document = json.loads(out)
-    assert [row["scale"] for row in document["scales"]] == [step / 4 for step in range(-12, 13)]
+    scales = [row["scale"] for row in document["scales"]]
+    assert scales == sorted(scales)
+    assert {step / 4 for step in range(-12, 13)} | {-0.05, 0.95} <= set(scales)
     assert all(0 <= row["word_over_thing"] <= 1 for row in document["scales"])
     assert set(document) >= {"accuracy", "norm", "projection", "best"}
-    out, _ = run(capsys, *asked)
+    out, _ = run(capsys, *asked, "--plot", tmp_path / "scales.png")
     assert "projection" in out
+    assert "points of right-in-ten" in out
+    with Image.open(tmp_path / "scales.png") as plot:
+        assert plot.size == (960, 840)
+    run(capsys, *asked, "--plot", tmp_path / "scales.png", code=1)
+    run(capsys, *asked, "--plot", tmp_path / "scales.gif", code=2)
     _, err = run(capsys, "textness", "eval", photos, "-m", "edges", "--textness-vector", tmp_path / "t.json", code=1)
     assert "not a drawn world" in err
     _, err = run(capsys, *asked[:3], "-m", "other", *asked[5:], code=1)
     assert "belongs to the model" in err
+
+
+def test_a_world_of_pairs_brings_its_own_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pairs").mkdir()
+    write_world(tmp_path / "pairs", World(items=60, seed=1, size=48, split="pairs"), workers=1)
+    out, _ = run(capsys, "textness", "fit", tmp_path / "pairs", "-m", "edges", "-o", tmp_path / "t.json", "--json")
+    document = json.loads(out)
+    assert (document["pictures"], document["source"]) == (30, "pairs of a drawn world")
+    (tmp_path / "pairs" / "world.json").write_text(json.dumps({"split": "pairs"}))
+    lines = (tmp_path / "pairs" / "truth.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "pairs" / "truth.jsonl").write_text("".join(lines[1:]))
+    _, err = run(capsys, "textness", "fit", tmp_path / "pairs", "-m", "edges", "-o", tmp_path / "u.json", code=1)
+    assert "not pairs" in err
