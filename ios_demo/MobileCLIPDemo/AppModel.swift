@@ -12,7 +12,19 @@ final class AppModel {
         case noBundle
         case needsPhotos
         case ready
-        case failed(String)
+        case failed(Problem)
+    }
+
+    /// What went wrong in words, and what can be done about it.
+    struct Problem: Equatable {
+        var text: String
+        /// Else it is worth trying again.
+        var callsForRebuilding: Bool
+
+        init(_ error: any Error) {
+            text = ErrorText.describe(error)
+            callsForRebuilding = (error as? FlatIndexError)?.callsForRebuilding ?? false
+        }
     }
 
     private(set) var phase: Phase = .starting
@@ -21,7 +33,7 @@ final class AppModel {
     private(set) var progress: IndexingProgress?
     private(set) var hits: [FlatIndex.Hit] = []
     private(set) var searchProblem: String?
-    private(set) var indexingProblem: String?
+    private(set) var indexingProblem: Problem?
     private(set) var hasTextness = false
     private(set) var isLimited = false
 
@@ -92,7 +104,7 @@ final class AppModel {
             phase = .needsPhotos
             await usePhotos()
         } catch {
-            phase = .failed(ErrorText.describe(error))
+            phase = .failed(Problem(error))
         }
     }
 
@@ -147,7 +159,16 @@ final class AppModel {
             try files?.setAside()
             if let bundle { await open(bundle) }
         } catch {
-            indexingProblem = ErrorText.describe(error)
+            indexingProblem = Problem(error)
+        }
+    }
+
+    /// After what may have passed, such as a full disk.
+    func tryAgain() async {
+        if case .ready = phase {
+            startIndexing()
+        } else if let bundle {
+            await open(bundle)
         }
     }
 
@@ -161,7 +182,7 @@ final class AppModel {
         } catch is CancellationError {
             // Another bundle was chosen, or the background time is over.
         } catch {
-            indexingProblem = ErrorText.describe(error)
+            indexingProblem = Problem(error)
         }
     }
 

@@ -1,6 +1,21 @@
 import MobileCLIPCore
 import SwiftUI
 
+/// What can be done about a problem.
+struct WayOut: View {
+    let problem: AppModel.Problem
+
+    @Environment(AppModel.self) private var model
+
+    var body: some View {
+        if problem.callsForRebuilding {
+            Button("Rebuild the index") { Task { await model.rebuildIndex() } }
+        } else {
+            Button("Try again") { Task { await model.tryAgain() } }
+        }
+    }
+}
+
 /// How far the index is, with a pause button.
 struct IndexingBanner: View {
     @Environment(AppModel.self) private var model
@@ -8,8 +23,8 @@ struct IndexingBanner: View {
     var body: some View {
         VStack(alignment: .leading, spacing: 6) {
             if let problem = model.indexingProblem {
-                Label(problem, systemImage: "exclamationmark.triangle")
-                Button("Rebuild the index") { Task { await model.rebuildIndex() } }
+                Label(problem.text, systemImage: "exclamationmark.triangle")
+                WayOut(problem: problem)
             }
             if model.isLimited {
                 Label("Only the photos that you picked are searched.", systemImage: "lock")

@@ -25,13 +25,13 @@ struct RootView: View {
             }
         case .ready:
             SearchView()
-        case .failed(let reason):
+        case .failed(let problem):
             ContentUnavailableView {
                 Label("The model cannot be opened", systemImage: "exclamationmark.triangle")
             } description: {
-                Text(reason)
+                Text(problem.text)
             } actions: {
-                Button("Rebuild the index") { Task { await model.rebuildIndex() } }
+                WayOut(problem: problem)
                 NavigationLinkToBundles()
             }
         }

@@ -20,6 +20,14 @@ public enum FlatIndexError: Error, Equatable, Sendable {
     case badKey(String)
     case repeatedKey(String)
     case unknownKey(String)
+
+    /// Whether a new index would help. A full disk or a busy file does not cost anybody the index that they have.
+    public var callsForRebuilding: Bool {
+        switch self {
+        case .notAnIndex, .headerDamaged, .damaged, .otherVersion, .otherModel: true
+        default: false
+        }
+    }
 }
 
 /// The byte-level format of `docs/phone-index-format.md`.

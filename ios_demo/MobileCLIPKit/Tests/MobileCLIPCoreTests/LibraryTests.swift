@@ -67,6 +67,16 @@ import Testing
         #expect(FileManager.default.fileExists(atPath: library.indexURL.appendingPathExtension("damaged").path))
     }
 
+    /// Who is told to rebuild loses what is indexed: only where it cannot be read anyway.
+    @Test func onlyAnUnreadableIndexCallsForRebuilding() {
+        let unreadable: [FlatIndexError] = [
+            .notAnIndex, .headerDamaged, .damaged(byte: 64), .otherVersion(2), .otherModel(found: "", expected: ""),
+        ]
+        #expect(unreadable.allSatisfy(\.callsForRebuilding))
+        let passing: [FlatIndexError] = [.diskFull, .busy, .cannotWrite(code: 5), .missing(path: ""), .badKey("")]
+        #expect(passing.allSatisfy { !$0.callsForRebuilding })
+    }
+
     @Test func aHotOrSavingPhoneIsWorkedLess() {
         #expect(IndexingPace(heat: .nominal, isLowPower: false, isInForeground: true) == .work(photos: 32, restMilliseconds: 0))
         for isInForeground in [true, false] {
