@@ -27,7 +27,7 @@ from mobileclip_kit.web.names import picture_id, row_of, shown
 MAX_FOLDERS = 1000
 _LEAST_PATIENCE_S = 1.0
 _PATIENCE = 10  # an index that takes a second to open is not looked at again for ten
-_NO_TIME = np.iinfo(np.int64).min
+_NO_TIME = -np.iinfo(np.int64).max  # its negative is the greatest: without a time comes last
 _LAST_MOMENT_S = 253_370_764_800  # the year 9999, where Python's dates end
 
 Rows = NDArray[np.int64]
@@ -215,7 +215,7 @@ def _count(index: Index) -> Facets:
             parents[name.rpartition("/")[0]] += 1
     folders, left_out = _folders(parents)
     # Stable, so that pictures of one moment, or without one, stay in the order of their names.
-    order = np.argsort(-np.array(times, np.float64), kind="stable")
+    order = np.argsort(-np.array(times, np.int64), kind="stable")
     known = [moment for moment in times if moment != _NO_TIME]
     return Facets(
         pictures=len(rows),

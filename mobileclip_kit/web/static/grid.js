@@ -61,12 +61,17 @@ export class Grid {
   }
 
   /** Bring a hit into view, and put the focus on it. */
-  focus(index, options = {}) {
+  focus(index) {
     if (!this._results?.total) return;
     this._activate(Math.max(0, Math.min(index, this._results.total - 1)));
     this._reveal(this._active);
     this._draw();
-    this._tileAt(this._active)?.querySelector("a").focus({ preventScroll: true, ...options });
+    this._focusActive();
+  }
+
+  _focusActive() {
+    const tile = this._tileAt(this._active);
+    (tile?.querySelector("a") ?? tile)?.focus({ preventScroll: true });
   }
 
   /** The first hit whose tile can be seen. */
@@ -128,7 +133,7 @@ export class Grid {
     const [first, last] = this._window();
     const wanted = new Map();
     for (let index = first; index <= last; index++) wanted.set(this._keyOf(index), index);
-    const focused = this._root.contains(document.activeElement);
+    const focused = this._holdsFocus;
     if (focused && this._active < (this._results?.total ?? 0)) wanted.set(this._keyOf(this._active), this._active);
     for (const [key, tile] of this._tiles) {
       if (wanted.has(key)) continue;
@@ -148,6 +153,12 @@ export class Grid {
       this._putAfter(tile, before);
       before = tile;
     }
+    // The tile that had it may have made way for one whose picture has arrived.
+    if (focused && !this._holdsFocus) this._focusActive();
+  }
+
+  get _holdsFocus() {
+    return this._root !== document.activeElement && this._root.contains(document.activeElement);
   }
 
   _keyOf(index) {
@@ -170,6 +181,7 @@ export class Grid {
     tile.setAttribute("role", "listitem");
     if (!hit?.id) {
       tile.classList.add("coming");
+      tile.tabIndex = -1;
       if (hit) this._markGone(tile, "This picture was removed from the index.");
       return tile;
     }

@@ -230,7 +230,7 @@ function meet(news) {
   find("notice").hidden = !notices.length;
   if (!before || wasLost) {
     render();
-    if (!before || !results) ask();
+    if (!results || !sameQuestion(address.state, results.question)) ask();
     else results.want(...grid.window);
   } else if (results ? news.generation !== results.generation : before.generation !== news.generation) {
     welcome(news);
