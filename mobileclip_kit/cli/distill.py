@@ -29,7 +29,8 @@ _LISTED = 10
     "--text-from", metavar="T", help="The model whose text tower the student carries; default: the teacher's."
 )
 @click.option("--init", metavar="MODEL", help="Start from this model's image tower (24 heads from 12).")
-@click.option("--inherit", is_flag=True, help="Start from the leading channels of a wider, convolutional teacher.")
+@click.option("--inherit", is_flag=False, flag_value="teacher", type=click.Choice(["teacher"]),
+              help="Start new towers from the leading channels and heads of a wider teacher's.")  # fmt: skip
 @click.option("--bank", type=click.Path(path_type=Path), metavar="FILE",
               help="Texts to compare pictures with, one class name or text a line.")  # fmt: skip
 @click.option("--templates", type=click.Path(path_type=Path), metavar="FILE",
@@ -53,7 +54,7 @@ _LISTED = 10
 @force_option
 @json_option
 def command(teacher: str | None, caches: tuple[Path, ...], data: Path, student: str | None, text: str | None,
-            recipe: str, out: Path, text_from: str | None, init: str | None, inherit: bool, bank: Path | None,
+            recipe: str, out: Path, text_from: str | None, init: str | None, inherit: str | None, bank: Path | None,
             templates: Path | None, trim_vocab: bool, holdout: str | None, epochs: int | None, steps: int | None,
             batch_size: int | None, lr: float | None, seed: int | None, precision: str | None,
             micro_batch: int | None, limit: int | None,
@@ -68,14 +69,18 @@ def command(teacher: str | None, caches: tuple[Path, ...], data: Path, student: 
     --text trains a text tower, beside a new image tower or beside a finished one. Under torchrun the processes share
     each batch.
 
+    Recipes with [stages], such as tinyclip-auto, cut the teacher itself down, both towers under one budget of
+    parameters; --steps and --epochs then count the recovery of each stage.
+
     \b
     Examples:
       mckit distill --teacher ViT-B-32:openai --data photos --student vit-s6-h12 -o student
       mckit distill --cache photos.cache --data photos --student vit-s6-h12 --holdout 0.1 -o student
       mckit distill --cache photos.cache --data photos --student vit-s6-h24 --init student -o student24
       mckit distill --teacher ViT-B-32:openai --data captions.csv --text motis-4 --init student -o both
-      mckit distill --cache photos.cache --data photos --student vit-s6-h12 --recipe tinyclip --bank classes.txt \\
+      mckit distill --teacher ViT-B-32:openai --data photos --student vit-s6-h12 --recipe tinyclip --bank classes.txt \\
         --templates templates.txt -o student
+      mckit distill --teacher ViT-B-32:openai --data captions.csv --recipe tinyclip-auto -o quarter
       torchrun --nproc-per-node 8 -m mobileclip_kit distill --device cuda …
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.distill.distillation import DistillRequest, distill
@@ -88,8 +93,8 @@ def command(teacher: str | None, caches: tuple[Path, ...], data: Path, student: 
     )  # fmt: skip
     request = DistillRequest(
         data=data, out=out, student=student, text=text, recipe=resolved, teacher=teacher, cache=caches,
-        text_from=text_from, init=init, inherit=inherit, bank=bank, templates=templates, trim_vocab=trim_vocab,
-        limit=limit, holdout=holdout, draft=draft, device=device,
+        text_from=text_from, init=init, inherit=inherit is not None, bank=bank, templates=templates,
+        trim_vocab=trim_vocab, limit=limit, holdout=holdout, draft=draft, device=device,
         checkpoint_seconds=checkpoint_seconds,
         resume=resume, force=force,
     )  # fmt: skip

@@ -17,10 +17,12 @@ from mobileclip_kit.distill.augment import Augmentation
 from mobileclip_kit.distill.evaluation import evaluate_holdout
 from mobileclip_kit.distill.mixture import MixtureOptions
 from mobileclip_kit.distill.mixture_objective import MixtureObjective
+from mobileclip_kit.distill.objective import VectorObjective
 from mobileclip_kit.distill.ranks import Ranks, open_ranks
 from mobileclip_kit.distill.recipe import Recipe
 from mobileclip_kit.distill.run_folder import finish_run, open_run, run_folder
-from mobileclip_kit.distill.student import Student, StudentPlan, make_student
+from mobileclip_kit.distill.stages import Phase, run_stages
+from mobileclip_kit.distill.student import TEACHERS_OWN, Student, StudentPlan, make_student
 from mobileclip_kit.distill.targets import TeacherSide
 from mobileclip_kit.distill.teachers import (
     Teacher,
@@ -161,26 +163,35 @@ def distill(request: DistillRequest) -> DistillReport:
     material.skipped += pictures.skipped
     recipe = _fit_batch(recipe, len(train), ranks.count, material)
 
-    student.network.to(ranks.device)
-    if recipe.training.gradient_checkpointing:
-        _checkpoint_gradients(student.network, material.notes)
     texts = collect_texts([pair.captions for pair in train.pairs], material.bank)
     sides = [_side(teacher, train, texts, student, plan, recipe.options, run, ranks) for teacher in teachers]
-    objective = MixtureObjective(
-        student.network, recipe.options, sides,
-        pictures=len(train), texts=texts if texts.texts and _uses_texts(plan, recipe.options) else None,
-        towers=plan.towers, tokens=_tokens(student, texts),
-    )  # fmt: skip
     provenance = _provenance(request, recipe, teachers, init)
-    trainer = Trainer(
-        objective, pictures, recipe.training,
-        augmentation=recipe.augmentation, image=image, folder=run, device=ranks.device, replay=replay, ranks=ranks,
-        checkpoint_seconds=request.checkpoint_seconds,
-        fingerprint={**provenance, "data": fingerprint_of(train), "recipe": recipe.to_toml(),
-                     "texts": str(identities_of(["\0".join(texts.texts)])[0])},
-    )  # fmt: skip
+    fingerprint = {**provenance, "data": fingerprint_of(train), "recipe": recipe.to_toml(),
+                   "texts": str(identities_of(["\0".join(texts.texts)])[0])}  # fmt: skip
+
+    def train_phase(student: Student, phase: Phase) -> TrainingResult:
+        student.network.to(ranks.device)
+        if recipe.training.gradient_checkpointing:
+            _checkpoint_gradients(student.network, material.notes)
+        objective: VectorObjective = MixtureObjective(
+            student.network, recipe.options, sides,
+            pictures=len(train), texts=texts if texts.texts and _uses_texts(plan, recipe.options) else None,
+            towers=plan.towers, tokens=_tokens(student, texts),
+        )  # fmt: skip
+        trainer = Trainer(
+            objective if phase.wrap is None else phase.wrap(objective), pictures, phase.plan(recipe.training),
+            augmentation=recipe.augmentation, image=image, folder=phase.folder, device=ranks.device, replay=replay,
+            ranks=ranks, rates=phase.rates, checkpoint_seconds=request.checkpoint_seconds, fingerprint=fingerprint,
+        )  # fmt: skip
+        return trainer.run(resume=request.resume)
+
     already = len(pictures.skipped)
-    result = trainer.run(resume=request.resume)
+    if recipe.stages is None:
+        result = train_phase(student, Phase(folder=run))
+    else:
+        staged = run_stages(student, recipe.stages, run, ranks, train_phase)
+        student, result = staged.student, staged.result
+        provenance["stages"] = staged.stages
     material.skipped += ranks.collect(pictures.skipped[already:])
     return _finish(request, recipe, student, teachers[0], material, train, holdout, image, provenance, result, ranks)
 
@@ -191,7 +202,16 @@ def _plan(request: DistillRequest) -> StudentPlan:
             f"The recipe {request.recipe.name} trains {request.recipe.objective}; "
             "`mckit distill` takes recipes with the objective mixture."
         )
-    plan = StudentPlan(image=request.student, text=request.text, text_from=request.text_from, inherit=request.inherit,
+    image, text = request.student, request.text
+    if request.recipe.stages is not None:
+        if image or text or request.init or request.inherit:
+            raise UsageError(
+                f"The recipe {request.recipe.name} cuts the teacher itself down, both towers.",
+                hint="Leave --student, --text, --init and --inherit out.",
+            )
+        image = text = TEACHERS_OWN
+    plan = StudentPlan(image=image, text=text, text_from=request.text_from,
+                       inherit=request.inherit or request.recipe.inherit,
                        trim_vocab=request.trim_vocab, seed=request.recipe.training.seed)  # fmt: skip
     if request.holdout is not None and "image" not in plan.towers:
         raise UsageError("--holdout compares pictures, but only a text tower is trained.")
@@ -324,7 +344,7 @@ def _provenance(
         **new_text,
         "recipe": recipe.name,
         "init": init.spec.model_hash if init else None,
-        "inherit": request.inherit,
+        "inherit": request.inherit or recipe.inherit,
         "targets": targets_note(first, recipe.options.unit_scale),
     }
 

@@ -110,9 +110,11 @@ def make_student(plan: StudentPlan, teacher: Teacher, init: Model | None, texts:
     if init is not None and plan.image is not None:
         take_over_image_tower(network, init)
     if plan.inherit:
-        if teacher.live is None or (init is not None and plan.image is not None):
-            raise UsageError("--inherit needs a live --teacher, and no --init beside it.")
-        inherit_leading_channels(network, teacher.live.network, plan.towers)
+        giver = teacher.live or source
+        if giver is None or (init is not None and plan.image is not None):
+            raise UsageError("To inherit weights needs the teacher's model, and no --init beside it.",
+                             hint="Pass it as --teacher or --text-from, or take a recipe without inherit.")  # fmt: skip
+        inherit_leading_channels(network, giver.network, plan.towers)
     if source is None or plan.text is not None:
         set_logit_scale(network, teacher.logit_scale)
     return Student(network, config, towers, merges, source)
