@@ -4,8 +4,9 @@
 
 Five mixtures (InfoNCE alone; + (a) softened alignment; + (a) and (b) token matching; + (a) and (c) masked language;
 all), two image encoders, three seeds, all with equal steps, pictures, batches and order. Every model is measured on two
-galleries that it has not seen: 1,000 pictures of everything, and one with as many pictures of words as of things. Runs
-that are in the output already are kept, so that it can be interrupted and run again.
+galleries that it has not seen: 1,000 pictures of everything, and one with as many pictures of words as of things. The
+world has a dozen kinds of things, so that a few minutes' training lands where mixtures can differ: neither at chance
+nor at the top. Runs that are in the output already are kept, so that it can be interrupted and run again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Any
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.world import encode_gallery, measure_world
 from mobileclip_kit.data.scenes.folder import World, write_world
+from mobileclip_kit.data.scenes.objects import KINDS
+from mobileclip_kit.data.scenes.plan import WorldConfig
 from mobileclip_kit.distill.from_pairs import train_from_pairs
 from mobileclip_kit.distill.pairs import LossName, PairOptions
 from mobileclip_kit.distill.recipe import Recipe, TrainingPlan
@@ -57,16 +60,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--out", type=Path, default=Path("lightclip_ablation.json"))
     parser.add_argument("--table", type=Path, help="Markdown file for the table")
-    parser.add_argument("--encoders", nargs="+", default=["conv-m", "resnet-w16"], metavar="STUDENT")
-    parser.add_argument("--text", default="text-4", help="text tower; with four layers or more each stage has its own")
+    parser.add_argument("--encoders", nargs="+", default=["conv-m", "hybrid-s"], metavar="STUDENT")
+    parser.add_argument(
+        "--text", default="text-4-128", help="text tower; with four layers or more each stage has its own"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=20_000)
-    parser.add_argument("--steps", type=int, default=2_000)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch-size", type=int, default=96)
+    parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--gallery", type=int, default=1_000)
+    parser.add_argument("--kinds", type=int, default=12, help="kinds of things in the world")
     arguments = parser.parse_args()
-    settings = {name: getattr(arguments, name) for name in ("text", "pictures", "steps", "batch_size", "lr", "gallery")}
+    settings = {
+        name: getattr(arguments, name) for name in ("text", "pictures", "steps", "batch_size", "lr", "gallery", "kinds")
+    }
     document = read_json(arguments.out) if arguments.out.is_file() else {}
     if document.get("settings") not in (None, settings):
         parser.error(f"{arguments.out} was made with other settings: {document['settings']}")
@@ -94,10 +102,11 @@ def main() -> None:
 
 def draw_worlds(folder: Path, settings: dict[str, Any]) -> None:
     """A world to train on and the two galleries, of other seeds."""
+    config = WorldConfig(kinds=tuple(KINDS)[: settings["kinds"]])
     worlds = {
-        "train": World(items=settings["pictures"], seed=0, size=64, split="train"),
-        "mixed": World(items=settings["gallery"], seed=1, size=64, split="test"),
-        "fair": World(items=settings["gallery"] // 80 * 80 or 80, seed=2, size=64, split="gallery"),
+        "train": World(items=settings["pictures"], seed=0, size=64, split="train", config=config),
+        "mixed": World(items=settings["gallery"], seed=1, size=64, split="test", config=config),
+        "fair": World(items=settings["gallery"] // 80 * 80 or 80, seed=2, size=64, split="gallery", config=config),
     }
     for name, world in worlds.items():
         (folder / name).mkdir()
@@ -107,7 +116,7 @@ def draw_worlds(folder: Path, settings: dict[str, Any]) -> None:
 def train_and_measure(run: Run, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """One model's figures."""
     plan = TrainingPlan(
-        steps=settings["steps"], batch_size=settings["batch_size"], lr=settings["lr"], weight_decay=0.1, seed=run.seed
+        steps=settings["steps"], batch_size=settings["batch_size"], optimizer="muon", lr=settings["lr"], seed=run.seed
     )
     options = PairOptions(student=run.encoder, text=settings["text"], embedding_dim=128, trim_vocab=True)
     options = replace(options, losses=MIXTURES[run.mixture])
@@ -139,7 +148,8 @@ def page(document: dict[str, Any], lines: list[str]) -> list[str]:
         "# What LightCLIP's losses bring",
         "",
         f"`benchmarks/lightclip_ablation.py`: {settings['steps']} steps of {settings['batch_size']} pairs out of "
-        f"{settings['pictures']} pictures of the built-in world, text tower {settings['text']}; mean ± standard",
+        f"{settings['pictures']} pictures of the built-in world with {settings['kinds']} kinds, text tower",
+        f"{settings['text']}, Muon with a peak learning rate of {settings['lr']:g}; mean ± standard",
         f"deviation over the seeds, in percent, on {settings['gallery']} unseen pictures. The last column is training",
         "time in seconds: equal steps are not equal time.",
         "",

@@ -258,8 +258,8 @@ def _convolutional(visual: Any) -> _Found:
 def _hybrid(network: Any) -> _Found:
     """A convolutional stem whose last stage's channels are the tokens'."""
     trunk, channel = network.visual.trunk, Axis("image.channels")
-    names = [f"image.{number}.stage" for number in range(len(trunk.stem) - 1)]
-    axes, groups = _stages("visual.trunk.stem", trunk.stem, [*names, channel.group])
+    names = [f"image.{number}.stage" for number in range(len(trunk.stages) - 1)]
+    axes, groups = _stages("visual.trunk.stages", trunk.stages, [*names, channel.group])
     axes |= {
         "visual.trunk.pos_embed": (None, None, channel),
         "visual.trunk.norm.weight": (channel,),

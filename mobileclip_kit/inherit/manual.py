@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.inherit.layout import Axis, Layout, layout_of
+from mobileclip_kit.networks.hybrid_tower import HybridTower
 from mobileclip_kit.spec import Tower
 
-_LAYER = re.compile(r"(.*resblocks|.*stages\.\d+|.*stem\.\d+|.*trunk\.blocks)\.(\d+)\.(.+)")
+_LAYER = re.compile(r"(.*resblocks|.*stages\.\d+|.*trunk\.blocks)\.(\d+)\.(.+)")
+_STAGES = "visual.trunk.stages."
 _HINT = "A student inherits from a teacher of the same kind that is at least as wide and deep."
 
 
@@ -30,12 +33,15 @@ def inherit_leading_channels(student: nn.Module, teacher: nn.Module, towers: Seq
         towers: Which towers inherit.
 
     Returns:
-        How many tensors were inherited: all of these towers'.
+        How many tensors were inherited: all of these towers', or the convolutional stages alone where a hybrid tower
+        inherits from a convolutional one.
 
     Raises:
         ModelError: A tower is of a kind that cannot be cut, or of another kind than the teacher's; a tensor is missing
             in the teacher or narrower there; the teacher's head width is no multiple of the student's.
     """
+    if towers == ("image",) and _is_hybrid(student) and not _is_hybrid(teacher):
+        return _inherit_stages(student, teacher)
     small, large = layout_of(student), layout_of(teacher)
     for tower in towers:
         _check_kinds(tower, small, large)
@@ -48,6 +54,27 @@ def inherit_leading_channels(student: nn.Module, teacher: nn.Module, towers: Seq
         inherited[name] = _leading(name, own, wide, _source_name(name, depths), small, large)
     student.load_state_dict(inherited, strict=False)
     return len(inherited)
+
+
+def _inherit_stages(student: nn.Module, teacher: nn.Module) -> int:
+    """The leading channels of the convolutional stages, layer by layer from the first; blocks and head start anew."""
+    own, wide = student.state_dict(), teacher.state_dict()
+    inherited = {name: tensor for name, tensor in own.items() if name.startswith(_STAGES)}
+    for name, tensor in inherited.items():
+        source = wide.get(name)
+        if source is None or any(there < here for here, there in zip(tensor.shape, source.shape, strict=True)):
+            found = "is missing" if source is None else f"is {tuple(source.shape)}"
+            raise ModelError(
+                f"The teacher's {name} {found}; the student needs {tuple(tensor.shape)} of it.",
+                hint="A hybrid tower inherits from our convolutional tower, at least as wide and deep stage by stage.",
+            )
+        inherited[name] = source[tuple(slice(size) for size in tensor.shape)].clone()
+    student.load_state_dict(inherited, strict=False)
+    return len(inherited)
+
+
+def _is_hybrid(network: Any) -> bool:
+    return isinstance(getattr(network.visual, "trunk", None), HybridTower)
 
 
 def _check_kinds(tower: Tower, small: Layout, large: Layout) -> None:

@@ -67,7 +67,9 @@ class ConvTower(nn.Module):
     def forward_head(self, grid: Tensor) -> Tensor:
         """The grid as one row, ``(n, num_features)``."""
         places = grid.flatten(2)  # (n, channels, places)
-        return torch.cat((places.flatten(1), places.amax(dim=2)), dim=1) if self.pooled else places.flatten(1)
+        if self.pooled:
+            places = torch.cat((places, places.amax(dim=2, keepdim=True)), dim=2)
+        return places.flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(n, 3, height, width)`` → ``(n, num_features)``."""

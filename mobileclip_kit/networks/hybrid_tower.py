@@ -45,7 +45,7 @@ class HybridTower(nn.Module):
             raise ModelError(f"A hybrid tower has {_STAGES} stages; {widths} do not fit {heads} heads.")
         self.num_features = width = widths[-1]
         self.side = image_size // _STRIDE
-        self.stem = conv_stages(widths, residuals)
+        self.stages = conv_stages(widths, residuals)
         self.pos_embed = nn.Parameter(torch.randn(1, self.side**2, width) * 0.02)
         self.blocks = nn.ModuleList([Block(width, heads, qkv_bias=True) for _ in range(layers)])
         self.norm = nn.LayerNorm(width)
@@ -57,7 +57,7 @@ class HybridTower(nn.Module):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The last block's tokens, ``(n, tokens, width)``."""
-        for stage in self.stem:
+        for stage in self.stages:
             images = stage(images)
         return self._relate(images)
 
@@ -75,7 +75,7 @@ class HybridTower(nn.Module):
         timm's options that choose among them are not needed here.
         """
         grids = []
-        for stage in self.stem:
+        for stage in self.stages:
             images = stage(images)
             grids.append(images)
         tokens = self._relate(images)

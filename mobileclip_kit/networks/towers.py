@@ -65,10 +65,10 @@ def mckit_hybrid_m_64(pretrained: bool = False, **options: Any) -> HybridTower:
 @register_model  # type: ignore[untyped-decorator,unused-ignore]
 def mckit_hybrid_s_64(pretrained: bool = False, **options: Any) -> HybridTower:
     """The quickstart's student, less than a third of its teacher's parameters, for 64 px."""
-    return HybridTower((16, 32, 64, 128), (0, 0, 1, 0), layers=3, heads=4, image_size=64)
+    return HybridTower((16, 32, 64, 112), (0, 0, 1, 0), layers=1, heads=4, image_size=64)
 
 
 @register_model  # type: ignore[untyped-decorator,unused-ignore]
 def mckit_conv_l_64(pretrained: bool = False, **options: Any) -> ConvTower:
     """The built-in world's teacher's tower, for 64 px."""
-    return ConvTower((24, 48, 96, 192), (0, 1, 2, 2), 64, pooled=True)
+    return ConvTower((16, 32, 64, 128), (0, 0, 1, 2), 64, pooled=True)

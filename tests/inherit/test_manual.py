@@ -111,3 +111,23 @@ def test_a_tower_of_another_kind_is_refused() -> None:
 def test_a_wider_student_is_refused() -> None:
     with pytest.raises(ModelError, match="at least as wide"):
         inherit_leading_channels(build("conv-m", 0), build("conv-s", 1))
+
+
+def test_a_hybrid_tower_inherits_a_convolutional_teachers_stages() -> None:
+    student, teacher = build("hybrid-s", 0), build("conv-l", 1)
+    before = {name: tensor.clone() for name, tensor in student.visual.state_dict().items()}
+    count = inherit_leading_channels(student, teacher)
+    ours, theirs = student.visual.state_dict(), teacher.visual.state_dict()
+    stages = [name for name in ours if name.startswith("trunk.stages.")]
+    assert count == len(stages)
+    name = "trunk.stages.3.0.conv.weight"  # the only stage that is narrower
+    assert torch.equal(ours[name], theirs[name][:112])
+    assert torch.equal(ours["trunk.stages.2.1.norm.running_var"], theirs["trunk.stages.2.1.norm.running_var"])
+    assert all(torch.equal(ours[name], before[name]) for name in set(ours) - set(stages))
+
+
+def test_a_hybrid_tower_refuses_a_teacher_of_fewer_or_narrower_stages() -> None:
+    with pytest.raises(ModelError, match=r"stages.0.0.conv.weight is \(8, 3, 3, 3\)"):
+        inherit_leading_channels(build("hybrid-s", 0), build("conv-s", 1))
+    with pytest.raises(ModelError, match="is missing"):
+        inherit_leading_channels(build("hybrid-s", 0), build("vit-t4-64", 1))

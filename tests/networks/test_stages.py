@@ -22,7 +22,7 @@ def texts(lengths, context=77):
     return ids, torch.tensor(lengths)
 
 
-@pytest.mark.parametrize("name", ["conv-s", "vit-t4-64", "resnet-w8", "swin-nano-64", "mobilenetv2"])
+@pytest.mark.parametrize("name", ["conv-s", "hybrid-s", "vit-t4-64", "resnet-w8", "swin-nano-64", "mobilenetv2"])
 def test_one_pass_gives_four_grids_and_the_towers_vectors(name):
     network = build(name)
     size = network.visual.image_size

@@ -8,7 +8,7 @@ from mobileclip_kit.errors import ModelError
 from mobileclip_kit.networks.model import describe, load_model, save_model, tower_parameters
 from mobileclip_kit.networks.students import STUDENTS, TEXT_TOWERS, build_student, pair_config
 
-SMALL = ("vit-t4-64", "conv-m", "conv-s", "resnet-w8", "swin-nano-64", "mobilenetv2")
+SMALL = ("vit-t4-64", "conv-m", "conv-l", "conv-s", "hybrid-m", "hybrid-s", "resnet-w8", "swin-nano-64", "mobilenetv2")
 
 
 def build(name, text="text-2", dim=16, **options):
@@ -34,11 +34,11 @@ def test_a_stage_is_a_quarter_of_eight_layers():
 
 
 def test_the_small_student_has_less_than_a_third_of_the_teachers_tower():
-    teacher, student = (tower_parameters(build(name, dim=128)[1])["image"] for name in ("conv-m", "conv-s"))
+    teacher, student = (tower_parameters(build(name, dim=256)[1])["image"] for name in ("conv-l", "hybrid-s"))
     assert student < teacher / 3
 
 
-@pytest.mark.parametrize("name", ["conv-m", "swin-nano-64"])
+@pytest.mark.parametrize("name", ["conv-l", "hybrid-s", "swin-nano-64"])
 def test_open_clip_loads_towers_that_timm_has_no_name_for(name, tmp_path):
     config, network = build(name)
     save_model(tmp_path, network, config, describe(name, network, config))
@@ -78,3 +78,12 @@ def test_unknown_names_meet_the_nearest():
     with pytest.raises(ModelError, match="Did you mean text-8?"):
         build("conv-s", text="text-9")
     assert "conv-s" in STUDENTS
+
+
+@pytest.mark.parametrize("teacher", ["conv-m", "hybrid-m"])
+def test_sized_students_have_their_share_of_the_teachers_tower(teacher):
+    whole = tower_parameters(build(teacher, dim=128)[1])["image"]
+    for part in (2, 4, 8):
+        assert tower_parameters(build(f"{teacher}-{part}", dim=128)[1])["image"] == pytest.approx(
+            whole / part, rel=0.05
+        )
