@@ -99,7 +99,7 @@ def orthogonalize(matrix: Tensor) -> Tensor:
         The same shape; singular values that were not tiny lie within about 0.7…1.2.
     """
     a, b, c = _COEFFICIENTS
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-12)
     for _ in range(_STEPS):
         square = wide @ wide.T
