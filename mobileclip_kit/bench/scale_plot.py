@@ -47,7 +47,7 @@ def plot_scales(
         axes.set_ylabel(title)
         axes.set_ylim(-0.03, 1.03)
         axes.grid(alpha=0.25)
-        axes.legend(loc="center right", fontsize=8)
+        axes.legend(loc="best", fontsize=8)
     below.set_xlabel("textness scale" + ("" if projection is None else "   (×: the directions projected out)"))
     figure.savefig(path, dpi=120, format="png")
 

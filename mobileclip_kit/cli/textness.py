@@ -199,6 +199,7 @@ def grid(
     from mobileclip_kit.errors import DataError
     from mobileclip_kit.files import atomic_file, check_can_write
     from mobileclip_kit.index.folder import Index
+    from mobileclip_kit.indexing.listing import find_picture
     from mobileclip_kit.search import encode_queries, find_textness, open_query_encoder, search
     from mobileclip_kit.textness.grid import GridRow, draw_grid
 
@@ -216,7 +217,7 @@ def grid(
         found = [search(index, textness.apply(vectors, scale), k)[0] for scale in scales]
         folder = Path(index.header.pictures)
     rows = [
-        GridRow(f"{scale:+d}" if scale else "0", [folder / hit.item for hit in hits])
+        GridRow(f"{scale:+d}" if scale else "0", [find_picture(folder, hit.item) for hit in hits])
         for scale, hits in zip(scales, found, strict=True)
     ]
     with atomic_file(out) as staging:

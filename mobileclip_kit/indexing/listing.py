@@ -121,10 +121,10 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def find_picture(folder: Path, name: str) -> Path | bytes:
-    """The picture of an item: its file, or its bytes out of a tar.
+    """The picture of an item: its file, which may have vanished, or its bytes out of a tar.
 
     Raises:
-        DataError: It is no longer there.
+        DataError: The tar no longer has it.
     """
     head, mark, member = name.partition(f"{TAR_SUFFIX}/")
     tar = folder / (head + TAR_SUFFIX)

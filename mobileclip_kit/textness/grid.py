@@ -24,11 +24,11 @@ class GridRow:
 
     Attributes:
         label: What stands before it, such as "−2".
-        pictures: The hits, best first.
+        pictures: The hits, best first: files, or bytes out of a tar.
     """
 
     label: str
-    pictures: Sequence[Path]
+    pictures: Sequence[Path | bytes]
 
 
 def draw_grid(title: str, rows: Sequence[GridRow]) -> Image.Image:
@@ -46,7 +46,7 @@ def draw_grid(title: str, rows: Sequence[GridRow]) -> Image.Image:
     return sheet
 
 
-def _tile(picture: Path) -> Image.Image:
+def _tile(picture: Path | bytes) -> Image.Image:
     try:
         return ImageOps.fit(load_picture(picture), (_TILE_PX, _TILE_PX))
     except ImageError:
