@@ -72,7 +72,7 @@ import Testing
         let unreadable: [FlatIndexError] = [
             .notAnIndex, .headerDamaged, .damaged(byte: 64), .otherVersion(2), .otherModel(found: "", expected: ""),
         ]
-        #expect(unreadable.allSatisfy(\.callsForRebuilding))
+        #expect(unreadable.allSatisfy { $0.callsForRebuilding })
         let passing: [FlatIndexError] = [.diskFull, .busy, .cannotWrite(code: 5), .missing(path: ""), .badKey("")]
         #expect(passing.allSatisfy { !$0.callsForRebuilding })
     }
