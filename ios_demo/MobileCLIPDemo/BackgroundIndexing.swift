@@ -8,9 +8,9 @@ enum BackgroundIndexing {
     static let processingIdentifier = "org.mckit.MobileCLIPDemo.index.long"
 
     /// Says who does the long work. The system wants to know it before the app has been launched.
-    @MainActor
     static func register(_ model: AppModel) {
-        BGTaskScheduler.shared.register(forTaskWithIdentifier: processingIdentifier, using: nil) { task in
+        // Called on a queue of the system's own: without the mark, a closure made on the main actor would stop the app there.
+        BGTaskScheduler.shared.register(forTaskWithIdentifier: processingIdentifier, using: nil) { @Sendable task in
             let task = LongTask(task)
             let work = Task { @MainActor in
                 let isDone = await model.indexInBackground()
