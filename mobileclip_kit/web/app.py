@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from mobileclip_kit.errors import DataError, MckitError, UsageError
+from mobileclip_kit.errors import DataError, ImageError, MckitError, UsageError
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.web.guard import Guard
 from mobileclip_kit.web.library import regular_file
@@ -134,7 +134,8 @@ class _Pages:
         tag = self._service.tag(path, status)
         if _has(request, tag):
             return Response(status_code=304, headers=_kept(tag, _THUMBNAIL_SECONDS))
-        data, tag = await self._service.thumbnail(path, status, request.is_disconnected)
+        with _naming(path):
+            data, tag = await self._service.thumbnail(path, status, request.is_disconnected)
         return Response(data, 200, _kept(tag, _THUMBNAIL_SECONDS), "image/webp")
 
     async def picture(self, request: Request) -> Response:
@@ -148,7 +149,8 @@ class _Pages:
             return Response(status_code=304, headers=_kept(tag))
         kind = _kind_of(path)
         if kind is None:
-            data = await self._service.as_jpeg(path, request.is_disconnected)
+            with _naming(path):
+                data = await self._service.as_jpeg(path, request.is_disconnected)
             return Response(data, 200, _kept(tag), "image/jpeg")
         return FileResponse(
             path,
@@ -182,6 +184,15 @@ def _has(request: Request, tag: str) -> bool:
 def _kept(tag: str, seconds: int = 0) -> dict[str, str]:
     """Kept by the browser, and shown again without asking for so long: a file may vanish or change."""
     return {"ETag": tag, "Cache-Control": f"private, max-age={seconds}" if seconds else "private, no-cache"}
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say which picture is damaged by its name alone: on the page there is little room for a path."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(error.message.replace(str(path), path.name), hint=error.hint) from error
 
 
 def _vanished(path: Path) -> Response:

@@ -183,7 +183,9 @@ def test_sliding_reranks_both_ways_and_keeps_every_thumbnail(open_page: OpenPage
     wait_for(page, ["green.png"])
     page.focus("#scale")
     page.keyboard.press("PageUp")
-    until(page, "document.getElementById('scale-reset').textContent.startsWith('+')")
+    page.keyboard.press("ArrowLeft")
+    assert page.inner_text("#scale-reset") == "+0.20"
+    until(page, "location.hash.includes('textness=0.2')")
 
 
 def test_more_like_this_by_mouse_and_by_key(open_page: OpenPage, library: str) -> None:
@@ -333,7 +335,10 @@ def test_a_phone_shows_it_without_a_sideways_scroll(open_page: OpenPage, library
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.tap(".tile:nth-child(1) a")
     page.wait_for_selector("#stage .full.there")
-    assert page.evaluate("document.querySelector('#viewer-open').getBoundingClientRect().right") <= 390
+    page.evaluate("document.getElementById('viewer-name').textContent = 'a very long name '.repeat(20)")
+    for selector in ("#viewer-open", "#viewer-close", "#viewer-next", "#stage .full"):
+        box = page.locator(selector).bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390, selector
 
 
 def luminance(colour: str) -> float:

@@ -6,6 +6,7 @@ import { signed } from "./words.js";
 
 const HALF = 100;
 const DETENT = 6; // so near to the middle it is 0
+const KEYS = { ArrowRight: 0.05, ArrowUp: 0.05, ArrowLeft: -0.05, ArrowDown: -0.05, PageUp: 0.25, PageDown: -0.25, Home: -Infinity, End: Infinity };
 
 export class Textness {
   /** @param onChange Called with the scale while the slider moves. */
@@ -21,9 +22,21 @@ export class Textness {
       this._why.hidden = !this._why.hidden;
       this._ask.setAttribute("aria-expanded", !this._why.hidden);
     });
+    this._scale = 0;
     this._slider.addEventListener("input", () => {
+      const position = Number(this._slider.value);
+      const scale = Math.abs(position) < DETENT ? 0 : Math.sign(position) * this._limit * (position / HALF) ** 2;
+      this._scale = Number(scale.toFixed(3));
       this._label();
-      onChange(this.scale);
+      onChange(this._scale);
+    });
+    // Keys move in even steps of the scale, not of the squared way.
+    this._slider.addEventListener("keydown", (event) => {
+      if (!(event.key in KEYS)) return;
+      event.preventDefault();
+      const scale = Math.max(-this._limit, Math.min(this._limit, this._scale + KEYS[event.key]));
+      this.scale = Number(scale.toFixed(3));
+      onChange(this._scale);
     });
     this._reset.addEventListener("click", () => {
       this.scale = 0;
@@ -45,20 +58,15 @@ export class Textness {
     this._label();
   }
 
-  get scale() {
-    const position = Number(this._slider.value);
-    if (Math.abs(position) < DETENT) return 0;
-    return Number((Math.sign(position) * this._limit * (position / HALF) ** 2).toFixed(3));
-  }
-
   set scale(scale) {
+    this._scale = scale;
     const share = Math.sqrt(Math.min(1, Math.abs(scale) / this._limit));
     this._slider.value = Math.round(Math.sign(scale) * HALF * share);
     this._label();
   }
 
   _label() {
-    const { scale } = this;
+    const scale = this._scale;
     const position = scale ? Number(this._slider.value) : 0;
     this._slider.style.setProperty("--from", `${50 + Math.min(0, position) / 2}%`);
     this._slider.style.setProperty("--to", `${50 + Math.max(0, position) / 2}%`);
