@@ -59,7 +59,7 @@ class HybridTower(nn.Module):
         """The last block's tokens, ``(n, tokens, width)``."""
         for stage in self.stages:
             images = stage(images)
-        return self._relate(images)
+        return self.relate(images)
 
     def forward_head(self, tokens: Tensor) -> Tensor:
         """Their mean, ``(n, width)``."""
@@ -78,11 +78,12 @@ class HybridTower(nn.Module):
         for stage in self.stages:
             images = stage(images)
             grids.append(images)
-        tokens = self._relate(images)
+        tokens = self.relate(images)
         grids[-1] = tokens.transpose(1, 2).reshape(images.shape)
         return tokens, grids
 
-    def _relate(self, grid: Tensor) -> Tensor:
+    def relate(self, grid: Tensor) -> Tensor:
+        """The last stage's grid ``(n, width, rows, columns)`` → the last block's tokens, ``(n, tokens, width)``."""
         tokens = grid.flatten(2).transpose(1, 2) + self.pos_embed  # (n, tokens, width)
         for block in self.blocks:
             tokens = block(tokens)

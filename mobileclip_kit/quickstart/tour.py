@@ -39,7 +39,7 @@ class TourPlan:
         bench_seconds: Each model's time for latency, and again for throughput.
     """
 
-    student: str = "conv-s"
+    student: str = "hybrid-s"
     recipe: str = "quickstart"
     train_pictures: int = 8000
     test_pictures: int = 1000

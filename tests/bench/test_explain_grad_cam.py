@@ -16,8 +16,8 @@ from mobileclip_kit.spec import ImageSpec, ModelSpec
 
 # Sums of a few thousand float32 products.
 TOLERANCE = 1e-4
-# A student for each kind of tower: class token, Swin, ConvTower, CLIP's ResNet, timm's convolutional ones.
-KINDS = ("vit-t4-64", "swin-nano-64", "conv-s", "resnet-w8", "mobilenetv2")
+# A student for each kind of tower: class token, Swin, ConvTower, HybridTower, CLIP's ResNet, timm's convolutional ones.
+KINDS = ("vit-t4-64", "swin-nano-64", "conv-s", "hybrid-s", "resnet-w8", "mobilenetv2")
 
 
 def random_model(name: str, dim: int = 16) -> Model:

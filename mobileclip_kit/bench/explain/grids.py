@@ -5,8 +5,9 @@
 * A transformer that pools its patches: its patch tokens after the last block.
 * A transformer that pools by its class token: the patch tokens as they enter the last block's attention, since nothing
   after it reads them.
-* :class:`~mobileclip_kit.networks.conv_tower.ConvTower`: its last stage and its second one. Each of the last stage's
-  few places has seen nearly the whole picture, so that it knows *what* but hardly *where*.
+* Our towers for small pictures, :class:`~mobileclip_kit.networks.conv_tower.ConvTower` and
+  :class:`~mobileclip_kit.networks.hybrid_tower.HybridTower`: their last convolutional stage and the second one. Each of
+  the last stage's few places has seen nearly the whole picture, so that it knows *what* but hardly *where*.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.networks.conv_tower import ConvTower
+from mobileclip_kit.networks.hybrid_tower import HybridTower
 from mobileclip_kit.networks.model import Model
 
 ToPlanes = Callable[[Tensor], Tensor]
 
-_FINE_STAGES = 2  # of a ConvTower: a place of the second one has seen 7 × 7 pixels
+_FINE_STAGES = 2  # of our towers for small pictures: a place of the second one has seen 7 × 7 pixels
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def run_tower(model: Model, images: Tensor) -> TowerPass:
     network: Any = model.network
     visual = network.visual
     with torch.enable_grad():
-        if isinstance(getattr(visual, "trunk", None), ConvTower):
-            return _conv_tower(visual, images)
+        if isinstance(getattr(visual, "trunk", None), (ConvTower, HybridTower)):
+            return _staged(visual, images)
         if hasattr(visual, "trunk"):
             return _timm(visual, network, images)
         if hasattr(visual, "layer4") and hasattr(visual, "attnpool"):
@@ -82,7 +84,7 @@ def run_tower(model: Model, images: Tensor) -> TowerPass:
     raise _unknown(model.spec.name, visual)
 
 
-def _conv_tower(visual: Any, images: Tensor) -> TowerPass:
+def _staged(visual: Any, images: Tensor) -> TowerPass:
     trunk = visual.trunk
     with torch.no_grad():
         fine = images
@@ -92,7 +94,8 @@ def _conv_tower(visual: Any, images: Tensor) -> TowerPass:
     last = fine
     for stage in trunk.stages[_FINE_STAGES:]:
         last = stage(last)
-    vectors = visual.head(trunk.forward_head(last))
+    features = trunk.relate(last) if isinstance(trunk, HybridTower) else last
+    vectors = visual.head(trunk.forward_head(features))
     return TowerPass((Grid(last, _as_they_are), Grid(fine, _as_they_are, by_place=True)), vectors)
 
 

@@ -1,0 +1,95 @@
+"""The whole tour, small: every stage really runs, and the report stands alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobileclip_kit.errors import OutputError
+from mobileclip_kit.files import read_json, write_json
+from mobileclip_kit.inspection import inspect_path
+from mobileclip_kit.quickstart.run import STAGES, describe, run_quickstart
+from mobileclip_kit.quickstart.tour import REPORT_FILE, STATE_FILE, TourPlan
+
+RECIPE = """
+name = "tiny"
+objective = "mixture"
+
+[training]
+epochs = 1
+optimizer = "muon"
+batch_size = 32
+lr = 4e-3
+
+[mixture]
+cosine = 1.0
+affinity = 0.3
+learn_scale = false
+"""
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TourPlan, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("tour")
+    recipe = folder / "tiny.toml"
+    recipe.write_text(RECIPE)
+    plan = TourPlan(
+        recipe=str(recipe), train_pictures=96, test_pictures=120, fair_pictures=80, pairs=24, bench_seconds=0.05
+    )
+    return folder / "tour", plan, run_quickstart(folder / "tour", plan)
+
+
+def test_every_stage_ran_and_left_its_files(tour):
+    out, _, document = tour
+    assert list(document["stages"]) == [name for name, _, _ in STAGES]
+    assert {path.name for path in out.iterdir()} >= {"world", "student", "exports", "index", "bundle", REPORT_FILE}
+    assert document["student"]["parameters"]["image"] < document["teacher"]["parameters"]["image"] / 3
+    assert [row["passed"] for row in document["exports"]] == [True] * 6
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("student", "model folder"), ("exports/onnx-int8", "export"), ("index", "index"), ("bundle", "bundle")],
+)
+def test_what_it_made_is_what_the_other_commands_take(tour, path, kind):
+    assert inspect_path(tour[0] / path).kind == kind
+
+
+def test_the_document_is_json_and_the_summary_names_the_next_commands(tour):
+    document = tour[2]
+    assert json.loads(json.dumps(document)) == document
+    summary = describe(document)
+    assert "mckit search" in summary and "mckit index" in summary
+
+
+def test_the_report_needs_no_other_file_and_no_network(tour):
+    page = (tour[0] / REPORT_FILE).read_text(encoding="utf-8")
+    links = re.findall(r"(?:src|href)=[\"']([^\"']+)", page)
+    assert links and all(link.startswith(("data:", "#")) for link in links)
+    assert "<script src" not in page and "@import" not in page
+
+
+def test_an_interrupted_tour_goes_on_with_the_missing_stages(tour, tmp_path):
+    out, plan, document = tour
+    half = tmp_path / "half"
+    shutil.copytree(out, half)
+    state = read_json(half / STATE_FILE)
+    del state["figures"]["search"], state["seconds"]["search"]
+    write_json(half / STATE_FILE, {**state, "finished": False})
+    before = (half / "student" / "open_clip_model.safetensors").stat().st_mtime_ns
+    again = run_quickstart(half, plan)
+    assert (half / "student" / "open_clip_model.safetensors").stat().st_mtime_ns == before
+    assert again["student"] == document["student"]
+
+
+def test_a_finished_tour_and_one_of_another_size_are_not_overwritten(tour):
+    out, plan, _ = tour
+    with pytest.raises(OutputError, match="finished tour"):
+        run_quickstart(out, plan)
+    with pytest.raises(OutputError, match="another size"):
+        run_quickstart(out, TourPlan())
