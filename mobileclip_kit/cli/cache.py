@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mobileclip_kit.cli.output import emit, force_option, json_option, note
+from mobileclip_kit.cli.output import data_place, emit, force_option, json_option, note
 
 if TYPE_CHECKING:
     from mobileclip_kit.cache.importing import CacheReport
@@ -24,7 +24,7 @@ _LISTED = 10
     metavar="T",
     help="A model folder, an open_clip name (ViT-B-32:openai) or hf-hub:…; several for several caches.",
 )
-@click.option("--data", type=click.Path(path_type=Path), metavar="D", help="A folder of pictures or a captions file.")
+@click.option("--data", type=data_place, metavar="D", help="A folder of pictures or a captions file.")
 @click.option(
     "-o", "out", type=click.Path(path_type=Path), metavar="CACHE", help="The cache; an existing one is extended."
 )
@@ -43,9 +43,9 @@ _LISTED = 10
 @force_option
 @json_option
 @click.pass_context
-def command(context: click.Context, teachers: tuple[str, ...], data: Path | None, out: Path | None, batch_size: int,
-            limit: int | None, views: int, recipe: str | None, seed: int, captions: bool, bank: Path | None,
-            templates: Path | None, device: str, force: bool, as_json: bool) -> None:  # fmt: skip
+def command(context: click.Context, teachers: tuple[str, ...], data: Path | str | None, out: Path | None,
+            batch_size: int, limit: int | None, views: int, recipe: str | None, seed: int, captions: bool,
+            bank: Path | None, templates: Path | None, device: str, force: bool, as_json: bool) -> None:  # fmt: skip
     """Run a teacher once over pictures and keep its vectors.
 
     Training from a cache never loads the teacher. Interrupted, it goes on when it is run again; with more pictures it

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mobileclip_kit.cli.output import emit, force_option, json_option, note, resumable
+from mobileclip_kit.cli.output import data_place, emit, force_option, json_option, note, resumable
 
 if TYPE_CHECKING:
     from mobileclip_kit.distill.distillation import DistillReport
@@ -19,7 +19,7 @@ _LISTED = 10
 @click.option("--teacher", metavar="T", help="A model folder, an open_clip name (ViT-B-32:openai) or hf-hub:….")
 @click.option("--cache", "caches", type=click.Path(path_type=Path), multiple=True, metavar="CACHE",
               help="A teacher's stored vectors instead; several are averaged in the affinity.")  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="D",
+@click.option("--data", type=data_place, required=True, metavar="D",
               help="A folder of pictures or a captions file; not every recipe needs captions.")  # fmt: skip
 @click.option("--student", metavar="S", help="A new image tower, such as vit-s6-h12.")
 @click.option("--text", metavar="X", help="A new text tower, such as motis-4; teacher trains the teacher's own.")
@@ -53,7 +53,7 @@ _LISTED = 10
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @force_option
 @json_option
-def command(teacher: str | None, caches: tuple[Path, ...], data: Path, student: str | None, text: str | None,
+def command(teacher: str | None, caches: tuple[Path, ...], data: Path | str, student: str | None, text: str | None,
             recipe: str, out: Path, text_from: str | None, init: str | None, inherit: str | None, bank: Path | None,
             templates: Path | None, trim_vocab: bool, holdout: str | None, epochs: int | None, steps: int | None,
             batch_size: int | None, lr: float | None, seed: int | None, precision: str | None,

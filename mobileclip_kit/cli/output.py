@@ -14,6 +14,11 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def data_place(value: str) -> Path | str:
+    """The type of ``--data``: a path, or the URL of shards, whose two slashes would not survive a path."""
+    return value if "://" in value else Path(value)
+
+
 def json_option(command: Command) -> Command:
     """Add ``--json`` as the argument ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mobileclip_kit.cli.output import emit, force_option, json_option, note, resumable
+from mobileclip_kit.cli.output import data_place, emit, force_option, json_option, note, resumable
 
 if TYPE_CHECKING:
     from mobileclip_kit.distill.recipe import Recipe
 
 
 @click.command()
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Pictures with captions: a folder with "
+@click.option("--data", required=True, type=data_place, help="Pictures with captions: a folder with "
               "captions.csv, a CSV or TSV file, or JSONL.")  # fmt: skip
 @click.option("--student", help="Image tower: resnet18, mobilenetv2, swin-nano, vit-s6-h12, …  [default: the recipe's]")
 @click.option("--text", help="Text tower: text-8, text-4 or text-2.  [default: the recipe's]")
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @force_option
 @json_option
 def command(
-    data: Path,
+    data: Path | str,
     recipe: str,
     out: Path,
     init: str | None,

@@ -7,18 +7,60 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class Member:
+    """A picture inside a tar, read where it lies.
+
+    Attributes:
+        archive: The tar's path, or an fsspec URL such as ``s3://bucket/shard-000.tar``.
+        offset: Where the picture's bytes begin.
+        size_bytes: How many they are.
+    """
+
+    archive: str
+    offset: int
+    size_bytes: int
+
+    def read(self) -> bytes:
+        """The encoded picture.
+
+        Raises:
+            OSError: The archive cannot be read, or ends before the picture does.
+        """
+        if is_url(self.archive):
+            import fsspec
+
+            files, path = fsspec.core.url_to_fs(self.archive)
+            data = files.cat_file(path, start=self.offset, end=self.offset + self.size_bytes)
+        else:
+            with open(self.archive, "rb") as stream:
+                stream.seek(self.offset)
+                data = stream.read(self.size_bytes)
+        if len(data) != self.size_bytes:
+            raise OSError(f"{self.archive} ends within a picture")
+        return bytes(data)
+
+
+@dataclass(frozen=True)
 class Pair:
     """One picture and the captions that belong to it.
 
     Attributes:
         key: The picture's name within its source, with ``/`` on every system: stable across runs and machines.
-        image: The file, or the encoded bytes when the source is an archive.
+        image: The file, the encoded bytes, or a place in an archive.
         captions: None or more texts; sources of pictures alone give ``()``.
     """
 
     key: str
-    image: Path | bytes
+    image: Path | bytes | Member
     captions: tuple[str, ...] = ()
+
+    def source(self) -> Path | bytes:
+        """What a decoder takes: the file or the bytes.
+
+        Raises:
+            OSError: The archive cannot be read.
+        """
+        return self.image.read() if isinstance(self.image, Member) else self.image
 
 
 @dataclass(frozen=True)
@@ -32,3 +74,8 @@ class Skipped:
 
     item: str
     reason: str
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is an fsspec URL rather than a path."""
+    return "://" in place

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.data.pair import Skipped
+from mobileclip_kit.data.pair import Member, Skipped
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import Pixels, load_pixels
@@ -100,7 +100,7 @@ class FilePictures:
     Threads, not processes: Pillow gives up the interpreter's lock while it decodes and resizes.
 
     Args:
-        sources: Files or encoded bytes.
+        sources: Files, encoded bytes, or places in archives.
         names: What the pictures are called in messages.
         identities: See :class:`Pictures`.
         spec: The preprocessing.
@@ -110,7 +110,7 @@ class FilePictures:
 
     def __init__(
         self,
-        sources: Sequence[Path | bytes],
+        sources: Sequence[Path | bytes | Member],
         names: Sequence[str],
         identities: NDArray[np.uint64],
         spec: ImageSpec,
@@ -162,9 +162,13 @@ class FilePictures:
 
     def _decode(self, row: int) -> Pixels | ImageError:
         try:
-            return load_pixels(self._sources[row], self._spec, draft=self._draft)
+            source = self._sources[row]
+            source = source.read() if isinstance(source, Member) else source
+            return load_pixels(source, self._spec, draft=self._draft)
         except ImageError as error:
             return error
+        except OSError as error:
+            return ImageError(f"{self._names[row]} cannot be read: {error.strerror or error}.")
 
     def _collect(self, rows: Rows, futures: list[Future[Pixels | ImageError]]) -> tuple[Rows, Pixels]:
         kept, pixels = [], []
@@ -191,22 +195,21 @@ def identities_of(names: Iterable[str | bytes]) -> NDArray[np.uint64]:
     return np.fromiter((identity_of(name) for name in names), np.uint64)
 
 
-def content_hashes(sources: Sequence[Path | bytes], names: Sequence[str]) -> tuple[list[str], list[Skipped]]:
+def content_hashes(sources: Sequence[Path | bytes | Member], names: Sequence[str]) -> tuple[list[str], list[Skipped]]:
     """SHA-256 of each picture file's bytes, "" where it cannot be read, and what could not be read."""
     skipped: list[Skipped] = []
     hashes: list[str] = []
     with ThreadPoolExecutor() as pool:
         for name, result in zip(names, pool.map(_content_hash, sources), strict=True):
             if isinstance(result, OSError):
-                skipped.append(Skipped(name, f"The file cannot be read: {result.strerror}."))
+                skipped.append(Skipped(name, f"The file cannot be read: {result.strerror or result}."))
             hashes.append("" if isinstance(result, OSError) else result)
     return hashes, skipped
 
 
-def _content_hash(source: Path | bytes) -> str | OSError:
-    if isinstance(source, bytes):
-        return hashlib.sha256(source).hexdigest()
+def _content_hash(source: Path | bytes | Member) -> str | OSError:
     try:
-        return sha256_of_file(source)
+        source = source.read() if isinstance(source, Member) else source
+        return hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of_file(source)
     except OSError as error:
         return error

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobileclip_kit.data.captions import read_jsonl, read_table
+from mobileclip_kit.data.coco import read_coco
 from mobileclip_kit.data.folder import read_folder
-from mobileclip_kit.data.pair import Pair, Skipped
+from mobileclip_kit.data.pair import Pair, Skipped, is_url
+from mobileclip_kit.data.shards import are_shards, read_shards
 from mobileclip_kit.errors import DataError
 
 CAPTIONS_FILE = "captions.csv"
@@ -36,17 +38,23 @@ SOURCES = (
         lambda path: (path / CAPTIONS_FILE).is_file(),
         lambda path, skipped: read_table(path / CAPTIONS_FILE, skipped),
     ),
+    Source(
+        "webdataset shards (.tar)",
+        lambda path: are_shards(str(path)),
+        lambda path, skipped: read_shards(str(path), skipped),
+    ),
     Source("a folder of pictures", lambda path: path.is_dir(), read_folder),
     Source("a CSV or TSV file", lambda path: path.suffix.lower() in (".csv", ".tsv"), read_table),
     Source("a JSONL file", lambda path: path.suffix.lower() in (".jsonl", ".ndjson"), read_jsonl),
+    Source("a COCO JSON file", lambda path: path.suffix.lower() == ".json", read_coco),
 )
 
 
-def open_source(path: Path, skipped: list[Skipped] | None = None) -> Iterator[Pair]:
-    """The pairs of a folder or captions file.
+def open_source(path: Path | str, skipped: list[Skipped] | None = None) -> Iterator[Pair]:
+    """The pairs of a folder, a captions file or shards.
 
     Args:
-        path: See :data:`SOURCES`.
+        path: See :data:`SOURCES`; shards may be a pattern (``shard-{000..127}.tar``) or an fsspec URL (as text).
         skipped: Takes what is left out, with reasons.
 
     Yields:
@@ -56,17 +64,25 @@ def open_source(path: Path, skipped: list[Skipped] | None = None) -> Iterator[Pa
         DataError: The path does not exist, is of no known kind, cannot be read, or holds no usable picture.
     """
     skipped = [] if skipped is None else skipped
-    if not path.exists():
+    empty = True
+    for pair in _read(path, skipped):
+        empty = False
+        yield pair
+    if empty:
+        first = f" ({len(skipped)} skipped; the first: {skipped[0].reason})" if skipped else ""
+        raise DataError(f"{path} holds no usable picture{first}.")
+
+
+def _read(path: Path | str, skipped: list[Skipped]) -> Iterator[Pair]:
+    kinds = ", ".join(source.title for source in SOURCES)
+    if is_url(str(path)):
+        if not are_shards(str(path)):
+            raise DataError(f"{path} names no shards.", hint="A URL ends in .tar, such as s3://bucket/{000..127}.tar.")
+        return read_shards(str(path), skipped)
+    path = Path(path)
+    if not path.exists() and not are_shards(str(path)):
         raise DataError(f"{path} does not exist.", hint="Pass a folder of pictures or a captions file.")
     for source in SOURCES:
         if source.fits(path):
-            empty = True
-            for pair in source.read(path, skipped):
-                empty = False
-                yield pair
-            if empty:
-                first = f" ({len(skipped)} skipped; the first: {skipped[0].reason})" if skipped else ""
-                raise DataError(f"{path} holds no usable picture{first}.")
-            return
-    kinds = ", ".join(source.title for source in SOURCES)
+            return source.read(path, skipped)
     raise DataError(f"{path} is none of: {kinds}.")

@@ -71,7 +71,7 @@ class DistillRequest:
         force: Replace an existing model.
     """
 
-    data: Path
+    data: Path | str
     out: Path
     student: str | None = None
     text: str | None = None

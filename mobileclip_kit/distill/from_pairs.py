@@ -47,7 +47,7 @@ class PairRun:
 
 
 def train_from_pairs(
-    data: Path,
+    data: Path | str,
     model: Path,
     recipe: Recipe,
     *,
@@ -126,7 +126,7 @@ def train_from_pairs(
     return PairRun(spec, result, len(pairs), tuple(skipped), tuple(notes))
 
 
-def _captioned(data: Path, skipped: list[Skipped], limit: int | None) -> list[Pair]:
+def _captioned(data: Path | str, skipped: list[Skipped], limit: int | None) -> list[Pair]:
     pairs: list[Pair] = []
     for pair in open_source(data, skipped):
         if limit is not None and len(pairs) == limit:
@@ -145,7 +145,7 @@ def _captioned(data: Path, skipped: list[Skipped], limit: int | None) -> list[Pa
     return pairs
 
 
-def _check_enough(pairs: Sequence[Pair], data: Path) -> None:
+def _check_enough(pairs: Sequence[Pair], data: Path | str) -> None:
     if len(pairs) < 2:
         raise DataError(
             f"{data} has {len(pairs)} usable pair{'' if len(pairs) == 1 else 's'} of picture and caption; "

@@ -76,7 +76,8 @@ def read_source(path: Path, model: Model, *, count: int) -> tuple[Pictures | Non
     pairs = list(open_source(path, left_out))
     pictures = texts = None
     if model.spec.image is not None:
-        pictures = read_pictures([pair.image for pair in pairs], model.spec.image, source=path.name, count=count)
+        files = [pair.source() for pair in spread(pairs, count)]
+        pictures = read_pictures(files, model.spec.image, source=path.name)
         pictures = replace(pictures, skipped=(*((skip.item, skip.reason) for skip in left_out), *pictures.skipped))
     captions = [caption for pair in pairs for caption in pair.captions]
     if model.spec.text is not None and captions:

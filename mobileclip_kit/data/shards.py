@@ -1,0 +1,144 @@
+"""webdataset shards: plain tars whose members of one name belong together, local or at any fsspec URL.
+
+``000042.jpg``, ``000042.txt`` and ``000042.json`` are one picture with its caption; the name ends at the first dot. A
+``.txt`` is a caption, a ``.json`` may hold ``caption`` or ``captions`` (img2dataset's form). Only the tars' headers and
+their texts are read to list them; pictures are read one by one where they lie, so that training may take them in any
+order, from any step on. A remote shard that is read over and over is best kept by fsspec itself
+(``simplecache::s3://…``).
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from mobileclip_kit.data.pair import Member, Pair, Skipped, is_url
+from mobileclip_kit.errors import DataError
+from mobileclip_kit.images import picture_suffixes
+
+TAR_SUFFIX = ".tar"
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+def are_shards(place: str) -> bool:
+    """Whether a place names shards: a tar, a pattern of tars, or a folder of tars without pictures of its own."""
+    if place.endswith(TAR_SUFFIX):
+        return is_url(place) or bool(_RANGE.search(place)) or "*" in place or Path(place).is_file()
+    folder = Path(place)
+    if is_url(place) or not folder.is_dir():
+        return False
+    names = [entry.suffix.lower() for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+    return TAR_SUFFIX in names and not picture_suffixes() & set(names)
+
+
+def read_shards(place: str, skipped: list[Skipped]) -> Iterator[Pair]:
+    """The pictures of shards, in the order of shards and members.
+
+    Args:
+        place: See :func:`are_shards`; ``{000..127}`` stands for a range of numbers, ``*`` for anything.
+        skipped: Takes shards that are cut off (what comes before the cut is used), and texts without a picture.
+
+    Yields:
+        Pairs whose key is ``SHARD.tar/MEMBER``.
+
+    Raises:
+        DataError: There is no such shard, or the URL's protocol is not installed.
+    """
+    for shard in _expand(place):
+        yield from _read_shard(shard, skipped)
+
+
+def _expand(place: str) -> list[str]:
+    if not is_url(place) and Path(place).is_dir():
+        return sorted(str(path) for path in Path(place).iterdir() if path.suffix.lower() == TAR_SUFFIX)
+    if found := _RANGE.search(place):
+        first, last = int(found[1]), int(found[2])
+        numbers = (f"{number:0{len(found[1])}d}" for number in range(first, last + 1))
+        return [shard for number in numbers for shard in _expand(_RANGE.sub(number, place, count=1))]
+    if "*" not in place:
+        return [place]
+    if not is_url(place):
+        shards = sorted(str(path) for path in Path(place).parent.glob(Path(place).name))
+    else:
+        files, path = _filesystem(place)
+        shards = sorted(files.unstrip_protocol(name) for name in files.glob(path))
+    if not shards:
+        raise DataError(f"{place} fits no shard.")
+    return shards
+
+
+def _read_shard(shard: str, skipped: list[Skipped]) -> Iterator[Pair]:
+    name = posixpath.basename(shard) if is_url(shard) else Path(shard).name
+    group, texts, image = "", list[str](), None
+    try:
+        with _open(shard) as stream, tarfile.open(fileobj=stream, mode="r:", errors="surrogateescape") as tar:
+            for member in tar:
+                tar.members = []  # type: ignore[attr-defined]  # the list of what was seen grows with the shard
+                folder, _, file = member.name.removeprefix("./").rpartition("/")
+                stem, _, suffix = file.partition(".")
+                if not member.isfile() or not stem:
+                    continue
+                if (belongs := posixpath.join(folder, stem)) != group:
+                    yield from _pair(name, group, image, texts, skipped)
+                    group, texts, image = belongs, [], None
+                kind = "." + suffix.lower().rpartition(".")[2]
+                if kind in picture_suffixes() and image is None:
+                    image = (Member(shard, member.offset_data, member.size), member.name.removeprefix("./"))
+                elif suffix.lower() in ("txt", "json"):
+                    texts += _captions(tar, member, suffix.lower(), f"{name}/{member.name}", skipped)
+    except FileNotFoundError as error:
+        raise DataError(f"The shard {shard} does not exist.") from error
+    except (tarfile.TarError, OSError) as error:
+        skipped.append(Skipped(name, f"The shard {shard} is cut off or no plain tar: {error}."))
+    yield from _pair(name, group, image, texts, skipped)
+
+
+def _pair(shard: str, group: str, image: tuple[Member, str] | None, texts: list[str],
+          skipped: list[Skipped]) -> Iterator[Pair]:  # fmt: skip
+    if image is not None and image[0].size_bytes == 0:
+        skipped.append(Skipped(f"{shard}/{image[1]}", "The file is empty."))
+    elif image is not None:
+        yield Pair(f"{shard}/{image[1]}", image[0], tuple(dict.fromkeys(text for text in texts if text)))
+    elif texts:
+        skipped.append(Skipped(f"{shard}/{group}", "There is a caption, but no picture."))
+
+
+def _captions(tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str, name: str,
+              skipped: list[Skipped]) -> list[str]:  # fmt: skip
+    stream = tar.extractfile(member)
+    assert stream is not None  # it is a file
+    try:
+        text = stream.read().decode("utf-8-sig")
+        document: Any = json.loads(text) if kind == "json" else {"caption": text}
+    except ValueError as error:
+        skipped.append(Skipped(name, f"The caption cannot be read: {error}."))
+        return []
+    found = document.get("captions", document.get("caption")) if isinstance(document, dict) else None
+    listed = [found] if isinstance(found, str) else found if isinstance(found, list) else []
+    return [caption.strip() for caption in listed if isinstance(caption, str)]
+
+
+def _open(shard: str) -> IO[bytes]:
+    if not is_url(shard):
+        return Path(shard).open("rb")
+    files, path = _filesystem(shard)
+    opened: IO[bytes] = files.open(path, "rb")
+    return opened
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    """Fsspec's file system of a URL, and the path in it."""
+    import fsspec
+
+    try:
+        files, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise DataError(
+            f"{url} cannot be opened: {error}.", hint="Install the package of its protocol, such as s3fs or gcsfs."
+        ) from error
+    return files, str(path)

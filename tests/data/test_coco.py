@@ -1,0 +1,82 @@
+"""COCO's annotation files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobileclip_kit.data.pair import Skipped
+from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.errors import DataError
+from tests.data.test_sources import draw, read
+
+IMAGES = [{"id": 7, "file_name": "000007.jpg"}, {"id": 9, "file_name": "000009.jpg"}]
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """COCO's own layout, two pictures of the split val2017."""
+    for image in IMAGES:
+        draw(tmp_path / "val2017" / str(image["file_name"]))
+    (tmp_path / "annotations").mkdir()
+    return tmp_path / "annotations"
+
+
+def write(folder: Path, name: str, annotations: list[dict[str, Any]], **other: Any) -> Path:
+    path = folder / name
+    path.write_text(json.dumps({"images": IMAGES, "annotations": annotations, **other}))
+    return path
+
+
+def test_captions_belong_to_their_pictures(coco: Path) -> None:
+    path = write(coco, "captions_val2017.json", [
+        {"image_id": 9, "caption": "A dog. "}, {"image_id": 7, "caption": "A cat"}, {"image_id": 9, "caption": "Two"},
+        {"image_id": 9, "caption": "Two"}, {"image_id": 7, "caption": "  "},
+    ])  # fmt: skip
+    pairs, skipped = read(path)
+    assert pairs == {"000007.jpg": ("A cat",), "000009.jpg": ("A dog.", "Two")}
+    assert [skip.reason.endswith("annotation 4 has an empty caption.") for skip in skipped] == [True]
+
+
+def test_instances_name_their_categories_the_commonest_first(coco: Path) -> None:
+    path = write(coco, "instances_val2017.json",
+                 [{"image_id": 7, "category_id": 18}, *[{"image_id": 7, "category_id": 1}] * 2],
+                 categories=[{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}])  # fmt: skip
+    assert read(path)[0] == {"000007.jpg": ("person, dog",), "000009.jpg": ()}
+
+
+@pytest.mark.parametrize("place", ["images", "images/val2017", "val2017", "."])
+def test_pictures_may_lie_in_several_places(tmp_path: Path, place: str) -> None:
+    for image in IMAGES:
+        draw(tmp_path / place / str(image["file_name"]))
+    path = write(tmp_path, "captions_val2017.json", [{"image_id": 7, "caption": "x"}])
+    assert len(list(open_source(path))) == 2
+
+
+def test_missing_pictures_are_skipped(coco: Path) -> None:
+    (coco.parent / "val2017" / "000009.jpg").unlink()
+    skipped: list[Skipped] = []
+    assert len(list(open_source(write(coco, "captions_val2017.json", []), skipped))) == 1
+    assert [skip.item for skip in skipped] == ["000009.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not valid JSON"),
+        ("[]", "is not a COCO annotation file"),
+        ('{"images": [], "annotations": 3}', "is not a COCO annotation file"),
+        ('{"images": [{"id": 1}], "annotations": []}', "entry 0 lacks file_name"),
+        ('{"images": [], "annotations": [{"caption": "x"}]}', "entry 0 lacks image_id"),
+        ('{"images": [], "annotations": [{"image_id": 3, "caption": "x"}]}', "the picture 3, which images lacks"),
+        ('{"images": [], "annotations": [{"image_id": 3, "category_id": 4}]}', "neither a caption nor a known"),
+        ('{"images": [], "annotations": []}', "holds no usable picture"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        list(open_source(tmp_path / "x.json"))

@@ -1,0 +1,131 @@
+"""webdataset shards: grouping, damage, patterns, URLs, and training-time reading."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileclip_kit.data.pair import Member, Skipped
+from mobileclip_kit.data.pictures import FilePictures, content_hashes, identities_of
+from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.errors import DataError
+from mobileclip_kit.spec import ImageSpec
+
+
+def picture(shade: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), (shade, 0, 0)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def shard(members: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def write(path: Path, members: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(shard(members))
+    return path
+
+
+def read(place: Path | str) -> tuple[dict[str, tuple[str, ...]], list[Skipped]]:
+    skipped: list[Skipped] = []
+    return {pair.key: pair.captions for pair in open_source(place, skipped)}, skipped
+
+
+def test_members_of_one_name_are_one_pair(tmp_path: Path) -> None:
+    document = json.dumps({"caption": "two", "width": 8}).encode()
+    path = write(tmp_path / "a.tar", {
+        "0.png": picture(0), "0.txt": b" one \n", "0.json": document,
+        "deep/1.jpg.png": picture(1), "deep/1.txt": "ü 猫".encode(),
+        "2.json": json.dumps({"captions": ["x", "y", "x"]}).encode(), "2.png": picture(2),
+        "3.png": picture(3),
+    })  # fmt: skip
+    pairs, skipped = read(path)
+    assert pairs == {
+        "a.tar/0.png": ("one", "two"),
+        "a.tar/deep/1.jpg.png": ("ü 猫",),
+        "a.tar/2.png": ("x", "y"),
+        "a.tar/3.png": (),
+    }
+    assert skipped == []
+
+
+def test_pictures_are_read_where_they_lie_in_any_order(tmp_path: Path) -> None:
+    write(tmp_path / "s" / "a.tar", {f"{row}.png": picture(row) for row in range(4)})
+    write(tmp_path / "s" / "b.tar", {f"{row}.png": picture(100 + row) for row in range(4)})
+    pairs = list(open_source(tmp_path / "s"))
+    assert all(isinstance(pair.image, Member) for pair in pairs)
+    names = [pair.key for pair in pairs]
+    pictures = FilePictures([pair.image for pair in pairs], names, identities_of(names), ImageSpec(height=8, width=8))
+    ((_, pixels),) = pictures.read(iter([np.array([6, 0, 3])]))
+    assert pixels[:, 0, 0, 0].tolist() == [102, 0, 3]
+    hashes, unreadable = content_hashes([pair.image for pair in pairs], names)
+    assert len(set(hashes)) == 8 and unreadable == []
+
+
+def test_numbers_and_stars_name_several_shards(tmp_path: Path) -> None:
+    for number in range(12):
+        write(tmp_path / f"s-{number:03d}.tar", {f"{number}.png": picture(number)})
+    assert len(read(tmp_path / "s-{002..010}.tar")[0]) == 9
+    assert list(read(tmp_path / "s-01*.tar")[0]) == ["s-010.tar/10.png", "s-011.tar/11.png"]
+    with pytest.raises(DataError, match=r"s-099.tar does not exist"):
+        read(tmp_path / "s-{099..099}.tar")
+    with pytest.raises(DataError, match="fits no shard"):
+        read(tmp_path / "t-*.tar")
+
+
+def test_urls_are_read_through_fsspec() -> None:
+    files = fsspec.filesystem("memory")
+    for number in range(2):
+        files.pipe(f"/shards/{number}.tar", shard({"0.png": picture(number), "0.txt": b"a cat"}))
+    for url in ("memory://shards/{0..1}.tar", "memory://shards/*.tar"):
+        pairs = list(open_source(url))
+        assert [pair.key for pair in pairs] == ["0.tar/0.png", "1.tar/0.png"]
+        assert [pair.source() for pair in pairs] == [picture(0), picture(1)]
+        assert pairs[0].captions == ("a cat",)
+    with pytest.raises(DataError, match="memory://shards/7.tar does not exist"):
+        read("memory://shards/7.tar")
+    with pytest.raises(DataError, match="cannot be opened"):
+        read("nosuch://shards/7.tar")
+    with pytest.raises(DataError, match="names no shards"):
+        read("memory://shards")
+
+
+def test_a_cut_shard_gives_what_comes_before_the_cut(tmp_path: Path) -> None:
+    whole = shard({f"{row}.png": picture(row) for row in range(6)})
+    (tmp_path / "cut.tar").write_bytes(whole[: 3 * 1024 + 700])
+    pairs, skipped = read(tmp_path / "cut.tar")
+    assert 0 < len(pairs) < 6
+    assert "cut.tar is cut off" in skipped[-1].reason
+    last = list(open_source(tmp_path / "cut.tar"))[-1]
+    _, unreadable = content_hashes([last.image], [last.key])
+    assert unreadable == [] or "ends within a picture" in unreadable[0].reason
+
+
+def test_what_cannot_be_used_is_stated(tmp_path: Path) -> None:
+    pairs, skipped = read(write(tmp_path / "a.tar", {
+        "0.png": picture(0), "1.txt": b"alone", "2.png": b"", "3.png": picture(3), "3.json": b"{", "4.png": picture(4),
+        "4.txt": b"caf\xe9",
+    }))  # fmt: skip
+    assert list(pairs) == ["a.tar/0.png", "a.tar/3.png", "a.tar/4.png"]
+    assert [skip.item for skip in skipped] == ["a.tar/1", "a.tar/2.png", "a.tar/3.json", "a.tar/4.txt"]
+
+
+def test_a_file_that_is_no_tar_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(b"\x1f\x8b" + bytes(600))
+    with pytest.raises(DataError, match=r"no usable picture \(1 skipped; the first: .* no plain tar"):
+        read(tmp_path / "x.tar")
