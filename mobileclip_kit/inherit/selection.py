@@ -58,7 +58,8 @@ def choose_units(
     if abs(found - parameters) > TOLERANCE * parameters:
         raise ModelError(
             f"The units nearest the budget of {parameters} parameters have {found}, more than 2 % beside it.",
-            hint="A tower this small cannot be cut so finely; choose another share.",
+            hint="Towers this small cannot be cut so finely; choose another share"
+            + (" or even = false." if even else "."),
         )
     return kept
 
@@ -117,16 +118,16 @@ def _even_tower(layout: Layout, tower: Tower, sizes: dict[str, int], wanted: int
     head_width = layout.head_width(tower)
     most = min(layout.groups[name] for name in heads)
     middle = (sum(sizes[name] for name in heads) / len(heads) + sizes[f"{tower}.channels"] / head_width) / 2
-    for count in sorted(range(1, most + 1), key=lambda number: abs(number - middle)):
+    found: list[tuple[float, float, dict[str, int]]] = []
+    for count in range(1, most + 1):
         if count * head_width > layout.groups[f"{tower}.channels"]:
             continue
         even = {**sizes, **dict.fromkeys(heads, count), f"{tower}.channels": count * head_width}
         without = layout.parameters({**even, **dict.fromkeys(neurons, 0)})
         each = layout.parameters({**even, **dict.fromkeys(neurons, 1)}) - without
-        room = round((wanted - without) / each)
-        if 1 <= room <= min(layout.groups[name] for name in neurons):
-            return {**even, **dict.fromkeys(neurons, room)}
-    raise ModelError(
-        f"No even {tower} tower has about {wanted} parameters.",
-        hint="Set even = false in the recipe's [stages], or choose another share.",
-    )
+        room = min(max(round((wanted - without) / each), 1), min(layout.groups[name] for name in neurons))
+        beside = abs(without + room * each - wanted) / wanted
+        even |= dict.fromkeys(neurons, room)
+        # Of those that are near enough, the one most like the uneven choice.
+        found.append((max(beside, TOLERANCE / 2), abs(count - middle), even))
+    return min(found, key=lambda entry: entry[:2])[2]

@@ -105,12 +105,6 @@ def shape_tower(tower: Any, section: Mapping[str, Any]) -> None:
         _shape_blocks(tower.transformer.resblocks, int(section["width"]), kept)
 
 
-def conv_part(trunk: ConvTower | HybridTower) -> list[nn.Sequential]:
-    """The convolutional stages of a tower of ours."""
-    stages: Any = trunk.stem if isinstance(trunk, HybridTower) else trunk.stages
-    return list(stages)
-
-
 def _shape_blocks(blocks: Sequence[Any], width: int, kept: Mapping[str, Any]) -> None:
     """Replace the attention and the feed-forward products of open_clip's transformer blocks by ones of other sizes."""
     for block, heads, ffn in zip(blocks, kept["heads"], kept["ffn"], strict=True):
@@ -131,7 +125,7 @@ def _shape_trunk(visual: Any, kept: Mapping[str, Any]) -> None:
             block.attn = Attention(widths[-1], own_heads, attn_head_dim=kept["head_width"], qkv_bias=True)
             block.mlp.fc1, block.mlp.fc2 = nn.Linear(widths[-1], neurons), nn.Linear(neurons, widths[-1])
     else:
-        visual.trunk = ConvTower(tuple(widths), tuple(residuals), size)
+        visual.trunk = ConvTower(tuple(widths), tuple(residuals), size, pooled=visual.trunk.pooled)
     old = visual.head.proj
     visual.head.proj = nn.Linear(visual.trunk.num_features, old.out_features, bias=old.bias is not None)
 
