@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -96,6 +95,8 @@ class DerivedIndex:
     """
 
     def __init__(self, path: Path, described: Derived) -> None:
+        import faiss  # exact searches of small indexes start quicker without it
+
         self.described = described
         again = "Remove it and run `mckit index` again: it is derived from the vectors."
         if path.stat().st_size != described.size_bytes:
@@ -163,6 +164,8 @@ def propose(
         settings: See :class:`Derived`.
         allowed: ``(n,)``; None for all.
     """
+    import faiss
+
     candidates = min(max(settings["candidates"], k * settings["candidates"] // 10), max(1, index.ntotal))
     bits = None if allowed is None else np.packbits(allowed, bitorder="little")
     selector = None if bits is None else faiss.IDSelectorBitmap(bits.size * 8, faiss.swig_ptr(bits))

@@ -127,7 +127,7 @@ def _empty(matrix: Vectors, kind: Kind) -> Any:
     if kind == "flat-int8":
         return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit, product)
     if kind == "hnsw":
-        graph = faiss.IndexHNSWSQ(dim, half, _GRAPH_LINKS, product)
+        graph: Any = faiss.IndexHNSWSQ(dim, half, _GRAPH_LINKS, product)
         graph.hnsw.efConstruction = _GRAPH_BREADTH
         # Links that lead to a neighbour's neighbour are pruned as superfluous, which holds for queries from among the
         # vectors; texts come from outside. Kept, they halve what a text query has to visit for the same recall.

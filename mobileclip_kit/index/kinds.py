@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import psutil
-
 Kind = Literal["flat", "flat-float16", "flat-int8", "hnsw", "ivf-pq"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -37,7 +35,7 @@ def choose_kind(rows: int, dim: int, *, memory_bytes: int | None = None) -> Choi
         dim: Their width.
         memory_bytes: Of the machine that searches; None for this one's.
     """
-    memory = psutil.virtual_memory().total if memory_bytes is None else memory_bytes
+    memory = _machine_memory_bytes() if memory_bytes is None else memory_bytes
     matrix = 4 * rows * dim
     size = f"{rows:,} vectors of {dim} numbers are {_amount(matrix)}"
     if matrix <= _FLAT_BYTES:
@@ -45,6 +43,13 @@ def choose_kind(rows: int, dim: int, *, memory_bytes: int | None = None) -> Choi
     if matrix / 2 <= _GRAPH_SHARE_OF_MEMORY * memory:
         return Choice("hnsw", f"{size}, too many to scan for each query; a graph over them fits in memory.")
     return Choice("ivf-pq", f"{size}, more than a graph could keep in {_amount(memory)} of memory.")
+
+
+def _machine_memory_bytes() -> int:
+    # Only whoever builds an index asks; searches, which import this module too, are to start quickly.
+    import psutil
+
+    return int(psutil.virtual_memory().total)
 
 
 def _amount(size_bytes: float) -> str:

@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.errors import ShapeError
+from mobileclip_kit.index import flat
 from mobileclip_kit.index.flat import search_flat
 from tests.index.vectors import unit_rows
 
 ROWS, DIM = 300, 24
+
+
+@pytest.fixture(autouse=True, params=["by faiss", "by a matrix product"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test goes both ways."""
+    if request.param == "by faiss":
+        monkeypatch.setattr(flat, "_SMALL_MATRIX", -1)
 
 
 @pytest.mark.parametrize("k", [1, 7, 150])
