@@ -61,7 +61,7 @@ def test_pruned_network_computes_what_the_masked_one_did(kind: str) -> None:
         wanted = outputs(network, size)
     small, smaller = prune(network, config, layout, kept)
     for got, expected, whole in zip(outputs(small, size), wanted, before, strict=True):
-        torch.testing.assert_close(got, expected, rtol=0, atol=EQUAL)
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=EQUAL)  # some of these vectors are tens long
         assert not torch.allclose(got, whole, atol=0.1), "something was cut away"
     assert sum(tower_parameters(small).values()) == layout.parameters({name: len(row) for name, row in kept.items()})
     assert sum(tower_parameters(build_network(smaller["model_cfg"])).values()) == sum(tower_parameters(small).values())
