@@ -192,7 +192,11 @@ class Bench:
         share = 1 / SIZES[run.size]
         shares = (*(kept for kept in (0.75, 0.5, 0.25) if kept > share), share)
         each = settings["steps"] // (2 * len(shares))
-        stages = replace(recipe.stages, shares=shares, mask_steps=each, mask_warmup_steps=each // 3)
+        # Gates start far open: in fewer steps they have to move as far as in the recipe's own.
+        haste = recipe.stages.mask_steps / each
+        stages = replace(recipe.stages, shares=shares, mask_steps=each, mask_warmup_steps=each // 3,
+                         gate_lr=recipe.stages.gate_lr * haste,
+                         multiplier_lr=recipe.stages.multiplier_lr * haste)  # fmt: skip
         return replace(recipe, stages=stages).with_training(steps=each)
 
     def measure(self, encoder: Encoder) -> dict[str, float]:
