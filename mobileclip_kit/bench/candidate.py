@@ -1,19 +1,21 @@
-"""What is measured: a model folder, an export, an open_clip name, or a student's architecture with random weights."""
+"""What is measured: a model folder, an export, an index, an open_clip name, or a student's bare architecture."""
 
 from __future__ import annotations
 
 import json
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mobileclip_kit.bench.operations import count_onnx, count_program
 from mobileclip_kit.errors import ExportError, MckitError, ModelError
 from mobileclip_kit.export.folder import Export, is_export, open_export
+from mobileclip_kit.index.folder import INDEX_FILE, IndexHeader, is_index
 from mobileclip_kit.spec import MODEL_FILE, WEIGHTS_FILE, ImageSpec, read_spec
 
 # Imported by a worker before its clock starts to run for the model itself.
@@ -37,9 +39,11 @@ class Candidate:
         kind: ``torch fp32``, ``onnx int8``, …
         size_bytes: Of the weights on disk, both towers; None for a model that is known by name only.
         parameters: Stored weights of both towers; None when they cannot be counted.
+        multiply_accumulates: Of one input of each tower, where the file tells; None where a runtime may count them.
         model_hash: Whose export it is; empty when unknown.
         imports: Modules that a worker imports first.
         failure: Why it cannot even be described.
+        is_index: Whether it is asked queries in place of pictures and texts.
     """
 
     name: str
@@ -50,6 +54,8 @@ class Candidate:
     model_hash: str = ""
     imports: tuple[str, ...] = ()
     failure: str | None = None
+    multiply_accumulates: Mapping[str, int] | None = None
+    is_index: bool = False
 
 
 def describe_candidates(models: Iterable[str]) -> list[Candidate]:
@@ -104,6 +110,8 @@ def _describe(model: str) -> Candidate:
     path = Path(model)
     if is_export(path):
         return _describe_export(open_export(path), model)
+    if is_index(path):
+        return _describe_index(path, model)
     if (path / WEIGHTS_FILE).is_file():
         towers = read_spec(path).towers if (path / MODEL_FILE).is_file() else ("image", "text")
         weights = path / WEIGHTS_FILE
@@ -119,14 +127,32 @@ def _describe(model: str) -> Candidate:
     return Candidate(name=_short(model), model=model, kind="torch fp32", imports=_TORCH)
 
 
+def _describe_index(path: Path, model: str) -> Candidate:
+    header = IndexHeader.read(path)
+    matrix = sum(file.stat().st_size for file in path.glob("vectors*.f32"))
+    # What a search reads: a derived file beside the matrix, and the names.
+    others = sum(file.stat().st_size for file in path.iterdir() if file.suffix != ".f32" and file.name != INDEX_FILE)
+    return Candidate(
+        name=_short(model),
+        model=model,
+        kind=f"index {'flat' if header.derived is None else header.derived.kind}",
+        size_bytes=matrix + others,
+        imports=("mobileclip_kit.index.folder",),
+        is_index=True,
+    )
+
+
 def _describe_export(export: Export, model: str) -> Candidate:
-    count = _onnx_parameters if export.format == "onnx" else _program_parameters
+    measure = _measure_onnx if export.format == "onnx" else _measure_program
+    measured = {tower: measure(export.tower_path(tower)) for tower in export.towers}
+    operations: dict[str, int] = {tower: count for tower, (_, count) in measured.items() if count is not None}
     return Candidate(
         name=_short(model),
         model=model,
         kind=f"{export.format} {export.precision}",
         size_bytes=sum(tower.size_bytes for tower in export.towers.values()),
-        parameters=sum(count(export.tower_path(tower)) for tower in export.towers),
+        parameters=sum(parameters for parameters, _ in measured.values()),
+        multiply_accumulates=operations if len(operations) == len(measured) else None,
         model_hash=export.spec.model_hash,
         imports=_RUNTIMES[export.format],
     )
@@ -160,29 +186,31 @@ def _safetensors_parameters(path: Path, *, image_only: bool) -> int:
     )
 
 
-def _onnx_parameters(path: Path) -> int:
-    """Stored weights, without the scales and zero points of a quantised model."""
+def _measure_onnx(path: Path) -> tuple[int, int | None]:
+    """Stored weights, without the scales and zero points of a quantised model; and multiply-accumulates."""
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        graph = onnx.load(str(path)).graph
+        model = onnx.load(str(path))
     except (DecodeError, OSError, ValueError) as error:
         raise ExportError(f"{path} is not a readable ONNX model: {error}.", hint="Export the model again.") from error
+    graph = model.graph
     quantization = {
         name for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear") for name in node.input[1:]
     }
-    return sum(math.prod(tensor.dims) for tensor in graph.initializer if tensor.name not in quantization)
+    weights = sum(math.prod(tensor.dims) for tensor in graph.initializer if tensor.name not in quantization)
+    return weights, count_onnx(model)
 
 
-def _program_parameters(path: Path) -> int:
-    """Stored weights of a Core ML program: its floating-point constants, decompressed."""
+def _measure_program(path: Path) -> tuple[int, int | None]:
+    """Stored weights of a Core ML program: its floating-point constants, decompressed; and multiply-accumulates."""
     from mobileclip_kit.mil.program import read_program
 
-    total = 0
-    for operation in read_program(path).main.operations:
+    total, program = 0, read_program(path)
+    for operation in program.main.operations:
         if operation.type == "const" or operation.type.startswith("constexpr_"):
             for output in operation.outputs:
                 if output.dtype in ("fp16", "fp32"):
                     total += int(np.prod([size or 1 for size in output.shape]))
-    return total
+    return total, count_program(program)

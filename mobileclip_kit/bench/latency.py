@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mobileclip_kit.bench.process import Asked
 from mobileclip_kit.errors import ModelError
@@ -73,7 +74,7 @@ def measure_latency(
 
     Args:
         workers: By name; opened already.
-        tower: ``image`` or ``text``.
+        tower: ``image``, ``text`` or ``search``.
         seconds: For each model, all its turns together.
         rounds: How many turns each model gets.
         seed: Of the order within the rounds.
@@ -102,16 +103,17 @@ def measure_latency(
 
 def measure_throughput(
     workers: Mapping[str, Asked],
+    tower: str = "image",
     *,
     seconds: float,
     batches: Sequence[int] = BATCHES,
     on_failure: Callable[[str, ModelError], None],
     on_turn: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[int, float]]:
-    """Pictures a second at each batch size, the models in turns within each size.
+    """Inputs a second at each batch size, the models in turns within each size.
 
     Returns:
-        ``{name: {batch: pictures a second}}``, from the median call. A model is not asked for a bigger batch when the
+        ``{name: {batch: inputs a second}}``, from the median call. A model is not asked for a bigger batch when the
         last one took longer than ``seconds``.
     """
     rates: dict[str, dict[int, float]] = {}
@@ -120,7 +122,7 @@ def measure_throughput(
     for batch in batches:
         for name in sorted(alive):
             try:
-                answer = alive[name].ask(do="calls", tower="image", batch=batch, seconds=turn_seconds)
+                answer = alive[name].ask(do="calls", tower=tower, batch=batch, seconds=turn_seconds)
             except ModelError as error:
                 del alive[name]
                 on_failure(name, error)
@@ -133,9 +135,27 @@ def measure_throughput(
     return rates
 
 
+def paired_ratio(timing: Timing, first: Timing) -> dict[str, float]:
+    """How many times as long a call takes as one of another model, from rounds that both took part in.
+
+    Returns:
+        ``ratio`` of the medians; ``low`` and ``high``, between which 95 % of the ratios lie when the rounds are drawn
+        again with replacement, the same rounds for both: what slowed a whole round cancels out.
+    """
+    rounds = min(len(timing.rounds), len(first.rounds))
+    draws = np.random.default_rng(0).integers(0, rounds, (_RESAMPLES, rounds))
+    medians = [_resampled_medians(one.rounds, draws) for one in (timing, first)]
+    low, high = np.percentile(medians[0] / medians[1], [2.5, 97.5])
+    ratio = float(np.median(timing.times_ms) / np.median(first.times_ms))
+    return {"ratio": ratio, "low": float(low), "high": float(high)}
+
+
 def _median_interval(rounds: Sequence[Sequence[float]]) -> tuple[float, float]:
     """The middle 95 % of the medians of resampled rounds."""
     draws = np.random.default_rng(0).integers(0, len(rounds), (_RESAMPLES, len(rounds)))
-    medians = [np.median(np.concatenate([rounds[index] for index in draw])) for draw in draws]
-    low, high = np.percentile(medians, [2.5, 97.5])
+    low, high = np.percentile(_resampled_medians(rounds, draws), [2.5, 97.5])
     return float(low), float(high)
+
+
+def _resampled_medians(rounds: Sequence[Sequence[float]], draws: NDArray[np.intp]) -> NDArray[np.float64]:
+    return np.asarray([np.median(np.concatenate([rounds[index] for index in draw])) for draw in draws])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobileclip_kit.bench.judging import encode_classes
 from mobileclip_kit.bench.machine import usable_cores
 from mobileclip_kit.bench.measure import Settings
 from mobileclip_kit.bench.process import WorkerProcess, encode_pictures, encode_texts
@@ -72,8 +73,10 @@ def ask_teacher(model: str, gallery: Gallery, settings: Settings, queries: Vecto
     with WorkerProcess(threads=usable_cores(), timeout_seconds=settings.timeout_seconds) as worker:
         opened = worker.ask(do="open", model=model, threads=usable_cores())
         images = encode_pictures(worker, gallery.paths)
-        texts = encode_texts(worker, gallery.captions) if gallery.captions and "text" in opened["towers"] else None
-    return Teacher(opened["spec"]["name"], images, texts, queries)
+        reads = "text" in opened["towers"]
+        texts = encode_texts(worker, gallery.captions) if gallery.captions and reads else None
+        classes = encode_classes(worker, gallery) if gallery.labels and reads else None
+    return Teacher(opened["spec"]["name"], images, texts, queries, classes)
 
 
 def cached_teacher(path: Path, gallery: Gallery, queries: Vectors | None = None) -> tuple[Gallery, Teacher]:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mobileclip_kit.bench.candidate import Candidate
-from mobileclip_kit.bench.latency import BATCHES, Timing, measure_latency, measure_throughput
+from mobileclip_kit.bench.elsewhere import empty_row
+from mobileclip_kit.bench.judging import Judged
+from mobileclip_kit.bench.latency import BATCHES, Timing, measure_latency, measure_throughput, paired_ratio
 from mobileclip_kit.bench.machine import describe_machine
-from mobileclip_kit.bench.process import Asked, WorkerProcess, encode_pictures, encode_texts
-from mobileclip_kit.bench.quality import Gallery, Teacher, quality
+from mobileclip_kit.bench.process import Asked, WorkerProcess
 from mobileclip_kit.errors import MckitError, ModelError
 from mobileclip_kit.progress import Progress
 
 _TIMED_PICTURES = 8
+_OPENED = ("load_ms", "import_ms", "runtime", "towers", "kind", "items", "queried_with")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,31 +31,20 @@ class Settings:
         seconds: Each model's share of the latency turns, and again of the throughput turns.
         rounds: Turns of each model.
         timeout_seconds: Longest wait for one answer of a model.
+        queries: File of text vectors that indexes are asked with.
     """
 
     threads: int
     seconds: float = 4.0
     rounds: int = 10
     timeout_seconds: float = 900.0
-
-
-@dataclass(frozen=True)
-class Material:
-    """What accuracy is measured on.
-
-    Attributes:
-        gallery: Pictures, with captions or not.
-        teacher: Its vectors of them.
-    """
-
-    gallery: Gallery
-    teacher: Teacher | None = None
+    queries: Path | None = None
 
 
 def run_bench(
     candidates: Sequence[Candidate],
     settings: Settings,
-    materials: Sequence[Material] = (),
+    materials: Sequence[Judged] = (),
     *,
     start: Callable[[Candidate], WorkerProcess] | None = None,
 ) -> dict[str, Any]:
@@ -74,15 +66,21 @@ def run_bench(
     with ExitStack() as stack:
         for candidate in candidates:
             bench.open(candidate, stack, start or (lambda _: _start(settings)))
-        bench.measure()
-    if all(row["failure"] for row in bench.rows.values()):
+        interrupted = bench.measure_until_interrupted()
+    if candidates and all(row["failure"] for row in bench.rows.values()):
         first = next(iter(bench.rows.values()))
         raise ModelError(f"None of {len(bench.rows)} models could be measured; {first['name']}: {first['failure']}")
     bench.share_operations()
     return {
         "machine": describe_machine(),
-        "settings": {**asdict(settings), "batches": list(BATCHES), "order": "rounds of turns, shuffled"},
-        "material": [_describe_material(material) for material in materials],
+        "interrupted": interrupted,
+        "settings": {
+            **asdict(settings),
+            "queries": settings.queries and settings.queries.name,
+            "batches": list(BATCHES),
+            "order": "rounds of turns, shuffled",
+        },
+        "material": [material.describe() for material in materials],
         "rows": [_rounded(row) for row in bench.rows.values()],
     }
 
@@ -90,7 +88,7 @@ def run_bench(
 class _Bench:
     """The rows while they fill."""
 
-    def __init__(self, candidates: Sequence[Candidate], settings: Settings, materials: list[Material]) -> None:
+    def __init__(self, candidates: Sequence[Candidate], settings: Settings, materials: list[Judged]) -> None:
         self.settings, self.materials = settings, materials
         self.candidates = {candidate.name: candidate for candidate in candidates}
         self.rows = {candidate.name: _empty_row(candidate) for candidate in candidates}
@@ -101,47 +99,56 @@ class _Bench:
         """Start and open one candidate; nothing else runs meanwhile, since its loading is timed."""
         if candidate.failure is not None:
             return
-        pictures = [str(path) for material in self.materials for path in material.gallery.paths][:_TIMED_PICTURES]
+        pictures = [str(path) for material in self.materials for path in material.paths][:_TIMED_PICTURES]
         worker = stack.enter_context(start(candidate))
+        queries = None if self.settings.queries is None else str(self.settings.queries)
         try:
-            answer = worker.ask(
-                do="open",
-                model=candidate.model,
-                threads=self.settings.threads,
-                imports=candidate.imports,
-                pictures=pictures,
-            )
+            if candidate.is_index:
+                answer = worker.ask(do="open_index", model=candidate.model, imports=candidate.imports, queries=queries)
+            else:
+                answer = worker.ask(
+                    do="open",
+                    model=candidate.model,
+                    threads=self.settings.threads,
+                    imports=candidate.imports,
+                    pictures=pictures,
+                )
         except ModelError as error:
             self.fail(candidate.name, error)
             return
         self.workers[candidate.name] = worker
         self.towers[candidate.name] = answer["towers"]
-        self.rows[candidate.name].update(
-            load_ms=answer["load_ms"], import_ms=answer["import_ms"], runtime=answer["runtime"], towers=answer["towers"]
-        )
+        self.rows[candidate.name].update({key: answer[key] for key in _OPENED if key in answer})
+
+    def measure_until_interrupted(self) -> bool:
+        """Measure; after Ctrl-C keep what was measured, and note the rows that were not reached."""
+        try:
+            self.measure()
+        except KeyboardInterrupt:
+            for row in self.rows.values():
+                if not (row["failure"] or row["latency_ms"] or row.get("search_latency_ms")):
+                    row["failure"] = "Interrupted before it was measured."
+            return True
+        return False
 
     def measure(self) -> None:
         """Latency first, so that peak memory is that of single pictures; accuracy last."""
         with_image = self.with_tower("image")
         turns = len(with_image) * (self.settings.rounds + len(BATCHES) + len(self.materials))
         turns += len(self.with_tower("text")) * self.settings.rounds
+        turns += len(self.with_tower("search")) * (self.settings.rounds + len(BATCHES))
         with Progress("bench", total=turns, unit="turns") as progress:
             self.latency("image", "latency_ms", progress.advance)
+            self.latency("search", "search_latency_ms", progress.advance)
             for name in sorted(self.workers):
                 self.guarded(name, lambda worker: worker.ask(do="memory"))
             self.latency("text", "text_latency_ms", progress.advance)
-            rates = measure_throughput(
-                self.with_tower("image"),
-                seconds=self.settings.seconds,
-                on_failure=self.fail,
-                on_turn=progress.advance,
-            )
-            for name, by_batch in rates.items():
-                best = max(by_batch, key=lambda batch: by_batch[batch])
-                rows = {str(batch): rate for batch, rate in by_batch.items()}
-                self.rows[name].update(pictures_per_s=by_batch[best], best_batch=best, pictures_per_s_by_batch=rows)
-            for name in sorted(self.workers):
-                self.guarded(name, lambda worker: worker.ask(do="operations"))
+            self.throughput("image", "pictures_per_s", progress.advance)
+            self.throughput("search", "queries_per_s", progress.advance)
+            for name in sorted(self.with_tower("image").keys() | self.with_tower("text").keys()):
+                self.guarded(name, partial(_count, self.rows[name]))
+            for name in sorted(self.with_tower("search")):
+                self.guarded(name, _recall_of_exact)
             for material in self.materials:
                 for name in sorted(with_image.keys() & self.workers.keys()):
                     self.guarded(name, partial(_judge, self.towers[name], material))
@@ -157,8 +164,25 @@ class _Bench:
             on_failure=self.fail,
             on_turn=on_turn,
         )
+        first = next((name for name in self.rows if name in timings), None)
         for name, timing in timings.items():
             self.rows[name][key] = timing.to_json()
+            if first is not None and name != first:
+                self.rows[name][f"{key}_to_first"] = {"model": first, **paired_ratio(timing, timings[first])}
+
+    def throughput(self, tower: str, key: str, on_turn: Callable[[], None]) -> None:
+        """Fill ``key`` of every row whose model has the tower."""
+        rates = measure_throughput(
+            self.with_tower(tower),
+            tower,
+            seconds=self.settings.seconds,
+            on_failure=self.fail,
+            on_turn=on_turn,
+        )
+        for name, by_batch in rates.items():
+            best = max(by_batch, key=lambda batch: by_batch[batch])
+            rows = {str(batch): rate for batch, rate in by_batch.items()}
+            self.rows[name].update({key: by_batch[best], "best_batch": best, f"{key}_by_batch": rows})
 
     def guarded(self, name: str, work: Callable[[Asked], dict[str, Any]]) -> None:
         """Add what ``work`` gives to a row, or its reason."""
@@ -192,20 +216,14 @@ class _Bench:
 
 
 def _empty_row(candidate: Candidate) -> dict[str, Any]:
-    return {
-        "name": candidate.name,
-        "kind": candidate.kind,
-        "size_bytes": candidate.size_bytes,
-        "parameters": candidate.parameters,
-        "multiply_accumulates": None,
-        "latency_ms": None,
-        "text_latency_ms": None,
-        "pictures_per_s": None,
-        "load_ms": None,
-        "peak_memory_bytes": None,
-        "metrics": {},
-        "failure": candidate.failure,
-    }
+    row = empty_row(candidate.name, candidate.kind)
+    row.update(
+        size_bytes=candidate.size_bytes,
+        parameters=candidate.parameters,
+        multiply_accumulates=candidate.multiply_accumulates and dict(candidate.multiply_accumulates),
+        failure=candidate.failure,
+    )
+    return row
 
 
 def _rounded(value: Any) -> Any:
@@ -219,24 +237,14 @@ def _start(settings: Settings) -> WorkerProcess:
     return WorkerProcess(threads=settings.threads, timeout_seconds=settings.timeout_seconds)
 
 
-def _judge(towers: Sequence[str], material: Material, worker: Asked) -> dict[str, Any]:
-    """Accuracy of one model. A model without a text tower is asked with the teacher's texts: they share a space."""
-    gallery, teacher = material.gallery, material.teacher
-    images = encode_pictures(worker, gallery.paths)
-    texts = None
-    if gallery.captions and "text" in towers:
-        texts = encode_texts(worker, gallery.captions)
-    elif teacher is not None and teacher.texts is not None and teacher.texts.shape[1] == images.shape[1]:
-        texts = teacher.texts
-    return {"metrics": quality(images, gallery, texts=texts, teacher=teacher)}
+def _count(row: Mapping[str, Any], worker: Asked) -> dict[str, Any]:
+    """Multiply-accumulates, unless the file told them already."""
+    return {} if row["multiply_accumulates"] else worker.ask(do="operations")
 
 
-def _describe_material(material: Material) -> dict[str, Any]:
-    gallery, teacher = material.gallery, material.teacher
-    return {
-        "pictures": len(gallery.keys),
-        "captions": len(gallery.captions),
-        "teacher": None if teacher is None else teacher.name,
-        "queries": 0 if teacher is None or teacher.queries is None else len(teacher.queries),
-        "skipped": [asdict(left) for left in gallery.skipped],
-    }
+def _recall_of_exact(worker: Asked) -> dict[str, Any]:
+    return {"metrics": {"recall_of_exact_at_10": worker.ask(do="recall_of_exact")["recall_of_exact"]}}
+
+
+def _judge(towers: Sequence[str], material: Judged, worker: Asked) -> dict[str, Any]:
+    return {"metrics": material.judge(worker, towers)}

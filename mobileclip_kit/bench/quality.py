@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobileclip_kit.bench.accuracy import agreement, flatten_recall, mean_cosine, recall_at_k
+from mobileclip_kit.bench.accuracy import agreement, flatten_recall, mean_cosine, recall_at_k, zero_shot
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.runtime.encoder import Vectors
 
@@ -21,6 +21,9 @@ class Gallery:
         captions: Texts, in no picture's order.
         owners: For each text the row of its picture.
         skipped: What was listed and cannot be used, with reasons.
+        labels: For each picture the row of its class; empty where nobody knows.
+        classes: Names to tell the pictures apart by.
+        templates: Sentences with ``{}`` in a class's place.
     """
 
     keys: tuple[str, ...]
@@ -28,6 +31,9 @@ class Gallery:
     captions: tuple[str, ...] = ()
     owners: tuple[int, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    labels: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ("a photo of a {}",)
 
     def only(self, kept: Sequence[bool], why: str) -> Gallery:
         """The pictures for which ``kept`` is true; the others are skipped for the reason ``why``."""
@@ -41,6 +47,9 @@ class Gallery:
             tuple(text for text, _ in texts),
             tuple(owner for _, owner in texts),
             self.skipped + left,
+            tuple(self.labels[row] for row in rows) if self.labels else (),
+            self.classes,
+            self.templates,
         )
 
 
@@ -53,15 +62,24 @@ class Teacher:
         images: ``(n, e)``.
         texts: Vectors of the gallery's captions, when the teacher has a text tower.
         queries: ``(q, e)`` text vectors from elsewhere, in the teacher's space.
+        classes: ``(classes, e)``, vectors of the gallery's classes, when the teacher has a text tower.
     """
 
     name: str
     images: Vectors
     texts: Vectors | None = None
     queries: Vectors | None = None
+    classes: Vectors | None = None
 
 
-def quality(images: Vectors, gallery: Gallery, *, texts: Vectors | None, teacher: Teacher | None) -> dict[str, float]:
+def quality(
+    images: Vectors,
+    gallery: Gallery,
+    *,
+    texts: Vectors | None,
+    teacher: Teacher | None,
+    classes: Vectors | None = None,
+) -> dict[str, float]:
     """Every figure that the material allows.
 
     Args:
@@ -69,10 +87,11 @@ def quality(images: Vectors, gallery: Gallery, *, texts: Vectors | None, teacher
         gallery: The pictures.
         texts: ``(m, d)``, vectors of the gallery's captions.
         teacher: Its vectors of the same gallery.
+        classes: ``(classes, d)``, vectors of the gallery's classes.
 
     Returns:
         ``map_at_10`` …, ``overlap_at_10`` … and ``cosine`` with the teacher; the same with ``query_`` in front for text
-        queries; ``recall_at_1_text_to_image`` … for captions. Shares from 0 to 1.
+        queries; ``recall_at_1_text_to_image`` … for captions; ``zero_shot_top1`` … for classes. Shares from 0 to 1.
     """
     figures: dict[str, float] = {}
     if teacher is not None:
@@ -84,4 +103,7 @@ def quality(images: Vectors, gallery: Gallery, *, texts: Vectors | None, teacher
                 figures.update({f"query_{name}": value for name, value in by_query.items()})
     if texts is not None and len(texts):
         figures.update(flatten_recall(recall_at_k(images, texts, gallery.owners)))
+    if classes is not None and gallery.labels:
+        found = zero_shot(images, gallery.labels, classes)
+        figures.update({f"zero_shot_{name}": value for name, value in found.items()})
     return figures

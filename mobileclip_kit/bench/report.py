@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mobileclip_kit.bench.figures import METRICS, figure_of
 from mobileclip_kit.files import write_json
 
 Row = Mapping[str, Any]
@@ -24,8 +25,19 @@ METRIC_TITLES = {
     "cosine": "cosine",
     "recall_at_1_text_to_image": "R@1 t→i",
     "recall_at_5_text_to_image": "R@5 t→i",
+    "recall_at_10_text_to_image": "R@10 t→i",
     "recall_at_1_image_to_text": "R@1 i→t",
+    "recall_at_5_image_to_text": "R@5 i→t",
+    "recall_at_10_image_to_text": "R@10 i→t",
+    "zero_shot_top1": "top-1",
+    "zero_shot_top5": "top-5",
+    "world_right_first": "world right first",
+    "world_word_over_thing": "word for thing",
+    "world_reading_right_first": "word read",
+    "recall_of_exact_at_10": "found of exact@10",
 }
+# The plot's height is a worth: what is better when it is less cannot be one.
+_WORTHS = tuple(name for name in METRIC_TITLES if METRICS[name].better == "more")
 _EMPTY = "–"
 # Shares nearer than this look alike in the plot.
 _LEAST_SPAN = 0.1
@@ -43,10 +55,22 @@ def table_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         ),
         "p50 ms": lambda row: _timing(row, "p50"),
         "p95 ms": lambda row: _timing(row, "p95"),
+        "p99 ms": lambda row: _timing(row, "p99"),
+        "× first": _to_first,
+        "text p50 ms": lambda row: _timing(row, "p50", "text_latency_ms"),
         "pictures/s": lambda row: _number(row["pictures_per_s"], 1, 1),
+        "items": lambda row: _number(row.get("items"), 1, 0),
+        "search p50 ms": lambda row: _timing(row, "p50", "search_latency_ms"),
+        "search p95 ms": lambda row: _timing(row, "p95", "search_latency_ms"),
+        "queries/s": lambda row: _number(row.get("queries_per_s"), 1, 0),
+        "best batch": lambda row: _number(row.get("best_batch"), 1, 0),
         "load ms": lambda row: _number(row["load_ms"], 1, 0),
         "memory MB": lambda row: _number(row["peak_memory_bytes"], 1e-6, 0),
         **{title: _metric(name) for name, title in METRIC_TITLES.items()},
+        "published accuracy": lambda row: (
+            ", ".join(f"{name} {100 * value:.1f} %" for name, value in row.get("published_accuracy", {}).items())
+            or None
+        ),
     }
     cells = {title: [cell(row) for row in rows] for title, cell in columns.items()}
     kept = [title for title, values in cells.items() if any(value is not None for value in values)]
@@ -62,7 +86,8 @@ def headline(document: Mapping[str, Any]) -> str:
         f"batch 1, median of {settings['rounds']} interleaved rounds",
     ]
     for material in document["material"]:
-        judged = f"accuracy on {material['pictures']} pictures"
+        drawn = " of the built-in world" if material.get("world") else ""
+        judged = f"accuracy on {material['pictures']} pictures{drawn}"
         parts.append(f"{judged} against {material['teacher']}" if material["teacher"] else judged)
     return " · ".join(parts)
 
@@ -74,6 +99,11 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     if interpreted:
         where = "executed by mckit's Core ML interpreter; time and memory say nothing about a phone"
         lines.append(f"{', '.join(interpreted)}: {where}.")
+    lines += [line for row in rows for line in _outliers(row)]
+    lines += sorted(
+        {f"{row['name']}: published, {row['citation']}." for row in rows if row.get("source") == "published"}
+    )
+    lines += [f"{row['name']}: {_phone(row['phone'])}." for row in rows if row.get("source") == "phone"]
     return lines + [f"{row['name']} failed: {row['failure']}" for row in rows if row["failure"]]
 
 
@@ -118,8 +148,8 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    rows = [row for row in document["rows"] if row["latency_ms"]]
-    metric = next((name for name in METRIC_TITLES if any(name in row["metrics"] for row in rows)), None)
+    rows = [row for row in document["rows"] if row["latency_ms"] and row.get("source") != "published"]
+    metric = next((name for name in _WORTHS if any(name in row["metrics"] for row in rows)), None)
     points = [(row, row["latency_ms"]["p50"], height) for row in rows if (height := _height(row, metric)) is not None]
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -132,8 +162,9 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     axes.set_ylabel("size on disk, MB" if metric is None else METRIC_TITLES[metric])
     axes.set_title(headline(document).replace(" · accuracy", "\naccuracy"), fontsize=7, loc="left")
     axes.grid(alpha=0.25)
-    front = pareto([(latency, height if metric else -height) for _, latency, height in points])
-    axes.plot([points[index][1] for index in front], [points[index][2] for index in front], color="0.7", zorder=1)
+    ours = [point for point in points if not point[0].get("source")]
+    front = pareto([(latency, height if metric else -height) for _, latency, height in ours])
+    axes.plot([ours[index][1] for index in front], [ours[index][2] for index in front], color="0.7", zorder=1)
     for place, (row, latency, height) in enumerate(sorted(points, key=lambda point: point[1])):
         below = place % 2 == 1  # neighbours' labels lie on different sides
         area = 30 + 4 * (row["size_bytes"] or 0) / 1e6
@@ -181,8 +212,35 @@ def _number(value: float | None, factor: float, digits: int) -> str | None:
     return None if value is None else f"{value * factor:.{digits}f}"
 
 
-def _timing(row: Row, key: str) -> str | None:
-    return None if row["latency_ms"] is None else f"{row['latency_ms'][key]:.2f}"
+def _timing(row: Row, key: str, tower: str = "latency_ms") -> str | None:
+    value = figure_of(row, f"{tower}.{key}")
+    return None if value is None else f"{value:.2f}"
+
+
+def _to_first(row: Row) -> str | None:
+    """A model's latency as a share of the first one's, with half of its spread."""
+    found = row.get("latency_ms_to_first") or row.get("search_latency_ms_to_first")
+    return None if found is None else f"{found['ratio']:.2f} ± {(found['high'] - found['low']) / 2:.2f}"
+
+
+def _outliers(row: Row) -> list[str]:
+    timings = [(name, row.get(key)) for key, name in _TIMED.items()]
+    return [
+        f"{row['name']}: {timing['outliers']} of {timing['calls']} {name} took more than three times the median."
+        for name, timing in timings
+        if timing and timing.get("outliers")
+    ]
+
+
+_TIMED = {"latency_ms": "pictures", "text_latency_ms": "texts", "search_latency_ms": "searches"}
+
+
+def _phone(machine: Mapping[str, Any]) -> str:
+    states = (machine.get("thermal_state_before"), machine.get("thermal_state_after"))
+    power = ", low power mode" if machine.get("low_power_mode") else ""
+    return (
+        f"measured by the app, {machine.get('device')}, {machine.get('system')}, heat {states[0]} → {states[1]}{power}"
+    )
 
 
 def _metric(name: str) -> Callable[[Row], str | None]:
@@ -195,5 +253,5 @@ def _flatten(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat.update(_flatten(value, f"{prefix}{key}."))
         else:
-            flat[prefix + key] = " ".join(value) if isinstance(value, list) else value
+            flat[prefix + key] = " ".join(map(str, value)) if isinstance(value, list) else value
     return flat

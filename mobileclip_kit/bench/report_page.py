@@ -74,7 +74,7 @@ def _plot(folder: Path) -> str:
 
 def _latency_bars(rows: Sequence[Mapping[str, Any]]) -> str:
     """Latency of one picture and one text, one below the other in each model's bar."""
-    timed = [row for row in rows if row["latency_ms"]]
+    timed = [row for row in rows if row["latency_ms"] and row.get("source") != "published"]
     found = []
     for row in timed:
         parts = [row["latency_ms"]["p50"]]

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mobileclip_kit.bench.machine import peak_memory_bytes
+from mobileclip_kit.bench.searched import SearchedIndex
 from mobileclip_kit.errors import MckitError
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.runtime.encoder import Encoder, Pixels
@@ -40,9 +41,12 @@ class Worker:
     def __init__(self, open_model: Callable[[str, int], Encoder]) -> None:
         self._open_model = open_model
         self._encoder: Encoder | None = None
+        self._index: SearchedIndex | None = None
         self._pixels: Pixels = np.zeros((0, 1, 1, 3), np.uint8)
         self._actions: dict[str, Callable[[Request], Answer]] = {
             "open": self._open,
+            "open_index": self._open_index,
+            "recall_of_exact": self._recall_of_exact,
             "calls": self._calls,
             "memory": self._memory,
             "operations": self._operations,
@@ -83,6 +87,23 @@ class Worker:
         done = time.perf_counter()
         load_ms = 1000 * (opened - imported + done - drawn)
         return {**answer, "import_ms": 1000 * (imported - started), "load_ms": load_ms}
+
+    def _open_index(self, request: Request) -> Answer:
+        """Open an index and wait for its first answer; ``queries`` is a file of vectors, or None."""
+        started = time.perf_counter()
+        for module in request.get("imports", ()):
+            importlib.import_module(module)
+        imported = time.perf_counter()
+        queries = request.get("queries")
+        self._index = SearchedIndex(Path(request["model"]), None if queries is None else Path(queries))
+        self._call("search", 1, 0)
+        opened = time.perf_counter()
+        answer = {"towers": ["search"], "runtime": "faiss", **self._index.describe()}
+        return {**answer, "import_ms": 1000 * (imported - started), "load_ms": 1000 * (opened - imported)}
+
+    def _recall_of_exact(self, _: Request) -> Answer:
+        assert self._index is not None, "ask for open_index first"
+        return {"recall_of_exact": self._index.recall_of_exact()}
 
     def _calls(self, request: Request) -> Answer:
         """Time calls of ``batch`` inputs until ``seconds`` have passed, after one that does not count."""
@@ -133,7 +154,10 @@ class Worker:
         return {"texts": len(request["texts"])}
 
     def _call(self, tower: str, batch: int, turn: int) -> None:
-        if tower == "image":
+        if tower == "search":
+            assert self._index is not None, "ask for open_index first"
+            self._index.call(batch, turn)
+        elif tower == "image":
             rows = (np.arange(batch) + turn * batch) % len(self._pixels)
             self.encoder.encode_images(self._pixels[rows])
         else:

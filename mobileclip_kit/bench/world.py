@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -30,6 +31,14 @@ from mobileclip_kit.runtime.encoder import Encoder, Vectors
 from mobileclip_kit.textness.evaluate import Questions, answer
 
 _BATCH = 64
+
+
+class Reader(Protocol):
+    """Whatever gives vectors of texts."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows, ``(n, d)``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ def encode_gallery(folder: Path, encoder: Encoder) -> EncodedGallery:
     return EncodedGallery(truth, np.concatenate(batches))
 
 
-def ask(encoder: Encoder, gallery: EncodedGallery, queries: Sequence[Query]) -> Questions:
+def ask(encoder: Reader, gallery: EncodedGallery, queries: Sequence[Query]) -> Questions:
     """Queries with their right rows."""
     return Questions(
         encoder.encode_texts([query.text for query in queries]),
@@ -83,7 +92,7 @@ def ask(encoder: Encoder, gallery: EncodedGallery, queries: Sequence[Query]) -> 
     )
 
 
-def ask_for_things(encoder: Encoder, gallery: EncodedGallery, queries: Sequence[WeaknessQuery]) -> Questions:
+def ask_for_things(encoder: Reader, gallery: EncodedGallery, queries: Sequence[WeaknessQuery]) -> Questions:
     """Queries whose right rows show the thing and whose wrong rows show only its name."""
     return Questions(
         encoder.encode_texts([query.text for query in queries]),
@@ -93,11 +102,11 @@ def ask_for_things(encoder: Encoder, gallery: EncodedGallery, queries: Sequence[
     )
 
 
-def measure_world(encoder: Encoder, mixed: EncodedGallery, fair: EncodedGallery) -> dict[str, float]:
+def measure_world(encoder: Reader, mixed: EncodedGallery, fair: EncodedGallery) -> dict[str, float]:
     """The figures of one model, shares in 0…1.
 
     Args:
-        encoder: With both towers.
+        encoder: Of texts, into the space of the pictures' vectors.
         mixed: Of the split ``test``.
         fair: Of the split ``gallery``.
 

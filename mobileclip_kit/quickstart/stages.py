@@ -11,9 +11,10 @@ import numpy as np
 from mobileclip_kit.bench.accuracy import agreement
 from mobileclip_kit.bench.candidate import describe_candidates
 from mobileclip_kit.bench.explain.explanation import explain
+from mobileclip_kit.bench.judging import Material
 from mobileclip_kit.bench.machine import usable_cores
 from mobileclip_kit.bench.material import read_gallery
-from mobileclip_kit.bench.measure import Material, Settings, run_bench
+from mobileclip_kit.bench.measure import Settings, run_bench
 from mobileclip_kit.bench.quality import Teacher
 from mobileclip_kit.bench.scale_plot import plot_scales
 from mobileclip_kit.bench.world import encode_gallery, measure_world

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.bench.candidate import Candidate
-from mobileclip_kit.bench.measure import Material, Settings, run_bench
+from mobileclip_kit.bench.judging import Material
+from mobileclip_kit.bench.measure import Settings, run_bench
 from mobileclip_kit.bench.process import encode_pictures
 from mobileclip_kit.bench.quality import Gallery, Teacher
 from mobileclip_kit.errors import ModelError

@@ -1,0 +1,188 @@
+"""Two runs of the bench: what changed beyond what two runs of the same thing differ by.
+
+Two runs are two moments of a machine, so a latency is compared twice: as it stands, with the interval that each run's
+own rounds gave, and as its ratio to the run's first model, in which a machine that was slower on one day cancels out.
+A figure has changed when the two intervals do not touch. Shares (accuracy) have the interval that so many pictures
+allow; what is measured once has the tolerance stated in :mod:`.figures`; what is counted is compared exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mobileclip_kit.bench.figures import FIGURES, Figure, figure_of
+from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import read_json
+
+_Z95 = 1.96
+_SAME_MACHINE = ("cpu", "architecture", "usable_cores", "os")
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A bench's document: a JSON file, or the folder of a report.
+
+    Raises:
+        DataError: It is missing or not a bench's document.
+    """
+    file = path / "report.json" if path.is_dir() else path
+    document = read_json(file)
+    rows = document.get("rows")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "name" in row for row in rows):
+        raise DataError(f"{file} has no rows of a bench.", hint="Pass the JSON of `mckit bench --json` or its -o.")
+    if not isinstance(document.get("machine"), dict):
+        raise DataError(f"{file} does not say which machine it was measured on.", hint="Measure it again.")
+    return document
+
+
+def compare_reports(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Hold two documents of the bench against each other.
+
+    Returns:
+        ``changes``: for each model and figure that both have ``model``, ``figure``, ``before``, ``after``, ``ratio``,
+        its interval ``low`` and ``high``, and ``verdict`` (``same``, ``better`` or ``worse``); ``only_before`` and
+        ``only_after``: names of models; ``conditions``: how the two runs differ; ``failures``: what failed in one.
+    """
+    old, new = ({row["name"]: row for row in document["rows"]} for document in (before, after))
+    shared = [name for name in old if name in new]
+    comparable = _judged_alike(before, after)
+    pictures = max((material.get("pictures", 0) for material in before.get("material", [])), default=0)
+    changes = []
+    for name in shared:
+        for figure, known in FIGURES.items():
+            values = figure_of(old[name], figure), figure_of(new[name], figure)
+            if known.tolerance is None or values[0] is None or values[1] is None:
+                continue
+            if figure.startswith("metrics.") and not comparable:
+                continue
+            change = _change(old[name], new[name], figure, known, pictures)
+            if change is not None:
+                changes.append({"model": name, "figure": figure, **change})
+    return {
+        "conditions": _conditions(before, after, comparable),
+        "only_before": [name for name in old if name not in new],
+        "only_after": [name for name in new if name not in old],
+        "failures": _failures(old, new, shared),
+        "changes": changes,
+    }
+
+
+def changes_table(comparison: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of what changed beyond the spread."""
+    header = ["model", "figure", "before", "after", "ratio", "spread", ""]
+    cells = [
+        [
+            change["model"],
+            change["figure"],
+            f"{change['before']:.6g}",
+            f"{change['after']:.6g}",
+            _factor(change["ratio"]),
+            f"{_factor(change['low'])} … {_factor(change['high'])}",
+            change["verdict"],
+        ]
+        for change in comparison["changes"]
+        if change["verdict"] != "same"
+    ]
+    return header, cells
+
+
+def notes(comparison: Mapping[str, Any]) -> list[str]:
+    """What a reader must know beside the table."""
+    lines = [*comparison["conditions"], *comparison["failures"]]
+    lines += [f"{name}: in the first run only." for name in comparison["only_before"]]
+    lines += [f"{name}: in the second run only." for name in comparison["only_after"]]
+    same = sum(change["verdict"] == "same" for change in comparison["changes"])
+    return [*lines, f"{same} of {len(comparison['changes'])} figures differ by no more than their spread."]
+
+
+def _change(
+    old: Mapping[str, Any], new: Mapping[str, Any], figure: str, known: Figure, pictures: int
+) -> dict[str, Any] | None:
+    before, after = figure_of(old, figure), figure_of(new, figure)
+    assert before is not None and after is not None
+    if figure.endswith("_to_first.ratio") and not _same_first(old, new, figure):
+        return None
+    first, second = (_interval(row, figure, known, pictures) for row in (old, new))
+    verdict = "same"
+    if first[1] < second[0] or second[1] < first[0]:
+        verdict = "better" if (after < before) == (known.better == "less") else "worse"
+    return {
+        "before": before,
+        "after": after,
+        "ratio": _ratio(after, before),
+        "low": _ratio(second[0], first[1]),
+        "high": _ratio(second[1], first[0]),
+        "verdict": verdict,
+    }
+
+
+def _interval(row: Mapping[str, Any], figure: str, known: Figure, pictures: int) -> tuple[float, float]:
+    """Between which values another measurement of the same thing is expected."""
+    value = figure_of(row, figure)
+    assert value is not None
+    place, _, key = figure.rpartition(".")
+    ends = [figure_of(row, f"{place}.{name}") for name in _ENDS.get(key, ())]
+    if len(ends) == 2 and ends[0] is not None and ends[1] is not None:
+        return ends[0], ends[1]
+    if figure.startswith("metrics."):
+        half = _Z95 * math.sqrt(max(value * (1 - value), 0.0) / pictures) if pictures else 0.0
+        return value - half, value + half
+    # Half of the tolerance on each side of the two.
+    share = math.sqrt(1 + (known.tolerance or 0.0))
+    return value / share, value * share
+
+
+_ENDS = {"p50": ("p50_low", "p50_high"), "ratio": ("low", "high")}
+
+
+def _same_first(old: Mapping[str, Any], new: Mapping[str, Any], figure: str) -> bool:
+    key = figure.rpartition(".")[0]
+    return bool(old[key]["model"] == new[key]["model"])
+
+
+def _judged_alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether both judged accuracy on as many pictures and captions, against the same teacher."""
+
+    def told(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [{key: value for key, value in one.items() if key != "skipped"} for one in document.get("material", [])]
+
+    return told(before) == told(after)
+
+
+def _conditions(before: Mapping[str, Any], after: Mapping[str, Any], comparable: bool) -> list[str]:
+    lines = []
+    for key in _SAME_MACHINE:
+        values = before["machine"].get(key), after["machine"].get(key)
+        if values[0] != values[1]:
+            lines.append(f"Another machine: {key} was {values[0]}, is {values[1]}; times and rates compare machines.")
+    old, new = (document["machine"].get("versions", {}) for document in (before, after))
+    for library in sorted(old.keys() | new.keys()):
+        if old.get(library) != new.get(library):
+            lines.append(f"{library}: {old.get(library, 'none')} before, {new.get(library, 'none')} after.")
+    threads = [document.get("settings", {}).get("threads") for document in (before, after)]
+    if threads[0] != threads[1]:
+        lines.append(f"Threads a model: {threads[0]} before, {threads[1]} after.")
+    if not comparable:
+        lines.append("Accuracy was judged on other material, so it is not compared.")
+    return lines
+
+
+def _failures(old: Mapping[str, Any], new: Mapping[str, Any], shared: Sequence[str]) -> list[str]:
+    lines = []
+    for name in shared:
+        before, after = old[name].get("failure"), new[name].get("failure")
+        if after and not before:
+            lines.append(f"{name} failed in the second run: {after}")
+        elif before and not after:
+            lines.append(f"{name} failed in the first run only: {before}")
+    return lines
+
+
+def _ratio(a: float, b: float) -> float | None:
+    return a / b if b > 0 else None
+
+
+def _factor(value: float | None) -> str:
+    return "–" if value is None else f"×{value:.3f}"

@@ -1,0 +1,72 @@
+"""Data sets of CLIP_benchmark, where its package is installed: their pictures, classes and prompts.
+
+https://github.com/LAION-AI/CLIP_benchmark knows where a hundred data sets lie and how their classes are asked for. It
+is no dependency of ours: ``pip install clip-benchmark`` brings it, and it downloads what it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mobileclip_kit.bench.quality import Gallery
+from mobileclip_kit.errors import DataError, UsageError
+
+_PLACEHOLDER = "{c}"
+
+
+def read_dataset(name: str, root: Path, folder: Path, *, limit: int | None) -> Gallery:
+    """Write a data set's test pictures as PNG files, with their classes and prompts.
+
+    Args:
+        name: In CLIP_benchmark's words: ``cifar10``, ``wds/vtab/pets``.
+        root: Where the data set lies, or is downloaded to.
+        folder: An empty folder for the pictures; the caller removes it.
+        limit: The first so many pictures.
+
+    Raises:
+        UsageError: The package is not installed.
+        DataError: It knows no such data set, cannot fetch it, or it is not one of classes.
+    """
+    try:
+        builder = importlib.import_module("clip_benchmark.datasets.builder")
+    except ImportError as error:
+        raise UsageError(
+            f"--dataset {name} needs CLIP_benchmark, which cannot be imported: {error}.",
+            hint="pip install clip-benchmark, or pass your own pictures with --labels.",
+        ) from error
+    try:
+        dataset = builder.build_dataset(name, root=str(root), split="test", task="zeroshot_classification")
+        classes, templates = list(dataset.classes), dataset.templates
+    except Exception as error:  # its loaders raise whatever the data set's own library raises
+        raise DataError(f"CLIP_benchmark cannot open the data set {name!r} in {root}: {error}.") from error
+    if isinstance(templates, dict) or not templates:
+        raise DataError(f"The data set {name!r} has prompts of its own for each class, which mckit does not read.")
+    paths, labels = [], []
+    for number, (picture, label) in enumerate(_pictures(dataset, name)):
+        if limit is not None and number >= limit:
+            break
+        path = folder / f"{number:06}.png"
+        picture.convert("RGB").save(path)
+        paths.append(path)
+        labels.append(int(label))
+    if not paths:
+        raise DataError(f"The data set {name!r} has no test picture.")
+    return Gallery(
+        tuple(path.name for path in paths),
+        tuple(paths),
+        labels=tuple(labels),
+        classes=tuple(map(str, classes)),
+        templates=tuple(template.replace(_PLACEHOLDER, "{}") for template in templates),
+    )
+
+
+def _pictures(dataset: Any, name: str) -> Iterator[tuple[Image.Image, int]]:
+    for picture, label in dataset:
+        if not isinstance(picture, Image.Image):
+            raise DataError(f"The data set {name!r} gives a {type(picture).__name__} in place of a picture.")
+        yield picture, label

@@ -1,0 +1,133 @@
+"""What accuracy is measured on: the user's pictures, or the built-in world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mobileclip_kit.bench.accuracy import class_vectors
+from mobileclip_kit.bench.process import Asked, encode_pictures, encode_texts
+from mobileclip_kit.bench.quality import Gallery, Teacher, quality
+from mobileclip_kit.bench.world import EncodedGallery, measure_world
+from mobileclip_kit.data.scenes.truth import read_truth
+from mobileclip_kit.runtime.encoder import Vectors
+
+
+class Judged(Protocol):
+    """Something that gives accuracy figures of a model in a worker."""
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """Its pictures."""
+        ...
+
+    def judge(self, worker: Asked, towers: Sequence[str]) -> dict[str, float]:
+        """Figures of one model, by the names of :data:`mobileclip_kit.bench.figures.METRICS`.
+
+        Raises:
+            MckitError: The model failed, or its vectors are of no use.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What the report says of it; ``pictures`` and ``skipped`` at least."""
+        ...
+
+
+@dataclass(frozen=True)
+class Material:
+    """The user's pictures.
+
+    Attributes:
+        gallery: Pictures, with captions and classes or not.
+        teacher: Its vectors of them.
+    """
+
+    gallery: Gallery
+    teacher: Teacher | None = None
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The gallery's files."""
+        return self.gallery.paths
+
+    def judge(self, worker: Asked, towers: Sequence[str]) -> dict[str, float]:
+        """See :class:`Judged`. A model without a text tower is asked with the teacher's texts: they share a space."""
+        gallery, teacher = self.gallery, self.teacher
+        images = encode_pictures(worker, gallery.paths)
+        texts = classes = None
+        if "text" in towers:
+            texts = encode_texts(worker, gallery.captions) if gallery.captions else None
+            classes = encode_classes(worker, gallery) if gallery.labels else None
+        elif teacher is not None:
+            texts, classes = (_same_space(vectors, images) for vectors in (teacher.texts, teacher.classes))
+        return quality(images, gallery, texts=texts, teacher=teacher, classes=classes)
+
+    def describe(self) -> dict[str, Any]:
+        """See :class:`Judged`."""
+        gallery, teacher = self.gallery, self.teacher
+        return {
+            "pictures": len(gallery.keys),
+            "captions": len(gallery.captions),
+            "classes": len(gallery.classes),
+            "teacher": None if teacher is None else teacher.name,
+            "queries": 0 if teacher is None or teacher.queries is None else len(teacher.queries),
+            "skipped": [asdict(left) for left in gallery.skipped],
+        }
+
+
+@dataclass(frozen=True)
+class WorldMaterial:
+    """The built-in world, drawn: right answers are exact, and words can be taken for things.
+
+    Attributes:
+        mixed: Folder of the split ``test``.
+        fair: Folder of the split ``gallery``.
+    """
+
+    mixed: Path
+    fair: Path
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The mixed gallery's files."""
+        return [self.mixed / row.image for row in read_truth(self.mixed)]
+
+    def judge(self, worker: Asked, towers: Sequence[str]) -> dict[str, float]:
+        """See :class:`Judged`; nothing for a model that lacks a tower, which cannot be asked in words."""
+        if set(towers) != {"image", "text"}:
+            return {}
+        galleries = [_encode_world(worker, folder) for folder in (self.mixed, self.fair)]
+        figures = measure_world(_Reader(worker), *galleries)
+        return {f"world_{name}": value for name, value in figures.items()}
+
+    def describe(self) -> dict[str, Any]:
+        """See :class:`Judged`."""
+        counts = [len(read_truth(folder)) for folder in (self.mixed, self.fair)]
+        return {"world": True, "pictures": counts[0], "fair_pictures": counts[1], "teacher": None, "skipped": []}
+
+
+def encode_classes(worker: Asked, gallery: Gallery) -> Vectors:
+    """A vector for each class of a gallery, ``(classes, d)``."""
+    return class_vectors(lambda texts: encode_texts(worker, texts), gallery.classes, gallery.templates)
+
+
+def _encode_world(worker: Asked, folder: Path) -> EncodedGallery:
+    truth = list(read_truth(folder))
+    return EncodedGallery(truth, encode_pictures(worker, [folder / row.image for row in truth]))
+
+
+def _same_space(vectors: Vectors | None, images: Vectors) -> Vectors | None:
+    return vectors if vectors is not None and vectors.shape[1] == images.shape[1] else None
+
+
+class _Reader:
+    """A worker with the face of an encoder of texts."""
+
+    def __init__(self, worker: Asked) -> None:
+        self._worker = worker
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        return encode_texts(self._worker, texts)

@@ -1,0 +1,131 @@
+"""Pictures with classes to tell apart: a folder a class, or a table with a column of labels."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from mobileclip_kit.bench.quality import Gallery
+from mobileclip_kit.data.captions import IMAGE_COLUMNS
+from mobileclip_kit.data.folder import read_folder
+from mobileclip_kit.data.pair import Skipped
+from mobileclip_kit.errors import DataError, ImageError, UsageError
+from mobileclip_kit.images import load_picture
+
+LABEL_COLUMNS = ("label", "class", "category")
+TEMPLATES = ("a photo of a {}",)
+
+
+def read_labelled(source: Path, *, limit: int | None, templates: tuple[str, ...] = TEMPLATES) -> Gallery:
+    """Read pictures whose class is the folder that they lie in, or stands in a CSV or TSV file.
+
+    Args:
+        source: ``CLASS/PICTURE`` below a folder (``_`` in a class's name is a space), or a table with the columns
+            ``image`` and ``label``, pictures relative to its folder or to ``images/`` in it.
+        limit: So many pictures at most, taken at even distances, so that all classes are among them.
+        templates: Sentences with ``{}`` in a class's place.
+
+    Raises:
+        DataError: No usable picture, or fewer than two classes.
+    """
+    skipped: list[Skipped] = []
+    if not source.exists():
+        raise DataError(f"{source} does not exist.", hint="Pass a folder with a folder for each class, or a table.")
+    found = _folder(source, skipped) if source.is_dir() else _table(source, skipped)
+    if limit is not None and len(found) > limit:
+        found = [found[place * len(found) // limit] for place in range(limit)]
+    usable = [one for one in found if _decodes(one, skipped)]
+    classes = sorted({label for _, _, label in usable})
+    if len(classes) < 2:
+        raise DataError(
+            f"{source} has {len(usable)} usable pictures of {len(classes)} classes; zero-shot needs two or more.",
+            hint="Put the pictures of each class into a folder with its name, or pass a table of image,label.",
+        )
+    return Gallery(
+        tuple(key for key, _, _ in usable),
+        tuple(path for _, path, _ in usable),
+        skipped=tuple(skipped),
+        labels=tuple(classes.index(label) for _, _, label in usable),
+        classes=tuple(classes),
+        templates=templates,
+    )
+
+
+def read_templates(path: Path | None) -> tuple[str, ...]:
+    """Sentences with ``{}`` in a class's place, one a line; CLIP's first one where there is no file.
+
+    Raises:
+        DataError: It cannot be read, or has no sentence.
+        UsageError: A sentence has no ``{}``.
+    """
+    if path is None:
+        return TEMPLATES
+    try:
+        lines = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
+    if not lines:
+        raise DataError(f"{path} has no template.", hint='Write sentences such as "a photo of a {}", one a line.')
+    for line in lines:
+        if "{}" not in line:
+            raise UsageError(f"The template {line!r} of {path} has no {{}} where the class shall stand.")
+    return lines
+
+
+_Labelled = tuple[str, Path, str]
+
+
+def _folder(source: Path, skipped: list[Skipped]) -> list[_Labelled]:
+    found = []
+    for pair in read_folder(source, skipped):
+        if "/" not in pair.key:
+            skipped.append(Skipped(pair.key, "It lies in no class's folder."))
+        elif isinstance(pair.image, Path):
+            found.append((pair.key, pair.image, pair.key.split("/", 1)[0].replace("_", " ")))
+    return found
+
+
+def _table(source: Path, skipped: list[Skipped]) -> list[_Labelled]:
+    try:
+        text = source.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{source} cannot be read: {error}.") from error
+    delimiter = "\t" if source.suffix.lower() == ".tsv" else ","
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    columns = [name.strip() for name in reader.fieldnames or []]
+    reader.fieldnames = columns
+    image, label = _column(source, columns, IMAGE_COLUMNS), _column(source, columns, LABEL_COLUMNS)
+    found = []
+    for row in reader:
+        name, kind = (row[image] or "").strip(), (row[label] or "").strip()
+        path = next((path for path in _places(source.parent, name) if path.is_file()), None) if name else None
+        if path is None or not kind:
+            reason = "there is no label" if path else f"the picture {name!r} does not exist"
+            skipped.append(Skipped(name, f"{source.name} line {reader.line_num}: {reason}."))
+            continue
+        found.append((name, path, kind))
+    return found
+
+
+def _places(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / name, folder / "images" / name
+
+
+def _column(source: Path, columns: list[str], known: tuple[str, ...]) -> str:
+    for name in known:
+        if name in columns:
+            return name
+    raise DataError(
+        f"{source} has the columns {', '.join(columns) or 'none'}, but none of {', '.join(known)}.",
+        hint="Name the picture's column `image` and the class's column `label`.",
+    )
+
+
+def _decodes(one: _Labelled, skipped: list[Skipped]) -> bool:
+    try:
+        load_picture(one[1])
+    except ImageError as error:
+        skipped.append(Skipped(one[0], error.message))
+        return False
+    return True

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobileclip_kit.bench.compare import changes_table, compare_reports, notes, read_report
+from mobileclip_kit.bench.elsewhere import empty_row
+from mobileclip_kit.errors import DataError
+
+
+def row(name: str, **facts: Any) -> dict[str, Any]:
+    return {**empty_row(name, "onnx int8"), **facts}
+
+
+def document(*rows: dict[str, Any], pictures: int = 100, **machine: Any) -> dict[str, Any]:
+    return {
+        "machine": {"cpu": "A", "versions": {"numpy": "2.3"}, **machine},
+        "settings": {"threads": 1},
+        "material": [{"pictures": pictures, "teacher": "t", "skipped": []}],
+        "rows": list(rows),
+    }
+
+
+def p50(value: float, low: float, high: float) -> dict[str, float]:
+    return {"p50": value, "p50_low": low, "p50_high": high, "p95": value}
+
+
+def verdicts(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
+    changes = compare_reports(document(before), document(after))["changes"]
+    return {change["figure"]: change["verdict"] for change in changes}
+
+
+def test_a_run_against_itself_changed_nothing() -> None:
+    one = document(row("a", size_bytes=10, latency_ms=p50(5, 4.9, 5.1), metrics={"cosine": 0.9}, load_ms=3.0))
+    comparison = compare_reports(one, one)
+    assert {change["verdict"] for change in comparison["changes"]} == {"same"}
+    assert {change["ratio"] for change in comparison["changes"]} == {1.0}
+    assert changes_table(comparison)[1] == []
+    assert notes(comparison) == ["4 of 4 figures differ by no more than their spread."]
+
+
+def test_a_latency_changed_when_the_intervals_do_not_touch() -> None:
+    before = row("a", latency_ms=p50(5, 4.5, 5.5))
+    assert verdicts(before, row("a", latency_ms=p50(5.8, 5.4, 6.2))) == {"latency_ms.p50": "same"}
+    assert verdicts(before, row("a", latency_ms=p50(6.2, 5.6, 6.8))) == {"latency_ms.p50": "worse"}
+    assert verdicts(before, row("a", latency_ms=p50(4.0, 3.8, 4.4))) == {"latency_ms.p50": "better"}
+
+
+def test_a_slower_day_does_not_change_ratios() -> None:
+    """Everything took twice as long: the latency changed, the ratio to the first model did not."""
+    ratio = {"model": "first", "ratio": 0.5, "low": 0.48, "high": 0.52}
+    before = row("a", latency_ms=p50(5, 4.9, 5.1), latency_ms_to_first=ratio)
+    after = row("a", latency_ms=p50(10, 9.8, 10.2), latency_ms_to_first={**ratio, "ratio": 0.51})
+    assert verdicts(before, after) == {"latency_ms.p50": "worse", "latency_ms_to_first.ratio": "same"}
+
+
+def test_what_is_counted_is_exact_and_what_is_timed_once_is_not() -> None:
+    before = row("a", size_bytes=100, load_ms=100.0, peak_memory_bytes=1000)
+    after = row("a", size_bytes=99, load_ms=190.0, peak_memory_bytes=1049)
+    assert verdicts(before, after) == {"size_bytes": "better", "load_ms": "same", "peak_memory_bytes": "same"}
+    assert verdicts(before, row("a", load_ms=210.0)) == {"load_ms": "worse"}
+
+
+def test_shares_have_the_spread_of_their_pictures() -> None:
+    """Half of 100 pictures right: 1.96 · √(0.25 / 100) = 0.098 either way, in both runs."""
+    before = row("a", metrics={"zero_shot_top1": 0.5})
+    assert verdicts(before, row("a", metrics={"zero_shot_top1": 0.6})) == {"metrics.zero_shot_top1": "same"}
+    assert verdicts(before, row("a", metrics={"zero_shot_top1": 0.7})) == {"metrics.zero_shot_top1": "better"}
+    lower = verdicts(row("a", metrics={"world_word_over_thing": 0.9}), row("a", metrics={"world_word_over_thing": 0.2}))
+    assert lower == {"metrics.world_word_over_thing": "better"}
+
+
+def test_other_conditions_are_said() -> None:
+    before = document(row("a", metrics={"cosine": 0.9}), row("gone"))
+    after = document(row("a", metrics={"cosine": 0.5}, failure="Tired."), row("new"), pictures=7, cpu="B")
+    after["machine"]["versions"] = {"numpy": "2.4"}
+    after["settings"]["threads"] = 2
+    comparison = compare_reports(before, after)
+    assert comparison["changes"] == []
+    text = "\n".join(notes(comparison))
+    for words in ("cpu was A, is B", "numpy: 2.3 before", "Threads", "other material", "Tired.", "gone: in the first"):
+        assert words in text
+
+
+def test_reports_are_read_from_files_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(json.dumps(document(row("a"))))
+    assert read_report(tmp_path) == read_report(tmp_path / "report.json")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"rows": [1]}', '{"rows": []}', "[]"])
+def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(DataError):
+        read_report(tmp_path / "x.json")

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mobileclip_kit.bench.elsewhere import published_rows, read_phone, with_unique_names
+from mobileclip_kit.bench.report import pareto, plot, remarks, table_cells, to_csv, to_markdown
+from mobileclip_kit.errors import DataError
+from tests.bench.test_report import document, row
+
+PHONE = Path(__file__).parent.parent / "golden" / "phone-bench.json"
+
+
+def test_a_phones_rows_join_the_table(tmp_path: Path) -> None:
+    rows = read_phone(PHONE)
+    assert [one["name"] for one in rows] == ["tiny all", "tiny neural_engine", "tiny cpu", "tiny gpu"]
+    assert rows[0]["latency_ms"]["p50"] == 2.5 and rows[0]["load_ms"] == 200.75
+    assert rows[0]["size_bytes"] == 3000
+    assert "no such device" in rows[3]["failure"]
+    both = document(row("ours"), *rows)
+    header, cells = table_cells(both["rows"])
+    assert [line[0] for line in cells] == ["ours", *(one["name"] for one in rows)]
+    assert cells[1][header.index("p50 ms")] == "2.50"
+    text = "\n".join(remarks(both["rows"]))
+    assert "measured by the app, iPhone15,2" in text and "nominal → fair" in text
+    assert "tiny gpu failed" in text
+    plot(both, tmp_path / "plot.png")
+    assert "tiny all" in to_csv(both) and "tiny all" in to_markdown(both)
+
+
+def test_published_figures_are_marked_and_cited(tmp_path: Path) -> None:
+    rows = published_rows()
+    assert {one["source"] for one in rows} == {"published"}
+    assert all(one["kind"].startswith("published, ") and one["citation"] for one in rows)
+    names = " ".join(one["name"] for one in rows)
+    assert all(system in names for system in ("MobileCLIP", "MoTIS", "TinyCLIP", "PicCollage"))
+    text = "\n".join(remarks(rows))
+    assert "MobileCLIP-S0: published, github.com/apple/ml-mobileclip" in text
+    header, cells = table_cells(rows)
+    assert cells[0][header.index("published accuracy")] == "ImageNet top-1 67.8 %"
+    plot(document(row("ours"), *rows), tmp_path / "plot.png")
+
+
+def test_names_stay_unique() -> None:
+    renamed = with_unique_names([row("a"), row("a"), row("b")], ["a"])
+    assert [one["name"] for one in renamed] == ["a (2)", "a (3)", "b"]
+
+
+def test_the_front_has_no_row_from_elsewhere() -> None:
+    assert pareto([(1.0, 0.5), (2.0, 0.4)]) == [0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"kind": "x"}, "bench screen"), ({"format_version": 9}, "version 9"), ({"rows": [{}]}, "incomplete")],
+)
+def test_another_document_is_refused(tmp_path: Path, change: dict[str, object], words: str) -> None:
+    path = tmp_path / "phone.json"
+    path.write_text(json.dumps({**json.loads(PHONE.read_text()), **change}))
+    with pytest.raises(DataError, match=words):
+        read_phone(path)

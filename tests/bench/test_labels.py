@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobileclip_kit.bench.dataset import read_dataset
+from mobileclip_kit.bench.judging import Material
+from mobileclip_kit.bench.labels import read_labelled, read_templates
+from mobileclip_kit.bench.quality import Teacher
+from mobileclip_kit.errors import DataError, UsageError
+from tests.bench.fakes import FakeEncoder, FakeProcess
+
+COLOURS = {"red_thing": (250, 10, 10), "blue thing": (10, 10, 250)}
+
+
+def draw(folder: Path, per_class: int = 3) -> Path:
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(per_class):
+            Image.new("RGB", (9, 9), colour).save(folder / name / f"{number}.png")
+    return folder
+
+
+def judge(material: Material, *, text: bool = True) -> dict[str, float]:
+    encoder = FakeEncoder(text=text)
+    process = FakeProcess(encoder)
+    process.ask(do="open", model="m", threads=1)
+    return material.judge(process, ["image", "text"] if text else ["image"])  # type: ignore[arg-type]
+
+
+def test_zero_shot_on_a_folder_of_classes(tmp_path: Path) -> None:
+    gallery = read_labelled(draw(tmp_path / "x"), limit=None)
+    assert gallery.classes == ("blue thing", "red thing")
+    assert gallery.labels == (0, 0, 0, 1, 1, 1)
+    assert judge(Material(gallery)) == {"zero_shot_top1": 1.0}
+
+
+def test_an_image_tower_alone_takes_the_teachers_classes(tmp_path: Path) -> None:
+    gallery = read_labelled(draw(tmp_path / "x"), limit=None)
+    images = np.ones((6, 3), np.float32)
+    wrong_way_round = FakeEncoder().encode_texts(["red", "blue"])
+    teacher = Teacher("t", images, classes=wrong_way_round)
+    assert judge(Material(gallery, teacher), text=False)["zero_shot_top1"] == 0.0
+    assert "zero_shot_top1" not in judge(Material(gallery, Teacher("t", images)), text=False)
+
+
+def test_a_limit_leaves_every_class(tmp_path: Path) -> None:
+    gallery = read_labelled(draw(tmp_path / "x", per_class=10), limit=4)
+    assert gallery.labels == (0, 0, 1, 1)
+
+
+def test_a_table_of_labels(tmp_path: Path) -> None:
+    draw(tmp_path / "images")
+    (tmp_path / "labels.csv").write_text(
+        "image,wnid,label\nred_thing/0.png,n1,red\n"
+        'blue thing/0.png,n2,"blue, deep"\ngone.png,n3,x\nred_thing/1.png,n1,\n'
+    )
+    gallery = read_labelled(tmp_path / "labels.csv", limit=None)
+    assert gallery.classes == ("blue, deep", "red") and gallery.labels == (1, 0)
+    assert [left.reason for left in gallery.skipped] == [
+        "labels.csv line 4: the picture 'gone.png' does not exist.",
+        "labels.csv line 5: there is no label.",
+    ]
+
+
+def test_pictures_that_cannot_be_used_are_skipped(tmp_path: Path) -> None:
+    draw(tmp_path / "x")
+    (tmp_path / "x" / "red_thing" / "bad.png").write_text("no picture")
+    Image.new("RGB", (9, 9)).save(tmp_path / "x" / "lone.png")
+    gallery = read_labelled(tmp_path / "x", limit=None)
+    assert {left.item for left in gallery.skipped} == {"red_thing/bad.png", "lone.png"}
+    assert len(gallery.keys) == 6
+
+
+def test_what_has_no_classes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one" / "a").mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(tmp_path / "one" / "a" / "0.png")
+    with pytest.raises(DataError, match="1 classes"):
+        read_labelled(tmp_path / "one", limit=None)
+    (tmp_path / "x.csv").write_text("image,caption\na,b\n")
+    with pytest.raises(DataError, match="none of label"):
+        read_labelled(tmp_path / "x.csv", limit=None)
+    with pytest.raises(DataError, match="does not exist"):
+        read_labelled(tmp_path / "nowhere", limit=None)
+
+
+def test_templates(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a {}\n\nthe {} over there\n")
+    assert read_templates(tmp_path / "t.txt") == ("a {}", "the {} over there")
+    (tmp_path / "t.txt").write_text("a dog\n")
+    with pytest.raises(UsageError, match="no {}"):
+        read_templates(tmp_path / "t.txt")
+    (tmp_path / "t.txt").write_text("\n")
+    with pytest.raises(DataError, match="no template"):
+        read_templates(tmp_path / "t.txt")
+
+
+def test_a_data_set_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "clip_benchmark", None)
+    with pytest.raises(UsageError, match="pip install clip-benchmark"):
+        read_dataset("cifar10", tmp_path, tmp_path, limit=None)
+
+
+def test_a_data_set_of_clip_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its builder's face, without its package: pictures with labels, names, prompts with {c}."""
+
+    class Tiny(list):
+        classes = ["red", "blue"]
+        templates = ["a photo of {c}."]
+
+    def build_dataset(name: str, **how: object) -> Tiny:
+        if name != "tiny":
+            raise ValueError(f"Unsupported dataset: {name}.")
+        assert how["split"] == "test"
+        return Tiny([(Image.new("RGB", (9, 9), COLOURS["red_thing"]), 0), (Image.new("L", (9, 9)), 1)])
+
+    builder = types.ModuleType("clip_benchmark.datasets.builder")
+    builder.build_dataset = build_dataset  # type: ignore[attr-defined]
+    for name in ("clip_benchmark", "clip_benchmark.datasets"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "clip_benchmark.datasets.builder", builder)
+    gallery = read_dataset("tiny", tmp_path, tmp_path, limit=None)
+    assert gallery.classes == ("red", "blue") and gallery.templates == ("a photo of {}.",)
+    assert [path.suffix for path in gallery.paths] == [".png", ".png"]
+    assert len(read_dataset("tiny", tmp_path, tmp_path, limit=1).keys) == 1
+    with pytest.raises(DataError, match="Unsupported dataset: huge"):
+        read_dataset("huge", tmp_path, tmp_path, limit=None)
