@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -72,11 +72,13 @@ class Ranking:
         rows: ``(n,)``, best first.
         scores: Cosines, ``(n,)``; None when nothing was looked for and the order is that of time.
         among: Pictures that the filters let through; ``rows`` may be fewer.
+        complete: Whether ``rows`` is all that will ever be shown, and not just a beginning.
     """
 
     rows: NDArray[np.int64]
     scores: Vectors | None
     among: int
+    complete: bool
 
 
 class Voice:
@@ -171,17 +173,18 @@ def rank(library: Library, question: Question, vector: Vectors | None, depth: in
     if vector is None:
         newest = library.facets.newest
         rows = newest if allowed is None else newest[allowed[newest]]
-        return Ranking(rows[:MAX_RANKED], None, len(rows))
+        return Ranking(rows[:MAX_RANKED], None, len(rows), complete=True)
     k = MAX_RANKED if among <= _RANK_AT_ONCE or depth > _FIRST_HITS else _FIRST_HITS
     scores, found = search_flat(index.matrix, vector[None], k, allowed=allowed)
-    return Ranking(found[0], scores[0], among)
+    return Ranking(found[0], scores[0], among, complete=k == MAX_RANKED)
 
 
 def without(ranking: Ranking, rows: Sequence[int]) -> Ranking:
     """The ranking less some rows: what others shall be like is not its own answer."""
     kept = ~np.isin(ranking.rows, list(rows))
     scores = None if ranking.scores is None else ranking.scores[kept]
-    return Ranking(ranking.rows[kept], scores, ranking.among - int(np.count_nonzero(~kept)))
+    left_out = int(np.count_nonzero(~kept))
+    return replace(ranking, rows=ranking.rows[kept], scores=scores, among=ranking.among - left_out)
 
 
 def aim(beside: Vectors, dim: int) -> Vectors:

@@ -31,15 +31,15 @@ from mobileclip_kit.web.answers import (
     rank,
     without,
 )
+from mobileclip_kit.web.description import describe
 from mobileclip_kit.web.library import Library
 from mobileclip_kit.web.names import picture_id, row_of, shown
-from mobileclip_kit.web.question import TEXTNESS_LIMIT, Question
+from mobileclip_kit.web.question import Question
 from mobileclip_kit.web.thumbnails import Thumbnails, make_jpeg, make_thumbnail, thumbnail_key
 from mobileclip_kit.web.worker import Gone, Worker
 
 _MOST_THUMBNAIL_THREADS = 4
 _VIEW_PIXELS = 3000
-_WITH_MODEL = "Start mckit serve with --model M to search by words and by pictures of your own."
 
 
 class Service:
@@ -89,24 +89,11 @@ class Service:
     async def describe(self) -> dict[str, Any]:
         """The library and what can be asked of it."""
         await self._index_thread.run(None, self._refresh)
-        facets, index = self.library.facets, self.library.index
+        index = self.library.index
         if not self.voice.belongs_to(index) and (self._opening is None or self._opening.done()):
             self._opening = asyncio.create_task(self.open_model())
-        return {
-            "name": shown(index.path.resolve().name),
-            "generation": self.library.generation,
-            "pictures": facets.pictures,
-            "failures": facets.failures,
-            "model": {"name": shown(index.spec.name), "opening": not self.voice.belongs_to(index)},
-            "words": self._ability("text"),
-            "handed_in": self._ability("image"),
-            "textness": {"reason": _reason(self.textness_trouble), "limit": TEXTNESS_LIMIT},
-            "files": {"reason": self._files_trouble()},
-            "folders": [{"path": shown(folder.path), "pictures": folder.pictures} for folder in facets.folders],
-            "folders_left_out": facets.left_out,
-            "days": None if facets.days is None else [day.isoformat() for day in facets.days],
-            "notices": [notice for notice in (self.library.trouble, self.thumbnails.trouble) if notice],
-        }
+        notices = [notice for notice in (self.library.trouble, self.thumbnails.trouble) if notice]
+        return describe(self.library, self.voice, self.textness_trouble, notices)
 
     async def search(self, question: Question, start: int, count: int, gone: Gone) -> dict[str, Any]:
         """Hits ``start`` to ``start + count`` of a question's answer, and how long it took.
@@ -246,7 +233,7 @@ class Service:
         generation = self.library.generation
         key = (generation, question)
         ranking = self._rankings.get(key)
-        if ranking is None or start + count > len(ranking.rows):
+        if ranking is None or (not ranking.complete and start + count > len(ranking.rows)):
             ranking = rank(self.library, question, vector, start + count)
             ranking = without(ranking, [row for address in question.like if (row := row_of(address)) is not None])
             self._rankings.put(key, ranking)
@@ -277,28 +264,3 @@ class Service:
             data = make_thumbnail(path)
             self.thumbnails.put(key, data)
         return data
-
-    def _ability(self, tower: str) -> dict[str, str | None]:
-        """Whether the model can be asked, and why not."""
-        encoder, trouble = self.voice.encoder, self.voice.trouble
-        if trouble is not None:
-            return {"reason": shown(f"{trouble.message} {_WITH_MODEL}")}
-        # An index of vectors made elsewhere knows no towers until its model is open.
-        if encoder is None or tower in encoder.spec.towers:
-            return {"reason": None}
-        what = "words: it has no text tower" if tower == "text" else "pictures: it has no image tower"
-        return {"reason": shown(f"The model {encoder.spec.name} of this index cannot read {what}.")}
-
-    def _files_trouble(self) -> str | None:
-        folder = self.library.pictures_folder
-        if folder is None:
-            return "This index was made of vectors: start mckit serve with --images FOLDER to see its pictures."
-        if not folder.is_dir():
-            return shown(
-                f"The folder {folder} is not there (any more): start mckit serve with --images FOLDER to see pictures."
-            )
-        return None
-
-
-def _reason(error: MckitError | None) -> str | None:
-    return None if error is None else shown(str(error))

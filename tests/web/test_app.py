@@ -71,6 +71,17 @@ def test_pages_join_to_the_whole_answer(client: TestClient) -> None:
     assert parts == whole
 
 
+def test_a_huge_library_is_ranked_further_down_when_somebody_goes_there(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = names(client, words="green")
+    monkeypatch.setattr("mobileclip_kit.web.answers._RANK_AT_ONCE", 2)
+    monkeypatch.setattr("mobileclip_kit.web.answers._FIRST_HITS", 2)
+    first = ask(client, words="green ", textness=1e-9, count=2)
+    assert (first["total"], [hit["name"] for hit in first["hits"]]) == (6, whole[:2])
+    assert names(client, words="green ", textness=1e-9, start=2, count=9) == whole[2:]
+
+
 def test_filters_by_folder_and_day(client: TestClient) -> None:
     assert set(names(client, folder="trips")) == {"trips/north/ruby.png", "trips/brick.png", "trips/moss.png"}
     assert names(client, folder="trips/north", words="blue") == ["trips/north/ruby.png"]
