@@ -1,0 +1,162 @@
+"""What each kind of index finds, how fast, and what it costs, at a million vectors.
+
+    python benchmarks/index_kinds.py DATA --work DIR [--rows 1000000] [-o results/index_kinds.json]
+
+DATA holds ``photos541/clip_vitb32_openai_image.npy``, image vectors of a CLIP, and ``clip_vitb32_text/lvis1203.npy``,
+text vectors of the same CLIP. A million real vectors are not at hand, so they are made of the real ones by this rule,
+which keeps their clusters, their directions of variation and their distance from texts:
+
+    x = normalise(a + u · 0.7 · (b − c) + 0.25 · g),   a, b, c: real image vectors drawn at random, u: uniform in 0…1,
+                                                       g: normal, of expected length 1
+
+Queries are texts: those at even places choose an index's settings, those at odd places are reported. Single queries on
+one thread, in rounds that take every way in turn: ``bare faiss`` is ``faiss.knn`` on the same memory-mapped vectors,
+``mckit flat`` our exact search of them; the others are derived indexes. Latency includes the rescoring. What is done is
+kept in DIR, so the run can be interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from mobileclip_kit.bench.machine import describe_machine
+from mobileclip_kit.files import write_json
+from mobileclip_kit.index.derived import Derived, DerivedIndex
+from mobileclip_kit.index.deriving import Questions, derive
+from mobileclip_kit.index.flat import search_flat
+from mobileclip_kit.index.kinds import KINDS, choose_kind
+from mobileclip_kit.index.vectors import MatrixWriter, map_matrix
+
+DIM, K, CHUNK = 512, 10, 50_000
+DERIVED = tuple(kind for kind in KINDS if kind != "flat")
+Vectors = NDArray[np.float32]
+
+
+def main() -> int:
+    """Make the vectors, derive what is missing, time everything in turns."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--work", type=Path, required=True, help="a folder for vectors and indexes; kept")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--kinds", nargs="*", default=list(DERIVED), choices=DERIVED)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("-o", "--out", type=Path, default=Path("index_kinds.json"))
+    chosen = parser.parse_args()
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    matrix = make_matrix(chosen.data, chosen.work / f"{chosen.rows}.f32", chosen.rows)
+    texts = unit(np.load(chosen.data / "clip_vitb32_text" / "lvis1203.npy"))
+    asked, kept = texts[0::2], texts[1::2]
+    described = [build(matrix, kind, chosen.work, asked) for kind in chosen.kinds]
+    truth = exact(matrix, kept)
+    rows = measure(matrix, kept, truth, described, chosen)
+    document = {
+        "machine": describe_machine(),
+        "rows": chosen.rows,
+        "dim": DIM,
+        "queries": f"{len(kept)} texts, one at a time on one thread",
+        "chosen_by_size": choose_kind(chosen.rows, DIM).__dict__,
+        "rounds": chosen.rounds,
+        "matrix_bytes": 4 * matrix.size,
+        "kinds": rows,
+    }
+    write_json(chosen.out, document)
+    print(f"wrote {chosen.out}")
+    return 0
+
+
+def make_matrix(data: Path, path: Path, count: int) -> Vectors:
+    """The vectors of the rule above, in a matrix file."""
+    if not path.is_file() or path.stat().st_size != 4 * count * DIM:
+        real = unit(np.load(data / "photos541" / "clip_vitb32_openai_image.npy"))
+        path.touch()
+        with MatrixWriter(path, DIM, 0) as writer:
+            for start in range(0, count, CHUNK):
+                n = min(CHUNK, count - start)
+                rng = np.random.default_rng(start)
+                a, b, c = (real[rng.integers(0, len(real), n)] for _ in range(3))
+                noise = rng.standard_normal((n, DIM), np.float32) / np.float32(np.sqrt(DIM))
+                writer.append(unit(a + 0.7 * rng.random((n, 1), np.float32) * (b - c) + 0.25 * noise))
+    return map_matrix(path, DIM, count)
+
+
+def unit(rows: NDArray[Any]) -> Vectors:
+    """Rows of length 1."""
+    wide = rows.astype(np.float32)
+    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+    return wide
+
+
+def build(matrix: Vectors, kind: Any, work: Path, asked: Vectors) -> Derived:
+    """Derive an index, or take the one that is there."""
+    note = work / f"{kind}-{len(matrix)}.json"
+    if not note.is_file():
+        print(f"building {kind}", flush=True)
+        described = derive(matrix, kind, work, Questions(asked, f"{len(asked)} texts"))
+        write_json(note, described.to_json())
+    return Derived.from_json(json.loads(note.read_text()), note)
+
+
+def exact(matrix: Vectors, queries: Vectors) -> NDArray[np.int64]:
+    """The true ten of every query."""
+    return np.concatenate([search_flat(matrix, queries[at : at + 64], K)[1] for at in range(0, len(queries), 64)])
+
+
+def measure(
+    matrix: Vectors, queries: Vectors, truth: NDArray[np.int64], described: list[Derived], chosen: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Latency and recall of every way, in turns."""
+    faiss.omp_set_num_threads(1)
+    ways: dict[str, Callable[[Vectors], NDArray[np.int64]]] = {
+        "bare faiss": lambda query: faiss.knn(query, matrix, K, metric=faiss.METRIC_INNER_PRODUCT)[1],
+        "mckit flat": lambda query: search_flat(matrix, query, K)[1],
+    }
+    memory = {}
+    for one in described:
+        before = psutil.Process().memory_info().rss
+        index = DerivedIndex(chosen.work / one.file, one)
+        for number in range(20):
+            index.search(matrix, queries[number : number + 1], K)
+        memory[one.kind] = psutil.Process().memory_info().rss - before
+        ways[one.kind] = lambda query, index=index: index.search(matrix, query, K)[1]
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(chosen.rounds):
+        for name, way in ways.items():
+            # Exact scans take long and vary little.
+            step = len(queries) // 6 if name in ("bare faiss", "mckit flat", "flat-float16", "flat-int8") else 1
+            for number in range(turn, len(queries), step):
+                started = time.perf_counter()
+                rows = way(queries[number : number + 1])
+                times[name].append(1000 * (time.perf_counter() - started))
+                found[name].append(len(set(rows[0].tolist()) & set(truth[number].tolist())) / K)
+    result = []
+    for name in ways:
+        row: dict[str, Any] = {
+            "kind": name,
+            "latency_ms": {"p50": float(np.median(times[name])), "p95": float(np.percentile(times[name], 95))},
+            "recall_at_10": float(np.mean(found[name])),
+            "queries": len(times[name]),
+            "times_bare_faiss": float(np.median(times[name]) / np.median(times["bare faiss"])),
+        }
+        for one in described:
+            if one.kind == name:
+                row |= {"size_bytes": one.size_bytes, "resident_bytes": memory[name], "build_s": one.build_s,
+                        "settings": one.settings, "recall_when_built": one.recall_at_10}  # fmt: skip
+        result.append(row)
+        print(f"{name:14} {row['latency_ms']['p50']:9.2f} ms  recall@10 {row['recall_at_10']:.4f}", flush=True)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

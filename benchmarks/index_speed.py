@@ -1,0 +1,282 @@
+"""How fast a folder of JPEG files becomes an index: mckit beside open_clip's own loop and clip-retrieval's inference.
+
+    python benchmarks/index_speed.py JPEGS --work DIR [--clip-retrieval PYTHON] [-o results/index_speed.json]
+
+JPEGS is a folder of photos. Two sets are made of them: "small" (the longer side 500 px) and "camera" (4000×3000 px, 12
+megapixels, with the noise of a sensor, since an enlarged photo alone would be cheaper to decode than a real one). The
+model is ViT-B/32 with random weights of a fixed seed: every contender computes with the same ones, and cosines against
+open_clip's vectors say whether it is the same computation. Rounds are interleaved: in each round every contender goes
+once, in a process of its own, in an order drawn anew; loading the model is not counted.
+
+Contenders: ``open_clip`` (its own transform and a torch loop, batches of 32), ``open_clip workers`` (the same behind a
+torch DataLoader with a process a core), ``clip_retrieval`` (its ``clip_inference``, in an environment of its own that
+PYTHON belongs to), ``mckit fp32`` and ``mckit int8`` (``mckit index`` with the ONNX exports). Bounds: ``decode only``,
+``fp32 only`` and ``int8 only``. ``of_slower`` compares with the slower one of the two halves; since both share the same
+cores, ``bound`` is what is left when both are paid for, 1 / (1/decode + 1/model).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mobileclip_kit.bench.machine import describe_machine, usable_cores
+from mobileclip_kit.files import atomic_folder, write_json
+
+MODEL = "ViT-B-32"
+BATCH = 32
+SETS = {"small": 240, "camera": 64}
+CAMERA_SIZE = (4000, 3000)
+CONTENDERS = ("open_clip", "open_clip workers", "mckit fp32", "mckit int8", "decode only", "fp32 only", "int8 only")
+CALIBRATION = 64
+
+
+def main() -> int:
+    """Prepare what is missing, run the rounds, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("jpegs", type=Path)
+    parser.add_argument("--work", type=Path, required=True, help="a folder for models and pictures; kept")
+    parser.add_argument("--clip-retrieval", help="the python of an environment that has clip-retrieval")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--only", nargs="*", help="these contenders")
+    parser.add_argument("-o", "--out", type=Path, default=Path("index_speed.json"))
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.contender is not None:
+        print(json.dumps(run_contender(chosen.contender, chosen.jpegs, chosen.work)))
+        return 0
+    prepare(chosen.jpegs, chosen.work, chosen.sets)
+    names = [*CONTENDERS, *(["clip_retrieval"] if chosen.clip_retrieval else [])]
+    names = [name for name in names if chosen.only is None or name in chosen.only]
+    runs: dict[str, dict[str, list[float]]] = {part: {name: [] for name in names} for part in chosen.sets}
+    failures: dict[str, str] = {}
+    loads = []
+    for number in range(chosen.rounds):
+        order = [(part, name) for part in chosen.sets for name in names]
+        random.Random(number).shuffle(order)
+        for part, name in order:
+            if name in failures:
+                continue
+            loads.append(round(os.getloadavg()[0], 2))
+            try:
+                answer = ask(name, part, chosen.work, chosen.clip_retrieval)
+            except subprocess.CalledProcessError as error:
+                failures[name] = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
+                print(f"{name} failed: {failures[name]}", flush=True)
+                continue
+            runs[part][name].append(answer["pictures_per_s"])
+            print(f"round {number + 1}  {part:7} {name:18} {answer['pictures_per_s']:8.1f} pictures/s", flush=True)
+    results = {part: summarise(part, runs[part], chosen.work) for part in chosen.sets}
+    document = {
+        "machine": describe_machine(),
+        "loads": loads,
+        "model": MODEL,
+        "weights": "random, seed 0",
+        "batch": BATCH,
+        "pictures": {part: {"count": SETS[part], "bytes": folder_bytes(chosen.work / part)} for part in chosen.sets},
+        "rounds": chosen.rounds,
+        "failures": failures,
+        "results": results,
+    }
+    write_json(chosen.out, document)
+    print(f"wrote {chosen.out}")
+    return 0
+
+
+def ask(name: str, part: str, work: Path, clip_retrieval: str | None) -> dict[str, Any]:
+    """One contender over one set, in a process of its own."""
+    python = clip_retrieval if name == "clip_retrieval" else sys.executable
+    environment = {**os.environ, "OMP_NUM_THREADS": str(usable_cores())}
+    if name == "clip_retrieval":
+        out = work / f"out-{part}-clip-retrieval"
+        shutil.rmtree(out, ignore_errors=True)
+        command = [str(python), str(Path(__file__).with_name("clip_retrieval_run.py"))]
+        command += [str(work / part), str(out), str(work / "model")]
+    else:
+        command = [str(python), __file__, str(work / part), "--work", str(work), "--contender", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def prepare(jpegs: Path, work: Path, sets: list[str]) -> None:
+    """Make the picture sets, the model and its exports, as far as they are missing."""
+    work.mkdir(parents=True, exist_ok=True)
+    files = sorted(path for path in jpegs.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    for part in sets:
+        if not (work / part).is_dir():
+            with atomic_folder(work / part) as staging:
+                for number in range(SETS[part]):
+                    draw(files[number % len(files)], part, number).save(staging / f"{number:04d}.jpg", quality=90)
+    if not (work / "model").is_dir():
+        from mobileclip_kit.networks.model import load_model, save_model
+
+        model = load_model(MODEL, seed=0)
+        with atomic_folder(work / "model") as staging:
+            save_model(staging, model.network, model.config, model.spec)
+    mckit = [sys.executable, "-m", "mobileclip_kit", "export", str(work / "model"), "--format", "onnx", "--keep-failed"]
+    mckit += ["--images", str(work / "small"), "--pictures", "16"]
+    if not (work / "fp32").is_dir():
+        subprocess.run([*mckit, "--fp32", "-o", str(work / "fp32")], check=False)
+    if not (work / "int8").is_dir():
+        with atomic_folder(work / "calibration", force=False) as staging:
+            for path in files[-CALIBRATION:]:
+                shutil.copyfile(path, staging / path.name)
+        subprocess.run(
+            [*mckit, "--int8", "--calibration", str(work / "calibration"), "-o", str(work / "int8")], check=False
+        )
+
+
+def draw(path: Path, part: str, number: int) -> Image.Image:
+    """A picture of a set."""
+    photo = Image.open(path).convert("RGB")
+    if part == "small":
+        photo.thumbnail((500, 500)) if max(photo.size) > 500 else None
+        scale = 500 / max(photo.size)
+        return photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.LANCZOS)
+    large = photo.resize(CAMERA_SIZE, Image.Resampling.LANCZOS)
+    noise = np.random.default_rng(number).normal(0, 4, (CAMERA_SIZE[1], CAMERA_SIZE[0], 1))
+    return Image.fromarray(np.clip(np.asarray(large, np.float32) + noise, 0, 255).astype(np.uint8))
+
+
+def run_contender(name: str, pictures: Path, work: Path) -> dict[str, Any]:
+    """Pictures a second; vectors are left in ``work`` for the comparison."""
+    files = sorted(pictures.glob("*.jpg"))
+    if name.startswith("open_clip"):
+        seconds, vectors = by_open_clip(files, work / "model", workers=name.endswith("workers"))
+        np.save(work / f"out-{pictures.name}-{name.replace(' ', '-')}.npy", vectors)
+    elif name.startswith("mckit"):
+        seconds = by_mckit(pictures, work, name.split()[1])
+    elif name == "decode only":
+        seconds = decode_only(pictures, work / "fp32")
+    else:
+        seconds = model_only(len(files), work / name.split()[0])
+    return {"pictures_per_s": len(files) / seconds}
+
+
+def by_open_clip(files: list[Path], model: Path, *, workers: bool) -> tuple[float, np.ndarray]:
+    """open_clip's own way: its transform, one picture after the other, and the model on batches."""
+    import open_clip
+    import torch
+
+    network, _, transform = open_clip.create_model_and_transforms(f"local-dir:{model}")
+    network.eval()
+    torch.set_num_threads(usable_cores())
+
+    class Files(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(files)
+
+        def __getitem__(self, number: int) -> Any:
+            return transform(Image.open(files[number]))
+
+    loader = torch.utils.data.DataLoader(Files(), batch_size=BATCH, num_workers=usable_cores() if workers else 0)
+    rows = []
+    with torch.inference_mode():
+        network.encode_image(torch.zeros(BATCH, 3, 224, 224))
+        started = time.perf_counter()
+        for batch in loader:
+            rows.append(torch.nn.functional.normalize(network.encode_image(batch), dim=-1).numpy())
+    return time.perf_counter() - started, np.concatenate(rows)
+
+
+def by_mckit(pictures: Path, work: Path, precision: str) -> float:
+    """``mckit index``, its own clock from the first picture to the last commit."""
+    out = work / f"out-{pictures.name}-{precision}.index"
+    command = [sys.executable, "-m", "mobileclip_kit", "index", str(pictures), "--model", str(work / precision)]
+    done = subprocess.run([*command, "-o", str(out), "--force", "--json"], capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    assert report["items"] == len(list(pictures.glob("*.jpg"))), report
+    return float(report["items"] / report["pictures_per_s"])
+
+
+def decode_only(pictures: Path, model: Path) -> float:
+    """The decoding half of an indexing run on all cores, hashing included."""
+    from mobileclip_kit.export.folder import open_export
+    from mobileclip_kit.indexing.decode import decode_ahead
+    from mobileclip_kit.indexing.listing import list_library
+    from mobileclip_kit.indexing.scan import Candidate
+
+    candidates = [Candidate(found, None) for found in list_library(pictures.absolute())]
+    spec = open_export(model).spec.require_image()
+    started = time.perf_counter()
+    decoded = decode_ahead(candidates, spec, is_known=lambda _: False, workers=None, ahead=3 * BATCH, draft=True)
+    assert sum(one.pixels is not None for one in decoded) == len(candidates)
+    return time.perf_counter() - started
+
+
+def model_only(count: int, export: Path) -> float:
+    """The model half: pixels lie ready."""
+    from mobileclip_kit.runtime.open import open_encoder
+
+    encoder = open_encoder(export)
+    image = encoder.spec.require_image()
+    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, image.height, image.width, 3), dtype=np.uint8)
+    encoder.encode_images(pixels)
+    started = time.perf_counter()
+    for start in range(0, count, BATCH):
+        encoder.encode_images(pixels[: min(BATCH, count - start)])
+    return time.perf_counter() - started
+
+
+def summarise(part: str, runs: dict[str, list[float]], work: Path) -> dict[str, Any]:
+    """Medians, ratios and cosines of one set."""
+    rates = {name: float(np.median(rounds)) for name, rounds in runs.items() if rounds}
+    rows: dict[str, Any] = {
+        name: {"pictures_per_s": round(rate, 2), "rounds": [round(each, 2) for each in runs[name]]}
+        for name, rate in rates.items()
+    }
+    for precision in ("fp32", "int8"):
+        ours, decode, model = (rates.get(name) for name in (f"mckit {precision}", "decode only", f"{precision} only"))
+        if ours is None or decode is None or model is None:
+            continue
+        rows[f"mckit {precision}"] |= {
+            "of_slower": round(ours / min(decode, model), 3),
+            "bound": round(1 / (1 / decode + 1 / model), 2),
+            "of_bound": round(ours * (1 / decode + 1 / model), 3),
+            "times_open_clip": times(ours, rates.get("open_clip")),
+            "times_open_clip_workers": times(ours, rates.get("open_clip workers")),
+            "times_clip_retrieval": times(ours, rates.get("clip_retrieval")),
+            **cosines(part, precision, work),
+        }
+    return rows
+
+
+def times(ours: float, other: float | None) -> float | None:
+    """A ratio, when there is something to compare with."""
+    return None if other is None else round(ours / other, 2)
+
+
+def cosines(part: str, precision: str, work: Path) -> dict[str, float]:
+    """Of our vectors with those of open_clip's own preprocessing and model."""
+    from mobileclip_kit.index.folder import Index
+
+    path = work / f"out-{part}-open_clip.npy"
+    if not path.is_file():
+        return {}
+    theirs = np.load(path)
+    with Index(work / f"out-{part}-{precision}.index") as index:
+        items = [item for item in index.store.items() if item.row is not None]
+        ours = np.stack([index.matrix[item.row] for item in items])
+    found = (ours * theirs).sum(axis=1)
+    return {"cosine_min": round(float(found.min()), 5), "cosine_mean": round(float(found.mean()), 5)}
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of the JPEG files."""
+    return sum(path.stat().st_size for path in folder.glob("*.jpg"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
