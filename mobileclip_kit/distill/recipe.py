@@ -56,6 +56,7 @@ class TrainingPlan:
         gradient_checkpointing: Compute activations again for the gradient instead of keeping them: less memory, a third
             more time.
         ema_decay: Decay of the moving average of the weights that becomes the result; None keeps the last weights.
+        frozen: Parts of the network that keep the weights they start with, such as ``visual.trunk.stages.0``.
         seed: Of weights, order and augmentation.
     """
 
@@ -74,6 +75,7 @@ class TrainingPlan:
     micro_batch: int | None = None
     gradient_checkpointing: bool = False
     ema_decay: float | None = None
+    frozen: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
