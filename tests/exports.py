@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mobileclip_kit.spec import MERGES_FILE, ImageSpec, Tower
+from mobileclip_kit.spec import MERGES_FILE, ImageSpec
 
 if TYPE_CHECKING:
     from mobileclip_kit.export.folder import Export
@@ -83,14 +82,13 @@ def coreml_export(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def int8_export(tiny_model: Model, onnx_export: Export, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """int8 ONNX, quantised from the float32 one."""
-    from mobileclip_kit.export import exporter
     from mobileclip_kit.export.samples import draw_pictures
 
     def make(place: Path) -> None:
+        from mobileclip_kit.export.exporter import export_model
+
         calibration = draw_pictures(IMAGE, count=32, seed=7)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(exporter, "export_onnx", lambda tower, module, path, spec: _copy(onnx_export, tower, path))
-            exporter.export_model(tiny_model, place, format="onnx", precision="int8", calibration=calibration)
+        export_model(tiny_model, place, format="onnx", precision="int8", calibration=calibration, base=onnx_export)
 
     return _once(tmp_path_factory, "int8", make)
 
@@ -106,9 +104,3 @@ def _once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[P
         if not (shared / f"{name}-export").exists():
             make(shared / f"{name}-export")
     return open_export(shared / f"{name}-export")
-
-
-def _copy(export: Export, tower: Tower, path: Path) -> dict[str, Any]:
-    """The float32 graph that was converted already."""
-    shutil.copyfile(export.tower_path(tower), path)
-    return dict(export.towers[tower].notes)

@@ -18,7 +18,7 @@ FLOORS = {
     ),
     **dict.fromkeys(["data", "networks", "losses", "mil", "index"], 1),
     **dict.fromkeys(["cache", "distill", "export", "runtime", "inherit"], 2),
-    **dict.fromkeys(["textness", "indexing", "search", "bench", "bundle", "inspection"], 3),
+    **dict.fromkeys(["textness", "indexing", "search", "bench", "bundle", "inspection", "comparison"], 3),
     **dict.fromkeys(["web", "quickstart"], 4),
     **dict.fromkeys(["cli", "__main__"], 5),
 }
@@ -47,6 +47,7 @@ NEIGHBOURS = {
     ("bundle", "textness"),  # a bundle carries the textness vector
     ("search", "textness"),  # a query may carry the textness vector
     ("bench", "textness"),
+    ("comparison", "bench"),  # latencies are measured by the bench
     ("bench", "search"),
     ("bench", "indexing"),
     ("__main__", "cli"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -14,26 +14,44 @@ from mobileclip_kit.export.folder import PRECISIONS, Precision, show_cosine
 
 if TYPE_CHECKING:
     from mobileclip_kit.export.folder import Export, Format
+    from mobileclip_kit.export.ranges import Method
     from mobileclip_kit.export.samples import Pictures, Texts
+    from mobileclip_kit.networks.model import Model
 
     Sampled = tuple[Pictures | None, Texts | None]
 
 _PICTURES = 48
 _CALIBRATION = 200
+_CAPTIONED = 400
 _PALETTES: dict[str, Precision] = {"8": "palette8", "6": "palette6", "4": "palette4"}
 
 
 @click.command(name="export")
 @click.argument("model")
-@click.option("--format", "file_format", type=click.Choice(["onnx", "coreml"]), required=True, help="What to write.")
+@click.option("--format", "file_format", type=click.Choice(["onnx", "coreml"]), help="What to write.")
 @click.option("--fp32", is_flag=True, help="float32 (the default of onnx).")
-@click.option("--fp16", is_flag=True, help="float16 (the default of coreml).")
+@click.option("--fp16", is_flag=True, help="float16 (the default of coreml); in onnx weights alone.")
 @click.option(
     "--int8", is_flag=True, help="int8: weights and activations (onnx, needs --calibration), weights (coreml)."
 )
+@click.option("--int8-weights", is_flag=True, help="int8 weights, computed with in float32 (onnx).")
 @click.option("--palettize", type=click.Choice(["8", "6", "4"]), help="Weights of so many bits (coreml).")
+@click.option("--compare", is_flag=True, help="Every precision, of --format or of both, and a table of what it costs.")
 @click.option(
     "--calibration", type=click.Path(path_type=Path), help="Pictures, or a captions file, to calibrate int8 on."
+)
+@click.option(
+    "--calibration-method",
+    "method",
+    type=click.Choice(["minmax", "percentile", "entropy"]),
+    default="minmax",
+    show_default=True,
+    help="How the ranges of int8 are chosen from what calibration shows.",
+)
+@click.option(
+    "--max-recall-drop",
+    type=click.FloatRange(0, 1),
+    help="int8 of onnx may cost so much mean recall (at 1, 5, 10) on the captions of --images.",
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Pictures, or a captions file, to verify with.")
 @click.option("--pictures", type=click.IntRange(1), default=_PICTURES, show_default=True, help="Verify with so many.")
@@ -49,12 +67,16 @@ _PALETTES: dict[str, Precision] = {"8": "palette8", "6": "palette6", "4": "palet
 @json_option
 def command(
     model: str,
-    file_format: Format,
+    file_format: Format | None,
     fp32: bool,
     fp16: bool,
     int8: bool,
+    int8_weights: bool,
     palettize: Literal["8", "6", "4"] | None,
+    compare: bool,
     calibration: Path | None,
+    method: Method,
+    max_recall_drop: float | None,
     images: Path | None,
     pictures: int,
     threshold: float | None,
@@ -72,21 +94,25 @@ def command(
     mckit export student --format coreml --images ~/Pictures
     mckit export student --format coreml --palettize 6
     mckit export student --format onnx --int8 --calibration ~/Pictures -o student-int8
+    mckit export student --compare --calibration ~/Pictures --images holiday.csv
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.export.exporter import check_request, export_model
-    from mobileclip_kit.export.samples import read_source
+    from mobileclip_kit.export.recall import RecallBudget
+    from mobileclip_kit.export.samples import read_captioned, read_source
     from mobileclip_kit.files import check_can_write
     from mobileclip_kit.networks.model import load_model
 
-    flags: tuple[tuple[Precision, bool], ...] = (("fp32", fp32), ("fp16", fp16), ("int8", int8))
+    flags: tuple[tuple[Precision, bool], ...] = (
+        ("fp32", fp32), ("fp16", fp16), ("int8", int8), ("int8-weights", int8_weights)
+    )  # fmt: skip
     chosen = [name for name, flag in flags if flag]
     if palettize is not None:
         chosen.append(_PALETTES[palettize])
-    if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen)} contradict each other.", hint="Choose one precision.")
-    precision = chosen[0] if chosen else PRECISIONS[file_format][0]
-    check_request(file_format, precision, calibrated=calibration is not None)
-    destination = out or default_place(model, file_format, precision)
+    check_flags(file_format, chosen, compare=compare, captions=images, max_recall_drop=max_recall_drop)
+    precision: Precision = chosen[0] if chosen else PRECISIONS[file_format or "onnx"][0]
+    if file_format is not None and not compare:
+        check_request(file_format, precision, calibrated=calibration is not None)
+    destination = out or default_place(model, file_format, "compared" if compare else precision)
     check_can_write(destination, force=force)
 
     loaded = load_model(model)
@@ -100,6 +126,14 @@ def command(
         calibrating = read_source(calibration, loaded, count=_CALIBRATION)
     skipped = [*skipped_of(given[0]), *skipped_of(calibrating[0])]
     show_skipped(skipped)
+    if compare:
+        _compare(loaded, destination, file_format, given, calibrating, method, skipped,
+                 force=force, keep_failed=keep_failed, as_json=as_json)  # fmt: skip
+        return
+    assert file_format is not None, "checked with the flags"
+    recall = None
+    if max_recall_drop is not None and images is not None:
+        recall = RecallBudget(read_captioned(images, loaded, count=_CAPTIONED), max_recall_drop)
     export = export_model(
         loaded,
         destination,
@@ -109,19 +143,98 @@ def command(
         texts=given[1],
         calibration=calibrating[0],
         calibration_texts=calibrating[1],
+        method=method,
         threshold=threshold,
+        recall=recall,
         force=force,
         keep_failed=keep_failed,
     )
     emit({"exports": export.rows(), "skipped": skipped}, f"{export.path}\n{describe(export)}", as_json=as_json)
 
 
-def default_place(model: str, file_format: str, precision: str) -> Path:
-    """``MODEL-FORMAT-PRECISION`` beside a model folder, or here for a name."""
+def check_flags(
+    file_format: str | None,
+    chosen: Sequence[str],
+    *,
+    compare: bool,
+    captions: Path | None,
+    max_recall_drop: float | None,
+) -> None:
+    """Refuse flags that contradict each other.
+
+    Raises:
+        UsageError: They do.
+    """
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} contradict each other.", hint="Choose one precision.")
+    if compare and (chosen or max_recall_drop is not None):
+        raise UsageError("--compare writes every precision, so it takes no other choice of one.")
+    if not compare and file_format is None:
+        raise UsageError("Nothing says what to write.", hint="Add --format onnx or --format coreml, or --compare.")
+    if max_recall_drop is None:
+        return
+    if file_format != "onnx" or list(chosen) != ["int8"]:
+        raise UsageError("--max-recall-drop chooses what stays in float in --format onnx --int8 alone.")
+    if captions is None:
+        raise UsageError("--max-recall-drop needs pictures with captions.", hint="Pass a captions file with --images.")
+
+
+def _compare(
+    model: Model,
+    destination: Path,
+    file_format: Format | None,
+    given: Sampled,
+    calibrating: Sampled,
+    method: Method,
+    skipped: list[dict[str, str]],
+    *,
+    force: bool,
+    keep_failed: bool,
+    as_json: bool,
+) -> None:
+    from mobileclip_kit.comparison import Inputs, compare_precisions
+
+    inputs = Inputs(pictures=given[0], texts=given[1], calibration=calibrating[0], calibration_texts=calibrating[1],
+                    method=method)  # fmt: skip
+    formats: tuple[Format, ...] = ("onnx", "coreml") if file_format is None else (file_format,)
+    document = compare_precisions(model, destination, inputs, formats=formats, force=force, keep_failed=keep_failed)
+    emit({**document, "skipped": skipped}, f"{destination}\n{describe_comparison(document)}", as_json=as_json)
+
+
+def describe_comparison(document: Mapping[str, Any]) -> str:
+    """A table for a person: what each precision costs, and why there is none."""
+    header = ["export", "tower", "MB", "cosine min", "mean", "top-10", "ms", ""]
+    rows = [
+        [
+            row["name"],
+            row["tower"],
+            f"{row['size_bytes'] / 1e6:.1f}",
+            show_cosine(row["cosine_min"]),
+            show_cosine(row["cosine_mean"]),
+            "–" if row["overlap_at_10"] is None else f"{row['overlap_at_10']:.3f}",
+            "–" if row["latency_ms"] is None else f"{row['latency_ms']['p50']:.1f}",
+            "passed" if row["passed"] else "FAILED",
+        ]
+        for row in document["rows"]
+        if "tower" in row
+    ]
+    lines = [format_table(header, rows)]
+    compared = {row["tower"]: row["inputs"] for row in document["rows"] if "tower" in row}
+    lines += [f"{tower}: compared on {inputs}" for tower, inputs in compared.items()]
+    lines += [f"{row['name']}: {row['reason']}" for row in document["rows"] if row["reason"]]
+    for row in document["rows"]:
+        if row.get("kept_in_float") and not row["name"].startswith("onnx-int8"):
+            lines.append(f"{row['name']} {row['tower']}: kept in float: {', '.join(row['kept_in_float'])}")
+    lines.append(f"ms: median of one input on {document['threads']} thread, all exports in turns")
+    return "\n".join(lines)
+
+
+def default_place(model: str, file_format: str | None, precision: str) -> Path:
+    """``MODEL-FORMAT-PRECISION`` beside a model folder, or here for a name; without a format where all are written."""
     folder = Path(model.removeprefix("local-dir:"))
     name = folder.resolve().name if folder.is_dir() else model.replace("/", "-").replace(":", "-")
     parent = folder.resolve().parent if folder.is_dir() else Path()
-    return parent / f"{name}-{file_format}-{precision}"
+    return parent / "-".join(part for part in (name, file_format, precision) if part)
 
 
 def describe(export: Export) -> str:

@@ -63,14 +63,34 @@ def export_coreml(
         raise ExportError(f"coremltools cannot convert the {tower} tower of {spec.name}: {tried}")
     if precision in COMPRESSED:
         model = compress_weights(model, precision)
+    _save(model, tower, spec, path)
+    notes: dict[str, Any] = {"converter": converter, "minimum_target": "iOS16"}
+    return notes if not reasons else {**notes, "other_converters_failed": reasons}
+
+
+def compress_coreml(source: Path, path: Path, tower: Tower, spec: ModelSpec, precision: Precision) -> None:
+    """Write a package whose weights are another package's, compressed.
+
+    Raises:
+        ExportError: The source cannot be read, or coremltools refuses.
+    """
+    import coremltools as ct  # slow to import, and it writes to stderr where Apple's frameworks are missing
+
+    try:
+        with quiet_converters():
+            model = ct.models.MLModel(str(source), skip_model_load=True)
+    except Exception as error:  # coremltools raises whatever its reader meets
+        raise ExportError(f"coremltools cannot read {source}: {first_line(error)}") from error
+    _save(compress_weights(model, precision), tower, spec, path)
+
+
+def _save(model: Any, tower: Tower, spec: ModelSpec, path: Path) -> None:
     _set_metadata(model, tower, spec)
     try:
         with quiet_converters():
             model.save(str(path))
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}.") from error
-    notes: dict[str, Any] = {"converter": converter, "minimum_target": "iOS16"}
-    return notes if not reasons else {**notes, "other_converters_failed": reasons}
 
 
 def _export(module: nn.Module) -> Any:

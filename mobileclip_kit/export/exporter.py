@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from torch import nn
-
-from mobileclip_kit.errors import UsageError
-from mobileclip_kit.export.coreml import export_coreml
+from mobileclip_kit.errors import ParityError, UsageError
+from mobileclip_kit.export.aids import Aids
 from mobileclip_kit.export.folder import PRECISIONS, SUFFIXES, Export, ExportedTower, Format, Precision
-from mobileclip_kit.export.int8 import quantize_int8, require_calibration
-from mobileclip_kit.export.onnx import export_onnx
-from mobileclip_kit.export.overflow import find_overflows
-from mobileclip_kit.export.samples import Pictures, Texts, draw_pictures, spread, tokenize_texts
+from mobileclip_kit.export.int8 import require_calibration
+from mobileclip_kit.export.ranges import Method
+from mobileclip_kit.export.recall import RecallBudget, RecallJudge
+from mobileclip_kit.export.samples import Pictures, Texts
 from mobileclip_kit.export.towers import ImageTower, TextTower
 from mobileclip_kit.export.verify import THRESHOLDS, require_parity, verify_export
-from mobileclip_kit.files import atomic_folder, size_bytes
-from mobileclip_kit.images import Pixels
+from mobileclip_kit.export.write_coreml import write_coreml_tower
+from mobileclip_kit.export.write_onnx import write_onnx_tower
+from mobileclip_kit.files import atomic_folder
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.runtime.towers import Ids
+from mobileclip_kit.runtime.torch import TorchEncoder
 from mobileclip_kit.spec import MERGES_FILE, Tower
 from mobileclip_kit.tokenizer import Tokenizer, write_merges
-
-# float16 is probed for overflow with so many inputs, in so many rounds: an operator that is kept in float32 hands its
-# large result on to the next.
-_PROBES = 4
-_ROUNDS = 4
 
 
 def export_model(
@@ -41,7 +33,10 @@ def export_model(
     texts: Texts | None = None,
     calibration: Pictures | None = None,
     calibration_texts: Texts | None = None,
+    method: Method = "minmax",
     threshold: float | None = None,
+    recall: RecallBudget | None = None,
+    base: Export | None = None,
     force: bool = False,
     keep_failed: bool = False,
 ) -> Export:
@@ -56,8 +51,12 @@ def export_model(
         texts: To verify the text tower with; None takes built-in prompts.
         calibration: Pictures whose activations set the image tower's int8 ranges.
         calibration_texts: The same for the text tower; None takes built-in prompts.
+        method: How int8 ranges are chosen from what was observed.
         threshold: Least cosine; None takes the precision's own. For int8 it is also the budget by which operators are
             kept in float.
+        recall: How much mean recall ONNX int8 may cost, and on what; None for no such budget.
+        base: The same model's export in the same format, ONNX ``fp32`` or Core ML ``fp16``: reduced without converting
+            the network again. ONNX takes all other precisions from it, Core ML the compressed ones.
         force: Replace what stands at ``destination``.
         keep_failed: Leave an export below the threshold in its place all the same; the error is raised afterwards.
 
@@ -65,25 +64,39 @@ def export_model(
         The export, with its verification.
 
     Raises:
-        UsageError: The format has no such precision, or int8 without calibration pictures.
+        UsageError: The format has no such precision, int8 without calibration pictures, or a budget of recall for a
+            model without a text tower.
         ExportError: A tower cannot be converted.
+        ModelMismatchError: ``base`` is of another model.
         ParityError: A tower does not compute what the model computes; without ``keep_failed`` nothing is left.
         OutputError: ``destination`` exists or cannot be written.
     """
     check_request(format, precision, calibrated=calibration is not None or model.spec.image is None)
     if format == "onnx" and precision == "int8" and calibration is not None:
         require_calibration(len(calibration.pixels), "picture(s)")
-    budget = THRESHOLDS[precision] if threshold is None else threshold
-    aids = _Aids(pictures, texts, calibration, calibration_texts, budget)
+    if base is not None:
+        model.spec.check_same_model(base.spec.model_hash, f"The export {base.path}")
+    judge = None if recall is None else _judge(model, recall)
+    aids = Aids(
+        least_cosine=THRESHOLDS[precision] if threshold is None else threshold,
+        pictures=pictures,
+        texts=texts,
+        calibration=calibration,
+        calibration_texts=calibration_texts,
+        method=method,
+        judge=judge,
+        base=base,
+    )
     with atomic_folder(destination, force=force) as staging:
         towers: dict[Tower, ExportedTower] = {}
         for tower in model.spec.towers:
-            path = staging / f"{tower}{SUFFIXES[format]}"
-            towers[tower] = _write_tower(model, tower, path, format, precision, aids)
+            towers[tower] = _write_tower(model, tower, staging / f"{tower}{SUFFIXES[format]}", format, precision, aids)
         _write_tokenizer(model, staging)
         export = Export(path=staging, spec=model.spec, format=format, precision=precision, towers=towers)
         results = verify_export(export, model, pictures=pictures, texts=texts, threshold=threshold)
         export = export.with_verification(results)
+        if judge is not None:
+            export = _with_recall(export, judge)
         export.write()
         if not keep_failed:
             require_parity(results, export)
@@ -110,69 +123,43 @@ def check_request(format: str, precision: str, *, calibrated: bool) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Aids:
-    """Inputs that the reduced precisions are fitted with."""
-
-    pictures: Pictures | None
-    texts: Texts | None
-    calibration: Pictures | None
-    calibration_texts: Texts | None
-    least_cosine: float
-
-
 def _write_tower(
-    model: Model, tower: Tower, path: Path, format: Format, precision: Precision, aids: _Aids
+    model: Model, tower: Tower, path: Path, format: Format, precision: Precision, aids: Aids
 ) -> ExportedTower:
-    module = ImageTower(model) if tower == "image" else TextTower(model)
-    if format == "coreml":
-        return _write_coreml(model, tower, module, path, precision, aids)
-    notes = export_onnx(tower, module, path, model.spec)
-    if precision == "fp32":
-        return ExportedTower.from_file(tower, path, **notes)
-    return _quantize(model, tower, path, notes, aids)
+    module = None
+    if aids.base is None:
+        module = ImageTower(model) if tower == "image" else TextTower(model)
+    write = write_onnx_tower if format == "onnx" else write_coreml_tower
+    return write(model, tower, module, path, precision, aids)
 
 
-def _write_coreml(
-    model: Model, tower: Tower, module: nn.Module, path: Path, precision: Precision, aids: _Aids
-) -> ExportedTower:
-    """Convert; where float16 overflows on a few inputs, convert again with the operators concerned in float32."""
-    rows: list[dict[str, Any]]
-    if tower == "image":
-        pictures = aids.pictures or draw_pictures(model.spec.require_image(), count=_PROBES)
-        rows = [{"image": picture[None]} for picture in spread(list(pictures.pixels), _PROBES)]
-    else:
-        texts = aids.texts or tokenize_texts(model, None, count=_PROBES)
-        rows = [{"ids": row[None].astype("int32")} for row in spread(list(texts.ids), _PROBES)]
-    kept: frozenset[str] = frozenset()
-    first_size = None
-    for _ in range(_ROUNDS):
-        notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept)
-        found = find_overflows(path, rows) if precision != "fp32" else frozenset()
-        if found <= kept:
-            break
-        first_size = first_size or size_bytes(path)
-        kept |= found
-        shutil.rmtree(path)
-    else:
-        notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept)
-    if first_size is not None:
-        notes["float_costs_bytes"] = size_bytes(path) - first_size
-    return ExportedTower.from_file(tower, path, kept_in_float=sorted(kept), **notes)
+def _judge(model: Model, recall: RecallBudget) -> RecallJudge:
+    if model.spec.towers != ("image", "text"):
+        raise UsageError(
+            f"{model.spec.name} has no {'text' if model.spec.text is None else 'image'} tower, so its recall from text "
+            "to image cannot be measured.",
+            hint="Leave --max-recall-drop out.",
+        )
+    encoder = TorchEncoder(model)
+    captioned = recall.captioned
+    return RecallJudge(recall, encoder.encode_images(captioned.pixels), encoder.encode_ids(captioned.ids))
 
 
-def _quantize(model: Model, tower: Tower, path: Path, notes: dict[str, Any], aids: _Aids) -> ExportedTower:
-    if tower == "image":
-        assert aids.calibration is not None
-        inputs: Pixels | Ids = aids.calibration.pixels
-        source = aids.calibration.source
-    else:
-        prompts = aids.calibration_texts or tokenize_texts(model, None)
-        inputs, source = prompts.ids, prompts.source
-    float_path = path.rename(path.with_name(f"{tower}-float.onnx"))
-    kept = quantize_int8(tower, float_path, path, model.spec, inputs, least_cosine=aids.least_cosine)
-    float_path.unlink()
-    return ExportedTower.from_file(tower, path, kept_in_float=kept, **notes, weight_bits=7, calibration=source)
+def _with_recall(export: Export, judge: RecallJudge) -> Export:
+    """Note in every tower what retrieval lost with all towers reduced.
+
+    Raises:
+        ParityError: More than the budget; each tower alone kept it, so this is a defect.
+    """
+    budget = judge.budget
+    after = judge.measure()
+    if judge.before - after > budget.max_drop:
+        raise ParityError(f"Mean recall falls from {judge.before:.4f} to {after:.4f} on {budget.captioned.source}.")
+    noted = {"on": budget.captioned.source, "before": judge.before, "after": after, "max_drop": budget.max_drop}
+    towers = {
+        name: replace(tower, notes={**tower.notes, "mean_recall": noted}) for name, tower in export.towers.items()
+    }
+    return replace(export, towers=towers)
 
 
 def _write_tokenizer(model: Model, folder: Path) -> None:

@@ -21,12 +21,12 @@ from mobileclip_kit.spec import FORMAT_VERSION, MERGES_FILE, ModelSpec, Tower
 EXPORT_FILE = "export.json"
 
 Format = Literal["onnx", "coreml"]
-Precision = Literal["fp32", "fp16", "int8", "palette8", "palette6", "palette4"]
+Precision = Literal["fp32", "fp16", "int8", "int8-weights", "palette8", "palette6", "palette4"]
 
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "coreml": ".mlpackage"}
 # What each format can be written in, the default first.
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
-    "onnx": ("fp32", "int8"),
+    "onnx": ("fp32", "fp16", "int8", "int8-weights"),
     "coreml": ("fp16", "fp32", "int8", "palette8", "palette6", "palette4"),
 }
 
@@ -117,8 +117,9 @@ class Export:
         path: The folder.
         spec: The model's own spec; ``spec.model_hash`` says whose export it is.
         format: ``onnx`` or ``coreml``.
-        precision: ``fp32``, ``fp16``, ``int8`` (weights and activations in ONNX, weights alone in Core ML) or
-            ``palette8``, ``palette6``, ``palette4`` (weights out of 256, 64 or 16 values).
+        precision: ``fp32``, ``fp16`` (weights alone in ONNX), ``int8`` (weights and activations in ONNX, weights alone
+            in Core ML), ``int8-weights`` (ONNX: weights alone) or ``palette8``, ``palette6``, ``palette4`` (weights out
+            of 256, 64 or 16 values).
         towers: The exported towers by name.
     """
 

@@ -5,9 +5,10 @@ inputs. Only products with weights (MatMul, Gemm, Conv) are reduced. LayerNorm, 
 norm stay in float32: reducing them is what makes int8 transformers collapse (optimum issue 151). Quantisation comes
 before any transformer fusion of ONNX Runtime, which hides the products.
 
-Weights use 7 of their 8 bits. x86 processors without VNNI add two uint8 × int8 products in 16 bits, which saturate with
-full-range weights: the same file would then give other vectors there (least cosine 0.96 in place of 0.9997 on the
-vit-s6-h12 student). The last bit costs less than 0.0002 and makes a file that computes the same everywhere.
+Ranges come from :mod:`mobileclip_kit.export.ranges`. Weights use 7 of their 8 bits. x86 processors without VNNI add two
+uint8 × int8 products in 16 bits, which saturate with full-range weights: the same file would then give other vectors
+there (least cosine 0.96 in place of 0.9997 on the vit-s6-h12 student). The last bit costs less than 0.0002 and makes a
+file that computes the same everywhere.
 
 A text tower's embedding table, two thirds of its weights, becomes int8 with a scale for each token.
 """
@@ -15,19 +16,24 @@ A text tower's embedding table, two thirds of its weights, becomes int8 with a s
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorData, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from mobileclip_kit.errors import ExportError, UsageError
+from mobileclip_kit.errors import ExportError, MckitError, UsageError
 from mobileclip_kit.export.metadata import first_line, quiet_converters
 from mobileclip_kit.export.onnx import INPUTS, check, set_metadata
+from mobileclip_kit.export.onnx_weights import quantize_tables
+from mobileclip_kit.export.ranges import Method, Rows, observe_ranges
+from mobileclip_kit.export.recall import RecallJudge
 from mobileclip_kit.export.samples import spread
 from mobileclip_kit.export.sensitivity import (
     QUANTIZED,
@@ -36,6 +42,7 @@ from mobileclip_kit.export.sensitivity import (
     keep_float,
     measure_sensitivity,
     read_sensitivities,
+    run_graph,
     write_sensitivities,
 )
 from mobileclip_kit.export.sensitivity import least_cosine as least_cosine_of
@@ -63,10 +70,12 @@ def quantize_int8(
     calibration: Pixels | Ids,
     *,
     least_cosine: float = 0.99,
+    method: Method = "minmax",
+    judge: RecallJudge | None = None,
 ) -> tuple[str, ...]:
     """Write an int8 version of a float32 ONNX tower.
 
-    Where all products in int8 miss the budget on calibration inputs, each product's sensitivity is measured and written
+    Where all products in int8 miss the budget, each product's sensitivity is measured on calibration inputs and written
     to ``int8-sensitivity-TOWER.json`` beside the file, and the most sensitive ones stay in float32, as few as possible.
 
     Args:
@@ -77,6 +86,8 @@ def quantize_int8(
         calibration: Pixels ``(n, height, width, 3)`` uint8 or token rows ``(n, context)``, of the kind that the model
             will meet.
         least_cosine: The budget: what each vector's cosine to the float32 one has to reach.
+        method: How ranges are chosen from what was observed.
+        judge: Also keeps a budget of recall; None for cosines alone.
 
     Returns:
         What stays in float32: operators by type and number, then the products kept for the budget, by weight.
@@ -86,37 +97,111 @@ def quantize_int8(
         ExportError: ONNX Runtime cannot quantise the tower, or no choice of operators meets the budget.
     """
     require_calibration(len(calibration), "pictures" if tower == "image" else "texts")
-    inputs = _Inputs(tower, calibration)
+    rows = graph_rows(tower, calibration)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        prepared = Path(folder) / "prepared.onnx"
         try:
             with quiet_converters():
                 quant_pre_process(str(float_path), str(prepared), skip_symbolic_shape=True)
-                _quantize_static(prepared, quantized, inputs)
+                float_model = onnx.load(str(prepared))
+                ranges = observe_ranges(float_model, _activations(float_model), rows, method=method)
+                model = insert_pairs(float_model, ranges)
+        except MckitError:
+            raise
         except Exception as error:  # the quantiser raises whatever its passes meet
             raise ExportError(f"ONNX Runtime cannot quantise {float_path.name}: {first_line(error)}") from error
-        float_model, model = onnx.load(str(prepared)), onnx.load(str(quantized))
-    table = path.with_name(f"int8-sensitivity-{tower}.json")
-    model, chosen = _fit_budget(float_model, model, inputs, least_cosine, table)
+    budget = _Budget(tower, least_cosine, judge)
+    model, chosen = _fit_budget(float_model, model, rows, budget, path.with_name(f"int8-sensitivity-{tower}.json"))
     if tower == "text":
-        _quantize_embedding(model.graph)
+        quantize_tables(model.graph)
     set_metadata(model, tower, spec)
     check(model, path)
     path.write_bytes(model.SerializeToString())
+    if judge is not None:
+        judge.keep(tower, budget.vectors(model))
     return (*kept_in_float(model.graph), *(f"{entry.operator} of {entry.weight}" for entry in chosen))
 
 
+def graph_rows(tower: Tower, inputs: Pixels | Ids) -> Rows:
+    """Pixels or token rows one by one, as the graph takes them; made when they are asked for."""
+    return _Rows(tower, inputs)
+
+
+def insert_pairs(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]]) -> onnx.ModelProto:
+    """A copy of a float32 graph with quantise/dequantise pairs around its products with weights.
+
+    Args:
+        model: Its nodes keep their names.
+        ranges: Of every activation that a product with a weight takes or makes.
+    """
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    data = {
+        name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
+        for name, (low, high) in ranges.items()
+    }
+    quantizer = QDQQuantizer(
+        copied,
+        True,  # per_channel
+        True,  # reduce_range
+        QuantType.QInt8,
+        QuantType.QUInt8,
+        TensorsData(CalibrationMethod.MinMax, data),
+        [],
+        [],
+        list(QUANTIZED),
+        # Products of two activations (attention) stay in float: they hold few of the operations and much of the error.
+        {"MatMulConstBOnly": True, "WeightSymmetric": True, "ActivationSymmetric": False},
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    model_proto: onnx.ModelProto = quantizer.model.model
+    return model_proto
+
+
+def _activations(model: onnx.ModelProto) -> set[str]:
+    """What products take and make. Those of two activations stay in float, but the quantiser asks for their ranges."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    products = [node for node in model.graph.node if node.op_type in QUANTIZED]
+    return {name for node in products for name in (*node.input, *node.output) if name and name not in weights}
+
+
+class _Budget:
+    """What a choice of operators has to keep."""
+
+    def __init__(self, tower: Tower, cosine: float, judge: RecallJudge | None) -> None:
+        # Pictures of another kind than the calibration's lose a little more.
+        self.cosine = 1 - (1 - cosine) * _SHARE_OF_BUDGET
+        self._tower, self._judge = tower, judge
+
+    def accepts(self, model: onnx.ModelProto) -> bool:
+        """Whether a graph keeps the budget of recall, if there is one."""
+        return self._judge is None or self._judge.accepts(self._tower, self.vectors, model)
+
+    def vectors(self, model: onnx.ModelProto) -> NDArray[np.float32]:
+        """A graph's vectors of the captioned pictures, or of the captions."""
+        assert self._judge is not None
+        captioned = self._judge.budget.captioned
+        given = captioned.pixels if self._tower == "image" else captioned.ids
+        return run_graph(model, graph_rows(self._tower, given)).astype(np.float32)
+
+
 def _fit_budget(
-    float_model: onnx.ModelProto, model: onnx.ModelProto, inputs: _Inputs, budget: float, table: Path
+    float_model: onnx.ModelProto, model: onnx.ModelProto, rows: Rows, budget: _Budget, table: Path
 ) -> tuple[onnx.ModelProto, tuple[Sensitivity, ...]]:
-    # Pictures of another kind than the calibration's lose a little more.
-    aim = 1 - (1 - budget) * _SHARE_OF_BUDGET
-    checked = inputs.rows(1)
-    if least_cosine_of(float_model, model, checked) >= aim:
+    # One half of the inputs to measure on, the other to choose by.
+    measured, checked = (spread(rows[half::2], _CHECKED) for half in (0, 1))
+    if least_cosine_of(float_model, model, checked) >= budget.cosine and budget.accepts(model):
         return model, ()
-    measured = inputs.rows(0)
     write_sensitivities(table, measure_sensitivity(float_model, model, measured), f"{len(measured)} calibration inputs")
-    chosen = choose_float(float_model, model, read_sensitivities(table), checked, least_cosine=aim)
+    chosen = choose_float(
+        float_model,
+        model,
+        read_sensitivities(table),
+        checked,
+        least_cosine=budget.cosine,
+        also=budget.accepts,
+    )
     return keep_float(float_model, model, {entry.node for entry in chosen}), chosen
 
 
@@ -147,72 +232,25 @@ def kept_in_float(graph: onnx.GraphProto) -> tuple[str, ...]:
     return tuple(f"{kind} ×{count}" for kind, count in sorted(counts.items()))
 
 
-def _quantize_static(source: Path, target: Path, inputs: CalibrationDataReader) -> None:
-    quantize_static(
-        str(source),
-        str(target),
-        inputs,
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=list(QUANTIZED),
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.MinMax,
-        reduce_range=True,
-        # Products of two activations (attention) stay in float: they hold few of the operations and much of the error.
-        extra_options={"MatMulConstBOnly": True, "WeightSymmetric": True, "ActivationSymmetric": False},
-    )
-
-
-def _quantize_embedding(graph: onnx.GraphProto) -> None:
-    """Replace each float look-up table by int8 rows and one scale a row: ``Gather → Cast → Mul(Gather(scales))``."""
-    tables = {tensor.name: tensor for tensor in graph.initializer}
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.node:
-        table = tables.get(node.input[0]) if node.op_type == "Gather" else None
-        array = numpy_helper.to_array(table) if table is not None else np.zeros(0)
-        if table is None or array.ndim != 2 or array.dtype != np.float32:
-            nodes.append(node)
-            continue
-        scales = np.maximum(np.abs(array).max(axis=1, keepdims=True) / 127, 1e-12).astype(np.float32)
-        rows, ids, out = np.rint(array / scales).astype(np.int8), node.input[1], node.output[0]
-        graph.initializer.remove(table)
-        graph.initializer.extend(
-            [
-                numpy_helper.from_array(rows, f"{table.name}_int8"),
-                numpy_helper.from_array(scales, f"{table.name}_scale"),
-            ]
-        )
-        nodes += [
-            onnx.helper.make_node("Gather", [f"{table.name}_int8", ids], [f"{out}_int8"], f"{node.name}_int8"),
-            onnx.helper.make_node(
-                "Cast", [f"{out}_int8"], [f"{out}_float"], f"{node.name}_cast", to=onnx.TensorProto.FLOAT
-            ),
-            onnx.helper.make_node("Gather", [f"{table.name}_scale", ids], [f"{out}_scale"], f"{node.name}_scale"),
-            onnx.helper.make_node("Mul", [f"{out}_float", f"{out}_scale"], [out], f"{node.name}_scaled"),
-        ]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-class _Inputs(CalibrationDataReader):  # type: ignore[misc]
-    """Calibration inputs one by one, as the graph takes them."""
+class _Rows(Sequence[Mapping[str, NDArray[Any]]]):
+    """Calibration inputs as the graph takes them, made one at a time."""
 
     def __init__(self, tower: Tower, inputs: Pixels | Ids) -> None:
-        self._name = INPUTS[tower]
-        self._inputs = inputs
-        self._left: Iterator[Any] = iter(inputs)
-        self._is_image = tower == "image"
+        self._tower, self._inputs = tower, inputs
 
-    def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
-        row = next(self._left, None)
-        return None if row is None else self._feed(row)
+    def __len__(self) -> int:
+        return len(self._inputs)
 
-    def rows(self, first: int) -> list[dict[str, np.ndarray[Any, Any]]]:
-        """Some of the even (``first`` 0) or odd (1) inputs: one half to measure on, the other to choose by."""
-        return [self._feed(row) for row in spread(list(self._inputs[first::2]), _CHECKED)]
+    @overload
+    def __getitem__(self, place: int) -> Mapping[str, NDArray[Any]]: ...
 
-    def _feed(self, row: Any) -> dict[str, np.ndarray[Any, Any]]:
-        if not self._is_image:
-            return {self._name: row[None].astype(np.int64)}
-        return {self._name: row[None].transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)}
+    @overload
+    def __getitem__(self, place: slice) -> Rows: ...
+
+    def __getitem__(self, place: int | slice) -> Mapping[str, NDArray[Any]] | Rows:
+        if isinstance(place, slice):
+            return _Rows(self._tower, self._inputs[place])
+        row = self._inputs[place][None]
+        if self._tower == "text":
+            return {INPUTS["text"]: row.astype(np.int64)}
+        return {INPUTS["image"]: row.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)}

@@ -1,22 +1,35 @@
-"""Operators of a float16 program that leave float16's range, found by executing it: they have to stay in float32."""
+"""Operators of a float16 program that have to stay in float32, found by executing it.
+
+Some leave float16's range. Others stay in it and lose so many digits (a small difference of large numbers) that the
+vectors miss their cosine although nothing overflowed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.errors import ExportError
 from mobileclip_kit.mil.graph import Operation, Ref
 from mobileclip_kit.mil.interpreter import Interpreter
+from mobileclip_kit.mil.ops_shapes import SHAPES
 from mobileclip_kit.mil.program import read_program
+
+Rows = Sequence[Mapping[str, NDArray[Any]]]
 
 # What coremltools appends to an operator's name when it turns it into float16.
 _FLOAT16_SUFFIX = "_cast_fp16"
+# Operators that round nothing of their own.
+_MOVERS = frozenset(SHAPES) | {"cast", "const"}
+# An operator that alone costs less than this part of what is allowed is not looked at more closely.
+_SHARE = 8
 
 
-def find_overflows(path: Path, inputs: Sequence[Mapping[str, NDArray[Any]]]) -> frozenset[str]:
+def find_overflows(path: Path, inputs: Rows) -> frozenset[str]:
     """Operators that overflow or become NaN in float16, and those that read their results.
 
     A reader has to stay in float32 too, or the value would be rounded to infinity on its way in. When its own result
@@ -52,7 +65,74 @@ def find_overflows(path: Path, inputs: Sequence[Mapping[str, NDArray[Any]]]) -> 
                     waiting.append(reader)
                 elif reader.type != "cast":
                     found.add(reader.name)
-    return frozenset(name.removesuffix(_FLOAT16_SUFFIX) for name in found)
+    return frozenset(map(_converter_name, found))
+
+
+def find_imprecise(path: Path, inputs: Rows, *, least_cosine: float) -> frozenset[str]:
+    """The fewest operators that bring a program's vectors to a least cosine when they are not rounded to float16.
+
+    Operators are ranked by the cosine that they cost when they alone are rounded; how many of them it takes is found by
+    bisection, each candidate executed.
+
+    Args:
+        path: An ``.mlpackage``.
+        inputs: As :meth:`Interpreter.run` takes them.
+        least_cosine: What every vector has to reach, compared with the program in float32.
+
+    Returns:
+        Names as the converter knows them; empty when float16 suffices.
+
+    Raises:
+        ExportError: Not even all operators in float32 reach it.
+    """
+    program = read_program(path)
+    full = Interpreter(program, precision="float32")
+    wanted = [full.run(row)["embedding"] for row in inputs]
+
+    def loss(exact: Collection[str]) -> float:
+        half = Interpreter(program, precision="float16", exact=exact)
+        vectors = [half.run(row)["embedding"] for row in inputs]
+        return 1 - min(_cosine(vector, other) for vector, other in zip(vectors, wanted, strict=True))
+
+    allowed = 1 - least_cosine
+    if loss(()) <= allowed:
+        return frozenset()
+    computing = [operation.name for operation in program.main.operations if operation.type not in _MOVERS]
+    alone = dict(_costly(computing, lambda rounded: loss(set(computing) - set(rounded)), allowed / _SHARE))
+    ranked = sorted(computing, key=lambda name: -alone.get(name, 0.0))
+    if loss(ranked) > allowed:
+        raise ExportError(f"No choice of float32 operators brings {path.name} to a least cosine of {least_cosine:g}.")
+    low, high = 1, len(ranked)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if loss(ranked[:middle]) <= allowed else (middle + 1, high)
+    return frozenset(map(_converter_name, ranked[:low]))
+
+
+def _costly(
+    group: Sequence[str], loss_of: Callable[[Sequence[str]], float], least: float
+) -> Iterator[tuple[str, float]]:
+    """Operators that cost more than ``least`` when they alone are rounded, found by halving groups that do."""
+    loss = loss_of(group)
+    if loss <= least:
+        return
+    if len(group) == 1:
+        yield group[0], loss
+        return
+    middle = len(group) // 2
+    yield from _costly(group[:middle], loss_of, least)
+    yield from _costly(group[middle:], loss_of, least)
+
+
+def _cosine(first: NDArray[Any], second: NDArray[Any]) -> float:
+    a, b = first.astype(np.float64).ravel(), second.astype(np.float64).ravel()
+    length = np.linalg.norm(a) * np.linalg.norm(b)
+    # A vector that is zero or no number has no direction.
+    return float(a @ b / length) if np.isfinite(length) and length > 0 else -1.0
+
+
+def _converter_name(name: str) -> str:
+    return name.removesuffix(_FLOAT16_SUFFIX)
 
 
 def _read_names(operation: Operation) -> set[str]:

@@ -17,6 +17,7 @@ import numpy as np
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError, ImageError, ModelError
+from mobileclip_kit.export.recall import Captioned
 from mobileclip_kit.images import Pixels, load_pixels
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.towers import Ids
@@ -83,6 +84,39 @@ def read_source(path: Path, model: Model, *, count: int) -> tuple[Pictures | Non
     if model.spec.text is not None and captions:
         texts = tokenize_texts(model, captions, count=count)
     return pictures, texts
+
+
+def read_captioned(path: Path, model: Model, *, count: int) -> Captioned:
+    """Pictures with their captions, for recall.
+
+    Args:
+        path: What :func:`mobileclip_kit.data.sources.open_source` reads.
+        model: Whose preprocessing and tokenizer count.
+        count: At most so many pictures.
+
+    Raises:
+        DataError: The source has fewer than two pictures with captions that can be read.
+        ModelError: The model lacks a tower, or its tokenizer is not installed.
+    """
+    image, text = model.spec.require_image(), model.spec.require_text()
+    pixels: list[Pixels] = []
+    captions: list[str] = []
+    picture_of: list[int] = []
+    for pair in spread([pair for pair in open_source(path, []) if pair.captions], count):
+        try:
+            pixels.append(load_pixels(pair.source(), image))
+        except ImageError:
+            continue  # the command has listed it already
+        captions += pair.captions
+        picture_of += [len(pixels) - 1] * len(pair.captions)
+    if len(pixels) < 2:
+        raise DataError(
+            f"{path} has {len(pixels)} pictures with captions; recall takes at least 2, and some hundred are good.",
+            hint="Pass a captions file.",
+        )
+    ids = load_tokenizer(text, model.merges)(captions)
+    source = f"{len(pixels)} pictures with {len(captions)} captions of {path.name}"
+    return Captioned(np.stack(pixels), ids, np.array(picture_of), source)
 
 
 def read_pictures(files: Sequence[Path | bytes], spec: ImageSpec, *, source: str, count: int | None = None) -> Pictures:

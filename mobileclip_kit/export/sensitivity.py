@@ -8,7 +8,7 @@ executed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,14 +51,14 @@ def measure_sensitivity(float_model: onnx.ModelProto, int8_model: onnx.ModelProt
         int8_model: The same graph with quantise/dequantise pairs; its nodes have kept their names.
         inputs: Of one row each.
     """
-    wanted = _run(float_model, inputs)
+    wanted = run_graph(float_model, inputs)
     products = quantized_products(float_model, int8_model)
     weights = {tensor.name for tensor in float_model.graph.initializer}
     found = []
     for node in products.values():
         alone = keep_float(float_model, int8_model, products.keys() - {node.name})
         weight = next((name for name in node.input if name in weights), "two activations")
-        found.append(Sensitivity(node.name, node.op_type, weight, 1 - _least_cosine(wanted, _run(alone, inputs))))
+        found.append(Sensitivity(node.name, node.op_type, weight, 1 - _least_cosine(wanted, run_graph(alone, inputs))))
     return sorted(found, key=lambda entry: -entry.loss)
 
 
@@ -69,6 +69,7 @@ def choose_float(
     inputs: Inputs,
     *,
     least_cosine: float,
+    also: Callable[[onnx.ModelProto], bool] = lambda _: True,
 ) -> tuple[Sensitivity, ...]:
     """The fewest of the most sensitive products that have to stay in float32, found by bisection.
 
@@ -78,19 +79,21 @@ def choose_float(
         sensitivities: From :func:`measure_sensitivity`, the greatest first.
         inputs: Other ones than those that the sensitivities were measured on.
         least_cosine: What every vector has to reach.
+        also: What a graph has to satisfy besides.
 
     Raises:
         ExportError: Even with all products in float32 the budget is missed.
     """
-    wanted = _run(float_model, inputs)
+    wanted = run_graph(float_model, inputs)
 
     def reaches(count: int) -> bool:
         kept = {entry.node for entry in sensitivities[:count]}
-        return _least_cosine(wanted, _run(keep_float(float_model, int8_model, kept), inputs)) >= least_cosine
+        mixed = keep_float(float_model, int8_model, kept)
+        return _least_cosine(wanted, run_graph(mixed, inputs)) >= least_cosine and also(mixed)
 
     low, high = 0, len(sensitivities)
     if not reaches(high):
-        raise ExportError(f"No choice of operators reaches a least cosine of {least_cosine:g}.")
+        raise ExportError(f"No choice of operators reaches a least cosine of {least_cosine:g} within the budget.")
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if reaches(middle) else (middle + 1, high)
@@ -99,7 +102,7 @@ def choose_float(
 
 def least_cosine(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, inputs: Inputs) -> float:
     """The least cosine between the vectors of two graphs over some inputs."""
-    return _least_cosine(_run(float_model, inputs), _run(int8_model, inputs))
+    return _least_cosine(run_graph(float_model, inputs), run_graph(int8_model, inputs))
 
 
 def keep_float(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:
@@ -176,7 +179,8 @@ def _copy(message: Any) -> Any:
     return copied
 
 
-def _run(model: onnx.ModelProto, inputs: Inputs) -> NDArray[np.float64]:
+def run_graph(model: onnx.ModelProto, inputs: Inputs) -> NDArray[np.float64]:
+    """The vectors of some inputs, ``(n, d)``."""
     session = open_session(model.SerializeToString())
     vectors: NDArray[np.float64] = np.concatenate(
         [session.run(["embedding"], dict(row))[0] for row in inputs], dtype=float

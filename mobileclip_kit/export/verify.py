@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.errors import ExportError, ParityError
-from mobileclip_kit.export.folder import Export, Verification, show_cosine
+from mobileclip_kit.export.folder import Export, Precision, Verification, show_cosine
 from mobileclip_kit.export.samples import Pictures, Texts, draw_pictures, tokenize_texts
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
@@ -26,7 +26,15 @@ from mobileclip_kit.runtime.towers import Ids, TowerEncoder
 from mobileclip_kit.spec import Tower
 
 # Least cosine that each precision has to reach.
-THRESHOLDS = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99, "palette8": 0.99, "palette6": 0.99, "palette4": 0.99}
+THRESHOLDS: dict[Precision, float] = {
+    "fp32": 0.999,
+    "fp16": 0.999,
+    "int8": 0.99,
+    "int8-weights": 0.99,
+    "palette8": 0.99,
+    "palette6": 0.99,
+    "palette4": 0.99,
+}
 NEAREST = 10
 # A graph whose batch is not truly dynamic fails or errs at one of these; the rest follows in batches of the last.
 _BATCHES = (1, 3, 17)

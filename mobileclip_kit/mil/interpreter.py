@@ -11,7 +11,7 @@ multiplies float16 matrices many times slower, and the result after rounding is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -61,18 +61,27 @@ class Interpreter:
         program: From :func:`mobileclip_kit.mil.program.read_program`.
         precision: ``float16`` or ``float32``, see the module.
         function: Its name, or None for the default one.
+        exact: Names of operators whose results are not rounded to float16: as if they were float32.
 
     Raises:
         UnsupportedOpError: The program uses operators or parameters that are not in the table; all are listed.
         ExportError: The program has no such function, or compressed weights that do not fit together.
     """
 
-    def __init__(self, program: Program, *, precision: Precision = "float16", function: str | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        *,
+        precision: Precision = "float16",
+        function: str | None = None,
+        exact: Collection[str] = (),
+    ) -> None:
         name = function or program.default_function
         if name not in program.functions:
             raise ExportError(f"{program.path} has no function {name!r}; it has {', '.join(program.functions)}.")
         self.program = program
         self.precision = precision
+        self._exact = frozenset(exact)
         self._function: Function = program.functions[name]
         self._features = {feature.name: feature for feature in program.inputs}
         self._findings: dict[tuple[str, str], Finding] = {}
@@ -172,7 +181,7 @@ class Interpreter:
             not_numbers.add(tensor.name)
             if not stained:
                 self._report(operation, "nan", int(np.isnan(value).sum()), value)
-        if tensor.dtype != "fp16" or self.precision == "float32":
+        if tensor.dtype != "fp16" or self.precision == "float32" or operation.name in self._exact:
             return value
         if peak <= FLOAT16_MAX:
             return round_to_half(value)

@@ -42,7 +42,10 @@ class OnnxEncoder(TowerEncoder):
 
     def _run(self, tower: Tower, name: str, batch: np.ndarray[Any, Any]) -> Vectors:
         if tower not in self._sessions:
-            self._sessions[tower] = open_session(self._export.tower_path(tower), threads=self._threads)
+            # Stored int8, computed with as float32: spread out once, when the file is loaded, not at every call.
+            spread = self._export.precision == "int8-weights"
+            path = self._export.tower_path(tower)
+            self._sessions[tower] = open_session(path, threads=self._threads, spread_weights=spread)
         try:
             vectors: Vectors = self._sessions[tower].run(["embedding"], {name: batch})[0]
         except _ort_errors() as error:
@@ -50,12 +53,14 @@ class OnnxEncoder(TowerEncoder):
         return vectors
 
 
-def open_session(model: Path | bytes, *, threads: int | None = None) -> Any:
+def open_session(model: Path | bytes, *, threads: int | None = None, spread_weights: bool = False) -> Any:
     """An ONNX Runtime session on the CPU.
 
     Args:
         model: A file, or its bytes.
         threads: Of one operator; None lets ONNX Runtime choose.
+        spread_weights: Turn int8 weights into float32 when the graph is loaded; products of integers become products
+            of floats.
 
     Raises:
         ExportError: The file is not an ONNX model, is damaged, or needs a newer ONNX Runtime.
@@ -64,6 +69,8 @@ def open_session(model: Path | bytes, *, threads: int | None = None) -> Any:
     options.log_severity_level = 3  # errors; warnings of the optimiser speak to its developers
     if threads is not None:
         options.intra_op_num_threads = threads
+    if spread_weights:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         return ort.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]

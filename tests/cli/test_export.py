@@ -78,7 +78,11 @@ def test_verify_against_another_model(capsys: pytest.CaptureFixture[str], onnx_e
     [
         (["--format", "onnx", "--fp32", "--int8"], "contradict each other"),
         (["--format", "onnx", "--int8"], "--calibration"),
-        (["--format", "onnx", "--fp16"], "onnx exports are written in fp32, int8"),
+        ([], "--format onnx"),
+        (["--compare", "--int8"], "--compare writes every precision"),
+        (["--format", "coreml", "--int8", "--max-recall-drop", "0.01"], "--format onnx --int8 alone"),
+        (["--format", "onnx", "--int8", "--max-recall-drop", "0.01"], "needs pictures with captions"),
+        (["--format", "coreml", "--int8-weights"], "not in int8-weights"),
         (["--format", "onnx", "--palettize", "6"], "not in palette6"),
         (["--format", "coreml", "--fp32", "--palettize", "6"], "contradict each other"),
     ],

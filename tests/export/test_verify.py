@@ -81,7 +81,7 @@ def test_failed_export_is_kept_when_asked(tiny_model: Model, tmp_path: Path) -> 
 
 
 def test_format_without_that_precision(tiny_model: Model, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="onnx exports are written in fp32, int8"):
+    with pytest.raises(UsageError, match="onnx exports are written in fp32, fp16, int8, int8-weights"):
         export_model(tiny_model, tmp_path / "out", format="onnx", precision="palette6")
 
 

@@ -1,0 +1,63 @@
+"""What a tower is written with besides its network: inputs that precisions are fitted on, budgets, a ready export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.export.folder import Export
+from mobileclip_kit.export.ranges import Method
+from mobileclip_kit.export.recall import RecallJudge
+from mobileclip_kit.export.samples import Pictures, Texts, draw_pictures, spread, tokenize_texts
+from mobileclip_kit.images import Pixels
+from mobileclip_kit.networks.model import Model
+from mobileclip_kit.runtime.towers import Ids
+from mobileclip_kit.spec import Tower
+
+# float16 is probed for overflow with so many inputs.
+_PROBES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aids:
+    """Inputs that the reduced precisions are fitted with, and what they have to keep.
+
+    Attributes:
+        least_cosine: Of every vector to the model's.
+        pictures: To probe the image tower with; None draws some.
+        texts: To probe the text tower with; None takes built-in prompts.
+        calibration: Pictures for int8 ranges.
+        calibration_texts: Texts for them; None takes built-in prompts.
+        method: How int8 ranges are chosen.
+        judge: Keeps a budget of recall.
+        base: An export of the same model in its format's full precision, to start from in place of the network.
+    """
+
+    least_cosine: float
+    pictures: Pictures | None = None
+    texts: Texts | None = None
+    calibration: Pictures | None = None
+    calibration_texts: Texts | None = None
+    method: Method = "minmax"
+    judge: RecallJudge | None = None
+    base: Export | None = None
+
+    def probes(self, model: Model, tower: Tower) -> list[Mapping[str, NDArray[Any]]]:
+        """A few inputs as a Core ML program takes them."""
+        if tower == "image":
+            pictures = self.pictures or draw_pictures(model.spec.require_image(), count=_PROBES)
+            return [{"image": picture[None]} for picture in spread(list(pictures.pixels), _PROBES)]
+        texts = self.texts or tokenize_texts(model, None, count=_PROBES)
+        return [{"ids": row[None].astype(np.int32)} for row in spread(list(texts.ids), _PROBES)]
+
+    def calibration_of(self, model: Model, tower: Tower) -> tuple[Pixels | Ids, str]:
+        """What int8 ranges are observed on, and how the report calls it."""
+        if tower == "image":
+            assert self.calibration is not None, "checked before any work"
+            return self.calibration.pixels, self.calibration.source
+        prompts = self.calibration_texts or tokenize_texts(model, None)
+        return prompts.ids, prompts.source

@@ -1,0 +1,162 @@
+"""ONNX weights in 8 or 16 bits, computed with in float32: smaller files that need no calibration.
+
+In 8 bits a product's weight becomes int8 with a scale for each output channel, and a DequantizeLinear before the
+product; a look-up table becomes int8 rows with a scale each. All 8 bits are used: nothing is multiplied in integers
+here.
+
+In 16 bits every large weight becomes float16 with a Cast behind it, which runtimes carry out once, when they load the
+file. Arithmetic stays float32 on purpose: CPUs compute float16 graphs in float32 all the same, with casts around each
+operator, and ONNX Runtime 1.31 crashes while it optimises an attention block in float16 (its NCHWc pass, after the
+fusion of transposes into products).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from mobileclip_kit.mil.half import FLOAT16_MAX
+
+# Smaller weights are no saving.
+_LEAST_ELEMENTS = 2048
+_STEPS = 127
+
+
+def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a float32 graph whose products read int8 weights and whose look-up tables are int8."""
+    smaller = onnx.ModelProto()
+    smaller.CopyFrom(model)
+    graph = smaller.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    done: set[tuple[str, int]] = set()
+    makers: list[onnx.NodeProto] = []
+    for node in graph.node:
+        axis = _channel_axis(node)
+        tensor = tensors.get(node.input[1]) if axis is not None else None
+        if axis is None or tensor is None or not _worth_it(tensor) or (axis == 1 and len(tensor.dims) > 2):
+            continue
+        name = f"{tensor.name}_{axis}"
+        if (tensor.name, axis) not in done:
+            done.add((tensor.name, axis))
+            rows, scales = _in_steps(numpy_helper.to_array(tensor), axis)
+            graph.initializer.extend(
+                [
+                    numpy_helper.from_array(rows, f"{name}_int8"),
+                    numpy_helper.from_array(scales.reshape(-1), f"{name}_scale"),
+                ]
+            )
+            stored, spread = [f"{name}_int8", f"{name}_scale"], [f"{name}_float"]
+            makers.append(onnx.helper.make_node("DequantizeLinear", stored, spread, f"{name}_spread", axis=axis))
+        node.input[1] = f"{name}_float"
+    copied = [_copy(node) for node in (*makers, *graph.node)]
+    del graph.node[:]
+    graph.node.extend(copied)
+    quantize_tables(graph)
+    _drop_unread(graph)
+    return smaller
+
+
+def halve_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A copy of a float32 graph whose large weights are float16, and the weights that float16 cannot hold."""
+    smaller = onnx.ModelProto()
+    smaller.CopyFrom(model)
+    graph = smaller.graph
+    large = {tensor.name: tensor for tensor in graph.initializer if _worth_it(tensor)}
+    beyond = tuple(name for name, tensor in large.items() if np.abs(numpy_helper.to_array(tensor)).max() > FLOAT16_MAX)
+    for name in beyond:
+        del large[name]
+    for tensor in large.values():
+        half = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{tensor.name}_half"))
+    nodes: list[onnx.NodeProto] = []
+    cast: set[str] = set()
+    for node in graph.node:
+        is_table = node.op_type == "Gather" and node.input[0] in large
+        for place, name in enumerate(node.input):
+            if name in large and name not in cast and not is_table:
+                cast.add(name)
+                nodes.append(
+                    onnx.helper.make_node("Cast", [f"{name}_half"], [name], f"{name}_spread", to=TensorProto.FLOAT)
+                )
+            elif name in large and is_table:
+                node.input[place] = f"{name}_half"
+        nodes.append(node)
+        if is_table:  # only the rows that are looked up are spread
+            out = node.output[0]
+            node.output[0] = f"{out}_half"
+            nodes.append(
+                onnx.helper.make_node("Cast", [f"{out}_half"], [out], f"{node.name}_spread", to=TensorProto.FLOAT)
+            )
+    copied = [_copy(node) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copied)
+    return smaller, beyond
+
+
+def quantize_tables(graph: onnx.GraphProto) -> None:
+    """Replace each float look-up table by int8 rows and one scale a row: ``Gather → Cast → Mul(Gather(scales))``."""
+    tables = {tensor.name: tensor for tensor in graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        table = tables.get(node.input[0]) if node.op_type == "Gather" else None
+        if table is None or len(table.dims) != 2 or table.data_type != TensorProto.FLOAT:
+            nodes.append(node)
+            continue
+        rows, scales = _in_steps(numpy_helper.to_array(table), 0)
+        ids, out = node.input[1], node.output[0]
+        graph.initializer.remove(table)
+        graph.initializer.extend(
+            [
+                numpy_helper.from_array(rows, f"{table.name}_int8"),
+                numpy_helper.from_array(scales, f"{table.name}_scale"),
+            ]
+        )
+        nodes += [
+            onnx.helper.make_node("Gather", [f"{table.name}_int8", ids], [f"{out}_int8"], f"{node.name}_int8"),
+            onnx.helper.make_node("Cast", [f"{out}_int8"], [f"{out}_float"], f"{node.name}_cast", to=TensorProto.FLOAT),
+            onnx.helper.make_node("Gather", [f"{table.name}_scale", ids], [f"{out}_scale"], f"{node.name}_scale"),
+            onnx.helper.make_node("Mul", [f"{out}_float", f"{out}_scale"], [out], f"{node.name}_scaled"),
+        ]
+    copied = [_copy(node) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copied)
+
+
+def _channel_axis(node: onnx.NodeProto) -> int | None:
+    """Which axis of a product's weight holds its output channels; None for other operators."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "MatMul":
+        return 1  # of two dimensions; open_clip's towers multiply with no others
+    if node.op_type == "Gemm":
+        return 0 if any(entry.name == "transB" and entry.i for entry in node.attribute) else 1
+    return None
+
+
+def _worth_it(tensor: onnx.TensorProto) -> bool:
+    large = len(tensor.dims) >= 2 and int(np.prod(tensor.dims)) >= _LEAST_ELEMENTS
+    return large and tensor.data_type == TensorProto.FLOAT
+
+
+def _in_steps(array: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Integers in −127…127 and one scale for each place along ``axis``, of the array's number of dimensions."""
+    others = tuple(place for place in range(array.ndim) if place != axis)
+    scales = np.maximum(np.abs(array).max(axis=others, keepdims=True) / _STEPS, 1e-12).astype(np.float32)
+    return np.rint(array / scales).astype(np.int8), scales
+
+
+def _drop_unread(graph: onnx.GraphProto) -> None:
+    read = {name for node in graph.node for name in node.input}
+    kept = [_copy(tensor) for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _copy(message: Any) -> Any:
+    copied = type(message)()
+    copied.CopyFrom(message)
+    return copied

@@ -1,0 +1,66 @@
+"""One tower as a Core ML package, converted again with some operators in float32 where float16 does not suffice."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from torch import nn
+
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.export.aids import Aids
+from mobileclip_kit.export.compress import COMPRESSED
+from mobileclip_kit.export.coreml import compress_coreml, export_coreml
+from mobileclip_kit.export.folder import ExportedTower, Precision
+from mobileclip_kit.export.overflow import find_imprecise, find_overflows
+from mobileclip_kit.files import size_bytes
+from mobileclip_kit.networks.model import Model
+from mobileclip_kit.spec import Tower
+
+# An operator that is kept in float32 hands its large result on to the next, which the next round finds.
+_ROUNDS = 4
+
+
+def write_coreml_tower(
+    model: Model, tower: Tower, module: nn.Module | None, path: Path, precision: Precision, aids: Aids
+) -> ExportedTower:
+    """Write one tower.
+
+    Args:
+        model: Whose tower it is.
+        tower: ``image`` or ``text``.
+        module: The tower in its exported form; None where ``aids.base`` is an export to start from.
+        path: The package.
+        precision: One of Core ML's.
+        aids: See :class:`~mobileclip_kit.export.aids.Aids`.
+
+    Raises:
+        ExportError: The tower cannot be converted or compressed.
+    """
+    if aids.base is not None:
+        if precision not in COMPRESSED:
+            raise ExportError(f"{precision} cannot be made from another Core ML export.", hint="Export the model.")
+        source = aids.base.towers[tower]
+        compress_coreml(aids.base.tower_path(tower), path, tower, model.spec, precision)
+        return ExportedTower.from_file(tower, path, kept_in_float=source.kept_in_float, **source.notes)
+    assert module is not None, "without a base there is a network to convert"
+    rows = aids.probes(model, tower)
+    kept: frozenset[str] = frozenset()
+    first_size = None
+    for _ in range(_ROUNDS):
+        notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept)
+        if precision == "fp32":
+            break
+        found = find_overflows(path, rows)
+        if found <= kept:
+            found = find_imprecise(path, rows, least_cosine=aids.least_cosine)
+        if found <= kept:
+            break
+        first_size = first_size or size_bytes(path)
+        kept |= found
+        shutil.rmtree(path)
+    else:
+        notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept)
+    if first_size is not None:
+        notes["float_costs_bytes"] = size_bytes(path) - first_size
+    return ExportedTower.from_file(tower, path, kept_in_float=sorted(kept), **notes)
