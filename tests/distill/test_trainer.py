@@ -6,10 +6,13 @@ import json
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,7 +27,7 @@ from mobileclip_kit.distill.objective import Batch
 from mobileclip_kit.distill.order import batch_rows
 from mobileclip_kit.distill.recipe import TrainingPlan
 from mobileclip_kit.distill.trainer import LOG_FILE, Trainer, TrainingResult
-from mobileclip_kit.errors import DataError, OutputError, TrainingError
+from mobileclip_kit.errors import DataError, OutputError, TrainingError, UsageError
 from mobileclip_kit.spec import ImageSpec
 
 IMAGE = ImageSpec(height=8, width=8)
@@ -75,7 +78,16 @@ def assert_same_weights(one: MeanColour, other: MeanColour) -> None:
         assert torch.equal(tensor, theirs[name]), name
 
 
-@pytest.mark.parametrize("plan", [PLAN, replace(PLAN, ema_decay=0.9), replace(PLAN, precision="bfloat16")])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        PLAN,
+        *(
+            replace(PLAN, **change)
+            for change in ({"ema_decay": 0.9}, {"precision": "bfloat16"}, {"precision": "float16"})
+        ),
+    ],
+)
 def test_resume_equals_uninterrupted_run(tmp_path: Path, plan: TrainingPlan) -> None:
     """Bit for bit, batch norm's buffers and the moving average included, interrupted inside an epoch."""
     whole, stopped, resumed = MeanColour(), MeanColour(interrupt_at=5), MeanColour()
@@ -119,6 +131,38 @@ def test_run_killed_at_any_moment_resumes(tmp_path: Path) -> None:
     train(folder, resumed, resume=True)
     assert_same_weights(whole, resumed)
     assert {path.name for path in folder.iterdir()} - {"tensorboard"} == {"checkpoint.safetensors", LOG_FILE}
+
+
+def test_steps_are_shown_to_tensorboard_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+    made: list[dict[str, Any]] = []
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            made.append({"folder": Path(folder).name, "purge_step": purge_step})
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            seen.append((name, step))
+
+        def flush(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    for name, holds in (("tensorboard", {}), ("torch.utils.tensorboard", {"SummaryWriter": Writer})):
+        module = ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)
+        module.__dict__.update(holds)
+        monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, MeanColour(interrupt_at=5))
+    train(tmp_path, MeanColour(), resume=True)
+    assert [step for name, step in seen if name == "loss"] == list(range(16))
+    assert made == [{"folder": "tensorboard", "purge_step": 0}, {"folder": "tensorboard", "purge_step": 6}]
+
+
+def test_an_objective_of_whole_batches_cannot_be_cut(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="whole batches in one process"):
+        train(tmp_path, MeanColour(), plan=replace(PLAN, micro_batch=2))
 
 
 def test_loss_falls(tmp_path: Path) -> None:

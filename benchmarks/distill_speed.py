@@ -1,0 +1,264 @@
+"""How fast a step of distillation is: from a cache, with the teacher in the loop, and beside open_clip's own loop.
+
+    python benchmarks/distill_speed.py PHOTOS -o distill_speed.json
+
+PHOTOS is any folder of JPEG files; they are decoded again for every step, as in training on more of them than memory
+holds. All contenders train the same student (vit-s6-h12 at 224 px) with the same batches on the same cores, in turns:
+every round gives each of them a few steps, in an order drawn anew, and the ratios are medians over the rounds.
+
+- `cached`: mckit's trainer, KLD + L1 on stored vectors, decoding ahead;
+- `live`: the same with the teacher (ViT-B/32, random weights) in the loop;
+- `ready`: forward and backward of the student alone on a tensor that lies ready: no decoding, no optimizer, no loss of
+  a teacher. What `cached` reaches of it is what the loader, the loss and the optimizer leave;
+- `open_clip`: open_clip's `train_one_epoch` with a distillation teacher (`--distill-model ViT-B-32`), its training
+  transform and its loader's workers. It trains both towers, and its teacher reads the captions, too: it has no form
+  that trains the image tower alone.
+
+A step is timed from one batch's arrival to the next one's, so that waiting for the loader counts. The first steps of a
+turn and those that only empty the loader's queue do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import random
+import statistics
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.loss import DistillClipLoss
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from mobileclip_kit.bench.machine import describe_machine
+from mobileclip_kit.data.pictures import FilePictures, Rows, identities_of
+from mobileclip_kit.distill.augment import Augmentation
+from mobileclip_kit.distill.mixture import MixtureOptions
+from mobileclip_kit.distill.mixture_objective import MixtureObjective
+from mobileclip_kit.distill.recipe import TrainingPlan
+from mobileclip_kit.distill.targets import TeacherSide, live_targets, lookup_in, stored_targets
+from mobileclip_kit.distill.trainer import Trainer
+from mobileclip_kit.files import write_json
+from mobileclip_kit.images import Pixels, list_pictures
+from mobileclip_kit.networks.model import Model, load_model
+from mobileclip_kit.networks.students import build_student, student_config
+
+# Steps of a turn that are not timed: the first ones fill the queue, the last ones empty it.
+WARM, QUEUE = 2, 4
+# Turn → seconds of its timed steps.
+Turn = Callable[[int], list[float]]
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("-o", "--out", type=Path, default=Path("distill_speed.json"))
+    parser.add_argument("--student", default="vit-s6-h12", help="a row of STUDENTS")
+    parser.add_argument("--teacher", default="ViT-B-32", help="an open_clip name; its weights are random")
+    parser.add_argument("--pictures", type=int, default=512, help="take so many photos")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=6, help="timed steps of a turn")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--draft", action="store_true", help="decode at reduced resolution where the size allows")
+    parser.add_argument("--without", nargs="*", default=[], choices=["live", "open_clip"], help="leave contenders out")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    files = list(list_pictures(arguments.photos))[: arguments.pictures]
+    sizes = [Image.open(file).size for file in files]
+    with tempfile.TemporaryDirectory(prefix="distill-speed-") as folder:
+        turns = contenders(files, Path(folder), arguments)
+        rounds: dict[str, list[float]] = {name: [] for name in turns}
+        order = random.Random(0)
+        for number in range(arguments.rounds):
+            names = list(turns)
+            order.shuffle(names)
+            for name in names:
+                seconds = statistics.median(turns[name](arguments.steps))
+                rounds[name].append(arguments.batch_size / seconds)
+                print(f"round {number + 1}  {name:10} {rounds[name][-1]:8.1f} pictures/s", flush=True)
+    document = {
+        "settings": {
+            **{name: getattr(arguments, name) for name in ("batch_size", "rounds", "steps", "threads", "draft")},
+            "pictures": len(files),
+            "median_size": [statistics.median(side) for side in zip(*sizes, strict=True)],
+            "median_file_bytes": statistics.median(file.stat().st_size for file in files),
+            "student": arguments.student,
+            "teacher": f"{arguments.teacher}, random weights",
+        },
+        "machine": describe_machine(),
+        "pictures_per_s": {
+            name: {"median": statistics.median(found), "rounds": found} for name, found in rounds.items()
+        },
+        "ratios": ratios(rounds),
+    }
+    write_json(arguments.out, document)
+    for name, value in document["ratios"].items():
+        print(f"{name}: {value['median']:.2f} ({value['low']:.2f} … {value['high']:.2f})")
+
+
+def ratios(rounds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """How many times as fast the cached step is as each other, round by round."""
+    found = {}
+    for name, speeds in rounds.items():
+        if name != "cached":
+            each = [cached / other for cached, other in zip(rounds["cached"], speeds, strict=True)]
+            found[f"cached / {name}"] = {"median": statistics.median(each), "low": min(each), "high": max(each)}
+    return found
+
+
+def contenders(files: list[Path], folder: Path, arguments: argparse.Namespace) -> dict[str, Turn]:
+    """What takes turns."""
+    teacher = load_model(arguments.teacher)
+    turns = {
+        "cached": trainer_turn(files, folder, arguments, teacher, live=False),
+        "ready": ready_turn(arguments, teacher),
+    }
+    if "live" not in arguments.without:
+        turns["live"] = trainer_turn(files, folder, arguments, teacher, live=True)
+    if "open_clip" not in arguments.without:
+        turns["open_clip"] = open_clip_turn(files, arguments, teacher)
+    return turns
+
+
+def make_student(name: str, teacher: Model) -> tuple[Any, dict[str, Any]]:
+    """The student with random weights."""
+    config = student_config(
+        name, embedding_dim=teacher.spec.embedding_dim, image=teacher.spec.require_image(), teacher=None
+    )
+    return build_student(config, seed=0), config
+
+
+class StampedPictures(FilePictures):
+    """Notes when each batch is handed out."""
+
+    stamps: list[float]
+
+    def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Pixels]]:
+        """See FilePictures."""
+        self.stamps = []
+        for batch in super().read(batches):
+            self.stamps.append(time.perf_counter())
+            yield batch
+
+
+def trainer_turn(files: list[Path], folder: Path, arguments: Any, teacher: Model, *, live: bool) -> Turn:
+    """Some steps of mckit's own trainer."""
+    image, width = teacher.spec.require_image(), teacher.spec.embedding_dim
+    names = [file.name for file in files]
+    stored = 10 * torch.randn(len(files), 1, width, generator=torch.Generator().manual_seed(0)) / width**0.5
+    lookup = lookup_in(stored)
+    targets = live_targets(teacher.network, (image.height, image.width)) if live else stored_targets(lookup)
+    network, _ = make_student(arguments.student, teacher)
+    side = TeacherSide(targets, None if live else lookup, None, 100.0)
+    objective = MixtureObjective(network, MixtureOptions(kld_l1=1.0), [side], pictures=len(files))
+
+    def turn(steps: int) -> list[float]:
+        pictures = StampedPictures(files, names, identities_of(names), image, draft=arguments.draft)
+        plan = TrainingPlan(steps=WARM + steps + QUEUE + 1, batch_size=arguments.batch_size)
+        with tempfile.TemporaryDirectory(dir=folder) as run:
+            Trainer(objective, pictures, plan, augmentation=Augmentation(), image=image, folder=Path(run),
+                    fingerprint={}, checkpoint_seconds=1e9).run()  # fmt: skip
+        return timed(pictures.stamps, steps)
+
+    return turn
+
+
+def ready_turn(arguments: Any, teacher: Model) -> Turn:
+    """Forward and backward alone."""
+    network, _ = make_student(arguments.student, teacher)
+    network.train()
+    size = teacher.spec.require_image().height
+    images = torch.randn(arguments.batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+    def turn(steps: int) -> list[float]:
+        stamps = []
+        for _ in range(WARM + steps + 1):
+            stamps.append(time.perf_counter())
+            network.zero_grad(set_to_none=True)
+            network.encode_image(images).square().mean().backward()
+        return timed(stamps, steps)
+
+    return turn
+
+
+class Captioned(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Photos with a caption each, as open_clip's own CSV data set gives them."""
+
+    def __init__(self, files: list[Path], transform: Any, tokenizer: Any) -> None:
+        self.files, self.transform, self.tokenizer = files, transform, tokenizer
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.transform(Image.open(self.files[row])), self.tokenizer([f"a photo, {self.files[row].stem}"])[0]
+
+
+class StampedLoader:
+    """A loader as ``train_one_epoch`` wants one, which notes when each batch is handed out."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader, self.dataloader = loader, self
+        self.num_batches, self.num_samples = len(loader), len(loader.dataset)  # type: ignore[arg-type]
+        self.stamps: list[float] = []
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing depends on it here."""
+
+    def __iter__(self) -> Iterator[Any]:
+        self.stamps = []
+        for batch in self.loader:
+            self.stamps.append(time.perf_counter())
+            yield batch
+
+
+def open_clip_turn(files: list[Path], arguments: Any, teacher: Model) -> Turn:
+    """open_clip's training loop with a distillation teacher."""
+    from open_clip_train.train import train_one_epoch
+
+    logging.disable(logging.INFO)
+    image = teacher.spec.require_image()
+    config = student_config(arguments.student, embedding_dim=teacher.spec.embedding_dim, image=image, teacher=teacher)
+    student = build_student(config, seed=0)
+    for network in (student, teacher_copy := load_model(arguments.teacher).network):
+        network.output_dict = True
+    transform = open_clip.image_transform(image.height, is_train=True)
+    data = Captioned(files, transform, open_clip.get_tokenizer(arguments.teacher))
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3, fused=True)
+    args = Namespace(
+        device="cpu", precision="fp32", distill=True, accum_freq=1, skip_scheduler=True, grad_clip_norm=1.0,
+        horovod=False, rank=0, local_rank=0, log_local=False, log_every_n_steps=10**9, batch_size=arguments.batch_size,
+        world_size=1, distributed=False, wandb=False, save_logs=False,
+    )  # fmt: skip
+    loss = DistillClipLoss(local_loss=False, gather_with_grad=False, cache_labels=True, rank=0, world_size=1,
+                           use_horovod=False)  # fmt: skip
+
+    def turn(steps: int) -> list[float]:
+        count = (WARM + steps + QUEUE + 1) * arguments.batch_size
+        chosen = torch.utils.data.Subset(data, [row % len(data) for row in range(count)])
+        loader = DataLoader(chosen, arguments.batch_size, shuffle=True, num_workers=arguments.threads, drop_last=True)
+        stamped = StampedLoader(loader)
+        train_one_epoch(student, {"train": stamped}, loss, 0, optimizer, None, None, teacher_copy, args)
+        return timed(stamped.stamps, steps)
+
+    return turn
+
+
+def timed(stamps: list[float], steps: int) -> list[float]:
+    """The durations of the timed steps."""
+    return np.diff(stamps[WARM : WARM + steps + 1]).tolist()
+
+
+if __name__ == "__main__":
+    main()
