@@ -22,7 +22,7 @@ from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.runtime.encoder import Vectors
 
-_WORLD_SIZE, _WORLD_SEED = 224, 1
+_WORLD_SEED = 1
 _LEAST_WORLD = 50
 
 
@@ -184,5 +184,5 @@ def _taught(request: BenchRequest, gallery: Gallery) -> Material:
 def _draw_world(pictures: int, folder: Path) -> WorldMaterial:
     for split, seed in (("test", _WORLD_SEED), ("gallery", _WORLD_SEED + 1)):
         (folder / split).mkdir()
-        write_world(folder / split, World(items=pictures, seed=seed, size=_WORLD_SIZE, split=split))  # type: ignore[arg-type]
+        write_world(folder / split, World(items=pictures, seed=seed, split=split))  # type: ignore[arg-type]
     return WorldMaterial(folder / "test", folder / "gallery")

@@ -1,0 +1,76 @@
+"""What `mckit quickstart` reaches and how long it takes: the figures that the README tells of it.
+
+    python benchmarks/quickstart.py [-o DIR]
+
+Runs the quickstart as a user does and keeps its figures in ``results/quickstart.json``; with -o the tour stays in DIR,
+and a tour that lies there already is read, not walked again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mobileclip_kit.bench.machine import describe_machine
+from mobileclip_kit.files import write_json
+
+RESULTS = Path(__file__).parent / "results" / "quickstart.json"
+# What a reader of the README wants; the long lists (every scale, every hit) stay in the tour.
+_WORLD = (
+    "right_first",
+    "right_first_unseen",
+    "reading_right_first",
+    "count_right_first",
+    "relation_right_first",
+    "word_over_thing",
+)
+
+
+def main() -> None:
+    """Walk, or read; write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("-o", "--out", type=Path, help="keep the tour here")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
+    machine = describe_machine()
+    with tempfile.TemporaryDirectory(prefix="mckit-quickstart-") as temporary:
+        tour = chosen.out or Path(temporary) / "tour"
+        if not (tour / "quickstart.json").is_file():
+            subprocess.run([sys.executable, "-m", "mobileclip_kit", "quickstart", "-o", str(tour)], check=True)
+        found = json.loads((tour / "quickstart.json").read_text(encoding="utf-8"))
+    write_json(chosen.results, summary(found, machine))
+
+
+def summary(tour: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
+    """The tour's document without its long lists."""
+    if not tour["finished"]:
+        raise SystemExit("The tour was not finished; walk it again.")
+    figures = tour["figures"]
+    return {
+        "claim": "The whole way on drawn pictures, offline: how long it takes and what is left of the teacher.",
+        "machine": machine,
+        "plan": tour["plan"],
+        "seconds": {"total": round(sum(tour["seconds"].values()), 1), "stages": tour["seconds"]},
+        "teacher": _model(figures["teacher"]),
+        "student": _model(figures["student"]),
+        "exports": [
+            {key: row[key] for key in ("path", "tower", "cosine_min", "overlap_at_10", "size_bytes")}
+            for row in figures["exports"]["exports"]
+        ],
+        "textness": {key: figures["textness"][key] for key in ("accuracy", "suppress", "promote")},
+        "bundle": {"size_bytes": figures["bundle"]["size_bytes"]},
+    }
+
+
+def _model(figures: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: figures[key] for key in ("name", "model_hash", "parameters", *_WORLD) if key in figures}
+    return {**kept, **{key: figures[key] for key in ("map_at_10", "overlap_at_10") if key in figures}}
+
+
+if __name__ == "__main__":
+    main()
