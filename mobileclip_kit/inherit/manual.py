@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError
-from mobileclip_kit.inherit.layout import Axis, Layout, layout_of
+from mobileclip_kit.inherit.axis import Axis
+from mobileclip_kit.inherit.layout import Layout, layout_of
 from mobileclip_kit.networks.hybrid_tower import HybridTower
 from mobileclip_kit.spec import Tower
 
