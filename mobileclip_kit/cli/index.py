@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from mobileclip_kit.runtime.encoder import Encoder
 
 _FAILURES_SHOWN = 20
+# Runtimes that may be asked by several threads at once.
+_MANY_AT_ONCE = ("onnxruntime", "torch")
 _PATH = click.Path(path_type=Path)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,7 +49,9 @@ def questions_option(command: Command) -> Command:
 @click.option("--compact", is_flag=True, help="Drop what removed pictures left behind, however little it is.")
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Pictures encoded at once.")
 @click.option("--workers", type=click.IntRange(1), help="Decoding threads; one a core unless given.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="Threads of the model, batch after batch; a batch a core unless given."
+)
 @click.option("--from-vectors", type=_PATH, help="A .npy matrix that somebody else computed.")
 @click.option("--names", type=_PATH, help="Its names, a line each (or a JSON list in a .json file).")
 @click.option("--from-clip-retrieval", type=_PATH, help="A folder with img_emb/*.npy and metadata/*.parquet.")
@@ -97,7 +102,9 @@ def command(
 
     _check_call(pictures, model, from_vectors, names, from_clip_retrieval, images)
     options: dict[str, Any] = {"model": place_of(model), "kind": kind, "questions": questions}
-    encoder = None if model is None else open_encoder(model, threads=threads)
+    # With pictures to encode and no wish, a batch a core: no core waits for another within a batch.
+    alone = pictures is not None and threads is None
+    encoder = None if model is None else open_encoder(model, threads=1 if alone else threads)
     if pictures is None or encoder is None:
         report = _import(out, encoder, from_vectors, names, from_clip_retrieval, images, force=force, **options)
     else:
@@ -113,6 +120,7 @@ def command(
             shard=None if shard is None else parse_shard(shard),
             batch_size=batch,
             workers=workers,
+            encoders=(os.cpu_count() or 1) if alone and encoder.runtime in _MANY_AT_ONCE else 1,
             draft=not exact_pixels,
             compact=compact,
             **options,

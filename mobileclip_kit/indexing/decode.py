@@ -13,12 +13,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import Pixels, load_pixels
+from mobileclip_kit.indexing.listing import Found
 from mobileclip_kit.indexing.scan import Candidate
 from mobileclip_kit.spec import ImageSpec
+
+_READ_AT_ONCE_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -62,17 +66,18 @@ def decode_ahead(
         found, sha256 = candidate.found, None
         if found.reason is not None:
             return Decoded(candidate, None, reason=_legible(found.reason))
+        source: Path | bytes = found.path
         try:
-            source = found.source()
+            source = _read(found)
             sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of_file(source)
             if is_known(sha256):
                 return Decoded(candidate, sha256)
             return Decoded(candidate, sha256, pixels=load_pixels(source, spec, draft=draft))
         except ImageError as error:
-            # A member of a tar has no path: its message speaks of bytes.
-            message = error.message.replace(str(found.path), found.name)
-            named = message if found.offset is None else f"{found.name}: {message}"
-            return Decoded(candidate, sha256, reason=_legible(named))
+            # Read at once, a picture has no path: its message speaks of bytes.
+            nameless = f"A picture of {len(source)} bytes" if isinstance(source, bytes) else str(found.path)
+            message = error.message.replace(nameless, found.name)
+            return Decoded(candidate, sha256, reason=_legible(message))
         except OSError as error:
             return Decoded(candidate, sha256, reason=_legible(f"{found.name} cannot be read: {error.strerror}."))
 
@@ -87,6 +92,13 @@ def decode_ahead(
             yield decoded
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _read(found: Found) -> Path | bytes:
+    """The picture's bytes, read once for hash and decoder, so that both see the same; a huge file stays one."""
+    if found.offset is None and found.size_bytes > _READ_AT_ONCE_BYTES:
+        return found.path
+    return found.source() if found.offset is not None else found.path.read_bytes()
 
 
 def _legible(text: str) -> str:

@@ -7,7 +7,9 @@ counted in the store, in one transaction; the next run finds everything that was
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +45,7 @@ def update_index(
     shard: tuple[int, int] | None = None,
     batch_size: int = 32,
     workers: int | None = None,
+    encoders: int = 1,
     draft: bool = True,
     commit_items: int = 256,
     commit_seconds: float = 10.0,
@@ -66,6 +69,8 @@ def update_index(
             :func:`mobileclip_kit.indexing.listing.list_library`.
         batch_size: Pictures that are encoded at once.
         workers: Decoding threads; None for one a core.
+        encoders: Batches encoded at once, each in a thread of its own. Above 1 the encoder must allow it, and should
+            be opened with one thread: then no core waits for another within a batch.
         draft: Let large JPEGs be decoded at reduced resolution.
         commit_items: Pictures between two commits…
         commit_seconds: …or less when they take longer than this.
@@ -103,7 +108,7 @@ def update_index(
             replace(header, derived=old.derived).write(out)
         report = IndexReport(unchanged=plan.unchanged)
         _tidy(writer, plan, report)
-        batches = _Batches(writer, encoder, report, items, batch_size, commit_items, commit_seconds)
+        batches = _Batches(writer, encoder, report, items, batch_size, encoders, commit_items, commit_seconds)
         batches.run(plan.candidates, workers, draft)
         report.compacted = tidy_matrix(writer, always=compact)
         report.search = refresh_derived(writer, kind, ask_texts(encoder, questions), threads=workers)
@@ -138,6 +143,7 @@ class _Batches:
         report: IndexReport,
         items: Iterable[Item],
         batch_size: int,
+        encoders: int,
         commit_items: int,
         commit_seconds: float,
     ) -> None:
@@ -145,6 +151,9 @@ class _Batches:
         self._row_of = {item.sha256: item.row for item in items if item.row is not None and item.sha256 is not None}
         self._batch_size, self._commit_items, self._commit_seconds = batch_size, commit_items, commit_seconds
         self._waiting: list[Decoded] = []
+        self._encoders = encoders
+        self._pool = ThreadPoolExecutor(encoders, thread_name_prefix="encode") if encoders > 1 else None
+        self._running: deque[tuple[list[Decoded], Future[Vectors]]] = deque()
         self._uncommitted, self._committed_at = 0, time.monotonic()
 
     def run(self, candidates: list[Candidate], workers: int | None, draft: bool) -> None:
@@ -166,7 +175,11 @@ class _Batches:
                     self._take(one)
                     progress.advance()
                 self._encode()
+                while self._running:
+                    self._collect()
         finally:
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)
             # Whatever was finished before an error or Ctrl-C stays.
             self._writer.commit()
             self._report.seconds = time.monotonic() - started
@@ -201,7 +214,21 @@ class _Batches:
         if not self._waiting:
             return
         batch, self._waiting = self._waiting, []
-        vectors = self._encoder.encode_images(np.stack([one.pixels for one in batch if one.pixels is not None]))
+        pixels = np.stack([one.pixels for one in batch if one.pixels is not None])
+        # The first batch goes alone: encoders load their towers when they are first asked.
+        if self._pool is None or self._report.decoded == 0:
+            self._store(batch, self._encoder.encode_images(pixels))
+            return
+        self._running.append((batch, self._pool.submit(self._encoder.encode_images, pixels)))
+        # One more waits, so that no encoder does.
+        if len(self._running) > self._encoders + 1:
+            self._collect()
+
+    def _collect(self) -> None:
+        batch, vectors = self._running.popleft()
+        self._store(batch, vectors.result())
+
+    def _store(self, batch: list[Decoded], vectors: Vectors) -> None:
         self._check(vectors, batch)
         bad = set(bad_rows(vectors).tolist())
         good = [number for number in range(len(batch)) if number not in bad]
@@ -209,11 +236,8 @@ class _Batches:
         for number, one in enumerate(batch):
             self._report.decoded += 1
             if number in bad:
-                self._put(
-                    _item(
-                        one.candidate, one.sha256, reason="The model's vector of it is not finite or not of length 1."
-                    )
-                )
+                reason = "The model's vector of it is not finite or not of length 1."
+                self._put(_item(one.candidate, one.sha256, reason=reason))
                 continue
             row, first = first, first + 1
             self._count(one.candidate)

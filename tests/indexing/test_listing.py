@@ -44,7 +44,7 @@ def test_pictures_in_tars_are_indexed_where_they_lie(shards: Path, tmp_path: Pat
     encoder = ColourEncoder()
     report = update_index(shards, encoder, tmp_path / "i", tars=True)
     assert [(item.name, item.reason) for item in report.failed] == [
-        ("00.tar/c.jpg", "00.tar/c.jpg: A picture of 10 bytes is not a picture in a format that can be decoded here.")
+        ("00.tar/c.jpg", "00.tar/c.jpg is not a picture in a format that can be decoded here.")
     ]
     with Index(tmp_path / "i") as index:
         vectors = {item.name: index.matrix[item.row] for item in index.store.items() if item.row is not None}

@@ -261,3 +261,28 @@ def test_what_was_finished_before_an_error_stays(photos: Path, out: Path) -> Non
         update(photos, out, Failing())
     assert len(contents(out)) == 4
     assert update(photos, out).added == 6
+
+
+def test_several_encoders_give_the_index_that_one_gives(photos: Path, out: Path) -> None:
+    draw_many(photos / "many", 60)
+    (photos / "many" / "broken.png").write_bytes(b"x")
+    report = update_index(photos, ColourEncoder(seconds=0.002), out, batch_size=4, encoders=3, commit_items=8)
+    assert (report.items, len(report.failed)) == (70, 1)
+    update_index(photos, ColourEncoder(), out.with_name("one"), batch_size=4)
+    assert contents(out) == contents(out.with_name("one"))
+
+
+def test_what_was_stored_before_an_error_of_several_encoders_stays(photos: Path, out: Path) -> None:
+    draw_many(photos / "many", 40)
+
+    class Failing(ColourEncoder):
+        def encode_images(self, pixels: np.ndarray) -> np.ndarray:
+            if self.encoded >= 20:
+                raise ModelError("The model has had enough.")
+            return super().encode_images(pixels)
+
+    with pytest.raises(ModelError, match="enough"):
+        update_index(photos, Failing(), out, batch_size=4, encoders=2, workers=1)
+    stored = len(contents(out))
+    assert 4 <= stored <= 24
+    assert update_index(photos, ColourEncoder(), out).added == 50 - stored
