@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobileclip_kit.errors import DataError
+from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import list_pictures, picture_suffixes
 
@@ -109,14 +109,14 @@ def parse_shard(text: str) -> tuple[int, int]:
     """``"2/4"`` → ``(2, 4)``.
 
     Raises:
-        DataError: It is not of this form, or the first number is not within 1 and the second.
+        UsageError: It is not of this form, or the first number is not within 1 and the second.
     """
     first, slash, second = text.partition("/")
     if not (slash and first.isascii() and first.isdigit() and second.isascii() and second.isdigit()):
-        raise DataError(f"A shard is written i/n, such as 2/4, not {text!r}.")
+        raise UsageError(f"A shard is written i/n, such as 2/4, not {text!r}.")
     shard = int(first), int(second)
     if not 1 <= shard[0] <= shard[1]:
-        raise DataError(f"There is no shard {text}: the first number goes from 1 to the second.")
+        raise UsageError(f"There is no shard {text}: the first number goes from 1 to the second.")
     return shard
 
 

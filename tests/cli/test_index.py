@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -104,6 +105,10 @@ def test_vectors_made_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ["search", "i"],
         ["search", "i", "red", "--query-vectors", "q.npy"],
         ["search", "i", "red", "-k", "0"],
+        ["merge", "-o", "i"],
+        ["index", "--from-clip-retrieval", "e", "--names", "n.txt", "-o", "i"],
+        ["index", "--from-clip-retrieval", "e", "--from-vectors", "v.npy", "-o", "i"],
+        ["index", "photos", "-m", "c", "--kind", "tree", "-o", "i"],
     ],
 )
 def test_wrong_calls_leave_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,3 +144,55 @@ def test_searching_vectors_imports_neither_torch_nor_a_runtime(tmp_path: Path) -
     ask = f"search|{tmp_path}/i|--query-vectors|{tmp_path}/v.npy"
     done = subprocess.run([sys.executable, "-c", code, index, ask], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_parts_are_made_merged_written_out_and_read_back(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    for number in (1, 2):
+        run(capsys, "index", photos, "-m", "c", "--shard", f"{number}/2", "-o", tmp_path / f"part{number}")
+    out, err = run(capsys, "merge", tmp_path / "part1", tmp_path / "part2", "-o", tmp_path / "all", "--json")
+    assert json.loads(out)["items"] == 3
+    assert "broken.jpg" in err
+    out, _ = run(capsys, "dump", tmp_path / "all", "-o", tmp_path / "out", "--json")
+    assert json.loads(out) == {"out": str(tmp_path / "out"), "format": "clip-retrieval", "items": 3, "left_out": []}
+    out, _ = run(capsys, "index", "--from-clip-retrieval", tmp_path / "out", "-o", tmp_path / "back")
+    assert "3 pictures (3 added" in out
+    out, _ = run(capsys, "search", tmp_path / "back", "--like", "red.png", "--json")
+    assert len(json.loads(out)["results"][0]["hits"]) == 2
+    run(capsys, "merge", tmp_path / "part1", "-o", tmp_path / "all", code=1)
+    run(capsys, "dump", tmp_path / "all", "-o", tmp_path / "out", code=1)
+
+
+def test_a_kind_is_asked_for_measured_and_kept(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = run(capsys, "index", photos, "-m", "c", "-o", tmp_path / "i", "--kind", "hnsw")
+    assert "Search: hnsw. It was asked for. Recall@10 1.000 against the exact scan with 256 texts" in out
+    out, _ = run(capsys, "index", photos, "-m", "c", "-o", tmp_path / "i", "--json")
+    assert json.loads(out)["search"]["kind"] == "hnsw"
+    out, _ = run(capsys, "search", tmp_path / "i", "red", "-k", "1", "--json")
+    assert json.loads(out)["results"][0]["hits"][0]["item"] == "red.png"
+
+
+def test_forgetting_most_of_a_library_has_to_be_confirmed(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(capsys, "index", photos, "-m", "c", "-o", tmp_path / "i")
+    for name in ("red", "green"):
+        (photos / f"{name}.png").unlink()
+    _, err = run(capsys, "index", photos, "-m", "c", "-o", tmp_path / "i", code=1)
+    assert "--prune" in err
+    monkeypatch.setattr("sys.stdin", Answers("n\n"))
+    run(capsys, "index", photos, "-m", "c", "-o", tmp_path / "i", code=1)
+    monkeypatch.setattr("sys.stdin", Answers("y\n"))
+    out, _ = run(capsys, "index", photos, "-m", "c", "-o", tmp_path / "i")
+    assert "2 removed" in out
+
+
+class Answers(io.StringIO):
+    """A terminal at which somebody has typed ahead."""
+
+    def isatty(self) -> bool:
+        return True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mobileclip_kit.errors import DataError
+from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.index.folder import Index
 from mobileclip_kit.indexing import update_index
 from mobileclip_kit.indexing.listing import find_picture, list_library, parse_shard, part_of
@@ -101,7 +101,7 @@ def test_parts_are_disjoint_complete_and_stable(shards: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "2", "0/4", "5/4", "1/", "a/b", "1/0", "-1/4"])
 def test_shards_that_do_not_exist_are_refused(text: str) -> None:
-    with pytest.raises(DataError, match="shard"):
+    with pytest.raises(UsageError, match="shard"):
         parse_shard(text)
 
 
