@@ -29,9 +29,9 @@ extension FlatIndex {
         let dim = header.dim
         let levels = Float(min(32767, (Int(Int32.max)) / (127 * dim)))
         let step = (query.lazy.map(\.magnitude).max() ?? 0) / levels
-        let whole = query.map { value in
+        let whole = evensFirst(query.map { value in
             step == 0 ? 0 : Int16(max(-levels, min(levels, (value / step).rounded(.toNearestOrEven))))
-        }
+        })
         let wideStep = Double(step)
         data.withUnsafeBytes { bytes in
             whole.withUnsafeBufferPointer { whole in
@@ -71,29 +71,44 @@ extension FlatIndex {
     }
 }
 
-/// The exact integer inner product.
+/// Within each 16 numbers, the eight at even places before the eight at odd ones; what is left at the end stays as it is.
+private func evensFirst(_ numbers: [Int16]) -> [Int16] {
+    let whole = numbers.count & ~15
+    var ordered = numbers
+    for place in 0..<whole {
+        ordered[place & ~15 | (place & 1) << 3 | (place & 15) >> 1] = numbers[place]
+    }
+    return ordered
+}
+
+/// The exact integer inner product with a query in the order of `evensFirst`.
 @inline(__always)
 private func dotBytes(_ row: UnsafeRawPointer, _ query: UnsafeBufferPointer<Int16>) -> Int32 {
     guard let other = query.baseAddress else { return 0 }
-    let whole = query.count & ~7
-    var sum = dotEights(row, other, whole)
+    let whole = query.count & ~15
+    var sum = dotSixteens(row, other, whole)
     for place in whole..<query.count {
         sum &+= Int32(row.load(fromByteOffset: place, as: Int8.self)) &* Int32(query[place])
     }
     return sum
 }
 
+/// 16 bytes are eight pairs, each read as one little-endian number of 16 bits: its upper byte is an odd place, its lower byte,
+/// moved up and down again to keep its sign, an even one.
+///
 /// Eight sums of 32 bits in one loop of a function of its own: the shape in which the compiler finds one 16-bit multiply-add for
-/// eight products. Inlined into its caller's loop, it takes two and as many shuffles, and twice the time.
+/// eight products. Inlined into its caller's loop, or with sums apart for even and odd places, it takes two and as many shuffles.
 @inline(never)
-private func dotEights(_ row: UnsafeRawPointer, _ query: UnsafeRawPointer, _ count: Int) -> Int32 {
+private func dotSixteens(_ row: UnsafeRawPointer, _ query: UnsafeRawPointer, _ count: Int) -> Int32 {
     var sums = SIMD8<Int32>()
     var place = 0
     while place < count {
-        let bytes = row.loadUnaligned(fromByteOffset: place, as: SIMD8<Int8>.self)
-        let factors = query.loadUnaligned(fromByteOffset: 2 &* place, as: SIMD8<Int16>.self)
-        sums &+= SIMD8<Int32>(truncatingIfNeeded: bytes) &* SIMD8<Int32>(truncatingIfNeeded: factors)
-        place &+= 8
+        let pairs = row.loadUnaligned(fromByteOffset: place, as: SIMD8<Int16>.self)
+        let forEven = query.loadUnaligned(fromByteOffset: 2 &* place, as: SIMD8<Int16>.self)
+        let forOdd = query.loadUnaligned(fromByteOffset: 2 &* place &+ 16, as: SIMD8<Int16>.self)
+        sums &+= SIMD8<Int32>(truncatingIfNeeded: (pairs &<< 8) &>> 8) &* SIMD8<Int32>(truncatingIfNeeded: forEven)
+        sums &+= SIMD8<Int32>(truncatingIfNeeded: pairs &>> 8) &* SIMD8<Int32>(truncatingIfNeeded: forOdd)
+        place &+= 16
     }
     return sums.wrappedSum()
 }

@@ -10,6 +10,8 @@ struct Report: Encodable {
         var read_once_ms: Double
         /// The same runs, pair by pair: median of search time over reading time.
         var ratio_to_reading: Double
+        /// Half of the pairs lie between these.
+        var ratio_quartiles: [Double]
         var open_ms: Double
         var queries_measured: Int
     }
@@ -118,9 +120,11 @@ private func measureSearch(_ numbers: FlatIndexHeader.Numbers, _ rows: Int, _ fo
         precondition(sum != 1)
         searching.append(try milliseconds { _ = try index.search(query, limit: 10) })
     }
+    let ratios = zip(searching, reading).map { $0 / $1 }.sorted()
     return Report.Search(
         rows: rows, dim: dim, search_ms: median(searching), read_once_ms: median(reading),
-        ratio_to_reading: median(zip(searching, reading).map { $0 / $1 }), open_ms: median(opening),
+        ratio_to_reading: median(ratios), ratio_quartiles: [ratios[ratios.count / 4], ratios[ratios.count * 3 / 4]],
+        open_ms: median(opening),
         queries_measured: searching.count)
 }
 
