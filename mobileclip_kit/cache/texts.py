@@ -17,7 +17,8 @@ import torch
 from mobileclip_kit.cache.build import describe_teacher
 from mobileclip_kit.cache.folder import CACHE_FILE, TeacherCache, Vectors
 from mobileclip_kit.cache.writer import CacheWriter
-from mobileclip_kit.errors import CacheError, ShapeError
+from mobileclip_kit.errors import CacheError, DataError
+from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.networks.raw import encode_text_raw
 from mobileclip_kit.progress import Progress
@@ -61,32 +62,35 @@ def cache_texts(teacher: Model, texts: Sequence[str], cache: Path, *, device: st
         return len(wanted)
 
 
-def add_text_vectors(cache: Path, texts: Sequence[str], vectors: Vectors) -> int:
+def import_text_vectors(cache: Path, vectors: Path, texts: Path) -> int:
     """Add text vectors that somebody else computed to a cache that was imported.
 
     Args:
         cache: A cache of pictures; its teacher is taken to have made these vectors too.
-        texts: One a row.
-        vectors: ``(texts, d)``.
+        vectors: A ``.npy`` file, ``(texts, d)``, raw or of length 1 as the pictures' are.
+        texts: One a line.
 
     Returns:
         How many texts were new.
 
     Raises:
-        ShapeError: The texts and rows are not equally many, or the width is not the cache's.
-        CacheError: There is no such cache.
+        DataError: The texts and rows are not equally many, or the width is not the cache's.
+        CacheError: There is no such cache, or a vector is not finite.
     """
-    description = replace(TeacherCache.open(cache, verify=False).description, views=1, augmentation=None,
-                          preprocessing=None)  # fmt: skip
-    if vectors.shape != (len(texts), description.embedding_dim):
-        raise ShapeError(f"{len(texts)} texts of a cache {description.embedding_dim} wide have the vectors "
-                         f"{vectors.shape}; one row a text is needed.")  # fmt: skip
+    pictures = TeacherCache.open(cache, verify=False).description
+    description = replace(pictures, views=1, augmentation=None, preprocessing=None)
+    matrix, listed = load_matrix(vectors), read_names(texts)
+    if matrix.shape != (len(listed), description.embedding_dim):
+        raise DataError(
+            f"{vectors} holds {matrix.shape[0]} × {matrix.shape[1]} numbers for {len(listed)} texts of a cache "
+            f"{description.embedding_dim} wide.",
+            hint="Each text needs one row of the teacher's width, in the same order.",
+        )
     with CacheWriter(cache / TEXTS_FOLDER, description) as writer:
-        rows = {text: row for row, text in enumerate(texts) if not writer.holds(text, text_hash(text))}
+        rows = {text: row for row, text in enumerate(listed) if not writer.holds(text, text_hash(text))}
         if rows:
-            fresh = list(rows)
-            writer.add(fresh, [text_hash(text) for text in fresh],
-                       np.asarray(vectors[list(rows.values())], np.float32)[:, None, :])  # fmt: skip
+            fresh = np.asarray(matrix[list(rows.values())], np.float32)
+            writer.add(list(rows), [text_hash(text) for text in rows], fresh[:, None, :])
         return len(rows)
 
 

@@ -112,22 +112,30 @@ def command(context: click.Context, teachers: tuple[str, ...], data: Path | str 
 )
 @click.option("-o", "out", type=click.Path(path_type=Path), required=True, metavar="CACHE",
               help="The cache; an existing one is extended.")  # fmt: skip
+@click.option("--bank", type=click.Path(path_type=Path), metavar="FILE", help="Texts whose vectors are brought along.")
+@click.option("--bank-vectors", type=click.Path(path_type=Path), metavar="T.npy", help="One row for each of them.")
 @click.option("--teacher-name", metavar="NAME", help="What the teacher is called; default: the vectors' file name.")
 @force_option
 @json_option
-def import_command(images: Path, vectors: Path, names: Path, out: Path, teacher_name: str | None, force: bool,
-                   as_json: bool) -> None:  # fmt: skip
+def import_command(images: Path, vectors: Path, names: Path, out: Path, bank: Path | None, bank_vectors: Path | None,
+                   teacher_name: str | None, force: bool, as_json: bool) -> None:  # fmt: skip
     """Make a cache from vectors that somebody else computed.
 
     Vectors of length 1 are recognised: their norms are lost, and recipes scale them.
 
     \b
       mckit cache import --images photos --vectors clip.npy --names clip.txt -o photos.cache
+      mckit cache import --images photos --vectors clip.npy --names clip.txt --bank texts.txt \\
+        --bank-vectors texts.npy -o photos.cache
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
+    if (bank is None) != (bank_vectors is None):
+        raise click.UsageError("--bank and --bank-vectors belong together.")
     from mobileclip_kit.cache.importing import import_vectors
+    from mobileclip_kit.cache.texts import import_text_vectors
 
     report = import_vectors(images, vectors, names, out, teacher=teacher_name, force=force)
-    _print(out, report, report.failed, as_json)
+    new_texts = 0 if bank is None or bank_vectors is None else import_text_vectors(out, bank_vectors, bank)
+    _print(out, report, report.failed, as_json, new_texts=new_texts)
 
 
 def _print_several(out: Path, reports: list[tuple[Path, CacheReport, int]], skipped: list[Skipped],
