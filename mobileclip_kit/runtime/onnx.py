@@ -11,6 +11,7 @@ import onnxruntime as ort
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.export.folder import Export
 from mobileclip_kit.runtime.encoder import Pixels, Vectors
+from mobileclip_kit.runtime.mapped_onnx import without_weights
 from mobileclip_kit.runtime.towers import Ids, TowerEncoder
 from mobileclip_kit.spec import Tower
 
@@ -71,10 +72,14 @@ def open_session(model: Path | bytes, *, threads: int | None = None, spread_weig
         options.intra_op_num_threads = threads
     if spread_weights:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+    source: str | bytes = model if isinstance(model, bytes) else str(model)
+    if isinstance(model, Path) and model.is_file():
+        mapped = without_weights(model)
+        if mapped is not None:
+            source = mapped
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.parent))
     try:
-        return ort.InferenceSession(
-            model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
-        )
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except _ort_errors() as error:
         what = "a graph" if isinstance(model, bytes) else model
         raise ExportError(
