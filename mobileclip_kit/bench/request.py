@@ -23,6 +23,7 @@ from mobileclip_kit.errors import UsageError
 from mobileclip_kit.runtime.encoder import Vectors
 
 _WORLD_SEED = 1
+_WORLD_SIZE = 64  # pixels, what the bundled teacher reads
 _LEAST_WORLD = 50
 
 
@@ -184,5 +185,5 @@ def _taught(request: BenchRequest, gallery: Gallery) -> Material:
 def _draw_world(pictures: int, folder: Path) -> WorldMaterial:
     for split, seed in (("test", _WORLD_SEED), ("gallery", _WORLD_SEED + 1)):
         (folder / split).mkdir()
-        write_world(folder / split, World(items=pictures, seed=seed, split=split))  # type: ignore[arg-type]
+        write_world(folder / split, World(items=pictures, seed=seed, size=_WORLD_SIZE, split=split))  # type: ignore[arg-type]
     return WorldMaterial(folder / "test", folder / "gallery")

@@ -153,7 +153,8 @@ class Trainer:
             KeyboardInterrupt: After Ctrl-C, once the checkpoint is written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        for left in self._folder.glob(f".{CHECKPOINT_FILE}.*.part"):  # a run was killed while it wrote
+        # A run was killed while it wrote: our own unfinished file, or safetensors'.
+        for left in (*self._folder.glob(f".{CHECKPOINT_FILE}.*.part"), *self._folder.glob(".tmp*")):
             left.unlink(missing_ok=True)
         if resume and self.checkpoint.is_file():
             self._restore()

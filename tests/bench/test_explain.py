@@ -202,7 +202,9 @@ def test_the_command_draws_into_its_report(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Measuring, which takes processes of its own, is tested elsewhere."""
-    monkeypatch.setattr(measure, "run_bench", lambda *_: {"material": [], **bench_document(row("pair"))})
+    monkeypatch.setattr(
+        measure, "run_bench", lambda *_: {"material": [], "interrupted": False, **bench_document(row("pair"))}
+    )
     code, out, err = run(capsys, both_towers, "--images", classes, "--explain", "-o", tmp_path / "out", "--json")
     assert code == 0, err
     document: dict[str, Any] = json.loads(out)
