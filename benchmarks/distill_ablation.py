@@ -49,8 +49,8 @@ FIGURES = (
     "recall_at_1_text_to_image",
     "recall_at_5_text_to_image",
 )
-# How the bundled teacher's kind of tower is called in the table of students.
-STUDENTS = {"mckit_conv_m_64": "conv-m", "mckit_hybrid_m_64": "hybrid-m"}
+# Tower of a teacher → its name in the table of students, whose sizes are called NAME-2, NAME-4 and NAME-8.
+STUDENTS = {"mckit_conv_l_64": "conv-l"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,10 @@ class Bench:
         self.teacher = open_encoder(teacher)
         draw_worlds(folder, settings)
         model = load_model(teacher)
-        self.tower = STUDENTS[model.config["model_cfg"]["vision_cfg"]["timm_model_name"]]
+        tower = model.config["model_cfg"]["vision_cfg"].get("timm_model_name")
+        if tower not in STUDENTS:
+            raise SystemExit(f"There are no students of several sizes for the tower {tower} of {teacher}.")
+        self.tower = STUDENTS[tower]
         pairs = list(open_source(folder / "train"))
         self.cache = folder / f"cache-{settings['teacher'][:12]}"
         build_cache(model, pairs, self.cache)
