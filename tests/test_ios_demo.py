@@ -195,6 +195,25 @@ def test_the_icon_is_what_the_store_wants():
             assert (icon.format, icon.size, icon.mode) == ("PNG", (1024, 1024), "RGB")
 
 
+def test_the_readmes_figures_are_those_of_the_run():
+    found = json.loads((DEMO.parent / "benchmarks" / "results" / "swift_core.json").read_text())
+    kinds = [found["int8"], found["float16"]]
+    large = found["large"]
+    assert (large["rows"], kinds[0]["rows"], kinds[0]["dim"]) == (1_000_000, 100_000, 512)
+    sentences = [
+        " | ".join(f"{kind['ratio_to_reading']:.2f}" for kind in kinds),
+        " | ".join(" and ".join(f"{edge:.2f}" for edge in kind["ratio_quartiles"]) for kind in kinds),
+        " | ".join(f"{kind['open_ms']:.1f} ms" for kind in kinds),
+        f"merges take {found['tokenizer']['total_ms']:.0f} ms",
+        f"({large['file_bytes'] / 1e6:.0f} MB, mapped), opening takes {large['open_ms']:.0f} ms",
+        f"top 10 take {large['search_ms']:.0f} ms, 32 more items {large['append_ms']:.1f} ms",
+        f"takes {large['open_for_writing_ms'] / 1e3:.1f} s.",
+    ]
+    readme = " ".join((DEMO / "README.md").read_text().split())
+    assert [sentence for sentence in sentences if sentence not in readme] == []
+    assert found["memory"] == {"searches": 10_000, "growth_bytes": 0}
+
+
 def test_nothing_in_swift_may_crash_on_purpose():
     for path in SWIFT_FILES:
         source = path.read_text()
