@@ -106,8 +106,10 @@ def _cache(path: Path) -> Facts:
 def _index(path: Path) -> Facts:
     document = read_json(path / "index.json")
     facts = {**_spec_facts(document.get("model") or {}), "pictures": document.get("pictures")}
-    if facts.get("embedding_dim") and (path / "vectors.f32").is_file():
-        facts["rows"] = (path / "vectors.f32").stat().st_size // (4 * facts["embedding_dim"])
+    facts["search"] = document.get("kind")
+    matrices = sorted(path.glob("vectors*.f32"), key=lambda each: each.stat().st_mtime_ns)
+    if facts.get("embedding_dim") and matrices:
+        facts["rows"] = matrices[-1].stat().st_size // (4 * facts["embedding_dim"])
     return facts
 
 
