@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobileclip_kit.bench import measure
+from mobileclip_kit.bench import request
 from mobileclip_kit.bench.candidate import random_students
 from mobileclip_kit.bench.explain.document import explain_for_report
 from mobileclip_kit.bench.explain.embedding_map import EmbeddingMap
@@ -203,7 +203,7 @@ def test_the_command_draws_into_its_report(
 ) -> None:
     """Measuring, which takes processes of its own, is tested elsewhere."""
     monkeypatch.setattr(
-        measure, "run_bench", lambda *_: {"material": [], "interrupted": False, **bench_document(row("pair"))}
+        request, "run_bench", lambda *_: {"material": [], "interrupted": False, **bench_document(row("pair"))}
     )
     code, out, err = run(capsys, both_towers, "--images", classes, "--explain", "-o", tmp_path / "out", "--json")
     assert code == 0, err
