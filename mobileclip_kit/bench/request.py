@@ -22,7 +22,7 @@ from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.runtime.encoder import Vectors
 
-_WORLD_SEED = 1
+_WORLD_SEED, _WORLD_SIZE = 1, 64  # the size that `mckit scenes` draws by itself
 _WORLD_SIZE = 64  # pixels, what the bundled teacher reads
 _LEAST_WORLD = 50
 

@@ -146,7 +146,7 @@ def _finish(document: dict[str, Any], lines: list[str], *, as_json: bool) -> Non
     for line in failed:
         note(line)
     if failed:
-        raise click.exceptions.Exit(1)
+        raise SystemExit(1)
     if document.get("gates"):
         note(f"All {len(document['gates'])} gates were passed.")
 

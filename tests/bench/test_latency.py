@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobileclip_kit.bench.latency import Timing, measure_latency, measure_throughput
+from mobileclip_kit.bench.latency import Timing, measure_latency, measure_throughput, paired_ratio
 from mobileclip_kit.errors import MckitError, ModelError
 
 
@@ -80,3 +80,11 @@ def test_a_slow_model_is_not_asked_for_bigger_batches() -> None:
     rates = measure_throughput(workers, seconds=1, batches=(1, 2, 4), on_failure=no_failure)
     assert list(rates["slow"]) == [1]
     assert list(rates["fast"]) == [1, 2, 4]
+
+
+def test_what_slows_a_whole_round_leaves_the_ratio_alone() -> None:
+    """Half as long in each round: exactly 0.5, however long the rounds were."""
+    slow = Timing([[10.0], [40.0], [12.0], [90.0]])
+    fast = Timing([[5.0], [20.0], [6.0], [45.0]])
+    found = paired_ratio(fast, slow)
+    assert found == {"ratio": 0.5, "low": 0.5, "high": 0.5}

@@ -101,3 +101,30 @@ def test_operations_are_shared_between_exports_of_one_model() -> None:
     candidates = [candidate("torch", model_hash="a"), candidate("onnx", model_hash="a"), candidate("other")]
     rows = run_bench(candidates, SETTINGS, start=start)["rows"]  # type: ignore[arg-type]
     assert [row["multiply_accumulates"] for row in rows] == [{"image": 7, "text": 1}, {"image": 7, "text": 1}, None]
+
+
+def test_an_interrupted_run_keeps_what_was_measured() -> None:
+    """Ctrl-C while the second model is asked for the first time: the first one's row stays."""
+
+    class Interrupting(FakeEncoder):
+        def encode_texts(self, texts: object) -> np.ndarray:
+            if self.calls > 4:
+                raise KeyboardInterrupt
+            return super().encode_texts(texts)  # type: ignore[arg-type]
+
+    encoders = {"a": Interrupting(), "index only": FakeEncoder()}
+    document = run_bench(
+        [candidate(name) for name in encoders],
+        SETTINGS,
+        start=lambda one: FakeProcess(encoders[one.name]),  # type: ignore[arg-type, return-value]
+    )
+    assert document["interrupted"]
+    assert all(row["latency_ms"] for row in document["rows"])
+    assert all(row["pictures_per_s"] is None for row in document["rows"])
+
+
+def test_every_model_is_held_against_the_first_one() -> None:
+    rows = bench({"a": FakeEncoder(), "b": FakeEncoder()})
+    assert "latency_ms_to_first" not in rows["a"]
+    ratio = rows["b"]["latency_ms_to_first"]
+    assert ratio["model"] == "a" and ratio["low"] <= ratio["ratio"] <= ratio["high"]

@@ -9,6 +9,7 @@ import pytest
 
 from mobileclip_kit.bench.candidate import random_students
 from mobileclip_kit.cli.entry import main
+from mobileclip_kit.indexing.imported import import_vectors
 from tests.bench.fakes import draw_pictures, write_cache
 
 
@@ -95,3 +96,61 @@ def test_a_report_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixtu
     code, _, err = run(capsys, "m", "-o", tmp_path / "out")
     assert code == 1
     assert "--force" in err
+
+
+def test_gates_and_comparisons_of_real_runs(student: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One model twice and an index beside it; gates kept and missed; the report against itself."""
+    index = tmp_path / "photos.index"
+    rows = np.random.default_rng(0).standard_normal((40, 16)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    (tmp_path / "names.txt").write_text("".join(f"{number}.jpg\n" for number in range(40)))
+    import_vectors(tmp_path / "rows.npy", tmp_path / "names.txt", index)
+    gates = tmp_path / "gates.toml"
+    gates.write_text(
+        '[[gate]]\nmodel = "photos.index"\nfigure = "metrics.recall_of_exact_at_10"\nat_least = 1.0\n'
+        f'[[gate]]\nmodel = "{student.name}"\nfigure = "size_bytes"\nat_most = 1\n'
+    )
+    measured = [student, student, index, "--seconds", 0.01, "--rounds", 2, "--threads", 1]
+    code, out, err = run(capsys, *measured, "--gate", gates, "--published", "-o", tmp_path / "out", "--json")
+    assert code == 1
+    assert f"gate missed: {student.name}: size_bytes is" in err and err.count("gate missed") == 1
+    document = json.loads(out)
+    ours = [row for row in document["rows"] if not row.get("source")]
+    assert [row["name"] for row in ours] == [student.name, f"{student.name} (2)", "photos.index"]
+    assert all(row["failure"] is None for row in ours)
+    assert ours[1]["latency_ms_to_first"]["model"] == student.name
+    assert ours[2]["items"] == 40 and ours[2]["search_latency_ms"]["calls"] > 0
+    assert [gate["passed"] for gate in document["gates"]] == [True, False]
+    assert "MobileCLIP-S0" in (tmp_path / "out" / "report.html").read_text()
+    code, out, _ = run(capsys, "--compare", tmp_path / "out", tmp_path / "out" / "report.json", "--json")
+    assert code == 0
+    assert {change["verdict"] for change in json.loads(out)["changes"]} == {"same"}
+
+
+def test_a_gate_on_what_is_not_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gates = tmp_path / "gates.toml"
+    gates.write_text('[[gate]]\nmodel = "other"\nfigure = "load_ms"\nat_most = 1\n')
+    code, _, err = run(capsys, "m", "--gate", gates)
+    assert code == 2
+    assert "'other', which is not measured" in err
+
+
+def test_a_phones_figures_alone_need_no_model(capsys: pytest.CaptureFixture[str]) -> None:
+    golden = Path(__file__).parent.parent / "golden" / "phone-bench.json"
+    document = run_json(capsys, "--phone", golden, "--published")
+    assert document["rows"][0]["name"] == "tiny all"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["m", "--compare", "a", "b"], "measures nothing"),
+        (["m", "--templates", "t"], "sentences for classes"),
+        (["m", "--world", "3"], "tell nothing"),
+        (["--labels", "x"], "Random weights"),
+    ],
+)
+def test_more_flags_that_make_no_sense(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert words in err

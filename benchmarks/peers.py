@@ -1,0 +1,235 @@
+"""Peers beside mckit on one image tower: OpenVINO, NNCF's int8, transformers' CLIP; each in its own environment.
+
+    python benchmarks/peers.py PHOTOS --fp32 EXPORT --int8 EXPORT --environments DIR [--only NAME …] [--seconds 8]
+
+PHOTOS is a folder of pictures, the exports are one ViT's (`mckit export --format onnx`, float32 and int8). The
+environments are made in DIR from the peers' public packages, once; one that cannot be installed, and a peer that
+fails, is a row with its reason. ``--make-only`` stops there: that is how index_speed.py gets its environment of
+clip-retrieval, whose inference (and open_clip's own loop) it measures.
+
+Latency of one picture, in turns of rounds, every contender in its own process; ``to_first`` is the ratio to mckit's
+float32 export with its spread. ``cosine_min`` compares with that export's vectors of the same pictures; transformers
+computes the same shape with random weights, so it has none. Writes ``results/peers.json`` and ``results/peers.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobileclip_kit.bench.latency import measure_latency, paired_ratio
+from mobileclip_kit.bench.machine import describe_machine
+from mobileclip_kit.bench.process import Asked, WorkerProcess
+from mobileclip_kit.errors import ModelError
+from mobileclip_kit.files import write_json
+from mobileclip_kit.images import list_pictures, load_pixels
+from mobileclip_kit.runtime.open import open_encoder
+
+HERE = Path(__file__).parent
+# An environment → what pip installs into it, and what must be importable then.
+ENVIRONMENTS: dict[str, tuple[tuple[str, ...], str]] = {
+    "openvino": (("openvino", "nncf", "numpy", "pillow"), "openvino, nncf"),
+    "transformers": (("torch", "transformers", "pillow"), "torch, transformers"),
+    "sentence-transformers": (("torch", "sentence-transformers"), "sentence_transformers"),
+    "clip-retrieval": (("clip-retrieval", "setuptools<81"), "clip_retrieval.clip_inference"),
+}
+# A contender → its environment.
+CONTENDERS = {"openvino": "openvino", "nncf": "openvino", "transformers": "transformers"}
+OURS = {"mckit onnx fp32": "fp32", "mckit onnx int8": "int8"}
+
+
+def main() -> None:
+    """Make what is missing, measure, write, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--fp32", type=Path, required=True, help="ONNX float32 export")
+    parser.add_argument("--int8", type=Path, required=True, help="ONNX int8 export of the same model")
+    parser.add_argument("--environments", type=Path, required=True, help="folder of the peers' environments")
+    parser.add_argument("--only", nargs="*", default=list(ENVIRONMENTS), choices=list(ENVIRONMENTS))
+    parser.add_argument("--make-only", action="store_true", help="make the environments and stop")
+    parser.add_argument("--pictures", type=int, default=48)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each contender")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "peers.json")
+    chosen = parser.parse_args()
+    made = {name: make(chosen.environments / name, *ENVIRONMENTS[name]) for name in chosen.only}
+    for name, reason in made.items():
+        print(f"{name}: {reason or 'ready'}", flush=True)
+    if chosen.make_only:
+        return
+    with tempfile.TemporaryDirectory(prefix="mckit-peers-") as folder:
+        rows = compare(chosen, made, Path(folder))
+    document = {
+        "claim": "One image tower, one thread, one picture: mckit's exports beside its peers.",
+        "machine": describe_machine(),
+        "settings": {"threads": 1, "seconds": chosen.seconds, "rounds": chosen.rounds, "pictures": chosen.pictures},
+        "environments": {
+            name: {"packages": list(ENVIRONMENTS[name][0]), "failure": reason, "versions": versions(chosen, name)}
+            for name, reason in made.items()
+        },
+        "rows": rows,
+    }
+    write_json(chosen.results, document)
+    plot(document, chosen.results.with_suffix(".png"))
+    for row in rows:
+        print(describe(row))
+
+
+def make(place: Path, packages: tuple[str, ...], imports: str) -> str | None:
+    """An environment, unless it is there already; why there is none."""
+    python = place / "bin" / "python"
+    if not python.is_file():
+        subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+        done = subprocess.run([str(python), "-m", "pip", "install", "-q", *packages], capture_output=True, text=True)
+        if done.returncode:
+            return f"pip install {' '.join(packages)}: {last_line(done.stderr)}"
+    done = subprocess.run([str(python), "-c", f"import {imports}"], capture_output=True, text=True)
+    return f"import {imports}: {last_line(done.stderr)}" if done.returncode else None
+
+
+def compare(chosen: argparse.Namespace, made: Mapping[str, str | None], folder: Path) -> list[dict[str, Any]]:
+    """A row for each contender, ours first."""
+    truth = prepare(chosen, folder)
+    rows = {name: row_of(name, None) for name in OURS}
+    with ExitStack() as stack:
+        workers: dict[str, Asked] = {}
+        for name, kind in OURS.items():
+            worker = stack.enter_context(WorkerProcess(threads=1))
+            worker.ask(do="open", model=str(getattr(chosen, kind)), threads=1)
+            workers[name] = worker
+        for name, environment in CONTENDERS.items():
+            if environment not in made:
+                continue
+            rows[name] = row_of(name, made[environment])
+            if made[environment] is None:
+                start(name, chosen, folder, stack, workers, rows[name], truth)
+        timings = measure_latency(
+            workers,
+            "image",
+            seconds=chosen.seconds,
+            rounds=chosen.rounds,
+            on_failure=lambda name, error: rows[name].update(failure=str(error)),
+        )
+    first = next(iter(OURS))
+    for name, timing in timings.items():
+        rows[name]["latency_ms"] = timing.to_json()
+        rows[name]["to_first"] = paired_ratio(timing, timings[first])
+    ours = open_encoder(chosen.int8, threads=1).encode_images(np.load(folder / "bytes.npy"))
+    rows["mckit onnx int8"]["cosine_min"] = least_cosine(ours, truth)
+    return list(rows.values())
+
+
+def start(
+    name: str,
+    chosen: argparse.Namespace,
+    folder: Path,
+    stack: ExitStack,
+    workers: dict[str, Asked],
+    row: dict[str, Any],
+    truth: Any,
+) -> None:
+    """Open a peer in its environment and compare its vectors; a failure is the row's reason."""
+    python = chosen.environments / CONTENDERS[name] / "bin" / "python"
+    model = folder if name == "transformers" else chosen.fp32
+    command = [str(python), str(HERE / "peer_worker.py"), name, str(model), str(folder / "pixels.npy"), "1"]
+    worker = stack.enter_context(WorkerProcess(threads=1, command=command))
+    try:
+        row["load_ms"] = worker.ask(do="open")["load_ms"]
+        if name != "transformers":
+            worker.ask(do="encode", out=str(folder / f"{name}.npy"))
+            row["cosine_min"] = least_cosine(np.load(folder / f"{name}.npy"), truth)
+        workers[name] = worker
+    except ModelError as error:
+        row["failure"] = str(error)
+
+
+def prepare(chosen: argparse.Namespace, folder: Path) -> Any:
+    """Write the pictures and the tower's shape; the float32 export's vectors."""
+    encoder = open_encoder(chosen.fp32, threads=1)
+    spec = encoder.spec.require_image()
+    paths = sorted(list_pictures(chosen.photos))[: chosen.pictures]
+    pixels = np.stack([load_pixels(path, spec) for path in paths])
+    np.save(folder / "bytes.npy", pixels)
+    np.save(folder / "pixels.npy", np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32) / 255)
+    # PicCollage's student, in the words of transformers.
+    shape = {
+        "hidden_size": 384,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 12,
+        "patch_size": 32,
+        "image_size": spec.height,
+        "projection_dim": encoder.spec.embedding_dim,
+    }
+    (folder / "shape.json").write_text(json.dumps(shape))
+    return encoder.encode_images(pixels)
+
+
+def row_of(name: str, failure: str | None) -> dict[str, Any]:
+    """A row before anything is measured."""
+    return {"name": name, "latency_ms": None, "to_first": None, "load_ms": None, "cosine_min": None, "failure": failure}
+
+
+def least_cosine(vectors: Any, truth: Any) -> float:
+    """The worst picture's cosine."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return float(np.einsum("nd,nd->n", unit, truth).min())
+
+
+def versions(chosen: argparse.Namespace, name: str) -> dict[str, str]:
+    """What pip put into an environment, of the packages asked for."""
+    python = chosen.environments / name / "bin" / "python"
+    if not python.is_file():
+        return {}
+    listed = subprocess.run([str(python), "-m", "pip", "list", "--format", "json"], capture_output=True, text=True)
+    asked = {package.split("<")[0].lower() for package in ENVIRONMENTS[name][0]}
+    return {one["name"]: one["version"] for one in json.loads(listed.stdout or "[]") if one["name"].lower() in asked}
+
+
+def last_line(text: str) -> str:
+    """What a program said last."""
+    return (text.strip().splitlines() or ["it said nothing"])[-1]
+
+
+def describe(row: Mapping[str, Any]) -> str:
+    """A line for the terminal."""
+    if row["failure"]:
+        return f"{row['name']:18} failed: {row['failure']}"
+    ratio, cosine = row["to_first"], row["cosine_min"]
+    told = "" if cosine is None else f"  cosine ≥ {cosine:.5f}"
+    return (
+        f"{row['name']:18} {row['latency_ms']['p50']:7.2f} ms  ×{ratio['ratio']:.2f} "
+        f"({ratio['low']:.2f} … {ratio['high']:.2f}){told}"
+    )
+
+
+def plot(document: Mapping[str, Any], path: Path) -> None:
+    """Latencies as shares of the first one's."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = [row for row in document["rows"] if row["to_first"]][::-1]
+    figure = Figure(figsize=(7, 0.6 * len(rows) + 1.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for place, row in enumerate(rows):
+        ratio = row["to_first"]
+        axes.barh(place, ratio["ratio"], color="tab:blue" if row["name"].startswith("mckit") else "0.6")
+        axes.plot([ratio["low"], ratio["high"]], [place, place], color="black")
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.set_xlabel("latency of one picture, shares of mckit onnx fp32's; the line is the spread")
+    axes.set_title(f"{document['machine']['cpu']}, one thread, load {document['machine']['load']}", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

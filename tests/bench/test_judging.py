@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.bench.figures import METRICS, figure_of, require_figure
+from mobileclip_kit.bench.judging import WorldMaterial
+from mobileclip_kit.bench.searched import SearchedIndex
+from mobileclip_kit.data.scenes.folder import World, write_world
+from mobileclip_kit.errors import DataError, UsageError
+from mobileclip_kit.indexing.imported import import_vectors
+from tests.bench.fakes import FakeEncoder, FakeProcess
+
+
+def index(folder: Path, rows: np.ndarray) -> Path:
+    np.save(folder / "rows.npy", rows)
+    (folder / "names.txt").write_text("".join(f"{number}.jpg\n" for number in range(len(rows))))
+    import_vectors(folder / "rows.npy", folder / "names.txt", folder / "i.index")
+    return folder / "i.index"
+
+
+def test_the_built_in_world_judges_both_towers(tmp_path: Path) -> None:
+    for split in ("test", "gallery"):
+        (tmp_path / split).mkdir()
+        write_world(tmp_path / split, World(items=50, seed=1, size=16, split=split), workers=1)  # type: ignore[arg-type]
+    material = WorldMaterial(tmp_path / "test", tmp_path / "gallery")
+    process = FakeProcess(FakeEncoder())
+    process.ask(do="open", model="m", threads=1)
+    figures = material.judge(process, ["image", "text"])
+    assert {"world_right_first", "world_word_over_thing"} <= set(figures) <= set(METRICS)
+    assert all(0 <= share <= 1 for share in figures.values())
+    assert material.judge(process, ["image"]) == {}
+    assert material.describe()["pictures"] == 50
+
+
+def test_an_exact_index_finds_all_of_the_exact_answer(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((30, 8)).astype(np.float32)
+    path = index(tmp_path, rows)
+    searched = SearchedIndex(path)
+    assert searched.recall_of_exact() == 1.0
+    assert searched.describe() == {"items": 30, "kind": "index flat", "queried_with": "stored vectors with noise"}
+    np.save(tmp_path / "q.npy", rows[:5])
+    assert SearchedIndex(path, tmp_path / "q.npy").describe()["queried_with"] == "5 vectors of q.npy"
+    np.save(tmp_path / "q.npy", rows[:5, :4])  # of another model: not asked
+    assert "noise" in SearchedIndex(path, tmp_path / "q.npy").describe()["queried_with"]
+
+
+def test_an_empty_index_is_refused(tmp_path: Path) -> None:
+    from mobileclip_kit.index.folder import IndexHeader, create_index
+    from mobileclip_kit.spec import ModelSpec
+
+    create_index(tmp_path / "none", IndexHeader(spec=ModelSpec(name="m", embedding_dim=4, image=None, text=None)))
+    with pytest.raises(DataError, match="holds no vector"):
+        SearchedIndex(tmp_path / "none")
+
+
+def test_figures_have_names() -> None:
+    row = {"latency_ms": {"p50": 2}, "metrics": {}, "name": "a", "load_ms": None}
+    assert figure_of(row, "latency_ms.p50") == 2.0
+    assert figure_of(row, "latency_ms.p99") is figure_of(row, "load_ms") is figure_of(row, "name") is None
+    with pytest.raises(UsageError, match="latency_ms.p50"):
+        require_figure("p50", "Gate 1")
