@@ -1,22 +1,24 @@
-"""Which open_clip models convert, and how near their exports come: both towers, both formats, one row each.
+"""Which models convert, and how near their exports come: both towers, both formats, one row each.
 
-    python benchmarks/export_matrix.py PICTURES -o export_matrix.json
+    python benchmarks/export_matrix.py PICTURES -o benchmarks/results/export_matrix.json --table docs/export-matrix.md
 
-PICTURES is a folder of pictures or a captions file. Weights are random where no download is possible, which tests the
-conversion (every operator and every shape) but not the numbers of trained weights. Each export runs in a process of its
-own; one that fails is a row with its reason. Rows that are in the output already are kept, so that a run can be
-interrupted and run again.
+PICTURES is a captions file or a folder of pictures. Weights are random where no download is possible, which tests the
+conversion (every operator and every shape) but not the numbers of trained weights. Each format of each model is made in
+a process of its own; one that fails is a row with its reason. Rows that are in the output already are kept, so that a
+run can be interrupted and run again. ``--lock FILE`` waits for other heavy work that takes the same lock.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,15 @@ MODELS = tuple(
     "ViT-B-32 ViT-B-32-quickgelu ViT-B-16 ViT-S-32 ViT-S-16 ViT-M-32 RN50 RN50x4 convnext_tiny convnext_base "
     "MobileCLIP-S1 MobileCLIP-S2 MobileCLIP-B MobileCLIP2-S0 MobileCLIP2-S2 MobileCLIP2-B MobileCLIP2-S3 "
     "MobileCLIP2-S4 ViT-B-16-SigLIP ViT-B-16-SigLIP2 ViT-B-32-SigLIP2-256 EVA02-B-16 coca_ViT-B-32 "
-    "PE-Core-T-16-384".split()
+    "PE-Core-T-16-384 student:vit-s6-h12 student:resnet18 student:mobilenetv2 student:swin-nano".split()
 )
+_STUDENT, _STUDENT_TEXT, _STUDENT_DIM = "student:", "text-8", 512
+# Kind → format and precision. The others of a format are made from its first.
 KINDS = {
-    "onnx-fp32": ["--format", "onnx", "--fp32"],
-    "onnx-int8": ["--format", "onnx", "--int8"],
-    "coreml-fp16": ["--format", "coreml", "--fp16"],
+    "onnx-fp32": ("onnx", "fp32"),
+    "onnx-int8": ("onnx", "int8"),
+    "coreml-fp16": ("coreml", "fp16"),
+    "coreml-palette6": ("coreml", "palette6"),
 }
 _KEPT = frozenset(
     "tower runtime pictures inputs cosine_min cosine_mean overlap_at_10 size_bytes threshold passed "
@@ -42,59 +47,137 @@ _KEPT = frozenset(
 def main() -> int:
     """Run what is asked for and is not there yet; print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="a folder of pictures or a captions file")
+    parser.add_argument("data", type=Path, help="a captions file or a folder of pictures")
     parser.add_argument("-o", "--out", type=Path, default=Path("export_matrix.json"))
+    parser.add_argument("--table", type=Path, help="write the rows as a Markdown page too")
     parser.add_argument("--models", nargs="*", default=MODELS)
-    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
-    parser.add_argument("--pictures", type=int, default=24, help="verify with so many")
-    parser.add_argument("--timeout", type=float, default=1200.0, help="seconds for one export")
+    parser.add_argument("--kinds", nargs="*", default=["onnx-fp32", "onnx-int8", "coreml-fp16"], choices=list(KINDS))
+    parser.add_argument("--pictures", type=int, default=16, help="verify with so many pictures and captions")
+    parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for one format of one model")
+    parser.add_argument("--lock", type=Path, help="hold this lock while a model is exported")
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.child:
+        for row in export_kinds(chosen.child[0], chosen.child[1:], chosen.data, chosen.pictures):
+            print(json.dumps(row), flush=True)
+        return 0
     document = json.loads(chosen.out.read_text()) if chosen.out.is_file() else {"rows": []}
+    document["machine"] = describe_machine()
     for model in chosen.models:
-        for kind in chosen.kinds:
-            if any(row["model"] == model and row["kind"] == kind and not row["error"] for row in document["rows"]):
-                continue
-            document["rows"] = [row for row in document["rows"] if (row["model"], row["kind"]) != (model, kind)]
-            rows = run_export(model, kind, chosen.data, chosen.pictures, chosen.timeout)
-            document["rows"] += rows
+        for kinds in missing(document["rows"], model, chosen.kinds):
+            with lock(chosen.lock):
+                rows = run_child(model, kinds, chosen.data, chosen.pictures, chosen.timeout)
+            document["rows"] = [r for r in document["rows"] if r["model"] != model or r["kind"] not in kinds] + rows
             write_json(chosen.out, document)
             for row in rows:
                 print(describe(row), flush=True)
-    failed = [row for row in document["rows"] if row["error"] or not row["passed"]]
-    print(f"{len(document['rows'])} rows, {len(failed)} failed")
+    wanted = [row for row in document["rows"] if row["model"] in chosen.models and row["kind"] in chosen.kinds]
+    failed = [row for row in wanted if row["error"] or not row["passed"]]
+    if chosen.table:
+        chosen.table.write_text(page(document), encoding="utf-8")
+    print(f"{len(wanted)} rows, {len(failed)} failed")
     return 1 if failed else 0
 
 
-def run_export(model: str, kind: str, data: Path, pictures: int, timeout: float) -> list[dict[str, Any]]:
-    """One export in its own process: a row for each tower, or one row with the reason."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "mobileclip_kit", "export", model, *KINDS[kind], "--json", "--keep-failed"]
-        command += ["--images", str(data), "--pictures", str(pictures), "-o", f"{folder}/export"]
-        if kind.endswith("int8"):
-            command += ["--calibration", str(data)]
-        started = time.monotonic()
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=os.environ)
-        except subprocess.TimeoutExpired:
-            return [{"model": model, "kind": kind, "error": f"not done after {timeout:.0f} s", "passed": False}]
-        seconds = round(time.monotonic() - started, 1)
-        manifest = Path(folder) / "export" / "export.json"
-        if not manifest.is_file():
-            return [{"model": model, "kind": kind, "error": reason(done), "passed": False, "seconds": seconds}]
-        found = json.loads(manifest.read_text())
-        return [
-            {"model": model, "kind": kind, "error": None, "seconds": seconds,
-             **{key: value for key, value in {**tower, **result}.items() if key in _KEPT}}
-            for tower in found["towers"].values() for result in tower["verification"]
-        ]  # fmt: skip
+def missing(rows: Sequence[dict[str, Any]], model: str, kinds: Sequence[str]) -> Iterator[list[str]]:
+    """The kinds of a model that no row without an error has, one list a format."""
+    done = {row["kind"] for row in rows if row["model"] == model and not row["error"]}
+    for format in ("onnx", "coreml"):
+        left = [kind for kind in kinds if kind not in done and KINDS[kind][0] == format]
+        if left:
+            yield left
 
 
-def reason(done: subprocess.CompletedProcess[str]) -> str:
-    """What the command said went wrong."""
+def run_child(model: str, kinds: Sequence[str], data: Path, pictures: int, timeout: float) -> list[dict[str, Any]]:
+    """Some kinds of one format in their own process: a row for each tower and kind, or one with the reason."""
+    command = [sys.executable, __file__, str(data), "--pictures", str(pictures), "--child", model, *kinds]
     try:
-        return str(json.loads(done.stdout)["error"]["message"])
-    except (ValueError, KeyError):
-        return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    except subprocess.TimeoutExpired:
+        rows, last = [], f"not done after {timeout:.0f} s"
+    told = {row["kind"] for row in rows}
+    return rows + [{"model": model, "kind": kind, "error": last, "passed": False} for kind in kinds if kind not in told]
+
+
+def export_kinds(name: str, kinds: Sequence[str], data: Path, pictures: int) -> Iterator[dict[str, Any]]:
+    """Export and verify; a row for each tower and kind."""
+    from mobileclip_kit.bench.machine import peak_memory_bytes
+    from mobileclip_kit.errors import ExportError, ParityError
+    from mobileclip_kit.export.exporter import export_model
+    from mobileclip_kit.export.folder import PRECISIONS, open_export
+    from mobileclip_kit.export.samples import read_source
+
+    model = load(name)
+    given = read_source(data, model, count=pictures)
+    calibration = read_source(data, model, count=100) if "onnx-int8" in kinds else (None, None)
+    format: Any = KINDS[kinds[0]][0]
+    first = PRECISIONS[format][0]
+    base = None
+    with tempfile.TemporaryDirectory() as folder:
+        for precision in dict.fromkeys([first, *(KINDS[kind][1] for kind in kinds)]):
+            kind = f"{format}-{precision}"
+            place = Path(folder) / kind
+            started, busy = time.monotonic(), time.process_time()
+            try:
+                export = export_model(
+                    model, place, format=format, precision=precision, base=base, keep_failed=True,
+                    pictures=given[0], texts=given[1], calibration=calibration[0], calibration_texts=calibration[1],
+                )  # fmt: skip
+            except ParityError:
+                export = open_export(place)
+            except ExportError as error:
+                yield {"model": name, "kind": kind, "error": error.message, "passed": False}
+                if base is None:
+                    return
+                continue
+            base = base or export
+            spent = {
+                "seconds": round(time.monotonic() - started, 1),
+                "cpu_seconds": round(time.process_time() - busy, 1),
+                "peak_memory_bytes": peak_memory_bytes(),
+            }
+            if kind in kinds:
+                for row in export.rows():
+                    kept = {key: value for key, value in row.items() if key in _KEPT}
+                    yield {"model": name, "kind": kind, "error": None, **spent, **kept}
+
+
+def load(name: str) -> Any:
+    """A model by its open_clip name, or a student with a text tower of its own and random weights."""
+    import torch
+
+    from mobileclip_kit.networks.model import Model, build_network, describe, load_model
+    from mobileclip_kit.networks.students import pair_config
+
+    if not name.startswith(_STUDENT):
+        return load_model(name)
+    config = pair_config(name.removeprefix(_STUDENT), text=_STUDENT_TEXT, embedding_dim=_STUDENT_DIM)
+    torch.manual_seed(0)
+    network = build_network(config["model_cfg"])
+    return Model(network, config, describe(name, network, config))
+
+
+@contextlib.contextmanager
+def lock(path: Path | None) -> Iterator[None]:
+    """Hold a lock file, if one was named."""
+    if path is None:
+        yield
+        return
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def describe_machine() -> dict[str, Any]:
+    """The machine and the versions of what converts and executes."""
+    from importlib.metadata import version
+
+    from mobileclip_kit.bench import machine
+
+    libraries = ("torch", "open_clip_torch", "timm", "coremltools", "onnx", "onnxruntime", "onnxsim")
+    return {**machine.describe_machine(), "versions": {name: version(name) for name in libraries}}
 
 
 def describe(row: dict[str, Any]) -> str:
@@ -104,7 +187,49 @@ def describe(row: dict[str, Any]) -> str:
         return f"{name} FAILED {row['error']}"
     mark = "ok" if row["passed"] else "BELOW"
     size = f"{row['size_bytes'] / 1e6:7.1f} MB"
-    return f"{name} {row['tower']:6} {row['cosine_min']:.5f} {size} {row['seconds']:6.0f} s {mark}"
+    return f"{name} {row['tower']:6} {row['cosine_min']:.5f} {size} {row['cpu_seconds']:6.0f} s {mark}"
+
+
+def page(document: dict[str, Any]) -> str:
+    """The rows as a Markdown page: a line for each model and tower, the kinds side by side."""
+    kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in document["rows"])]
+    found = {(row["model"], row.get("tower"), row["kind"]): row for row in document["rows"]}
+    models = list(dict.fromkeys(row["model"] for row in document["rows"]))
+    order = sorted(models, key=lambda name: MODELS.index(name) if name in MODELS else len(MODELS))
+    versions = ", ".join(f"{name} {number}" for name, number in document["machine"]["versions"].items())
+    lines = [
+        "# Export matrix",
+        "",
+        "Least cosine between an export's vectors and its model's, and the export's size in MB. Random weights; real",
+        "photos and captions. Core ML programs are executed by mckit's interpreter with float16 emulated. `+n` after a",
+        "cosine: so many operators or products stay in float32 beyond what the precision leaves there anyway.",
+        f"Made by `benchmarks/export_matrix.py` with {versions}.",
+        "",
+        "| model | tower | " + " | ".join(kinds) + " | seconds of CPU | peak GB |",
+        "|---|---|" + "---|" * (len(kinds) + 2),
+    ]
+    for model in order:
+        for tower in ("image", "text"):
+            cells = [_cell(found.get((model, tower, kind)) or found.get((model, None, kind))) for kind in kinds]
+            rows = [found[model, "image", kind] for kind in kinds if (model, "image", kind) in found]
+            spent = ["", ""]
+            if tower == "image" and rows:
+                spent = [f"{sum(row['cpu_seconds'] for row in rows):.0f}",
+                         f"{max(row['peak_memory_bytes'] for row in rows) / 1e9:.1f}"]  # fmt: skip
+            lines.append(f"| {model} | {tower} | " + " | ".join([*cells, *spent]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    if row["error"]:
+        return f"**failed**: {row['error']}"
+    # int8 lists what it never reduces by type and number, then the products that were kept for the budget.
+    kept = [entry for entry in row["kept_in_float"] if "×" not in entry]
+    more = f" +{len(kept)}" if kept else ""
+    mark = "" if row["passed"] else " **below**"
+    return f"{int(row['cosine_min'] * 1e5) / 1e5:.5f}{more}{mark}, {row['size_bytes'] / 1e6:.0f} MB"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """ONNX towers to int8: static quantisation with quantise/dequantise pairs, by ONNX Runtime.
 
 Weights are int8 with a scale for each output channel; activations are uint8 with ranges observed on calibration
-inputs. Only products with weights (MatMul, Gemm, Conv) are reduced. LayerNorm, Softmax, GELU, residual sums and the L2
-norm stay in float32: reducing them is what makes int8 transformers collapse (optimum issue 151). Quantisation comes
+inputs. Only products with weights (MatMul, Gemm, Conv) are reduced. LayerNorm, attention, GELU, residual sums and the
+L2 norm stay in float32: reducing them is what makes int8 transformers collapse (optimum issue 151). Quantisation comes
 before any transformer fusion of ONNX Runtime, which hides the products.
 
 Ranges come from :mod:`mobileclip_kit.export.ranges`. Weights use 7 of their 8 bits. x86 processors without VNNI add two
@@ -148,15 +148,26 @@ def insert_pairs(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float
         QuantType.QUInt8,
         TensorsData(CalibrationMethod.MinMax, data),
         [],
-        [],
+        # Products of two activations (attention) stay in float: they hold a fiftieth of the operations, and the Softmax
+        # between them is faster in float.
+        [node.name for node in model.graph.node if node.op_type in QUANTIZED and not _has_weight(node, model)],
         list(QUANTIZED),
-        # Products of two activations (attention) stay in float: they hold few of the operations and much of the error.
-        {"MatMulConstBOnly": True, "WeightSymmetric": True, "ActivationSymmetric": False},
+        {
+            "WeightSymmetric": True,
+            "ActivationSymmetric": False,
+            # What follows a product (GELU, a residual sum) is float: it takes the product's own sums, unrounded. A
+            # convolution has no such form in ONNX Runtime.
+            "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
+        },
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     model_proto: onnx.ModelProto = quantizer.model.model
     return model_proto
+
+
+def _has_weight(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
+    return any(tensor.name in node.input[:2] for tensor in model.graph.initializer)
 
 
 def _activations(model: onnx.ModelProto) -> set[str]:

@@ -6,11 +6,14 @@ The graph is torch.export's (``dynamo=True``). It takes ``image``, RGB in 0…1,
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx.numpy_helper
 import onnxsim
 import torch
 from torch import nn
@@ -95,6 +98,7 @@ def _convert(tower: Tower, module: nn.Module) -> onnx.ModelProto:
     proto = program.model_proto
     assert isinstance(proto, onnx.ModelProto)
     _rename_output(proto.graph)
+    _reorder_gelu(proto.graph)
     return proto
 
 
@@ -106,6 +110,39 @@ def _rename_output(graph: onnx.GraphProto) -> None:
         node.output[:] = [names.get(value, value) for value in node.output]
     for value in [*graph.value_info, *graph.output]:
         value.name = names.get(value.name, value.name)
+
+
+def _reorder_gelu(graph: onnx.GraphProto) -> None:
+    """``x · (½ · (1 + erf))`` to ``(x · (1 + erf)) · ½``: the order in which ONNX Runtime knows GELU and fuses it."""
+    makers = {output: node for node in graph.node for output in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    halves = {tensor.name for tensor in graph.initializer if is_half(tensor)}
+    halves |= {node.output[0] for node in graph.node if node.op_type == "Constant" and is_half(node.attribute[0].t)}
+    for outer in graph.node:
+        if outer.op_type != "Mul":
+            continue
+        for value, product in (tuple(outer.input), tuple(outer.input)[::-1]):
+            inner = makers.get(product)
+            if inner is None or inner.op_type != "Mul" or readers[product] != 1:
+                continue
+            half = next((name for name in inner.input if name in halves), None)
+            if half is None or not _adds_erf(next(name for name in inner.input if name != half), makers):
+                continue
+            inner.input[:] = [value, next(name for name in inner.input if name != half)]
+            outer.input[:] = [product, half]
+            break
+
+
+def is_half(tensor: onnx.TensorProto) -> bool:
+    """Whether a stored value is the single number ½."""
+    return math.prod(tensor.dims) == 1 and float(onnx.numpy_helper.to_array(tensor).reshape(())) == 0.5
+
+
+def _adds_erf(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    node = makers.get(name)
+    if node is None or node.op_type != "Add":
+        return False
+    return any(place in makers and makers[place].op_type == "Erf" for place in node.input)
 
 
 def _simplify(graph: onnx.ModelProto) -> tuple[onnx.ModelProto, Mapping[str, Any]]:

@@ -3,6 +3,7 @@
 Departures from the network itself, none of which changes what it computes:
 
 * training-time branches are merged (:mod:`mobileclip_kit.networks.reparameterize`);
+* attention, the last block and the normalisation take a plainer form (:mod:`mobileclip_kit.networks.plain`);
 * masks hold −1e4, not −∞: in float16 a mask of −∞ or of float32's least number turns into NaN
   (coremltools pull request 2669), and exp(−1e4) is 0 in every precision;
 * the end token is found by ``ids == end``, not by the greatest identifier, since identifiers beyond 2048 are not exact
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mobileclip_kit.networks.model import Model
+from mobileclip_kit.networks.plain import fold_normalisation, simplify_tower
 from mobileclip_kit.networks.reparameterize import reparameterize
 from mobileclip_kit.tokenizer import load_tokenizer
 
@@ -43,14 +45,16 @@ class ImageTower(nn.Module):
         spec = model.spec.require_image()
         network: Any = model.network
         self.visual = reparameterize(network.visual)
+        simplify_tower(self.visual)
+        self._folded = fold_normalisation(self.visual, torch.tensor(spec.mean), torch.tensor(spec.std))
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))
         self.example = torch.rand(1, 3, spec.height, spec.width, generator=torch.Generator().manual_seed(0))
 
     def forward(self, image: Tensor) -> Tensor:
         """RGB in 0…1, ``(n, 3, height, width)``, to ``(n, d)`` rows of length 1."""
-        vectors = self.visual((image - self.mean) / self.std)
-        return to_unit(_first(vectors))
+        given = image if self._folded else (image - self.mean) / self.std
+        return to_unit(_first(self.visual(given)))
 
 
 class TextTower(nn.Module):
@@ -65,6 +69,7 @@ class TextTower(nn.Module):
         spec = model.spec.require_text()
         self._in_clip = not hasattr(model.network, "text")
         self.text = _text_part(model.network)
+        simplify_tower(self.text)
         _use_finite_masks(self.text)
         if spec.tokenizer == "clip-bpe":
             end_id = load_tokenizer(spec, model.merges).end_id  # type: ignore[attr-defined]
