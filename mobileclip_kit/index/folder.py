@@ -321,6 +321,8 @@ def open_writer(folder: Path) -> Iterator[IndexWriter]:
         writer = IndexWriter(folder, store, matrix)
         stack.callback(writer.close)
         _remove_old_matrices(folder, file)
+        for leftover in folder.glob(".*.part"):
+            leftover.unlink(missing_ok=True)  # of a writer that was killed; nobody else writes now
         yield writer
 
 

@@ -67,8 +67,10 @@ def test_a_matrix_that_a_kill_left_behind_goes_with_the_next_writer(folder: Path
     with open_writer(folder) as writer:
         writer.compact()
     (folder / "vectors.f32").write_bytes(b"old")
+    (folder / ".hnsw-0-9.faiss.x1y2.part").write_bytes(b"half a graph")
     with open_writer(folder):
         pass
+    assert not list(folder.glob(".*"))
     assert [path.name for path in folder.glob("*.f32")] == ["vectors-1.f32"]
 
 
