@@ -30,6 +30,7 @@ from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
+from profiling import where_time_goes  # noqa: E402
 from timing import Call, in_turns, spread  # noqa: E402
 
 from mobileclip_kit.bench.candidate import describe_candidates  # noqa: E402
@@ -84,6 +85,7 @@ def main() -> None:
         "settings": {"threads": 1, "rounds": chosen.rounds, "rows": ROWS, "dim": DIM, "pictures": chosen.pictures},
         "rates": rates,
         "rows": rows,
+        "profiles": profiles(chosen),
     }
     write_json(chosen.results, document)
     table = "\n".join(markdown(document))
@@ -219,6 +221,12 @@ def towers(place: Path, precision: str) -> dict[str, Timed]:
     return found
 
 
+def profiles(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Where both exports' time goes at batch 1."""
+    side = open_encoder(chosen.fp32).spec.require_image().height
+    return {name: where_time_goes(place, side) for name, place in (("float32", chosen.fp32), ("int8", chosen.int8))}
+
+
 def share(rates: dict[str, Any], path: str, bound: str) -> dict[str, Any]:
     """A path's rate as a share of its bound's: of medians, and between the unlucky ends of both."""
     candidates = {
@@ -254,6 +262,11 @@ def markdown(document: dict[str, Any]) -> list[str]:
             f"{row['measured_by']} | {100 * row['share']:.0f} % | "
             f"{100 * row['share_low']:.0f} … {100 * row['share_high']:.0f} % |"
         )
+    kinds = list(dict.fromkeys(kind for found in document["profiles"].values() for kind in found["shares"]))
+    lines += ["", f"| image tower, batch 1 | kernels | {' | '.join(kinds)} |", "|---|---:|" + "---:|" * len(kinds)]
+    for name, found in document["profiles"].items():
+        cells = [f"{100 * found['shares'].get(kind, 0):.0f} %" for kind in kinds]
+        lines.append(f"| {name} | {found['kernels_ms']:.1f} ms | {' | '.join(cells)} |")
     return lines
 
 
