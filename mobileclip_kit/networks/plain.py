@@ -71,7 +71,7 @@ class PlainAttention(nn.Module):
 
     def _split(self, joined: Tensor, parts: int) -> tuple[Tensor, ...]:
         """``(n, tokens, parts · width)`` to ``parts`` tensors ``(n, heads, tokens, head width)``."""
-        apart = joined.unflatten(-1, (parts, self.heads, self.head_width))
+        apart = joined.unflatten(-1, (parts, self.heads, self.head_width))  # type: ignore[no-untyped-call]
         split: tuple[Tensor, ...] = apart.permute(2, 0, 3, 1, 4).unbind(0)
         return split
 
