@@ -1,7 +1,8 @@
 """Parts of a tower rewritten for conversion: the same numbers from fewer and plainer operators.
 
-* ``nn.MultiheadAttention`` becomes one product for query, key and value, one transpose in and one out. torch's own has
-  seven transposes and a dozen reshapes a layer, which cost a quarter of a small tower's time and most of a converter's.
+* ``nn.MultiheadAttention``, and what pruning left of it, becomes one product for query, key and value, one transpose in
+  and one out. torch's own has seven transposes and a dozen reshapes a layer, which cost a quarter of a small tower's time
+  and most of a converter's.
 * The last block of a tower that reads out its class token computes that token alone: the others are only looked at. For
   a tower of six layers that is an eighth of all multiplications.
 * Mean and standard deviation move into a first convolution that has no padding. Pictures then reach it in 0…1, where
@@ -16,24 +17,26 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
+from mobileclip_kit.networks.kept import KeptAttention
+
 
 class PlainAttention(nn.Module):
-    """Multi-head attention (arXiv 1706.03762, section 3.2) with the weights of a ``nn.MultiheadAttention``.
+    """Multi-head attention (arXiv 1706.03762, section 3.2) with the weights of another one.
 
     Args:
-        source: With ``batch_first``, equal widths of query, key and value, and no extra biases; see :func:`is_plain`.
+        source: See :func:`is_plain`. Its heads together need not be as wide as the tokens.
     """
 
-    def __init__(self, source: nn.MultiheadAttention) -> None:
+    def __init__(self, source: nn.MultiheadAttention | KeptAttention) -> None:
         super().__init__()
-        self.heads, self.width = source.num_heads, source.embed_dim
-        self.head_width = self.width // self.heads
+        self.heads, self.head_width = source.num_heads, source.head_dim
+        self.inner = self.heads * self.head_width
         with torch.no_grad():
             # 1/√d moves into the query's weights.
-            scale = torch.ones(3 * self.width)
-            scale[: self.width] = self.head_width**-0.5
+            scale = torch.ones(3 * self.inner)
+            scale[: self.inner] = self.head_width**-0.5
             self.weight = nn.Parameter(source.in_proj_weight * scale[:, None])
-            bias = torch.zeros(3 * self.width) if source.in_proj_bias is None else source.in_proj_bias
+            bias = torch.zeros(3 * self.inner) if source.in_proj_bias is None else source.in_proj_bias
             self.bias = nn.Parameter(bias * scale)
         self.out_proj = source.out_proj
 
@@ -61,8 +64,8 @@ class PlainAttention(nn.Module):
         if query is key:
             q, k, v = self._split(nn.functional.linear(query, self.weight, self.bias), 3)
         else:
-            (q,) = self._split(nn.functional.linear(query, self.weight[: self.width], self.bias[: self.width]), 1)
-            k, v = self._split(nn.functional.linear(key, self.weight[self.width :], self.bias[self.width :]), 2)
+            (q,) = self._split(nn.functional.linear(query, self.weight[: self.inner], self.bias[: self.inner]), 1)
+            k, v = self._split(nn.functional.linear(key, self.weight[self.inner :], self.bias[self.inner :]), 2)
         scores = q @ k.transpose(-2, -1)  # (n, heads, queries, tokens)
         if attn_mask is not None:
             scores = scores + (attn_mask.reshape(scores.shape) if attn_mask.ndim == 3 else attn_mask)
@@ -70,7 +73,7 @@ class PlainAttention(nn.Module):
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), None
 
     def _split(self, joined: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """``(n, tokens, parts · width)`` to ``parts`` tensors ``(n, heads, tokens, head width)``."""
+        """``(n, tokens, parts · inner)`` to ``parts`` tensors ``(n, heads, tokens, head width)``."""
         apart = joined.unflatten(-1, (parts, self.heads, self.head_width))  # type: ignore[no-untyped-call]
         split: tuple[Tensor, ...] = apart.permute(2, 0, 3, 1, 4).unbind(0)
         return split
@@ -100,17 +103,20 @@ def simplify_tower(tower: nn.Module) -> None:
     """Rewrite a tower in place, as far as its parts are of the kinds that this module knows."""
     for parent in list(tower.modules()):
         for name, part in list(parent.named_children()):
-            if isinstance(part, nn.MultiheadAttention) and is_plain(part):
-                setattr(parent, name, PlainAttention(part))
+            if is_plain(part):
+                setattr(parent, name, PlainAttention(part))  # type: ignore[arg-type]
     if isinstance(tower, VisionTransformer) and _reads_class_token(tower):
         blocks: Any = tower.transformer.resblocks
         blocks[-1] = ClassTokenBlock(blocks[-1])
 
 
-def is_plain(attention: nn.MultiheadAttention) -> bool:
-    """Whether :class:`PlainAttention` can stand in for it."""
+def is_plain(attention: nn.Module) -> bool:
+    """Whether :class:`PlainAttention` can stand in for it: a class of its own may compute anything."""
+    if type(attention) is KeptAttention:
+        return True
     return (
-        attention.batch_first
+        type(attention) is nn.MultiheadAttention
+        and attention.batch_first
         and attention.in_proj_weight is not None
         and attention.bias_k is None
         and attention.bias_v is None
@@ -168,6 +174,6 @@ def _reads_class_token(tower: VisionTransformer) -> bool:
         and tower.pool_type == "tok"
         and not tower.output_tokens
         and type(last) is ResidualAttentionBlock
-        and tower.transformer.batch_first
+        and type(last.attn) is PlainAttention
         and not hasattr(last, "ln_1_kv")
     )

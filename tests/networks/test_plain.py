@@ -9,6 +9,7 @@ import torch
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
+from mobileclip_kit.networks.kept import KeptAttention
 from mobileclip_kit.networks.model import build_network
 from mobileclip_kit.networks.plain import (
     ClassTokenBlock,
@@ -70,6 +71,48 @@ def test_a_mask_for_each_head_equals_torchs() -> None:
 )
 def test_other_attentions_are_left_alone(options: dict[str, object]) -> None:
     assert not is_plain(nn.MultiheadAttention(24, 3, **{"batch_first": True, **options}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("heads", [1, 2, 5])
+def test_heads_that_pruning_left_equal_their_source(heads: int) -> None:
+    """Two or five heads of 8 are not as wide as the 24 of the tokens; the scale is that of a head."""
+    torch.manual_seed(0)
+    source = KeptAttention(24, heads, 8).eval()
+    x = torch.randn(2, 7, 24)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            PlainAttention(source)(x, x, x, attn_mask=causal(7))[0], source(x, x, x, attn_mask=causal(7))[0], **CLOSE
+        )
+        # The source attends from all tokens whatever is asked of it; the plain form from those that are asked.
+        torch.testing.assert_close(PlainAttention(source)(x[:, :1], x, x)[0], source(x, x, x)[0][:, :1], **CLOSE)
+
+
+class _OwnAttention(nn.MultiheadAttention):
+    """Computes something else under a known name."""
+
+    def forward(self, query: Tensor, *_: Tensor, **__: object) -> tuple[Tensor, None]:  # type: ignore[override]
+        return -query, None
+
+
+def test_a_subclass_of_torchs_attention_is_left_alone() -> None:
+    tower = vit()
+    tower.transformer.resblocks[-1].attn = _OwnAttention(32, 2, batch_first=True)  # type: ignore[union-attr, index]
+    simpler = copy.deepcopy(tower)
+    simplify_tower(simpler)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(simpler(images), tower(images), **CLOSE)
+
+
+def test_a_pruned_tower_equals_its_source() -> None:
+    kept = {"head_width": 16, "heads": [1, 3], "ffn": [40, 24]}
+    tower = vit(kept=kept)
+    simpler = copy.deepcopy(tower)
+    simplify_tower(simpler)
+    assert isinstance(simpler.transformer.resblocks[-1], ClassTokenBlock)  # type: ignore[union-attr, index]
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(simpler(images), tower(images), **CLOSE)
 
 
 def vit(**options: object) -> nn.Module:
