@@ -130,6 +130,7 @@ def _run(path: Path) -> Facts:
 
 
 def _package(path: Path) -> Facts:
+    from mobileclip_kit.mil.engine import leaving_operators
     from mobileclip_kit.mil.program import read_program
 
     program = read_program(path)
@@ -139,6 +140,7 @@ def _package(path: Path) -> Facts:
         "outputs": {feature.name: _face(feature.image) for feature in program.outputs},
         "specification_version": program.specification_version,
         "operators": dict(Counter(operation.type for operation in main.operations).most_common()),
+        "leaves_neural_engine": leaving_operators(program),
         "metadata": {key: value for key, value in program.metadata.items() if len(value) <= 200},
     }
 

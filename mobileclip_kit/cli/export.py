@@ -36,6 +36,7 @@ _PALETTES: dict[str, Precision] = {"8": "palette8", "6": "palette6", "4": "palet
 )
 @click.option("--int8-weights", is_flag=True, help="int8 weights, computed with in float32 (onnx).")
 @click.option("--palettize", type=click.Choice(["8", "6", "4"]), help="Weights of so many bits (coreml).")
+@click.option("--ane", is_flag=True, help="The layout of Apple's Neural Engine (coreml; open_clip's transformers).")
 @click.option("--compare", is_flag=True, help="Every precision, of --format or of both, and a table of what it costs.")
 @click.option(
     "--calibration", type=click.Path(path_type=Path), help="Pictures, or a captions file, to calibrate int8 on."
@@ -73,6 +74,7 @@ def command(
     int8: bool,
     int8_weights: bool,
     palettize: Literal["8", "6", "4"] | None,
+    ane: bool,
     compare: bool,
     calibration: Path | None,
     method: Method,
@@ -92,7 +94,7 @@ def command(
 
     \b
     mckit export student --format coreml --images ~/Pictures
-    mckit export student --format coreml --palettize 6
+    mckit export student --format coreml --palettize 6 --ane
     mckit export student --format onnx --int8 --calibration ~/Pictures -o student-int8
     mckit export student --compare --calibration ~/Pictures --images holiday.csv
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
@@ -108,11 +110,19 @@ def command(
     chosen = [name for name, flag in flags if flag]
     if palettize is not None:
         chosen.append(_PALETTES[palettize])
-    check_flags(file_format, chosen, compare=compare, captions=images, max_recall_drop=max_recall_drop)
+    check_flags(
+        file_format,
+        [*chosen, *(["ane"] if ane and compare else [])],
+        compare=compare,
+        captions=images,
+        max_recall_drop=max_recall_drop,
+    )
     precision: Precision = chosen[0] if chosen else PRECISIONS[file_format or "onnx"][0]
     if file_format is not None and not compare:
-        check_request(file_format, precision, calibrated=calibration is not None)
-    destination = out or default_place(model, file_format, "compared" if compare else precision)
+        check_request(file_format, precision, calibrated=calibration is not None, ane=ane)
+    destination = out or default_place(
+        model, file_format, "compared" if compare else f"{precision}-ane" if ane else precision
+    )
     check_can_write(destination, force=force)
 
     loaded = load_model(model)
@@ -146,6 +156,7 @@ def command(
         method=method,
         threshold=threshold,
         recall=recall,
+        ane=ane,
         force=force,
         keep_failed=keep_failed,
     )

@@ -35,6 +35,7 @@ class Aids:
         method: How int8 ranges are chosen.
         judge: Keeps a budget of recall.
         base: An export of the same model in its format's full precision, to start from in place of the network.
+        ane: Take the Neural Engine's layout.
     """
 
     least_cosine: float
@@ -45,6 +46,7 @@ class Aids:
     method: Method = "minmax"
     judge: RecallJudge | None = None
     base: Export | None = None
+    ane: bool = False
 
     def probes(self, model: Model, tower: Tower) -> list[Mapping[str, NDArray[Any]]]:
         """A few inputs as a Core ML program takes them."""

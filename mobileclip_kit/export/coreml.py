@@ -32,6 +32,7 @@ def export_coreml(
     *,
     precision: Precision = "fp16",
     keep_in_float: Collection[str] = (),
+    ane: bool = False,
 ) -> dict[str, Any]:
     """Write one tower as an ``.mlpackage``.
 
@@ -43,6 +44,7 @@ def export_coreml(
         precision: ``fp32``, or ``fp16`` for computing and storing in float16; the others compute in float16 and store
             weights as :func:`~mobileclip_kit.export.compress.compress_weights` says.
         keep_in_float: Names of operators that stay in float32 all the same.
+        ane: The tower has the Neural Engine's layout. It is traced: torch.export takes its products apart.
 
     Returns:
         Notes for the manifest: which way it was converted, and why if not the first one.
@@ -51,7 +53,7 @@ def export_coreml(
         ExportError: coremltools cannot convert the tower.
     """
     reasons: dict[str, str] = {}
-    for converter, capture in _CAPTURES.items():
+    for converter, capture in sorted(_CAPTURES.items(), reverse=ane):
         try:
             with quiet_converters(), torch.no_grad():
                 model = _convert(tower, capture(module), spec, precision, keep_in_float)
@@ -65,6 +67,8 @@ def export_coreml(
         model = compress_weights(model, precision)
     _save(model, tower, spec, path)
     notes: dict[str, Any] = {"converter": converter, "minimum_target": "iOS16"}
+    if ane:
+        notes["layout"] = "(n, channels, 1, tokens)"
     return notes if not reasons else {**notes, "other_converters_failed": reasons}
 
 

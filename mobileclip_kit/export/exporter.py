@@ -37,6 +37,7 @@ def export_model(
     threshold: float | None = None,
     recall: RecallBudget | None = None,
     base: Export | None = None,
+    ane: bool = False,
     force: bool = False,
     keep_failed: bool = False,
 ) -> Export:
@@ -57,6 +58,7 @@ def export_model(
         recall: How much mean recall ONNX int8 may cost, and on what; None for no such budget.
         base: The same model's export in the same format, ONNX ``fp32`` or Core ML ``fp16``: reduced without converting
             the network again. ONNX takes all other precisions from it, Core ML the compressed ones.
+        ane: Core ML only: the layout of the Neural Engine, see :mod:`mobileclip_kit.networks.channels_first`.
         force: Replace what stands at ``destination``.
         keep_failed: Leave an export below the threshold in its place all the same; the error is raised afterwards.
 
@@ -64,14 +66,15 @@ def export_model(
         The export, with its verification.
 
     Raises:
-        UsageError: The format has no such precision, int8 without calibration pictures, or a budget of recall for a
-            model without a text tower.
+        UsageError: The format has no such precision or layout, int8 without calibration pictures, or a budget of recall
+            for a model without a text tower.
         ExportError: A tower cannot be converted.
+        ModelError: The Neural Engine's layout is not known for a tower.
         ModelMismatchError: ``base`` is of another model.
         ParityError: A tower does not compute what the model computes; without ``keep_failed`` nothing is left.
         OutputError: ``destination`` exists or cannot be written.
     """
-    check_request(format, precision, calibrated=calibration is not None or model.spec.image is None)
+    check_request(format, precision, calibrated=calibration is not None or model.spec.image is None, ane=ane)
     if format == "onnx" and precision == "int8" and calibration is not None:
         require_calibration(len(calibration.pixels), "picture(s)")
     if base is not None:
@@ -86,6 +89,7 @@ def export_model(
         method=method,
         judge=judge,
         base=base,
+        ane=ane,
     )
     with atomic_folder(destination, force=force) as staging:
         towers: dict[Tower, ExportedTower] = {}
@@ -105,12 +109,14 @@ def export_model(
     return export
 
 
-def check_request(format: str, precision: str, *, calibrated: bool) -> None:
+def check_request(format: str, precision: str, *, calibrated: bool, ane: bool = False) -> None:
     """Refuse what cannot work before minutes are spent on it.
 
     Raises:
-        UsageError: The format has no such precision, or int8 without calibration pictures.
+        UsageError: The format has no such precision or layout, or int8 without calibration pictures.
     """
+    if ane and format != "coreml":
+        raise UsageError(f"--ane is a layout for Core ML, not for {format}.", hint="Add --format coreml.")
     if precision not in PRECISIONS[format]:
         raise UsageError(
             f"{format} exports are written in {', '.join(PRECISIONS[format])}, not in {precision}.",
@@ -128,7 +134,7 @@ def _write_tower(
 ) -> ExportedTower:
     module = None
     if aids.base is None:
-        module = ImageTower(model) if tower == "image" else TextTower(model)
+        module = ImageTower(model, ane=aids.ane) if tower == "image" else TextTower(model, ane=aids.ane)
     write = write_onnx_tower if format == "onnx" else write_coreml_tower
     return write(model, tower, module, path, precision, aids)
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobileclip_kit.networks.channels_first import ChannelText, ChannelVision
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.networks.plain import fold_normalisation, simplify_tower
 from mobileclip_kit.networks.reparameterize import reparameterize
@@ -35,18 +36,25 @@ class ImageTower(nn.Module):
 
     Args:
         model: Its image tower is copied.
+        ane: Take the Neural Engine's layout, see :mod:`mobileclip_kit.networks.channels_first`.
+
+    Raises:
+        ModelError: That layout is not known for the tower.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, ane: bool = False) -> None:
         super().__init__()
         spec = model.spec.require_image()
         network: Any = model.network
         self.visual = reparameterize(network.visual)
-        simplify_tower(self.visual)
         self._folded = fold_normalisation(self.visual, torch.tensor(spec.mean), torch.tensor(spec.std))
+        if ane:
+            self.visual = ChannelVision(self.visual)
+        else:
+            simplify_tower(self.visual)
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))
         self.example = torch.rand(1, 3, spec.height, spec.width, generator=torch.Generator().manual_seed(0))
@@ -62,18 +70,25 @@ class TextTower(nn.Module):
 
     Args:
         model: Its text tower is copied.
+        ane: Take the Neural Engine's layout, see :mod:`mobileclip_kit.networks.channels_first`.
+
+    Raises:
+        ModelError: That layout is not known for the tower.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, ane: bool = False) -> None:
         super().__init__()
         spec = model.spec.require_text()
         self._in_clip = not hasattr(model.network, "text")
         self.text = _text_part(model.network)
-        simplify_tower(self.text)
         _use_finite_masks(self.text)
         if spec.tokenizer == "clip-bpe":
             end_id = load_tokenizer(spec, model.merges).end_id  # type: ignore[attr-defined]
             _pool_at_end_token(self.text, end_id)
+        if ane:
+            self.text, self._in_clip = ChannelText(self.text), False
+        else:
+            simplify_tower(self.text)
         self.example = torch.zeros(1, spec.context_length, dtype=torch.int32)
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def write_coreml_tower(
     kept: frozenset[str] = frozenset()
     first_size = None
     for _ in range(_ROUNDS):
-        notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept)
+        notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept, ane=aids.ane)
         if precision == "fp32":
             break
         found = find_overflows(path, rows)
@@ -60,7 +60,7 @@ def write_coreml_tower(
         kept |= found
         shutil.rmtree(path)
     else:
-        notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept)
+        notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept, ane=aids.ane)
     if first_size is not None:
         notes["float_costs_bytes"] = size_bytes(path) - first_size
     return ExportedTower.from_file(tower, path, kept_in_float=sorted(kept), **notes)

@@ -1,8 +1,8 @@
 """Parts of a tower rewritten for conversion: the same numbers from fewer and plainer operators.
 
 * ``nn.MultiheadAttention``, and what pruning left of it, becomes one product for query, key and value, one transpose in
-  and one out. torch's own has seven transposes and a dozen reshapes a layer, which cost a quarter of a small tower's time
-  and most of a converter's.
+  and one out. torch's own has seven transposes and a dozen reshapes a layer, which cost a quarter of a small tower's
+  time and most of a converter's.
 * The last block of a tower that reads out its class token computes that token alone: the others are only looked at. For
   a tower of six layers that is an eighth of all multiplications.
 * Mean and standard deviation move into a first convolution that has no padding. Pictures then reach it in 0…1, where

@@ -83,6 +83,8 @@ def test_verify_against_another_model(capsys: pytest.CaptureFixture[str], onnx_e
         (["--format", "coreml", "--int8", "--max-recall-drop", "0.01"], "--format onnx --int8 alone"),
         (["--format", "onnx", "--int8", "--max-recall-drop", "0.01"], "needs pictures with captions"),
         (["--format", "coreml", "--int8-weights"], "not in int8-weights"),
+        (["--format", "onnx", "--ane"], "--ane is a layout for Core ML"),
+        (["--compare", "--ane"], "--compare writes every precision"),
         (["--format", "onnx", "--palettize", "6"], "not in palette6"),
         (["--format", "coreml", "--fp32", "--palettize", "6"], "contradict each other"),
     ],

@@ -11,6 +11,7 @@ import torch
 
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.export import coreml
+from mobileclip_kit.export.exporter import export_model
 from mobileclip_kit.export.folder import Export
 from mobileclip_kit.export.towers import ImageTower
 from mobileclip_kit.mil.interpreter import Interpreter
@@ -63,3 +64,18 @@ def test_what_no_converter_takes_is_named(tiny_model: Model, tmp_path: Path, mon
     monkeypatch.setattr(coreml, "_CAPTURES", {"torch.export": fail, "torch.jit.trace": fail})
     with pytest.raises(ExportError, match="torch.jit.trace: no such operator: sort_of"):
         coreml.export_coreml("image", ImageTower(tiny_model), tmp_path / "image.mlpackage", tiny_model.spec)
+
+
+def test_the_neural_engines_layout_is_verified_like_any_other(tiny_model: Model, tmp_path: Path) -> None:
+    """Four dimensions everywhere between the patches and the pooling, 1×1 convolutions in place of linear layers."""
+    export = export_model(tiny_model, tmp_path / "ane", format="coreml", precision="fp16", ane=True)
+    assert all(row["cosine_min"] > 0.999 for row in export.rows())
+    for tower in ("image", "text"):
+        assert export.towers[tower].notes["layout"] == "(n, channels, 1, tokens)"
+        operations = read_program(export.tower_path(tower)).main.operations
+        kinds = {operation.type for operation in operations}
+        assert {"conv", "softmax", "einsum"} <= kinds
+        assert not kinds & {"linear", "scaled_dot_product_attention"}
+        for operation in operations:
+            if operation.type in ("conv", "softmax", "gelu", "einsum"):
+                assert len(operation.outputs[0].shape) == 4
