@@ -12,7 +12,8 @@ Contenders: ``open_clip`` (its own transform and a torch loop, batches of 32), `
 torch DataLoader with a process a core), ``clip_retrieval`` (its ``clip_inference``, in an environment of its own that
 PYTHON belongs to), ``mckit fp32`` and ``mckit int8`` (``mckit index`` with the ONNX exports). Bounds: ``decode only``,
 ``fp32 only`` and ``int8 only``. ``of_slower`` compares with the slower one of the two halves; since both share the same
-cores, ``bound`` is what is left when both are paid for, 1 / (1/decode + 1/model).
+cores, ``bound`` is what is left when both are paid for, 1 / (1/decode + 1/model). Each turn is noted in
+``DIR/turns.jsonl``: an interrupted run goes on where it was, and a new one wants another DIR or that file removed.
 """
 
 from __future__ import annotations
@@ -60,39 +61,53 @@ def main() -> int:
     prepare(chosen.jpegs, chosen.work, chosen.sets)
     names = [*CONTENDERS, *(["clip_retrieval"] if chosen.clip_retrieval else [])]
     names = [name for name in names if chosen.only is None or name in chosen.only]
+    turns = take_turns(names, chosen.sets, chosen.rounds, chosen.work, chosen.clip_retrieval)
     runs: dict[str, dict[str, list[float]]] = {part: {name: [] for name in names} for part in chosen.sets}
-    failures: dict[str, str] = {}
-    loads = []
-    for number in range(chosen.rounds):
-        order = [(part, name) for part in chosen.sets for name in names]
-        random.Random(number).shuffle(order)
-        for part, name in order:
-            if name in failures:
-                continue
-            loads.append(round(os.getloadavg()[0], 2))
-            try:
-                answer = ask(name, part, chosen.work, chosen.clip_retrieval)
-            except subprocess.CalledProcessError as error:
-                failures[name] = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
-                print(f"{name} failed: {failures[name]}", flush=True)
-                continue
-            runs[part][name].append(answer["pictures_per_s"])
-            print(f"round {number + 1}  {part:7} {name:18} {answer['pictures_per_s']:8.1f} pictures/s", flush=True)
+    for turn in turns:
+        if turn["pictures_per_s"] is not None:
+            runs[turn["part"]][turn["name"]].append(turn["pictures_per_s"])
     results = {part: summarise(part, runs[part], chosen.work) for part in chosen.sets}
     document = {
         "machine": describe_machine(),
-        "loads": loads,
+        "loads": [turn["load"] for turn in turns],
         "model": MODEL,
         "weights": "random, seed 0",
         "batch": BATCH,
         "pictures": {part: {"count": SETS[part], "bytes": folder_bytes(chosen.work / part)} for part in chosen.sets},
         "rounds": chosen.rounds,
-        "failures": failures,
+        "failures": {turn["name"]: turn["failure"] for turn in turns if turn["pictures_per_s"] is None},
         "results": results,
     }
     write_json(chosen.out, document)
     print(f"wrote {chosen.out}")
     return 0
+
+
+def take_turns(
+    names: list[str], sets: list[str], rounds: int, work: Path, clip_retrieval: str | None
+) -> list[dict[str, Any]]:
+    """Every contender over every set in every round, as far as an earlier run has not done it."""
+    notes = work / "turns.jsonl"
+    turns = [json.loads(line) for line in notes.read_text().splitlines()] if notes.is_file() else []
+    for number in range(rounds):
+        order = [(part, name) for part in sets for name in names]
+        random.Random(number).shuffle(order)
+        for part, name in order:
+            failed = any(turn["name"] == name and turn["pictures_per_s"] is None for turn in turns)
+            if failed or any((turn["round"], turn["part"], turn["name"]) == (number, part, name) for turn in turns):
+                continue
+            turn = {"round": number, "part": part, "name": name, "load": round(os.getloadavg()[0], 2)}
+            try:
+                turn |= ask(name, part, work, clip_retrieval)
+            except subprocess.CalledProcessError as error:
+                reason = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
+                turn |= {"pictures_per_s": None, "failure": reason}
+            with notes.open("a") as stream:
+                stream.write(json.dumps(turn) + "\n")
+            turns.append(turn)
+            said = f"{turn['pictures_per_s']:8.1f} pictures/s" if turn["pictures_per_s"] else turn["failure"]
+            print(f"round {number + 1}  {part:7} {name:18} {said}", flush=True)
+    return turns
 
 
 def ask(name: str, part: str, work: Path, clip_retrieval: str | None) -> dict[str, Any]:
