@@ -6,6 +6,9 @@ PICTURES is a captions file or a folder of pictures. Weights are random where no
 conversion (every operator and every shape) but not the numbers of trained weights. Each format of each model is made in
 a process of its own; one that fails is a row with its reason. Rows that are in the output already are kept, so that a
 run can be interrupted and run again. ``--lock FILE`` waits for other heavy work that takes the same lock.
+
+Latencies are processor time of one picture or text on one thread, all exports of a format in turns, median: ONNX
+Runtime's, and for Core ML those of mckit's own interpreter, which say nothing about a phone.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import functools
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +36,7 @@ MODELS = tuple(
     "PE-Core-T-16-384 student:vit-s6-h12 student:resnet18 student:mobilenetv2 student:swin-nano".split()
 )
 _STUDENT, _STUDENT_TEXT, _STUDENT_DIM = "student:", "text-8", 512
+_ROUNDS = 5
 # Kind → format and precision. The others of a format are made from its first.
 KINDS = {
     "onnx-fp32": ("onnx", "fp32"),
@@ -39,7 +45,7 @@ KINDS = {
     "coreml-palette6": ("coreml", "palette6"),
 }
 _KEPT = frozenset(
-    "tower runtime pictures inputs cosine_min cosine_mean overlap_at_10 size_bytes threshold passed "
+    "tower runtime pictures inputs latency_ms cosine_min cosine_mean overlap_at_10 size_bytes threshold passed "
     "kept_in_float".split()
 )
 
@@ -53,12 +59,13 @@ def main() -> int:
     parser.add_argument("--models", nargs="*", default=MODELS)
     parser.add_argument("--kinds", nargs="*", default=["onnx-fp32", "onnx-int8", "coreml-fp16"], choices=list(KINDS))
     parser.add_argument("--pictures", type=int, default=16, help="verify with so many pictures and captions")
+    parser.add_argument("--calibration", type=int, default=100, help="calibrate int8 on so many pictures and captions")
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for one format of one model")
     parser.add_argument("--lock", type=Path, help="hold this lock while a model is exported")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child:
-        for row in export_kinds(chosen.child[0], chosen.child[1:], chosen.data, chosen.pictures):
+        for row in export_kinds(chosen.child[0], chosen.child[1:], chosen.data, chosen.pictures, chosen.calibration):
             print(json.dumps(row), flush=True)
         return 0
     document = json.loads(chosen.out.read_text()) if chosen.out.is_file() else {"rows": []}
@@ -66,7 +73,7 @@ def main() -> int:
     for model in chosen.models:
         for kinds in missing(document["rows"], model, chosen.kinds):
             with lock(chosen.lock):
-                rows = run_child(model, kinds, chosen.data, chosen.pictures, chosen.timeout)
+                rows = run_child(model, kinds, chosen)
             document["rows"] = [r for r in document["rows"] if r["model"] != model or r["kind"] not in kinds] + rows
             write_json(chosen.out, document)
             for row in rows:
@@ -88,9 +95,11 @@ def missing(rows: Sequence[dict[str, Any]], model: str, kinds: Sequence[str]) ->
             yield left
 
 
-def run_child(model: str, kinds: Sequence[str], data: Path, pictures: int, timeout: float) -> list[dict[str, Any]]:
+def run_child(model: str, kinds: Sequence[str], chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Some kinds of one format in their own process: a row for each tower and kind, or one with the reason."""
-    command = [sys.executable, __file__, str(data), "--pictures", str(pictures), "--child", model, *kinds]
+    command = [sys.executable, __file__, str(chosen.data), "--pictures", str(chosen.pictures),
+               "--calibration", str(chosen.calibration), "--child", model, *kinds]  # fmt: skip
+    timeout = chosen.timeout
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
         rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -101,8 +110,10 @@ def run_child(model: str, kinds: Sequence[str], data: Path, pictures: int, timeo
     return rows + [{"model": model, "kind": kind, "error": last, "passed": False} for kind in kinds if kind not in told]
 
 
-def export_kinds(name: str, kinds: Sequence[str], data: Path, pictures: int) -> Iterator[dict[str, Any]]:
-    """Export and verify; a row for each tower and kind."""
+def export_kinds(
+    name: str, kinds: Sequence[str], data: Path, pictures: int, calibrated: int
+) -> Iterator[dict[str, Any]]:
+    """Export, verify and time; a row for each tower and kind."""
     from mobileclip_kit.bench.machine import peak_memory_bytes
     from mobileclip_kit.errors import ExportError, ParityError
     from mobileclip_kit.export.exporter import export_model
@@ -111,10 +122,11 @@ def export_kinds(name: str, kinds: Sequence[str], data: Path, pictures: int) -> 
 
     model = load(name)
     given = read_source(data, model, count=pictures)
-    calibration = read_source(data, model, count=100) if "onnx-int8" in kinds else (None, None)
+    calibration = read_source(data, model, count=calibrated) if "onnx-int8" in kinds else (None, None)
     format: Any = KINDS[kinds[0]][0]
     first = PRECISIONS[format][0]
     base = None
+    exports, rows = {}, []
     with tempfile.TemporaryDirectory() as folder:
         for precision in dict.fromkeys([first, *(KINDS[kind][1] for kind in kinds)]):
             kind = f"{format}-{precision}"
@@ -133,6 +145,7 @@ def export_kinds(name: str, kinds: Sequence[str], data: Path, pictures: int) -> 
                     return
                 continue
             base = base or export
+            exports[kind] = export
             spent = {
                 "seconds": round(time.monotonic() - started, 1),
                 "cpu_seconds": round(time.process_time() - busy, 1),
@@ -141,7 +154,32 @@ def export_kinds(name: str, kinds: Sequence[str], data: Path, pictures: int) -> 
             if kind in kinds:
                 for row in export.rows():
                     kept = {key: value for key, value in row.items() if key in _KEPT}
-                    yield {"model": name, "kind": kind, "error": None, **spent, **kept}
+                    rows.append({"model": name, "kind": kind, "error": None, **spent, **kept})
+        times = latencies_ms(exports, given[0], given[1])
+    for row in rows:
+        yield {**row, "latency_ms": times[row["kind"], row["tower"]], "calibrated_on": calibrated}
+
+
+def latencies_ms(exports: Mapping[str, Any], pictures: Any, texts: Any) -> dict[tuple[str, str], float]:
+    """Median processor time of one input by kind and tower, the kinds in turns."""
+    from timing import in_turns
+
+    from mobileclip_kit.runtime.mil import MilEncoder
+    from mobileclip_kit.runtime.onnx import OnnxEncoder
+
+    found = {}
+    encoders = {kind: OnnxEncoder(export, threads=1) if export.format == "onnx" else MilEncoder(export)
+                for kind, export in exports.items()}  # fmt: skip
+    for tower in next(iter(exports.values())).towers:
+        calls = {}
+        for kind, encoder in encoders.items():
+            if tower == "image":
+                calls[kind] = functools.partial(encoder.encode_images, pictures.pixels[:1])
+            else:
+                calls[kind] = functools.partial(encoder.encode_ids, texts.ids[:1])
+        for kind, seconds in in_turns(calls, rounds=_ROUNDS).items():
+            found[kind, tower] = round(1000 * statistics.median(seconds), 2)
+    return found
 
 
 def load(name: str) -> Any:

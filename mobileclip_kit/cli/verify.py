@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,9 +22,20 @@ from mobileclip_kit.cli.output import emit, json_option, note
     type=click.FloatRange(-1, 1),
     help="Least cosine: 0.999, or 0.99 for int8 and palettes.",
 )
+@click.option(
+    "--intermediates",
+    is_flag=True,
+    help="Compare every operator in float16 and float32 too, and name the first that differs (coreml).",
+)
 @json_option
 def command(
-    export: Path, against: str, images: Path | None, pictures: int, threshold: float | None, as_json: bool
+    export: Path,
+    against: str,
+    images: Path | None,
+    pictures: int,
+    threshold: float | None,
+    intermediates: bool,
+    as_json: bool,
 ) -> None:
     """Execute an export and its model on the same pictures and texts, and compare their vectors.
 
@@ -31,8 +43,10 @@ def command(
 
     \b
     mckit verify student-coreml-fp16 --against student --images ~/Pictures
+    mckit verify student-coreml-fp16 --against student --intermediates
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.export.folder import open_export
+    from mobileclip_kit.export.intermediates import describe_trace, trace_export
     from mobileclip_kit.export.samples import read_source
     from mobileclip_kit.export.verify import require_parity, verify_export
     from mobileclip_kit.networks.model import load_model
@@ -45,10 +59,15 @@ def command(
     given = (None, None) if images is None else read_source(images, model, count=pictures)
     skipped = skipped_of(given[0])
     show_skipped(skipped)
+    traces = trace_export(opened, model, pictures=given[0], texts=given[1]) if intermediates else []
     results = verify_export(opened, model, pictures=given[0], texts=given[1], threshold=threshold)
     opened = opened.with_verification(results)
     if as_json:
         # One document on stdout: a failure's document is printed where errors become exit codes.
         require_parity(results, opened)
-    emit({"exports": opened.rows(), "skipped": skipped}, f"{opened.path}\n{describe(opened)}", as_json=as_json)
+    document: dict[str, Any] = {"exports": opened.rows(), "skipped": skipped}
+    if intermediates:
+        document["intermediates"] = [trace.to_json() for trace in traces]
+    lines = [str(opened.path), describe(opened), *map(describe_trace, traces)]
+    emit(document, "\n".join(lines), as_json=as_json)
     require_parity(results, opened)

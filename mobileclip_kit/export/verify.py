@@ -115,7 +115,10 @@ def require_parity(results: Sequence[Verification], export: Export) -> None:
             f"The {worst.tower} tower of {export.spec.name} as {export.format} {export.precision} differs from its "
             f"model: least cosine {show_cosine(worst.cosine_min)} over {worst.inputs} in {worst.runtime}, where "
             f"{worst.threshold:g} is required.",
-            hint="Choose a higher precision, better calibration pictures, or a lower --threshold.",
+            hint="Choose a higher precision, better calibration pictures, or a lower --threshold."
+            + (
+                " `mckit verify --intermediates` names the operators that lose precision." * (export.format == "coreml")
+            ),
         )
 
 

@@ -58,6 +58,19 @@ def test_verify_below_the_threshold_prints_the_table_and_fails(
     assert "least cosine 0.9" in err
 
 
+def test_verify_names_the_operators_that_lose_most(
+    capsys: pytest.CaptureFixture[str], coreml_export: Export, tiny_model_folder: Path
+) -> None:
+    arguments = ("verify", coreml_export.path, "--against", tiny_model_folder, "--intermediates")
+    code, out, _ = run(capsys, *arguments, "--json")
+    traces = json.loads(out)["intermediates"]
+    assert code == 0
+    assert [(trace["tower"], trace["first"]) for trace in traces] == [("image", None), ("text", None)]
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    assert traces[0]["worst"]["operation"] in out
+
+
 def test_verify_against_another_model(capsys: pytest.CaptureFixture[str], onnx_export: Export, tmp_path: Path) -> None:
     from mobileclip_kit.networks.model import build_network, describe, save_model
     from tests.exports import tiny_config
