@@ -25,7 +25,7 @@ from typing import Any
 
 from mobileclip_kit.bench.accuracy import agreement, flatten_recall, recall_at_k
 from mobileclip_kit.bench.machine import describe_machine
-from mobileclip_kit.bench.world import EncodedGallery, encode_gallery, measure_world
+from mobileclip_kit.bench.world import measure_world
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.texts import cache_texts
 from mobileclip_kit.data.scenes.folder import World, write_world
@@ -39,6 +39,7 @@ from mobileclip_kit.networks.model import load_model
 from mobileclip_kit.resources import models_folder
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.textness.gallery import EncodedGallery, encode_gallery
 
 RECIPES = ("piccollage", "tinyclip", "tinyclip-auto", "lightclip", "mckit")
 SIZES = {"1/2": 2, "1/4": 4, "1/8": 8}

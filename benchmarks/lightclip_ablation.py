@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileclip_kit.bench.machine import describe_machine
-from mobileclip_kit.bench.world import encode_gallery, measure_world
+from mobileclip_kit.bench.world import measure_world
 from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.data.scenes.objects import KINDS
 from mobileclip_kit.data.scenes.plan import WorldConfig
@@ -29,6 +29,7 @@ from mobileclip_kit.distill.pairs import LossName, PairOptions
 from mobileclip_kit.distill.recipe import Recipe, TrainingPlan
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.textness.gallery import encode_gallery
 
 # Name in the table → which losses are on.
 MIXTURES: dict[str, tuple[LossName, ...]] = {

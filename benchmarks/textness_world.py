@@ -26,7 +26,7 @@ from mobileclip_kit.files import atomic_file, write_json
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.textness.evaluate import evaluate_projection, evaluate_scales, summarise
 from mobileclip_kit.textness.learn import learn_from_pictures
-from mobileclip_kit.textness.world import ask_world
+from mobileclip_kit.textness.world import ask_world, encode_world
 
 WORLDS = {
     "pairs": World(items=2000, seed=11, size=64, split="pairs"),
@@ -64,7 +64,7 @@ def measure(model: Path, worlds: Path) -> dict[str, Any]:
     textness, _ = learn_from_pictures(worlds / "pairs", encoder)
     rows = {}
     for name in ("choosing", "gallery"):
-        asked = ask_world(worlds / name, encoder)
+        asked = ask_world(encode_world(worlds / name, encoder), encoder)
         rows[name] = evaluate_scales(asked.typographic, asked.clean, textness.vector, reading=asked.reading)
     every = np.stack(list(textness.directions.values()))
     projection = evaluate_projection(asked.typographic, asked.clean, every, reading=asked.reading)

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from mobileclip_kit.bench.accuracy import class_vectors
 from mobileclip_kit.bench.process import Asked, encode_pictures, encode_texts
 from mobileclip_kit.bench.quality import Gallery, Teacher, quality
-from mobileclip_kit.bench.world import EncodedGallery, measure_world
+from mobileclip_kit.bench.world import measure_world
 from mobileclip_kit.data.scenes.truth import read_truth
 from mobileclip_kit.runtime.encoder import Vectors
+from mobileclip_kit.textness.gallery import EncodedGallery
 
 
 class Judged(Protocol):

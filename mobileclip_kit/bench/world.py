@@ -7,99 +7,16 @@ of each word alone as of its thing: it gives the share of things whose written n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-
 from mobileclip_kit.bench.accuracy import right_first
 from mobileclip_kit.data.scenes.queries import (
-    Query,
-    WeaknessQuery,
     count_queries,
     reading_queries,
     relation_queries,
     thing_queries,
     weakness_queries,
 )
-from mobileclip_kit.data.scenes.truth import Truth, read_truth
-from mobileclip_kit.errors import DataError
-from mobileclip_kit.images import load_pixels
-from mobileclip_kit.runtime.encoder import Encoder, Vectors
-from mobileclip_kit.textness.evaluate import Questions, answer
-
-_BATCH = 64
-
-
-class Reader(Protocol):
-    """Whatever gives vectors of texts."""
-
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Unit rows, ``(n, d)``."""
-        ...
-
-
-@dataclass(frozen=True)
-class EncodedGallery:
-    """Pictures of the built-in world with their truth and one model's vectors.
-
-    Attributes:
-        truth: What each picture shows.
-        vectors: Unit rows in the same order, ``(n, d)``.
-    """
-
-    truth: Sequence[Truth]
-    vectors: Vectors
-
-    def rows(self, keys: frozenset[str]) -> frozenset[int]:
-        """The rows of pictures given by their keys."""
-        return frozenset(row for row, truth in enumerate(self.truth) if truth.image in keys)
-
-    def where(self, keep: Callable[[Truth], bool]) -> EncodedGallery:
-        """The pictures whose truth passes a test."""
-        kept = [row for row, truth in enumerate(self.truth) if keep(truth)]
-        return EncodedGallery([self.truth[row] for row in kept], self.vectors[kept])
-
-
-def encode_gallery(folder: Path, encoder: Encoder) -> EncodedGallery:
-    """Encode every picture of a folder that ``mckit scenes`` drew.
-
-    Raises:
-        DataError: The folder has no truth, or no picture.
-        ImageError: A picture is damaged.
-    """
-    truth = list(read_truth(folder))
-    if not truth:
-        raise DataError(f"{folder} has no pictures.", hint="Draw some with `mckit scenes`.")
-    spec = encoder.spec.require_image()
-    batches = [
-        encoder.encode_images(
-            np.stack([load_pixels(folder / row.image, spec) for row in truth[start : start + _BATCH]])
-        )
-        for start in range(0, len(truth), _BATCH)
-    ]
-    return EncodedGallery(truth, np.concatenate(batches))
-
-
-def ask(encoder: Reader, gallery: EncodedGallery, queries: Sequence[Query]) -> Questions:
-    """Queries with their right rows."""
-    return Questions(
-        encoder.encode_texts([query.text for query in queries]),
-        gallery.vectors,
-        [gallery.rows(query.right) for query in queries],
-    )
-
-
-def ask_for_things(encoder: Reader, gallery: EncodedGallery, queries: Sequence[WeaknessQuery]) -> Questions:
-    """Queries whose right rows show the thing and whose wrong rows show only its name."""
-    return Questions(
-        encoder.encode_texts([query.text for query in queries]),
-        gallery.vectors,
-        [gallery.rows(query.things) for query in queries],
-        [gallery.rows(query.words) for query in queries],
-    )
+from mobileclip_kit.textness.evaluate import answer
+from mobileclip_kit.textness.gallery import EncodedGallery, Reader, ask, ask_for_things
 
 
 def measure_world(encoder: Reader, mixed: EncodedGallery, fair: EncodedGallery) -> dict[str, float]:

@@ -136,7 +136,7 @@ def evaluate(
     from mobileclip_kit.runtime.open import open_encoder
     from mobileclip_kit.textness.evaluate import evaluate_projection, evaluate_scales, summarise
     from mobileclip_kit.textness.vector import Textness
-    from mobileclip_kit.textness.world import ask_world
+    from mobileclip_kit.textness.world import ask_world, encode_world
 
     if plot is not None:
         if plot.suffix.lower() != ".png":
@@ -145,7 +145,7 @@ def evaluate(
     textness = Textness.load(textness_vector)
     encoder = open_encoder(model, threads=threads)
     encoder.spec.check_same_model(textness.model_hash, f"The textness vector {textness_vector}")
-    asked = ask_world(world, encoder)
+    asked = ask_world(encode_world(world, encoder), encoder)
     direction = textness.direction(method)
     rows = evaluate_scales(asked.typographic, asked.clean, direction, reading=asked.reading)
     every = np.stack(list(textness.directions.values()))

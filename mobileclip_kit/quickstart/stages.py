@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from mobileclip_kit.bench.material import read_gallery
 from mobileclip_kit.bench.measure import Settings, run_bench
 from mobileclip_kit.bench.quality import Teacher
 from mobileclip_kit.bench.scale_plot import plot_scales
-from mobileclip_kit.bench.world import encode_gallery, measure_world
+from mobileclip_kit.bench.world import measure_world
 from mobileclip_kit.bundle import make_bundle
 from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.data.scenes.objects import KINDS
@@ -39,6 +38,7 @@ from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.search import encode_queries, search
 from mobileclip_kit.textness.evaluate import evaluate_scales, summarise
 from mobileclip_kit.textness.fit import fit_textness
+from mobileclip_kit.textness.gallery import EncodedGallery, encode_gallery
 from mobileclip_kit.textness.vector import Textness
 from mobileclip_kit.textness.world import ask_world
 
@@ -143,7 +143,12 @@ def learn_textness(tour: Tour) -> Figures:
     # Scenes without a word stand at even places, their copies with one at odd places.
     textness = fit_textness(drawn[0::2], drawn[1::2], encoder.spec, notes={"source": "pairs of the built-in world"})
     textness.save(tour.textness)
-    rows = {name: _scales(tour.world(name), encoder, textness) for name in ("choosing", "gallery")}
+    # The student's figures were measured on the second gallery: it is encoded already.
+    galleries = {
+        "choosing": encode_gallery(tour.world("choosing"), encoder),
+        "gallery": EncodedGallery(read_truth(tour.world("gallery")), np.load(tour.out / "student-gallery.npy")),
+    }
+    rows = {name: _scales(gallery, encoder, textness) for name, gallery in galleries.items()}
     chosen = summarise(rows["choosing"])
     reported = {row["scale"]: row for row in rows["gallery"]}
     figures: Figures = {
@@ -209,9 +214,10 @@ def explain_student(tour: Tour) -> Figures:
 
 
 def _measure(tour: Tour, encoder: Encoder, who: str) -> dict[str, float]:
-    mixed = encode_gallery(tour.world("test"), encoder)
+    mixed, fair = (encode_gallery(tour.world(name), encoder) for name in ("test", "gallery"))
     np.save(tour.out / f"{who}-test.npy", mixed.vectors)
-    return measure_world(encoder, mixed, encode_gallery(tour.world("gallery"), encoder))
+    np.save(tour.out / f"{who}-gallery.npy", fair.vectors)
+    return measure_world(encoder, mixed, fair)
 
 
 def _agreement(tour: Tour) -> dict[str, float]:
@@ -220,8 +226,8 @@ def _agreement(tour: Tour) -> dict[str, float]:
     return {name: found[name] for name in ("map_at_10", "map_at_20", "overlap_at_10") if name in found}
 
 
-def _scales(world: Path, encoder: Encoder, textness: Textness) -> list[dict[str, Any]]:
-    asked = ask_world(world, encoder)
+def _scales(gallery: EncodedGallery, encoder: Encoder, textness: Textness) -> list[dict[str, Any]]:
+    asked = ask_world(gallery, encoder)
     return evaluate_scales(asked.typographic, asked.clean, textness.vector, SCALES, reading=asked.reading)
 
 

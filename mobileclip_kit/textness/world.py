@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mobileclip_kit.data.scenes.folder import WORLD_FILE
 from mobileclip_kit.data.scenes.queries import thing_queries, weakness_queries
-from mobileclip_kit.data.scenes.truth import TRUTH_FILE, Truth, read_truth
+from mobileclip_kit.data.scenes.truth import TRUTH_FILE, read_truth
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import read_json
-from mobileclip_kit.images import load_pixels
-from mobileclip_kit.progress import Progress
-from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.runtime.encoder import Encoder, Vectors
 from mobileclip_kit.textness.evaluate import Questions
+from mobileclip_kit.textness.gallery import EncodedGallery, Reader, ask, ask_for_things, encode_gallery
 
-Vectors = NDArray[np.float32]
-
-_BATCH = 32
 _TEMPLATE = "a photo of {}"
 
 
@@ -40,13 +32,36 @@ class WorldQuestions:
     reading: Questions
 
 
-def ask_world(folder: Path, encoder: Encoder, *, template: str = _TEMPLATE) -> WorldQuestions:
-    """Encode a folder made by ``mckit scenes N --split gallery`` and the questions to it.
+def ask_world(gallery: EncodedGallery, reader: Reader, *, template: str = _TEMPLATE) -> WorldQuestions:
+    """The questions to a gallery that :func:`encode_world` or another has encoded with the same model.
 
     Args:
-        folder: With ``truth.jsonl``.
-        encoder: With both towers.
+        gallery: Of a folder made by ``mckit scenes N --split gallery``.
+        reader: Of texts, into the space of the gallery's vectors.
         template: The typographic query, with ``{}`` where "a car" goes.
+
+    Raises:
+        DataError: It has no pictures of words beside pictures of the things that they name.
+        ModelError: The model has no text tower.
+    """
+    plain = gallery.where(lambda truth: truth.word is None)
+    weak, things = weakness_queries(gallery.truth, template), thing_queries(plain.truth)
+    if not weak or not things:
+        raise DataError(
+            "The gallery holds no pictures of words beside pictures of the things that they name.",
+            hint="Draw a world with `mckit scenes 1000 --split gallery -o DIR`.",
+        )
+    words = sorted({row.word.text for row in gallery.truth if row.word is not None})
+    written = [gallery.rows(row.image for row in gallery.truth if row.word and row.word.text == word) for word in words]
+    return WorldQuestions(
+        typographic=ask_for_things(reader, gallery, weak),
+        clean=ask(reader, plain, things),
+        reading=Questions(reader.encode_texts(words), gallery.vectors, written),
+    )
+
+
+def encode_world(folder: Path, encoder: Encoder) -> EncodedGallery:
+    """Encode a drawn world, after a look at whether it and the model allow questions at all.
 
     Raises:
         DataError: The folder is no drawn world, or has no pictures of words beside things.
@@ -54,38 +69,18 @@ def ask_world(folder: Path, encoder: Encoder, *, template: str = _TEMPLATE) -> W
         ModelError: The model lacks a tower.
     """
     encoder.spec.require_text()
-    path = folder / TRUTH_FILE
-    if not path.is_file():
+    if not (folder / TRUTH_FILE).is_file():
         raise DataError(
             f"{folder} is not a drawn world: it has no {TRUTH_FILE}.",
             hint="Draw one with `mckit scenes 1000 --split gallery -o DIR`.",
         )
-    rows = read_truth(path)
-    weak, things = weakness_queries(rows, template), thing_queries(row for row in rows if row.word is None)
-    if not weak or not things:
+    rows = read_truth(folder)
+    if not weakness_queries(rows) or all(row.word is not None for row in rows):
         raise DataError(
             f"{folder} holds no pictures of words beside pictures of the things that they name.",
             hint="Draw a world with `mckit scenes 1000 --split gallery -o DIR`.",
         )
-    vectors = _encode([folder / row.image for row in rows], encoder)
-    plain = [number for number, row in enumerate(rows) if row.word is None]
-    place = {row.image: number for number, row in enumerate(rows)}
-    plain_place = {rows[number].image: rank for rank, number in enumerate(plain)}
-    words = sorted({row.word.text for row in rows if row.word is not None})
-    return WorldQuestions(
-        typographic=Questions(
-            encoder.encode_texts([query.text for query in weak]),
-            vectors,
-            [_rows(query.things, place) for query in weak],
-            [_rows(query.words, place) for query in weak],
-        ),
-        clean=Questions(
-            encoder.encode_texts([query.text for query in things]),
-            vectors[plain],
-            [_rows(query.right, plain_place) for query in things],
-        ),
-        reading=Questions(encoder.encode_texts(words), vectors, [_rows(_written(rows, word), place) for word in words]),
-    )
+    return encode_gallery(folder, encoder)
 
 
 def is_pair_world(folder: Path) -> bool:
@@ -108,24 +103,5 @@ def encode_world_pairs(folder: Path, encoder: Encoder, *, limit: int | None = No
     clean, worded = rows[0::2], rows[1::2]
     if len(rows) % 2 or any(a.word is not None or b.word is None for a, b in zip(clean, worded, strict=True)):
         raise DataError(f"The pictures of {folder} are not pairs without and with a word.", hint="Draw it again.")
-    vectors = _encode([folder / row.image for row in rows[: None if limit is None else 2 * limit]], encoder)
+    vectors = encode_gallery(folder, encoder, limit=None if limit is None else 2 * limit).vectors
     return vectors[0::2], vectors[1::2]
-
-
-def _written(rows: Sequence[Truth], word: str) -> list[str]:
-    return [row.image for row in rows if row.word is not None and row.word.text == word]
-
-
-def _rows(images: Iterable[str], place: Mapping[str, int]) -> frozenset[int]:
-    return frozenset(place[image] for image in images)
-
-
-def _encode(pictures: Sequence[Path], encoder: Encoder) -> Vectors:
-    spec = encoder.spec.require_image()
-    parts = []
-    with Progress("encode", total=len(pictures), unit="pictures") as progress:
-        for start in range(0, len(pictures), _BATCH):
-            batch = [load_pixels(picture, spec) for picture in pictures[start : start + _BATCH]]
-            parts.append(encoder.encode_images(np.stack(batch)))
-            progress.advance(len(batch))
-    return np.concatenate(parts)

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileclip_kit.bench.world import EncodedGallery, encode_gallery, measure_world
+from mobileclip_kit.bench.world import measure_world
 from mobileclip_kit.data.scenes import COLOURS, KINDS, Truth
 from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.data.scenes.truth import Objects, Word
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.spec import ImageSpec, ModelSpec
+from mobileclip_kit.textness.gallery import EncodedGallery, encode_gallery
 
 BOX = (0.0, 0.0, 0.5, 0.5)
 NAMES = list(KINDS)
