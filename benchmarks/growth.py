@@ -1,6 +1,6 @@
 """How time and memory grow: with the vectors of an index, with the pictures of a library, with batch and threads.
 
-    python benchmarks/growth.py EXPORT [--vectors 1000 10000 100000 1000000] [--pictures 10 100 1000 10000] [--work DIR]
+    python benchmarks/growth.py EXPORT [--vectors 1000 10000 100000 1000000] [--pictures 10 … 100000] [--work DIR]
 
 EXPORT is an ONNX export with an image tower (`mckit export --format onnx`). Vectors are random; pictures are drawn
 (JPEG, 96 px, noise on a gradient) and differ from each other, so that none is taken for a copy. Each size runs in a
@@ -8,7 +8,8 @@ process of its own, which gives it a peak memory of its own.
 
 Times are processor seconds of one thread, which other work on the machine does not change; with threads they are
 wall milliseconds, the least of the rounds. A slope is the exponent that a curve's last step follows: 1 is a straight
-line, 0 is no growth. Writes ``results/growth.json`` and ``results/growth.png``.
+line, 0 is no growth. Writes ``results/growth.json`` and ``results/growth.png`` after each point; ``--resume`` keeps
+the points that the file has, so that the sizes can be walked in several calls (an option without sizes walks none).
 """
 
 from __future__ import annotations
@@ -46,24 +47,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("export", type=Path)
     parser.add_argument("--vectors", type=int, nargs="*", default=[10**3, 10**4, 10**5, 10**6])
-    parser.add_argument("--pictures", type=int, nargs="*", default=[10, 100, 1000, 10_000])
+    parser.add_argument("--pictures", type=int, nargs="*", default=[10, 100, 1000, 10_000, 100_000])
+    parser.add_argument("--batches", type=int, nargs="*", default=list(BATCHES))
+    parser.add_argument("--threads", type=int, nargs="*", default=list(range(1, usable_cores() + 1)))
     parser.add_argument("--work", type=Path, help="where the indexes and pictures go while it runs")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "growth.json")
+    parser.add_argument("--resume", action="store_true", help="keep the points that the results file has")
     parser.add_argument("--one", nargs=2, metavar=("CURVE", "N"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
         curve, size = chosen.one
         print(json.dumps(CURVES[curve](chosen.export, int(size), chosen.work)))
         return
-    sizes = {
+    asked = {
         "vectors": chosen.vectors,
         "pictures": chosen.pictures,
-        "batch": list(BATCHES),
-        "threads": list(range(1, usable_cores() + 1)),
+        "batch": chosen.batches,
+        "threads": chosen.threads,
     }
-    curves: dict[str, list[Point]] = {}
-    for curve, numbers in sizes.items():
-        curves[curve] = [alone(chosen.export, curve, number, chosen.work) for number in numbers]
+    curves = kept(chosen.results) if chosen.resume else {curve: [] for curve in asked}
+    for curve, numbers in asked.items():
+        for number in numbers:
+            if all(point["n"] != number for point in curves[curve]):
+                curves[curve] = sorted(
+                    [*curves[curve], alone(chosen.export, curve, number, chosen.work)], key=lambda point: point["n"]
+                )
+                write(chosen, curves)
+    for name, slope in write(chosen, curves)["slopes"].items():
+        print(f"{name}: {'–' if slope is None else f'{slope:.2f}'}")
+
+
+def kept(results: Path) -> dict[str, list[Point]]:
+    """The points of an earlier call that succeeded."""
+    document = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {"curves": {}}
+    return {curve: [point for point in document["curves"].get(curve, []) if "failure" not in point] for curve in CURVES}
+
+
+def write(chosen: argparse.Namespace, curves: dict[str, list[Point]]) -> dict[str, Any]:
+    """The document of what was measured until now, written and drawn."""
     document = {
         "claim": "What an index, a library, a batch and threads cost as they grow.",
         "machine": describe_machine(),
@@ -73,8 +94,7 @@ def main() -> None:
     }
     write_json(chosen.results, document)
     plot(document, chosen.results.with_suffix(".png"))
-    for name, slope in document["slopes"].items():
-        print(f"{name}: {'–' if slope is None else f'{slope:.2f}'}")
+    return document
 
 
 def alone(export: Path, curve: str, number: int, work: Path | None) -> Point:
@@ -159,12 +179,13 @@ def of_pictures(export: Path, count: int, work: Path) -> Point:
 def draw(folder: Path, count: int) -> None:
     """Small pictures that differ from each other."""
     rng, ramp = np.random.default_rng(0), np.linspace(0, 255, 96)
+    noises = [rng.normal(0, 12, (96, 96, 3)) for _ in range(64)]
     for number in range(count):
         if number % 1000 == 0:
             place = folder / f"{number // 1000:03}"
             place.mkdir(parents=True)
         tint = rng.uniform(0, 1, 3)
-        picture = ramp[:, None, None] * tint + rng.normal(0, 12, (96, 96, 3)) + 40 * rng.uniform(0, 1, 3)
+        picture = ramp[:, None, None] * tint + noises[number % 64] + 40 * rng.uniform(0, 1, 3)
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(place / f"{number:06}.jpg", quality=85)
 
 
