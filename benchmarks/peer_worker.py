@@ -1,7 +1,10 @@
-"""A peer's model in a process of its own, in the peer's own environment: it answers as mckit's bench worker does.
+"""A contender in a process of its own, in its own environment: it answers as mckit's bench worker does.
 
-Started by peers.py as ``python peer_worker.py KIND MODEL PIXELS THREADS``; imports nothing of mckit. PIXELS is an
-``.npy`` of float32 ``(n, 3, height, width)`` in 0…1, what an export's image input takes.
+Started by peers.py as ``python peer_worker.py KIND MODEL PIXELS THREADS``; only the contender mckit imports mckit.
+PIXELS is an ``.npy`` of float32 ``(n, 3, height, width)`` in 0…1, what an export's image input takes; ``bytes.npy``
+beside it has the same pictures as uint8 ``(n, height, width, 3)``, for those who begin there.
+
+Calls are timed in processor time of the process, all its threads together: other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -21,6 +24,29 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 Encode = Callable[[Any], Any]
+
+
+def open_mckit() -> Encode:
+    """An export under mckit's own encoder, from bytes to unit rows."""
+    from mobileclip_kit.runtime.open import open_encoder
+
+    return open_encoder(MODEL, threads=THREADS).encode_images
+
+
+def open_open_clip() -> Encode:
+    """The same weights under open_clip in torch: its mean and std, its forward pass, its normalisation."""
+    import open_clip
+    import torch
+
+    torch.set_num_threads(THREADS)
+    model = open_clip.create_model(f"local-dir:{MODEL}").eval()
+    mean, std = (torch.tensor(values)[:, None, None] for values in (model.visual.image_mean, model.visual.image_std))
+
+    def encode(batch: Any) -> Any:
+        with torch.inference_mode():
+            return model.encode_image((torch.from_numpy(batch) - mean) / std, normalize=True).numpy()
+
+    return encode
 
 
 def open_openvino(model: Any = None) -> Encode:
@@ -52,9 +78,8 @@ def open_transformers() -> Encode:
 
     torch.set_num_threads(THREADS)
     folder = Path(PIXELS).with_name("transformers-clip")
-    if not folder.exists():
-        config = CLIPVisionConfig(**json.loads(Path(MODEL, "shape.json").read_text()))
-        CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    config = CLIPVisionConfig(**json.loads(Path(MODEL, "shape.json").read_text()))
+    CLIPVisionModelWithProjection(config).save_pretrained(folder)
     model = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True).eval()
 
     def encode(batch: Any) -> Any:
@@ -64,10 +89,45 @@ def open_transformers() -> Encode:
     return encode
 
 
-OPENERS: dict[str, Callable[[], Encode]] = {
-    "openvino": open_openvino,
-    "nncf": open_nncf,
-    "transformers": open_transformers,
+def open_sentence_transformers() -> Encode:
+    """sentence-transformers over such a local folder: pictures in, its processor and pooling included."""
+    import torch
+    from PIL import Image
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import CLIPModel as Wrapped
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+    torch.set_num_threads(THREADS)
+    folder = Path(PIXELS).with_name("sentence-transformers-clip")
+    shape = json.loads(Path(MODEL, "shape.json").read_text())
+    letters = [chr(97 + number) for number in range(26)]
+    pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    text = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = CLIPConfig(
+        vision_config=shape,
+        text_config={**text, "vocab_size": len(pieces), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1},
+        projection_dim=shape["projection_dim"],
+    )
+    CLIPModel(config).save_pretrained(folder)
+    tokenizer = CLIPTokenizer(vocab={piece: number for number, piece in enumerate(pieces)}, merges=[])
+    CLIPProcessor(image_processor=CLIPImageProcessorPil(), tokenizer=tokenizer).save_pretrained(folder)
+    model = SentenceTransformer(modules=[Wrapped(str(folder))], device="cpu")
+
+    def encode(batch: Any) -> Any:
+        pictures = [Image.fromarray(picture) for picture in batch]
+        return model.encode(pictures, batch_size=len(pictures), normalize_embeddings=True, show_progress_bar=False)
+
+    return encode
+
+
+# A kind → how it is opened, and whether it begins with bytes.
+OPENERS: dict[str, tuple[Callable[[], Encode], bool]] = {
+    "mckit": (open_mckit, True),
+    "open_clip": (open_open_clip, False),
+    "openvino": (open_openvino, False),
+    "nncf": (open_nncf, False),
+    "transformers": (open_transformers, False),
+    "sentence-transformers": (open_sentence_transformers, True),
 }
 
 
@@ -76,13 +136,14 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print
     encode: Encode | None = None
-    pixels = np.load(PIXELS)
+    opener, from_bytes = OPENERS[KIND]
+    pixels = np.load(Path(PIXELS).with_name("bytes.npy") if from_bytes else PIXELS)
     for line in sys.stdin:
         request = json.loads(line)
         try:
             if request["do"] == "open":
                 started = time.perf_counter()
-                encode = OPENERS[KIND]()
+                encode = opener()
                 encode(pixels[:1])
                 answer: dict[str, Any] = {"towers": ["image"], "load_ms": 1000 * (time.perf_counter() - started)}
             elif request["do"] == "calls":
@@ -100,15 +161,15 @@ def main() -> None:
 
 
 def calls(encode: Encode, pixels: Any, batch: int, seconds: float) -> list[float]:
-    """Milliseconds of calls until the seconds are over, after one that does not count."""
+    """Processor milliseconds of calls until the seconds are over, after one that does not count."""
     times: list[float] = []
     encode(pixels[:batch])
     until = time.perf_counter() + seconds
     while not times or time.perf_counter() < until:
         rows = (np.arange(batch) + len(times) * batch) % len(pixels)
-        started = time.perf_counter()
+        started = time.process_time()
         encode(pixels[rows])
-        times.append(1000 * (time.perf_counter() - started))
+        times.append(1000 * (time.process_time() - started))
     return times
 
 

@@ -1,15 +1,19 @@
-"""Peers beside mckit on one image tower: OpenVINO, NNCF's int8, transformers' CLIP; each in its own environment.
+"""Peers beside mckit on one image tower: open_clip, OpenVINO, NNCF's int8, transformers, sentence-transformers.
 
-    python benchmarks/peers.py PHOTOS --fp32 EXPORT --int8 EXPORT --environments DIR [--only NAME …] [--seconds 8]
+    python benchmarks/peers.py PHOTOS --model MODEL --fp32 EXPORT --int8 EXPORT --environments DIR [--only NAME …]
 
-PHOTOS is a folder of pictures, the exports are one ViT's (`mckit export --format onnx`, float32 and int8). The
-environments are made in DIR from the peers' public packages, once; one that cannot be installed, and a peer that
-fails, is a row with its reason. ``--make-only`` stops there: that is how index_speed.py gets its environment of
-clip-retrieval, whose inference (and open_clip's own loop) it measures.
+PHOTOS is a folder of pictures, MODEL a model folder with PicCollage's ViT (`vit-s6-h12`), the exports are its
+(`mckit export --format onnx`, float32 and int8). The environments are made in DIR from the peers' public packages,
+once; one that cannot be installed, and a peer that fails, is a row with its reason. open_clip runs in mckit's own
+environment, which has it. ``--make-only`` stops when the environments are there: so index_speed.py gets that of
+clip-retrieval, whose inference (and open_clip's loop over files) it measures; open_clip's training is measured by
+distill_speed.py.
 
-Latency of one picture, in turns of rounds, every contender in its own process; ``to_first`` is the ratio to mckit's
-float32 export with its spread. ``cosine_min`` compares with that export's vectors of the same pictures; transformers
-computes the same shape with random weights, so it has none. Writes ``results/peers.json`` and ``results/peers.png``.
+Processor time of one picture, one thread, in turns of rounds, every contender in its own process; ``to_first`` is the
+ratio to mckit's float32 export with its spread. mckit and sentence-transformers begin with bytes, the others with
+floats. ``cosine_min`` compares with the float32 export's vectors of the same pictures; transformers and
+sentence-transformers compute the same shape with random weights, so they have none. Writes ``results/peers.json`` and
+``results/peers.png``.
 """
 
 from __future__ import annotations
@@ -38,27 +42,35 @@ HERE = Path(__file__).parent
 # An environment → what pip installs into it, and what must be importable then.
 ENVIRONMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "openvino": (("openvino", "nncf", "numpy", "pillow"), "openvino, nncf"),
-    "transformers": (("torch", "transformers", "pillow"), "torch, transformers"),
-    "sentence-transformers": (("torch", "sentence-transformers"), "sentence_transformers"),
+    "transformers": (("torch", "transformers", "sentence-transformers", "pillow"), "torch, sentence_transformers"),
     "clip-retrieval": (("clip-retrieval", "setuptools<81"), "clip_retrieval.clip_inference"),
 }
-# A contender → its environment.
-CONTENDERS = {"openvino": "openvino", "nncf": "openvino", "transformers": "transformers"}
-OURS = {"mckit onnx fp32": "fp32", "mckit onnx int8": "int8"}
+# A contender → its kind for peer_worker.py, its environment (None: this one), and what it opens.
+CONTENDERS: dict[str, tuple[str, str | None, str]] = {
+    "mckit onnx fp32": ("mckit", None, "fp32"),
+    "mckit onnx int8": ("mckit", None, "int8"),
+    "open_clip": ("open_clip", None, "model"),
+    "openvino": ("openvino", "openvino", "fp32"),
+    "nncf": ("nncf", "openvino", "fp32"),
+    "transformers": ("transformers", "transformers", "shape"),
+    "sentence-transformers": ("sentence-transformers", "transformers", "shape"),
+}
+FIRST = next(iter(CONTENDERS))
 
 
 def main() -> None:
     """Make what is missing, measure, write, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("photos", type=Path)
+    parser.add_argument("--model", type=Path, required=True, help="model folder of the exports")
     parser.add_argument("--fp32", type=Path, required=True, help="ONNX float32 export")
     parser.add_argument("--int8", type=Path, required=True, help="ONNX int8 export of the same model")
     parser.add_argument("--environments", type=Path, required=True, help="folder of the peers' environments")
     parser.add_argument("--only", nargs="*", default=list(ENVIRONMENTS), choices=list(ENVIRONMENTS))
     parser.add_argument("--make-only", action="store_true", help="make the environments and stop")
     parser.add_argument("--pictures", type=int, default=48)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each contender")
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each contender")
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "peers.json")
     chosen = parser.parse_args()
     made = {name: make(chosen.environments / name, *ENVIRONMENTS[name]) for name in chosen.only}
@@ -71,7 +83,13 @@ def main() -> None:
     document = {
         "claim": "One image tower, one thread, one picture: mckit's exports beside its peers.",
         "machine": describe_machine(),
-        "settings": {"threads": 1, "seconds": chosen.seconds, "rounds": chosen.rounds, "pictures": chosen.pictures},
+        "settings": {
+            "threads": 1,
+            "clock": "processor time",
+            "seconds": chosen.seconds,
+            "rounds": chosen.rounds,
+            "pictures": chosen.pictures,
+        },
         "environments": {
             name: {"packages": list(ENVIRONMENTS[name][0]), "failure": reason, "versions": versions(chosen, name)}
             for name, reason in made.items()
@@ -99,18 +117,14 @@ def make(place: Path, packages: tuple[str, ...], imports: str) -> str | None:
 def compare(chosen: argparse.Namespace, made: Mapping[str, str | None], folder: Path) -> list[dict[str, Any]]:
     """A row for each contender, ours first."""
     truth = prepare(chosen, folder)
-    rows = {name: row_of(name, None) for name in OURS}
+    rows: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
         workers: dict[str, Asked] = {}
-        for name, kind in OURS.items():
-            worker = stack.enter_context(WorkerProcess(threads=1))
-            worker.ask(do="open", model=str(getattr(chosen, kind)), threads=1)
-            workers[name] = worker
-        for name, environment in CONTENDERS.items():
-            if environment not in made:
+        for name, (_, environment, _) in CONTENDERS.items():
+            if environment is not None and environment not in made:
                 continue
-            rows[name] = row_of(name, made[environment])
-            if made[environment] is None:
+            rows[name] = row_of(name, None if environment is None else made[environment])
+            if rows[name]["failure"] is None:
                 start(name, chosen, folder, stack, workers, rows[name], truth)
         timings = measure_latency(
             workers,
@@ -119,12 +133,9 @@ def compare(chosen: argparse.Namespace, made: Mapping[str, str | None], folder: 
             rounds=chosen.rounds,
             on_failure=lambda name, error: rows[name].update(failure=str(error)),
         )
-    first = next(iter(OURS))
     for name, timing in timings.items():
-        rows[name]["latency_ms"] = timing.to_json()
-        rows[name]["to_first"] = paired_ratio(timing, timings[first])
-    ours = open_encoder(chosen.int8, threads=1).encode_images(np.load(folder / "bytes.npy"))
-    rows["mckit onnx int8"]["cosine_min"] = least_cosine(ours, truth)
+        rows[name]["processor_ms"] = timing.to_json()
+        rows[name]["to_first"] = paired_ratio(timing, timings[FIRST])
     return list(rows.values())
 
 
@@ -137,16 +148,17 @@ def start(
     row: dict[str, Any],
     truth: Any,
 ) -> None:
-    """Open a peer in its environment and compare its vectors; a failure is the row's reason."""
-    python = chosen.environments / CONTENDERS[name] / "bin" / "python"
-    model = folder if name == "transformers" else chosen.fp32
-    command = [str(python), str(HERE / "peer_worker.py"), name, str(model), str(folder / "pixels.npy"), "1"]
+    """Open a contender in its environment and compare its vectors; a failure is the row's reason."""
+    kind, environment, opened = CONTENDERS[name]
+    python = sys.executable if environment is None else str(chosen.environments / environment / "bin" / "python")
+    model = folder if opened == "shape" else getattr(chosen, opened)
+    command = [python, str(HERE / "peer_worker.py"), kind, str(model), str(folder / "pixels.npy"), "1"]
     worker = stack.enter_context(WorkerProcess(threads=1, command=command))
     try:
         row["load_ms"] = worker.ask(do="open")["load_ms"]
-        if name != "transformers":
-            worker.ask(do="encode", out=str(folder / f"{name}.npy"))
-            row["cosine_min"] = least_cosine(np.load(folder / f"{name}.npy"), truth)
+        if opened != "shape":
+            worker.ask(do="encode", out=str(folder / "vectors.npy"))
+            row["cosine_min"] = least_cosine(np.load(folder / "vectors.npy"), truth)
         workers[name] = worker
     except ModelError as error:
         row["failure"] = str(error)
@@ -176,7 +188,8 @@ def prepare(chosen: argparse.Namespace, folder: Path) -> Any:
 
 def row_of(name: str, failure: str | None) -> dict[str, Any]:
     """A row before anything is measured."""
-    return {"name": name, "latency_ms": None, "to_first": None, "load_ms": None, "cosine_min": None, "failure": failure}
+    row = dict.fromkeys(("processor_ms", "to_first", "load_ms", "cosine_min"))
+    return {"name": name, **row, "failure": failure}
 
 
 def least_cosine(vectors: Any, truth: Any) -> float:
@@ -203,11 +216,11 @@ def last_line(text: str) -> str:
 def describe(row: Mapping[str, Any]) -> str:
     """A line for the terminal."""
     if row["failure"]:
-        return f"{row['name']:18} failed: {row['failure']}"
+        return f"{row['name']:22} failed: {row['failure']}"
     ratio, cosine = row["to_first"], row["cosine_min"]
     told = "" if cosine is None else f"  cosine ≥ {cosine:.5f}"
     return (
-        f"{row['name']:18} {row['latency_ms']['p50']:7.2f} ms  ×{ratio['ratio']:.2f} "
+        f"{row['name']:22} {row['processor_ms']['p50']:7.2f} ms  ×{ratio['ratio']:.2f} "
         f"({ratio['low']:.2f} … {ratio['high']:.2f}){told}"
     )
 
@@ -226,7 +239,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
         axes.barh(place, ratio["ratio"], color="tab:blue" if row["name"].startswith("mckit") else "0.6")
         axes.plot([ratio["low"], ratio["high"]], [place, place], color="black")
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    axes.set_xlabel("latency of one picture, shares of mckit onnx fp32's; the line is the spread")
+    axes.set_xlabel("processor time of one picture, shares of mckit onnx fp32's; the line is the spread")
     axes.set_title(f"{document['machine']['cpu']}, one thread, load {document['machine']['load']}", fontsize=9)
     figure.savefig(path, dpi=110)
 
