@@ -3,9 +3,9 @@
     python benchmarks/export_matrix.py PICTURES -o benchmarks/results/export_matrix.json --table docs/export-matrix.md
 
 PICTURES is a captions file or a folder of pictures. Weights are random where no download is possible, which tests the
-conversion (every operator and every shape) but not the numbers of trained weights. Each format of each model is made in
-a process of its own; one that fails is a row with its reason. Rows that are in the output already are kept, so that a
-run can be interrupted and run again. ``--lock FILE`` waits for other heavy work that takes the same lock.
+conversion (every operator and every shape) but not the numbers of trained weights. Each model has a process of its own;
+what fails is a row with its reason. Rows that are in the output already are kept, so that a run can be interrupted and
+run again. ``--lock FILE`` waits for other heavy work that takes the same lock.
 
 Latencies are processor time of one picture or text on one thread, all exports of a format in turns, median: ONNX
 Runtime's, and for Core ML those of mckit's own interpreter, which say nothing about a phone.
@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import fcntl
 import functools
+import gc
 import json
 import statistics
 import subprocess
@@ -36,7 +37,9 @@ MODELS = tuple(
     "PE-Core-T-16-384 student:vit-s6-h12 student:resnet18 student:mobilenetv2 student:swin-nano".split()
 )
 _STUDENT, _STUDENT_TEXT, _STUDENT_DIM = "student:", "text-8", 512
-_ROUNDS = 5
+_ROUNDS = 3
+# Others wait for the lock: it goes back after the model that passes this.
+_HOLD_SECONDS = 150.0
 # Kind → format and precision. The others of a format are made from its first.
 KINDS = {
     "onnx-fp32": ("onnx", "fp32"),
@@ -65,19 +68,23 @@ def main() -> int:
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child:
-        for row in export_kinds(chosen.child[0], chosen.child[1:], chosen.data, chosen.pictures, chosen.calibration):
+        for row in run_model(chosen.child[0], chosen.child[1:], chosen):
             print(json.dumps(row), flush=True)
         return 0
     document = json.loads(chosen.out.read_text()) if chosen.out.is_file() else {"rows": []}
     document["machine"] = describe_machine()
+    held: Lock | None = None
     for model in chosen.models:
-        for kinds in missing(document["rows"], model, chosen.kinds):
-            with lock(chosen.lock):
-                rows = run_child(model, kinds, chosen)
-            document["rows"] = [r for r in document["rows"] if r["model"] != model or r["kind"] not in kinds] + rows
-            write_json(chosen.out, document)
-            for row in rows:
-                print(describe(row), flush=True)
+        kinds = missing(document["rows"], model, chosen.kinds)
+        if not kinds:
+            continue
+        held = held or Lock(chosen.lock)
+        rows = run_child(model, kinds, chosen)
+        held = held.give_back_after(_HOLD_SECONDS)
+        document["rows"] = [r for r in document["rows"] if r["model"] != model or r["kind"] not in kinds] + rows
+        write_json(chosen.out, document)
+        for row in rows:
+            print(describe(row), flush=True)
     wanted = [row for row in document["rows"] if row["model"] in chosen.models and row["kind"] in chosen.kinds]
     failed = [row for row in wanted if row["error"] or not row["passed"]]
     if chosen.table:
@@ -86,17 +93,14 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def missing(rows: Sequence[dict[str, Any]], model: str, kinds: Sequence[str]) -> Iterator[list[str]]:
-    """The kinds of a model that no row without an error has, one list a format."""
+def missing(rows: Sequence[dict[str, Any]], model: str, kinds: Sequence[str]) -> list[str]:
+    """The kinds of a model that no row without an error has."""
     done = {row["kind"] for row in rows if row["model"] == model and not row["error"]}
-    for format in ("onnx", "coreml"):
-        left = [kind for kind in kinds if kind not in done and KINDS[kind][0] == format]
-        if left:
-            yield left
+    return [kind for kind in kinds if kind not in done]
 
 
 def run_child(model: str, kinds: Sequence[str], chosen: argparse.Namespace) -> list[dict[str, Any]]:
-    """Some kinds of one format in their own process: a row for each tower and kind, or one with the reason."""
+    """Some kinds of a model in their own process: a row for each tower and kind, or one with the reason."""
     command = [sys.executable, __file__, str(chosen.data), "--pictures", str(chosen.pictures),
                "--calibration", str(chosen.calibration), "--child", model, *kinds]  # fmt: skip
     timeout = chosen.timeout
@@ -104,26 +108,49 @@ def run_child(model: str, kinds: Sequence[str], chosen: argparse.Namespace) -> l
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
         rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    except subprocess.TimeoutExpired:
-        rows, last = [], f"not done after {timeout:.0f} s"
+    except subprocess.TimeoutExpired as error:
+        told_so_far = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
+        rows = [json.loads(line) for line in told_so_far.splitlines() if line.startswith("{") and line.endswith("}")]
+        last = f"not done after {timeout:.0f} s"
     told = {row["kind"] for row in rows}
     return rows + [{"model": model, "kind": kind, "error": last, "passed": False} for kind in kinds if kind not in told]
 
 
+def run_model(name: str, kinds: Sequence[str], chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """One model, format by format."""
+    from mobileclip_kit.export.samples import read_source
+
+    gc.disable()  # converters make millions of objects that live until they are done
+    model = load(name)
+    given = read_source(chosen.data, model, count=chosen.pictures)
+    calibration = read_source(chosen.data, model, count=chosen.calibration) if "onnx-int8" in kinds else (None, None)
+    for format in ("onnx", "coreml"):
+        wanted = [kind for kind in kinds if KINDS[kind][0] == format]
+        if wanted:
+            forget_peak_memory()
+            try:
+                yield from export_kinds(model, name, format, wanted, given, calibration)
+            except Exception as error:  # a defect in one format is its rows' reason, and the other format is tried
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                yield from ({"model": name, "kind": kind, "error": reason, "passed": False} for kind in wanted)
+            gc.collect()
+
+
+def forget_peak_memory() -> None:
+    """Count the most memory held from here on, where Linux lets a process ask for it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def export_kinds(
-    name: str, kinds: Sequence[str], data: Path, pictures: int, calibrated: int
+    model: Any, name: str, format: Any, kinds: Sequence[str], given: Sequence[Any], calibration: Sequence[Any]
 ) -> Iterator[dict[str, Any]]:
-    """Export, verify and time; a row for each tower and kind."""
+    """Export, verify and time in one format; a row for each tower and kind."""
     from mobileclip_kit.bench.machine import peak_memory_bytes
     from mobileclip_kit.errors import ExportError, ParityError
     from mobileclip_kit.export.exporter import export_model
     from mobileclip_kit.export.folder import PRECISIONS, open_export
-    from mobileclip_kit.export.samples import read_source
 
-    model = load(name)
-    given = read_source(data, model, count=pictures)
-    calibration = read_source(data, model, count=calibrated) if "onnx-int8" in kinds else (None, None)
-    format: Any = KINDS[kinds[0]][0]
     first = PRECISIONS[format][0]
     base = None
     exports, rows = {}, []
@@ -157,7 +184,12 @@ def export_kinds(
                     rows.append({"model": name, "kind": kind, "error": None, **spent, **kept})
         times = latencies_ms(exports, given[0], given[1])
     for row in rows:
-        yield {**row, "latency_ms": times[row["kind"], row["tower"]], "calibrated_on": calibrated}
+        yield {**row, "latency_ms": times[row["kind"], row["tower"]], "calibrated_on": calibrated_on(row, calibration)}
+
+
+def calibrated_on(row: Mapping[str, Any], calibration: Sequence[Any]) -> str | None:
+    """What int8 ranges were observed on."""
+    return calibration[row["tower"] == "text"].source if row["kind"] == "onnx-int8" else None
 
 
 def latencies_ms(exports: Mapping[str, Any], pictures: Any, texts: Any) -> dict[tuple[str, str], float]:
@@ -197,15 +229,22 @@ def load(name: str) -> Any:
     return Model(network, config, describe(name, network, config))
 
 
-@contextlib.contextmanager
-def lock(path: Path | None) -> Iterator[None]:
-    """Hold a lock file, if one was named."""
-    if path is None:
-        yield
-        return
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+class Lock:
+    """Holds a lock file, if one was named."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._stream = None if path is None else path.open("w")
+        if self._stream is not None:
+            fcntl.flock(self._stream, fcntl.LOCK_EX)
+        self._since = time.monotonic()
+
+    def give_back_after(self, seconds: float) -> Lock | None:
+        """The lock itself, or None once it was held so long and given back."""
+        if time.monotonic() - self._since < seconds:
+            return self
+        if self._stream is not None:
+            self._stream.close()
+        return None
 
 
 def describe_machine() -> dict[str, Any]:

@@ -7,6 +7,7 @@ vectors miss their cosine although nothing overflowed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.errors import ExportError
-from mobileclip_kit.mil.graph import Operation, Ref
-from mobileclip_kit.mil.interpreter import Interpreter
+from mobileclip_kit.mil.graph import Operation, Program, Ref
+from mobileclip_kit.mil.interpreter import Finding, Interpreter
 from mobileclip_kit.mil.ops_shapes import SHAPES
 from mobileclip_kit.mil.program import read_program
 
@@ -29,30 +30,56 @@ _MOVERS = frozenset(SHAPES) | {"cast", "const"}
 _SHARE = 8
 
 
-def find_overflows(path: Path, inputs: Rows) -> frozenset[str]:
+@dataclass(frozen=True)
+class Probed:
+    """A program that was executed in float16.
+
+    Attributes:
+        program: Read once for all questions.
+        inputs: As :meth:`Interpreter.run` takes them.
+        vectors: What it gave for each.
+        findings: What left the numbers.
+    """
+
+    program: Program
+    inputs: Rows
+    vectors: tuple[NDArray[Any], ...]
+    findings: tuple[Finding, ...]
+
+
+def probe(path: Path, inputs: Rows) -> Probed:
+    """Execute an ``.mlpackage`` in float16.
+
+    Args:
+        path: The package.
+        inputs: As :meth:`Interpreter.run` takes them.
+    """
+    program = read_program(path)
+    interpreter = Interpreter(program, precision="float16")
+    vectors = tuple(interpreter.run(row)["embedding"] for row in inputs)
+    return Probed(program, inputs, vectors, interpreter.findings)
+
+
+def find_overflows(probed: Probed) -> frozenset[str]:
     """Operators that overflow or become NaN in float16, and those that read their results.
 
     A reader has to stay in float32 too, or the value would be rounded to infinity on its way in. When its own result
     overflows in turn, the next round finds it.
 
     Args:
-        path: An ``.mlpackage``.
-        inputs: As :meth:`Interpreter.run` takes them.
+        probed: From :func:`probe`.
 
     Returns:
         Names as the converter knows them, for ``keep_in_float`` of
         :func:`~mobileclip_kit.export.coreml.export_coreml`; empty when nothing overflowed.
     """
-    program = read_program(path)
-    interpreter = Interpreter(program, precision="float16")
-    for row in inputs:
-        interpreter.run(row)
-    broken = {finding.operation for finding in interpreter.findings}
+    main = probed.program.main
+    broken = {finding.operation for finding in probed.findings}
     readers: dict[str, list[Operation]] = {}
-    for operation in program.main.operations:
+    for operation in main.operations:
         for name in _read_names(operation):
             readers.setdefault(name, []).append(operation)
-    by_name = {operation.name: operation for operation in program.main.operations}
+    by_name = {operation.name: operation for operation in main.operations}
     found: set[str] = set()
     waiting = [by_name[name] for name in broken if name in by_name]
     while waiting:
@@ -68,15 +95,14 @@ def find_overflows(path: Path, inputs: Rows) -> frozenset[str]:
     return frozenset(map(_converter_name, found))
 
 
-def find_imprecise(path: Path, inputs: Rows, *, least_cosine: float) -> frozenset[str]:
+def find_imprecise(probed: Probed, *, least_cosine: float) -> frozenset[str]:
     """The fewest operators that bring a program's vectors to a least cosine when they are not rounded to float16.
 
     Operators are ranked by the cosine that they cost when they alone are rounded; how many of them it takes is found by
     bisection, each candidate executed.
 
     Args:
-        path: An ``.mlpackage``.
-        inputs: As :meth:`Interpreter.run` takes them.
+        probed: From :func:`probe`.
         least_cosine: What every vector has to reach, compared with the program in float32.
 
     Returns:
@@ -85,23 +111,27 @@ def find_imprecise(path: Path, inputs: Rows, *, least_cosine: float) -> frozense
     Raises:
         ExportError: Not even all operators in float32 reach it.
     """
-    program = read_program(path)
+    program, inputs = probed.program, probed.inputs
     full = Interpreter(program, precision="float32")
     wanted = [full.run(row)["embedding"] for row in inputs]
 
-    def loss(exact: Collection[str]) -> float:
-        half = Interpreter(program, precision="float16", exact=exact)
-        vectors = [half.run(row)["embedding"] for row in inputs]
+    def loss_of(vectors: Sequence[NDArray[Any]]) -> float:
         return 1 - min(_cosine(vector, other) for vector, other in zip(vectors, wanted, strict=True))
 
+    def loss(exact: Collection[str]) -> float:
+        half = Interpreter(program, precision="float16", exact=exact)
+        return loss_of([half.run(row)["embedding"] for row in inputs])
+
     allowed = 1 - least_cosine
-    if loss(()) <= allowed:
+    if loss_of(probed.vectors) <= allowed:
         return frozenset()
     computing = [operation.name for operation in program.main.operations if operation.type not in _MOVERS]
     alone = dict(_costly(computing, lambda rounded: loss(set(computing) - set(rounded)), allowed / _SHARE))
     ranked = sorted(computing, key=lambda name: -alone.get(name, 0.0))
     if loss(ranked) > allowed:
-        raise ExportError(f"No choice of float32 operators brings {path.name} to a least cosine of {least_cosine:g}.")
+        raise ExportError(
+            f"No choice of float32 operators brings {program.path.name} to a least cosine of {least_cosine:g}."
+        )
     low, high = 1, len(ranked)
     while low < high:
         middle = (low + high) // 2

@@ -12,7 +12,7 @@ from mobileclip_kit.export.aids import Aids
 from mobileclip_kit.export.compress import COMPRESSED
 from mobileclip_kit.export.coreml import compress_coreml, export_coreml
 from mobileclip_kit.export.folder import ExportedTower, Precision
-from mobileclip_kit.export.overflow import find_imprecise, find_overflows
+from mobileclip_kit.export.overflow import find_imprecise, find_overflows, probe
 from mobileclip_kit.files import size_bytes
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.spec import Tower
@@ -51,9 +51,10 @@ def write_coreml_tower(
         notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept, ane=aids.ane)
         if precision == "fp32":
             break
-        found = find_overflows(path, rows)
+        probed = probe(path, rows)
+        found = find_overflows(probed)
         if found <= kept:
-            found = find_imprecise(path, rows, least_cosine=aids.least_cosine)
+            found = find_imprecise(probed, least_cosine=aids.least_cosine)
         if found <= kept:
             break
         first_size = first_size or size_bytes(path)

@@ -12,7 +12,7 @@ import torch
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.export import overflow
 from mobileclip_kit.export.exporter import export_model
-from mobileclip_kit.export.overflow import find_imprecise, find_overflows
+from mobileclip_kit.export.overflow import find_imprecise, find_overflows, probe
 from mobileclip_kit.export.samples import draw_pictures
 from mobileclip_kit.mil.graph import Feature, Function, Operation, Program, Ref, Tensor
 from mobileclip_kit.networks.model import Model, load_model
@@ -43,7 +43,7 @@ def test_operators_beyond_float16_stay_in_float32(loud: Model, tmp_path: Path) -
 
 def test_a_program_within_range_has_none(coreml_export: object) -> None:
     path = coreml_export.tower_path("image")  # type: ignore[attr-defined]
-    assert find_overflows(path, [{"image": draw_pictures(IMAGE, count=1).pixels}]) == frozenset()
+    assert find_overflows(probe(path, [{"image": draw_pictures(IMAGE, count=1).pixels}])) == frozenset()
 
 
 def far_away() -> Program:
@@ -65,13 +65,13 @@ def far_away() -> Program:
 def test_the_rounding_that_costs_the_cosine_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overflow, "read_program", lambda path: far_away())
     rows = [{"x": np.random.default_rng(0).standard_normal((1, 8)).astype(np.float32)}]
-    found = find_imprecise(Path("far.mlpackage"), rows, least_cosine=0.9999)
-    assert found == {"shifted"}
-    assert find_imprecise(Path("far.mlpackage"), rows, least_cosine=0.5) == frozenset()
+    probed = probe(Path("far.mlpackage"), rows)
+    assert find_imprecise(probed, least_cosine=0.9999) == {"shifted"}
+    assert find_imprecise(probed, least_cosine=0.5) == frozenset()
 
 
 def test_a_cosine_beyond_float32_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overflow, "read_program", lambda path: far_away())
     rows = [{"x": np.full((1, 8), 1e-3, np.float32)}]
     with pytest.raises(ExportError, match="No choice of float32 operators brings far.mlpackage"):
-        find_imprecise(Path("far.mlpackage"), rows, least_cosine=1.1)
+        find_imprecise(probe(Path("far.mlpackage"), rows), least_cosine=1.1)
