@@ -36,7 +36,10 @@ _BREADTHS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 # Proposed for ten hits. Compressed vectors misjudge so much that rescoring has to choose from many.
 _CANDIDATES = {"flat-float16": 20, "flat-int8": 50, "hnsw": 20}
 _COMPRESSED_CANDIDATES = (200, 500, 1000, 2000)
-_LIST_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
+_LIST_SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 24, 1 / 16, 1 / 12, 1 / 8, 1 / 4, 1)
+# Rescoring a candidate costs as much as scanning so many compressed bytes: its row lies anywhere in the matrix.
+_RESCORED_BYTES = 2500
+_TIMED_SCANS, _TIMED_QUERIES = 5, 64
 # Two queries agree on the scores of a row to rounding only; equal scores may stand in either order.
 _TIE = 1e-6
 
@@ -84,9 +87,15 @@ def derive(
     try:
         index = _build(matrix, kind)
         build_s = time.monotonic() - started
+        # The least score among each query's exact ten nearest, (q,).
+        truth = search_flat(matrix, questions.vectors, _K)[0][:, -1] - _TIE
+        settings, recall = _tune(index, matrix, kind, questions.vectors, truth, target)
         faiss.omp_set_num_threads(1)
-        truth, exact_ms = _ask_exactly(matrix, questions.vectors)
-        settings, recall, search_ms = _tune(index, matrix, kind, questions.vectors, truth, target)
+        exact_ms = _median_ms(lambda query: search_flat(matrix, query, _K), questions.vectors[:_TIMED_SCANS])
+        search_ms = _median_ms(
+            lambda query: rescore(matrix, query, propose(index, query, _K, settings, None), _K),
+            questions.vectors[:_TIMED_QUERIES],
+        )
     finally:
         faiss.omp_set_num_threads(before)
     file = f"{kind}-{generation}-{len(matrix)}.faiss"
@@ -144,32 +153,24 @@ def _empty(matrix: Vectors, kind: Kind) -> Any:
     return index
 
 
-def _ask_exactly(matrix: Vectors, queries: Vectors) -> tuple[NDArray[np.float32], float]:
-    """The least score among each query's exact ten nearest, ``(q,)``, and the median milliseconds of one query."""
-    scores = search_flat(matrix, queries, _K)[0]
-    return scores[:, -1] - _TIE, _median_ms(lambda query: search_flat(matrix, query, _K), queries[:5])
-
-
 def _tune(
     index: Any, matrix: Vectors, kind: Kind, queries: Vectors, truth: NDArray[np.float32], target: float
-) -> tuple[dict[str, int], float, float]:
-    """The narrowest settings that reach the target, or the broadest; their recall and milliseconds a query."""
+) -> tuple[dict[str, int], float]:
+    """The cheapest settings that reach the target, or the broadest, and their recall."""
     if kind == "hnsw":
         steps = [{"candidates": _CANDIDATES[kind], "breadth": breadth} for breadth in _BREADTHS]
     elif kind == "ivf-pq":
         lists = sorted({max(1, round(index.nlist * share)) for share in _LIST_SHARES})
         steps = [{"candidates": many, "breadth": breadth} for many in _COMPRESSED_CANDIDATES for breadth in lists]
+        list_bytes = index.code_size * len(matrix) / index.nlist
+        steps.sort(key=lambda step: step["breadth"] * list_bytes + step["candidates"] * _RESCORED_BYTES)
     else:
         steps = [{"candidates": _CANDIDATES[kind]}]
     for settings in steps:
         recall = measure_recall(index, matrix, queries, truth, settings)
         if recall >= target:
             break
-
-    def ask(query: Vectors) -> object:
-        return rescore(matrix, query, propose(index, query, _K, settings, None), _K)
-
-    return settings, recall, _median_ms(ask, queries)
+    return settings, recall
 
 
 def measure_recall(
