@@ -18,7 +18,6 @@ from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distill.captions import SYNONYMS
 from mobileclip_kit.distill.pairs import PairObjective, PairOptions
 from mobileclip_kit.distill.recipe import Recipe
-from mobileclip_kit.distill.rivals import find_rivals
 from mobileclip_kit.distill.run_folder import finish_run, open_run
 from mobileclip_kit.distill.trainer import Trainer, TrainingResult
 from mobileclip_kit.errors import DataError, ModelError
@@ -100,10 +99,9 @@ def train_from_pairs(
     if len(pairs) < recipe.training.batch_size:
         notes.append(f"{len(pairs)} pairs do not fill a batch of {recipe.training.batch_size}: it has {len(pairs)}.")
         recipe = replace(recipe, training=replace(recipe.training, batch_size=len(pairs)))
-    captions = [pair.captions for pair in pairs]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        objective = PairObjective(network, captions, tokenizer, options)
+        objective = PairObjective(network, [pair.captions for pair in pairs], tokenizer, options)
     trainer = Trainer(
         objective,
         pictures,
@@ -116,7 +114,6 @@ def train_from_pairs(
             "data": _fingerprint(pairs),
             "init": None if start is None else start.spec.model_hash,
         },
-        rivals=find_rivals(captions, count=options.rivals, seed=recipe.training.seed) if options.rivals else None,
     )
     result = trainer.run(resume=resume)
     skipped += pictures.skipped

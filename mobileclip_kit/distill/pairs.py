@@ -67,8 +67,6 @@ class PairOptions:
             :func:`~mobileclip_kit.losses.alignment.alignment_loss`.
         word_classes: Words that may stand for each other, class by class, for hard negatives; none leaves them out, see
             :mod:`~mobileclip_kit.distill.hard_negatives`.
-        rivals: How many rivals of each picture are looked for, to make a quarter of each batch of them; 0 leaves
-            batches to chance, see :mod:`~mobileclip_kit.distill.rivals`.
     """
 
     student: str = "resnet18"
@@ -93,7 +91,6 @@ class PairOptions:
     synonyms: tuple[tuple[str, str], ...] = ()
     same_captions: bool = False
     word_classes: tuple[tuple[str, ...], ...] = ()
-    rivals: int = 0
 
     def __post_init__(self) -> None:
         if self.embedding_dim < 1:
@@ -111,8 +108,6 @@ class PairOptions:
             raise UsageError(
                 "same_captions and word_classes go with InfoNCE's hard labels; leave align out of the losses."
             )
-        if self.rivals < 0:
-            raise UsageError(f"rivals is {self.rivals}; it must be at least 0.")
         if any(len(set(words)) < 2 for words in self.word_classes):
             raise UsageError("Each of word_classes needs at least two words that may stand for each other.")
         phase_at(0.0, first_share=self.smoothing_from, second_share=self.weighting_from)

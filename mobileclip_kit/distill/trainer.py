@@ -86,7 +86,6 @@ class Trainer:
         checkpoint_seconds: Time between checkpoints.
         ranks: The processes that share each batch; None for this one alone. Process 0 keeps checkpoint and log.
         rates: Module → peak learning rate, of modules that have their own; their gradients are not clipped.
-        rivals: Rows that make batches harder, see :func:`~mobileclip_kit.distill.order.batch_rows`.
 
     Raises:
         DataError: The pictures do not fill a batch.
@@ -108,7 +107,6 @@ class Trainer:
         checkpoint_seconds: float = 60.0,
         ranks: Ranks | None = None,
         rates: Mapping[str, float] | None = None,
-        rivals: Rows | None = None,
     ) -> None:
         if len(pictures) < plan.batch_size:
             raise DataError(f"{len(pictures)} pictures do not fill a batch of {plan.batch_size}.")
@@ -121,7 +119,7 @@ class Trainer:
                 "This objective learns from whole batches in one process.",
                 hint="Leave micro_batch out, and start one process only.",
             )
-        self._augmentation, self._replay, self._rivals = augmentation, replay, rivals
+        self._augmentation, self._replay = augmentation, replay
         self._folder, self._fingerprint = folder, dict(fingerprint)
         self._device, self._checkpoint_seconds = torch.device(device), checkpoint_seconds
         self._mean = torch.tensor(image.mean, device=self._device).view(1, 3, 1, 1)
@@ -176,7 +174,7 @@ class Trainer:
     def _loop(self) -> tuple[list[float], dict[str, float], float]:
         plan, saved, parts, losses = self._plan, time.monotonic(), dict[str, float](), list[float]()
         rows = batch_rows(len(self._pictures), batch_size=plan.batch_size, seed=plan.seed,
-                          first_step=self._done, steps=self.steps, rivals=self._rivals)  # fmt: skip
+                          first_step=self._done, steps=self.steps)  # fmt: skip
         progress = Progress("train", total=self.steps * plan.batch_size, unit="pictures",
                             done=self._done * plan.batch_size)  # fmt: skip
         with ExitStack() as stack:
