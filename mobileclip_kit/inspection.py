@@ -10,7 +10,7 @@ import math
 import struct
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from mobileclip_kit.files import read_json, size_bytes
 from mobileclip_kit.images import list_pictures, load_picture, picture_suffixes
 
 Facts = dict[str, Any]
+
+# Longer entries of a file's metadata are not for reading.
+_LONGEST_ENTRY = 200
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,21 @@ def _package(path: Path) -> Facts:
         "specification_version": program.specification_version,
         "operators": dict(Counter(operation.type for operation in main.operations).most_common()),
         "leaves_neural_engine": leaving_operators(program),
-        "metadata": {key: value for key, value in program.metadata.items() if len(value) <= 200},
+        **_metadata(program.metadata),
     }
+
+
+def _metadata(entries: Mapping[str, str]) -> Facts:
+    """What a file says of itself: short entries, and what mckit wrote of model, preprocessing, tokenizer and origin."""
+    facts: Facts = {"metadata": {key: value for key, value in entries.items() if len(value) <= _LONGEST_ENTRY}}
+    try:
+        spec = json.loads(entries.get("model_spec", "null"))
+    except ValueError:
+        return facts
+    if not isinstance(spec, dict):
+        return facts
+    origin = {f"made_{key}": value for key, value in (spec.get("provenance") or {}).items() if value is not None}
+    return {**facts, **_spec_facts(spec), **origin}
 
 
 def _face(image: Any) -> str:
@@ -167,7 +183,7 @@ def _onnx(path: Path) -> Facts:
         "outputs": shapes(model.graph.output),
         "opset": max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=None),
         "operators": dict(Counter(node.op_type for node in model.graph.node).most_common()),
-        "metadata": {entry.key: entry.value for entry in model.metadata_props if len(entry.value) <= 200},
+        **_metadata({entry.key: entry.value for entry in model.metadata_props}),
     }
 
 
@@ -211,9 +227,15 @@ def _spec_facts(spec: dict[str, Any]) -> Facts:
         facts["image"] = (
             f"{image.get('height')}×{image.get('width')} {image.get('interpolation')} {image.get('resize_mode')}"
         )
+        facts["normalisation"] = f"mean {_digits(image.get('mean'))}, std {_digits(image.get('std'))}"
     if text:
+        facts["tokenizer"] = text.get("tokenizer_name") or text.get("tokenizer")
         facts["text"] = f"{text.get('context_length')} tokens, {text.get('vocab_size')} pieces ({text.get('merges')})"
     return facts
+
+
+def _digits(values: Any) -> str:
+    return " ".join(f"{value:.4g}" for value in values or ())
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError, ImageError
 from mobileclip_kit.inspection import Finding, inspect_path
-from mobileclip_kit.networks.model import save_model
+from mobileclip_kit.networks.model import Model, save_model
 from mobileclip_kit.spec import CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE
 from tests.cache.test_cache import draw, tiny_teacher
 
@@ -100,3 +100,18 @@ def test_unknown_things_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             inspect_path(path)
+
+
+@pytest.mark.parametrize("kind", ["onnx_export", "coreml_export"])
+def test_an_exported_file_alone_says_where_it_comes_from(
+    request: pytest.FixtureRequest, tiny_model: Model, kind: str
+) -> None:
+    """Model, preprocessing, tokenizer, licence, origin and version, without the folder's export.json."""
+    export = request.getfixturevalue(kind)
+    found = inspect_path(export.tower_path("image")).facts
+    assert found["model_hash"] == tiny_model.spec.model_hash
+    assert found["image"] == "32×32 bicubic shortest"
+    assert found["normalisation"] == "mean 0.4 0.45 0.5, std 0.2 0.25 0.3"
+    assert found["tokenizer"] == "clip-bpe"
+    assert found["made_licence"] == "MIT" == found["metadata"]["licence"]
+    assert found["made_mckit"] == found["metadata"]["mckit_version"]
