@@ -251,9 +251,19 @@ def _read_manifest(path: Path) -> Bundle:
             for part, entry in _known(document["files"].items())
         }
         spec = ModelSpec.from_json(document["model"], str(source))
-        return Bundle(path=path, spec=spec, precision=str(document["precision"]), files=files)
+        _require_keys(document["model"], spec)
+        if not isinstance(document["precision"], str):
+            raise TypeError(f"precision is {document['precision']!r}, not a text")
+        return Bundle(path=path, spec=spec, precision=document["precision"], files=files)
     except (DataError, ModelError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ExportError(f"{source} is damaged: {error}.", hint=_AGAIN) from error
+
+
+def _require_keys(model: Mapping[str, Any], spec: ModelSpec) -> None:
+    """The phone has no defaults: refuse a description that leaves out what mckit always writes."""
+    for section in ("image", "text"):
+        for name in (spec.to_json()[section] or {}).keys() - (model[section] or {}).keys():
+            raise KeyError(f"model.{section}.{name}")
 
 
 def _known(entries: Iterable[tuple[str, Any]]) -> Iterable[tuple[Part, Any]]:

@@ -25,6 +25,16 @@ CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 MERGES_FILE = "merges.txt"
 
+# What the keys of a description hold: section (None for the description itself), keys, type, its name.
+_KINDS: tuple[tuple[str | None, tuple[str, ...], Any, str], ...] = (
+    (None, ("name", "model_hash"), str, "a text"),
+    (None, ("embedding_dim",), int, "a whole number"),
+    (None, ("logit_scale",), (int, float, type(None)), "a number"),
+    ("image", ("mean", "std"), (int, float), "numbers"),
+    ("image", ("height", "width", "fill_color"), int, "a whole number"),
+    ("text", ("context_length", "vocab_size", "pad_id"), int, "a whole number"),
+)
+
 Interpolation = Literal["bilinear", "bicubic"]
 ResizeMode = Literal["shortest", "longest", "squash"]
 Cleaning = Literal["lower", "canonicalize", "whitespace"]
@@ -203,6 +213,7 @@ class ModelSpec:
             )
         try:
             known = {name: document[name] for name in (f.name for f in fields(cls)) if name in document}
+            _check_kinds(document)
             known["image"] = _section(ImageSpec, document["image"])
             known["text"] = _section(TextSpec, document["text"])
             return cls(**known)
@@ -238,6 +249,21 @@ def hash_model(config: Mapping[str, Any], tensors: Iterable[tuple[str, str, tupl
         digest.update(f"\n{name} {dtype} {','.join(map(str, shape))}\n".encode())
         digest.update(data)
     return digest.hexdigest()
+
+
+def _check_kinds(document: Mapping[str, Any]) -> None:
+    """Refuse a document whose numbers are texts or the like: what it describes would fail much later.
+
+    Raises:
+        TypeError: Names the key and its value.
+    """
+    for section, names, kind, what in _KINDS:
+        values = (document if section is None else document[section]) or {}
+        for name in names:
+            value = values.get(name)
+            for each in value if isinstance(value, list | tuple) and what == "numbers" else [value]:
+                if name in values and (isinstance(each, bool) or not isinstance(each, kind)):
+                    raise TypeError(f"{name} is {value!r}, not {what}")
 
 
 def _section(kind: type[Any], document: Mapping[str, Any] | None) -> Any:

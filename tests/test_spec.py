@@ -61,6 +61,26 @@ def test_incomplete_description_is_refused(missing: str) -> None:
         ModelSpec.from_json(document)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        (None, "embedding_dim", "512"),
+        (None, "model_hash", 5),
+        (None, "logit_scale", [1]),
+        ("image", "height", 1e30),
+        ("image", "mean", "abc"),
+        ("image", "std", [True, 1, 1]),
+        ("text", "vocab_size", []),
+        ("text", "context_length", True),
+    ],
+)
+def test_a_description_with_values_of_another_kind_is_refused(section: str | None, key: str, value: object) -> None:
+    document = json.loads(json.dumps(SPEC.to_json()))
+    (document if section is None else document[section])[key] = value
+    with pytest.raises(ModelError, match=f"{key} is "):
+        ModelSpec.from_json(document)
+
+
 @pytest.mark.parametrize("change", [{"interpolation": "nearest"}, {"height": 0}, {"std": (0.0, 1.0, 1.0)}])
 def test_impossible_preprocessing_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ModelError):
