@@ -1,12 +1,14 @@
 """Data sets of CLIP_benchmark, where its package is installed: their pictures, classes and prompts.
 
 https://github.com/LAION-AI/CLIP_benchmark knows where a hundred data sets lie and how their classes are asked for. It
-is no dependency of ours: ``pip install clip-benchmark`` brings it, and it downloads what it is asked for.
+is no dependency of ours: ``pip install clip-benchmark requests`` brings it and what it needs without saying so, and it
+downloads what it is asked for.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,19 +39,17 @@ def read_dataset(name: str, root: Path, folder: Path, *, limit: int | None) -> G
     except ImportError as error:
         raise UsageError(
             f"--dataset {name} needs CLIP_benchmark, which cannot be imported: {error}.",
-            hint="pip install clip-benchmark, or pass your own pictures with --labels.",
+            hint="pip install clip-benchmark requests, or pass your own pictures with --labels.",
         ) from error
     try:
         dataset = builder.build_dataset(name, root=str(root), split="test", task="zeroshot_classification")
         classes, templates = list(dataset.classes), dataset.templates
     except Exception as error:  # its loaders raise whatever the data set's own library raises
-        raise DataError(f"CLIP_benchmark cannot open the data set {name!r} in {root}: {error}.") from error
+        raise DataError(f"CLIP_benchmark cannot open the data set {name!r} in {root}: {_sentence(error)}") from error
     if isinstance(templates, dict) or not templates:
         raise DataError(f"The data set {name!r} has prompts of its own for each class, which mckit does not read.")
     paths, labels = [], []
-    for number, (picture, label) in enumerate(_pictures(dataset, name)):
-        if limit is not None and number >= limit:
-            break
+    for number, (picture, label) in enumerate(itertools.islice(_pictures(dataset, name), limit)):
         path = folder / f"{number:06}.png"
         picture.convert("RGB").save(path)
         paths.append(path)
@@ -63,6 +63,10 @@ def read_dataset(name: str, root: Path, folder: Path, *, limit: int | None) -> G
         classes=tuple(map(str, classes)),
         templates=tuple(template.replace(_PLACEHOLDER, "{}") for template in templates),
     )
+
+
+def _sentence(error: Exception) -> str:
+    return f"{str(error).strip().rstrip('.') or type(error).__name__}."
 
 
 def _pictures(dataset: Any, name: str) -> Iterator[tuple[Image.Image, int]]:

@@ -23,7 +23,6 @@ from mobileclip_kit.errors import UsageError
 from mobileclip_kit.runtime.encoder import Vectors
 
 _WORLD_SEED, _WORLD_SIZE = 1, 64  # the size that `mckit scenes` draws by itself
-_WORLD_SIZE = 64  # pixels, what the bundled teacher reads
 _LEAST_WORLD = 50
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import sys
+import tarfile
 import types
 from pathlib import Path
 
@@ -130,3 +132,27 @@ def test_a_data_set_of_clip_benchmark(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(read_dataset("tiny", tmp_path, tmp_path, limit=1).keys) == 1
     with pytest.raises(DataError, match="Unsupported dataset: huge"):
         read_dataset("huge", tmp_path, tmp_path, limit=None)
+
+
+@pytest.mark.filterwarnings("ignore:WebDataset:UserWarning")  # what CLIP_benchmark leaves for webdataset to choose
+def test_a_local_data_set_of_the_real_package(tmp_path: Path) -> None:
+    """Shards in CLIP_benchmark's own layout, where it is installed."""
+    pytest.importorskip("clip_benchmark.datasets.builder", exc_type=ImportError)
+    shards = tmp_path / "test"
+    shards.mkdir()
+    (shards / "nshards.txt").write_text("1\n")
+    (tmp_path / "classnames.txt").write_text("cat\ndog\n")
+    (tmp_path / "zeroshot_classification_templates.txt").write_text("a {c}\nthe {c}\n")
+    with tarfile.open(shards / "0.tar", "w") as tar:
+        for number, label in enumerate("10"):
+            picture = io.BytesIO()
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(picture, "PNG")
+            for suffix, content in (("png", picture.getvalue()), ("cls", label.encode())):
+                entry = tarfile.TarInfo(f"{number}.{suffix}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    out = tmp_path / "out"
+    out.mkdir()
+    gallery = read_dataset("wds/pets", tmp_path, out, limit=None)
+    assert (gallery.labels, gallery.classes, gallery.templates) == ((1, 0), ("cat", "dog"), ("a {}", "the {}"))
+    assert [Image.open(path).getpixel((0, 0)) for path in gallery.paths] == [(0, 0, 0), (1, 0, 0)]
