@@ -135,6 +135,7 @@ def test_a_data_set_of_clip_benchmark(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.filterwarnings("ignore:WebDataset:UserWarning")  # what CLIP_benchmark leaves for webdataset to choose
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # its shards
 def test_a_local_data_set_of_the_real_package(tmp_path: Path) -> None:
     """Shards in CLIP_benchmark's own layout, where it is installed."""
     pytest.importorskip("clip_benchmark.datasets.builder", exc_type=ImportError)
