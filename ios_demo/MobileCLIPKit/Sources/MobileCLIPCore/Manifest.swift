@@ -7,6 +7,14 @@ public enum BundlePart: String, Codable, CaseIterable, Sendable, CodingKeyRepres
     /// The file of the manifest itself.
     public static let manifestName = "manifest.json"
 
+    /// Whether a bundle without it is none.
+    public var isRequired: Bool {
+        switch self {
+        case .image, .text, .merges: true
+        case .textness, .index: false
+        }
+    }
+
     /// What `mckit bundle` calls the part's file.
     public var fileName: String {
         switch self {
@@ -39,6 +47,7 @@ public enum ManifestError: Error, Equatable, Sendable {
 /// `manifest.json`: what a bundle holds, and for which model.
 public struct Manifest: Codable, Equatable, Sendable {
     public static let formatVersion = 1
+    static let kind = "bundle"
 
     /// One file, or one package with all its files.
     public struct File: Codable, Equatable, Sendable {
@@ -66,11 +75,20 @@ public struct Manifest: Codable, Equatable, Sendable {
     /// Reads the bytes of a `manifest.json`.
     public init(data: Data) throws(ManifestError) {
         struct Version: Decodable { var format_version: Int }
+        struct Kind: Decodable {
+            var kind: String
+            var model: Version
+        }
         let decoder = JSONDecoder()
         do {
             // The version first: another version's other keys may look different.
             let version = try decoder.decode(Version.self, from: data).format_version
             guard version == Self.formatVersion else { throw ManifestError.otherVersion(version) }
+            let kind = try decoder.decode(Kind.self, from: data)
+            guard kind.kind == Self.kind else { throw ManifestError.damaged(reason: "kind: \(kind.kind)") }
+            guard kind.model.format_version == ModelSpec.formatVersion else {
+                throw ManifestError.otherVersion(kind.model.format_version)
+            }
             self = try decoder.decode(Manifest.self, from: data)
         } catch let error as ManifestError {
             throw error

@@ -24,7 +24,11 @@ public struct ModelBundle: Equatable, Sendable, Identifiable {
         self.url = url
         manifest = try Manifest(data: data)
         for part in BundlePart.allCases {
-            if let file = manifest.files[part] { try self.check(file, check) }
+            if let file = manifest.files[part] {
+                try self.check(file, check)
+            } else if part.isRequired {
+                throw .partMissing(part)
+            }
         }
     }
 

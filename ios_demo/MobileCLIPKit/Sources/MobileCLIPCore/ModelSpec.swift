@@ -66,6 +66,8 @@ public struct TextSpec: Codable, Equatable, Sendable {
 
 /// A dual encoder as its users see it: the part of `model.json` that a phone needs.
 public struct ModelSpec: Codable, Equatable, Sendable {
+    public static let formatVersion = 1
+
     public var name: String
     public var embeddingDim: Int
     public var image: ImageSpec?

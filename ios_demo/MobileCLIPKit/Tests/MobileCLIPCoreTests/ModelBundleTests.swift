@@ -45,6 +45,23 @@ import Testing
         #expect(throws: ManifestError.fileMissing(name: "merges.txt")) { try ModelBundle(contentsOf: url) }
     }
 
+    @Test func aManifestThatLacksANeededPartIsRefused() throws {
+        let place = url.appendingPathComponent(BundlePart.manifestName)
+        let whole = try Data(contentsOf: place)
+        for part in BundlePart.allCases {
+            var document = try #require(try JSONSerialization.jsonObject(with: whole) as? [String: Any])
+            var files = try #require(document["files"] as? [String: Any])
+            files[part.rawValue] = nil
+            document["files"] = files
+            try JSONSerialization.data(withJSONObject: document).write(to: place)
+            if part.isRequired {
+                #expect(throws: ManifestError.partMissing(part)) { try ModelBundle(contentsOf: url) }
+            } else {
+                #expect(try ModelBundle(contentsOf: url).url(of: part) == nil)
+            }
+        }
+    }
+
     @Test func aFileAddedToAPackageIsNoticed() throws {
         try Data([1]).write(to: url.appendingPathComponent("image.mlpackage/extra"))
         #expect(throws: ManifestError.self) { try ModelBundle(contentsOf: url) }
@@ -63,6 +80,9 @@ import Testing
             }
         }
         #expect(try refusal(text.replacingOccurrences(of: "\"format_version\": 1,\n  \"kind\"", with: "\"format_version\": 7,\n  \"kind\"")) == .otherVersion(7))
+        #expect(try refusal(text.replacingOccurrences(of: "\"format_version\": 1,\n    \"towers\"", with: "\"format_version\": 8,\n    \"towers\"")) == .otherVersion(8))
+        let other = try refusal(text.replacingOccurrences(of: "\"kind\": \"bundle\"", with: "\"kind\": \"cache\""))
+        #expect(other == .damaged(reason: "kind: cache"))
         #expect(try refusal(text.replacingOccurrences(of: "merges.txt", with: "../merges.txt")) == .outsideBundle(name: "../merges.txt"))
         let broken = try refusal(String(text.dropLast(20)))
         if case .damaged = broken {} else { Issue.record("\(String(describing: broken))") }

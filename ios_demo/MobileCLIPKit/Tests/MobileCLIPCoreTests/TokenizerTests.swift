@@ -80,10 +80,25 @@ private struct Tokens: Decodable {
         }
     }
 
-    @Test func aLongTextTakesLittleTime() throws {
+    /// Ten times the letters take about ten times as long; merging pair by pair would take a hundred times.
+    @Test func timeGrowsWithTheTextAndNotWithItsSquare() throws {
         let tokenizer = try Tokenizer(merges: Self.merges, spec: TextSpec())
-        let started = ContinuousClock.now
-        #expect(tokenizer(String(repeating: "x", count: 20_000)).count == 77)
-        #expect(ContinuousClock.now - started < .seconds(5))
+        func work(_ letters: Int) -> Double {
+            let text = String(repeating: "x", count: letters)
+            return (0..<3).map { _ in
+                let started = Self.processorSeconds()
+                #expect(tokenizer(text).count == 77)
+                return Self.processorSeconds() - started
+            }.min() ?? 0
+        }
+        let short = work(2_000)
+        #expect(work(20_000) < 40 * short)
+    }
+
+    /// Of this thread: other programs do not count.
+    private static func processorSeconds() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
 }
