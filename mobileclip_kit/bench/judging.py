@@ -57,6 +57,8 @@ class Material:
     def judge(self, worker: Asked, towers: Sequence[str]) -> dict[str, float]:
         """See :class:`Judged`. A model without a text tower is asked with the teacher's texts: they share a space."""
         gallery, teacher = self.gallery, self.teacher
+        if teacher is None and not gallery.captions and not gallery.labels:
+            return {}
         images = encode_pictures(worker, gallery.paths)
         texts = classes = None
         if "text" in towers:

@@ -85,11 +85,19 @@ def headline(document: Mapping[str, Any]) -> str:
         f"{settings['threads']} threads a model",
         f"batch 1, median of {settings['rounds']} interleaved rounds",
     ]
-    for material in document["material"]:
-        drawn = " of the built-in world" if material.get("world") else ""
-        judged = f"accuracy on {material['pictures']} pictures{drawn}"
-        parts.append(f"{judged} against {material['teacher']}" if material["teacher"] else judged)
-    return " · ".join(parts)
+    return " · ".join([*parts, *map(_judged_on, document["material"])])
+
+
+def _judged_on(material: Mapping[str, Any]) -> str:
+    """What one source of pictures told about accuracy."""
+    pictures = f"{material['pictures']} pictures"
+    if material.get("world"):
+        return f"accuracy on {pictures} of the built-in world"
+    if material["teacher"]:
+        return f"accuracy on {pictures} against {material['teacher']}"
+    if not (material.get("captions", 1) or material.get("classes", 1)):
+        return f"no accuracy: {pictures} without captions, classes or a teacher to judge by"
+    return f"accuracy on {pictures}"
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:

@@ -78,11 +78,14 @@ def test_flags_that_make_no_sense_are_refused(
     assert words in err
 
 
-def test_pictures_alone_say_nothing_about_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    draw_pictures(tmp_path, 2)
-    code, _, err = run(capsys, "m", "--images", tmp_path)
-    assert code == 2
-    assert "pictures alone" in err
+def test_without_captions_the_rest_of_the_table_comes(
+    student: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_pictures(tmp_path / "pictures", 2)
+    code, out, _ = run(capsys, student, "--images", tmp_path / "pictures", "--seconds", "0.01", "--rounds", "2")
+    assert code == 0
+    assert "no accuracy: 2 pictures without captions, classes or a teacher to judge by" in out
+    assert "p50 ms" in out
 
 
 def test_pictures_that_are_not_there_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
