@@ -7,7 +7,8 @@ STUDENT is a model folder, of the student vit-s6-h12 for the committed figures. 
 and int8, lets NNCF quantise the float32 file on the same calibration pictures, and times one picture a call: every
 contestant in a process of its own, short turns in rounds, the order drawn anew in each. Two times are taken of each
 call: wall time, and processor time, which other programs of a busy machine lengthen less. Cosines are those to ONNX
-Runtime's float32 vectors on pictures that were not calibrated on. Writes ``results/int8_speed.json``.
+Runtime's float32 vectors on pictures that were not calibrated on. ONNX Runtime's profiler says how long each kind of
+operator takes, and so what bounds int8: if all but its products took no time. Writes ``results/int8_speed.json``.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ RESULTS = Path(__file__).parent / "results" / "int8_speed.json"
 WANTED = {"times_faster_than_float32": 2.4, "share_of_openvino_int8": 1.0, "cosine_min": 0.995}
 _FEATURES = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")
 _CALLS = 10
+_INT8_PRODUCTS = ("QGemm", "QLinearConv", "QLinearMatMul", "MatMulIntegerToFloat")
 
 
 def main() -> None:
@@ -116,6 +118,8 @@ def measure(chosen: argparse.Namespace, work: Path) -> dict[str, Any]:
         for name, worker in workers.items():
             worker.ask(do="encode", out=str(work / f"{name}.npy"))
         times = in_rounds(workers, chosen.rounds)
+        for name in ("ort-float32", "ort-int8"):
+            rows[name]["operators_ms"] = workers[name].ask(do="profile")["operators_ms"]
     wanted = np.load(work / "ort-float32.npy").astype(np.float64)
     for name, row in rows.items():
         vectors = np.load(work / f"{name}.npy").astype(np.float64)
@@ -148,6 +152,9 @@ def judge(document: Mapping[str, Any]) -> dict[str, Any]:
         verdict[kind] = {"times_faster_than_float32": median["ort-float32"] / median["ort-int8"]}
         if "openvino-int8" in median:
             verdict[kind]["share_of_openvino_int8"] = median["ort-int8"] / median["openvino-int8"]
+    every, int8 = rows["ort-float32"]["operators_ms"], rows["ort-int8"]["operators_ms"]
+    products = sum(spent for name, spent in int8.items() if name in _INT8_PRODUCTS)
+    verdict["bound_if_only_int8_products_took_time"] = sum(every.values()) / products
     return verdict
 
 
@@ -172,6 +179,8 @@ def contestant(kind: str, model: str, work: Path) -> None:
             assert encode is not None
             np.save(request["out"], np.concatenate([encode(pixels[row : row + 1]) for row in range(len(pixels))]))
             answer = {}
+        elif request["do"] == "profile":
+            answer = {"operators_ms": profile(model, np.ascontiguousarray(pixels[:_CALLS]), work)}
         else:
             assert encode is not None
             answer = turn(encode, np.ascontiguousarray(pixels[: request["calls"]]))
@@ -189,6 +198,29 @@ def turn(encode: Callable[[Any], Any], pixels: Any) -> dict[str, list[float]]:
         cpu.append(1000 * (time.process_time() - busy))
         wall.append(1000 * (time.perf_counter() - started))
     return {"wall_ms": wall, "cpu_ms": cpu}
+
+
+def profile(model: str, pixels: Any, work: Path) -> dict[str, float]:
+    """Milliseconds of one picture by kind of operator: of each operator the shortest of some calls."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_profiling, options.profile_file_prefix = True, str(work / "profile")
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    for row in (*range(len(pixels)), *range(len(pixels))):
+        session.run(None, {"image": pixels[row : row + 1]})
+    file = Path(session.end_profiling())
+    least: dict[tuple[str, str], float] = {}
+    for event in json.loads(file.read_text()):
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            key = event["args"]["op_name"], event["name"]
+            least[key] = min(least.get(key, float("inf")), event["dur"] / 1000)
+    file.unlink()
+    kinds: dict[str, float] = {}
+    for (kind, _), spent in least.items():
+        kinds[kind] = round(kinds.get(kind, 0.0) + spent, 3)
+    return dict(sorted(kinds.items(), key=lambda entry: -entry[1]))
 
 
 def _open_ort(model: str, _: Path) -> tuple[Callable[[Any], Any], dict[str, Any]]:

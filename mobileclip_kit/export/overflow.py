@@ -60,6 +60,11 @@ def probe(path: Path, inputs: Rows) -> Probed:
     return Probed(program, inputs, vectors, interpreter.findings)
 
 
+def kinds_by_name(probed: Probed) -> dict[str, str]:
+    """The kind of each operator by its name as the converter knows it."""
+    return {_converter_name(operation.name): operation.type for operation in probed.program.main.operations}
+
+
 def find_overflows(probed: Probed) -> frozenset[str]:
     """Operators that overflow or become NaN in float16, and those that read their results.
 

@@ -12,7 +12,7 @@ from mobileclip_kit.export.aids import Aids
 from mobileclip_kit.export.compress import COMPRESSED
 from mobileclip_kit.export.coreml import compress_coreml, export_coreml
 from mobileclip_kit.export.folder import ExportedTower, Precision
-from mobileclip_kit.export.overflow import find_imprecise, find_overflows, probe
+from mobileclip_kit.export.overflow import find_imprecise, find_overflows, kinds_by_name, probe
 from mobileclip_kit.files import size_bytes
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.spec import Tower
@@ -46,6 +46,7 @@ def write_coreml_tower(
     assert module is not None, "without a base there is a network to convert"
     rows = aids.probes(model, tower)
     kept: frozenset[str] = frozenset()
+    kinds: dict[str, str] = {}
     first_size = None
     for _ in range(_ROUNDS):
         notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept, ane=aids.ane)
@@ -57,6 +58,7 @@ def write_coreml_tower(
             found = find_imprecise(probed, least_cosine=aids.least_cosine)
         if found <= kept:
             break
+        kinds |= kinds_by_name(probed)
         first_size = first_size or size_bytes(path)
         kept |= found
         shutil.rmtree(path)
@@ -64,4 +66,4 @@ def write_coreml_tower(
         notes = export_coreml(tower, module, path, model.spec, precision=precision, keep_in_float=kept, ane=aids.ane)
     if first_size is not None:
         notes["float_costs_bytes"] = size_bytes(path) - first_size
-    return ExportedTower.from_file(tower, path, kept_in_float=sorted(kept), **notes)
+    return ExportedTower.from_file(tower, path, kept_in_float=sorted(f"{kinds[name]} {name}" for name in kept), **notes)
