@@ -1,8 +1,8 @@
-"""Write the measured figures into README.md, so that they are those of benchmarks/results and of nobody's memory.
+"""Write measured figures into README.md and docs/performance.md, so that they are those of benchmarks/results.
 
     python benchmarks/readme_figures.py [--check]
 
-A figure in README.md stands between two comments, which a reader of the page does not see::
+A figure in these pages stands between two comments, which a reader of the page does not see::
 
     <!-- =real_photos:bench[kind=onnx int8].latency_ms.p50 .1f -->15.5<!-- = -->
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
+PAGES, RESULTS = (ROOT / "README.md", ROOT / "docs" / "performance.md"), ROOT / "benchmarks" / "results"
 _FIGURE = re.compile(r"<!-- =(?P<asked>.+?) (?P<format>[^ ]+?)(?P<unit>| M| pp) -->(?P<text>.*?)<!-- = -->")
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|\[([^=\]]+)=([^\]]*)\]")
 _UNITS = {"": 1, " M": 1e-6, " pp": 100}
@@ -36,22 +36,23 @@ def main() -> int:
     """Write, or compare."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a figure differs")
-    parser.add_argument("--readme", type=Path, default=README)
+    parser.add_argument("--pages", type=Path, nargs="+", default=PAGES)
     parser.add_argument("--results", type=Path, default=RESULTS)
     chosen = parser.parse_args()
-    text = chosen.readme.read_text(encoding="utf-8")
-    try:
-        written, changes = fill(text, chosen.results)
-    except FigureError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for change in changes:
-        print(change)
-    if chosen.check:
-        return 1 if changes else 0
-    if changes:
-        chosen.readme.write_text(written, encoding="utf-8")
-    return 0
+    differ = False
+    for page in chosen.pages:
+        text = page.read_text(encoding="utf-8")
+        try:
+            written, changes = fill(text, chosen.results)
+        except FigureError as error:
+            print(f"error: {page.name}: {error}", file=sys.stderr)
+            return 1
+        for change in changes:
+            print(f"{page.name}: {change}")
+        differ |= bool(changes)
+        if changes and not chosen.check:
+            page.write_text(written, encoding="utf-8")
+    return 1 if chosen.check and differ else 0
 
 
 def fill(text: str, results: Path) -> tuple[str, list[str]]:

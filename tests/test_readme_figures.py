@@ -1,4 +1,4 @@
-"""README's measured figures are those of benchmarks/results."""
+"""The pages' measured figures are those of benchmarks/results."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def load() -> ModuleType:
 figures = load()
 
 
-def test_readme_says_what_the_results_say() -> None:
+@pytest.mark.parametrize("page", figures.PAGES, ids=lambda page: page.name)
+def test_pages_say_what_the_results_say(page: Path) -> None:
     """Run `python benchmarks/readme_figures.py` after new results."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    _, changes = figures.fill(text, ROOT / "benchmarks" / "results")
+    _, changes = figures.fill(page.read_text(encoding="utf-8"), ROOT / "benchmarks" / "results")
     assert changes == []
 
 
