@@ -12,7 +12,7 @@ int8). Everything runs on one thread. Bounds are measured by micro-benchmarks in
 - text: the regular expression that splits it into words, the least that a tokenizer in Python does.
 
 A path's share is its rate divided by its bound's, from medians of processor time (timing.py). Writes
-``results/limits.json`` and the table in ``docs/performance.md``.
+``results/limits.json``, ``results/limits.png`` and the tables in ``docs/performance.md``.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def main() -> None:
         "tokenizer": tokenizer_shares(rates),
     }
     write_json(chosen.results, document)
+    plot(document, chosen.results.with_suffix(".png"))
     table = "\n".join(markdown(document))
     print(table)
     if chosen.docs.is_file():
@@ -126,6 +127,26 @@ def share(rates: dict[str, Any], path: str, bound: str) -> dict[str, Any]:
         "share_low": mine["low"] / limit["high"],
         "share_high": mine["high"] / limit["low"],
     }
+
+
+def plot(document: dict[str, Any], path: Path) -> None:
+    """Each path as a share of its bound, with its spread; half of the bound is marked."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = document["rows"][::-1]
+    figure = Figure(figsize=(8, 0.4 * len(rows) + 1.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for place, row in enumerate(rows):
+        axes.barh(place, row["share"], color="tab:blue" if row["share"] >= 0.5 else "tab:orange")
+        axes.plot([row["share_low"], row["share_high"]], [place, place], color="black")
+    axes.axvline(0.5, color="0.5", linestyle=":")
+    axes.axvline(1, color="0.5")
+    axes.set_yticks(range(len(rows)), [f"{row['path']} / {row['measured_by']}" for row in rows], fontsize=8)
+    axes.set_xlabel("share of the bound (medians); the line is the spread of both")
+    axes.set_title(f"{document['machine']['cpu']}, one thread, load {document['machine']['load']}", fontsize=9)
+    figure.savefig(path, dpi=110)
 
 
 def markdown(document: dict[str, Any]) -> list[str]:

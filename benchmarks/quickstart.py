@@ -2,8 +2,8 @@
 
     python benchmarks/quickstart.py [-o DIR]
 
-Runs the quickstart as a user does and keeps its figures in ``results/quickstart.json``; with -o the tour stays in DIR,
-and a tour that lies there already is read, not walked again.
+Runs the quickstart as a user does and keeps its figures in ``results/quickstart.json`` with a plot of its models beside
+it; with -o the tour stays in DIR, and a tour that lies there already is read, not walked again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileclip_kit.bench.machine import describe_machine
+from mobileclip_kit.bench.report import plot
 from mobileclip_kit.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "quickstart.json"
@@ -44,6 +45,7 @@ def main() -> None:
             subprocess.run([sys.executable, "-m", "mobileclip_kit", "quickstart", "-o", str(tour)], check=True)
         found = json.loads((tour / "quickstart.json").read_text(encoding="utf-8"))
     write_json(chosen.results, summary(found, machine))
+    plot(found["figures"]["bench"], chosen.results.with_suffix(".png"))
 
 
 def summary(tour: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ Of the photos 100 are never trained on. The figures on them say what a student l
 (PicCollage used 200,000 and more). What the run shows is that every step works on real pictures, and what each step
 keeps of the one before: cache → distil → export → verify → index → search → textness → bench.
 
-Writes ``benchmarks/results/real_photos.json`` and, in DIR only, ``sheet.png``: the photos found for ten words, the
-teacher's above the student's.
+Writes ``benchmarks/results/real_photos.json`` with a plot beside it and, in DIR only, ``sheet.png``: the photos found
+for ten words, the teacher's above the student's.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from mobileclip_kit.bench.report import plot
 
 RESULTS = Path(__file__).parent / "results" / "real_photos.json"
 
@@ -99,6 +101,8 @@ def main() -> None:
         document = walk(arguments.data, folder, arguments.minutes)
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     arguments.results.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    drawn = {"machine": document["machine"], "rows": document["bench"], **document["bench_with"]}
+    plot(drawn, arguments.results.with_suffix(".png"))
     print_summary(document)
 
 
@@ -136,6 +140,7 @@ def walk(data: Path, folder: Path, minutes: float) -> dict[str, Any]:
                    "latency_ms": {name: found["latency_ms"] for name, found in searches.items()}},
         "textness": {key: value for key, value in textness.items() if not isinstance(value, list)},
         "bench": bench["rows"],
+        "bench_with": {key: bench[key] for key in ("settings", "material")},
         "words": list(WORDS),
     }  # fmt: skip
 
