@@ -177,7 +177,7 @@ class Bench:
                               embedding_dim=self.teacher.spec.embedding_dim)  # fmt: skip
             made = train_from_pairs(train, model, replace(recipe, options=options), force=True)
             return made.result.seconds, made.result.loss
-        live = recipe.stages is not None or recipe.inherit
+        live = recipe.stages is not None
         report = distill(DistillRequest(
             data=train, out=model, recipe=recipe, student=None if recipe.stages is not None else student,
             teacher=str(self._teacher_path) if live else None, cache=None if live else self.cache,

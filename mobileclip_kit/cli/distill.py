@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from mobileclip_kit.cli.output import data_place, emit, force_option, json_option, note, resumable
+from mobileclip_kit.inherit.choice import Choice
 
 if TYPE_CHECKING:
     from mobileclip_kit.distill.distillation import DistillReport
@@ -29,8 +30,8 @@ _LISTED = 10
     "--text-from", metavar="T", help="The model whose text tower the student carries; default: the teacher's."
 )
 @click.option("--init", metavar="MODEL", help="Start from this model's image tower (24 heads from 12).")
-@click.option("--inherit", is_flag=False, flag_value="teacher", type=click.Choice(["teacher"]),
-              help="Start new towers from the leading channels and heads of a wider teacher's.")  # fmt: skip
+@click.option("--inherit", is_flag=False, flag_value="leading", type=click.Choice(get_args(Choice)),
+              help="Start new towers from the leading or the heaviest channels of a wider teacher's.")  # fmt: skip
 @click.option("--bank", type=click.Path(path_type=Path), metavar="FILE",
               help="Texts to compare pictures with, one class name or text a line.")  # fmt: skip
 @click.option("--templates", type=click.Path(path_type=Path), metavar="FILE",
@@ -54,7 +55,7 @@ _LISTED = 10
 @force_option
 @json_option
 def command(teacher: str | None, caches: tuple[Path, ...], data: Path | str, student: str | None, text: str | None,
-            recipe: str, out: Path, text_from: str | None, init: str | None, inherit: str | None, bank: Path | None,
+            recipe: str, out: Path, text_from: str | None, init: str | None, inherit: Choice | None, bank: Path | None,
             templates: Path | None, trim_vocab: bool, holdout: str | None, epochs: int | None, steps: int | None,
             batch_size: int | None, lr: float | None, seed: int | None, precision: str | None,
             micro_batch: int | None, limit: int | None,
@@ -93,7 +94,7 @@ def command(teacher: str | None, caches: tuple[Path, ...], data: Path | str, stu
     )  # fmt: skip
     request = DistillRequest(
         data=data, out=out, student=student, text=text, recipe=resolved, teacher=teacher, cache=caches,
-        text_from=text_from, init=init, inherit=inherit is not None, bank=bank, templates=templates,
+        text_from=text_from, init=init, inherit=inherit, bank=bank, templates=templates,
         trim_vocab=trim_vocab, limit=limit, holdout=holdout, draft=draft, device=device,
         checkpoint_seconds=checkpoint_seconds,
         resume=resume, force=force,

@@ -37,6 +37,7 @@ from mobileclip_kit.distill.trainer import Trainer, TrainingResult
 from mobileclip_kit.distill.training_set import Usable, fingerprint_of, load_pictures, split_holdout, usable_pairs
 from mobileclip_kit.distill.views import replay_views
 from mobileclip_kit.errors import DataError, UsageError
+from mobileclip_kit.inherit.choice import Choice
 from mobileclip_kit.networks.model import Model, describe, load_model
 from mobileclip_kit.spec import ImageSpec, ModelSpec
 from mobileclip_kit.tokenizer import load_tokenizer
@@ -58,7 +59,7 @@ class DistillRequest:
         cache: Teacher caches; the student shares the first one's space.
         text_from: The model whose text tower the student carries; None takes a live teacher's.
         init: A model whose image tower the student starts from, or keeps beside a new text tower.
-        inherit: Start new towers from the leading channels of the live teacher's.
+        inherit: Start new towers from these channels of the teacher's; None leaves it to the recipe.
         bank: A file of texts to compare pictures with, one class name or text a line.
         templates: A file of templates for the bank's names.
         trim_vocab: Keep only the vocabulary that captions and bank need, and single bytes.
@@ -80,7 +81,7 @@ class DistillRequest:
     cache: Path | Sequence[Path] | None = None
     text_from: str | None = None
     init: str | None = None
-    inherit: bool = False
+    inherit: Choice | None = None
     bank: Path | None = None
     templates: Path | None = None
     trim_vocab: bool = False

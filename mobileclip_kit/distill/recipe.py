@@ -15,7 +15,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from mobileclip_kit.distill.augment import Augmentation
 from mobileclip_kit.distill.mixture import MixtureOptions
@@ -23,6 +23,7 @@ from mobileclip_kit.distill.pairs import PairOptions
 from mobileclip_kit.distill.stage_options import StageOptions
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.files import atomic_file
+from mobileclip_kit.inherit.choice import Choice
 from mobileclip_kit.resources import models_folder
 
 # Objective → its options: the recipe's table of the same name.
@@ -112,7 +113,8 @@ class Recipe:
         training: Steps, learning rate, seed.
         augmentation: How pictures are varied.
         options: The objective's own dataclass.
-        inherit: Start new towers from the leading channels of the teacher's.
+        inherit: Start new towers from these channels of the teacher's, ``leading`` (in TOML also ``true``) or
+            ``heaviest``; None starts them at random.
         stages: How the student is cut out of its teacher; None trains a new one.
     """
 
@@ -121,7 +123,7 @@ class Recipe:
     training: TrainingPlan = field(default_factory=TrainingPlan)
     augmentation: Augmentation = field(default_factory=Augmentation)
     options: Any
-    inherit: bool = False
+    inherit: Choice | None = None
     stages: StageOptions | None = None
 
     def __post_init__(self) -> None:
@@ -141,7 +143,7 @@ class Recipe:
     def to_toml(self) -> str:
         """The recipe as TOML, every value written out."""
         lines = [f"name = {_toml_value(self.name)}", f"objective = {_toml_value(self.objective)}"]
-        lines += ["inherit = true"] if self.inherit else []
+        lines += [f'inherit = "{self.inherit}"'] if self.inherit else []
         sections = {"training": self.training, "augmentation": self.augmentation, self.objective: self.options}
         if self.stages is not None:
             sections["stages"] = self.stages
@@ -194,8 +196,8 @@ def recipe_from(document: Mapping[str, Any], *, source: str) -> Recipe:
     if not isinstance(name, str):
         raise UsageError(f"{source}: name is {name!r}; it must be a text.")
     inherit = document.get("inherit", False)
-    if not isinstance(inherit, bool):
-        raise UsageError(f"{source}: inherit is {inherit!r}; it must be true or false.")
+    if inherit not in (False, True, *get_args(Choice)):
+        raise UsageError(f"{source}: inherit is {inherit!r}; it must be leading, heaviest, true or false.")
     stages = document.get("stages")
     return Recipe(
         name=name,
@@ -203,7 +205,7 @@ def recipe_from(document: Mapping[str, Any], *, source: str) -> Recipe:
         training=section_from(TrainingPlan, document.get("training", {}), f"{source} [training]"),
         augmentation=section_from(Augmentation, document.get("augmentation", {}), f"{source} [augmentation]"),
         options=section_from(OPTIONS[objective], document.get(objective, {}), f"{source} [{objective}]"),
-        inherit=inherit,
+        inherit={False: None, True: "leading"}.get(inherit, inherit),
         stages=None if stages is None else section_from(StageOptions, stages, f"{source} [stages]"),
     )
 

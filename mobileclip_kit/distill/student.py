@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from mobileclip_kit.distill.teachers import Teacher, text_source
 from mobileclip_kit.errors import ModelError, UsageError
-from mobileclip_kit.inherit.manual import inherit_leading_channels
+from mobileclip_kit.inherit.choice import Choice
+from mobileclip_kit.inherit.manual import inherit_channels
 from mobileclip_kit.networks.model import Model, build_network
 from mobileclip_kit.networks.students import build_student, student_config, text_config
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
@@ -57,7 +58,7 @@ class StudentPlan:
         image: A row of ``STUDENTS``: a new image tower; ``teacher`` trains its own; None keeps a finished one.
         text: A row of ``TEXT_TOWERS``: a new text tower; ``teacher`` trains the teacher's own; None trains none.
         text_from: The model whose text tower the student carries.
-        inherit: Start new towers from the leading channels of the live teacher's.
+        inherit: Start new towers from these channels of the teacher's; None starts them at random.
         trim_vocab: Keep only the vocabulary that the texts need, and single bytes.
         seed: Of new weights.
     """
@@ -65,7 +66,7 @@ class StudentPlan:
     image: str | None
     text: str | None
     text_from: str | None = None
-    inherit: bool = False
+    inherit: Choice | None = None
     trim_vocab: bool = False
     seed: int = 0
 
@@ -109,12 +110,12 @@ def make_student(plan: StudentPlan, teacher: Teacher, init: Model | None, texts:
         network, config = _with_text_tower(plan, teacher, init, source, merges)
     if init is not None and plan.image is not None:
         take_over_image_tower(network, init)
-    if plan.inherit:
+    if plan.inherit is not None:
         giver = teacher.live or source
         if giver is None or (init is not None and plan.image is not None):
             raise UsageError("To inherit weights needs the teacher's model, and no --init beside it.",
                              hint="Pass it as --teacher or --text-from, or take a recipe without inherit.")  # fmt: skip
-        inherit_leading_channels(network, giver.network, plan.towers)
+        inherit_channels(network, giver.network, plan.towers, choice=plan.inherit)
     if source is None or plan.text is not None:
         set_logit_scale(network, teacher.logit_scale)
     return Student(network, config, towers, merges, source)

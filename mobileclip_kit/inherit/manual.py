@@ -1,8 +1,9 @@
-"""Manual inheritance (TinyCLIP, arXiv 2309.12314): a smaller tower starts from its teacher's leading channels.
+"""Manual inheritance (TinyCLIP, arXiv 2309.12314): a smaller tower starts from some of its teacher's channels.
 
-Layers are taken at an even stride, of each tensor the leading channels. Query, key and value are cut head by head: the
-first heads, and of each the leading places where the student's heads are narrower (the paper keeps the teacher's head
-width; cutting heads too is ours, for students like ``vit-s6-h12`` whose heads are half as wide).
+Layers are taken at an even stride, of each tensor the leading channels, or those that weigh most: which channels lead
+is chance, and a student much narrower than its teacher starts nearer to it from the heaviest. Query, key and value are
+cut head by head: whole heads, and of each the leading places where the student's heads are narrower (the paper keeps
+the teacher's head width; cutting heads too is ours, for students like ``vit-s6-h12`` whose heads are half as wide).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.inherit.axis import Axis
+from mobileclip_kit.inherit.choice import Choice
 from mobileclip_kit.inherit.layout import Layout, layout_of
+from mobileclip_kit.inherit.weight import heaviest_units
 from mobileclip_kit.networks.hybrid_tower import HybridTower
 from mobileclip_kit.spec import Tower
 
@@ -25,13 +28,21 @@ _STAGES = "visual.trunk.stages."
 _HINT = "A student inherits from a teacher of the same kind that is at least as wide and deep."
 
 
-def inherit_leading_channels(student: nn.Module, teacher: nn.Module, towers: Sequence[Tower] = ("image",)) -> int:
-    """Fill a student's towers with the leading channels of its teacher's.
+def inherit_channels(
+    student: nn.Module,
+    teacher: nn.Module,
+    towers: Sequence[Tower] = ("image",),
+    *,
+    choice: Choice = "leading",
+) -> int:
+    """Fill a student's towers with channels of its teacher's.
 
     Args:
         student: An open_clip model, changed in place.
         teacher: An open_clip model whose towers are of the same kinds, at least as wide and as deep.
         towers: Which towers inherit.
+        choice: Which channels and heads: the leading ones, or the heaviest, see :mod:`mobileclip_kit.inherit.weight`.
+            The convolutional stages of a hybrid tower take the leading ones.
 
     Returns:
         How many tensors were inherited: all of these towers', or the convolutional stages alone where a hybrid tower
@@ -48,11 +59,12 @@ def inherit_leading_channels(student: nn.Module, teacher: nn.Module, towers: Seq
         _check_kinds(tower, small, large)
     state, wide = student.state_dict(), teacher.state_dict()
     depths = {"student": _depths(state), "teacher": _depths(wide)}
+    cut = _Cut(small, large, wide, choice)
     inherited = {}
     for name, own in state.items():
         if name.startswith("logit_") or ("image" if name.startswith("visual.") else "text") not in towers:
             continue
-        inherited[name] = _leading(name, own, wide, _source_name(name, depths), small, large)
+        inherited[name] = cut.source(name, own, _source_name(name, depths))
     student.load_state_dict(inherited, strict=False)
     return len(inherited)
 
@@ -118,39 +130,55 @@ def _other_prefix(name: str, teacher: dict[str, int]) -> str:
     return f"text.{name}" if nested else name.removeprefix("text.")
 
 
-def _leading(name: str, own: Tensor, wide: dict[str, Tensor], source: str, small: Layout, large: Layout) -> Tensor:
-    tensor = wide.get(source)
-    if tensor is None or tensor.ndim != own.ndim:
-        raise ModelError(f"The teacher has no {source} for the student's {name}.", hint=_HINT)
-    ours, theirs = small.axes.get(name, ()), large.axes.get(source, ())
-    if len(ours) != len(theirs):
-        raise ModelError(
-            f"The teacher's {source} belongs to another kind of tower than the student's {name}.", hint=_HINT
-        )
-    for dimension in range(own.ndim):
-        here, there = (ours[dimension], theirs[dimension]) if ours else (None, None)
-        if here is not None and there is not None:
-            places = _places(name, here, there, small, large)
-        else:
-            places = _whole(name, dimension, own, tensor)
-        tensor = tensor.index_select(dimension, places) if tensor.ndim else tensor
-    return tensor.clone()
+class _Cut:
+    """What a student's tensors take of its teacher's."""
 
+    def __init__(self, small: Layout, large: Layout, wide: dict[str, Tensor], choice: Choice) -> None:
+        self._small, self._large, self._wide, self._choice = small, large, wide, choice
+        self._units: dict[str, Tensor] = {}
 
-def _places(name: str, here: Axis, there: Axis, small: Layout, large: Layout) -> Tensor:
-    own, theirs = small.groups[here.group], large.groups[there.group]
-    if own > theirs:
-        raise ModelError(
-            f"The student's {here.group} are {own}, wider than the teacher's {theirs} ({name}).", hint=_HINT
-        )
-    if here.block != there.block and here.group.endswith("heads") and there.block % here.block:
-        raise ModelError(
-            f"The student's heads are {here.block} wide, which does not divide the teacher's {there.block} ({name}).",
-            hint=f"Give the student heads of {there.block}, or of a width that divides it.",
-        )
-    if here.block != there.block and not here.group.endswith("heads"):
-        raise ModelError(f"The teacher's {name} belongs to another picture size than the student's.", hint=_HINT)
-    return there.places(torch.arange(own), theirs, block=here.block)
+    def source(self, name: str, own: Tensor, source: str) -> Tensor:
+        """The part of the teacher's tensor ``source`` that becomes the student's ``name``."""
+        tensor = self._wide.get(source)
+        if tensor is None or tensor.ndim != own.ndim:
+            raise ModelError(f"The teacher has no {source} for the student's {name}.", hint=_HINT)
+        ours, theirs = self._small.axes.get(name, ()), self._large.axes.get(source, ())
+        if len(ours) != len(theirs):
+            raise ModelError(
+                f"The teacher's {source} belongs to another kind of tower than the student's {name}.", hint=_HINT
+            )
+        for dimension in range(own.ndim):
+            here, there = (ours[dimension], theirs[dimension]) if ours else (None, None)
+            if here is not None and there is not None:
+                places = self._places(name, here, there)
+            else:
+                places = _whole(name, dimension, own, tensor)
+            tensor = tensor.index_select(dimension, places) if tensor.ndim else tensor
+        return tensor.clone()
+
+    def _places(self, name: str, here: Axis, there: Axis) -> Tensor:
+        own, theirs = self._small.groups[here.group], self._large.groups[there.group]
+        if own > theirs:
+            raise ModelError(
+                f"The student's {here.group} are {own}, wider than the teacher's {theirs} ({name}).", hint=_HINT
+            )
+        if here.block != there.block and here.group.endswith("heads") and there.block % here.block:
+            raise ModelError(
+                f"The student's heads are {here.block} wide, which does not divide the teacher's {there.block} "
+                f"({name}).",
+                hint=f"Give the student heads of {there.block}, or of a width that divides it.",
+            )
+        if here.block != there.block and not here.group.endswith("heads"):
+            raise ModelError(f"The teacher's {name} belongs to another picture size than the student's.", hint=_HINT)
+        return there.places(self._chosen(there.group, own), theirs, block=here.block)
+
+    def _chosen(self, group: str, count: int) -> Tensor:
+        """The teacher's units that the student gets; the same for every tensor that has them."""
+        if self._choice == "leading":
+            return torch.arange(count)
+        if group not in self._units:
+            self._units[group] = heaviest_units(self._large, self._wide, group, count)
+        return self._units[group]
 
 
 def _whole(name: str, dimension: int, own: Tensor, tensor: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ def distil_student(tour: Tour) -> Figures:
     if not tour.student.exists():
         request = DistillRequest(
             data=tour.world("train"), out=tour.student, student=tour.plan.student, recipe=recipe,
-            teacher=str(tour.teacher), inherit=True, resume=True,
+            teacher=str(tour.teacher), inherit="leading", resume=True,
         )  # fmt: skip
         distill(request)
     model = load_model(tour.student)

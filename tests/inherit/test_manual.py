@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from mobileclip_kit.errors import ModelError
-from mobileclip_kit.inherit.manual import inherit_leading_channels
+from mobileclip_kit.inherit.layout import layout_of
+from mobileclip_kit.inherit.manual import inherit_channels
+from mobileclip_kit.inherit.weight import heaviest_units
 from mobileclip_kit.networks.students import build_student, student_config
 from mobileclip_kit.spec import ImageSpec
 from tests.inherit.networks import clip
@@ -20,7 +22,7 @@ def build(name: str, seed: int) -> Any:
 
 def test_student_has_the_teachers_leading_channels() -> None:
     student, teacher = build("conv-s", 0), build("conv-m", 1)
-    assert inherit_leading_channels(student, teacher) == len(student.visual.state_dict())
+    assert inherit_channels(student, teacher) == len(student.visual.state_dict())
     ours, theirs = student.visual.state_dict(), teacher.visual.state_dict()
     name = "trunk.stages.1.0.conv.weight"
     assert torch.equal(ours[name], theirs[name][:16, :8])
@@ -29,7 +31,7 @@ def test_student_has_the_teachers_leading_channels() -> None:
 @pytest.mark.parametrize("name", ["conv-m", "vit-t4-64"])
 def test_a_tower_of_the_same_width_inherits_everything(name: str) -> None:
     student, teacher = build(name, 0), build(name, 1)
-    inherit_leading_channels(student, teacher)
+    inherit_channels(student, teacher)
     pictures = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(student.encode_image(pictures), teacher.encode_image(pictures))
@@ -38,7 +40,7 @@ def test_a_tower_of_the_same_width_inherits_everything(name: str) -> None:
 def test_query_key_and_value_are_cut_head_by_head() -> None:
     """Two of three heads: rows 0-15 of each of the three stacked blocks of 24, not rows 0-47 of all of them."""
     student, teacher = clip(0, {"width": 16}), clip(1)
-    inherit_leading_channels(student, teacher)
+    inherit_channels(student, teacher)
     ours = student.visual.transformer.resblocks[0].attn.in_proj_weight
     theirs = teacher.visual.transformer.resblocks[0].attn.in_proj_weight
     rows = [*range(0, 16), *range(24, 40), *range(48, 64)]
@@ -50,7 +52,7 @@ def test_query_key_and_value_are_cut_head_by_head() -> None:
 def test_narrower_heads_take_the_leading_places_of_each_head() -> None:
     """As many heads of half the width: of each head's 8 places the first 4."""
     student, teacher = clip(0, {"width": 12, "head_width": 4}), clip(1)
-    inherit_leading_channels(student, teacher)
+    inherit_channels(student, teacher)
     ours = student.visual.transformer.resblocks[0].attn.in_proj_bias
     rows = [block * 24 + head * 8 + place for block in range(3) for head in range(3) for place in range(4)]
     assert torch.equal(ours, teacher.visual.transformer.resblocks[0].attn.in_proj_bias[rows])
@@ -58,7 +60,7 @@ def test_narrower_heads_take_the_leading_places_of_each_head() -> None:
 
 def test_layers_lie_at_an_even_stride() -> None:
     student, teacher = clip(0, {"layers": 2}, {"layers": 3}), clip(1)
-    inherit_leading_channels(student, teacher, ("image", "text"))
+    inherit_channels(student, teacher, ("image", "text"))
     for own, source in ((0, 0), (1, 2)):
         ours, theirs = student.visual.transformer.resblocks[own], teacher.visual.transformer.resblocks[source]
         assert torch.equal(ours.mlp.c_fc.weight, theirs.mlp.c_fc.weight)
@@ -70,7 +72,7 @@ def test_layers_lie_at_an_even_stride() -> None:
 def test_the_text_tower_inherits_positions_projection_and_table() -> None:
     student, teacher = clip(0, None, {"width": 8, "heads": 1, "context_length": 5}), clip(1)
     before = student.visual.proj.clone()
-    inherit_leading_channels(student, teacher, ("text",))
+    inherit_channels(student, teacher, ("text",))
     assert torch.equal(student.token_embedding.weight, teacher.token_embedding.weight[:, :8])
     assert torch.equal(student.positional_embedding, teacher.positional_embedding[:5, :8])
     assert torch.equal(student.text_projection, teacher.text_projection[:8])
@@ -79,7 +81,7 @@ def test_the_text_tower_inherits_positions_projection_and_table() -> None:
 
 def test_networks_that_name_their_text_tower_differently_inherit() -> None:
     student, teacher = clip(0, custom_text=True), clip(1)
-    inherit_leading_channels(student, teacher, ("image", "text"))
+    inherit_channels(student, teacher, ("image", "text"))
     ids = torch.randint(0, 30, (3, 8), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(student.encode_text(ids), teacher.encode_text(ids))
@@ -98,25 +100,25 @@ def test_networks_that_name_their_text_tower_differently_inherit() -> None:
 )
 def test_students_that_do_not_fit_are_refused(student: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        inherit_leading_channels(clip(0, student), clip(1))
+        inherit_channels(clip(0, student), clip(1))
 
 
 def test_a_tower_of_another_kind_is_refused() -> None:
     with pytest.raises(ModelError, match="has 1 layers below visual.trunk.stages.0, the teacher 0"):
-        inherit_leading_channels(build("conv-s", 0), build("vit-t4-64", 1))
+        inherit_channels(build("conv-s", 0), build("vit-t4-64", 1))
     with pytest.raises(ModelError, match="student's image tower is of a kind whose weights cannot be cut"):
-        inherit_leading_channels(build("resnet-w8", 0), build("vit-t4-64", 1))
+        inherit_channels(build("resnet-w8", 0), build("vit-t4-64", 1))
 
 
 def test_a_wider_student_is_refused() -> None:
     with pytest.raises(ModelError, match="at least as wide"):
-        inherit_leading_channels(build("conv-m", 0), build("conv-s", 1))
+        inherit_channels(build("conv-m", 0), build("conv-s", 1))
 
 
 def test_a_hybrid_tower_inherits_a_convolutional_teachers_stages() -> None:
     student, teacher = build("hybrid-s", 0), build("conv-l", 1)
     before = {name: tensor.clone() for name, tensor in student.visual.state_dict().items()}
-    count = inherit_leading_channels(student, teacher)
+    count = inherit_channels(student, teacher)
     ours, theirs = student.visual.state_dict(), teacher.visual.state_dict()
     stages = [name for name in ours if name.startswith("trunk.stages.")]
     assert count == len(stages)
@@ -128,6 +130,37 @@ def test_a_hybrid_tower_inherits_a_convolutional_teachers_stages() -> None:
 
 def test_a_hybrid_tower_refuses_a_teacher_of_fewer_or_narrower_stages() -> None:
     with pytest.raises(ModelError, match=r"stages.0.0.conv.weight is \(8, 3, 3, 3\)"):
-        inherit_leading_channels(build("hybrid-s", 0), build("conv-s", 1))
+        inherit_channels(build("hybrid-s", 0), build("conv-s", 1))
     with pytest.raises(ModelError, match="is missing"):
-        inherit_leading_channels(build("hybrid-s", 0), build("vit-t4-64", 1))
+        inherit_channels(build("hybrid-s", 0), build("vit-t4-64", 1))
+
+
+def test_the_heaviest_channels_are_inherited_wherever_they_stand() -> None:
+    """The same units in every tensor that reads or writes them: a tower whose other units do nothing stays as it is."""
+    teacher, student = build("conv-l", 1), build("conv-l-4", 0)
+    small, large = layout_of(student), layout_of(teacher)
+    state = teacher.state_dict()
+    kept = {}
+    for group, units in large.groups.items():
+        if group.startswith("image."):
+            kept[group] = torch.randperm(units, generator=torch.Generator().manual_seed(2))[: small.groups[group]]
+    with torch.no_grad():
+        for name, axes in large.axes.items():
+            for dimension, axis in enumerate(axes):
+                if axis is not None and axis.group in kept and state[name].is_floating_point():
+                    idle = torch.ones(state[name].shape[dimension], dtype=torch.bool)
+                    idle[axis.places(kept[axis.group], large.groups[axis.group])] = False
+                    state[name].transpose(0, dimension)[idle] = 0.0
+    inherit_channels(student, teacher, choice="heaviest")
+    pictures = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        ours, theirs = student.eval().encode_image(pictures), teacher.eval().encode_image(pictures)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_heads_are_weighed_whole() -> None:
+    teacher = clip(1)
+    layout, state = layout_of(teacher), teacher.state_dict()
+    with torch.no_grad():
+        state["visual.transformer.resblocks.0.attn.in_proj_weight"].view(3, 3, 8, -1)[:, 1] *= 0.1
+    assert heaviest_units(layout, state, "image.0.heads", 2).tolist() == [0, 2]

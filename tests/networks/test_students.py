@@ -81,6 +81,6 @@ def test_unknown_names_meet_the_nearest():
 
 
 def test_sized_students_have_their_share_of_the_teachers_tower():
-    whole = tower_parameters(build("conv-l", dim=128)[1])["image"]
+    whole = tower_parameters(build("conv-l", dim=256)[1])["image"]
     for part in (2, 4, 8):
-        assert tower_parameters(build(f"conv-l-{part}", dim=128)[1])["image"] == pytest.approx(whole / part, rel=0.05)
+        assert tower_parameters(build(f"conv-l-{part}", dim=256)[1])["image"] == pytest.approx(whole / part, rel=0.05)
