@@ -145,9 +145,10 @@ def prepare(jpegs: Path, work: Path, sets: list[str]) -> None:
     if not (work / "fp32").is_dir():
         subprocess.run([*mckit, "--fp32", "-o", str(work / "fp32")], check=False)
     if not (work / "int8").is_dir():
-        with atomic_folder(work / "calibration", force=False) as staging:
-            for path in files[-CALIBRATION:]:
-                shutil.copyfile(path, staging / path.name)
+        if not (work / "calibration").is_dir():
+            with atomic_folder(work / "calibration") as staging:
+                for path in files[-CALIBRATION:]:
+                    shutil.copyfile(path, staging / path.name)
         subprocess.run(
             [*mckit, "--int8", "--calibration", str(work / "calibration"), "-o", str(work / "int8")], check=False
         )

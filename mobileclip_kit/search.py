@@ -169,13 +169,14 @@ def load_query_vectors(path: Path, names: Path | None, dim: int) -> tuple[list[s
     return labels, vectors
 
 
-def open_query_encoder(index: Index, model: str | None, *, threads: int | None = None) -> Encoder:
+def open_query_encoder(index: Index, model: str | None, *, threads: int | None = None, brief: bool = False) -> Encoder:
     """The model that the index belongs to.
 
     Args:
         index: Remembers where its model was.
         model: Where it is now; None for where it was.
         threads: Of the runtime.
+        brief: See :func:`mobileclip_kit.runtime.open.open_encoder`.
 
     Raises:
         ModelError: The index was made from vectors, or its model is gone.
@@ -188,7 +189,7 @@ def open_query_encoder(index: Index, model: str | None, *, threads: int | None =
             hint="Pass --model M, or vectors of the same model with --query-vectors.",
         )
     try:
-        encoder = open_encoder(place, threads=threads)
+        encoder = open_encoder(place, threads=threads, brief=brief)
     except ModelError as error:
         if model is not None:
             raise

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mobileclip_kit.search import Hit
 
 _LABEL_CHARACTERS = 70
+_FEW_QUERIES = 8
 _DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 
@@ -120,7 +121,7 @@ def _encode(
     labels = list(items)
     if not words and not images:
         return labels, beside, 0.0
-    encoder = open_query_encoder(index, model, threads=threads)
+    encoder = open_query_encoder(index, model, threads=threads, brief=len(words) + len(images) <= _FEW_QUERIES)
     started = time.perf_counter()
     if images:
         beside = np.concatenate([encode_pictures(encoder, images), beside])

@@ -213,7 +213,7 @@ def grid(
                 f"The index {index_folder} was made without its pictures.", hint="Give --images to `index`."
             )
         textness = find_textness(index, textness_vector)
-        vectors = encode_queries(open_query_encoder(index, model, threads=threads), [query])
+        vectors = encode_queries(open_query_encoder(index, model, threads=threads, brief=True), [query])
         found = [search(index, textness.apply(vectors, scale), k)[0] for scale in scales]
         folder = Path(index.header.pictures)
     rows = [

@@ -11,7 +11,7 @@ from mobileclip_kit.runtime.encoder import Encoder
 _LONE_FILES = (".onnx", ".mlpackage", ".mlmodel")
 
 
-def open_encoder(name_or_path: str | Path, *, threads: int | None = None) -> Encoder:
+def open_encoder(name_or_path: str | Path, *, threads: int | None = None, brief: bool = False) -> Encoder:
     """Open a model folder, an open_clip name or an export as an encoder.
 
     An ONNX export is executed by ONNX Runtime and never imports torch; a Core ML export by Core ML on macOS and by the
@@ -20,6 +20,7 @@ def open_encoder(name_or_path: str | Path, *, threads: int | None = None) -> Enc
     Args:
         name_or_path: What :func:`mobileclip_kit.networks.model.load_model` takes, or an export folder.
         threads: Of the runtime; None lets it choose.
+        brief: A few inputs are all that it will be asked: opening quickly counts for more than each of them.
 
     Raises:
         ExportError: A damaged export, or a tower's file instead of its folder.
@@ -27,7 +28,7 @@ def open_encoder(name_or_path: str | Path, *, threads: int | None = None) -> Enc
     """
     path = Path(name_or_path)
     if is_export(path):
-        return open_export_encoder(open_export(path), threads=threads)
+        return open_export_encoder(open_export(path), threads=threads, brief=brief)
     if path.suffix in _LONE_FILES and path.exists():
         raise ExportError(
             f"{path} is one tower's file without its preprocessing and tokenizer.",
@@ -39,12 +40,12 @@ def open_encoder(name_or_path: str | Path, *, threads: int | None = None) -> Enc
     return TorchEncoder(load_model(name_or_path), threads=threads)
 
 
-def open_export_encoder(export: Export, *, threads: int | None = None) -> Encoder:
+def open_export_encoder(export: Export, *, threads: int | None = None, brief: bool = False) -> Encoder:
     """An opened export as an encoder, by the runtime that suits this machine."""
     if export.format == "onnx":
         from mobileclip_kit.runtime.onnx import OnnxEncoder
 
-        return OnnxEncoder(export, threads=threads)
+        return OnnxEncoder(export, threads=threads, brief=brief)
     from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
 
     if has_core_ml():

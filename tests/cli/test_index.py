@@ -27,7 +27,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def colour_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fake_open(place: str, *, threads: int | None = None) -> ColourEncoder:
+    def fake_open(place: str, *, threads: int | None = None, brief: bool = False) -> ColourEncoder:
         return ColourEncoder(model_hash=place)
 
     monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", fake_open)

@@ -50,7 +50,7 @@ class EdgeEncoder:
 
 @pytest.fixture(autouse=True)
 def edge_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fake_open(place: str, *, threads: int | None = None) -> EdgeEncoder:
+    def fake_open(place: str, *, threads: int | None = None, brief: bool = False) -> EdgeEncoder:
         return EdgeEncoder(place)
 
     monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", fake_open)

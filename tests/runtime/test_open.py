@@ -36,6 +36,12 @@ def test_each_runtime_gives_the_same_unit_vectors(encoders: list[Encoder]) -> No
             assert (vectors * group[0]).sum(axis=1).min() > 0.999
 
 
+def test_an_encoder_for_a_few_inputs_gives_the_same_vectors(onnx_export: Export) -> None:
+    for_many, for_few = (open_encoder(onnx_export.path, threads=1, brief=brief) for brief in (False, True))
+    np.testing.assert_allclose(for_few.encode_texts(WORDS), for_many.encode_texts(WORDS), atol=1e-5)
+    np.testing.assert_allclose(for_few.encode_images(PIXELS), for_many.encode_images(PIXELS), atol=1e-5)
+
+
 def test_nothing_in_nothing_out(encoders: list[Encoder]) -> None:
     for encoder in encoders:
         assert encoder.encode_images(PIXELS[:0]).shape == (0, 16)
