@@ -238,6 +238,19 @@ def load(name: str) -> Any:
     return Model(network, config, describe(name, network, config))
 
 
+_PREAMBLE = """\
+For each tower: the least cosine between the export's vectors and the model's on real photos and captions,
+the size in MB, and the milliseconds of processor time of one input on one thread. Gates: 0.999 for ONNX float32 and
+Core ML float16, 0.99 for int8. `+n` after a cosine: so many operators or products stay in float32 beyond what the
+precision leaves there anyway. The last two columns: processor seconds of converting and verifying all kinds of the
+line, and the most memory held.
+
+Weights are random, since nothing was downloaded: the table tests every operator and shape of these models, and the
+precisions on activations of their sizes; trained weights have their own verification at each `mckit export`. Core ML
+programs are executed by mckit's interpreter with float16 emulated; its times say nothing about a phone.
+""".split("\n")
+
+
 class Lock:
     """Holds a lock file, if one was named."""
 
@@ -276,37 +289,40 @@ def describe(row: dict[str, Any]) -> str:
     return f"{name} {row['tower']:6} {row['cosine_min']:.5f} {size} {row['cpu_seconds']:6.0f} s {mark}"
 
 
-def page(document: dict[str, Any]) -> str:
+def page(document: Mapping[str, Any]) -> str:
     """The rows as a Markdown page: a line for each model and tower, the kinds side by side."""
     kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in document["rows"])]
     found = {(row["model"], row.get("tower"), row["kind"]): row for row in document["rows"]}
-    models = list(dict.fromkeys(row["model"] for row in document["rows"]))
-    order = sorted(models, key=lambda name: MODELS.index(name) if name in MODELS else len(MODELS))
+    passed = sum(bool(row["passed"]) for row in found.values())
     versions = ", ".join(f"{name} {number}" for name, number in document["machine"]["versions"].items())
     lines = [
         "# Export matrix",
         "",
-        "Least cosine between an export's vectors and its model's, and the export's size in MB. Random weights; real",
-        "photos and captions. Core ML programs are executed by mckit's interpreter with float16 emulated. `+n` after a",
-        "cosine: so many operators or products stay in float32 beyond what the precision leaves there anyway.",
-        f"Made by `benchmarks/export_matrix.py` with {versions}.",
+        *_PREAMBLE,
+        f"Made by `benchmarks/export_matrix.py` on {document['machine']['cpu']}, one thread, with {versions}.",
+        f"{passed} of {len(found)} rows pass.",
         "",
-        "| model | tower | " + " | ".join(kinds) + " | seconds of CPU | peak GB |",
+        "| model | tower | " + " | ".join(kinds) + " | CPU s | GB |",
         "|---|---|" + "---|" * (len(kinds) + 2),
     ]
-    for model in order:
+    waiting = []
+    for model in MODELS:
         for tower in ("image", "text"):
-            cells = [_cell(found.get((model, tower, kind)) or found.get((model, None, kind))) for kind in kinds]
-            rows = [found[model, "image", kind] for kind in kinds if (model, "image", kind) in found]
-            spent = ["", ""]
-            if tower == "image" and rows:
-                spent = [f"{sum(row['cpu_seconds'] for row in rows):.0f}",
-                         f"{max(row['peak_memory_bytes'] for row in rows) / 1e9:.1f}"]  # fmt: skip
-            lines.append(f"| {model} | {tower} | " + " | ".join([*cells, *spent]) + " |")
+            rows = [found.get((model, tower, kind)) or found.get((model, None, kind)) for kind in kinds]
+            there = [row for row in rows if row is not None]
+            if not there:
+                waiting.append(f"{model} ({tower})")
+                continue
+            made = [row for row in there if not row["error"]]
+            seconds = f"{sum(row['cpu_seconds'] for row in made):.0f}" if made else ""
+            memory = f"{max(row['peak_memory_bytes'] for row in made) / 1e9:.1f}" if made else ""
+            lines.append(f"| {model} | {tower} | " + " | ".join([*map(_cell, rows), seconds, memory]) + " |")
+    if waiting:
+        lines += ["", f"Not run yet: {', '.join(waiting)}."]
     return "\n".join(lines) + "\n"
 
 
-def _cell(row: dict[str, Any] | None) -> str:
+def _cell(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "–"
     if row["error"]:
@@ -315,7 +331,8 @@ def _cell(row: dict[str, Any] | None) -> str:
     kept = [entry for entry in row["kept_in_float"] if "×" not in entry]
     more = f" +{len(kept)}" if kept else ""
     mark = "" if row["passed"] else " **below**"
-    return f"{int(row['cosine_min'] * 1e5) / 1e5:.5f}{more}{mark}, {row['size_bytes'] / 1e6:.0f} MB"
+    cosine = f"{int(row['cosine_min'] * 1e5) / 1e5:.5f}{more}{mark}"
+    return f"{cosine}, {row['size_bytes'] / 1e6:.0f} MB, {row['latency_ms']:.0f} ms"
 
 
 if __name__ == "__main__":
