@@ -10,9 +10,9 @@ once, in a process of its own, in an order drawn anew; loading the model is not 
 
 Contenders: ``open_clip`` (its own transform and a torch loop, batches of 32), ``open_clip workers`` (the same behind a
 torch DataLoader with a process a core), ``clip_retrieval`` (its ``clip_inference``, in an environment of its own that
-PYTHON belongs to), ``mckit fp32`` and ``mckit int8`` (``mckit index`` with the ONNX exports). Bounds: ``decode only``,
-``fp32 only`` and ``int8 only``. ``of_slower`` compares with the slower one of the two halves; since both share the same
-cores, ``bound`` is what is left when both are paid for, 1 / (1/decode + 1/model). Each turn is noted in
+PYTHON belongs to), ``mckit fp32`` and ``mckit int8`` (what ``mckit index`` does with ONNX exports). Bounds: ``decode
+only``, ``fp32 only`` and ``int8 only``. ``of_slower`` compares with the slower one of the two halves; since both share
+the same cores, ``bound`` is what is left when both are paid for, 1 / (1/decode + 1/model). Each turn is noted in
 ``DIR/turns.jsonl``: an interrupted run goes on where it was, and a new one wants another DIR or that file removed.
 """
 
@@ -26,6 +26,8 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +64,9 @@ def main() -> int:
     names = [*CONTENDERS, *(["clip_retrieval"] if chosen.clip_retrieval else [])]
     names = [name for name in names if chosen.only is None or name in chosen.only]
     turns = take_turns(names, chosen.sets, chosen.rounds, chosen.work, chosen.clip_retrieval)
-    runs: dict[str, dict[str, list[float]]] = {part: {name: [] for name in names} for part in chosen.sets}
-    for turn in turns:
-        if turn["pictures_per_s"] is not None:
-            runs[turn["part"]][turn["name"]].append(turn["pictures_per_s"])
-    results = {part: summarise(part, runs[part], chosen.work) for part in chosen.sets}
+    results = {
+        part: summarise(part, [turn for turn in turns if turn["part"] == part], chosen.work) for part in chosen.sets
+    }
     document = {
         "machine": describe_machine(),
         "loads": [turn["load"] for turn in turns],
@@ -167,21 +167,35 @@ def draw(path: Path, part: str, number: int) -> Image.Image:
 
 
 def run_contender(name: str, pictures: Path, work: Path) -> dict[str, Any]:
-    """Pictures a second; vectors are left in ``work`` for the comparison."""
+    """Pictures a second, and a second of processor time; vectors are left in ``work`` for the comparison."""
     files = sorted(pictures.glob("*.jpg"))
     if name.startswith("open_clip"):
-        seconds, vectors = by_open_clip(files, work / "model", workers=name.endswith("workers"))
+        spent, vectors = by_open_clip(files, work / "model", workers=name.endswith("workers"))
         np.save(work / f"out-{pictures.name}-{name.replace(' ', '-')}.npy", vectors)
     elif name.startswith("mckit"):
-        seconds = by_mckit(pictures, work, name.split()[1])
+        spent = by_mckit(pictures, work, name.split()[1])
     elif name == "decode only":
-        seconds = decode_only(pictures, work / "fp32")
+        spent = decode_only(pictures, work / "fp32")
     else:
-        seconds = model_only(len(files), work / name.split()[0])
-    return {"pictures_per_s": len(files) / seconds}
+        spent = model_only(len(files), work / name.split()[0])
+    return {"pictures_per_s": len(files) / spent.seconds, "pictures_per_cpu_s": len(files) / spent.cpu_s}
 
 
-def by_open_clip(files: list[Path], model: Path, *, workers: bool) -> tuple[float, np.ndarray]:
+@dataclass
+class Spent:
+    """Seconds by the clock, and of all processors, since it was made; helping processes count when they have ended."""
+
+    seconds: float = field(default_factory=lambda: -time.perf_counter())
+    cpu_s: float = field(default_factory=lambda: -sum(os.times()[:4]))
+
+    def stop(self) -> Spent:
+        """Count up to now."""
+        self.seconds += time.perf_counter()
+        self.cpu_s += sum(os.times()[:4])
+        return self
+
+
+def by_open_clip(files: list[Path], model: Path, *, workers: bool) -> tuple[Spent, np.ndarray]:
     """open_clip's own way: its transform, one picture after the other, and the model on batches."""
     import open_clip
     import torch
@@ -201,23 +215,28 @@ def by_open_clip(files: list[Path], model: Path, *, workers: bool) -> tuple[floa
     rows = []
     with torch.inference_mode():
         network.encode_image(torch.zeros(BATCH, 3, 224, 224))
-        started = time.perf_counter()
+        spent = Spent()
         for batch in loader:
             rows.append(torch.nn.functional.normalize(network.encode_image(batch), dim=-1).numpy())
-    return time.perf_counter() - started, np.concatenate(rows)
+    return spent.stop(), np.concatenate(rows)
 
 
-def by_mckit(pictures: Path, work: Path, precision: str) -> float:
-    """``mckit index``, its own clock from the first picture to the last commit."""
+def by_mckit(pictures: Path, work: Path, precision: str) -> Spent:
+    """What ``mckit index`` does, from the listing of the folder to the last commit."""
+    from mobileclip_kit.indexing import update_index
+    from mobileclip_kit.runtime.open import open_encoder
+
+    encoder = open_encoder(work / precision, threads=1)
+    image = encoder.spec.require_image()
+    encoder.encode_images(np.zeros((BATCH, image.height, image.width, 3), np.uint8))
+    spent = Spent()
     out = work / f"out-{pictures.name}-{precision}.index"
-    command = [sys.executable, "-m", "mobileclip_kit", "index", str(pictures), "--model", str(work / precision)]
-    done = subprocess.run([*command, "-o", str(out), "--force", "--json"], capture_output=True, text=True, check=True)
-    report = json.loads(done.stdout)
-    assert report["items"] == len(list(pictures.glob("*.jpg"))), report
-    return float(report["items"] / report["pictures_per_s"])
+    report = update_index(pictures, encoder, out, rebuild=True, encoders=usable_cores())
+    assert report.items == report.decoded == len(list(pictures.glob("*.jpg"))), report
+    return spent.stop()
 
 
-def decode_only(pictures: Path, model: Path) -> float:
+def decode_only(pictures: Path, model: Path) -> Spent:
     """The decoding half of an indexing run on all cores, hashing included."""
     from mobileclip_kit.export.folder import open_export
     from mobileclip_kit.indexing.decode import decode_ahead
@@ -226,52 +245,64 @@ def decode_only(pictures: Path, model: Path) -> float:
 
     candidates = [Candidate(found, None) for found in list_library(pictures.absolute())]
     spec = open_export(model).spec.require_image()
-    started = time.perf_counter()
+    spent = Spent()
     decoded = decode_ahead(candidates, spec, is_known=lambda _: False, workers=None, ahead=3 * BATCH, draft=True)
     assert sum(one.pixels is not None for one in decoded) == len(candidates)
-    return time.perf_counter() - started
+    return spent.stop()
 
 
-def model_only(count: int, export: Path) -> float:
-    """The model half: pixels lie ready."""
+def model_only(count: int, export: Path) -> Spent:
+    """The model half: pixels lie ready, and each core has batches of its own, as when indexing."""
     from mobileclip_kit.runtime.open import open_encoder
 
-    encoder = open_encoder(export)
+    encoder = open_encoder(export, threads=1)
     image = encoder.spec.require_image()
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, image.height, image.width, 3), dtype=np.uint8)
     encoder.encode_images(pixels)
-    started = time.perf_counter()
-    for start in range(0, count, BATCH):
-        encoder.encode_images(pixels[: min(BATCH, count - start)])
-    return time.perf_counter() - started
+    batches = [pixels[: min(BATCH, count - start)] for start in range(0, count, BATCH)]
+    spent = Spent()
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        list(pool.map(encoder.encode_images, batches))
+    return spent.stop()
 
 
-def summarise(part: str, runs: dict[str, list[float]], work: Path) -> dict[str, Any]:
+def summarise(part: str, turns: list[dict[str, Any]], work: Path) -> dict[str, Any]:
     """Medians, ratios and cosines of one set."""
-    rates = {name: float(np.median(rounds)) for name, rounds in runs.items() if rounds}
-    rows: dict[str, Any] = {
-        name: {"pictures_per_s": round(rate, 2), "rounds": [round(each, 2) for each in runs[name]]}
-        for name, rate in rates.items()
-    }
-    for precision in ("fp32", "int8"):
-        ours, decode, model = (rates.get(name) for name in (f"mckit {precision}", "decode only", f"{precision} only"))
-        if ours is None or decode is None or model is None:
-            continue
-        rows[f"mckit {precision}"] |= {
-            "of_slower": round(ours / min(decode, model), 3),
-            "bound": round(1 / (1 / decode + 1 / model), 2),
-            "of_bound": round(ours * (1 / decode + 1 / model), 3),
-            "times_open_clip": times(ours, rates.get("open_clip")),
-            "times_open_clip_workers": times(ours, rates.get("open_clip workers")),
-            "times_clip_retrieval": times(ours, rates.get("clip_retrieval")),
-            **cosines(part, precision, work),
+    rows: dict[str, Any] = {}
+    clock, processor = {}, {}
+    for name in dict.fromkeys(turn["name"] for turn in turns if turn["pictures_per_s"]):
+        mine = [turn for turn in turns if turn["name"] == name]
+        clock[name], processor[name] = (
+            float(np.median([turn[key] for turn in mine])) for key in ("pictures_per_s", "pictures_per_cpu_s")
+        )
+        rows[name] = {
+            "pictures_per_s": round(clock[name], 2),
+            "pictures_per_cpu_s": round(processor[name], 2),
+            "rounds": [round(turn["pictures_per_s"], 2) for turn in mine],
         }
+    for precision in ("fp32", "int8"):
+        ours, model = f"mckit {precision}", f"{precision} only"
+        if {ours, model, "decode only"} <= rows.keys():
+            rows[ours] |= halves(clock, ours, model)
+            rows[ours] |= {f"{key}_cpu": value for key, value in halves(processor, ours, model).items()}
+        for other in ("open_clip", "open_clip workers", "clip_retrieval"):
+            if {ours, other} <= rows.keys():
+                key = f"times_{other.replace(' ', '_')}"
+                rows[ours] |= {key: round(clock[ours] / clock[other], 2)}
+                rows[ours] |= {f"{key}_cpu": round(processor[ours] / processor[other], 2)}
+        if ours in rows:
+            rows[ours] |= cosines(part, precision, work)
     return rows
 
 
-def times(ours: float, other: float | None) -> float | None:
-    """A ratio, when there is something to compare with."""
-    return None if other is None else round(ours / other, 2)
+def halves(rates: dict[str, float], ours: str, model: str) -> dict[str, float]:
+    """A rate beside those of its two halves."""
+    decode_s, model_s = 1 / rates["decode only"], 1 / rates[model]
+    return {
+        "of_slower": round(rates[ours] * max(decode_s, model_s), 3),
+        "bound": round(1 / (decode_s + model_s), 2),
+        "of_bound": round(rates[ours] * (decode_s + model_s), 3),
+    }
 
 
 def cosines(part: str, precision: str, work: Path) -> dict[str, float]:

@@ -151,7 +151,7 @@ class _Batches:
         self._row_of = {item.sha256: item.row for item in items if item.row is not None and item.sha256 is not None}
         self._batch_size, self._commit_items, self._commit_seconds = batch_size, commit_items, commit_seconds
         self._waiting: list[Decoded] = []
-        self._encoders = encoders
+        self._encoders, self._is_loaded = encoders, False
         self._pool = ThreadPoolExecutor(encoders, thread_name_prefix="encode") if encoders > 1 else None
         self._running: deque[tuple[list[Decoded], Future[Vectors]]] = deque()
         self._uncommitted, self._committed_at = 0, time.monotonic()
@@ -215,10 +215,13 @@ class _Batches:
             return
         batch, self._waiting = self._waiting, []
         pixels = np.stack([one.pixels for one in batch if one.pixels is not None])
-        # The first batch goes alone: encoders load their towers when they are first asked.
-        if self._pool is None or self._report.decoded == 0:
+        if self._pool is None:
             self._store(batch, self._encoder.encode_images(pixels))
             return
+        if not self._is_loaded:
+            # Encoders load their towers when they are first asked: by one picture alone, not by several threads.
+            self._encoder.encode_images(pixels[:1])
+            self._is_loaded = True
         self._running.append((batch, self._pool.submit(self._encoder.encode_images, pixels)))
         # One more waits, so that no encoder does.
         if len(self._running) > self._encoders + 1:

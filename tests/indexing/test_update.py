@@ -272,6 +272,20 @@ def test_several_encoders_give_the_index_that_one_gives(photos: Path, out: Path)
     assert contents(out) == contents(out.with_name("one"))
 
 
+def test_several_encoders_begin_with_one_picture_that_loads_the_model(photos: Path, out: Path) -> None:
+    draw_many(photos / "many", 20)
+    sizes: list[int] = []
+
+    class Noting(ColourEncoder):
+        def encode_images(self, pixels: np.ndarray) -> np.ndarray:
+            sizes.append(len(pixels))
+            return super().encode_images(pixels)
+
+    update_index(photos, Noting(), out, batch_size=5, encoders=2)
+    assert sizes[0] == 1
+    assert sorted(sizes[1:]) == [5] * 6
+
+
 def test_what_was_stored_before_an_error_of_several_encoders_stays(photos: Path, out: Path) -> None:
     draw_many(photos / "many", 40)
 
