@@ -2,8 +2,10 @@
 
 Two runs are two moments of a machine, so a latency is compared twice: as it stands, with the interval that each run's
 own rounds gave, and as its ratio to the run's first model, in which a machine that was slower on one day cancels out.
-A figure has changed when the two intervals do not touch. Shares (accuracy) have the interval that so many pictures
-allow; what is measured once has the tolerance stated in :mod:`.figures`; what is counted is compared exactly.
+A figure has changed when the two intervals do not touch. Times and rates as they stand are also allowed to have moved
+as far as the runs' yardsticks did: so far the machine itself was slower or faster. Shares (accuracy) have the interval
+that so many pictures allow; what is measured once has the tolerance stated in :mod:`.figures`; what is counted is
+compared exactly.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import read_json
 
 _Z95 = 1.96
+_WORTH_TELLING = 1.1
 _SAME_MACHINE = ("cpu", "architecture", "usable_cores", "os")
 
 
@@ -48,6 +51,7 @@ def compare_reports(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict
     old, new = ({row["name"]: row for row in document["rows"]} for document in (before, after))
     shared = [name for name in old if name in new]
     comparable = _judged_alike(before, after)
+    drift = _drift(before, after)
     pictures = max((material.get("pictures", 0) for material in before.get("material", [])), default=0)
     changes = []
     for name in shared:
@@ -57,7 +61,7 @@ def compare_reports(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict
                 continue
             if figure.startswith("metrics.") and not comparable:
                 continue
-            change = _change(old[name], new[name], figure, known, pictures)
+            change = _change(old[name], new[name], figure, known, pictures, drift)
             if change is not None:
                 changes.append({"model": name, "figure": figure, **change})
     return {
@@ -98,13 +102,19 @@ def notes(comparison: Mapping[str, Any]) -> list[str]:
 
 
 def _change(
-    old: Mapping[str, Any], new: Mapping[str, Any], figure: str, known: Figure, pictures: int
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    figure: str,
+    known: Figure,
+    pictures: int,
+    drift: tuple[float, float],
 ) -> dict[str, Any] | None:
     before, after = figure_of(old, figure), figure_of(new, figure)
     assert before is not None and after is not None
     if figure.endswith("_to_first.ratio") and not _same_first(old, new, figure):
         return None
     first, second = (_interval(row, figure, known, pictures) for row in (old, new))
+    first = _drifted(first, figure, drift)
     verdict = "same"
     if first[1] < second[0] or second[1] < first[0]:
         verdict = "better" if (after < before) == (known.better == "less") else "worse"
@@ -134,6 +144,23 @@ def _interval(row: Mapping[str, Any], figure: str, known: Figure, pictures: int)
     return value / share, value * share
 
 
+def _drift(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[float, float]:
+    """Between which factors the machine's own times moved."""
+    old, new = before.get("yardstick_ms"), after.get("yardstick_ms")
+    if not old or not new:
+        return 1.0, 1.0
+    return new["p50_low"] / old["p50_high"], new["p50_high"] / old["p50_low"]
+
+
+def _drifted(interval: tuple[float, float], figure: str, drift: tuple[float, float]) -> tuple[float, float]:
+    (low, high), least, most = interval, min(1.0, drift[0]), max(1.0, drift[1])
+    if figure.endswith(".p50") or figure == "load_ms":
+        return low * least, high * most
+    if figure in ("pictures_per_s", "queries_per_s"):
+        return low / most, high / least
+    return interval
+
+
 _ENDS = {"p50": ("p50_low", "p50_high"), "ratio": ("low", "high")}
 
 
@@ -161,6 +188,12 @@ def _conditions(before: Mapping[str, Any], after: Mapping[str, Any], comparable:
     for library in sorted(old.keys() | new.keys()):
         if old.get(library) != new.get(library):
             lines.append(f"{library}: {old.get(library, 'none')} before, {new.get(library, 'none')} after.")
+    drift = _drift(before, after)
+    if max(drift[1], 1 / drift[0]) > _WORTH_TELLING:
+        lines.append(
+            f"The same piece of work took ×{drift[0]:.2f} … ×{drift[1]:.2f} as long in the second run: so much of a "
+            "change is the machine's own; ratios within a run are not moved by it."
+        )
     threads = [document.get("settings", {}).get("threads") for document in (before, after)]
     if threads[0] != threads[1]:
         lines.append(f"Threads a model: {threads[0]} before, {threads[1]} after.")

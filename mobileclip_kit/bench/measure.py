@@ -15,10 +15,12 @@ from mobileclip_kit.bench.judging import Judged
 from mobileclip_kit.bench.latency import BATCHES, Timing, measure_latency, measure_throughput, paired_ratio
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.process import Asked, WorkerProcess
+from mobileclip_kit.bench.yardstick import Yardstick
 from mobileclip_kit.errors import MckitError, ModelError
 from mobileclip_kit.progress import Progress
 
 _TIMED_PICTURES = 8
+_YARDSTICK = ""  # among the models, whose names are never empty
 _OPENED = ("load_ms", "import_ms", "runtime", "towers", "kind", "items", "queried_with")
 
 
@@ -57,7 +59,8 @@ def run_bench(
         start: Starts a candidate's process; for tests.
 
     Returns:
-        The document of ``mckit bench --json``: ``machine``, ``settings``, ``material`` and ``rows``.
+        The document of ``mckit bench --json``: ``machine``, ``yardstick_ms`` (see :mod:`.yardstick`), ``settings``,
+        ``material`` and ``rows``.
 
     Raises:
         ModelError: Not a single candidate could be measured.
@@ -73,6 +76,7 @@ def run_bench(
     bench.share_operations()
     return {
         "machine": describe_machine(),
+        "yardstick_ms": bench.yardstick and _rounded(bench.yardstick.to_json()),
         "interrupted": interrupted,
         "settings": {
             **asdict(settings),
@@ -94,6 +98,7 @@ class _Bench:
         self.rows = {candidate.name: _empty_row(candidate) for candidate in candidates}
         self.workers: dict[str, Asked] = {}
         self.towers: dict[str, list[str]] = {}
+        self.yardstick: Timing | None = None
 
     def open(self, candidate: Candidate, stack: ExitStack, start: Callable[[Candidate], WorkerProcess]) -> None:
         """Start and open one candidate; nothing else runs meanwhile, since its loading is timed."""
@@ -134,7 +139,7 @@ class _Bench:
     def measure(self) -> None:
         """Latency first, so that peak memory is that of single pictures; accuracy last."""
         with_image = self.with_tower("image")
-        turns = len(with_image) * (self.settings.rounds + len(BATCHES) + len(self.materials))
+        turns = self.settings.rounds + len(with_image) * (self.settings.rounds + len(BATCHES) + len(self.materials))
         turns += len(self.with_tower("text")) * self.settings.rounds
         turns += len(self.with_tower("search")) * (self.settings.rounds + len(BATCHES))
         with Progress("bench", total=turns, unit="turns") as progress:
@@ -156,14 +161,18 @@ class _Bench:
 
     def latency(self, tower: str, key: str, on_turn: Callable[[], None]) -> None:
         """Fill ``key`` of every row whose model has the tower."""
+        workers = self.with_tower(tower)
+        if workers and self.yardstick is None:
+            workers[_YARDSTICK] = Yardstick()
         timings: dict[str, Timing] = measure_latency(
-            self.with_tower(tower),
+            workers,
             tower,
             seconds=self.settings.seconds,
             rounds=self.settings.rounds,
             on_failure=self.fail,
             on_turn=on_turn,
         )
+        self.yardstick = timings.pop(_YARDSTICK, self.yardstick)
         first = next((name for name in self.rows if name in timings), None)
         for name, timing in timings.items():
             self.rows[name][key] = timing.to_json()
