@@ -121,7 +121,7 @@ def find_imprecise(probed: Probed, *, least_cosine: float) -> frozenset[str]:
     wanted = [full.run(row)["embedding"] for row in inputs]
 
     def loss_of(vectors: Sequence[NDArray[Any]]) -> float:
-        return 1 - min(_cosine(vector, other) for vector, other in zip(vectors, wanted, strict=True))
+        return 1 - min(cosine(vector, other) for vector, other in zip(vectors, wanted, strict=True))
 
     def loss(exact: Collection[str]) -> float:
         half = Interpreter(program, precision="float16", exact=exact)
@@ -159,7 +159,8 @@ def _costly(
     yield from _costly(group[middle:], loss_of, least)
 
 
-def _cosine(first: NDArray[Any], second: NDArray[Any]) -> float:
+def cosine(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Of two vectors of any length; −1 where one has no direction."""
     a, b = first.astype(np.float64).ravel(), second.astype(np.float64).ravel()
     length = np.linalg.norm(a) * np.linalg.norm(b)
     # A vector that is zero or no number has no direction.

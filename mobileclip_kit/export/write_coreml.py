@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from mobileclip_kit.errors import ExportError
@@ -12,7 +13,7 @@ from mobileclip_kit.export.aids import Aids
 from mobileclip_kit.export.compress import COMPRESSED
 from mobileclip_kit.export.coreml import compress_coreml, export_coreml
 from mobileclip_kit.export.folder import ExportedTower, Precision
-from mobileclip_kit.export.overflow import find_imprecise, find_overflows, kinds_by_name, probe
+from mobileclip_kit.export.overflow import Probed, cosine, find_imprecise, find_overflows, kinds_by_name, probe
 from mobileclip_kit.files import size_bytes
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.spec import Tower
@@ -54,7 +55,7 @@ def write_coreml_tower(
             break
         probed = probe(path, rows)
         found = find_overflows(probed)
-        if found <= kept:
+        if found <= kept and _least_cosine(probed, module) < aids.least_cosine:
             found = find_imprecise(probed, least_cosine=aids.least_cosine)
         if found <= kept:
             break
@@ -67,3 +68,14 @@ def write_coreml_tower(
     if first_size is not None:
         notes["float_costs_bytes"] = size_bytes(path) - first_size
     return ExportedTower.from_file(tower, path, kept_in_float=sorted(f"{kinds[name]} {name}" for name in kept), **notes)
+
+
+def _least_cosine(probed: Probed, module: nn.Module) -> float:
+    """Of the program's vectors to the network's: a look that costs little before the operators are searched."""
+    cosines = []
+    with torch.no_grad():
+        for row, vector in zip(probed.inputs, probed.vectors, strict=True):
+            (given,) = (torch.from_numpy(value) for value in row.values())
+            wanted = module(given.permute(0, 3, 1, 2) / 255 if given.ndim == 4 else given).numpy()
+            cosines.append(cosine(vector, wanted))
+    return min(cosines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,3 +80,16 @@ def test_the_neural_engines_layout_is_verified_like_any_other(tiny_model: Model,
         for operation in operations:
             if operation.type in ("conv", "softmax", "gelu", "einsum"):
                 assert len(operation.outputs[0].shape) == 4
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0, -65504.0], [65505.0], [-70000.0, 1.0], [1e39, 1.0], [-np.inf], [np.nan, 3.0], [1e39, 66000.0], []]
+)
+def test_constants_beyond_float16_are_found_as_coremltools_finds_them(values: list[float]) -> None:
+    from coremltools.converters.mil.mil.passes.defs.quantization import FP16ComputePrecision
+
+    constant = SimpleNamespace(op_type="const", val=SimpleNamespace(val=np.array(values, np.float64)))
+    var = SimpleNamespace(op=constant, is_tensor_or_scalar_of=lambda dtype: dtype == "fp32")
+    other = SimpleNamespace(op=None)
+    operation = SimpleNamespace(inputs={"x": other, "values": (var, other)})
+    assert coreml._reads_beyond_float16(operation) == FP16ComputePrecision.fp16_overflow(operation)
