@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mobileclip_kit.export.folder import Export
 from mobileclip_kit.mil.engine import leaving_operators
 from mobileclip_kit.mil.graph import Feature, Function, Operation, Program, Ref, Tensor
+from mobileclip_kit.mil.program import read_program
 
 
 def program(*operations: Operation) -> Program:
@@ -37,3 +39,24 @@ def test_look_ups_dilations_and_float32_are_counted_by_reason() -> None:
 
 def test_a_program_without_them_lists_none() -> None:
     assert leaving_operators(program(op("conv", "a"), op("relu", "b"))) == {}
+
+
+def test_dilations_that_are_constants_of_the_program_are_looked_up() -> None:
+    def constant(name: str, value: list[int]) -> Operation:
+        return Operation("const", name, {}, (Tensor(name, "int32", (2,)),), {"val": np.array(value)})
+
+    found = leaving_operators(
+        program(
+            constant("one", [1, 1]),
+            constant("two", [1, 2]),
+            op("conv", "a", dilations=Ref("one")),
+            op("conv", "b", dilations=Ref("two")),
+        )
+    )
+    assert found == {"conv (dilated)": 1}
+
+
+def test_a_converted_tower_has_no_dilation(coreml_export: Export) -> None:
+    found = leaving_operators(read_program(coreml_export.tower_path("image")))
+    assert not any("dilated" in reason for reason in found)
+    assert found.get("mul (float32)") == 1  # the picture's division by 255
