@@ -313,10 +313,12 @@ def page(document: Mapping[str, Any]) -> str:
             if not there:
                 waiting.append(f"{model} ({tower})")
                 continue
-            made = [row for row in there if not row["error"]]
+            made = [row for row in there if "cpu_seconds" in row]
             seconds = f"{sum(row['cpu_seconds'] for row in made):.0f}" if made else ""
             memory = f"{max(row['peak_memory_bytes'] for row in made) / 1e9:.1f}" if made else ""
             lines.append(f"| {model} | {tower} | " + " | ".join([*map(_cell, rows), seconds, memory]) + " |")
+    if any(row.get("former") for row in document["rows"]):
+        lines += ["", "¹ Made before towers were exported in plainer operators, 6 pictures; not run again since."]
     if waiting:
         lines += ["", f"Not run yet: {', '.join(waiting)}."]
     return "\n".join(lines) + "\n"
@@ -332,7 +334,10 @@ def _cell(row: Mapping[str, Any] | None) -> str:
     more = f" +{len(kept)}" if kept else ""
     mark = "" if row["passed"] else " **below**"
     cosine = f"{int(row['cosine_min'] * 1e5) / 1e5:.5f}{more}{mark}"
-    return f"{cosine}, {row['size_bytes'] / 1e6:.0f} MB, {row['latency_ms']:.0f} ms"
+    parts = [cosine, f"{row['size_bytes'] / 1e6:.0f} MB"]
+    if "latency_ms" in row:
+        parts.append(f"{row['latency_ms']:.0f} ms")
+    return ", ".join(parts) + (" ¹" if row.get("former") else "")
 
 
 if __name__ == "__main__":
