@@ -52,7 +52,8 @@ def main() -> None:
     seconds, cpu_s = (every - once for every, once in zip(whole, fixed, strict=True))
     count = len(files) - BATCH
     rates = {"pictures_per_s": count / seconds, "pictures_per_cpu_s": count / cpu_s}
-    print(json.dumps({**rates, "one_batch_s": fixed[0], "all_s": whole[0]}))
+    # clip-retrieval does not end its last line.
+    print("\n" + json.dumps({**rates, "one_batch_s": fixed[0], "all_s": whole[0]}))
 
 
 if __name__ == "__main__":
