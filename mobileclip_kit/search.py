@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, UsageError
-from mobileclip_kit.images import load_pixels
 from mobileclip_kit.index.folder import Index
 from mobileclip_kit.index.npy import load_matrix, read_names, unit_rows
 from mobileclip_kit.runtime.encoder import Encoder
@@ -129,6 +128,8 @@ def encode_pictures(encoder: Encoder, pictures: Sequence[Path]) -> Vectors:
         ImageError: A picture cannot be decoded.
         ModelError: The model has no image tower.
     """
+    from mobileclip_kit.images import load_pixels  # words need no picture decoder, and wait for its import
+
     spec = encoder.spec.require_image()
     return encoder.encode_images(np.stack([load_pixels(picture, spec) for picture in pictures]))
 
