@@ -9,7 +9,6 @@ from mobileclip_kit.errors import ParityError, UsageError
 from mobileclip_kit.export.aids import Aids
 from mobileclip_kit.export.folder import PRECISIONS, SUFFIXES, Export, ExportedTower, Format, Precision
 from mobileclip_kit.export.int8 import require_calibration
-from mobileclip_kit.export.metadata import collector_paused
 from mobileclip_kit.export.ranges import Method
 from mobileclip_kit.export.recall import RecallBudget, RecallJudge
 from mobileclip_kit.export.samples import Pictures, Texts
@@ -137,8 +136,7 @@ def _write_tower(
     if aids.base is None:
         module = ImageTower(model, ane=aids.ane) if tower == "image" else TextTower(model, ane=aids.ane)
     write = write_onnx_tower if format == "onnx" else write_coreml_tower
-    with collector_paused():
-        return write(model, tower, module, path, precision, aids)
+    return write(model, tower, module, path, precision, aids)
 
 
 def _judge(model: Model, recall: RecallBudget) -> RecallJudge:

@@ -1,9 +1,8 @@
-"""What every exported file says of itself, whatever its format; silence and no disturbance while converters work."""
+"""What every exported file says of itself, whatever its format; and silence while converters work."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import json
 import logging
@@ -48,18 +47,6 @@ def quiet_converters() -> Iterator[None]:
             yield
     finally:
         logging.disable(was_disabled)
-
-
-@contextlib.contextmanager
-def collector_paused() -> Iterator[None]:
-    """Leave what converters make to the end: they make millions of objects that live, and each sweep looks at all."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def first_line(error: Exception) -> str:
