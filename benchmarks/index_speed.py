@@ -122,7 +122,8 @@ def ask(name: str, part: str, work: Path, clip_retrieval: str | None) -> dict[st
     else:
         command = [str(python), __file__, str(work / part), "--work", str(work), "--contender", name]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    # Some libraries write on without ending their lines.
+    return dict(json.loads(done.stdout[done.stdout.rindex('{"pictures_per_s"') :].split("}")[0] + "}"))
 
 
 def prepare(jpegs: Path, work: Path, sets: list[str]) -> None:

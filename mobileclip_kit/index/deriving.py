@@ -35,7 +35,7 @@ _GRAPH_BREADTH = 100
 _BREADTHS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 # Proposed for ten hits. Compressed vectors misjudge so much that rescoring has to choose from many.
 _CANDIDATES = {"flat-float16": 20, "flat-int8": 50, "hnsw": 20}
-_COMPRESSED_CANDIDATES = (200, 500, 1000, 2000)
+_COMPRESSED_CANDIDATES = (100, 200, 300, 500, 1000, 2000)
 _LIST_SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 24, 1 / 16, 1 / 12, 1 / 8, 1 / 4, 1)
 # Rescoring a candidate costs as much as scanning so many compressed bytes: its row lies anywhere in the matrix.
 _RESCORED_BYTES = 2500
@@ -149,6 +149,8 @@ def _empty(matrix: Vectors, kind: Kind) -> Any:
     # Four bits for every two numbers, an eighth of float16, scanned in registers; what that loses, rescoring mends.
     pieces = max(part for part in range(1, dim + 1) if dim % part == 0 and part <= max(1, dim // 2))
     index = faiss.IndexIVFPQFastScan(faiss.IndexFlatIP(dim), dim, lists, pieces, 4, product)
+    # What is left of a vector beside its list's centre is shorter than the vector, and compressed with less loss.
+    index.by_residual = True
     index.cp.niter = 10
     return index
 
