@@ -134,7 +134,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str 
     lines = []
     for row in rows:
         cells = [
-            f'<td data-column="{escape(name)}"{_class(number=n, wide=not n and len(text) > 12)}>{escape(text)}</td>'
+            f'<td data-column="{escape(name)}"{_cell_class(text, n)}>{escape(text)}</td>'
             for name, text, n in zip(header, row, numeric, strict=True)
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
@@ -232,6 +232,11 @@ def _is_figure(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _cell_class(text: str, number: bool) -> str:
+    """Cells without a value are left out where a row is a card."""
+    return _class(number=number, wide=not number and len(text) > 12, empty=text in _NO_FIGURE)
 
 
 def _class(**flags: bool) -> str:

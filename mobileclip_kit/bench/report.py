@@ -174,14 +174,14 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     front = pareto([(latency, height if metric else -height) for _, latency, height in ours])
     axes.plot([ours[index][1] for index in front], [ours[index][2] for index in front], color="0.7", zorder=1)
     for place, (row, latency, height) in enumerate(sorted(points, key=lambda point: point[1])):
-        below = place % 2 == 1  # neighbours' labels lie on different sides
+        below, further = place % 2 == 1, 24 * (place // 2 % 2)  # neighbours' labels lie apart
         area = 30 + 4 * (row["size_bytes"] or 0) / 1e6
         axes.scatter([latency], [height], s=area, alpha=0.6, zorder=2)
         interpreted = " (interpreter)" if row.get("runtime") == "mil" else ""
         axes.annotate(
             f"{row['name']}\n{row['kind']}{interpreted}",
             (latency, height),
-            xytext=(0, -10 if below else 10),
+            xytext=(0, -10 - further if below else 10 + further),
             textcoords="offset points",
             ha="center",
             va="top" if below else "bottom",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mobileclip_kit.bench.figures import METRICS
 from mobileclip_kit.bench.page import (
     Bar,
     Kind,
@@ -59,8 +60,10 @@ def report_page(document: Mapping[str, Any], folder: Path, *, examples: Examples
 
 
 def _reading(rows: Sequence[Mapping[str, Any]]) -> str:
-    told = [title for name, title in METRIC_TITLES.items() if any(name in row["metrics"] for row in rows)]
-    accuracy = f" {', '.join(told)}: shares from 0 to 1, higher is better." if told else ""
+    told = [name for name in METRIC_TITLES if any(name in row["metrics"] for row in rows)]
+    less = [METRIC_TITLES[name] for name in told if METRICS[name].better == "less"]
+    accuracy = f" {', '.join(METRIC_TITLES[name] for name in told)}: shares from 0 to 1, " if told else ""
+    accuracy += f"higher is better{f', but for {less[0]}' if less else ''}." if told else ""
     return f"p50 and p95: latency of one picture, median and 95th percentile. MB: weights on disk.{accuracy}"
 
 

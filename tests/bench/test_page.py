@@ -125,7 +125,8 @@ def test_thumbnails_are_small_and_upright(tmp_path: Path) -> None:
 
 def test_columns_of_figures_stand_to_the_right() -> None:
     text = table(["model", "ms", "share"], [["a", "1.5", "95 %"], ["b", "–", "1,234"]])
-    assert text.count('class="number"') == 6
+    assert text.count('class="number') == 6
+    assert '<td data-column="ms" class="number empty">–</td>' in text
     assert '<td data-column="ms" class="number">1.5</td>' in text
 
 
