@@ -5,19 +5,21 @@
 
 Traces the towers of a small student in both layouts (the plain one and the Neural Engine's), lets every named
 environment convert them with its own coremltools, in float16 and with compressed weights, and executes the packages
-with mckit's interpreter. Cosines are to torch's vectors. What a version cannot convert is a row with its reason. Writes
+with mckit's interpreter. An environment without torch writes a transformer block with coremltools' own builder instead.
+Cosines are to torch's vectors. What a version cannot convert is a row with its reason. Writes
 ``results/coreml_versions.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ import numpy as np
 RESULTS = Path(__file__).parent / "results" / "coreml_versions.json"
 _STUDENT, _TEXT, _DIM, _INPUTS = "vit-t4-64", "text-4-128", 128, 4
 # Layout → targets that are asked for; a version that does not know a target leaves it out.
-_TARGETS = {"plain": ("iOS16", "iOS17", "iOS18"), "ane": ("iOS15", "iOS16")}
+_TARGETS = {"plain": ("iOS16", "iOS18"), "ane": ("iOS15",)}
+_BLOCK = {"width": 64, "patch": 8, "side": 32}
 _KINDS = ("fp16", "palette6", "int8", "sparse")
 # What a kind's weights cost on random ones, which is not what is judged here.
 _LEAST_COSINE = {"fp16": 0.999, "palette6": 0.9, "int8": 0.99, "sparse": 0.9}
@@ -41,7 +44,7 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        wanted = trace_towers(work)
+        wanted = {**trace_towers(work), "block": make_block(work)}
         for number, python in enumerate([Path(sys.executable), *chosen.python]):
             out = work / f"packages-{number}"
             out.mkdir()
@@ -104,6 +107,29 @@ def trace_towers(work: Path) -> dict[str, Any]:
     return wanted
 
 
+def make_block(work: Path) -> dict[str, Any]:
+    """Weights of one transformer block on disk, and torch's vectors of some inputs."""
+    import torch
+    from torch import nn
+
+    width, patch, side = _BLOCK["width"], _BLOCK["patch"], _BLOCK["side"]
+    torch.manual_seed(1)
+    part = nn.ModuleDict({"patches": nn.Conv2d(3, width, patch, patch), "norm_1": nn.LayerNorm(width),
+                          "norm_2": nn.LayerNorm(width), "widen": nn.Linear(width, 2 * width),
+                          "narrow": nn.Linear(2 * width, width), "project": nn.Linear(width, width)})  # fmt: skip
+    part.update({name: nn.Linear(width, width) for name in ("query", "key", "value", "out")})
+    images = torch.randn(_INPUTS, 3, side, side)
+    with torch.no_grad():
+        x = part["patches"](images).flatten(2).transpose(1, 2)
+        h = part["norm_1"](x)
+        scores = (part["query"](h) * width**-0.5 @ part["key"](h).transpose(1, 2)).softmax(-1)
+        x = x + part["out"](scores @ part["value"](h))
+        x = x + part["narrow"](nn.functional.gelu(part["widen"](part["norm_2"](x))))
+        vectors = nn.functional.normalize(part["project"](x.mean(1)), dim=-1)
+    np.savez(work / "block.npz", **{name: value.numpy() for name, value in part.state_dict().items()})
+    return {"inputs": images.numpy(), "vectors": vectors.numpy()}
+
+
 def execute(row: dict[str, Any], folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the table from what a converter told."""
     from mobileclip_kit.mil.interpreter import Interpreter
@@ -146,14 +172,60 @@ def convert_all(work: Path, out: Path) -> Iterator[dict[str, Any]]:
                 except Exception as error:  # whatever a converter raises is the row's reason
                     yield {**row, "kind": "fp16", "error": first_line(error)}
                     continue
-                for kind in _KINDS if target == "iOS16" else ("fp16", "palette6"):
-                    file = f"{layout}-{tower}-{target}-{kind}.mlpackage"
-                    try:
-                        compressed(ct, model, kind).save(str(out / file))
-                    except Exception as error:
-                        yield {**row, "kind": kind, "error": first_line(error)}
-                    else:
-                        yield {**row, "kind": kind, "error": None, "file": file}
+                every = target == "iOS16" and tower == "image"
+                yield from save_kinds(ct, model, row, out, _KINDS if every else ("fp16",))
+
+
+def save_kinds(ct: Any, model: Any, row: dict[str, Any], out: Path, kinds: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """A package for each kind of weights."""
+    for kind in kinds:
+        file = f"{row['layout']}-{row['tower']}-{row['target']}-{kind}.mlpackage"
+        try:
+            compressed(ct, model, kind).save(str(out / file))
+        except Exception as error:  # as above
+            yield {**row, "kind": kind, "error": first_line(error)}
+        else:
+            yield {**row, "kind": kind, "error": None, "file": file}
+
+
+def convert_built(work: Path, out: Path) -> Iterator[dict[str, Any]]:
+    """Run where there is no torch: one transformer block, written with coremltools' own builder."""
+    import coremltools as ct
+    from coremltools.converters.mil import Builder as mb
+
+    weights = dict(np.load(work / "block.npz"))
+    side = _BLOCK["side"]
+
+    @mb.program(input_specs=[mb.TensorSpec((1, 3, side, side))])
+    def block(image: Any) -> Any:
+        def linear(x: Any, name: str, label: str | None = None) -> Any:
+            return mb.linear(x=x, weight=weights[f"{name}.weight"], bias=weights[f"{name}.bias"], name=label or name)
+
+        def norm(x: Any, name: str) -> Any:
+            gamma, beta = weights[f"{name}.weight"], weights[f"{name}.bias"]
+            return mb.layer_norm(x=x, axes=[-1], gamma=gamma, beta=beta, epsilon=np.float32(1e-5))
+
+        step = _BLOCK["patch"]
+        x = mb.conv(x=image, weight=weights["patches.weight"], bias=weights["patches.bias"], strides=[step, step])
+        x = mb.transpose(x=mb.reshape(x=x, shape=[1, _BLOCK["width"], -1]), perm=[0, 2, 1])
+        h = norm(x, "norm_1")
+        query = mb.mul(x=linear(h, "query"), y=np.float32(_BLOCK["width"] ** -0.5))
+        scores = mb.softmax(x=mb.matmul(x=query, y=linear(h, "key"), transpose_y=True), axis=-1)
+        x = mb.add(x=x, y=linear(mb.matmul(x=scores, y=linear(h, "value")), "out"))
+        x = mb.add(x=x, y=linear(mb.gelu(x=linear(norm(x, "norm_2"), "widen"), mode="EXACT"), "narrow"))
+        pooled = linear(mb.reduce_mean(x=x, axes=[1], keep_dims=False), "project")
+        length = mb.rsqrt(x=mb.reduce_sum(x=mb.mul(x=pooled, y=pooled), axes=[-1], keep_dims=True))
+        return mb.mul(x=pooled, y=length, name="embedding")
+
+    row = {"coremltools": ct.__version__, "torch": None, "numpy": np.__version__,
+           "layout": "block", "tower": "block", "target": "iOS16"}  # fmt: skip
+    try:
+        model = ct.convert(block, convert_to="mlprogram", compute_precision=ct.precision.FLOAT16, skip_model_load=True,
+                           minimum_deployment_target=ct.target.iOS16)  # fmt: skip
+    except Exception as error:  # as above
+        yield {**row, "kind": "fp16", "error": first_line(error)}
+        return
+    yield from save_kinds(ct, model, row, out, _KINDS)
 
 
 def convert(ct: Any, module: Any, tower: str, shape: list[int], target: str) -> Any:
@@ -201,7 +273,8 @@ def first_line(error: Exception) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--convert"]:
-        for told in convert_all(Path(sys.argv[2]), Path(sys.argv[3])):
+        convert_some = convert_all if importlib.util.find_spec("torch") else convert_built
+        for told in convert_some(Path(sys.argv[2]), Path(sys.argv[3])):
             print(json.dumps(told), flush=True)
     else:
         sys.exit(main())

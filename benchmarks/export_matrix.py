@@ -127,7 +127,6 @@ def run_model(name: str, kinds: Sequence[str], chosen: argparse.Namespace) -> It
     """One model, format by format."""
     from mobileclip_kit.export.samples import read_source
 
-    gc.disable()  # converters make millions of objects that live until they are done
     model = load(name)
     left_out = {tower: None for tower in ("image", "text") if tower not in chosen.towers}
     model.spec = replace(model.spec, **left_out)
