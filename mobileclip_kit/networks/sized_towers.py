@@ -1,8 +1,8 @@
 """The bundled teacher's tower at a half, a quarter and an eighth of its parameters: students to compare by size.
 
-Depth stays and widths shrink, so that each one can also inherit from its teacher. The first two stages keep their width:
-they have 1 % of the parameters, and all that later stages see passes them. The shares count the image tower with its
-projection to 256 numbers, the teacher's; ``tests/networks/test_students.py`` holds them to 5 %.
+Depth stays and widths shrink, so that each one can also inherit from its teacher. The first two stages keep their
+width: they have 1 % of the parameters, and all that later stages see passes them. The shares count the image tower with
+its projection to 256 numbers, the teacher's; ``tests/networks/test_students.py`` holds them to 5 %.
 """
 
 from __future__ import annotations
