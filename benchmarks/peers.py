@@ -239,7 +239,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
         axes.barh(place, ratio["ratio"], color="tab:blue" if row["name"].startswith("mckit") else "0.6")
         axes.plot([ratio["low"], ratio["high"]], [place, place], color="black")
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    axes.set_xlabel("processor time of one picture, shares of mckit onnx fp32's; the line is the spread")
+    axes.set_xlabel(f"processor time of one picture, shares of {FIRST}'s\nthe line is the spread")
     axes.set_title(f"{document['machine']['cpu']}, one thread, load {document['machine']['load']}", fontsize=9)
     figure.savefig(path, dpi=110)
 

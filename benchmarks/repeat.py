@@ -48,13 +48,13 @@ def main() -> None:
         "machine": describe_machine(),
         "loads": [one["machine"]["load"] for one in documents],
         "settings": {"runs": chosen.runs, "seconds": chosen.seconds, "rounds": chosen.rounds, "threads": 1},
-        "figures": alarms(documents),
+        "figures": [{"figure": name, **found} for name, found in alarms(documents).items()],
     }
     write_json(chosen.results, document)
     plot(document, chosen.results.with_suffix(".png"))
-    for name, found in document["figures"].items():
+    for found in document["figures"]:
         print(
-            f"{name:32} ×{found['largest_ratio']:.3f} at most, ×{found['stated_ratio']:.3f} stated; "
+            f"{found['figure']:32} ×{found['largest_ratio']:.3f} at most, ×{found['stated_ratio']:.3f} stated; "
             f"{found['alarms']} of {found['pairs']} pairs differ"
         )
 
@@ -101,15 +101,15 @@ def plot(document: dict[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figures = {name: found for name, found in document["figures"].items() if found["stated_ratio"] > 1}
+    figures = [found for found in reversed(document["figures"]) if found["stated_ratio"] > 1]
     drawn = Figure(figsize=(7, 0.45 * len(figures) + 1.4), layout="constrained")
     FigureCanvasAgg(drawn)
     axes = drawn.add_subplot()
-    for place, found in enumerate(reversed(figures.values())):
+    for place, found in enumerate(figures):
         axes.barh(place, found["stated_ratio"] - 1, left=1, color="0.85")
         axes.plot(found["largest_ratio"], place, "o", color="tab:red" if found["alarms"] else "tab:blue")
-    axes.set_yticks(range(len(figures)), list(reversed(figures)))
-    axes.set_xlabel("bar: the ratio that stated spreads allow (median); dot: the largest of two runs, red: alarms")
+    axes.set_yticks(range(len(figures)), [found["figure"] for found in figures])
+    axes.set_xlabel("bar: the ratio that stated spreads allow (median)\ndot: the largest of two runs, red: alarms")
     settings, loads = document["settings"], " ".join(f"{load:g}" for load in document["loads"])
     axes.set_title(f"{document['machine']['cpu']}, {settings['runs']} runs, load {loads}", fontsize=9)
     drawn.savefig(path, dpi=110)

@@ -48,7 +48,7 @@ def test_the_plot_shows_measured_figures(tmp_path: Path) -> None:
         "machine": {"cpu": "A"},
         "loads": [1.0, 2.5],
         "settings": {"runs": 2},
-        "figures": repeat.alarms(documents),
+        "figures": [{"figure": name, **found} for name, found in repeat.alarms(documents).items()],
     }
     repeat.plot(document, tmp_path / "repeat.png")
     assert (tmp_path / "repeat.png").stat().st_size > 1000
