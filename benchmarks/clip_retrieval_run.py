@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 
 BATCH = 32
+# Of a run's time that must be left when its fixed costs are taken off, for a rate that means anything.
+LEAST_SHARE = 0.25
 
 
 def main() -> None:
@@ -51,7 +53,10 @@ def main() -> None:
     whole = spent_on(pictures)
     seconds, cpu_s = (every - once for every, once in zip(whole, fixed, strict=True))
     count = len(files) - BATCH
-    rates = {"pictures_per_s": count / seconds, "pictures_per_cpu_s": count / cpu_s}
+    rates: dict[str, float | str | None] = {"pictures_per_s": count / seconds, "pictures_per_cpu_s": count / cpu_s}
+    if seconds < LEAST_SHARE * whole[0] or cpu_s < LEAST_SHARE * whole[1]:
+        failure = f"too few pictures: one batch took {fixed[0]:.0f} s, all of them {whole[0]:.0f} s"
+        rates = {"pictures_per_s": None, "pictures_per_cpu_s": None, "failure": failure}
     # clip-retrieval does not end its last line.
     print("\n" + json.dumps({**rates, "one_batch_s": fixed[0], "all_s": whole[0]}))
 

@@ -75,7 +75,9 @@ def main() -> int:
         "batch": BATCH,
         "pictures": {part: {"count": SETS[part], "bytes": folder_bytes(chosen.work / part)} for part in chosen.sets},
         "rounds": chosen.rounds,
-        "failures": {turn["name"]: turn["failure"] for turn in turns if turn["pictures_per_s"] is None},
+        "failures": {
+            f"{turn['name']}, {turn['part']}": turn["failure"] for turn in turns if turn["pictures_per_s"] is None
+        },
         "results": results,
     }
     write_json(chosen.out, document)
@@ -93,7 +95,7 @@ def take_turns(
         order = [(part, name) for part in sets for name in names]
         random.Random(number).shuffle(order)
         for part, name in order:
-            failed = any(turn["name"] == name and turn["pictures_per_s"] is None for turn in turns)
+            failed = any((turn["part"], turn["name"], turn["pictures_per_s"]) == (part, name, None) for turn in turns)
             if failed or any((turn["round"], turn["part"], turn["name"]) == (number, part, name) for turn in turns):
                 continue
             turn = {"round": number, "part": part, "name": name, "load": round(os.getloadavg()[0], 2)}
@@ -272,7 +274,7 @@ def summarise(part: str, turns: list[dict[str, Any]], work: Path) -> dict[str, A
     rows: dict[str, Any] = {}
     clock, processor = {}, {}
     for name in dict.fromkeys(turn["name"] for turn in turns if turn["pictures_per_s"]):
-        mine = [turn for turn in turns if turn["name"] == name]
+        mine = [turn for turn in turns if turn["name"] == name and turn["pictures_per_s"]]
         clock[name], processor[name] = (
             float(np.median([turn[key] for turn in mine])) for key in ("pictures_per_s", "pictures_per_cpu_s")
         )
