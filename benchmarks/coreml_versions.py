@@ -31,8 +31,9 @@ _STUDENT, _TEXT, _DIM, _INPUTS = "vit-t4-64", "text-4-128", 128, 4
 _TARGETS = {"plain": ("iOS16", "iOS18"), "ane": ("iOS15",)}
 _BLOCK = {"width": 64, "patch": 8, "side": 32}
 _KINDS = ("fp16", "palette6", "int8", "sparse")
-# What a kind's weights cost on random ones, which is not what is judged here.
-_LEAST_COSINE = {"fp16": 0.999, "palette6": 0.9, "int8": 0.99, "sparse": 0.9}
+# Compressed random weights lose much (sparse ones: 30 % of each matrix), which is not what is judged here:
+# tests/mil/test_compressed.py holds the expanded weights against coremltools' own.
+_LEAST_COSINE = {"fp16": 0.999, "palette6": 0.9, "int8": 0.99, "sparse": 0.8}
 
 
 def main() -> int:
