@@ -15,8 +15,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # One core scans about 10 GB a second: up to here a query is answered in some 40 ms.
 _FLAT_BYTES = 400_000_000
-# A graph is walked at random, so its vectors (float16, half the matrix) and its links must stay in memory.
-_GRAPH_SHARE_OF_MEMORY = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,29 +25,21 @@ class Choice:
     reason: str
 
 
-def choose_kind(rows: int, dim: int, *, memory_bytes: int | None = None) -> Choice:
+def choose_kind(rows: int, dim: int) -> Choice:
     """The kind for so many vectors.
+
+    A graph (``hnsw``) is never chosen: text queries make it visit so much of itself that it hardly beats the scan, while
+    compressed lists find as much in a fraction of its time, memory and building (``benchmarks/index_kinds.py``).
 
     Args:
         rows: Vectors.
         dim: Their width.
-        memory_bytes: Of the machine that searches; None for this one's.
     """
-    memory = _machine_memory_bytes() if memory_bytes is None else memory_bytes
     matrix = 4 * rows * dim
     size = f"{rows:,} vectors of {dim} numbers are {_amount(matrix)}"
     if matrix <= _FLAT_BYTES:
         return Choice("flat", f"{size}: scanning them all is exact and quick.")
-    if matrix / 2 <= _GRAPH_SHARE_OF_MEMORY * memory:
-        return Choice("hnsw", f"{size}, too many to scan for each query; a graph over them fits in memory.")
-    return Choice("ivf-pq", f"{size}, more than a graph could keep in {_amount(memory)} of memory.")
-
-
-def _machine_memory_bytes() -> int:
-    # Only whoever builds an index asks; searches, which import this module too, are to start quickly.
-    import psutil
-
-    return int(psutil.virtual_memory().total)
+    return Choice("ivf-pq", f"{size}, too many to scan for each query; a part of their compressed lists is enough.")
 
 
 def _amount(size_bytes: float) -> str:
