@@ -28,7 +28,7 @@ class Choice:
 def choose_kind(rows: int, dim: int) -> Choice:
     """The kind for so many vectors.
 
-    A graph (``hnsw``) is never chosen: text queries make it visit so much of itself that it hardly beats the scan, while
+    A graph (``hnsw``) is never chosen: text queries make it visit so much of itself that it hardly beats the scan;
     compressed lists find as much in a fraction of its time, memory and building (``benchmarks/index_kinds.py``).
 
     Args:
