@@ -14,6 +14,7 @@ import contextlib
 import copy
 import difflib
 import logging
+import pickle
 import shutil
 import socket
 import urllib.parse
@@ -263,6 +264,11 @@ def _download(name: str, tag: str | None, model_cfg: Mapping[str, Any]) -> tuple
             network = open_clip.create_model(
                 name, pretrained=tag, force_quick_gelu=bool(model_cfg.get("quick_gelu")), require_pretrained=True
             )
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{tag} holds more than tensors, or is damaged; it is not read, since reading it could run code.",
+            hint="Pass the weights as .safetensors, or as a file of tensors alone.",
+        ) from error
     except Exception as error:  # hub libraries raise their own trees; all of them mean "no weights came"
         first_line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(

@@ -88,6 +88,23 @@ def test_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
         load_model(name)
 
 
+class _Attack:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._mark,)
+
+
+def test_weights_that_would_run_code_are_not_read(tmp_path: Path) -> None:
+    torch.save({"weight": _Attack(tmp_path / "mark")}, tmp_path / "weights.pt")
+    with pytest.raises(ModelError, match="could run code"):
+        load_model(f"ViT-S-32:{tmp_path / 'weights.pt'}")
+    assert not (tmp_path / "mark").exists()
+
+
 def test_unknown_tag_gets_the_known_ones() -> None:
     with pytest.raises(ModelError, match="ViT-B-32:openai"):
         load_model("ViT-B-32:opnai")
