@@ -121,6 +121,21 @@ def write_json(path: Path, document: Any) -> None:
         staging.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Read a UTF-8 text; ``utf-8-sig`` also takes one that begins with a byte order mark.
+
+    Raises:
+        DataError: The file is missing or cannot be read.
+        UnicodeDecodeError: It is not UTF-8; the caller knows what it should have been.
+    """
+    try:
+        return path.read_text(encoding=encoding)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -128,11 +143,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: The file is missing, is not JSON, or is not an object.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        document = json.loads(read_text(path))
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(document, dict):

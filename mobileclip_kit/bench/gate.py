@@ -26,6 +26,7 @@ from typing import Any
 
 from mobileclip_kit.bench.figures import figure_of, require_figure
 from mobileclip_kit.errors import DataError, UsageError
+from mobileclip_kit.files import read_text
 
 ANY = "*"
 _KEYS = ("model", "figure", "of", "at_least", "at_most")
@@ -58,11 +59,7 @@ def read_gates(path: Path) -> list[Gate]:
         UsageError: A gate lacks something, has something unknown, or can never be met.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        document = tomllib.loads(read_text(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid TOML: {error}.") from error
     unknown = sorted(set(document) - {"gate"})

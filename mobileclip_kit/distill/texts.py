@@ -16,6 +16,7 @@ from mobileclip_kit.data.pictures import Rows
 from mobileclip_kit.distill.augment import random_numbers
 from mobileclip_kit.distill.objective import Moment
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import read_text
 
 _SLOT = "{}"
 
@@ -96,11 +97,7 @@ def read_bank(names: Path, templates: Path | None = None) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        text = read_text(path, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8.", hint="Save the file as UTF-8.") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
