@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.bench.figures import FIGURES, Figure, figure_of
+from mobileclip_kit.bench.figures import FIGURES, Figure, figure_of, require_finite
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import read_json
 
@@ -33,11 +33,30 @@ def read_report(path: Path) -> dict[str, Any]:
     file = path / "report.json" if path.is_dir() else path
     document = read_json(file)
     rows = document.get("rows")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and "name" in row for row in rows):
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows
+    ):
         raise DataError(f"{file} has no rows of a bench.", hint="Pass the JSON of `mckit bench --json` or its -o.")
     if not isinstance(document.get("machine"), dict):
         raise DataError(f"{file} does not say which machine it was measured on.", hint="Measure it again.")
+    require_finite(document, str(file))
+    _check_conditions(document, file)
     return document
+
+
+def _check_conditions(document: Mapping[str, Any], file: Path) -> None:
+    """What a comparison reads besides the rows."""
+    materials = document.get("material", [])
+    kinds = {
+        "settings": isinstance(document.get("settings", {}), dict),
+        "machine.versions": isinstance(document["machine"].get("versions", {}), dict),
+        "yardstick_ms": isinstance(document.get("yardstick_ms"), dict | None),
+        "material": isinstance(materials, list)
+        and all(isinstance(one, dict) and isinstance(one.get("pictures"), int) for one in materials),
+    }
+    for name, fits in kinds.items():
+        if not fits:
+            raise DataError(f"The {name} of {file} is not what a bench writes.", hint="Measure it again.")
 
 
 def compare_reports(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,12 +66,13 @@ def compare_reports(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict
         ``changes``: for each model and figure that both have ``model``, ``figure``, ``before``, ``after``, ``ratio``,
         its interval ``low`` and ``high``, and ``verdict`` (``same``, ``better`` or ``worse``); ``only_before`` and
         ``only_after``: names of models; ``conditions``: how the two runs differ; ``failures``: what failed in one.
+        Rows from elsewhere (``source``) are left out: two phones' moments say nothing about these two runs.
     """
-    old, new = ({row["name"]: row for row in document["rows"]} for document in (before, after))
+    old, new = ({row["name"]: row for row in document["rows"] if not row.get("source")} for document in (before, after))
     shared = [name for name in old if name in new]
     comparable = _judged_alike(before, after)
     drift = _drift(before, after)
-    pictures = max((material.get("pictures", 0) for material in before.get("material", [])), default=0)
+    pictures = _judged_pictures(before)
     changes = []
     for name in shared:
         for figure, known in FIGURES.items():
@@ -114,6 +134,8 @@ def _change(
     if figure.endswith("_to_first.ratio") and not _same_first(old, new, figure):
         return None
     first, second = (_interval(row, figure, known, pictures) for row in (old, new))
+    if first is None or second is None:
+        return None
     first = _drifted(first, figure, drift)
     verdict = "same"
     if first[1] < second[0] or second[1] < first[0]:
@@ -128,14 +150,14 @@ def _change(
     }
 
 
-def _interval(row: Mapping[str, Any], figure: str, known: Figure, pictures: int) -> tuple[float, float]:
-    """Between which values another measurement of the same thing is expected."""
+def _interval(row: Mapping[str, Any], figure: str, known: Figure, pictures: int) -> tuple[float, float] | None:
+    """Between which values another measurement of the same thing is expected; None where a single round cannot tell."""
     value = figure_of(row, figure)
     assert value is not None
     place, _, key = figure.rpartition(".")
-    ends = [figure_of(row, f"{place}.{name}") for name in _ENDS.get(key, ())]
-    if len(ends) == 2 and ends[0] is not None and ends[1] is not None:
-        return ends[0], ends[1]
+    if key in _ENDS:
+        low, high = (figure_of(row, f"{place}.{name}") for name in _ENDS[key])
+        return None if low is None or high is None else (low, high)
     if figure.startswith("metrics."):
         half = _Z95 * math.sqrt(max(value * (1 - value), 0.0) / pictures) if pictures else 0.0
         return value - half, value + half
@@ -146,10 +168,21 @@ def _interval(row: Mapping[str, Any], figure: str, known: Figure, pictures: int)
 
 def _drift(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[float, float]:
     """Between which factors the machine's own times moved."""
-    old, new = before.get("yardstick_ms"), after.get("yardstick_ms")
-    if not old or not new:
+    (old_low, old_high), (new_low, new_high) = map(_yardstick, (before, after))
+    if not (old_low and old_high and new_low and new_high):
         return 1.0, 1.0
-    return new["p50_low"] / old["p50_high"], new["p50_high"] / old["p50_low"]
+    return new_low / old_high, new_high / old_low
+
+
+def _yardstick(document: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    return figure_of(document, "yardstick_ms.p50_low"), figure_of(document, "yardstick_ms.p50_high")
+
+
+def _judged_pictures(document: Mapping[str, Any]) -> int:
+    """How many pictures accuracy was judged on: the fewest, where several sources judged."""
+    judging = ("captions", "classes", "teacher", "world")
+    found = document.get("material", [])
+    return min((one["pictures"] for one in found if any(one.get(key) for key in judging)), default=0)
 
 
 def _drifted(interval: tuple[float, float], figure: str, drift: tuple[float, float]) -> tuple[float, float]:
@@ -194,7 +227,10 @@ def _conditions(before: Mapping[str, Any], after: Mapping[str, Any], comparable:
             f"The same piece of work took ×{drift[0]:.2f} … ×{drift[1]:.2f} as long in the second run: so much of a "
             "change is the machine's own; ratios within a run are not moved by it."
         )
-    threads = [document.get("settings", {}).get("threads") for document in (before, after)]
+    settings = [document.get("settings", {}) for document in (before, after)]
+    if 1 in [one.get("rounds") for one in settings]:
+        lines.append("A run of one round states no spread, so latencies are not compared; measure more --rounds.")
+    threads = [one.get("threads") for one in settings]
     if threads[0] != threads[1]:
         lines.append(f"Threads a model: {threads[0]} before, {threads[1]} after.")
     if not comparable:

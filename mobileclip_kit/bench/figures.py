@@ -6,12 +6,13 @@ these names and no others, so that a misspelt one is refused and never passes un
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mobileclip_kit.bench.accuracy import MAP_DEPTHS
-from mobileclip_kit.errors import UsageError
+from mobileclip_kit.errors import DataError, UsageError
 
 Row = Mapping[str, Any]
 
@@ -86,6 +87,22 @@ def require_figure(name: str, where: str) -> Figure:
         near = near or [known for known in FIGURES if known.split(".")[0] == name.split(".")[0]] or list(FIGURES)[:5]
         raise UsageError(f"{where} names the figure {name!r}, which no bench has.", hint=f"Such are {', '.join(near)}.")
     return FIGURES[name]
+
+
+def require_finite(value: Any, where: str) -> None:
+    """Refuse a document with a number that is none: nothing compares with it, so it would pass for "no change".
+
+    Raises:
+        DataError: NaN or an infinity stands somewhere in it.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DataError(f"{where} is {value}, which is no figure.", hint="Measure it again.")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            require_finite(inner, f"{where}, {key}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            require_finite(inner, f"{where}, {number}")
 
 
 def figure_of(row: Row, name: str) -> float | None:

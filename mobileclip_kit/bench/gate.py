@@ -18,6 +18,7 @@ A figure that was not measured, or whose model failed, misses its gate: nothing 
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -146,11 +147,14 @@ def _gate(entry: Mapping[str, Any], where: str) -> Gate:
     for key in ("model", "figure"):
         if not isinstance(entry.get(key), str):
             raise UsageError(f"{where} has no {key}.", hint=f'Add {key} = "…".')
-    if not isinstance(entry.get("of", ""), str):
+    if not isinstance(entry.get("of", ""), str) or entry.get("of") == ANY:
         raise UsageError(f"{where} has an `of` that is no row's name.")
     bounds = {key: entry[key] for key in ("at_least", "at_most") if key in entry}
     if not bounds or any(isinstance(value, bool) or not isinstance(value, int | float) for value in bounds.values()):
         raise UsageError(f"{where} demands nothing that can be measured.", hint="Add at_least or at_most, a number.")
+    for key, value in bounds.items():
+        if not math.isfinite(value):  # nothing is less than NaN: it would let everything pass
+            raise UsageError(f"{where} has the {key} {value}, which nothing can miss or meet.", hint="Add a number.")
     if len(bounds) == 2 and bounds["at_least"] > bounds["at_most"]:
         raise UsageError(f"{where} wants at least {bounds['at_least']} and at most {bounds['at_most']}.")
     require_figure(entry["figure"], where)

@@ -22,6 +22,8 @@ BATCHES = (1, 2, 4, 8, 16, 32)
 # Fewer calls than this say nothing about the slowest hundredth.
 _CALLS_FOR_P99 = 100
 _RESAMPLES = 1000
+# One round drawn again is always itself: a spread of nothing, which no second run would keep.
+_LEAST_ROUNDS = 2
 _OUTLIER_FACTOR = 3.0
 
 
@@ -41,8 +43,9 @@ class Timing:
 
         Returns:
             ``p50``, ``p95``, ``p99`` (None below 100 calls), ``min``; ``p50_low`` and ``p50_high``, between which 95 %
-            of the medians lie when the rounds are drawn again with replacement; ``calls``, ``rounds`` and ``outliers``
-            (calls of more than three times the median; they count in every figure).
+            of the medians lie when the rounds are drawn again with replacement (None for a single round, which cannot
+            tell); ``calls``, ``rounds`` and ``outliers`` (calls of more than three times the median; they count in
+            every figure).
         """
         times = np.asarray(self.times_ms)
         low, high = _median_interval(self.rounds)
@@ -67,6 +70,7 @@ def measure_latency(
     seconds: float,
     rounds: int,
     seed: int = 0,
+    into: dict[str, Timing] | None = None,
     on_failure: Callable[[str, ModelError], None],
     on_turn: Callable[[], None] = lambda: None,
 ) -> dict[str, Timing]:
@@ -78,13 +82,14 @@ def measure_latency(
         seconds: For each model, all its turns together.
         rounds: How many turns each model gets.
         seed: Of the order within the rounds.
+        into: Filled turn by turn, for a caller that keeps what there is when it is interrupted.
         on_failure: Told of a model that failed; it takes no further turn.
         on_turn: Told after every turn.
 
     Returns:
         The timings of the models that finished at least one turn.
     """
-    timings: dict[str, Timing] = {}
+    timings = {} if into is None else into
     alive = dict(workers)
     order = random.Random(seed)
     for _ in range(rounds):
@@ -107,6 +112,7 @@ def measure_throughput(
     *,
     seconds: float,
     batches: Sequence[int] = BATCHES,
+    into: dict[str, dict[int, float]] | None = None,
     on_failure: Callable[[str, ModelError], None],
     on_turn: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[int, float]]:
@@ -116,7 +122,7 @@ def measure_throughput(
         ``{name: {batch: inputs a second}}``, from the median call. A model is not asked for a bigger batch when the
         last one took longer than ``seconds``.
     """
-    rates: dict[str, dict[int, float]] = {}
+    rates = {} if into is None else into
     alive = dict(workers)
     turn_seconds = seconds / len(batches)
     for batch in batches:
@@ -135,23 +141,29 @@ def measure_throughput(
     return rates
 
 
-def paired_ratio(timing: Timing, first: Timing) -> dict[str, float]:
+def paired_ratio(timing: Timing, first: Timing) -> dict[str, float | None]:
     """How many times as long a call takes as one of another model, from rounds that both took part in.
 
     Returns:
         ``ratio`` of the medians; ``low`` and ``high``, between which 95 % of the ratios lie when the rounds are drawn
-        again with replacement, the same rounds for both: what slowed a whole round cancels out.
+        again with replacement, the same rounds for both: what slowed a whole round cancels out. None for a single
+        round, which cannot tell.
     """
     rounds = min(len(timing.rounds), len(first.rounds))
+    shared = [Timing(one.rounds[:rounds]) for one in (timing, first)]
+    ratio = float(np.median(shared[0].times_ms) / np.median(shared[1].times_ms))
+    if rounds < _LEAST_ROUNDS:
+        return {"ratio": ratio, "low": None, "high": None}
     draws = np.random.default_rng(0).integers(0, rounds, (_RESAMPLES, rounds))
-    medians = [_resampled_medians(one.rounds, draws) for one in (timing, first)]
+    medians = [_resampled_medians(one.rounds, draws) for one in shared]
     low, high = np.percentile(medians[0] / medians[1], [2.5, 97.5])
-    ratio = float(np.median(timing.times_ms) / np.median(first.times_ms))
     return {"ratio": ratio, "low": float(low), "high": float(high)}
 
 
-def _median_interval(rounds: Sequence[Sequence[float]]) -> tuple[float, float]:
+def _median_interval(rounds: Sequence[Sequence[float]]) -> tuple[float | None, float | None]:
     """The middle 95 % of the medians of resampled rounds."""
+    if len(rounds) < _LEAST_ROUNDS:
+        return None, None
     draws = np.random.default_rng(0).integers(0, len(rounds), (_RESAMPLES, len(rounds)))
     low, high = np.percentile(_resampled_medians(rounds, draws), [2.5, 97.5])
     return float(low), float(high)

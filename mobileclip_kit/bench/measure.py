@@ -164,14 +164,21 @@ class _Bench:
         workers = self.with_tower(tower)
         if workers and self.yardstick is None:
             workers[_YARDSTICK] = Yardstick()
-        timings: dict[str, Timing] = measure_latency(
-            workers,
-            tower,
-            seconds=self.settings.seconds,
-            rounds=self.settings.rounds,
-            on_failure=self.fail,
-            on_turn=on_turn,
-        )
+        timings: dict[str, Timing] = {}
+        try:
+            measure_latency(
+                workers,
+                tower,
+                seconds=self.settings.seconds,
+                rounds=self.settings.rounds,
+                into=timings,
+                on_failure=self.fail,
+                on_turn=on_turn,
+            )
+        finally:  # Ctrl-C in the last round leaves the others
+            self._note_latencies(timings, key)
+
+    def _note_latencies(self, timings: dict[str, Timing], key: str) -> None:
         self.yardstick = timings.pop(_YARDSTICK, self.yardstick)
         first = next((name for name in self.rows if name in timings), None)
         for name, timing in timings.items():
@@ -181,13 +188,20 @@ class _Bench:
 
     def throughput(self, tower: str, key: str, on_turn: Callable[[], None]) -> None:
         """Fill ``key`` of every row whose model has the tower."""
-        rates = measure_throughput(
-            self.with_tower(tower),
-            tower,
-            seconds=self.settings.seconds,
-            on_failure=self.fail,
-            on_turn=on_turn,
-        )
+        rates: dict[str, dict[int, float]] = {}
+        try:
+            measure_throughput(
+                self.with_tower(tower),
+                tower,
+                seconds=self.settings.seconds,
+                into=rates,
+                on_failure=self.fail,
+                on_turn=on_turn,
+            )
+        finally:
+            self._note_rates(rates, key)
+
+    def _note_rates(self, rates: Mapping[str, Mapping[int, float]], key: str) -> None:
         for name, by_batch in rates.items():
             best = max(by_batch, key=lambda batch: by_batch[batch])
             rows = {str(batch): rate for batch, rate in by_batch.items()}

@@ -90,8 +90,60 @@ def test_reports_are_read_from_files_and_folders(tmp_path: Path) -> None:
     assert read_report(tmp_path) == read_report(tmp_path / "report.json")
 
 
-@pytest.mark.parametrize("text", ["{}", '{"rows": [1]}', '{"rows": []}', "[]"])
+@pytest.mark.parametrize(
+    "text", ["{}", '{"rows": [1]}', '{"rows": []}', "[]", '{"rows": [{"name": [1]}], "machine": {}}']
+)
 def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(DataError):
         read_report(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rows": [row("a", latency_ms=p50(float("nan"), 1, 2))]}, "rows, 0, latency_ms, p50 is nan"),
+        ({"rows": [row("a", size_bytes=float("inf"))]}, "size_bytes is inf"),
+        ({"yardstick_ms": [3]}, "yardstick_ms"),
+        ({"material": ["a"]}, "material"),
+        ({"material": [{"pictures": "many"}]}, "material"),
+        ({"settings": ["a"]}, "settings"),
+        ({"machine": {"versions": ["a"]}}, "machine.versions"),
+    ],
+)
+def test_a_report_that_cannot_be_compared_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({**document(row("a")), **change}))
+    with pytest.raises(DataError, match=words):
+        read_report(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("yardstick", [{"p50": 3.0}, {"p50_low": 0, "p50_high": 0}, {"p50_low": None, "p50_high": 1}])
+def test_a_yardstick_without_an_interval_allows_nothing(yardstick: dict[str, Any]) -> None:
+    before, after = document(row("a", size_bytes=1)), document(row("a", size_bytes=1))
+    before["yardstick_ms"] = yardstick
+    assert [change["verdict"] for change in compare_reports(before, after)["changes"]] == ["same"]
+
+
+def test_latencies_of_a_single_round_are_not_compared() -> None:
+    """One round states no spread: whatever the second run gives would count as changed."""
+    single = {"p50": 5.0, "p50_low": None, "p50_high": None}
+    before, after = document(row("a", latency_ms=single)), document(row("a", latency_ms=p50(6, 5.9, 6.1)))
+    before["settings"]["rounds"] = 1
+    comparison = compare_reports(before, after)
+    assert comparison["changes"] == []
+    assert any("one round" in line for line in comparison["conditions"])
+
+
+def test_rows_from_elsewhere_are_no_part_of_it() -> None:
+    phone = row("phone", source="phone", latency_ms={"p50": 2.0})
+    later = row("phone", source="phone", latency_ms={"p50": 3.0})
+    comparison = compare_reports(document(row("a"), phone), document(row("a"), later))
+    assert comparison["changes"] == [] and comparison["only_before"] == []
+
+
+def test_shares_have_the_spread_of_the_fewest_pictures_that_judged() -> None:
+    """10,000 pictures that were only timed, and 1,000 with captions, say nothing about a rate on 100."""
+    sources = [{"pictures": 10_000}, {"pictures": 1000, "captions": 9}, {"pictures": 100, "classes": 2}]
+    before, after = (document(row("a", metrics={"zero_shot_top1": share})) for share in (0.5, 0.6))
+    before["material"] = after["material"] = sources
+    assert [change["verdict"] for change in compare_reports(before, after)["changes"]] == ["same"]

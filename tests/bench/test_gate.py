@@ -92,3 +92,9 @@ def test_a_model_that_is_not_measured_is_refused(tmp_path: Path) -> None:
     found = gates(tmp_path, '[[gate]]\nmodel = "smal"\nfigure = "load_ms"\nat_most = 1\n')
     with pytest.raises(UsageError, match="'smal', which is not measured. The rows are small, big."):
         check_models(found, ["small", "big"], tmp_path / "gates.toml")
+
+
+@pytest.mark.parametrize("bound", ["at_least = nan", "at_most = inf", 'at_most = 1\nof = "*"'])
+def test_a_gate_that_nothing_can_miss_is_refused(tmp_path: Path, bound: str) -> None:
+    with pytest.raises(UsageError):
+        gates(tmp_path, f'[[gate]]\nmodel = "*"\nfigure = "load_ms"\n{bound}\n')

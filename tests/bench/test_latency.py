@@ -88,3 +88,16 @@ def test_what_slows_a_whole_round_leaves_the_ratio_alone() -> None:
     fast = Timing([[5.0], [20.0], [6.0], [45.0]])
     found = paired_ratio(fast, slow)
     assert found == {"ratio": 0.5, "low": 0.5, "high": 0.5}
+
+
+def test_a_single_round_states_no_spread() -> None:
+    """Drawn again it is always itself, and a spread of nothing would be a promise."""
+    one, other = Timing([[5.0, 6.0, 7.0]]), Timing([[2.0, 3.0, 4.0]])
+    assert (one.to_json()["p50"], one.to_json()["p50_low"], one.to_json()["p50_high"]) == (6.0, None, None)
+    assert paired_ratio(one, other) == {"ratio": 2.0, "low": None, "high": None}
+
+
+def test_a_ratio_is_that_of_the_rounds_that_both_took_part_in() -> None:
+    """The first model goes on alone on a machine that became ten times as slow."""
+    failed, first = Timing([[5.0], [5.0]]), Timing([[10.0], [10.0], [100.0], [100.0], [100.0]])
+    assert paired_ratio(failed, first) == {"ratio": 0.5, "low": 0.5, "high": 0.5}

@@ -128,3 +128,26 @@ def test_every_model_is_held_against_the_first_one() -> None:
     assert "latency_ms_to_first" not in rows["a"]
     ratio = rows["b"]["latency_ms_to_first"]
     assert ratio["model"] == "a" and ratio["low"] <= ratio["ratio"] <= ratio["high"]
+
+
+def test_an_interrupt_within_a_phase_keeps_its_finished_turns() -> None:
+    """Ctrl-C in the second round: the first round's latencies stand, with no spread."""
+
+    class Stopping(FakeProcess):
+        turns = 0
+
+        def ask(self, **request: object) -> dict:
+            if request["do"] == "calls":
+                self.turns += 1
+                if self.turns == SETTINGS.rounds:
+                    raise KeyboardInterrupt
+            return super().ask(**request)
+
+    document = run_bench(
+        [candidate("a")],
+        SETTINGS,
+        start=lambda _: Stopping(FakeEncoder()),  # type: ignore[arg-type, return-value]
+    )
+    (row,) = document["rows"]
+    assert document["interrupted"] and row["failure"] is None
+    assert row["latency_ms"]["rounds"] == 1 and row["latency_ms"]["p50_low"] is None
