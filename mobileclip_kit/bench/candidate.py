@@ -175,15 +175,15 @@ def _safetensors_parameters(path: Path, *, image_only: bool) -> int:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header: dict[str, Any] = json.loads(stream.read(length))
-    except (struct.error, ValueError, OverflowError, MemoryError) as error:
+        return sum(
+            math.prod(entry["shape"])
+            for name, entry in header.items()
+            if name != "__metadata__" and not name.endswith(_BUFFERS) and (name.startswith("visual.") or not image_only)
+        )
+    except (struct.error, ValueError, OverflowError, MemoryError, AttributeError, KeyError, TypeError) as error:
         raise ModelError(
             f"{path} cannot be read: {error}.", hint="The file is damaged; make the model again."
         ) from error
-    return sum(
-        math.prod(entry["shape"])
-        for name, entry in header.items()
-        if name != "__metadata__" and not name.endswith(_BUFFERS) and (name.startswith("visual.") or not image_only)
-    )
 
 
 def _measure_onnx(path: Path) -> tuple[int, int | None]:

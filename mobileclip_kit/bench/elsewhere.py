@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mobileclip_kit.bench.figures import require_finite
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import read_json
 
@@ -42,6 +43,7 @@ def read_phone(path: Path) -> list[dict[str, Any]]:
         DataError: It is no such document, or of a newer version.
     """
     document = read_json(path)
+    require_finite(document, str(path))
     if document.get("kind") != _PHONE_KIND:
         raise DataError(f"{path} is not what the app's bench screen shares.", hint=f'Its "kind" is {_PHONE_KIND!r}.')
     if document.get("format_version") != _PHONE_VERSION:
@@ -51,8 +53,10 @@ def read_phone(path: Path) -> list[dict[str, Any]]:
     try:
         rows = [_phone_row(document, row) for row in document["rows"]]
         rows += [_phone_failure(document, row) for row in document["failed"]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is incomplete: {error}.", hint="Share it from the app once more.") from error
+    except KeyError as error:
+        raise DataError(f"{path} is incomplete: it lacks {error}.", hint="Share it from the app once more.") from error
+    except (TypeError, AttributeError, ValueError) as error:
+        raise DataError(f"{path} is damaged: {error}.", hint="Share it from the app once more.") from error
     return rows
 
 
@@ -92,17 +96,35 @@ def with_unique_names(rows: Sequence[Mapping[str, Any]], taken: Sequence[str]) -
 def _phone_row(document: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
     row = _phone_face(document, measured["compute_units"])
     towers = [name for name in ("image", "text") if measured.get(name)]
-    latencies = {name: dict(measured[name]["latency_ms"]) for name in towers}
+    if not towers:
+        raise ValueError(f"the row {measured['compute_units']} has neither image nor text")
+    latencies = {name: _latency(measured[name]["latency_ms"]) for name in towers}
+    rate, batch = (_measured(measured, key) for key in ("pictures_per_s", "batch"))
     row.update(
         latency_ms=latencies.get("image"),
         text_latency_ms=latencies.get("text"),
-        pictures_per_s=measured.get("pictures_per_s"),
-        best_batch=measured.get("batch"),
-        load_ms=sum(measured[name]["load_ms"] for name in towers),
+        pictures_per_s=rate,
+        best_batch=batch,
+        load_ms=sum(_positive(measured[name]["load_ms"], "load_ms") for name in towers),
         memory_bytes=measured.get("memory_bytes"),
         towers=towers,
     )
     return row
+
+
+def _latency(measured: Mapping[str, Any]) -> dict[str, float]:
+    return {"p50": _positive(measured["p50"], "p50"), **{key: _positive(value, key) for key, value in measured.items()}}
+
+
+def _measured(row: Mapping[str, Any], key: str) -> float | None:
+    return None if row.get(key) is None else _positive(row[key], key)
+
+
+def _positive(value: Any, name: str) -> float:
+    """A phone's file may have been edited by hand on its way; a plot has no place for what is no time."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise ValueError(f"{name} is {value!r}, not a positive number")
+    return value
 
 
 def _phone_failure(document: Mapping[str, Any], failed: Mapping[str, Any]) -> dict[str, Any]:

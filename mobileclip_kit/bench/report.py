@@ -82,10 +82,11 @@ def headline(document: Mapping[str, Any]) -> str:
     machine, settings = document["machine"], document["settings"]
     parts = [
         f"{machine['cpu']}, {machine['usable_cores']} cores, {machine['os']}",
-        f"{settings['threads']} threads a model",
-        f"batch 1, median of {settings['rounds']} interleaved rounds",
+        f"{settings['threads']} thread{'s' if settings['threads'] > 1 else ''} a model",
+        f"batch 1, median of {settings['rounds']} interleaved round{'s' if settings['rounds'] > 1 else ''}",
     ]
-    return " · ".join([*parts, *map(_judged_on, document["material"])])
+    told = [*parts, *map(_judged_on, document["material"])]
+    return " · ".join([*told, "interrupted: what was not reached is missing"] if document.get("interrupted") else told)
 
 
 def _judged_on(material: Mapping[str, Any]) -> str:
@@ -107,6 +108,7 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     if interpreted:
         where = "executed by mckit's Core ML interpreter; time and memory say nothing about a phone"
         lines.append(f"{', '.join(interpreted)}: {where}.")
+    lines += [f"{row['name']}: asked with {row['queried_with']}." for row in rows if row.get("queried_with")]
     lines += [line for row in rows for line in _outliers(row)]
     lines += sorted(
         {f"{row['name']}: published, {row['citation']}." for row in rows if row.get("source") == "published"}
@@ -119,8 +121,13 @@ def to_markdown(document: Mapping[str, Any]) -> str:
     """The table, ready for a README."""
     header, cells = table_cells(document["rows"])
     align = ["---", *("---:" for _ in header[1:])]
-    lines = [f"| {' | '.join(line)} |" for line in [header, align, *cells]]
+    lines = [f"| {' | '.join(map(_markdown_cell, line))} |" for line in [header, align, *cells]]
     return "\n".join([headline(document), "", *lines, "", *remarks(document["rows"])]).rstrip() + "\n"
+
+
+def _markdown_cell(text: str) -> str:
+    """A folder's name may hold what would end the cell."""
+    return " ".join(text.replace("|", "\\|").split())
 
 
 def to_csv(document: Mapping[str, Any]) -> str:
@@ -168,7 +175,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("latency of one picture, median, ms (log scale)")
     axes.set_ylabel("size on disk, MB" if metric is None else METRIC_TITLES[metric])
-    axes.set_title(headline(document).replace(" · accuracy", "\naccuracy"), fontsize=7, loc="left")
+    axes.set_title(_plain(headline(document)).replace(" · accuracy", "\naccuracy"), fontsize=7, loc="left")
     axes.grid(alpha=0.25)
     ours = [point for point in points if not point[0].get("source")]
     front = pareto([(latency, height if metric else -height) for _, latency, height in ours])
@@ -179,7 +186,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
         axes.scatter([latency], [height], s=area, alpha=0.6, zorder=2)
         interpreted = " (interpreter)" if row.get("runtime") == "mil" else ""
         axes.annotate(
-            f"{row['name']}\n{row['kind']}{interpreted}",
+            _plain(f"{row['name']}\n{row['kind']}{interpreted}"),
             (latency, height),
             xytext=(0, -10 - further if below else 10 + further),
             textcoords="offset points",
@@ -190,6 +197,11 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     if points:
         _frame(axes, [latency for _, latency, _ in points], [height for *_, height in points], metric is not None)
     figure.savefig(path, dpi=120)
+
+
+def _plain(text: str) -> str:
+    """A name is no formula, which is what matplotlib takes two dollar signs for."""
+    return text.replace("$", r"\$")
 
 
 def _frame(axes: Any, latencies: Sequence[float], heights: Sequence[float], is_share: bool) -> None:
@@ -228,7 +240,10 @@ def _timing(row: Row, key: str, tower: str = "latency_ms") -> str | None:
 def _to_first(row: Row) -> str | None:
     """A model's latency as a share of the first one's, with half of its spread."""
     found = row.get("latency_ms_to_first") or row.get("search_latency_ms_to_first")
-    return None if found is None else f"{found['ratio']:.2f} ± {(found['high'] - found['low']) / 2:.2f}"
+    if found is None:
+        return None
+    known = found["low"] is not None and found["high"] is not None
+    return f"{found['ratio']:.2f}" + (f" ± {(found['high'] - found['low']) / 2:.2f}" if known else "")
 
 
 def _outliers(row: Row) -> list[str]:

@@ -24,11 +24,12 @@ class SearchedIndex:
     Args:
         path: Its folder.
         queries: ``.npy`` with ``(q, d)`` vectors of texts, say; None: stored vectors with noise, which an approximate
-            index finds more easily than texts.
+            index finds more easily than texts. So it is with queries of another width, which may be meant for the
+            teacher or another index: ``queried_with`` says which were asked.
 
     Raises:
         IndexFormatError: It is damaged.
-        DataError: It holds no vector, or the queries are of another width.
+        DataError: It holds no vector.
     """
 
     def __init__(self, path: Path, queries: Path | None = None) -> None:

@@ -11,7 +11,7 @@ import pytest
 from mobileclip_kit.bench.candidate import describe_candidates, phone_students, random_students
 from mobileclip_kit.export.folder import Export, ExportedTower
 from mobileclip_kit.networks.model import load_model, tower_parameters
-from mobileclip_kit.spec import ImageSpec, ModelSpec
+from mobileclip_kit.spec import WEIGHTS_FILE, ImageSpec, ModelSpec
 
 
 def write_export(folder: Path, file: str) -> None:
@@ -90,3 +90,12 @@ def test_a_file_that_is_no_onnx_model_is_a_row_with_its_reason(tmp_path: Path) -
 def test_students_for_photos_take_224_pixels() -> None:
     assert {"vit-s6-h12", "vit-s6-h24"} <= set(phone_students())
     assert "vit-t4-64" not in phone_students()
+
+
+@pytest.mark.parametrize(
+    "header", [b"[]", b"{", b'{"visual.w": {}}', b'{"visual.w": 3}', b'{"visual.w": {"shape": 3}}']
+)
+def test_weights_with_an_odd_header_are_a_row_with_its_reason(tmp_path: Path, header: bytes) -> None:
+    (tmp_path / WEIGHTS_FILE).write_bytes(struct.pack("<Q", len(header)) + header)
+    (candidate,) = describe_candidates([str(tmp_path)])
+    assert "cannot be read" in (candidate.failure or "")

@@ -53,6 +53,34 @@ def test_the_front_has_no_row_from_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("latency_ms", {"p95": 3.0}, "lacks 'p50'"),
+        ("latency_ms", {"p50": "fast"}, "p50 is 'fast'"),
+        ("latency_ms", {"p50": 0}, "p50 is 0"),
+        ("latency_ms", {"p50": float("nan")}, "p50 is nan"),
+        ("load_ms", "soon", "load_ms is 'soon'"),
+    ],
+)
+def test_a_phones_figures_are_numbers(tmp_path: Path, key: str, value: object, words: str) -> None:
+    document = json.loads(PHONE.read_text())
+    document["rows"][0]["image"][key] = value
+    path = tmp_path / "phone.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=words):
+        read_phone(path)
+
+
+def test_a_phones_row_has_a_tower(tmp_path: Path) -> None:
+    document = json.loads(PHONE.read_text())
+    del document["rows"][0]["image"], document["rows"][0]["text"]
+    path = tmp_path / "phone.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="neither image nor text"):
+        read_phone(path)
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [({"kind": "x"}, "bench screen"), ({"format_version": 9}, "version 9"), ({"rows": [{}]}, "incomplete")],
 )

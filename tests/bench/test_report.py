@@ -99,3 +99,28 @@ def test_the_plot_does_without_accuracy_and_without_rows(tmp_path: Path) -> None
     plot(document(row("a"), row("b", size_bytes=None)), tmp_path / "size.png")
     plot(document(row("a", latency_ms=None)), tmp_path / "none.png")
     assert (tmp_path / "size.png").stat().st_size > 0 < (tmp_path / "none.png").stat().st_size
+
+
+def test_odd_names_stay_one_cell_and_are_no_formula(tmp_path: Path) -> None:
+    odd = document(row("a|b\nc"), row(r"$\frac$ and $x_$"), row("a_b^c"))
+    lines = [line for line in to_markdown(odd).splitlines() if line.startswith("|")]
+    assert len(lines) == 5
+    assert lines[2].startswith(r"| a\|b c |")
+    plot(odd, tmp_path / "plot.png")
+
+
+def test_an_interrupted_run_says_so_wherever_its_figures_stand() -> None:
+    stopped = {**document(row("a")), "interrupted": True}
+    assert "interrupted" in to_markdown(stopped) and "interrupted" not in to_markdown(document(row("a")))
+
+
+def test_an_index_says_what_it_was_asked_with() -> None:
+    assert remarks([row("photos.index", queried_with="stored vectors with noise")]) == [
+        "photos.index: asked with stored vectors with noise."
+    ]
+
+
+def test_a_ratio_of_a_single_round_has_no_spread() -> None:
+    ratio = {"model": "first", "ratio": 0.5, "low": None, "high": None}
+    header, cells = table_cells([row("first"), row("a", latency_ms_to_first=ratio)])
+    assert cells[1][header.index("× first")] == "0.50"
