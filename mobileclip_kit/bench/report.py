@@ -125,6 +125,18 @@ def to_markdown(document: Mapping[str, Any]) -> str:
     return "\n".join([headline(document), "", *lines, "", *remarks(document["rows"])]).rstrip() + "\n"
 
 
+def not_plotted(rows: Sequence[Row]) -> list[str]:
+    """The models that were timed, but have no height in :func:`plot`."""
+    timed, metric = _plotted(rows)
+    return [str(row["name"]) for row in timed if _height(row, metric) is None]
+
+
+def _plotted(rows: Sequence[Row]) -> tuple[list[Row], str | None]:
+    """What may stand in the plot, and the figure that is its height; None for the size."""
+    timed = [row for row in rows if row["latency_ms"] and row.get("source") != "published"]
+    return timed, next((name for name in _WORTHS if any(name in row["metrics"] for row in timed)), None)
+
+
 def _markdown_cell(text: str) -> str:
     """A folder's name may hold what would end the cell."""
     return " ".join(text.replace("|", "\\|").split())
@@ -163,8 +175,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    rows = [row for row in document["rows"] if row["latency_ms"] and row.get("source") != "published"]
-    metric = next((name for name in _WORTHS if any(name in row["metrics"] for row in rows)), None)
+    rows, metric = _plotted(document["rows"])
     points = [(row, row["latency_ms"]["p50"], height) for row in rows if (height := _height(row, metric)) is not None]
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)

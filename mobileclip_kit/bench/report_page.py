@@ -22,7 +22,7 @@ from mobileclip_kit.bench.page import (
     table,
     write_page,
 )
-from mobileclip_kit.bench.report import METRIC_TITLES, PLOT_FILE, headline, remarks, table_cells
+from mobileclip_kit.bench.report import METRIC_TITLES, PLOT_FILE, headline, not_plotted, remarks, table_cells
 
 PAGE_FILE = "report.html"
 
@@ -50,7 +50,7 @@ def report_page(document: Mapping[str, Any], folder: Path, *, examples: Examples
     return page(
         "What each model costs and gives",
         section("Models", table(*table_cells(rows)), bullets(remarks(rows)), paragraph(_reading(rows), quiet=True)),
-        section("Accuracy, latency, size", _plot(folder)),
+        section("Accuracy, latency, size", _plot(folder, rows)),
         section("Where the time goes", _latency_bars(rows), _start_bars(rows)),
         section("What texts find", *(picture_row(text, pictures) for text, pictures in examples)),
         *_explained(document.get("explain"), folder),
@@ -67,11 +67,13 @@ def _reading(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"p50 and p95: latency of one picture, median and 95th percentile. MB: weights on disk.{accuracy}"
 
 
-def _plot(folder: Path) -> str:
+def _plot(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     path = folder / PLOT_FILE
     if not path.is_file():
         return ""
     caption = "The line joins the models that no other one beats in both directions; a disc's area is the size on disk."
+    left = not_plotted(rows)
+    caption += f" Not judged by that figure, so not drawn: {', '.join(left)}." if left else ""
     return figure(path, alt="Accuracy against latency of every model", caption=caption, kind="plot")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
-from mobileclip_kit.errors import UsageError
+from mobileclip_kit.errors import MckitError, UsageError
 
 if TYPE_CHECKING:
     from mobileclip_kit.bench.explain.document import PictureRows
@@ -101,9 +101,13 @@ def command(
         note("No models were named: measuring the students' architectures with random weights.")
     document = {"device": device, **run_request(request)}
     lines = [format_table(*table_cells(document["rows"])), "", headline(document), *remarks(document["rows"])]
+    lost = None
     if out is not None:
-        lines += _write(document, out, request, explained, ask, force=force)
-    _finish(document, lines, as_json=as_json)
+        try:
+            lines += _write(document, out, request, explained, ask, force=force)
+        except (MckitError, OSError, KeyboardInterrupt) as error:
+            lost = f"The report was not written: {_reason(error)}"  # but minutes of measuring are to be read
+    _finish(document, lines, lost, as_json=as_json)
 
 
 def _write(
@@ -135,8 +139,14 @@ def _write(
     return [*lines, f"Report: {out}"]
 
 
-def _finish(document: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
-    """Print; leave with 1 where a gate was missed or the run was interrupted."""
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return f"{error.strerror} ({error.filename})." if error.filename else f"{error.strerror}."
+    return str(error) or "interrupted."
+
+
+def _finish(document: dict[str, Any], lines: list[str], lost: str | None, *, as_json: bool) -> None:
+    """Print; leave with 1 where a gate was missed, the report was lost or the run was interrupted."""
     from mobileclip_kit.bench.gate import missed
 
     failed = missed(document.get("gates", []))
@@ -145,6 +155,9 @@ def _finish(document: dict[str, Any], lines: list[str], *, as_json: bool) -> Non
     emit(document, "\n".join(lines), as_json=as_json)
     for line in failed:
         note(line)
+    if lost is not None:
+        failed.append(lost)
+        note(lost)
     if failed:
         raise SystemExit(1)
     if document.get("gates"):

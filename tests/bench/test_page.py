@@ -182,3 +182,11 @@ def test_explanations_stand_in_the_page_with_what_is_missing(tmp_path: Path) -> 
     assert "How a sorts the pictures" in outline.text and "Where a looks" not in outline.text
     assert "grad_cam.png: No text tower." in outline.text
     assert len(outline.addresses) == 1
+
+
+def test_the_page_names_the_models_that_its_plot_leaves_out(tmp_path: Path) -> None:
+    """An image tower alone cannot be asked in words, so it has no height where words judge."""
+    judged = document(row("both", metrics={"world_right_first": 0.9}), row("image tower"))
+    write_report(judged, tmp_path)
+    write_report_page(judged, tmp_path)
+    assert "so not drawn: image tower." in (tmp_path / "report.html").read_text(encoding="utf-8")

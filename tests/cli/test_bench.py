@@ -9,8 +9,11 @@ import pytest
 
 from mobileclip_kit.bench.candidate import random_students
 from mobileclip_kit.cli.entry import main
+from mobileclip_kit.errors import ModelError
 from mobileclip_kit.indexing.imported import import_vectors
 from tests.bench.fakes import draw_pictures, write_cache
+
+PHONE = Path(__file__).parent.parent / "golden" / "phone-bench.json"
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -139,8 +142,7 @@ def test_a_gate_on_what_is_not_measured_is_refused(tmp_path: Path, capsys: pytes
 
 
 def test_a_phones_figures_alone_need_no_model(capsys: pytest.CaptureFixture[str]) -> None:
-    golden = Path(__file__).parent.parent / "golden" / "phone-bench.json"
-    document = run_json(capsys, "--phone", golden, "--published")
+    document = run_json(capsys, "--phone", PHONE, "--published")
     assert document["rows"][0]["name"] == "tiny all"
 
 
@@ -157,3 +159,31 @@ def test_more_flags_that_make_no_sense(arguments: list[str], words: str, capsys:
     code, _, err = run(capsys, *arguments)
     assert code == 2
     assert words in err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "report.md"), "No space left on device (report.md)."),
+        (ModelError("It is tired."), "It is tired."),
+        (KeyboardInterrupt(), "interrupted."),
+    ],
+)
+def test_a_report_that_cannot_be_written_leaves_the_table(
+    error: BaseException,
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Minutes of measuring are printed, the folder is not left behind, and the exit code tells."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mobileclip_kit.bench.report.write_report", fail)
+    code, out, err = run(capsys, "--published", "--phone", PHONE, "-o", tmp_path / "out", "--json")
+    assert code == 1
+    assert json.loads(out)["rows"][0]["name"] == "tiny all"
+    assert f"The report was not written: {words}" in err
+    assert list(tmp_path.iterdir()) == []
