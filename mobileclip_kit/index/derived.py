@@ -174,12 +174,21 @@ def propose(
     library: Any = faiss  # its type stubs do not know the parameters of searches
     if isinstance(index, faiss.IndexHNSW):
         options = library.SearchParametersHNSW(efSearch=max(breadth, candidates), sel=selector)
-    elif isinstance(index, faiss.IndexIVF):
-        options = library.SearchParametersIVF(nprobe=min(breadth, index.nlist), sel=selector)
+    elif isinstance(lists_of(index), faiss.IndexIVF):
+        options = library.SearchParametersIVF(nprobe=min(breadth, lists_of(index).nlist), sel=selector)
+        if isinstance(index, faiss.IndexPreTransform):
+            options = library.SearchParametersPreTransform(index_params=options)
     else:
         options = library.SearchParameters(sel=selector)
     rows: Rows = index.search(queries, candidates, params=options)[1]
     return rows
+
+
+def lists_of(index: Any) -> Any:
+    """The part of a faiss index that holds the vectors, without the rotation that may go before it."""
+    import faiss
+
+    return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
 
 
 def rescore(matrix: Vectors, queries: Vectors, candidates: Rows, k: int) -> tuple[Scores, Rows]:

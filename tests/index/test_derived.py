@@ -64,6 +64,17 @@ def test_finds_what_it_was_measured_to_find_with_exact_scores(
     assert (np.diff(scores, axis=1) <= 0).all()
 
 
+def test_coordinates_of_very_different_spread_are_compressed_as_well(tmp_path: Path) -> None:
+    """Most of the variance in an eighth of the coordinates, as in CLIP's vectors: the pieces' codes would not go round."""
+    spread = np.where(np.arange(64) < 8, 10, 1).astype(np.float32)
+    vectors, asked = (rows * spread for rows in (unit_rows(4000, 64), unit_rows(50, 64, seed=1)))
+    vectors, asked = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (vectors, asked))
+    derived = derive(vectors, "ivf-pq", tmp_path, Questions(asked, "50 rows"), threads=1, target=0.99)
+    everywhere = replace(derived, settings={"candidates": 20, "breadth": 4000})
+    rows = DerivedIndex(tmp_path / derived.file, everywhere).search(vectors, asked, 10)[1]
+    assert overlap(rows, search_flat(vectors, asked, 10)[1]) >= 0.9
+
+
 def test_rows_that_came_later_are_scanned_exactly(derived: Derived, folder: Path, matrix: NDArray[np.float32]) -> None:
     index = DerivedIndex(folder / derived.file, derived)
     _, rows = index.search(matrix, matrix[ROWS:], 3)
