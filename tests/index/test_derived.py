@@ -65,7 +65,7 @@ def test_finds_what_it_was_measured_to_find_with_exact_scores(
 
 
 def test_coordinates_of_very_different_spread_are_compressed_as_well(tmp_path: Path) -> None:
-    """Most of the variance in an eighth of the coordinates, as in CLIP's vectors: the pieces' codes would not go round."""
+    """Most of the variance in an eighth of the coordinates, as in CLIP's: each piece has the same sixteen codes."""
     spread = np.where(np.arange(64) < 8, 10, 1).astype(np.float32)
     vectors, asked = (rows * spread for rows in (unit_rows(4000, 64), unit_rows(50, 64, seed=1)))
     vectors, asked = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (vectors, asked))
