@@ -35,10 +35,10 @@ _GRAPH_BREADTH = 100
 _BREADTHS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 # Proposed for ten hits. Compressed vectors misjudge so much that rescoring has to choose from many.
 _CANDIDATES = {"flat-float16": 20, "flat-int8": 50, "hnsw": 20}
-_COMPRESSED_CANDIDATES = (100, 200, 300, 500, 1000, 2000)
-_LIST_SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 24, 1 / 16, 1 / 12, 1 / 8, 1 / 4, 1)
+_COMPRESSED_CANDIDATES = (100, 200, 300, 400, 500, 700, 1000, 2000)
+_LIST_SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 28, 1 / 24, 1 / 20, 1 / 16, 1 / 12, 1 / 8, 1 / 4, 1)
 # Rescoring a candidate costs as much as scanning so many compressed bytes: its row lies anywhere in the matrix.
-_RESCORED_BYTES = 2500
+_RESCORED_BYTES = 4500
 _TIMED_SCANS, _TIMED_QUERIES = 5, 64
 _ROTATION_SEED = 0
 # Two queries agree on the scores of a row to rounding only; equal scores may stand in either order.
