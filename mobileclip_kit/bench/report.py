@@ -39,6 +39,10 @@ METRIC_TITLES = {
 # The plot's height is a worth: what is better when it is less cannot be one.
 _WORTHS = tuple(name for name in METRIC_TITLES if METRICS[name].better == "more")
 _EMPTY = "–"
+# Where two digits behind the point say too little.
+_SMALL_RATIO = 0.1
+# A median of so many times the fastest call has waited for the processor.
+_WAITED = 3.0
 # Shares nearer than this look alike in the plot.
 _LEAST_SPAN = 0.1
 
@@ -109,7 +113,7 @@ def remarks(rows: Sequence[Row]) -> list[str]:
         where = "executed by mckit's Core ML interpreter; time and memory say nothing about a phone"
         lines.append(f"{', '.join(interpreted)}: {where}.")
     lines += [f"{row['name']}: asked with {row['queried_with']}." for row in rows if row.get("queried_with")]
-    lines += [line for row in rows for line in _outliers(row)]
+    lines += [line for row in rows for line in [*_outliers(row), *_waits(row)]]
     lines += sorted(
         {f"{row['name']}: published, {row['citation']}." for row in rows if row.get("source") == "published"}
     )
@@ -253,8 +257,10 @@ def _to_first(row: Row) -> str | None:
     found = row.get("latency_ms_to_first") or row.get("search_latency_ms_to_first")
     if found is None:
         return None
+    digits = 2 if found["ratio"] >= _SMALL_RATIO else 4
     known = found["low"] is not None and found["high"] is not None
-    return f"{found['ratio']:.2f}" + (f" ± {(found['high'] - found['low']) / 2:.2f}" if known else "")
+    spread = f" ± {(found['high'] - found['low']) / 2:.{digits}f}" if known else ""
+    return f"{found['ratio']:.{digits}f}{spread}"
 
 
 def _outliers(row: Row) -> list[str]:
@@ -264,6 +270,21 @@ def _outliers(row: Row) -> list[str]:
         for name, timing in timings
         if timing and timing.get("outliers")
     ]
+
+
+def _waits(row: Row) -> list[str]:
+    """A median far above the fastest call is not the model's: the spread of rounds that all waited does not show it."""
+    if row.get("source"):
+        return []
+    lines = []
+    for key, name in _TIMED.items():
+        median, least = figure_of(row, f"{key}.p50"), figure_of(row, f"{key}.min")
+        if median and least and median > _WAITED * least:
+            lines.append(
+                f"{row['name']}: the median of its {name} is {median / least:.1f} times the fastest: the processor was "
+                "busy with other work, and neither its latency nor its ratio to another model is to be trusted."
+            )
+    return lines
 
 
 _TIMED = {"latency_ms": "pictures", "text_latency_ms": "texts", "search_latency_ms": "searches"}

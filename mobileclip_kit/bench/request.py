@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -79,6 +80,8 @@ class BenchRequest:
         Raises:
             UsageError: Names the flags.
         """
+        if not math.isfinite(self.settings.seconds):
+            raise UsageError(f"--seconds {self.settings.seconds} is no length of time.", hint="Say how many seconds.")
         judged = {"--labels": self.labels, "--dataset": self.dataset, "--world": self.world}
         pictures = {"--images": self.images, "--captions": self.captions, **judged}
         if any(pictures.values()) and not self.models:

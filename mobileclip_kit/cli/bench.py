@@ -169,7 +169,8 @@ def _compare(before: Path, after: Path, *, as_json: bool) -> None:
 
     comparison = compare_reports(read_report(before), read_report(after))
     header, cells = changes_table(comparison)
-    table = [format_table(header, cells), ""] if cells else ["Nothing changed beyond the spread."]
+    nothing = "Nothing changed beyond the spread." if comparison["changes"] else "The two have no figure in common."
+    table = [format_table(header, cells), ""] if cells else [nothing]
     emit(comparison, "\n".join([*table, *notes(comparison)]), as_json=as_json)
 
 

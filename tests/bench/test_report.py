@@ -124,3 +124,17 @@ def test_a_ratio_of_a_single_round_has_no_spread() -> None:
     ratio = {"model": "first", "ratio": 0.5, "low": None, "high": None}
     header, cells = table_cells([row("first"), row("a", latency_ms_to_first=ratio)])
     assert cells[1][header.index("× first")] == "0.50"
+
+
+def test_a_median_that_waited_for_the_processor_is_not_to_be_trusted() -> None:
+    """On a machine with other work every round waits alike, so the spread of the rounds tells nothing of it."""
+    waited = {**TIMING, "p50": 40.0, "min": 2.5}
+    (line,) = remarks([row("a"), row("b", latency_ms=waited)])
+    assert line.startswith("b: the median of its pictures is 16.0 times the fastest")
+    assert remarks([row("b", latency_ms={**TIMING, "p50": 5.0, "min": 2.0})]) == []
+
+
+def test_a_small_ratio_keeps_digits_that_say_something() -> None:
+    ratio = {"model": "first", "ratio": 0.0126, "low": 0.0118, "high": 0.0132}
+    header, cells = table_cells([row("first"), row("a", latency_ms_to_first=ratio)])
+    assert cells[1][header.index("× first")] == "0.0126 ± 0.0007"

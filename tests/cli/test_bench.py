@@ -152,6 +152,8 @@ def test_a_phones_figures_alone_need_no_model(capsys: pytest.CaptureFixture[str]
         (["m", "--compare", "a", "b"], "measures nothing"),
         (["m", "--templates", "t"], "sentences for classes"),
         (["m", "--world", "3"], "tell nothing"),
+        (["m", "--seconds", "nan"], "no length of time"),
+        (["m", "--seconds", "inf"], "no length of time"),
         (["--labels", "x"], "Random weights"),
     ],
 )
@@ -187,3 +189,14 @@ def test_a_report_that_cannot_be_written_leaves_the_table(
     assert json.loads(out)["rows"][0]["name"] == "tiny all"
     assert f"The report was not written: {words}" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_reports_without_a_model_in_common_are_not_called_unchanged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        report = {"machine": {}, "rows": [{"name": name, "size_bytes": 1}]}
+        (tmp_path / name).write_text(json.dumps(report))
+    code, out, _ = run(capsys, "--compare", tmp_path / "a", tmp_path / "b")
+    assert code == 0
+    assert "no figure in common" in out and "Nothing changed" not in out
