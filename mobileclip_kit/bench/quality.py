@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mobileclip_kit.bench.accuracy import agreement, flatten_recall, mean_cosine, recall_at_k, zero_shot
 from mobileclip_kit.data.pair import Skipped
+from mobileclip_kit.errors import ShapeError
 from mobileclip_kit.runtime.encoder import Vectors
 
 
@@ -63,6 +64,9 @@ class Teacher:
         texts: Vectors of the gallery's captions, when the teacher has a text tower.
         queries: ``(q, e)`` text vectors from elsewhere, in the teacher's space.
         classes: ``(classes, e)``, vectors of the gallery's classes, when the teacher has a text tower.
+
+    Raises:
+        ShapeError: The queries are not of the teacher's space: no model could be asked them.
     """
 
     name: str
@@ -70,6 +74,13 @@ class Teacher:
     texts: Vectors | None = None
     queries: Vectors | None = None
     classes: Vectors | None = None
+
+    def __post_init__(self) -> None:
+        if self.queries is not None and self.queries.shape[1] != self.images.shape[1]:
+            raise ShapeError(
+                f"The queries have {self.queries.shape[1]} numbers a vector, {self.name} has {self.images.shape[1]}.",
+                hint="Pass text vectors of the teacher itself as --queries.",
+            )
 
 
 def quality(

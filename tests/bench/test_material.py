@@ -7,7 +7,8 @@ import pytest
 
 from mobileclip_kit.bench.material import ask_teacher, cached_teacher, read_gallery
 from mobileclip_kit.bench.measure import Settings
-from mobileclip_kit.errors import DataError
+from mobileclip_kit.bench.quality import Teacher
+from mobileclip_kit.errors import DataError, ShapeError
 from tests.bench.fakes import FakeEncoder, FakeProcess, draw_pictures, write_cache
 
 
@@ -84,3 +85,8 @@ def test_a_live_teacher_answers_pictures_and_captions(
     assert teacher.name == "fake"
     assert teacher.images.shape == (2, 3)
     assert (teacher.texts is not None) == text
+
+
+def test_queries_of_another_space_are_refused_before_anything_is_timed() -> None:
+    with pytest.raises(ShapeError, match="9 numbers a vector, master has 3"):
+        Teacher("master", np.ones((2, 3), np.float32), queries=np.ones((4, 9), np.float32))
