@@ -98,11 +98,8 @@ def _found(tour: Tour) -> list[str]:
     right = {
         query.text: query.right for query in [*thing_queries(truth), *count_queries(truth), *reading_queries(truth)]
     }
-    rows = []
-    for text, hits in tour.figures["search"]["queries"].items():
-        answers = right.get(text)
-        rows.append(_row(text, folder, hits, None if answers is None else lambda item, known=answers: item in known))
-    return rows
+    found = tour.figures["search"]["queries"].items()
+    return [_row(text, folder, hits, lambda item, known=right[text]: item in known) for text, hits in found]
 
 
 def _words(tour: Tour, textness: Document) -> list[str]:

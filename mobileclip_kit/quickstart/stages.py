@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +21,8 @@ from mobileclip_kit.bench.world import measure_world
 from mobileclip_kit.bundle import make_bundle
 from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.data.scenes.objects import KINDS
-from mobileclip_kit.data.scenes.truth import read_truth
+from mobileclip_kit.data.scenes.queries import count_queries, reading_queries, thing_queries
+from mobileclip_kit.data.scenes.truth import Truth, read_truth
 from mobileclip_kit.data.scenes.world import Split
 from mobileclip_kit.distill.distillation import DistillRequest, distill
 from mobileclip_kit.distill.recipe import load_recipe
@@ -50,7 +52,6 @@ EXPORTS: dict[str, tuple[Format, Precision]] = {
 # What searches of the tour run on: the small one that a phone would carry.
 SEARCHED = "onnx-int8"
 BUNDLED = "coreml-fp16"
-QUERIES = ("a red star", "two blue fish", "a green tree", "a yellow car", "an orange cat", "the word boat")
 # Finer near zero than the command's own: small scales already tell.
 SCALES = tuple(round(step / 20, 2) for step in range(-20, 21))
 _PARITY_PICTURES = 64
@@ -171,8 +172,9 @@ def search_pictures(tour: Tour) -> Figures:
     found = tour.figures["textness"]
     steps = {name: found[name]["scale"] for name in ("suppress", "promote") if found[name]}
     with Index(tour.index) as index:
-        answers = search(index, encode_queries(encoder, QUERIES), 8)
-        hits = {text: [asdict(hit) for hit in row] for text, row in zip(QUERIES, answers, strict=True)}
+        texts = example_queries(read_truth(tour.world("test")))
+        answers = search(index, encode_queries(encoder, texts), 8)
+        hits = {text: [asdict(hit) for hit in row] for text, row in zip(texts, answers, strict=True)}
         word = _example_word(tour)
         query = encode_queries(encoder, [f"a photo of a {word}"])
         sliding = {
@@ -180,6 +182,15 @@ def search_pictures(tour: Tour) -> Figures:
             for scale in sorted({0.0, *steps.values()})
         }
     return {"queries": hits, "sliding": {"query": f"a photo of a {word}", "rows": sliding}}
+
+
+def example_queries(gallery: Sequence[Truth]) -> list[str]:
+    """At most six questions that some picture answers: four things of a colour, a number of them, a written word."""
+    chosen = []
+    for asked, many in ((thing_queries(gallery), 4), (count_queries(gallery), 1), (reading_queries(gallery), 1)):
+        # Spread over the kinds, so that nobody has picked the easy ones.
+        chosen += [asked[at * len(asked) // many].text for at in range(min(many, len(asked)))]
+    return chosen
 
 
 def pack_bundle(tour: Tour) -> Figures:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from mobileclip_kit.data.scenes.queries import count_queries, reading_queries, thing_queries
+from mobileclip_kit.data.scenes.truth import read_truth
 from mobileclip_kit.errors import OutputError
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.inspection import inspect_path
@@ -50,6 +52,14 @@ def test_every_stage_ran_and_left_its_files(tour):
     assert {path.name for path in out.iterdir()} >= {"world", "student", "exports", "index", "bundle", REPORT_FILE}
     assert document["student"]["parameters"]["image"] < document["teacher"]["parameters"]["image"] / 3
     assert [row["passed"] for row in document["exports"]] == [True] * 6
+
+
+def test_asks_for_things_that_some_picture_shows(tour):
+    out, _, document = tour
+    truth = read_truth(out / "world" / "test")
+    answered = {query.text for query in [*thing_queries(truth), *count_queries(truth), *reading_queries(truth)]}
+    assert 1 <= len(document["search"]["queries"]) <= 6
+    assert set(document["search"]["queries"]) <= answered
 
 
 @pytest.mark.parametrize(
