@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.data.pair import Pair, Skipped
+from mobileclip_kit.data.pair import Pair, Skipped, is_text
 from mobileclip_kit.errors import DataError
 
 # The first name that a table has is taken. filepath and title are open_clip's own defaults.
@@ -35,7 +35,7 @@ def read_table(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
     Args:
         path: One column names the picture (see :data:`IMAGE_COLUMNS`), relative to the file's folder or to ``images/``
             in it; another one holds a caption (see :data:`CAPTION_COLUMNS`).
-        skipped: Takes rows whose picture does not exist, without a caption, or that say the same twice.
+        skipped: Takes rows whose picture does not exist, without a readable caption, or that say the same twice.
 
     Raises:
         DataError: The file is not UTF-8, not a table, or lacks a column.
@@ -77,7 +77,7 @@ def _jsonl_rows(path: Path) -> Iterator[_Row]:
             continue
         try:
             document = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path} line {line} is not valid JSON: {error}.") from error
         if not isinstance(document, Mapping):
             raise DataError(f"{path} line {line} holds a JSON {type(document).__name__}, not an object.")
@@ -110,6 +110,8 @@ def _pairs(path: Path, rows: Iterator[_Row], skipped: list[Skipped]) -> Iterator
         for caption in (caption.strip() for caption in row.captions):
             if not caption:
                 skipped.append(Skipped(key, f"{where}: the caption is empty."))
+            elif not is_text(caption):
+                skipped.append(Skipped(key, f"{where}: the caption holds half a character."))
             elif caption in held:
                 skipped.append(Skipped(key, f"{where}: the picture is listed again with the same caption."))
             else:

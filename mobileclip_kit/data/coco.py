@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.data.pair import Pair, Skipped
+from mobileclip_kit.data.pair import Pair, Skipped, is_text
 from mobileclip_kit.errors import DataError
+
+_PARTS = ("images", "annotations", "categories")
 
 
 def read_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
@@ -22,7 +24,7 @@ def read_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
 
     Args:
         path: With ``images`` and ``annotations``; instances need ``categories``, too.
-        skipped: Takes pictures that do not exist, and captions that are empty.
+        skipped: Takes pictures that do not exist, and captions that are empty or no text.
 
     Yields:
         Pairs whose key is the picture's ``file_name``; pictures without annotations have no caption.
@@ -31,20 +33,24 @@ def read_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
         DataError: The file is not COCO's, or an annotation names an unknown picture or category.
     """
     document = _read(path)
-    names = {category["id"]: str(category["name"]) for category in document.get("categories", ())}
+    names = {_number(category, "id", path, place): str(_field(category, "name", path, place))
+             for place, category in enumerate(document["categories"])}  # fmt: skip
     captions: dict[Any, list[str]] = {}
     categories: dict[Any, Counter[str]] = {}
     for number, annotation in enumerate(document["annotations"]):
-        where, picture = f"{path}: annotation {number}", _field(annotation, "image_id", path, number)
+        where, picture = f"{path}: annotation {number}", _number(annotation, "image_id", path, number)
+        category = _number(annotation, "category_id", path, number) if "category_id" in annotation else None
         if isinstance(annotation.get("caption"), str):
             caption = annotation["caption"].strip()
             held = captions.setdefault(picture, [])
             if not caption:
                 skipped.append(Skipped(str(picture), f"{where} has an empty caption."))
+            elif not is_text(caption):
+                skipped.append(Skipped(str(picture), f"{where} has a caption that holds half a character."))
             elif caption not in held:
                 held.append(caption)
-        elif annotation.get("category_id") in names:
-            categories.setdefault(picture, Counter())[names[annotation["category_id"]]] += 1
+        elif category in names:
+            categories.setdefault(picture, Counter())[names[category]] += 1
         else:
             raise DataError(f"{where} has neither a caption nor a known category_id.")
     yield from _pairs(path, document["images"], captions, categories, skipped)
@@ -52,7 +58,8 @@ def read_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
 
 def _pairs(path: Path, images: list[Any], captions: Mapping[Any, list[str]], categories: Mapping[Any, Counter[str]],
            skipped: list[Skipped]) -> Iterator[Pair]:  # fmt: skip
-    unknown = (captions.keys() | categories.keys()) - {image.get("id") for image in images}
+    ids = [_number(image, "id", path, number) if "id" in image else None for number, image in enumerate(images)]
+    unknown = (captions.keys() | categories.keys()) - set(ids)
     if unknown:
         raise DataError(f"{path}: annotations name the picture {min(unknown, key=str)}, which images lacks.")
     seen: set[str] = set()
@@ -64,9 +71,9 @@ def _pairs(path: Path, images: list[Any], captions: Mapping[Any, list[str]], cat
         elif file is None:
             skipped.append(Skipped(name, f"The picture {name} of {path.name} does not exist."))
         else:
-            texts = list(captions.get(image.get("id"), ()))
-            if image.get("id") in categories:
-                texts.append(", ".join(category for category, _ in categories[image["id"]].most_common()))
+            texts = list(captions.get(ids[number], ()))
+            if ids[number] in categories:
+                texts.append(", ".join(category for category, _ in categories[ids[number]].most_common()))
             yield Pair(name, file, tuple(texts))
         seen.add(name)
 
@@ -77,7 +84,10 @@ def _find(path: Path, name: str) -> Path | None:
                parent / split, parent / "images" / split, parent / "images", parent)  # fmt: skip
     if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         return None
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    try:
+        return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    except OSError:  # a name that is too long to be a file's
+        return None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -85,12 +95,14 @@ def _read(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
-    parts = [document.get(part) for part in ("images", "annotations")] if isinstance(document, dict) else [None]
+    if isinstance(document, dict):
+        document = {"categories": [], **document}
+    parts = [document.get(part) for part in _PARTS] if isinstance(document, dict) else [None]
     if not all(isinstance(part, list) and all(isinstance(entry, dict) for entry in part) for part in parts):
         raise DataError(
-            f"{path} is not a COCO annotation file: it lacks lists of images and annotations.",
+            f"{path} is not a COCO annotation file: it lacks lists of images and annotations (and of categories).",
             hint="Pass captions_….json or instances_….json, or one JSON object a line as .jsonl.",
         )
     assert isinstance(document, dict)
@@ -101,3 +113,11 @@ def _field(entry: Mapping[str, Any], name: str, path: Path, number: int) -> Any:
     if name not in entry:
         raise DataError(f"{path}: entry {number} lacks {name}.")
     return entry[name]
+
+
+def _number(entry: Mapping[str, Any], name: str, path: Path, number: int) -> Any:
+    """A field that names a picture or a category: COCO's are numbers, other tools' perhaps texts."""
+    value = _field(entry, name, path, number)
+    if value is not None and not isinstance(value, int | str):
+        raise DataError(f"{path}: entry {number} has the {name} {value!r}; it must be a number or a text.")
+    return value

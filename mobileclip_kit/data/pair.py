@@ -76,6 +76,15 @@ class Skipped:
     reason: str
 
 
+def is_text(caption: str) -> bool:
+    """Whether UTF-8 can hold a caption: in JSON, one that was cut inside an emoji ends in half a character."""
+    try:
+        caption.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_url(place: str) -> bool:
     """Whether a place is an fsspec URL rather than a path."""
     return "://" in place

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from mobileclip_kit.data.pair import Member, Pair, Skipped, is_url
+from mobileclip_kit.data.pair import Member, Pair, Skipped, is_text, is_url
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.images import picture_suffixes
 
@@ -91,10 +91,15 @@ def _read_shard(shard: str, skipped: list[Skipped]) -> Iterator[Pair]:
                     image = (Member(shard, member.offset_data, member.size), member.name.removeprefix("./"))
                 elif suffix.lower() in ("txt", "json"):
                     texts += _captions(tar, member, suffix.lower(), f"{name}/{member.name}", skipped)
+            # tarfile takes a header that is missing, cut off or damaged for the end; the true one is a block of zeros.
+            stream.seek(tar.offset)
+            if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"it ends at byte {tar.offset} without the mark of its end")
     except FileNotFoundError as error:
         raise DataError(f"The shard {shard} does not exist.") from error
     except (tarfile.TarError, OSError) as error:
-        skipped.append(Skipped(name, f"The shard {shard} is cut off or no plain tar: {error}."))
+        reason = f"The shard {shard} is cut off or no plain tar: {error}. Copy or make it again."
+        skipped.append(Skipped(name, reason))
     yield from _pair(name, group, image, texts, skipped)
 
 
@@ -115,12 +120,15 @@ def _captions(tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str, name: st
     try:
         text = stream.read().decode("utf-8-sig")
         document: Any = json.loads(text) if kind == "json" else {"caption": text}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         skipped.append(Skipped(name, f"The caption cannot be read: {error}."))
         return []
     found = document.get("captions", document.get("caption")) if isinstance(document, dict) else None
     listed = [found] if isinstance(found, str) else found if isinstance(found, list) else []
-    return [caption.strip() for caption in listed if isinstance(caption, str)]
+    captions = [caption.strip() for caption in listed if isinstance(caption, str)]
+    if not all(is_text(caption) for caption in captions):
+        skipped.append(Skipped(name, "The caption holds half a character."))
+    return [caption for caption in captions if is_text(caption)]
 
 
 def _open(shard: str) -> IO[bytes]:

@@ -41,6 +41,12 @@ def test_captions_belong_to_their_pictures(coco: Path) -> None:
     assert [skip.reason.endswith("annotation 4 has an empty caption.") for skip in skipped] == [True]
 
 
+def test_captions_cut_inside_a_character_are_skipped(coco: Path) -> None:
+    path = write(coco, "captions_val2017.json", [{"image_id": 9, "caption": "A \ud83d"}])
+    pairs, skipped = read(path)
+    assert pairs["000009.jpg"] == () and "half a character" in skipped[0].reason
+
+
 def test_instances_name_their_categories_the_commonest_first(coco: Path) -> None:
     path = write(coco, "instances_val2017.json",
                  [{"image_id": 7, "category_id": 18}, *[{"image_id": 7, "category_id": 1}] * 2],
@@ -74,6 +80,17 @@ def test_missing_pictures_are_skipped(coco: Path) -> None:
         ('{"images": [], "annotations": [{"image_id": 3, "caption": "x"}]}', "the picture 3, which images lacks"),
         ('{"images": [], "annotations": [{"image_id": 3, "category_id": 4}]}', "neither a caption nor a known"),
         ('{"images": [], "annotations": []}', "holds no usable picture"),
+        ('{"images": [], "annotations": [], "categories": [5]}', "is not a COCO annotation file"),
+        ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', "entry 0 lacks name"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": [1], "name": "x"}]}',
+            r"has the id \[1\]; it must be",
+        ),
+        ('{"images": [], "annotations": [{"image_id": {}, "caption": "x"}]}', "has the image_id {}; it must be"),
+        ('{"images": [], "annotations": [{"image_id": 1, "category_id": [4]}]}', "has the category_id"),
+        ('{"images": [{"id": [1], "file_name": "x"}], "annotations": []}', "has the id"),
+        (f'{{"images": [{{"id": 1, "file_name": "{"x" * 5000}"}}], "annotations": []}}', "holds no usable picture"),
+        ("[" * 100_000, "is not valid JSON"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -116,13 +116,30 @@ def test_a_cut_shard_gives_what_comes_before_the_cut(tmp_path: Path) -> None:
     assert unreadable == [] or "ends within a picture" in unreadable[0].reason
 
 
+@pytest.mark.parametrize("damage", ["between members", "inside a header", "header"])
+def test_members_that_damage_hides_are_not_lost_silently(tmp_path: Path, damage: str) -> None:
+    """Where tarfile sees the end of the archive, as it takes any header that it cannot read."""
+    whole = shard({f"{row}.png": picture(row) for row in range(6)})
+    fourth = 3 * 1024  # a header and a block of a picture each
+    cut = {"between members": whole[:fourth], "inside a header": whole[: fourth + 100],
+           "header": whole[: fourth + 148] + b"garbage!" + whole[fourth + 156 :]}  # fmt: skip
+    (tmp_path / "cut.tar").write_bytes(cut[damage])
+    pairs, skipped = read(tmp_path / "cut.tar")
+    assert list(pairs) == ["cut.tar/0.png", "cut.tar/1.png", "cut.tar/2.png"]
+    assert "ends at byte 3072 without the mark of its end" in skipped[-1].reason
+    (tmp_path / "cut.tar").write_bytes(whole)
+    assert read(tmp_path / "cut.tar")[1] == []
+
+
 def test_what_cannot_be_used_is_stated(tmp_path: Path) -> None:
     pairs, skipped = read(write(tmp_path / "a.tar", {
         "0.png": picture(0), "1.txt": b"alone", "2.png": b"", "3.png": picture(3), "3.json": b"{", "4.png": picture(4),
-        "4.txt": b"caf\xe9",
+        "4.txt": b"caf\xe9", "5.png": picture(5), "5.json": b"[" * 100_000, "6.png": picture(6),
+        "6.json": b'{"caption": "\\ud83d"}',
     }))  # fmt: skip
-    assert list(pairs) == ["a.tar/0.png", "a.tar/3.png", "a.tar/4.png"]
-    assert [skip.item for skip in skipped] == ["a.tar/1", "a.tar/2.png", "a.tar/3.json", "a.tar/4.txt"]
+    assert list(pairs) == ["a.tar/0.png", *(f"a.tar/{number}.png" for number in (3, 4, 5, 6))]
+    assert [skip.item for skip in skipped] == ["a.tar/1", "a.tar/2.png", "a.tar/3.json", "a.tar/4.txt", "a.tar/5.json",
+                                               "a.tar/6.json"]  # fmt: skip
 
 
 def test_a_file_that_is_no_tar_is_refused(tmp_path: Path) -> None:

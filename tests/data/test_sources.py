@@ -73,6 +73,14 @@ def test_jsonl_reads_one_caption_or_several(tmp_path: Path) -> None:
     assert read(tmp_path / "list.jsonl")[0] == {"images/a.png": ("one", "two"), "b.png": ("three",)}
 
 
+def test_captions_cut_inside_a_character_are_skipped(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    (tmp_path / "list.jsonl").write_text(json.dumps({"image": "a.png", "captions": ["a \ud83d", "whole"]}))
+    pairs, skipped = read(tmp_path / "list.jsonl")
+    assert pairs == {"a.png": ("whole",)}
+    assert [skip.reason for skip in skipped] == ["list.jsonl line 1: the caption holds half a character."]
+
+
 def test_rows_of_one_picture_are_joined(tmp_path: Path) -> None:
     """Whichever of its names the table uses."""
     draw(tmp_path / "images" / "a.png")
