@@ -20,11 +20,15 @@ class RunLog:
     Args:
         folder: Where ``log.jsonl`` and the events' folder lie.
         step: Where the run goes on; what was logged from there on is dropped.
+
+    Attributes:
+        losses: Of the steps so far, those that are finite.
+        last: The finite numbers that the last step logged; none before the first one.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         path = folder / LOG_FILE
-        self.losses = _trim(path, step)
+        self.losses, self.last = _trim(path, step)
         self._lines = path.open("a", encoding="utf-8")
         self._events: Any = None
         if importlib.util.find_spec("tensorboard") is not None:
@@ -58,9 +62,15 @@ class RunLog:
             self._events.close()
 
 
-def _trim(path: Path, steps: int) -> list[float]:
-    """Keep the log's first ``steps`` lines, drop what was logged after the checkpoint; the losses kept."""
+def _trim(path: Path, steps: int) -> tuple[list[float], dict[str, float]]:
+    """Keep the log's first ``steps`` lines, drop what was logged after the checkpoint.
+
+    Returns:
+        The losses kept, and the numbers of the last step kept.
+    """
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:steps] if path.is_file() else []
     path.write_text("".join(lines), encoding="utf-8")
-    losses = [json.loads(line)["loss"] for line in lines]
-    return [loss for loss in losses if loss is not None]
+    rows = [json.loads(line) for line in lines]
+    ended = rows[-1] if rows else {}
+    last = {name: value for name, value in ended.items() if name not in ("step", "seconds") and value is not None}
+    return [row["loss"] for row in rows if row["loss"] is not None], last

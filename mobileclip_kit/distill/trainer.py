@@ -136,6 +136,7 @@ class Trainer:
         self._average = {name: parameter.detach().clone() for name, parameter in averaged.items()}
         self._done, self._seconds = 0, 0.0
         self._interruption = Interruption()
+        self._all_stop = False  # what the processes agreed upon in this step
 
     @property
     def checkpoint(self) -> Path:
@@ -169,7 +170,8 @@ class Trainer:
         for module in self._modules.values():
             module.eval()
         tail = losses[-max(1, len(losses) // 10) :]
-        return TrainingResult(self.steps, self._seconds, speed, sum(tail) / max(len(tail), 1), parts)
+        finite = {name: value for name, value in parts.items() if math.isfinite(value)}
+        return TrainingResult(self.steps, self._seconds, speed, sum(tail) / max(len(tail), 1), finite)
 
     def _loop(self) -> tuple[list[float], dict[str, float], float]:
         plan, saved, parts, losses = self._plan, time.monotonic(), dict[str, float](), list[float]()
@@ -182,14 +184,15 @@ class Trainer:
             if self._ranks.is_first:
                 stack.enter_context(progress)
                 log = stack.enter_context(RunLog(self._folder, self._done))
-                losses = log.losses
+                losses, parts = log.losses, log.last
             reading = stack.enter_context(closing(self._pictures.read(self._ranks.share(each) for each in rows)))
             for kept, pixels in reading:
                 started = time.monotonic()
                 parts = self._step(kept, pixels)
                 self._done += 1
                 self._seconds += time.monotonic() - started
-                stop = self._interruption.asked
+                # Of several processes none stops alone: a wish that comes after they agreed waits for the next step.
+                stop = self._all_stop if self._ranks.count > 1 else self._interruption.asked
                 due = time.monotonic() - saved >= self._checkpoint_seconds
                 if log is not None:
                     log.write(self._done - 1, parts, self._seconds)
@@ -211,7 +214,7 @@ class Trainer:
         gradient = self._gradient_in_parts if self._in_parts else self._gradient
         self._optimizer.zero_grad(set_to_none=True)
         value, parts = gradient(rows, pixels, moment)
-        if parts is None:  # all but one of the batch could not be decoded: nothing to learn from
+        if parts is None:  # too few of the batch could be decoded: nothing to learn from
             return {"loss": math.nan, "lr": rate}
         self._check_finite(value, "loss", step)
         self._scaler.unscale_(self._optimizer)
@@ -245,12 +248,12 @@ class Trainer:
         assert isinstance(self._objective, VectorObjective)
         parts = [Batch(rows[part], self._images(rows[part], pixels[part], moment), moment)
                  for part in cut(rows, self._plan.micro_batch)]  # fmt: skip
-        value, log, stop = backward_whole_batch(
+        value, log, self._all_stop = backward_whole_batch(
             self._objective, parts, moment, ranks=self._ranks, share=self._plan.batch_size // self._ranks.count,
             stop=self._interruption.asked, autocast=self._autocast(), scaler=self._scaler,
         )  # fmt: skip
-        self._interruption.asked = stop
-        sum_gradients(self._parameters, self._modules, self._ranks)
+        if log is not None:
+            sum_gradients(self._parameters, self._modules, self._ranks)
         return value, log
 
     def _autocast(self) -> torch.autocast:

@@ -11,6 +11,7 @@ Several parts of one process pass the model twice: once for their vectors, once 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -42,7 +43,7 @@ def backward_whole_batch(
     stop: bool,
     autocast: AbstractContextManager[Any],
     scaler: Scaler,
-) -> tuple[float, dict[str, float], bool]:
+) -> tuple[float, dict[str, float] | None, bool]:
     """Add the gradient of the whole batch's loss to the parameters' ``grad``, the same in every process.
 
     Args:
@@ -56,12 +57,17 @@ def backward_whole_batch(
         scaler: Of the loss.
 
     Returns:
-        The loss, its parts for the log, and whether any process was asked to stop.
+        The loss, its parts for the log, and whether any process was asked to stop. Where a process has no picture that
+        could be decoded, or all together have one only, there is nothing to compare: NaN and None, in every process.
     """
+    own = np.concatenate([part.rows for part in parts]) if parts else np.zeros(0, np.int64)
+    rows, stop = ranks.gather_rows(own, share, stop)
+    present = (rows >= 0).reshape(ranks.count, share).sum(axis=1)
+    if present.min() == 0 or present.sum() < 2:
+        return math.nan, None, stop
     modules = objective.modules()
     encoded = [_encode(objective, part, place, ranks, autocast, modules, keep=len(parts) == 1)
                for place, part in enumerate(parts)]  # fmt: skip
-    rows, stop = ranks.gather_rows(np.concatenate([part.rows for part in parts]), share, stop)
     real = torch.from_numpy(rows >= 0).to(ranks.device)
     whole = {name: _whole([each.trained[name] for each in encoded], share, ranks)[real].requires_grad_()
              for name in encoded[0].trained}  # fmt: skip

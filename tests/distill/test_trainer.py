@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from mobileclip_kit.data.pictures import MemoryPictures, identities_of
 from mobileclip_kit.distill.augment import Augmentation
 from mobileclip_kit.distill.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from mobileclip_kit.distill.objective import Batch
+from mobileclip_kit.distill.objective import Batch, Encoded, Moment
 from mobileclip_kit.distill.order import batch_rows
 from mobileclip_kit.distill.recipe import TrainingPlan
 from mobileclip_kit.distill.trainer import LOG_FILE, Trainer, TrainingResult
@@ -60,14 +60,46 @@ class MeanColour:
         return loss * (float("nan") if batch.moment.step == self.fail_at else 1.0), {"part": 1.0}
 
 
+class PartsColour(MeanColour):
+    """The same of vectors, so that a batch can be cut; asked to stop while the whole batch is compared."""
+
+    def encode(self, batch: Batch) -> Encoded:
+        """See VectorObjective."""
+        return Encoded({"found": self.network(batch.images)}, {})
+
+    def shared(self, moment: Moment) -> dict[str, Tensor]:
+        """See VectorObjective."""
+        return {}
+
+    def compare(self, encoded: Encoded, shared: Any, rows: Any, moment: Moment) -> tuple[Tensor, dict[str, float]]:
+        """See VectorObjective."""
+        if moment.step == self.interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return (encoded.trained["found"] - torch.from_numpy(rows % 5)[:, None]).square().mean(), {"part": 1.0}
+
+
+class LosingPictures(MemoryPictures):
+    """Some steps' pictures cannot be decoded, but for a few."""
+
+    def __init__(self, left: Mapping[int, int]) -> None:
+        made = pictures()
+        super().__init__(made.pixels, made.identities)
+        self.left = left
+
+    def read(self, batches: Any) -> Any:
+        """See Pictures."""
+        for step, (rows, pixels) in enumerate(super().read(batches)):
+            yield rows[: self.left.get(step)], pixels[: self.left.get(step)]
+
+
 def pictures(count: int = 18) -> MemoryPictures:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), np.uint8)
     return MemoryPictures(pixels, identities_of(str(row) for row in range(count)))
 
 
 def train(folder: Path, objective: MeanColour, *, plan: TrainingPlan = PLAN, resume: bool = False,
-          seconds: float = 1e9, **fingerprint: Any) -> TrainingResult:  # fmt: skip
-    trainer = Trainer(objective, pictures(), plan, augmentation=AUGMENTATION, image=IMAGE, folder=folder,
+          seconds: float = 1e9, shown: MemoryPictures | None = None, **fingerprint: Any) -> TrainingResult:  # fmt: skip
+    trainer = Trainer(objective, shown or pictures(), plan, augmentation=AUGMENTATION, image=IMAGE, folder=folder,
                       fingerprint={"data": "toy", **fingerprint}, checkpoint_seconds=seconds)  # fmt: skip
     return trainer.run(resume=resume)
 
@@ -98,6 +130,33 @@ def test_resume_equals_uninterrupted_run(tmp_path: Path, plan: TrainingPlan) -> 
     assert_same_weights(whole, resumed)
     assert result.steps == again.steps == 16
     assert result.loss == again.loss
+
+
+def test_ctrl_c_while_a_cut_batch_is_compared_stops_after_the_step(tmp_path: Path) -> None:
+    plan = replace(PLAN, micro_batch=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", PartsColour(interrupt_at=5), plan=plan)
+    assert load_checkpoint(tmp_path / "parts" / "checkpoint.safetensors").state["step"] == 6
+    whole, resumed = PartsColour(), PartsColour()
+    train(tmp_path / "whole", whole, plan=plan)
+    train(tmp_path / "parts", resumed, plan=plan, resume=True)
+    assert_same_weights(whole, resumed)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_batches_of_which_nothing_is_left_teach_nothing(tmp_path: Path, micro_batch: int | None) -> None:
+    """The last step among them: its loss is no number, and the result still can be written."""
+    shown = LosingPictures({3: 0, 8: 1, 15: 0})
+    result = train(tmp_path, PartsColour(), plan=replace(PLAN, micro_batch=micro_batch), shown=shown)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / LOG_FILE).read_text().splitlines()]
+    assert [step for step, loss in enumerate(losses) if loss is None] == [3, 8, 15]
+    json.dumps(asdict(result), allow_nan=False)
+
+
+def test_a_run_that_was_killed_once_all_was_done_tells_the_same(tmp_path: Path) -> None:
+    first = train(tmp_path, MeanColour())
+    again = train(tmp_path, MeanColour(), resume=True)
+    assert again.parts == first.parts and again.loss == first.loss
 
 
 def test_log_of_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
