@@ -32,6 +32,7 @@ def empty_row(name: str, kind: str) -> dict[str, Any]:
         "load_ms": None,
         "peak_memory_bytes": None,
         "metrics": {},
+        "examples": [],
         "failure": None,
     }
 

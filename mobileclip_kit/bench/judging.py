@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from mobileclip_kit.bench.accuracy import class_vectors
+from mobileclip_kit.bench.examples import find_examples
 from mobileclip_kit.bench.process import Asked, encode_pictures, encode_texts
 from mobileclip_kit.bench.quality import Gallery, Teacher, quality
 from mobileclip_kit.bench.world import measure_world
 from mobileclip_kit.data.scenes.truth import read_truth
 from mobileclip_kit.runtime.encoder import Vectors
 from mobileclip_kit.textness.gallery import EncodedGallery
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was found out about one model.
+
+    Attributes:
+        figures: By the names of :data:`mobileclip_kit.bench.figures.METRICS`.
+        examples: See :func:`mobileclip_kit.bench.examples.find_examples`.
+    """
+
+    figures: dict[str, float] = field(default_factory=dict)
+    examples: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Judged(Protocol):
@@ -24,8 +38,13 @@ class Judged(Protocol):
         """Its pictures."""
         ...
 
-    def judge(self, worker: Asked, towers: Sequence[str]) -> dict[str, float]:
-        """Figures of one model, by the names of :data:`mobileclip_kit.bench.figures.METRICS`.
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Its pictures by the names that examples call them by."""
+        ...
+
+    def judge(self, worker: Asked, towers: Sequence[str]) -> Judgement:
+        """Figures of one model, and a few of its answers.
 
         Raises:
             MckitError: The model failed, or its vectors are of no use.
@@ -54,11 +73,16 @@ class Material:
         """The gallery's files."""
         return self.gallery.paths
 
-    def judge(self, worker: Asked, towers: Sequence[str]) -> dict[str, float]:
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """See :class:`Judged`."""
+        return dict(zip(self.gallery.keys, self.gallery.paths, strict=True))
+
+    def judge(self, worker: Asked, towers: Sequence[str]) -> Judgement:
         """See :class:`Judged`. A model without a text tower is asked with the teacher's texts: they share a space."""
         gallery, teacher = self.gallery, self.teacher
         if teacher is None and not gallery.captions and not gallery.labels:
-            return {}
+            return Judgement()
         images = encode_pictures(worker, gallery.paths)
         texts = classes = None
         if "text" in towers:
@@ -66,7 +90,8 @@ class Material:
             classes = encode_classes(worker, gallery) if gallery.labels else None
         elif teacher is not None:
             texts, classes = (_same_space(vectors, images) for vectors in (teacher.texts, teacher.classes))
-        return quality(images, gallery, texts=texts, teacher=teacher, classes=classes)
+        figures = quality(images, gallery, texts=texts, teacher=teacher, classes=classes)
+        return Judgement(figures, find_examples(images, gallery, texts=texts, classes=classes))
 
     def describe(self) -> dict[str, Any]:
         """See :class:`Judged`."""
@@ -98,13 +123,18 @@ class WorldMaterial:
         """The mixed gallery's files."""
         return [self.mixed / row.image for row in read_truth(self.mixed)]
 
-    def judge(self, worker: Asked, towers: Sequence[str]) -> dict[str, float]:
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """None: the quickstart's report shows what is found in the world."""
+        return {}
+
+    def judge(self, worker: Asked, towers: Sequence[str]) -> Judgement:
         """See :class:`Judged`; nothing for a model that lacks a tower, which cannot be asked in words."""
         if set(towers) != {"image", "text"}:
-            return {}
+            return Judgement()
         galleries = [_encode_world(worker, folder) for folder in (self.mixed, self.fair)]
         figures = measure_world(_Reader(worker), *galleries)
-        return {f"world_{name}": value for name, value in figures.items()}
+        return Judgement({f"world_{name}": value for name, value in figures.items()})
 
     def describe(self) -> dict[str, Any]:
         """See :class:`Judged`."""

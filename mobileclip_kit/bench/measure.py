@@ -214,9 +214,11 @@ class _Bench:
         except MckitError as error:
             self.fail(name, error)
             return
-        metrics = found.pop("metrics", {})
-        self.rows[name].update(found)
-        self.rows[name]["metrics"].update(metrics)
+        row = self.rows[name]
+        row["metrics"].update(found.pop("metrics", {}))
+        examples = found.pop("examples", [])
+        row["examples"] = row["examples"] or examples
+        row.update(found)
 
     def fail(self, name: str, error: MckitError) -> None:
         """Note why a model is left out from here on; what was measured stays."""
@@ -270,4 +272,5 @@ def _recall_of_exact(worker: Asked) -> dict[str, Any]:
 
 
 def _judge(towers: Sequence[str], material: Judged, worker: Asked) -> dict[str, Any]:
-    return {"metrics": material.judge(worker, towers)}
+    found = material.judge(worker, towers)
+    return {"metrics": found.figures, "examples": found.examples}

@@ -13,6 +13,7 @@ from typing import Any
 from mobileclip_kit.bench.candidate import Candidate, describe_candidates, phone_students, random_students
 from mobileclip_kit.bench.dataset import read_dataset
 from mobileclip_kit.bench.elsewhere import published_rows, read_phone, with_unique_names
+from mobileclip_kit.bench.examples import PictureRows, draw_examples
 from mobileclip_kit.bench.gate import check_models, judge, read_gates
 from mobileclip_kit.bench.judging import Judged, Material, WorldMaterial
 from mobileclip_kit.bench.labels import read_labelled, read_templates
@@ -100,12 +101,12 @@ class BenchRequest:
             )
 
 
-def run_request(request: BenchRequest) -> dict[str, Any]:
+def run_request(request: BenchRequest) -> tuple[dict[str, Any], PictureRows]:
     """Measure what was asked for.
 
     Returns:
         The document of :func:`mobileclip_kit.bench.measure.run_bench`, with the rows from elsewhere behind the measured
-        ones, and ``gates`` where gates were given.
+        ones, and ``gates`` where gates were given; and what a few texts find, to be looked at.
 
     Raises:
         MckitError: Something was asked for that cannot be, or not a single model could be measured.
@@ -127,10 +128,12 @@ def run_request(request: BenchRequest) -> dict[str, Any]:
             raise UsageError("--queries are asked of the teacher too.", hint="Add --teacher or --cache.")
         materials = _materials(request, folder)
         document = run_bench(candidates, request.settings, materials)
+        files = {name: path for material in reversed(materials) for name, path in material.files.items()}
+        examples = draw_examples(document["rows"], files)
     document["rows"] += borrowed
     if request.gates is not None:
         document["gates"] = judge(gates, document["rows"])
-    return document
+    return document, examples
 
 
 def _candidates(request: BenchRequest, folder: Path) -> list[Candidate]:

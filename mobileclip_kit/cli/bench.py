@@ -12,7 +12,7 @@ from mobileclip_kit.cli.output import emit, force_option, format_table, json_opt
 from mobileclip_kit.errors import MckitError, UsageError
 
 if TYPE_CHECKING:
-    from mobileclip_kit.bench.explain.document import PictureRows
+    from mobileclip_kit.bench.examples import PictureRows
     from mobileclip_kit.bench.request import BenchRequest
 
 _PATH = click.Path(path_type=Path)
@@ -99,12 +99,13 @@ def command(
         check_can_write(out, force=force)
     if not models and request.measures:
         note("No models were named: measuring the students' architectures with random weights.")
-    document = {"device": device, **run_request(request)}
+    measured, examples = run_request(request)
+    document = {"device": device, **measured}
     lines = [format_table(*table_cells(document["rows"])), "", headline(document), *remarks(document["rows"])]
     lost = None
     if out is not None:
         try:
-            lines += _write(document, out, request, explained, ask, force=force)
+            lines += _write(document, examples, out, request, explained, ask, force=force)
         except (MckitError, OSError, KeyboardInterrupt) as error:
             lost = f"The report was not written: {_reason(error)}"  # but minutes of measuring are to be read
     _finish(document, lines, lost, as_json=as_json)
@@ -112,6 +113,7 @@ def command(
 
 def _write(
     document: dict[str, Any],
+    examples: PictureRows,
     out: Path,
     request: BenchRequest,
     explained: str | None,
@@ -125,13 +127,14 @@ def _write(
     from mobileclip_kit.files import atomic_folder
 
     lines: list[str] = []
-    examples: PictureRows = []
     source = request.captions or request.images
     with atomic_folder(out, force=force) as staging:
         if explained is not None and source is not None:
-            document["explain"], examples = _explain(
+            document["explain"], found = _explain(
                 explained, source, staging, request.limit, ask, request.teacher, request.queries
             )
+            # What was asked comes first; without a question these are the same texts once more, or all there is.
+            examples = found + examples if ask or not examples else examples
             lines += [f"{left['item']} left out: {left['reason']}" for left in document["explain"]["skipped"]]
         write_report(document, staging)
         write_report_page(document, staging, examples=examples)

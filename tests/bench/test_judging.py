@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.bench.figures import METRICS, figure_of, require_figure
-from mobileclip_kit.bench.judging import WorldMaterial
+from mobileclip_kit.bench.judging import Judgement, WorldMaterial
 from mobileclip_kit.bench.searched import SearchedIndex
 from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.errors import DataError, UsageError
@@ -28,10 +28,10 @@ def test_the_built_in_world_judges_both_towers(tmp_path: Path) -> None:
     material = WorldMaterial(tmp_path / "test", tmp_path / "gallery")
     process = FakeProcess(FakeEncoder())
     process.ask(do="open", model="m", threads=1)
-    figures = material.judge(process, ["image", "text"])
+    figures = material.judge(process, ["image", "text"]).figures
     assert {"world_right_first", "world_word_over_thing"} <= set(figures) <= set(METRICS)
     assert all(0 <= share <= 1 for share in figures.values())
-    assert material.judge(process, ["image"]) == {}
+    assert material.judge(process, ["image"]) == Judgement()
     assert material.describe()["pictures"] == 50
 
 

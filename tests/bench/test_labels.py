@@ -32,7 +32,7 @@ def judge(material: Material, *, text: bool = True) -> dict[str, float]:
     encoder = FakeEncoder(text=text)
     process = FakeProcess(encoder)
     process.ask(do="open", model="m", threads=1)
-    return material.judge(process, ["image", "text"] if text else ["image"])  # type: ignore[arg-type]
+    return material.judge(process, ["image", "text"] if text else ["image"]).figures  # type: ignore[arg-type]
 
 
 def test_zero_shot_on_a_folder_of_classes(tmp_path: Path) -> None:

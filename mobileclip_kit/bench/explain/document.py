@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mobileclip_kit.bench.examples import PictureRows
 from mobileclip_kit.bench.explain.explanation import GRAD_CAM_FILE, MAP_FILE, Explanation, explain
 from mobileclip_kit.bench.explain.gallery import short
 from mobileclip_kit.bench.page import Picture
@@ -16,8 +17,6 @@ from mobileclip_kit.runtime.encoder import Vectors
 
 FOLDER = "explain"
 _KEYS = {GRAD_CAM_FILE: "grad_cam", MAP_FILE: "tsne"}
-
-PictureRows = list[tuple[str, list[Picture]]]
 
 
 def explain_for_report(
