@@ -52,7 +52,7 @@ def report_page(document: Mapping[str, Any], folder: Path, *, examples: Examples
         section("Models", table(*table_cells(rows)), bullets(remarks(rows)), paragraph(_reading(rows), quiet=True)),
         section("Accuracy, latency, size", _plot(folder, rows)),
         section("Where the time goes", _latency_bars(rows), _start_bars(rows)),
-        section("What texts find", *(picture_row(text, pictures) for text, pictures in examples)),
+        section("What texts find", *_examples(examples)),
         *_explained(document.get("explain"), folder),
         section("Measured with", pairs(_conditions(document)), _skipped(document["material"])),
         lead=headline(document),
@@ -103,6 +103,13 @@ def _start_bars(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in started
     ]
     return bars(found, legend=("importing the runtime", "loading the model"), caption="Before the first answer.")
+
+
+def _examples(examples: Examples) -> list[str]:
+    known = any(picture.right for _, pictures in examples for picture in pictures)
+    marks = "In a green frame: the picture that the text was written for, or one of the class that it names."
+    drawn = [picture_row(text, pictures) for text, pictures in examples]
+    return [*drawn, paragraph(marks, quiet=True)] if known else drawn
 
 
 def _explained(explain: Mapping[str, Any] | None, folder: Path) -> list[str]:
