@@ -27,6 +27,7 @@ def token_matching_loss(patches: Tensor, words: Tensor, is_word: Tensor) -> Tens
 
     Returns:
         Scalar in 0…2: mean of ``1 − cos`` over a pair's matches, then over the pairs that have words; 0 if none has.
+        Not finite where a token is not.
 
     Raises:
         ShapeError: The shapes do not fit together.
@@ -39,6 +40,8 @@ def token_matching_loss(patches: Tensor, words: Tensor, is_word: Tensor) -> Tens
         raise ShapeError(f"The word mask {tuple(is_word.shape)} does not fit words {tuple(words.shape)}.")
     cosines = F.normalize(words, dim=-1) @ F.normalize(patches, dim=-1).transpose(1, 2)  # (n, words, patches)
     costs = 1 - cosines.float()
+    if not bool(costs.isfinite().all()):
+        return costs.mean()  # no matching is the least of such costs; the trainer stops at a loss that is not finite
     pairs = match_tokens(costs.detach().cpu().numpy(), is_word.cpu().numpy())
     if not len(pairs):
         return costs.sum() * 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def next_commands(out: Path) -> str:
     """What to type next."""
     return "\n".join(
         (
-            f'mckit search {out}/index "a red star"',
+            f'mckit search {shlex.quote(f"{out}/index")} "a red star"',
             "mckit distill --teacher ViT-B-32:openai --data ~/Pictures --student vit-s6-h12 -o student",
             "mckit export student --format coreml --fp16 --images ~/Pictures -o student-coreml",
             "mckit index ~/Pictures --model student -o photos.index",
@@ -197,7 +198,7 @@ def _explained(tour: Tour) -> list[str]:
 def _made(tour: Tour) -> list[str]:
     drawn = ", ".join(f"{count} {name}" for name, count in tour.figures["world"]["pictures"].items())
     return [
-        "student/ — the model folder; open_clip loads it",
+        "student/ — the model folder; open_clip loads it, once mobileclip_kit.networks is imported",
         "exports/ — onnx-fp32, onnx-int8 and coreml-fp16, each with its tokenizer and its numbers",
         "index/ — the unseen pictures, ready to be searched",
         "textness.json — the textness vector of the student",

@@ -19,6 +19,7 @@ from mobileclip_kit.bench.quality import Teacher
 from mobileclip_kit.bench.scale_plot import plot_scales
 from mobileclip_kit.bench.world import measure_world
 from mobileclip_kit.bundle import make_bundle
+from mobileclip_kit.data.scenes.captions import noun_phrase
 from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.data.scenes.objects import KINDS
 from mobileclip_kit.data.scenes.queries import count_queries, reading_queries, thing_queries
@@ -172,16 +173,17 @@ def search_pictures(tour: Tour) -> Figures:
     found = tour.figures["textness"]
     steps = {name: found[name]["scale"] for name in ("suppress", "promote") if found[name]}
     with Index(tour.index) as index:
-        texts = example_queries(read_truth(tour.world("test")))
+        truth = read_truth(tour.world("test"))
+        texts = example_queries(truth)
         answers = search(index, encode_queries(encoder, texts), 8)
         hits = {text: [asdict(hit) for hit in row] for text, row in zip(texts, answers, strict=True)}
-        word = _example_word(tour)
-        query = encode_queries(encoder, [f"a photo of a {word}"])
+        asked = sliding_query(truth)
+        query = encode_queries(encoder, [asked])
         sliding = {
             f"{scale:+g}": [asdict(hit) for hit in search(index, textness.apply(query, scale), 8)[0]]
             for scale in sorted({0.0, *steps.values()})
         }
-    return {"queries": hits, "sliding": {"query": f"a photo of a {word}", "rows": sliding}}
+    return {"queries": hits, "sliding": {"query": asked, "rows": sliding}}
 
 
 def example_queries(gallery: Sequence[Truth]) -> list[str]:
@@ -191,6 +193,13 @@ def example_queries(gallery: Sequence[Truth]) -> list[str]:
         # Spread over the kinds, so that nobody has picked the easy ones.
         chosen += [asked[at * len(asked) // many].text for at in range(min(many, len(asked)))]
     return chosen
+
+
+def sliding_query(gallery: Sequence[Truth]) -> str:
+    """Such as "a photo of a car": the kind that the pictures show most often both as a thing and as a word."""
+    shown = {kind: sum(group.kind == kind for row in gallery for group in row.objects) for kind in KINDS}
+    written = {kind: sum(row.word is not None and row.word.text == kind for row in gallery) for kind in KINDS}
+    return f"a photo of {noun_phrase(max(KINDS, key=lambda kind: min(shown[kind], written[kind])))}"
 
 
 def pack_bundle(tour: Tour) -> Figures:
@@ -253,11 +262,3 @@ def _price(row: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
         "reading_right_first_before": plain["reading_right_first"],
         "reading_right_first": row["reading_right_first"],
     }
-
-
-def _example_word(tour: Tour) -> str:
-    """A kind that the indexed pictures show both as a thing and as a written word, many times."""
-    truth = read_truth(tour.world("test"))
-    shown = {kind: sum(group.kind == kind for row in truth for group in row.objects) for kind in KINDS}
-    written = {kind: sum(row.word is not None and row.word.text == kind for row in truth) for kind in KINDS}
-    return max(KINDS, key=lambda kind: min(shown[kind], written[kind]))

@@ -76,6 +76,21 @@ def test_relation_queries_name_both_groups():
     assert query.right == {"star and house"}
 
 
+def test_a_relation_told_from_the_other_end_is_right_as_well():
+    star, houses = objects("star", "red"), objects("house", "blue", 2)
+    rows = [
+        *GALLERY,
+        picture("turned", houses, star, relation="right of"),
+        picture("no", houses, star, relation="above"),
+    ]
+    found = {query.text: query.right for query in relation_queries(rows)}
+    assert found == {
+        "a red star left of two blue houses": {"star and house", "turned"},
+        "two blue houses right of a red star": {"star and house", "turned"},
+        "two blue houses above a red star": {"no"},
+    }
+
+
 def test_unseen_marks_held_out_combinations():
     rows = [draw_scene(1, index, 16, split="unseen").truth for index in range(10)]
     assert all(query.unseen for query in thing_queries(rows))

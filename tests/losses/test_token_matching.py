@@ -82,3 +82,11 @@ def test_gradient_reaches_matched_tokens_alone():
 def test_shapes_that_do_not_fit_are_refused(words, mask):
     with pytest.raises(ShapeError):
         token_matching_loss(torch.ones(2, 6, 4), torch.ones(words), torch.ones(mask, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_tokens_that_are_no_numbers_give_a_loss_that_is_none(value):
+    """The trainer then says so and keeps its checkpoint; the Hungarian algorithm would raise an error of its own."""
+    patches, words = tokens(1, 2, 6, 4), tokens(2, 2, 4, 4)
+    patches[1, 2, 3] = value
+    assert not token_matching_loss(patches, words, torch.ones(2, 4, dtype=torch.bool)).isfinite()

@@ -40,12 +40,14 @@ _PREPOSITIONS: dict[Relation, tuple[str, ...]] = {
     "above": ("above",),
     "below": ("below", "below", "under"),
 }
-_OPPOSITE: dict[Relation, Relation] = {
+OPPOSITE: dict[Relation, Relation] = {
     "left of": "right of",
     "right of": "left of",
     "above": "below",
     "below": "above",
 }
+"""Where the second thing is as seen from the first."""
+
 _FRAMES = (("{}", 0.5), ("a photo of {}", 0.2), ("a picture of {}", 0.15), ("a drawing of {}", 0.15))
 
 _WORD_FRAMES = (
@@ -144,7 +146,7 @@ def _pair(rng: Random, truth: Truth) -> str:
     first, second = (_thing(rng, group) for group in truth.objects)
     relation = truth.relation
     if happens(rng, 0.5):
-        first, second, relation = second, first, _OPPOSITE[relation]
+        first, second, relation = second, first, OPPOSITE[relation]
     preposition = pick(rng, _PREPOSITIONS[relation])
     return weighted(rng, _PAIR_FRAMES).format(first=first, second=second, preposition=preposition)
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mobileclip_kit.data.scenes.captions import noun_phrase
+from mobileclip_kit.data.scenes.captions import OPPOSITE, noun_phrase
 from mobileclip_kit.data.scenes.objects import COLOURS, KINDS, held_out
 from mobileclip_kit.data.scenes.truth import Truth
 
@@ -82,7 +82,10 @@ def count_queries(gallery: Iterable[Truth]) -> list[Query]:
 
 
 def relation_queries(gallery: Iterable[Truth]) -> list[Query]:
-    """Texts such as "a red star left of a blue house", for each picture of two kinds, with its own counts."""
+    """Texts such as "a red star left of a blue house", for each picture of two kinds, with its own counts.
+
+    A blue house right of a red star is the same thing, and right as well.
+    """
     found: defaultdict[str, set[str]] = defaultdict(set)
     unseen = {}
     for row in gallery:
@@ -90,8 +93,9 @@ def relation_queries(gallery: Iterable[Truth]) -> list[Query]:
             first, second = (noun_phrase(each.kind, colour=each.colour, count=each.count) for each in row.objects)
             text = f"{first} {row.relation} {second}"
             found[text].add(row.image)
+            found[f"{second} {OPPOSITE[row.relation]} {first}"].add(row.image)
             unseen[text] = any(held_out(each.kind, each.colour) for each in row.objects)
-    return [Query(text, frozenset(right), unseen[text]) for text, right in sorted(found.items())]
+    return [Query(text, frozenset(found[text]), unseen[text]) for text in sorted(unseen)]
 
 
 def reading_queries(gallery: Iterable[Truth]) -> list[Query]:
