@@ -22,7 +22,7 @@ from mobileclip_kit.distill.ranks import Ranks, open_ranks
 from mobileclip_kit.distill.recipe import Recipe
 from mobileclip_kit.distill.run_folder import finish_run, open_run, run_folder
 from mobileclip_kit.distill.stages import Phase, run_stages
-from mobileclip_kit.distill.student import TEACHERS_OWN, Student, StudentPlan, make_student
+from mobileclip_kit.distill.student import TEACHERS_OWN, Student, StudentPlan, init_notes, make_student
 from mobileclip_kit.distill.targets import TeacherSide
 from mobileclip_kit.distill.teachers import (
     Teacher,
@@ -158,6 +158,7 @@ def distill(request: DistillRequest) -> DistillReport:
     init = load_model(request.init) if request.init else None
     texts = collect_texts([pair.captions for pair in material.pairs], material.bank)
     student = _in_turn(ranks, lambda: make_student(plan, teachers[0], init, texts.texts, run))
+    material.notes += init_notes(plan, teachers[0], init)
     image = ImageSpec.from_open_clip(student.config["preprocess_cfg"])
     recipe, train, holdout, replay = _training_set(request, plan, recipe, teachers, material, run, ranks)
     train, pictures = _pictures(plan, train, image, request.draft)
@@ -168,7 +169,8 @@ def distill(request: DistillRequest) -> DistillReport:
     sides = [_side(teacher, train, texts, student, plan, recipe.options, run, ranks) for teacher in teachers]
     provenance = _provenance(request, recipe, teachers, init)
     fingerprint = {**provenance, "data": fingerprint_of(train), "recipe": recipe.to_toml(),
-                   "texts": str(identities_of(["\0".join(texts.texts)])[0])}  # fmt: skip
+                   "texts": str(identities_of(["\0".join(texts.texts)])[0]),
+                   **({"fast_decode": True} if request.draft else {})}  # fmt: skip
 
     def train_phase(student: Student, phase: Phase) -> TrainingResult:
         student.network.to(ranks.device)
@@ -190,7 +192,7 @@ def distill(request: DistillRequest) -> DistillReport:
     if recipe.stages is None:
         result = train_phase(student, Phase(folder=run))
     else:
-        staged = run_stages(student, recipe.stages, run, ranks, train_phase)
+        staged = run_stages(student, recipe.stages, run, ranks, train_phase, fingerprint)
         student, result = staged.student, staged.result
         provenance["stages"] = staged.stages
     material.skipped += ranks.collect(pictures.skipped[already:])
@@ -255,7 +257,10 @@ def _material(request: DistillRequest, plan: StudentPlan, options: MixtureOption
                 hint="Pass pictures with captions, or a --bank of texts.",
             )
     kept = [replace(pair, captions=tuple(caption for caption in pair.captions if caption.strip())) for pair in pairs]
-    return _Material(kept, bank, skipped, list(teacher.notes))
+    notes = list(teacher.notes)
+    if bank and not _uses_texts(plan, options) and not request.trim_vocab:
+        notes.append(f"The recipe {request.recipe.name} compares pictures with no texts: --bank has no effect.")
+    return _Material(kept, bank, skipped, notes)
 
 
 def _training_set(request: DistillRequest, plan: StudentPlan, recipe: Recipe, teachers: Sequence[Teacher],
@@ -275,8 +280,15 @@ def _training_set(request: DistillRequest, plan: StudentPlan, recipe: Recipe, te
     replay = None
     if first.cache is not None and "image" in plan.towers:
         recipe, replay = replay_views(recipe, first.cache.description)
+        if replay is None and not recipe.augmentation.changes_nothing:
+            material.notes.append(
+                f"{first.cache.path} holds vectors of plain pictures, towards which the student's varied ones are "
+                "drawn; `mckit cache --views` stores vectors of varied ones."
+            )
     where = ", ".join(str(cache.path) for cache in stored)
     train, holdout = split_holdout(usable_pairs(pairs, known, material.skipped, where), request.holdout)
+    if request.holdout is not None and not len(holdout):
+        material.notes.append(f"--holdout {request.holdout} of {len(train)} pictures is none: nothing was held out.")
     return recipe, train, holdout, replay
 
 

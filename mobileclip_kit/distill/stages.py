@@ -4,6 +4,7 @@ A stage has three parts: learn gates under a budget, cut the student down physic
 is put on disk in one rename and read back from there, whether the run was interrupted or not, so a resumed run ends
 with the same bits. Inside a part the trainer's own checkpoint serves::
 
+    stages/run.json      whose stages these are: with another recipe or other pictures they are not gone on with
     stages/1-masks/      checkpoint and log of the gates' training
     stages/1-pruned/     the student, cut down
     stages/1-recovery/   checkpoint and log of its recovery
@@ -20,6 +21,7 @@ from typing import Any
 
 from torch import nn
 
+from mobileclip_kit.distill.checkpoint import Checkpoint
 from mobileclip_kit.distill.objective import VectorObjective
 from mobileclip_kit.distill.pruning import PruningObjective
 from mobileclip_kit.distill.ranks import Ranks
@@ -39,6 +41,7 @@ from mobileclip_kit.networks.model import describe, load_model, save_model, towe
 
 STAGES_FOLDER = "stages"
 _RESULT_FILE = "result.json"
+_RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,8 @@ class Staged:
     stages: list[dict[str, Any]]
 
 
-def run_stages(student: Student, options: StageOptions, run: Path, ranks: Ranks, train: Train) -> Staged:
+def run_stages(student: Student, options: StageOptions, run: Path, ranks: Ranks, train: Train,
+               fingerprint: Mapping[str, Any]) -> Staged:  # fmt: skip
     """Cut a student down stage by stage.
 
     Args:
@@ -89,10 +93,12 @@ def run_stages(student: Student, options: StageOptions, run: Path, ranks: Ranks,
         run: The run's folder; what an interrupted run left in it is gone on with.
         ranks: The processes; the first one writes.
         train: Trains a student to the end of a phase.
+        fingerprint: What must be equal for stages on disk to be gone on with: a small JSON object.
 
     Raises:
         ModelError: Neither tower can be cut, or a share cannot be met.
         UsageError: A share is below what cannot be cut away.
+        TrainingError: The stages on disk belong to another run.
     """
     layout = layout_of(student.network)
     require_groups(layout, "the student")
@@ -100,6 +106,7 @@ def run_stages(student: Student, options: StageOptions, run: Path, ranks: Ranks,
     for share in options.shares:  # refused now, not after hours
         Budget(layout, round(share * whole), warmup_steps=1)
     folder = run / STAGES_FOLDER
+    _claim(folder / _RUN_FILE, fingerprint, ranks)
     results: list[TrainingResult] = []
     stages: list[dict[str, Any]] = []
     for number, share in enumerate(options.shares, start=1):
@@ -163,6 +170,15 @@ class _Stage:
         model = load_model(folder)
         self.results.append(TrainingResult(**read_json(folder / _RESULT_FILE)))
         return replace(student, network=model.network, config=model.config)
+
+
+def _claim(file: Path, fingerprint: Mapping[str, Any], ranks: Ranks) -> None:
+    """Record whose stages a folder holds, or refuse those of another run: finished ones have no checkpoint to do so."""
+    if ranks.is_first and not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, dict(fingerprint))
+    ranks.wait()
+    Checkpoint({}, {"fingerprint": read_json(file)}).check_fingerprint(fingerprint, file.parent)
 
 
 def _join_logs(folder: Path, stages: int, log: Path) -> None:

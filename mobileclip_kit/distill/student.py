@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobileclip_kit.distill.teachers import Teacher, text_source
-from mobileclip_kit.errors import ModelError, UsageError
+from mobileclip_kit.distill.teachers import Teacher, shares_space, text_source
+from mobileclip_kit.errors import ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.inherit.choice import Choice
 from mobileclip_kit.inherit.manual import inherit_channels
 from mobileclip_kit.networks.model import Model, build_network
@@ -97,7 +97,8 @@ def make_student(plan: StudentPlan, teacher: Teacher, init: Model | None, texts:
     Raises:
         UsageError: Flags contradict each other.
         ModelError: A row is unknown, or towers do not fit together.
-        ModelMismatchError: See :func:`~mobileclip_kit.distill.teachers.text_source`.
+        ModelMismatchError: The text tower, or the image tower beside a new one, lies in another space than the
+            teacher's.
     """
     towers = plan.towers
     source = text_source(teacher, plan.text_from, init)
@@ -164,11 +165,7 @@ def _with_text_tower(plan: StudentPlan, teacher: Teacher, init: Model | None, so
         if finished is None:
             raise UsageError("A text tower alone needs a finished image tower beside it.",
                              hint="Pass a model as --init, or the teacher's as --teacher or --text-from.")  # fmt: skip
-        if finished.spec.embedding_dim != teacher.embedding_dim:
-            raise ModelError(
-                f"{finished.spec.name} gives vectors of {finished.spec.embedding_dim} numbers, the teacher "
-                f"{teacher.name} of {teacher.embedding_dim}; their spaces differ."
-            )
+        _check_space(finished, init, teacher)
         config = copy.deepcopy(finished.config)
         for key in ("multimodal_cfg", "init_logit_bias"):
             config["model_cfg"].pop(key, None)
@@ -181,6 +178,34 @@ def _with_text_tower(plan: StudentPlan, teacher: Teacher, init: Model | None, so
     if plan.text == TEACHERS_OWN and source is not None:
         _take_over_text_tower(network, source)
     return network, config
+
+
+def _check_space(finished: Model, init: Model | None, teacher: Teacher) -> None:
+    """Refuse an image tower whose vectors a text tower that learns from the teacher would not find."""
+    if finished.spec.embedding_dim != teacher.embedding_dim:
+        raise ModelError(
+            f"{finished.spec.name} gives vectors of {finished.spec.embedding_dim} numbers, the teacher "
+            f"{teacher.name} of {teacher.embedding_dim}; their spaces differ."
+        )
+    if finished is init and shares_space(finished, teacher) is False:
+        raise ModelMismatchError(
+            f"{finished.spec.name} was distilled from another teacher than {teacher.name}, so a text tower that "
+            "learns from this one would not find its pictures.",
+            hint="Pass a student of this teacher as --init, or the teacher that made it.",
+        )
+
+
+def init_notes(plan: StudentPlan, teacher: Teacher, init: Model | None) -> list[str]:
+    """What the user should know of a starting model that is not known to lie in the teacher's space."""
+    if init is None or shares_space(init, teacher):
+        return []
+    if plan.image is None:
+        return [f"Nothing says that the pictures of {init.spec.name} lie where the teacher {teacher.name} puts them; "
+                "the text tower learns to find them there."]  # fmt: skip
+    if plan.text is None and plan.text_from is None and teacher.live is None and init.spec.text is not None:
+        return [f"The text tower of {init.spec.name} is not the teacher {teacher.name}'s, so the student has none; "
+                "--text-from names the teacher's model."]  # fmt: skip
+    return []
 
 
 def take_over_image_tower(network: nn.Module, init: Model) -> None:

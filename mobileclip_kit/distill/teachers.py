@@ -105,12 +105,14 @@ def _open_cache(path: Path) -> Teacher:
 def text_source(teacher: Teacher, text_from: str | None, init: Model | None) -> Model | None:
     """The model whose text tower the student carries: ``text_from``, else the live teacher, else ``init``'s own.
 
+    ``init``'s is only taken where it lies in the teacher's space.
+
     Raises:
         ModelError: ``text_from`` has no text tower, or vectors of another width.
         ModelMismatchError: ``text_from`` is another model than the one that made the cache.
     """
     if text_from is None:
-        found = teacher.live or init
+        found = teacher.live or (init if init is not None and shares_space(init, teacher) else None)
         return found if found is not None and found.spec.text is not None else None
     model = load_model(text_from)
     model.spec.require_text()
@@ -128,6 +130,17 @@ def text_source(teacher: Teacher, text_from: str | None, init: Model | None) -> 
             hint="Their vectors cannot be compared; pass the teacher's own model as --text-from.",
         )
     return model
+
+
+def shares_space(model: Model, teacher: Teacher) -> bool | None:
+    """Whether a model's vectors lie in a teacher's space; None where nothing recorded would tell.
+
+    They do if it is the teacher itself, with its vocabulary trimmed perhaps, or a student of it.
+    """
+    known = model.spec.provenance
+    if teacher.identity in (model.spec.model_hash, known.get("vocabulary_of"), known.get("teacher_hash")):
+        return True
+    return False if known.get("teacher_hash") else None
 
 
 def run_teacher_once(teacher: Teacher, pairs: Sequence[Pair], folder: Path, *, device: str) -> list[Skipped]:

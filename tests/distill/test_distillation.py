@@ -20,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.folder import TeacherCache
 from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.distill.augment import Augmentation
 from mobileclip_kit.distill.distillation import DistillReport, DistillRequest, distill
 from mobileclip_kit.distill.recipe import load_recipe, recipe_from
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, UsageError
@@ -181,6 +182,36 @@ def test_text_tower_can_be_added_to_a_cached_teachers_student(
     save_model(folder, stranger.network, stranger.config, stranger.spec)
     with pytest.raises(ModelMismatchError, match="was made by tiny"):
         distill(request(tmp_path, cache=cache, text_from=str(folder), out=tmp_path / "other"))
+
+
+def test_a_start_from_another_teachers_student_does_not_bring_its_text_tower(
+    tmp_path: Path, cache: Path, teacher: tuple[Path, Model]
+) -> None:
+    """Its vectors lie elsewhere, be they as wide as this teacher's or not."""
+    stranger, folder = tiny_teacher(seed=5), tmp_path / "stranger"
+    folder.mkdir()
+    save_model(folder, stranger.network, stranger.config, stranger.spec)
+    distill(request(tmp_path, teacher=str(folder), out=tmp_path / "theirs"))
+    report = distill(request(tmp_path, cache=cache, init=str(tmp_path / "theirs"), out=tmp_path / "started"))
+    assert report.spec.towers == ("image",)
+    assert any("--text-from names the teacher's model" in note for note in report.notes)
+    distill(request(tmp_path, teacher=str(teacher[0]), out=tmp_path / "ours"))
+    again = distill(request(tmp_path, cache=cache, init=str(tmp_path / "ours"), out=tmp_path / "again"))
+    assert again.spec.towers == ("image", "text")
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"holdout": "0.01"}, "--holdout 0.01 of 10 pictures is none"),
+        ({"recipe": replace(RECIPE, augmentation=Augmentation(flip=0.5))}, "holds vectors of plain pictures"),
+        ({"bank": "bank.txt"}, "--bank has no effect"),
+    ],
+)
+def test_what_has_no_effect_is_said(tmp_path: Path, cache: Path, changes: dict[str, Any], note: str) -> None:
+    (tmp_path / "bank.txt").write_text("star\n")
+    given = {name: tmp_path / value if name == "bank" else value for name, value in changes.items()}
+    assert any(note in said for said in distill(request(tmp_path, cache=cache, **given)).notes)
 
 
 def test_unit_vectors_are_scaled(tmp_path: Path) -> None:

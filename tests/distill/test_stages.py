@@ -19,7 +19,7 @@ from PIL import Image
 
 from mobileclip_kit.distill.distillation import DistillRequest, distill
 from mobileclip_kit.distill.recipe import Recipe, load_recipe, recipe_from
-from mobileclip_kit.errors import ModelError, UsageError
+from mobileclip_kit.errors import ModelError, TrainingError, UsageError
 from mobileclip_kit.networks.model import build_network, describe, load_model, save_model, tower_parameters
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
 from tests.exports import WORDS, tiny_config
@@ -157,6 +157,22 @@ def test_run_killed_between_and_inside_stages_equals_the_uninterrupted_one(
         assert not (tmp_path / "killed").exists()
     distill(replace(again, resume=True))
     assert_same_model(tmp_path / "small", tmp_path / "killed")
+
+
+def test_finished_stages_are_not_gone_on_with_by_another_recipe(
+    tmp_path: Path, teacher: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted where the second stage has no checkpoint yet."""
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("mobileclip_kit.distill.stages._Stage._cut", interrupted)
+        distill(request(tmp_path, data, teacher))
+    other = recipe().with_training(lr=1e-2)
+    with pytest.raises(TrainingError, match="stages belongs to a run with another recipe"):
+        distill(request(tmp_path, data, teacher, recipe=other, resume=True))
 
 
 @pytest.mark.parametrize(

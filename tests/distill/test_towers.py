@@ -157,6 +157,20 @@ def test_text_alone_is_trained_beside_a_finished_image_tower(tmp_path: Path, dat
     assert open_encoder(tmp_path / "80").encode_texts(WORDS).shape == (5, 16)
 
 
+def test_a_text_tower_is_not_trained_beside_another_teachers_student(tmp_path: Path, data: Path, teacher: Path) -> None:
+    stranger = make_teacher(tmp_path / "stranger", seed=1)
+    run(tmp_path, data, teacher=str(stranger), student="tiny", recipe=recipe(mse=1.0))
+    given = {"text": "tiny", "recipe": recipe(cosine=1.0), "out": tmp_path / "both"}
+    with pytest.raises(ModelMismatchError, match="was distilled from another teacher"):
+        run(tmp_path, data, **given, teacher=str(teacher), init=str(tmp_path / "student"))
+    unknown = run(tmp_path, data, **given, teacher=str(teacher), init=str(stranger))
+    assert any("Nothing says" in note for note in unknown.notes)
+    known = run(
+        tmp_path, data, **{**given, "out": tmp_path / "known"}, teacher=str(stranger), init=str(tmp_path / "student")
+    )
+    assert not known.notes
+
+
 def test_both_towers_are_trained_together(tmp_path: Path, data: Path, teacher: Path) -> None:
     mixture = recipe(affinity=1.0, contrastive=0.5, kld_l1=0.1, neighbours=0.2)
     report = run(tmp_path, data, teacher=str(teacher), student="tiny", text="tiny", recipe=mixture)
