@@ -50,7 +50,7 @@ def build_cache(
     description: CacheDescription | None = None,
     views: Views | None = None,
 ) -> CacheReport:
-    """Make a cache, or bring one up to date: pictures that are in it with the same content are not asked again.
+    """Make a cache, or bring one up to date: pictures that are in it, under whatever name, are not asked again.
 
     An interrupted run keeps what it has and goes on when it is repeated.
 
@@ -75,8 +75,8 @@ def build_cache(
     listed = list(pairs)
     hashes, failed = content_hashes([pair.image for pair in listed], [pair.key for pair in listed])
     with CacheWriter(out, description, force=force) as writer:
-        wanted = [(pair, sha256) for pair, sha256 in zip(listed, hashes, strict=True)
-                  if sha256 and not writer.holds(pair.key, sha256)]  # fmt: skip
+        held = writer.held([pair.key for pair in listed], hashes)
+        wanted = [(pair, sha256) for pair, sha256 in zip(listed, hashes, strict=True) if sha256 and sha256 not in held]
         pictures = FilePictures([pair.image for pair, _ in wanted], [pair.key for pair, _ in wanted],
                                 identities_of(sha256 for _, sha256 in wanted), spec)  # fmt: skip
         batches = closing(pictures.read(_rows(len(wanted), batch_size)))

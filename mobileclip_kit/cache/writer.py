@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from mobileclip_kit.files import atomic_file, check_can_write, sha256_of_file, w
 SHARD_ITEMS = 8192
 _SHARD_SECONDS = 60.0
 _FLOAT16_MAX = 65504.0
+_SHARD_FILE = re.compile(r"\.?\d{5}\.(npy|jsonl)(\..*\.part)?")
 
 
 class CacheWriter:
@@ -55,9 +57,11 @@ class CacheWriter:
             self._shards = existing.shards
             self._known = dict(zip(existing.keys, existing.hashes, strict=True))
         else:
+            if _is_unfinished(path):
+                shutil.rmtree(path)
             check_can_write(path, force=force or (path.is_dir() and not any(path.iterdir())))
             if path.exists():
-                shutil.rmtree(path)
+                _remove(path)
             (path / SHARDS).mkdir(parents=True)
             self._write_description()
         self._keys: list[str] = []
@@ -73,6 +77,16 @@ class CacheWriter:
     def holds(self, key: str, sha256: str) -> bool:
         """Whether this very picture is in the cache under this name."""
         return self._known.get(key) == sha256
+
+    def held(self, keys: Sequence[str], hashes: Sequence[str]) -> set[str]:
+        """Contents that the cache holds and keeps, under whatever name.
+
+        Args:
+            keys: Names of what is to be held.
+            hashes: The content of each: where it is another one than the cache has under this name, that one goes.
+        """
+        going = {key for key, sha256 in zip(keys, hashes, strict=True) if sha256 and self._known.get(key) != sha256}
+        return {sha256 for key, sha256 in self._known.items() if key not in going}
 
     def add(self, keys: Sequence[str], hashes: Sequence[str], vectors: Vectors) -> None:
         """Add items.
@@ -130,3 +144,25 @@ class CacheWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.flush()
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether a killed writer left no more than the beginning of a cache: shards that nothing lists, or none."""
+    if not path.is_dir() or (path / CACHE_FILE).exists():
+        return False
+    inside = [child.name for child in path.iterdir()]
+    if SHARDS not in inside or not all(name == SHARDS or name.startswith(f".{CACHE_FILE}.") for name in inside):
+        return False
+    return all(_SHARD_FILE.fullmatch(child.name) for child in (path / SHARDS).iterdir())
+
+
+def _remove(path: Path) -> None:
+    """Remove a cache, its description last: what a kill leaves of it is still known for one."""
+    for child in path.iterdir():
+        if child.name == CACHE_FILE:
+            continue
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+    shutil.rmtree(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from mobileclip_kit.cli.output import data_place, emit, force_option, json_optio
 
 if TYPE_CHECKING:
     from mobileclip_kit.cache.importing import CacheReport
-    from mobileclip_kit.data.pair import Skipped
+    from mobileclip_kit.data.pair import Pair, Skipped
 
 _LISTED = 10
 
@@ -60,34 +61,35 @@ def command(context: click.Context, teachers: tuple[str, ...], data: Path | str 
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     if context.invoked_subcommand is not None:
         return
-    for value, flag in ((teachers, "--teacher"), (data, "--data"), (out, "-o")):
-        if not value:
-            raise click.UsageError(f"Missing option {flag}.")
-    if views > 1 and recipe is None:
-        raise click.UsageError("--views needs --recipe: its [augmentation] makes the views.")
-    if templates is not None and bank is None:
-        raise click.UsageError("--templates needs --bank: templates are filled with its names.")
+    _check_flags({"--teacher": teachers, "--data": data, "-o": out}, views, recipe, bank, templates)
     assert data is not None and out is not None
     from itertools import islice
 
     from mobileclip_kit.cache.build import build_cache, describe_teacher
+    from mobileclip_kit.cache.folder import CACHE_FILE
     from mobileclip_kit.cache.texts import cache_texts
     from mobileclip_kit.data.sources import open_source
     from mobileclip_kit.distill.texts import read_bank
+    from mobileclip_kit.errors import OutputError
     from mobileclip_kit.networks.devices import check_device
     from mobileclip_kit.networks.model import load_model
 
     skipped: list[Skipped] = []
     device = check_device(device)
+    if len(teachers) > 1 and (out / CACHE_FILE).exists():
+        raise OutputError(f"{out} is the cache of one teacher; the caches of several do not go into it.",
+                          hint="Choose another -o.")  # fmt: skip
     texts = read_bank(bank, templates) if bank is not None else []
     pairs = list(islice(open_source(data, skipped), limit))
-    texts += [caption for pair in pairs for caption in pair.captions] if captions else []
+    texts += _captions(pairs, data) if captions else []
     reports: list[tuple[Path, CacheReport, int]] = []
     for number, teacher in enumerate(teachers):
         folder = out / f"{number:02d}" if len(teachers) > 1 else out
         model = load_model(teacher)
         for warning in model.warnings:
             note(f"warning: {warning}")
+        if texts:
+            model.spec.require_text()  # rather now than after all pictures
         description, make = describe_teacher(model), None
         if views > 1 and recipe is not None:
             from mobileclip_kit.distill.recipe import load_recipe
@@ -136,6 +138,29 @@ def import_command(images: Path, vectors: Path, names: Path, out: Path, bank: Pa
     report = import_vectors(images, vectors, names, out, teacher=teacher_name, force=force)
     new_texts = 0 if bank is None or bank_vectors is None else import_text_vectors(out, bank_vectors, bank)
     _print(out, report, report.failed, as_json, new_texts=new_texts)
+
+
+def _check_flags(needed: Mapping[str, object], views: int, recipe: str | None, bank: Path | None,
+                 templates: Path | None) -> None:  # fmt: skip
+    for flag, value in needed.items():
+        if not value:
+            raise click.UsageError(f"Missing option {flag}.")
+    if views > 1 and recipe is None:
+        raise click.UsageError("--views needs --recipe: its [augmentation] makes the views.")
+    if views == 1 and recipe is not None:
+        raise click.UsageError("--recipe needs --views: one view is the picture itself, which no recipe varies.")
+    if templates is not None and bank is None:
+        raise click.UsageError("--templates needs --bank: templates are filled with its names.")
+
+
+def _captions(pairs: list[Pair], data: Path | str) -> list[str]:
+    from mobileclip_kit.errors import DataError
+
+    found = [caption for pair in pairs for caption in pair.captions]
+    if not found:
+        raise DataError(f"No picture of {data} has a caption, so --captions has nothing to keep.",
+                        hint="Pass pictures with captions, or leave --captions out.")  # fmt: skip
+    return found
 
 
 def _print_several(out: Path, reports: list[tuple[Path, CacheReport, int]], skipped: list[Skipped],

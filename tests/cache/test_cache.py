@@ -241,6 +241,61 @@ def test_cache_is_extended_not_rebuilt(tmp_path: Path) -> None:
         build_cache(tiny_teacher(seed=1), open_source(pictures), tmp_path / "c")
 
 
+def test_renamed_pictures_are_not_asked_again(tmp_path: Path) -> None:
+    pictures = draw(tmp_path / "pictures", 3)
+    build_cache(tiny_teacher(), open_source(pictures), tmp_path / "c")
+    (pictures / "00.png").rename(pictures / "new.png")
+    report = build_cache(tiny_teacher(), open_source(pictures), tmp_path / "c")
+    assert (report.items, report.added) == (3, 0)
+
+
+def test_a_renamed_picture_whose_name_another_one_took_keeps_its_vector(tmp_path: Path) -> None:
+    pictures = draw(tmp_path / "pictures", 3)
+    build_cache(tiny_teacher(), open_source(pictures), tmp_path / "c")
+    (pictures / "00.png").rename(pictures / "new.png")
+    draw(tmp_path / "other", 1, start=7)
+    (tmp_path / "other" / "07.png").rename(pictures / "00.png")
+    build_cache(tiny_teacher(), open_source(pictures), tmp_path / "c")
+    assert {sha256_of_file(path) for path in pictures.iterdir()} == set(TeacherCache.open(tmp_path / "c").hashes)
+
+
+@pytest.mark.parametrize("left", [[], ["00000.npy", ".00000.jsonl.ab12.part"]])
+def test_what_a_killed_writer_began_is_begun_again(tmp_path: Path, left: list[str]) -> None:
+    """Killed before the first cache.json was there."""
+    (tmp_path / "c" / "shards").mkdir(parents=True)
+    for name in left:
+        (tmp_path / "c" / "shards" / name).touch()
+    (tmp_path / "c" / f".{CACHE_FILE}.x1.part").touch()
+    with CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
+        writer.add(["a"], ["x"], np.ones((1, 1, 4), np.float32))
+    assert TeacherCache.open(tmp_path / "c").keys == ["a"]
+
+
+def test_shards_of_somebody_else_are_not_taken_for_a_caches(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "00000.tar").touch()
+    for force in (False, True):
+        with pytest.raises(OutputError):
+            CacheWriter(tmp_path, DESCRIPTION, force=force)
+    assert (tmp_path / "shards" / "00000.tar").exists()
+
+
+def test_a_cache_that_is_replaced_is_one_until_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while the old one is removed, the new one can still take its place."""
+    with CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
+        writer.add(["a"], ["x"], np.ones((1, 1, 4), np.float32))
+
+    def killed(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("mobileclip_kit.cache.writer.shutil.rmtree", killed)
+        CacheWriter(tmp_path / "c", DESCRIPTION, force=True)
+    assert (tmp_path / "c" / CACHE_FILE).exists()
+    CacheWriter(tmp_path / "c", DESCRIPTION, force=True)
+    assert len(TeacherCache.open(tmp_path / "c")) == 0
+
+
 def test_no_usable_picture_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")

@@ -125,6 +125,22 @@ def test_after_ctrl_c_the_hint_names_resume_where_a_run_was_kept(
     )  # fmt: skip
 
 
+def test_what_cache_cannot_do_is_said_before_the_teacher_runs(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, *imported(world))
+    model, folder = tiny_teacher(), world / "t"
+    folder.mkdir()
+    save_model(folder, model.network, model.config, model.spec)
+    given = ["cache", "--teacher", folder, "--data", world / "pictures", "-o"]
+    for arguments, message in (
+        ([world / "new", "--captions"], "has a caption, so --captions has nothing to keep"),
+        ([world / "new", "--recipe", "piccollage"], "--recipe needs --views"),
+        ([world / "c", "--teacher", folder], "is the cache of one teacher"),
+    ):
+        code, _, err = run(capsys, *given, *arguments)
+        assert code != 0 and message in err
+    assert not (world / "new").exists() and not (world / "c" / "00").exists()
+
+
 def test_missing_flags_of_cache_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "cache", "--data", "x", "-o", "y")
     assert code == 2 and "Missing option --teacher" in err
