@@ -145,6 +145,8 @@ def restore_optimizer(
         if key.startswith("optimizer/"):
             _, entry, name = key.split("/", 2)
             parameter = parameters[name]
-            # The fused update needs the moments to lie in memory as their parameter does (channels last, for one).
-            kept = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+            # The fused update needs the moments to lie in memory as their parameter does (channels last, for one), and
+            # its count of steps on the parameter's device.
+            device = parameter.device if optimizer.defaults.get("fused") else value.device
+            kept = torch.empty_like(parameter if value.shape == parameter.shape else value.to(device))
             optimizer.state[parameter][entry] = kept.detach().copy_(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -83,7 +84,7 @@ class TrainingPlan:
         _check(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         _check(self.steps is None or self.steps >= 1, "steps", self.steps, "at least 1")
         _check(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2")
-        _check(self.lr > 0.0, "lr", self.lr, "above 0")
+        _check(0.0 < self.lr < math.inf, "lr", self.lr, "above 0 and finite")
         _check(0.0 <= self.final_lr_share <= 1.0, "final_lr_share", self.final_lr_share, "in 0…1")
         _check(0.0 <= self.warmup_share <= 1.0, "warmup_share", self.warmup_share, "in 0…1")
         _check(self.warmup_steps is None or self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
@@ -247,7 +248,8 @@ def _converted(value: Any, wanted: Any, where: str) -> Any:
             if len(kinds) == len(value):
                 return tuple(_converted(item, kind, where) for item, kind in zip(value, kinds, strict=True))
     elif wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        if math.isfinite(value):
+            return float(value)
     elif wanted in (int, bool, str) and type(value) is wanted:
         return value
     name = getattr(wanted, "__name__", str(wanted)) if origin is None else str(wanted).replace("typing.", "")

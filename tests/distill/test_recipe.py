@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,18 @@ def test_steps_count_over_epochs() -> None:
         ({"objective": "mixture", "mixture": {"contrastive": 1.0, "softened": True, "hard_negatives": 0.5}}, "one"),
         ({"objective": "mixture", "training": {"micro_batch": 0}}, "micro_batch is 0"),
         ({"objective": "mixture", "name": 3}, "name is 3"),
+        ({"objective": "mixture", "mixture": {"mse": 1.0, "unit_scale": math.nan}}, "unit_scale is nan"),
+        ({"objective": "mixture", "training": {"lr": math.inf}}, "lr is inf"),
     ],
 )
 def test_wrong_recipes_are_refused(document: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         recipe_from(document, source="r.toml")
+
+
+def test_a_learning_rate_without_end_is_refused() -> None:
+    with pytest.raises(UsageError, match="lr is inf; it must be above 0 and finite"):
+        load_recipe("piccollage").with_training(lr=math.inf)
 
 
 def test_unknown_names_and_files_are_refused(tmp_path: Path) -> None:

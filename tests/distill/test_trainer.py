@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mobileclip_kit.data.pictures import MemoryPictures, identities_of
 from mobileclip_kit.distill.augment import Augmentation
-from mobileclip_kit.distill.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from mobileclip_kit.distill.checkpoint import Checkpoint, load_checkpoint, restore_optimizer, save_checkpoint
 from mobileclip_kit.distill.objective import Batch, Encoded, Moment
 from mobileclip_kit.distill.order import batch_rows
 from mobileclip_kit.distill.recipe import TrainingPlan
@@ -253,6 +253,15 @@ def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(TrainingError, match="cannot be read"):
         train(tmp_path, MeanColour(), resume=True)
+
+
+def test_fused_steps_are_counted_on_the_parameters_device() -> None:
+    """As torch's own load_state_dict does: on a GPU the fused update reads them there."""
+    optimizer = torch.optim.AdamW([torch.zeros(2, requires_grad=True)], fused=True)
+    elsewhere = nn.Parameter(torch.zeros(2, device="meta"))
+    restore_optimizer(optimizer, {"w": elsewhere},
+                      {"optimizer/step/w": torch.tensor(3.0), "optimizer/exp_avg/w": torch.ones(2)})  # fmt: skip
+    assert {entry.device.type for entry in optimizer.state[elsewhere].values()} == {"meta"}
 
 
 def test_full_disk_is_one_sentence_and_keeps_the_old_checkpoint(tmp_path: Path) -> None:
