@@ -1,9 +1,9 @@
 """From learned scores to the units that stay: as many as the budget of parameters has room for.
 
 The expected count of the gates is near the budget, not on it. The units that stay are those above one threshold on
-``log α``, the same for all groups, as near the budget as it comes from above; then single neurons, the smallest units,
-are left out in the order of their scores until the budget is met. Every group keeps one unit at least, so that no layer
-becomes empty.
+``log α``, the same for all groups, as near the budget as it comes from above; then single units are left out in the
+order of their scores, those that are larger than what is left over passed by. Every group keeps one unit at least, so
+that no layer becomes empty.
 
 An *even* choice keeps equally many heads and neurons in each layer of a tower, and as many channels as its heads
 together have places: a model that open_clip's own configuration describes. Which heads and neurons stay still differs
@@ -76,21 +76,28 @@ def _above(scores: Mapping[str, Tensor], threshold: Tensor) -> dict[str, Tensor]
 def _leave_out(
     scores: Mapping[str, Tensor], layout: Layout, kept: dict[str, Tensor], parameters: int
 ) -> dict[str, Tensor]:
-    """Leave out the lowest unit of the finest groups one after the other, as long as that comes nearer the budget."""
+    """Leave out the lowest units that what is left over has room for, then perhaps one more."""
     kept = dict(kept)
     sizes = {name: len(units) for name, units in kept.items()}
     total = layout.parameters(sizes)
     order = sorted((float(scores[name][unit]), name, int(unit)) for name, units in kept.items() for unit in units)
     gone: dict[str, set[int]] = {name: set() for name in kept}
+    too_large: set[str] = set()  # a group one of whose units is more than what is left over
     for _, name, unit in order:
-        if total <= parameters:
-            break
-        if sizes[name] == 1:
+        if name in too_large or sizes[name] == 1:
             continue
         fewer = layout.parameters({**sizes, name: sizes[name] - 1})
-        if abs(fewer - parameters) < abs(total - parameters):
+        if fewer < parameters:
+            too_large.add(name)
+        else:
             sizes[name], total = sizes[name] - 1, fewer
             gone[name].add(unit)
+    # One more may come nearer from below than what is left over from above.
+    lowest = {name: unit for _, name, unit in reversed(order) if unit not in gone[name] and sizes[name] > 1}
+    beside = {name: abs(layout.parameters({**sizes, name: sizes[name] - 1}) - parameters) for name in lowest}
+    nearest = min(beside, key=lambda name: beside[name], default=None)
+    if nearest is not None and beside[nearest] < abs(total - parameters):
+        gone[nearest].add(lowest[nearest])
     return {
         name: torch.tensor([unit for unit in units.tolist() if unit not in gone[name]]) for name, units in kept.items()
     }

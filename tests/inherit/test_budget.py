@@ -118,6 +118,15 @@ def test_equal_scores_still_meet_the_budget() -> None:
     assert layout.parameters({name: len(units) for name, units in kept.items()}) == pytest.approx(wanted, rel=0.02)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_large_unit_does_not_take_the_place_of_small_ones(seed: int) -> None:
+    """A residual channel has more parameters than 2 % of this model, a neuron 0.1 %."""
+    layout = layout_of(clip(0))
+    wanted = round(0.3 * layout.parameters(layout.groups))
+    kept = choose_units(random_scores(layout, seed=seed), layout, wanted)
+    assert layout.parameters({name: len(units) for name, units in kept.items()}) == pytest.approx(wanted, rel=0.002)
+
+
 def test_budgets_that_are_too_fine_for_a_tower_are_refused() -> None:
     """A tower whose only group is one stage's channels cannot be cut by the parameter."""
     whole = layout_of(conv_clip(0))
