@@ -13,6 +13,7 @@ import click
 
 from mobileclip_kit import __version__
 from mobileclip_kit.cli.output import printable
+from mobileclip_kit.cli.waiting import LONG, settle_waiting
 from mobileclip_kit.errors import MckitError, OutputError, UsageError
 
 # Name → its one-line help. The module is mobileclip_kit.cli.<name>, the command in it is called `command`.
@@ -69,9 +70,12 @@ def mckit() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with an exit code: 0 done, 1 failed, 2 called wrongly."""
-    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in given
     # Warnings of the libraries underneath speak to developers; ours are printed by the commands.
     warnings.simplefilter("ignore")
+    if LONG.intersection(given[:1]):
+        settle_waiting()
     try:
         mckit.main(args=arguments, prog_name="mckit", standalone_mode=False)
     except click.exceptions.Exit as stop:
