@@ -288,6 +288,10 @@ class Trainer:
             )
 
     def _save(self) -> None:
+        # An update may have made weights infinite; the loss will only tell when it is computed again.
+        for name, parameter in self._parameters.items():
+            if not bool(parameter.isfinite().all()):
+                self._check_finite(math.nan, f"weight {name}", self._done - 1)
         names = {id(parameter): name for name, parameter in self._parameters.items()}
         tensors = {f"weights/{name}": tensor for name, tensor in trained_tensors(self._modules).items()}
         tensors |= optimizer_tensors(self._optimizer, names)

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -170,6 +171,22 @@ def test_log_of_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
     assert {"loss", "part", "lr", "gradient_norm", "epoch", "seconds"} <= set(entries[-1])
 
 
+def test_a_log_that_is_gone_on_with_is_never_half_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill while the log is opened again must not cost what it held."""
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, MeanColour(interrupt_at=5))
+    before = (tmp_path / LOG_FILE).read_bytes()
+
+    def killed(path: Path, text: str, **_: Any) -> None:
+        path.write_bytes(text.encode()[: len(text) // 2])
+        raise SystemExit
+
+    with monkeypatch.context() as patched, suppress(SystemExit):
+        patched.setattr(Path, "write_text", killed)
+        train(tmp_path, MeanColour(), resume=True)
+    assert (tmp_path / LOG_FILE).read_bytes().startswith(before)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked run")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_run_killed_at_any_moment_resumes(tmp_path: Path) -> None:
@@ -237,6 +254,13 @@ def test_lost_loss_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:
     train(tmp_path, resumed, resume=True)
     train(tmp_path / "whole", whole)
     assert_same_weights(whole, resumed)
+
+
+def test_lost_weights_never_become_a_checkpoint_or_a_result(tmp_path: Path) -> None:
+    """The loss of the very step that loses them is still finite."""
+    with pytest.raises(TrainingError, match=r"weight network\..* is nan at step 0.*Nothing was saved"):
+        train(tmp_path, MeanColour(), plan=replace(PLAN, epochs=1, lr=1e39, warmup_share=0.0), seconds=0.0)
+    assert not (tmp_path / "checkpoint.safetensors").exists()
 
 
 def test_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
