@@ -16,7 +16,7 @@ from mobileclip_kit.data.pair import Pair, Skipped
 from mobileclip_kit.data.pictures import MEMORY_BYTES, FilePictures, Pictures, identities_of
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distill.captions import SYNONYMS
-from mobileclip_kit.distill.pairs import PairObjective, PairOptions
+from mobileclip_kit.distill.pairs import MOST_LOGIT_SCALE, PairObjective, PairOptions
 from mobileclip_kit.distill.recipe import Recipe
 from mobileclip_kit.distill.run_folder import finish_run, open_run
 from mobileclip_kit.distill.trainer import Trainer, TrainingResult
@@ -90,7 +90,7 @@ def train_from_pairs(
     network = build_student(config, seed=recipe.training.seed)
     if start is not None:
         _take_over(network, config, start)
-        options = replace(options, logit_scale=start.spec.logit_scale)
+        options = replace(options, logit_scale=min(max(1.0, start.spec.logit_scale), MOST_LOGIT_SCALE))
     spec = describe(model.name, network, config)
     assert spec.image is not None
     rows, pictures = _pictures(pairs, spec.image)
@@ -137,7 +137,8 @@ def _captioned(data: Path | str, skipped: list[Skipped], limit: int | None) -> l
         else:
             skipped.append(Skipped(pair.key, "It has no caption."))
     _check_enough(pairs, data)
-    if len({caption for pair in pairs for caption in pair.captions}) < 2:
+    # As the tokenizer reads them: letters' case and white space make no other text.
+    if len({" ".join(caption.lower().split()) for pair in pairs for caption in pair.captions}) < 2:
         raise DataError(
             f"All {len(pairs)} captions of {data} are the same text, {pairs[0].captions[0][:80]!r}.",
             hint="Training tells captions apart; give pictures captions that differ.",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.distill.captions import TextAugmentation
-from mobileclip_kit.distill.hard_negatives import wrong_caption
+from mobileclip_kit.distill.hard_negatives import phrases, wrong_caption
 from mobileclip_kit.distill.objective import Batch
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.losses.alignment import alignment_loss, phase_at
@@ -32,7 +32,7 @@ from mobileclip_kit.tokenizer import TextTokenizer
 LossName = Literal["align", "tokens", "mlm"]
 
 # CLIP's bound: logits beyond it only make training unstable.
-_MOST_LOGIT_SCALE = 100.0
+MOST_LOGIT_SCALE = 100.0
 # How common a piece is, is well known from so many captions.
 _CAPTIONS_COUNTED = 10_000
 
@@ -67,6 +67,9 @@ class PairOptions:
             :func:`~mobileclip_kit.losses.alignment.alignment_loss`.
         word_classes: Words that may stand for each other, class by class, for hard negatives; none leaves them out, see
             :mod:`~mobileclip_kit.distill.hard_negatives`.
+        known_phrases: Take a hard negative only if each two neighbouring words of it are neighbours in some caption.
+            What no caption says would else be learned as wrong for every picture: combinations that training never
+            shows, among others.
     """
 
     student: str = "resnet18"
@@ -91,15 +94,16 @@ class PairOptions:
     synonyms: tuple[tuple[str, str], ...] = ()
     same_captions: bool = False
     word_classes: tuple[tuple[str, ...], ...] = ()
+    known_phrases: bool = False
 
     def __post_init__(self) -> None:
         if self.embedding_dim < 1:
             raise UsageError(f"embedding_dim is {self.embedding_dim}; it must be at least 1.")
         for name in ("align_weight", "tokens_weight", "mlm_weight", "words_weight"):
-            if getattr(self, name) < 0.0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 0.")
-        if not 1.0 <= self.logit_scale <= _MOST_LOGIT_SCALE:
-            raise UsageError(f"logit_scale is {self.logit_scale}; it must be in 1…{_MOST_LOGIT_SCALE:.0f}.")
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be a number of at least 0.")
+        if not 1.0 <= self.logit_scale <= MOST_LOGIT_SCALE:
+            raise UsageError(f"logit_scale is {self.logit_scale}; it must be in 1…{MOST_LOGIT_SCALE:.0f}.")
         if not 0.0 < self.masked <= 1.0:
             raise UsageError(f"masked is {self.masked}; it must be above 0 and at most 1.")
         if not 0.0 <= self.alpha <= 1.0:
@@ -136,6 +140,8 @@ class PairObjective:
         self._captions, self._tokenizer, self._options = captions, tokenizer, options
         self._augmentation = options.text_augmentation
         self._classes = tuple(frozenset(words) for words in options.word_classes)
+        every = (text for texts in captions for text in texts)
+        self._phrases = phrases(every) if self._classes and options.known_phrases else None
         self._stream = TextStream(network)
         with torch.no_grad():
             network.logit_scale.fill_(math.log(options.logit_scale))
@@ -166,7 +172,7 @@ class PairObjective:
         """The weighted sum of the losses that are on; the log gets each one alone."""
         options, network = self._options, self.network
         with torch.no_grad():
-            network.logit_scale.clamp_(max=math.log(_MOST_LOGIT_SCALE))
+            network.logit_scale.clamp_(max=math.log(MOST_LOGIT_SCALE))
         chosen, wrong = self._choose(batch)
         ids = self._tokenize(chosen, batch)  # (n, context)
         lengths = ids.argmax(dim=-1) + 1  # the end token has the greatest identifier
@@ -220,7 +226,8 @@ class PairObjective:
             chosen.append(self._augmentation.apply(caption, rng))
             if self._classes:
                 made = wrong_caption(caption, captions, self._classes, rng)
-                wrong += [] if made is None else [made]
+                if made is not None and (self._phrases is None or phrases([made]) <= self._phrases):
+                    wrong.append(made)
         return chosen, wrong
 
     def _tokenize(self, texts: list[str], batch: Batch) -> Tensor:

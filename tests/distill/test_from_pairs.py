@@ -14,6 +14,7 @@ from mobileclip_kit.distill.from_pairs import train_from_pairs
 from mobileclip_kit.distill.pairs import PairObjective, PairOptions
 from mobileclip_kit.distill.recipe import Recipe, TrainingPlan, load_recipe
 from mobileclip_kit.errors import DataError, ModelError, OutputError, TrainingError
+from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.networks.model import load_model
 from mobileclip_kit.spec import WEIGHTS_FILE
 
@@ -126,8 +127,9 @@ def test_a_batch_larger_than_the_data_is_reduced_and_said(world, tmp_path):
     assert load_recipe(tmp_path / "model" / "recipe.toml").training.batch_size == 6
 
 
-def test_equal_captions_teach_nothing_and_are_refused(world, tmp_path):
-    lines = ["image,caption", *(f"images/{index}.png,a photo" for index in range(6))]
+@pytest.mark.parametrize("other", ["a photo", "A  Photo "])
+def test_equal_captions_teach_nothing_and_are_refused(world, tmp_path, other):
+    lines = ["image,caption", *(f"images/{index}.png,{'a photo' if index % 2 else other}" for index in range(6))]
     (world / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="are the same text"):
         train_from_pairs(world, tmp_path / "model", recipe())
@@ -170,3 +172,12 @@ def test_a_model_with_other_towers_is_no_start(world, tmp_path):
     with pytest.raises(ModelError, match="other towers"):
         train_from_pairs(world, tmp_path / "second", other, init=str(tmp_path / "first"))
     assert not (tmp_path / "second").exists()
+
+
+def test_training_starts_from_a_model_whose_scale_is_a_hair_above_clips_bound(world, tmp_path):
+    """exp(ln 100) in float32 is 100.00001: OpenAI's own models have it, and training that clamps can end there."""
+    train_from_pairs(world, tmp_path / "first", recipe(steps=1))
+    document = read_json(tmp_path / "first" / "model.json")
+    write_json(tmp_path / "first" / "model.json", {**document, "logit_scale": 100.00001})
+    made = train_from_pairs(world, tmp_path / "second", recipe(steps=1), init=str(tmp_path / "first"))
+    assert made.spec.logit_scale == pytest.approx(100.0, rel=1e-2)

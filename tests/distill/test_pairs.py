@@ -16,12 +16,12 @@ CAPTIONS = [["a red star"], ["a blue house", "a house"], ["the word car"], ["two
 MERGES = [("t", "h"), ("th", "e</w>")]
 
 
-def objective(**options):
+def objective(captions=CAPTIONS, **options):
     tokenizer = Tokenizer(MERGES, context_length=77)
     config = pair_config("conv-s", text="text-4", embedding_dim=8, vocab_size=tokenizer.vocab_size)
     torch.manual_seed(0)
     options = PairOptions(embedding_dim=8, **options)
-    return PairObjective(build_student(config, seed=0), CAPTIONS, tokenizer, options)
+    return PairObjective(build_student(config, seed=0), captions, tokenizer, options)
 
 
 def batch(step=0, steps=10):
@@ -116,8 +116,18 @@ def test_vectors_are_compared_as_unit_vectors():
 @pytest.mark.parametrize(
     "wrong",
     [{"embedding_dim": 0}, {"logit_scale": 0.5}, {"masked": 0.0}, {"alpha": 2.0}, {"mlm_weight": -1.0},
+     {"tokens_weight": float("nan")},
      {"smoothing_from": 0.9, "weighting_from": 0.1}, {"delete": 1.5}],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(UsageError):
         PairOptions(**wrong)
+
+
+@pytest.mark.parametrize(("known", "expected"), [(False, {"a red house", "a blue star"}), (True, {"a blue star"})])
+def test_hard_negatives_may_be_kept_to_phrases_that_captions_have(known, expected):
+    """Nobody shows a red house; to call it wrong for every picture would teach that there is none."""
+    captions = [["a red star"], ["a blue house"], ["two stars near a blue star"], ["a cat"]]
+    made = objective(captions, losses=(), word_classes=(("red", "blue"),), known_phrases=known)
+    wrong = {text for _ in range(20) for text in made._choose(batch())[1]}
+    assert {text for text in wrong if len(text.split()) == 3} == expected
