@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from mobileclip_kit.bench.quality import Gallery
-from mobileclip_kit.data.captions import IMAGE_COLUMNS
+from mobileclip_kit.data.captions import IMAGE_COLUMNS, find_picture
 from mobileclip_kit.data.folder import read_folder
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.errors import DataError, ImageError, UsageError
@@ -92,24 +92,23 @@ def _table(source: Path, skipped: list[Skipped]) -> list[_Labelled]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{source} cannot be read: {error}.") from error
     delimiter = "\t" if source.suffix.lower() == ".tsv" else ","
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    columns = [name.strip() for name in reader.fieldnames or []]
-    reader.fieldnames = columns
-    image, label = _column(source, columns, IMAGE_COLUMNS), _column(source, columns, LABEL_COLUMNS)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        columns = [name.strip() for name in reader.fieldnames or []]
+        reader.fieldnames = columns
+        image, label = _column(source, columns, IMAGE_COLUMNS), _column(source, columns, LABEL_COLUMNS)
+        rows = [(reader.line_num, (row[image] or "").strip(), (row[label] or "").strip()) for row in reader]
+    except csv.Error as error:
+        raise DataError(f"{source} line {reader.reader.line_num} is not valid CSV: {error}.") from error
     found = []
-    for row in reader:
-        name, kind = (row[image] or "").strip(), (row[label] or "").strip()
-        path = next((path for path in _places(source.parent, name) if path.is_file()), None) if name else None
-        if path is None or not kind:
-            reason = "there is no label" if path else f"the picture {name!r} does not exist"
-            skipped.append(Skipped(name, f"{source.name} line {reader.line_num}: {reason}."))
+    for line, name, kind in rows:
+        place = find_picture(source.parent, name)
+        if place is None or not kind:
+            reason = "there is no label" if place else f"the picture {name!r} does not exist"
+            skipped.append(Skipped(name, f"{source.name} line {line}: {reason}."))
             continue
-        found.append((name, path, kind))
+        found.append((name, place[1], kind))
     return found
-
-
-def _places(folder: Path, name: str) -> tuple[Path, Path]:
-    return folder / name, folder / "images" / name
 
 
 def _column(source: Path, columns: list[str], known: tuple[str, ...]) -> str:

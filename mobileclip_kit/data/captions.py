@@ -68,7 +68,7 @@ def _table_rows(path: Path, skipped: list[Skipped]) -> Iterator[_Row]:
             else:
                 yield _Row(reader.line_num, row[image] or "", (row[caption] or "",))
     except csv.Error as error:
-        raise DataError(f"{path} line {reader.line_num} is not valid CSV: {error}.") from error
+        raise DataError(f"{path} line {reader.reader.line_num} is not valid CSV: {error}.") from error
 
 
 def _jsonl_rows(path: Path) -> Iterator[_Row]:
@@ -99,7 +99,7 @@ def _pairs(path: Path, rows: Iterator[_Row], skipped: list[Skipped]) -> Iterator
     captions: dict[str, list[str]] = {}
     for row in rows:
         where = f"{path.name} line {row.line}"
-        found = _find_picture(path.parent, row.image)
+        found = find_picture(path.parent, row.image)
         if found is None:
             missing = f"the picture {row.image} does not exist" if row.image else "there is no picture's name"
             skipped.append(Skipped(row.image, f"{where}: {missing}."))
@@ -121,8 +121,13 @@ def _pairs(path: Path, rows: Iterator[_Row], skipped: list[Skipped]) -> Iterator
             yield Pair(key, image, tuple(captions[key]))
 
 
-def _find_picture(folder: Path, name: str) -> tuple[str, Path] | None:
-    """A listed picture's key and file. The key does not depend on which of its names the table uses."""
+def find_picture(folder: Path, name: str) -> tuple[str, Path] | None:
+    """A listed picture's key and file, or None. The key does not depend on which of its names the table uses.
+
+    Args:
+        folder: The table's.
+        name: As listed, relative to the folder or to ``images/`` in it.
+    """
     if not name or "\0" in name:
         return None
     for candidate in (folder / name, folder / "images" / name):

@@ -157,3 +157,19 @@ def test_a_local_data_set_of_the_real_package(tmp_path: Path) -> None:
     gallery = read_dataset("wds/pets", tmp_path, out, limit=None)
     assert (gallery.labels, gallery.classes, gallery.templates) == ((1, 0), ("cat", "dog"), ("a {}", "the {}"))
     assert [Image.open(path).getpixel((0, 0)) for path in gallery.paths] == [(0, 0, 0), (1, 0, 0)]
+
+
+def test_a_name_that_is_no_files_name_is_skipped(tmp_path: Path) -> None:
+    draw(tmp_path / "images")
+    rows = ["images/red_thing/0.png,red", "images/blue thing/0.png,blue", f"{'long' * 100}.png,red", "nul\0.png,blue"]
+    (tmp_path / "table.csv").write_text("\n".join(["image,label", *rows]) + "\n", encoding="utf-8")
+    gallery = read_labelled(tmp_path / "table.csv", limit=None)
+    assert gallery.classes == ("blue", "red")
+    assert [skip.reason.rsplit(" ", 3)[1:] for skip in gallery.skipped] == [["does", "not", "exist."]] * 2
+
+
+@pytest.mark.parametrize("row", [f'"{"x" * 200_000}",red', '"images/red_thing/0.png"x,red'])
+def test_a_table_that_is_no_csv_is_refused_with_its_line(tmp_path: Path, row: str) -> None:
+    (tmp_path / "table.csv").write_text(f"image,label\n{row}\n", encoding="utf-8")
+    with pytest.raises(DataError, match="line 2 is not valid CSV"):
+        read_labelled(tmp_path / "table.csv", limit=None)

@@ -140,7 +140,7 @@ def test_long_captions_are_kept(tmp_path: Path) -> None:
         ("x.csv", b"caption\na cat\n", "none of image"),
         ("x.csv", b"", "has no columns"),
         ("x.csv", b"image,caption\na.png,ok\na.png,caf\xe9\n", "line 3 is not UTF-8: byte 0xe9"),
-        ("x.csv", b'image,caption\na.png,"open\n', "is not valid CSV"),
+        ("x.csv", b'image,caption\na.png,"open\n', "line 2 is not valid CSV"),
         ("x.csv", b"image,caption\n", "holds no usable picture"),
         ("x.csv", b"image,caption\ngone.png,a\n", r"1 skipped; the first: x.csv line 2: the picture gone.png"),
         ("x.jsonl", b'{"image": "a.png", "caption": "a"}\n{"image"\n', "line 2 is not valid JSON"),
