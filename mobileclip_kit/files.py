@@ -34,6 +34,7 @@ FOLDER_MARKERS = (
     "cache.json",
     "index.json",
     "textness.json",
+    "quickstart.json",
     "manifest.json",
     "truth.jsonl",
     "report.json",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.page import write_page
 from mobileclip_kit.errors import ModelError
-from mobileclip_kit.files import check_can_write
 from mobileclip_kit.quickstart import stages
 from mobileclip_kit.quickstart.page import next_commands, tour_page
-from mobileclip_kit.quickstart.tour import REPORT_FILE, STATE_FILE, Tour, TourPlan
+from mobileclip_kit.quickstart.tour import REPORT_FILE, Tour, TourPlan
 from mobileclip_kit.resources import models_folder
 
 TEACHER = "scenes-teacher"
@@ -55,9 +53,6 @@ def run_quickstart(
     teacher = models_folder() / TEACHER
     if not teacher.is_dir():
         raise ModelError(f"The bundled teacher is not at {teacher}.", hint="The installation is incomplete; repeat it.")
-    if force and (out / STATE_FILE).is_file():
-        check_can_write(out, force=True)
-        shutil.rmtree(out)
     tour = Tour(out, teacher, plan or TourPlan(), say=say)
     tour.open(force=force)
     for name, title, work in STAGES:

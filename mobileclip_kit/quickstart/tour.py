@@ -6,6 +6,7 @@ stopped.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -104,22 +105,31 @@ class Tour:
     def open(self, *, force: bool) -> None:
         """Make the folder, or go on with an interrupted tour.
 
+        Args:
+            force: Begin anew: whatever mckit made there goes.
+
         Raises:
-            OutputError: A finished tour, or one of another size, lies there and ``force`` is False; or the folder holds
-                something else.
+            OutputError: A finished tour, one of another size or a damaged one lies there and ``force`` is False; or the
+                folder holds something else.
         """
         state = self.out / STATE_FILE
+        if force and self.out.exists():
+            check_can_write(self.out, force=True)
+            _empty(self.out)
         if not state.is_file():
             check_can_write(self.out, force=force)
             self.out.mkdir(parents=True, exist_ok=True)
-        elif not force:
+        else:
             document = read_json(state)
             if document.get("plan") != asdict(self.plan):
                 raise OutputError(f"{self.out} holds a tour of another size.", hint="Choose another -o or add --force.")
             if document.get("finished"):
                 raise OutputError(f"{self.out} holds a finished tour.", hint="Choose another -o or add --force.")
-            self.figures, self.seconds = document["figures"], document["seconds"]
-            self.say(f"Going on in {self.out}: {', '.join(self.figures)} are done.")
+            figures, seconds = document.get("figures"), document.get("seconds")
+            if not isinstance(figures, dict) or not isinstance(seconds, dict):
+                raise OutputError(f"{state} is damaged.", hint="Choose another -o or add --force.")
+            self.figures, self.seconds = figures, seconds
+            self.say(f"Going on in {self.out}, done so far: {', '.join(figures) or 'nothing'}.")
         self.write(finished=False)
 
     def write(self, *, finished: bool) -> None:
@@ -139,3 +149,14 @@ class Tour:
         self.seconds[name] = round(time.monotonic() - started, 2)
         self.figures[name] = figures
         self.write(finished=False)
+
+
+def _empty(folder: Path) -> None:
+    """Remove what a folder holds; it may itself be a link to another place."""
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is a file.", hint="Choose another -o.")
+    for child in folder.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
