@@ -96,11 +96,7 @@ def describe_trace(trace: TowerTrace) -> str:
         lines.append(f"  none differs by more than {TOLERANCE:.1%}; most does {_named(trace.worst)}")
     else:
         lines.append(f"  first beyond {TOLERANCE:.1%}: {_named(trace.first)}; most: {_named(trace.worst)}")
-    for finding in trace.findings:
-        what = "overflows float16's 65,504" if finding.problem == "overflow" else "gives NaN"
-        lines.append(
-            f"  {finding.operation} ({finding.type}) {what}: {finding.elements} elements, up to {finding.largest:g}"
-        )
+    lines += [f"  {finding.describe()}" for finding in trace.findings]
     return "\n".join(lines)
 
 

@@ -53,6 +53,11 @@ class Finding:
     elements: int
     largest: float
 
+    def describe(self) -> str:
+        """A clause for a person: which operator does what, how often and how far."""
+        what = "overflows float16's 65,504" if self.problem == "overflow" else "gives NaN"
+        return f"{self.operation} ({self.type}) {what}: {self.elements} elements, up to {self.largest:g}"
+
 
 class Interpreter:
     """Executes one function of a program.
@@ -160,7 +165,7 @@ class Interpreter:
                     self._keep(operation, tensor, np.asarray(result), not_numbers, stained)
                     for tensor, result in zip(operation.outputs, results, strict=True)
                 )
-        except (ValueError, IndexError, TypeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
             raise ExportError(
                 f"The operator {operation.name} ({operation.type}) of {self.program.path} failed: {error}."
             ) from error

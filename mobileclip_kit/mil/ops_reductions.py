@@ -30,6 +30,7 @@ def _reduce_arg(function: Op) -> Op:
 
 def _log_sum_exp(x: Array, axis: tuple[int, ...] | None, keepdims: bool) -> Array:
     peak = x.max(axis=axis, keepdims=True)
+    peak = np.where(np.isfinite(peak), peak, 0)  # −∞ − −∞ is no number
     total: Array = np.log(np.exp(x - peak).sum(axis=axis, keepdims=True)) + peak
     return total if keepdims else np.squeeze(total, axis=axis)
 
@@ -98,7 +99,9 @@ def cumsum(*, x: Array, axis: Array | int = 0, exclusive: Array | bool = False, 
 
 def argsort(*, x: Array, axis: Array | int = -1, ascending: Array | bool = False) -> Array:
     """Positions in sorted order; equal elements keep their order."""
-    return np.argsort(x if ascending else -x, axis=int(axis), kind="stable").astype(np.int32)
+    # Unsigned numbers have no negative.
+    falling = x if ascending else -x.astype(np.int64) if x.dtype.kind in "bu" else -x
+    return np.argsort(falling, axis=int(axis), kind="stable").astype(np.int32)
 
 
 def topk(*, x: Array, k: Array | int = 1, axis: Array | int = -1, ascending: Array | bool = False,

@@ -142,7 +142,11 @@ def pad(*, x: Array, pad: Array, mode: str = "constant", constant_val: Array | f
     widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs
     if mode == "constant":
         return np.pad(x, widths, constant_values=np.asarray(constant_val).astype(x.dtype))
-    return np.pad(x, widths, mode="edge" if mode == "replicate" else "reflect")
+    if mode == "replicate":
+        return np.pad(x, widths, mode="edge")
+    if mode == "reflect":
+        return np.pad(x, widths, mode="reflect")
+    raise ValueError(f"unknown pad mode {mode!r}")
 
 
 def reverse(*, x: Array, axes: Array | None = None) -> Array:

@@ -42,7 +42,7 @@ def check_function(program: Program, function: Function) -> None:
 
     Raises:
         UnsupportedOpError: Operators or parameters that are not in the table; all are listed.
-        ExportError: A name that nothing defines.
+        ExportError: A name that nothing defines, or a constant without a value.
     """
     unknown = [problem for operation in function.operations if (problem := _unsupported(operation))]
     if unknown:
@@ -52,6 +52,11 @@ def check_function(program: Program, function: Function) -> None:
         )
     defined = {tensor.name for tensor in function.inputs}
     for operation in function.operations:
+        if operation.type == "const" and "val" not in operation.attributes:
+            raise ExportError(
+                f"The constant {operation.name} of {program.path} has no value.",
+                hint="The file is damaged; export again.",
+            )
         missing = set(names_of(operation)) - defined
         if missing:
             raise ExportError(

@@ -60,7 +60,12 @@ def read_program(path: Path) -> Program:
             hint='Convert it with convert_to="mlprogram".',
         )
     values = _Values(model_file.parent)
-    functions = {name: _function(proto, values, path) for name, proto in model.mlProgram.functions.items()}
+    try:
+        functions = {name: _function(proto, values, path) for name, proto in model.mlProgram.functions.items()}
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        raise ExportError(
+            f"{model_file} holds a value that cannot be read: {error}.", hint="The file is damaged; export again."
+        ) from error
     default = model.description.defaultFunctionName or "main"
     if default not in functions:
         raise ExportError(f"{model_file} has no function {default!r}.", hint="The file is damaged; export again.")

@@ -181,6 +181,29 @@ def test_failing_operator_is_named() -> None:
         Interpreter(program(op("add", "sum", x=X, y=np.float32([1, 2, 3])))).run({"x": np.zeros(2, np.float32)})
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        op("conv", "a", (1, 1, 2, 2), x=np.ones((1, 1, 4, 4), np.float32), weight=np.ones((1, 1, 2, 2), np.float32),
+           strides=np.array([0, 2])),
+        op("pad", "a", (4,), x=X, pad=np.array([1, 1]), mode="symmetric"),
+        op("cast", "a", x=X, dtype=np.int32(3), of="no type"),
+        op("relu", "a", x="words"),
+        op("tile", "a", (1 << 60,), x=X, reps=np.array([1 << 59])),
+    ],
+    ids=["stride 0", "unknown padding", "unknown type", "no array", "more than memory"],
+)  # fmt: skip
+def test_a_damaged_program_fails_with_the_operators_name(broken: Operation) -> None:
+    with pytest.raises(ExportError, match=r"The operator a \(\w+\) of face\.mlpackage failed"):
+        Interpreter(program(broken)).run({"x": np.zeros(2, np.float32)})
+
+
+def test_a_constant_without_a_value_is_refused() -> None:
+    lost = Operation("const", "two", {}, (Tensor("two", "fp16", (2,)),), {})
+    with pytest.raises(ExportError, match=r"The constant two of face\.mlpackage has no value"):
+        Interpreter(program(lost, op("mul", "y", x=X, y=Ref("two"))))
+
+
 def test_result_of_another_shape_than_the_program_says_is_refused() -> None:
     with pytest.raises(ExportError, match=r"gives the shape \(2,\) where the program says \(3,\)"):
         Interpreter(program(op("relu", "a", shape=(3,), x=X))).run({"x": np.zeros(2, np.float32)})

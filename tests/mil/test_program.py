@@ -216,3 +216,25 @@ def test_value_with_too_few_elements_is_refused(copy: Path) -> None:
     _edit(copy, change)
     with pytest.raises(ExportError, match="elements for the shape"):
         read_program(copy)
+
+
+def test_values_that_are_none_are_refused(copy: Path) -> None:
+    """A text without an element, a file name that no file can have, a constant that lost its value."""
+    good = _model_file(copy).read_bytes()
+
+    def blank(message: Any) -> None:
+        for operation in message.mlProgram.functions["main"].block_specializations["CoreML6"].operations:
+            value = operation.attributes["val"].immediateValue.tensor if operation.type == "const" else None
+            if value is not None and value.strings.values:
+                del value.strings.values[:]
+
+    def odd(message: Any) -> None:
+        for operation in message.mlProgram.functions["main"].block_specializations["CoreML6"].operations:
+            if operation.type == "const" and operation.attributes["val"].WhichOneof("value") == "blobFileValue":
+                operation.attributes["val"].blobFileValue.fileName = "@model_path/weights\0.bin"
+
+    for change in (blank, odd):
+        _model_file(copy).write_bytes(good)
+        _edit(copy, change)
+        with pytest.raises(ExportError, match=r"holds a value that cannot be read"):
+            read_program(copy)
