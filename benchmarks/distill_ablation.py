@@ -3,7 +3,8 @@
     python benchmarks/distill_ablation.py -o distill_ablation.json --table docs/distill-ablation.md
 
 Every recipe trains students of a half, a quarter and an eighth of the teacher's image tower with three seeds, all with
-equal steps, pictures and batches. Learning rates are the recipe's own unless --lr says otherwise. Each student is asked
+equal steps, pictures and batches. Learning rates are the recipe's own unless --lr says otherwise; RECIPE@LR is a recipe
+with another one, so that none loses for having been meant for longer training. Each student is asked
 on galleries that it has not seen: the share of questions whose first answer is right (of the teacher's, too), recall
 of captions, and how far its ranking of pictures agrees with the teacher's (MAP@20). Rows that are in the output already
 are kept, so that it can be interrupted and run again; --recipes and --sizes choose a part.
@@ -74,7 +75,8 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, default=Path("distill_ablation.json"))
     parser.add_argument("--table", type=Path, help="Markdown file for the table")
     parser.add_argument("--teacher", type=Path, default=models_folder() / "scenes-teacher")
-    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="R", help="presets or TOML files")
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="R",
+                        help="presets or TOML files, or either with @LR behind it")  # fmt: skip
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=20_000)
@@ -104,7 +106,11 @@ def main() -> None:
             print(f"{run.key} …", flush=True)
             document["runs"][run.key] = bench.train_and_measure(run)
             write_json(arguments.out, document)
-    lines = table(document, arguments.recipes)
+    # Sizes have a slash of their own: "mckit/1/4/0".
+    made = dict.fromkeys(key.rsplit("/", 3)[0] for key in document["runs"])
+    lines = table(
+        document, [*(name for name in RECIPES if name in made), *(name for name in made if name not in RECIPES)]
+    )
     print("\n".join(lines))
     if arguments.table:
         arguments.table.write_text("\n".join(page(document, lines)) + "\n", encoding="utf-8")
@@ -116,8 +122,15 @@ def is_missing(run: Run, runs: dict[str, dict[str, Any]]) -> bool:
     return found is None or "error" in found or found["recipe_sha256"] != recipe_hash(run.recipe)
 
 
+def split_rate(name: str) -> tuple[str, float | None]:
+    """``tinyclip@1e-3`` → its recipe and its learning rate; None where it is the recipe's own."""
+    recipe, _, rate = name.partition("@")
+    return recipe, float(rate) if rate else None
+
+
 def recipe_hash(name: str) -> str:
     """SHA-256 of a recipe's file."""
+    name = split_rate(name)[0]
     path = Path(name)
     return sha256_of_file(path if path.is_file() else models_folder() / "recipes" / f"{name}.toml")
 
@@ -188,8 +201,9 @@ class Bench:
     def _recipe(self, run: Run) -> Recipe:
         """The recipe at equal steps: stages share them out."""
         settings = self.settings
-        recipe = load_recipe(run.recipe).with_training(
-            steps=settings["steps"], batch_size=settings["batch_size"], lr=settings["lr"], seed=run.seed
+        name, rate = split_rate(run.recipe)
+        recipe = load_recipe(name).with_training(
+            steps=settings["steps"], batch_size=settings["batch_size"], lr=rate or settings["lr"], seed=run.seed
         )
         if recipe.stages is None:
             return recipe
@@ -241,10 +255,16 @@ def table(document: dict[str, Any], recipes: Sequence[str]) -> list[str]:
             if made:
                 cells = [spread([each[name] for each in made]) for name in FIGURES]
                 seconds = statistics.mean(each["seconds"] for each in made)
-                lines.append(f"| {size} | {Path(recipe).stem} | {' | '.join(cells)} | {len(made)} | {seconds:.0f} |")
+                lines.append(f"| {size} | {title(recipe)} | {' | '.join(cells)} | {len(made)} | {seconds:.0f} |")
             elif found:
-                lines.append(f"| {size} | {Path(recipe).stem} | {found[0]['error']} |" + " |" * (len(FIGURES) + 1))
+                lines.append(f"| {size} | {title(recipe)} | {found[0]['error']} |" + " |" * (len(FIGURES) + 1))
     return lines
+
+
+def title(recipe: str) -> str:
+    """A recipe's name in the table."""
+    name, rate = split_rate(recipe)
+    return Path(name).stem + (f", lr {rate:g}" if rate else "")
 
 
 def page(document: dict[str, Any], lines: list[str]) -> list[str]:
