@@ -52,6 +52,7 @@ def compare_precisions(
     inputs: Inputs,
     *,
     formats: Iterable[Format] = ("onnx", "coreml"),
+    threshold: float | None = None,
     seconds: float = 4.0,
     force: bool = False,
     keep_failed: bool = False,
@@ -64,6 +65,7 @@ def compare_precisions(
         inputs: What to verify and to calibrate with. Without calibration pictures there is no ONNX int8 of a model with
             an image tower.
         formats: Which formats.
+        threshold: Least cosine of all of them; None takes each precision's own.
         seconds: Of timing, for each export and tower.
         force: Replace what stands at ``destination``.
         keep_failed: Leave exports that miss their least cosine.
@@ -80,7 +82,7 @@ def compare_precisions(
         rows: list[dict[str, Any]] = []
         exports: dict[str, Export] = {}
         for format in formats:
-            for name, export, reason in _exports(model, staging, format, inputs):
+            for name, export, reason in _exports(model, staging, format, inputs, threshold):
                 if export is None:
                     rows.append({"name": name, "reason": reason})
                     continue
@@ -109,7 +111,7 @@ def compare_precisions(
 
 
 def _exports(
-    model: Model, folder: Path, format: Format, inputs: Inputs
+    model: Model, folder: Path, format: Format, inputs: Inputs, threshold: float | None
 ) -> Iterable[tuple[str, Export | None, str | None]]:
     """The exports of one format: name, export and why there is none or why it failed."""
     base: Export | None = None
@@ -130,6 +132,7 @@ def _exports(
                 calibration=inputs.calibration,
                 calibration_texts=inputs.calibration_texts,
                 method=inputs.method,
+                threshold=threshold,
                 base=base,
                 keep_failed=True,
             )

@@ -40,6 +40,7 @@ FOLDER_MARKERS = (
     "report.json",
     "training.json",
     "vectors.json",
+    "comparison.json",
 )
 
 

@@ -62,7 +62,11 @@ def inspect_path(path: Path) -> Finding:
         raise DataError(f"{path} does not exist.")
     for kind in _KINDS:
         if kind.fits(path):
-            return Finding(path, kind.title, {**kind.facts(path), "size_bytes": size_bytes(path)})
+            try:
+                facts = kind.facts(path)
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise DataError(f"{path} is marked as {kind.title}, but is damaged: {error}.") from error
+            return Finding(path, kind.title, {**facts, "size_bytes": size_bytes(path)})
     if path.is_file() and path.suffix.lower() in picture_suffixes():
         load_picture(path)  # says what is wrong with it
     what = "folder without pictures or a marker of mckit's" if path.is_dir() else "file of no kind that mckit knows"
@@ -98,6 +102,16 @@ def _export(path: Path) -> Facts:
         for result in tower.get("verification") or ():
             facts[f"{name}_cosine_min_{result.get('runtime')}"] = result.get("cosine_min")
     return facts
+
+
+def _comparison(path: Path) -> Facts:
+    document = read_json(path / "comparison.json")
+    passed = {row["name"]: True for row in document["rows"]}
+    for row in document["rows"]:
+        passed[row["name"]] &= bool(row.get("passed"))
+    return {"name": document["model"], "model_hash": document["model_hash"],
+            "passed": [name for name, all_of in passed.items() if all_of],
+            "failed": [name for name, all_of in passed.items() if not all_of]}  # fmt: skip
 
 
 def _cache(path: Path) -> Facts:
@@ -174,6 +188,9 @@ def _onnx(path: Path) -> Facts:
     except (DecodeError, OSError, ValueError) as error:
         raise DataError(f"{path} is not a readable ONNX file: {error}.") from error
 
+    if not model.graph.output:  # any bytes may pass for a message of which nothing is known
+        raise DataError(f"{path} is not an ONNX model: it holds no graph.")
+
     def shapes(values: Any) -> dict[str, list[Any]]:
         return {value.name: [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim]
                 for value in values}  # fmt: skip
@@ -195,7 +212,10 @@ def _vectors(path: Path) -> Facts:
     facts: Facts = {"shape": list(array.shape), "type": str(array.dtype)}
     if array.ndim == 2 and np.issubdtype(array.dtype, np.floating) and len(array):
         norms = np.linalg.norm(np.asarray(array[:4096], np.float64), axis=1)
-        facts |= {"norm_min": float(norms.min()), "norm_max": float(norms.max())}
+        numbers = norms[np.isfinite(norms)]
+        facts |= {"norm_min": float(numbers.min()), "norm_max": float(numbers.max())} if numbers.size else {}
+        if numbers.size < norms.size:
+            facts["rows_not_finite"] = norms.size - numbers.size
     return facts
 
 
@@ -285,6 +305,7 @@ def _is_picture(path: Path) -> bool:
 _KINDS = (
     _Kind("model folder", _marked("model.json"), _model),
     _Kind("export", _marked("export.json"), _export),
+    _Kind("comparison of exports", _marked("comparison.json"), _comparison),
     _Kind("teacher cache", _marked("cache.json"), _cache),
     _Kind("index", _marked("index.json"), _index),
     _Kind("bundle", _marked("manifest.json"), _manifest),

@@ -118,3 +118,18 @@ def test_the_module_imports_without_torch_until_it_works() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert done.stdout.strip() == "False"
+
+
+def test_a_comparison_is_replaced_and_held_to_the_asked_cosine(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float | None] = []
+
+    def export_none(model: Model, place: Path, **options: Any) -> Export:
+        asked.append(options["threshold"])
+        raise ParityError("numbers that are not finite")
+
+    monkeypatch.setattr(comparison, "export_model", export_none)
+    for _ in range(2):
+        compare_precisions(tiny_model, tmp_path / "all", Inputs(), formats=["coreml"], threshold=0.5, force=True)
+    assert asked == [0.5] * 2 * len(comparison.COMPARED["coreml"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.data.sources import open_source
-from mobileclip_kit.errors import DataError, ImageError
+from mobileclip_kit.errors import DataError, ExportError, ImageError
 from mobileclip_kit.inspection import Finding, inspect_path
 from mobileclip_kit.networks.model import Model, save_model
 from mobileclip_kit.spec import CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE
@@ -115,3 +116,37 @@ def test_an_exported_file_alone_says_where_it_comes_from(
     assert found["tokenizer"] == "clip-bpe"
     assert found["made_licence"] == "MIT" == found["metadata"]["licence"]
     assert found["made_mckit"] == found["metadata"]["mckit_version"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("export.json", '{"towers": ["image"]}'),
+        ("export.json", '{"model": "student", "towers": {}}'),
+        ("export.json", '{"model": {"image": {"mean": ["a"]}}}'),
+        ("comparison.json", "{}"),
+        ("Manifest.json", '{"itemInfoEntries": []}'),
+        ("m.onnx", ""),
+        ("m.onnx", "hello, this is text"),
+    ],
+)
+def test_what_is_marked_and_damaged_is_refused_in_one_sentence(tmp_path: Path, file: str, content: str) -> None:
+    (tmp_path / file).write_text(content)
+    with pytest.raises((DataError, ExportError), match=r"damaged|ONNX|does not name a model"):
+        inspect_path(tmp_path / file if file.endswith(".onnx") else tmp_path)
+
+
+def test_a_comparison_says_what_passed(tmp_path: Path) -> None:
+    rows = [{"name": "onnx-fp32", "passed": True}, {"name": "onnx-int8", "passed": True},
+            {"name": "onnx-int8", "passed": False}, {"name": "coreml-palette4", "reason": "why"}]  # fmt: skip
+    (tmp_path / "comparison.json").write_text(json.dumps({"model": "student", "model_hash": "ab", "rows": rows}))
+    found = facts(tmp_path, "comparison of exports")
+    assert (found["passed"], found["failed"]) == (["onnx-fp32"], ["onnx-int8", "coreml-palette4"])
+
+
+def test_vectors_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
+    """What the command prints is JSON, which knows no NaN."""
+    np.save(tmp_path / "v.npy", np.array([[1, 0], [np.nan, 0], [np.inf, 1]], np.float32))
+    found = facts(tmp_path / "v.npy", "vectors")
+    assert (found["norm_min"], found["norm_max"], found["rows_not_finite"]) == (1.0, 1.0, 2)
+    json.dumps(found, allow_nan=False)
