@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
+from mobileclip_kit.cli.output import NumberRange, emit, force_option, format_table, json_option, note
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.export.folder import PRECISIONS, Precision, show_cosine
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _PICTURES = 48
 _CALIBRATION = 200
 _CAPTIONED = 400
+_SENSITIVE = 3
 _PALETTES: dict[str, Precision] = {"8": "palette8", "6": "palette6", "4": "palette4"}
 
 
@@ -51,15 +52,20 @@ _PALETTES: dict[str, Precision] = {"8": "palette8", "6": "palette6", "4": "palet
 )
 @click.option(
     "--max-recall-drop",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     help="int8 of onnx may cost so much mean recall (at 1, 5, 10) on the captions of --images.",
+)
+@click.option(
+    "--sensitivity",
+    type=click.Path(path_type=Path),
+    help="An earlier int8 export: choose what stays in float from what it measured (onnx).",
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Pictures, or a captions file, to verify with.")
 @click.option("--pictures", type=click.IntRange(1), default=_PICTURES, show_default=True, help="Verify with so many.")
 @click.option(
     "--threshold",
     "--min-cosine",
-    type=click.FloatRange(-1, 1),
+    type=NumberRange(-1, 1),
     help="Least cosine; 0.999, or 0.99 for int8 and palettes.",
 )
 @click.option("--keep-failed", is_flag=True, help="Leave an export below the threshold; the command still fails.")
@@ -79,6 +85,7 @@ def command(
     calibration: Path | None,
     method: Method,
     max_recall_drop: float | None,
+    sensitivity: Path | None,
     images: Path | None,
     pictures: int,
     threshold: float | None,
@@ -99,6 +106,7 @@ def command(
     mckit export student --compare --calibration ~/Pictures --images holiday.csv
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.export.exporter import check_request, export_model
+    from mobileclip_kit.export.folder import open_export
     from mobileclip_kit.export.recall import RecallBudget
     from mobileclip_kit.export.samples import read_captioned, read_source
     from mobileclip_kit.files import check_can_write
@@ -116,6 +124,7 @@ def command(
         compare=compare,
         captions=images,
         max_recall_drop=max_recall_drop,
+        sensitivity=sensitivity,
     )
     precision: Precision = chosen[0] if chosen else PRECISIONS[file_format or "onnx"][0]
     if file_format is not None and not compare:
@@ -125,6 +134,7 @@ def command(
     )
     check_can_write(destination, force=force)
 
+    measured = None if sensitivity is None else open_export(sensitivity)
     loaded = load_model(model)
     for warning in loaded.warnings:
         note(f"warning: {warning}")
@@ -138,7 +148,7 @@ def command(
     show_skipped(skipped)
     if compare:
         _compare(loaded, destination, file_format, given, calibrating, method, skipped,
-                 force=force, keep_failed=keep_failed, as_json=as_json)  # fmt: skip
+                 threshold=threshold, force=force, keep_failed=keep_failed, as_json=as_json)  # fmt: skip
         return
     assert file_format is not None, "checked with the flags"
     recall = None
@@ -156,6 +166,7 @@ def command(
         method=method,
         threshold=threshold,
         recall=recall,
+        measured=measured,
         ane=ane,
         force=force,
         keep_failed=keep_failed,
@@ -170,6 +181,7 @@ def check_flags(
     compare: bool,
     captions: Path | None,
     max_recall_drop: float | None,
+    sensitivity: Path | None = None,
 ) -> None:
     """Refuse flags that contradict each other.
 
@@ -178,15 +190,14 @@ def check_flags(
     """
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} contradict each other.", hint="Choose one precision.")
-    if compare and (chosen or max_recall_drop is not None):
+    if compare and (chosen or max_recall_drop is not None or sensitivity is not None):
         raise UsageError("--compare writes every precision, so it takes no other choice of one.")
     if not compare and file_format is None:
         raise UsageError("Nothing says what to write.", hint="Add --format onnx or --format coreml, or --compare.")
-    if max_recall_drop is None:
-        return
-    if file_format != "onnx" or list(chosen) != ["int8"]:
-        raise UsageError("--max-recall-drop chooses what stays in float in --format onnx --int8 alone.")
-    if captions is None:
+    for flag, value in (("--max-recall-drop", max_recall_drop), ("--sensitivity", sensitivity)):
+        if value is not None and (file_format != "onnx" or list(chosen) != ["int8"]):
+            raise UsageError(f"{flag} chooses what stays in float in --format onnx --int8 alone.")
+    if max_recall_drop is not None and captions is None:
         raise UsageError("--max-recall-drop needs pictures with captions.", hint="Pass a captions file with --images.")
 
 
@@ -199,6 +210,7 @@ def _compare(
     method: Method,
     skipped: list[dict[str, str]],
     *,
+    threshold: float | None,
     force: bool,
     keep_failed: bool,
     as_json: bool,
@@ -208,7 +220,8 @@ def _compare(
     inputs = Inputs(pictures=given[0], texts=given[1], calibration=calibrating[0], calibration_texts=calibrating[1],
                     method=method)  # fmt: skip
     formats: tuple[Format, ...] = ("onnx", "coreml") if file_format is None else (file_format,)
-    document = compare_precisions(model, destination, inputs, formats=formats, force=force, keep_failed=keep_failed)
+    document = compare_precisions(model, destination, inputs, formats=formats, threshold=threshold,
+                                  force=force, keep_failed=keep_failed)  # fmt: skip
     emit({**document, "skipped": skipped}, f"{destination}\n{describe_comparison(document)}", as_json=as_json)
 
 
@@ -249,7 +262,9 @@ def default_place(model: str, file_format: str | None, precision: str) -> Path:
 
 
 def describe(export: Export) -> str:
-    """A table for a person, and what stayed in float."""
+    """A table for a person, what stayed in float, and what that was chosen from."""
+    from mobileclip_kit.export.sensitivity import table_path
+
     header = ["tower", "runtime", "cosine min", "mean", "top-10", "MB", "required", ""]
     rows = [
         [
@@ -270,7 +285,18 @@ def describe(export: Export) -> str:
         lines.append(f"{tower.tower}: compared on {inputs}")
         if tower.kept_in_float:
             lines.append(f"{tower.tower}: kept in float: {', '.join(tower.kept_in_float)}")
+        lines += _sensitivities(table_path(export.path, tower.tower))
     return "\n".join(lines)
+
+
+def _sensitivities(table: Path) -> list[str]:
+    from mobileclip_kit.export.sensitivity import read_sensitivities
+
+    if not table.is_file():
+        return []
+    found = read_sensitivities(table)
+    worst = ", ".join(f"{entry.operator} of {entry.weight} {entry.loss:.2g}" for entry in found[:_SENSITIVE])
+    return [f"{table.name}: what each of {len(found)} products costs alone in int8; most do {worst}"]
 
 
 def skipped_of(pictures: Pictures | None) -> list[dict[str, str]]:

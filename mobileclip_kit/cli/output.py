@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,17 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def data_place(value: str) -> Path | str:
     """The type of ``--data``: a path, or the URL of shards, whose two slashes would not survive a path."""
     return value if "://" in value else Path(value)
+
+
+class NumberRange(click.FloatRange):
+    """A range of numbers. "nan" is none, and lies neither below nor above its ends."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Refuse it like any number beyond the range."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number.", param, ctx)
+        return number
 
 
 def json_option(command: Command) -> Command:

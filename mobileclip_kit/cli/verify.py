@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mobileclip_kit.cli.export import describe, show_skipped, skipped_of
-from mobileclip_kit.cli.output import emit, json_option, note
+from mobileclip_kit.cli.output import NumberRange, emit, json_option, note
 
 
 @click.command(name="verify")
@@ -19,7 +19,7 @@ from mobileclip_kit.cli.output import emit, json_option, note
 @click.option(
     "--threshold",
     "--min-cosine",
-    type=click.FloatRange(-1, 1),
+    type=NumberRange(-1, 1),
     help="Least cosine: 0.999, or 0.99 for int8 and palettes.",
 )
 @click.option(
@@ -45,6 +45,7 @@ def command(
     mckit verify student-coreml-fp16 --against student --images ~/Pictures
     mckit verify student-coreml-fp16 --against student --intermediates
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
+    from mobileclip_kit.errors import ParityError
     from mobileclip_kit.export.folder import open_export
     from mobileclip_kit.export.intermediates import describe_trace, trace_export
     from mobileclip_kit.export.samples import read_source
@@ -60,11 +61,16 @@ def command(
     skipped = skipped_of(given[0])
     show_skipped(skipped)
     traces = trace_export(opened, model, pictures=given[0], texts=given[1]) if intermediates else []
-    results = verify_export(opened, model, pictures=given[0], texts=given[1], threshold=threshold)
-    opened = opened.with_verification(results)
-    if as_json:
-        # One document on stdout: a failure's document is printed where errors become exit codes.
-        require_parity(results, opened)
+    try:
+        results = verify_export(opened, model, pictures=given[0], texts=given[1], threshold=threshold)
+        opened = opened.with_verification(results)
+        if as_json:
+            # One document on stdout: a failure's document is printed where errors become exit codes.
+            require_parity(results, opened)
+    except ParityError:
+        for trace in traces:  # asked for to explain just this
+            note(describe_trace(trace))
+        raise
     document: dict[str, Any] = {"exports": opened.rows(), "skipped": skipped}
     if intermediates:
         document["intermediates"] = [trace.to_json() for trace in traces]

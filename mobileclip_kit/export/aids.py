@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class Aids:
         calibration_texts: Texts for them; None takes built-in prompts.
         method: How int8 ranges are chosen.
         judge: Keeps a budget of recall.
+        measured: A folder with the sensitivities of an earlier int8 export; None measures them where they are needed.
         base: An export of the same model in its format's full precision, to start from in place of the network.
         ane: Take the Neural Engine's layout.
     """
@@ -45,6 +47,7 @@ class Aids:
     calibration_texts: Texts | None = None
     method: Method = "minmax"
     judge: RecallJudge | None = None
+    measured: Path | None = None
     base: Export | None = None
     ane: bool = False
 

@@ -12,6 +12,7 @@ from mobileclip_kit.export.int8 import require_calibration
 from mobileclip_kit.export.ranges import Method
 from mobileclip_kit.export.recall import RecallBudget, RecallJudge
 from mobileclip_kit.export.samples import Pictures, Texts
+from mobileclip_kit.export.sensitivity import table_path
 from mobileclip_kit.export.towers import ImageTower, TextTower
 from mobileclip_kit.export.verify import THRESHOLDS, require_parity, verify_export
 from mobileclip_kit.export.write_coreml import write_coreml_tower
@@ -36,6 +37,7 @@ def export_model(
     method: Method = "minmax",
     threshold: float | None = None,
     recall: RecallBudget | None = None,
+    measured: Export | None = None,
     base: Export | None = None,
     ane: bool = False,
     force: bool = False,
@@ -56,6 +58,7 @@ def export_model(
         threshold: Least cosine; None takes the precision's own. For int8 it is also the budget by which operators are
             kept in float.
         recall: How much mean recall ONNX int8 may cost, and on what; None for no such budget.
+        measured: An int8 export of the same model whose sensitivities are chosen from, in place of measuring again.
         base: The same model's export in the same format, ONNX ``fp32`` or Core ML ``fp16``: reduced without converting
             the network again. ONNX takes all other precisions from it, Core ML the compressed ones.
         ane: Core ML only: the layout of the Neural Engine, see :mod:`mobileclip_kit.networks.channels_first`.
@@ -70,7 +73,7 @@ def export_model(
             for a model without a text tower.
         ExportError: A tower cannot be converted.
         ModelError: The Neural Engine's layout is not known for a tower.
-        ModelMismatchError: ``base`` is of another model.
+        ModelMismatchError: ``base`` or ``measured`` is of another model.
         ParityError: A tower does not compute what the model computes; without ``keep_failed`` nothing is left.
         OutputError: ``destination`` exists or cannot be written.
     """
@@ -79,6 +82,8 @@ def export_model(
         require_calibration(len(calibration.pixels), "picture(s)")
     if base is not None:
         model.spec.check_same_model(base.spec.model_hash, f"The export {base.path}")
+    if measured is not None:
+        _require_measured(model, measured)
     judge = None if recall is None else _judge(model, recall)
     aids = Aids(
         least_cosine=THRESHOLDS[precision] if threshold is None else threshold,
@@ -88,6 +93,7 @@ def export_model(
         calibration_texts=calibration_texts,
         method=method,
         judge=judge,
+        measured=None if measured is None else measured.path,
         base=base,
         ane=ane,
     )
@@ -137,6 +143,15 @@ def _write_tower(
         module = ImageTower(model, ane=aids.ane) if tower == "image" else TextTower(model, ane=aids.ane)
     write = write_onnx_tower if format == "onnx" else write_coreml_tower
     return write(model, tower, module, path, precision, aids)
+
+
+def _require_measured(model: Model, measured: Export) -> None:
+    model.spec.check_same_model(measured.spec.model_hash, f"The export {measured.path}")
+    if not any(table_path(measured.path, tower).is_file() for tower in measured.towers):
+        raise UsageError(
+            f"{measured.path} holds no sensitivities: it kept its budget in int8 alone, so nothing was measured.",
+            hint="Leave --sensitivity out.",
+        )
 
 
 def _judge(model: Model, recall: RecallBudget) -> RecallJudge:

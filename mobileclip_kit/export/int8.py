@@ -16,44 +16,29 @@ A text tower's embedding table, two thirds of its weights, becomes int8 with a s
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, overload
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mobileclip_kit.errors import ExportError, MckitError, UsageError
+from mobileclip_kit.export.budget import Budget, fit_budget
 from mobileclip_kit.export.metadata import first_line, quiet_converters
-from mobileclip_kit.export.onnx import INPUTS, check, set_metadata
-from mobileclip_kit.export.onnx_weights import quantize_tables
-from mobileclip_kit.export.ranges import Method, Rows, observe_ranges
+from mobileclip_kit.export.onnx import check, set_metadata
+from mobileclip_kit.export.ranges import Method, observe_ranges
 from mobileclip_kit.export.recall import RecallJudge
-from mobileclip_kit.export.samples import spread
-from mobileclip_kit.export.sensitivity import (
-    QUANTIZED,
-    Sensitivity,
-    choose_float,
-    keep_float,
-    measure_sensitivity,
-    read_sensitivities,
-    run_graph,
-    write_sensitivities,
-)
-from mobileclip_kit.export.sensitivity import least_cosine as least_cosine_of
+from mobileclip_kit.export.rows import graph_rows
+from mobileclip_kit.export.sensitivity import QUANTIZED, table_path
 from mobileclip_kit.images import Pixels
 from mobileclip_kit.runtime.towers import Ids
 from mobileclip_kit.spec import ModelSpec, Tower
 
 LEAST_CALIBRATION = 2
-# Inputs that sensitivities are measured on, and as many others that a choice is checked on.
-_CHECKED = 16
-_SHARE_OF_BUDGET = 0.8
 # Operators that carry arithmetic; the others move data and have no precision of their own.
 _ARITHMETIC = frozenset(
     "Add Sub Mul Div Pow Sqrt Exp Erf Tanh Sigmoid Relu Gelu QuickGelu Softmax LayerNormalization BatchNormalization "
@@ -72,6 +57,7 @@ def quantize_int8(
     least_cosine: float = 0.99,
     method: Method = "minmax",
     judge: RecallJudge | None = None,
+    measured: Path | None = None,
 ) -> tuple[str, ...]:
     """Write an int8 version of a float32 ONNX tower.
 
@@ -88,13 +74,15 @@ def quantize_int8(
         least_cosine: The budget: what each vector's cosine to the float32 one has to reach.
         method: How ranges are chosen from what was observed.
         judge: Also keeps a budget of recall; None for cosines alone.
+        measured: A folder with the sensitivities that an earlier export measured; what it lacks is measured anew.
 
     Returns:
         What stays in float32: operators by type and number, then the products kept for the budget, by weight.
 
     Raises:
         UsageError: Fewer than two calibration inputs.
-        ExportError: ONNX Runtime cannot quantise the tower, or no choice of operators meets the budget.
+        ExportError: ONNX Runtime cannot quantise the tower, no choice of operators meets the budget, or the
+            sensitivities are of another graph.
     """
     require_calibration(len(calibration), "pictures" if tower == "image" else "texts")
     rows = graph_rows(tower, calibration)
@@ -110,21 +98,14 @@ def quantize_int8(
             raise
         except Exception as error:  # the quantiser raises whatever its passes meet
             raise ExportError(f"ONNX Runtime cannot quantise {float_path.name}: {first_line(error)}") from error
-    budget = _Budget(tower, least_cosine, judge)
-    model, chosen = _fit_budget(float_model, model, rows, budget, path.with_name(f"int8-sensitivity-{tower}.json"))
-    if tower == "text":
-        quantize_tables(model.graph)
+    budget = Budget(tower, least_cosine, judge)
+    model, chosen = fit_budget(float_model, model, rows, budget, table_path(path.parent, tower), measured)
     set_metadata(model, tower, spec)
     check(model, path)
     path.write_bytes(model.SerializeToString())
     if judge is not None:
         judge.keep(tower, budget.vectors(model))
-    return (*kept_in_float(model.graph), *(f"{entry.operator} of {entry.weight}" for entry in chosen))
-
-
-def graph_rows(tower: Tower, inputs: Pixels | Ids) -> Rows:
-    """Pixels or token rows one by one, as the graph takes them; made when they are asked for."""
-    return _Rows(tower, inputs)
+    return (*kept_in_float(model.graph), *chosen)
 
 
 def insert_pairs(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]]) -> onnx.ModelProto:
@@ -177,45 +158,6 @@ def _activations(model: onnx.ModelProto) -> set[str]:
     return {name for node in products for name in (*node.input, *node.output) if name and name not in weights}
 
 
-class _Budget:
-    """What a choice of operators has to keep."""
-
-    def __init__(self, tower: Tower, cosine: float, judge: RecallJudge | None) -> None:
-        # Pictures of another kind than the calibration's lose a little more.
-        self.cosine = 1 - (1 - cosine) * _SHARE_OF_BUDGET
-        self._tower, self._judge = tower, judge
-
-    def accepts(self, model: onnx.ModelProto) -> bool:
-        """Whether a graph keeps the budget of recall, if there is one."""
-        return self._judge is None or self._judge.accepts(self._tower, self.vectors, model)
-
-    def vectors(self, model: onnx.ModelProto) -> NDArray[np.float32]:
-        """A graph's vectors of the captioned pictures, or of the captions."""
-        assert self._judge is not None
-        captioned = self._judge.budget.captioned
-        given = captioned.pixels if self._tower == "image" else captioned.ids
-        return run_graph(model, graph_rows(self._tower, given)).astype(np.float32)
-
-
-def _fit_budget(
-    float_model: onnx.ModelProto, model: onnx.ModelProto, rows: Rows, budget: _Budget, table: Path
-) -> tuple[onnx.ModelProto, tuple[Sensitivity, ...]]:
-    # One half of the inputs to measure on, the other to choose by.
-    measured, checked = (spread(rows[half::2], _CHECKED) for half in (0, 1))
-    if least_cosine_of(float_model, model, checked) >= budget.cosine and budget.accepts(model):
-        return model, ()
-    write_sensitivities(table, measure_sensitivity(float_model, model, measured), f"{len(measured)} calibration inputs")
-    chosen = choose_float(
-        float_model,
-        model,
-        read_sensitivities(table),
-        checked,
-        least_cosine=budget.cosine,
-        also=budget.accepts,
-    )
-    return keep_float(float_model, model, {entry.node for entry in chosen}), chosen
-
-
 def require_calibration(count: int, what: str) -> None:
     """Refuse a calibration that shows no range of values.
 
@@ -241,27 +183,3 @@ def kept_in_float(graph: onnx.GraphProto) -> tuple[str, ...]:
         if node.op_type in _ARITHMETIC and not reduced:
             counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return tuple(f"{kind} ×{count}" for kind, count in sorted(counts.items()))
-
-
-class _Rows(Sequence[Mapping[str, NDArray[Any]]]):
-    """Calibration inputs as the graph takes them, made one at a time."""
-
-    def __init__(self, tower: Tower, inputs: Pixels | Ids) -> None:
-        self._tower, self._inputs = tower, inputs
-
-    def __len__(self) -> int:
-        return len(self._inputs)
-
-    @overload
-    def __getitem__(self, place: int) -> Mapping[str, NDArray[Any]]: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Rows: ...
-
-    def __getitem__(self, place: int | slice) -> Mapping[str, NDArray[Any]] | Rows:
-        if isinstance(place, slice):
-            return _Rows(self._tower, self._inputs[place])
-        row = self._inputs[place][None]
-        if self._tower == "text":
-            return {INPUTS["text"]: row.astype(np.int64)}
-        return {INPUTS["image"]: row.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)}

@@ -97,33 +97,57 @@ def halve_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, .
     return smaller, beyond
 
 
-def quantize_tables(graph: onnx.GraphProto) -> None:
-    """Replace each float look-up table by int8 rows and one scale a row: ``Gather → Cast → Mul(Gather(scales))``."""
-    tables = {tensor.name: tensor for tensor in graph.initializer}
+def quantize_tables(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Replace each float look-up table by int8 rows and one scale a row: ``Gather → Cast → Mul(Gather(scales))``.
+
+    Returns:
+        The names of the tables; one that is also read otherwise than row by row stays as it is.
+    """
+    tables = _tables(graph)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        table = tables.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is None or len(table.dims) != 2 or table.data_type != TensorProto.FLOAT:
+        table = tables.get(node.input[0]) if _takes_rows(node) else None
+        if table is None:
             nodes.append(node)
             continue
-        rows, scales = _in_steps(numpy_helper.to_array(table), 0)
         ids, out = node.input[1], node.output[0]
-        graph.initializer.remove(table)
-        graph.initializer.extend(
-            [
-                numpy_helper.from_array(rows, f"{table.name}_int8"),
-                numpy_helper.from_array(scales, f"{table.name}_scale"),
-            ]
-        )
+        # The quantiser calls an activation's own scale "…_scale".
+        names = {kind: f"{out}_row_{kind}" for kind in ("int8", "float", "scale")}
         nodes += [
-            onnx.helper.make_node("Gather", [f"{table.name}_int8", ids], [f"{out}_int8"], f"{node.name}_int8"),
-            onnx.helper.make_node("Cast", [f"{out}_int8"], [f"{out}_float"], f"{node.name}_cast", to=TensorProto.FLOAT),
-            onnx.helper.make_node("Gather", [f"{table.name}_scale", ids], [f"{out}_scale"], f"{node.name}_scale"),
-            onnx.helper.make_node("Mul", [f"{out}_float", f"{out}_scale"], [out], f"{node.name}_scaled"),
+            onnx.helper.make_node("Gather", [f"{table.name}_int8", ids], [names["int8"]], f"{node.name}_int8"),
+            onnx.helper.make_node("Cast", [names["int8"]], [names["float"]], f"{node.name}_cast", to=TensorProto.FLOAT),
+            onnx.helper.make_node("Gather", [f"{table.name}_scale", ids], [names["scale"]], f"{node.name}_scale"),
+            onnx.helper.make_node("Mul", [names["float"], names["scale"]], [out], f"{node.name}_scaled"),
         ]
     copied = [_copy(node) for node in nodes]
     del graph.node[:]
     graph.node.extend(copied)
+    for name, table in tables.items():
+        rows, scales = _in_steps(numpy_helper.to_array(table), 0)
+        graph.initializer.remove(table)
+        graph.initializer.extend(
+            [numpy_helper.from_array(rows, f"{name}_int8"), numpy_helper.from_array(scales, f"{name}_scale")]
+        )
+    return tuple(tables)
+
+
+def _tables(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """The float matrices of which nothing but rows is taken, by name."""
+    matrices = {
+        tensor.name: tensor
+        for tensor in graph.initializer
+        if len(tensor.dims) == 2 and tensor.data_type == TensorProto.FLOAT
+    }
+    rows: set[str] = set()
+    otherwise = {value.name for value in graph.output}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            (rows if place == 0 and _takes_rows(node) else otherwise).add(name)
+    return {name: tensor for name, tensor in matrices.items() if name in rows - otherwise}
+
+
+def _takes_rows(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Gather" and not any(entry.name == "axis" and entry.i for entry in node.attribute)
 
 
 def _channel_axis(node: onnx.NodeProto) -> int | None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.runtime.onnx import open_session
+from mobileclip_kit.spec import Tower
 
 Inputs = Sequence[Mapping[str, NDArray[Any]]]
 
@@ -70,6 +71,7 @@ def choose_float(
     *,
     least_cosine: float,
     also: Callable[[onnx.ModelProto], bool] = lambda _: True,
+    finish: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda model: model,
 ) -> tuple[Sensitivity, ...]:
     """The fewest of the most sensitive products that have to stay in float32, found by bisection.
 
@@ -80,6 +82,7 @@ def choose_float(
         inputs: Other ones than those that the sensitivities were measured on.
         least_cosine: What every vector has to reach.
         also: What a graph has to satisfy besides.
+        finish: What else is done to a graph before it counts.
 
     Raises:
         ExportError: Even with all products in float32 the budget is missed.
@@ -88,7 +91,7 @@ def choose_float(
 
     def reaches(count: int) -> bool:
         kept = {entry.node for entry in sensitivities[:count]}
-        mixed = keep_float(float_model, int8_model, kept)
+        mixed = finish(keep_float(float_model, int8_model, kept))
         return _least_cosine(wanted, run_graph(mixed, inputs)) >= least_cosine and also(mixed)
 
     low, high = 0, len(sensitivities)
@@ -143,8 +146,23 @@ def write_sensitivities(path: Path, sensitivities: Sequence[Sensitivity], inputs
 
 
 def read_sensitivities(path: Path) -> list[Sensitivity]:
-    """Read :func:`write_sensitivities`' table."""
-    return [Sensitivity(**entry) for entry in read_json(path)["products"]]
+    """Read :func:`write_sensitivities`' table, the greatest loss first.
+
+    Raises:
+        DataError: The file is missing or no JSON.
+        ExportError: It is no such table.
+    """
+    document = read_json(path)
+    try:
+        found = [Sensitivity(**{**entry, "loss": float(entry["loss"])}) for entry in document["products"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportError(f"{path} is no table of sensitivities: {error}.", hint="Measure again.") from error
+    return sorted(found, key=lambda entry: -entry.loss)
+
+
+def table_path(folder: Path, tower: Tower) -> Path:
+    """Where an int8 export keeps the sensitivities of a tower; a tower that needed nothing in float has no table."""
+    return folder / f"int8-sensitivity-{tower}.json"
 
 
 def _drop_unread_biases(graph: onnx.GraphProto, source: onnx.GraphProto, still: Collection[str]) -> None:

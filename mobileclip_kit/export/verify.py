@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import ExportError, ParityError
 from mobileclip_kit.export.folder import Export, Precision, Verification, show_cosine
 from mobileclip_kit.export.samples import Pictures, Texts, draw_pictures, tokenize_texts
+from mobileclip_kit.mil.interpreter import Finding
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
 from mobileclip_kit.runtime.encoder import Pixels, Vectors
@@ -40,6 +41,8 @@ NEAREST = 10
 _BATCHES = (1, 3, 17)
 # Vectors shorter or longer than this were not normalised; float16 keeps three digits.
 _LENGTH_TOLERANCE = 5e-3
+# So many operators that left the numbers are named.
+_NAMED = 3
 
 
 def verify_export(
@@ -85,7 +88,7 @@ def verify_export(
             batches = _BATCHES if export.format == "onnx" else (1,)
             actual = _encode(encoder, tower, inputs, batches)
             what = f"The {tower} tower of {export.spec.name} as {export.format} {export.precision} in {encoder.runtime}"
-            _check_vectors(actual, wanted, what)
+            _check_vectors(actual, wanted, what, encoder.findings(tower) if isinstance(encoder, MilEncoder) else ())
             cosines = row_cosines(wanted, actual)
             results.append(
                 Verification(
@@ -176,13 +179,15 @@ def _encode(encoder: TowerEncoder, tower: Tower, inputs: Pixels | Ids, batches: 
     return np.concatenate(chunks)
 
 
-def _check_vectors(actual: Vectors, wanted: Vectors, what: str) -> None:
+def _check_vectors(actual: Vectors, wanted: Vectors, what: str, findings: Sequence[Finding]) -> None:
     if actual.shape != wanted.shape:
         raise ExportError(f"{what} gives vectors of shape {actual.shape}, its model {wanted.shape}.")
     if not np.isfinite(actual).all():
+        # The first operators in the order of execution are the cause, the others follow from them.
+        named = "; ".join(finding.describe() for finding in findings[:_NAMED])
         raise ParityError(
             f"{what} gives numbers that are not finite for {np.count_nonzero(~np.isfinite(actual).all(1))} of "
-            f"{len(actual)} inputs.",
+            f"{len(actual)} inputs{': ' + named if named else ''}.",
             hint="The precision overflows; choose a higher one.",
         )
     worst = float(np.abs(np.linalg.norm(actual, axis=1) - 1).max())

@@ -42,7 +42,7 @@ def write_onnx_tower(
         inputs, described = aids.calibration_of(model, tower)
         kept = quantize_int8(
             tower, source, path, model.spec, inputs,
-            least_cosine=aids.least_cosine, method=aids.method, judge=aids.judge,
+            least_cosine=aids.least_cosine, method=aids.method, judge=aids.judge, measured=aids.measured,
         )  # fmt: skip
         notes |= {"weight_bits": 7, "calibration": described, "calibration_method": aids.method}
     else:

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from mobileclip_kit.cli.entry import main
-from mobileclip_kit.cli.export import default_place
-from mobileclip_kit.export.folder import Export
+from mobileclip_kit.cli.export import default_place, describe
+from mobileclip_kit.export.folder import Export, ExportedTower
+from mobileclip_kit.export.sensitivity import Sensitivity, table_path, write_sensitivities
+from mobileclip_kit.spec import ImageSpec, ModelSpec
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -96,6 +98,9 @@ def test_verify_against_another_model(capsys: pytest.CaptureFixture[str], onnx_e
         (["--format", "coreml", "--int8", "--max-recall-drop", "0.01"], "--format onnx --int8 alone"),
         (["--format", "onnx", "--int8", "--max-recall-drop", "0.01"], "needs pictures with captions"),
         (["--format", "coreml", "--int8-weights"], "not in int8-weights"),
+        (["--compare", "--sensitivity", "student-int8"], "--compare writes every precision"),
+        (["--format", "onnx", "--sensitivity", "student-int8"], "--sensitivity chooses what stays in float"),
+        (["--format", "onnx", "--min-cosine", "nan"], "nan is not a number"),
         (["--format", "onnx", "--ane"], "--ane is a layout for Core ML"),
         (["--compare", "--ane"], "--compare writes every precision"),
         (["--format", "onnx", "--palettize", "6"], "not in palette6"),
@@ -135,3 +140,38 @@ def test_default_place(tmp_path: Path) -> None:
     (tmp_path / "student").mkdir()
     assert default_place(str(tmp_path / "student"), "coreml", "fp16") == tmp_path / "student-coreml-fp16"
     assert default_place("ViT-B-32:openai", "onnx", "fp32") == Path("ViT-B-32-openai-onnx-fp32")
+
+
+def test_a_comparison_takes_the_asked_cosine(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    asked: list[object] = []
+
+    def compare(*_: object, threshold: float, **__: object) -> dict[str, object]:
+        asked.append(threshold)
+        return {"rows": [], "threads": 1}
+
+    monkeypatch.setattr("mobileclip_kit.comparison.compare_precisions", compare)
+    code, _, _ = run(capsys, "export", tiny_model_folder, "--compare", "--min-cosine", "0.97", "-o", tmp_path / "all")
+    assert (code, asked) == (0, [0.97])
+
+
+def test_verify_tells_the_operators_of_what_fails(
+    capsys: pytest.CaptureFixture[str], coreml_export: Export, tiny_model_folder: Path
+) -> None:
+    """One document on stdout, the failure's; what was asked about the operators is said all the same."""
+    flags = ("--threshold", "1", "--intermediates", "--json")
+    code, out, err = run(capsys, "verify", coreml_export.path, "--against", tiny_model_folder, *flags)
+    assert code == 1
+    assert json.loads(out)["error"]["kind"] == "ParityError"
+    assert "operators in float16 beside float32" in err
+
+
+def test_the_report_names_what_int8_costs(tmp_path: Path) -> None:
+    found = [Sensitivity("a", "Gemm", "w", 0.25), Sensitivity("b", "Conv", "v", 0.0)]
+    write_sensitivities(table_path(tmp_path, "image"), found, "8 pictures")
+    tower = ExportedTower(tower="image", file="image.onnx", size_bytes=1, sha256="", kept_in_float=("Gemm of w",))
+    spec = ModelSpec(name="chain", embedding_dim=8, image=ImageSpec(height=4, width=4), text=None)
+    text = describe(Export(path=tmp_path, spec=spec, format="onnx", precision="int8", towers={"image": tower}))
+    assert "kept in float: Gemm of w" in text
+    assert "int8-sensitivity-image.json: what each of 2 products costs alone in int8; most do Gemm of w 0.25" in text

@@ -67,3 +67,11 @@ def test_one_picture_shows_no_range(tiny_model: Model, tmp_path: pytest.TempPath
     with pytest.raises(UsageError, match="at least 2"):
         export_model(tiny_model, tmp_path / "out", format="onnx", precision="int8",
                      calibration=draw_pictures(IMAGE, count=count))  # fmt: skip
+
+
+def test_an_export_that_measured_nothing_is_no_measurement(
+    tiny_model: Model, onnx_export: Export, tmp_path: pytest.TempPathFactory
+) -> None:
+    with pytest.raises(UsageError, match="holds no sensitivities"):
+        export_model(tiny_model, tmp_path / "out", format="onnx", precision="int8", measured=onnx_export,
+                     calibration=draw_pictures(IMAGE, count=2))  # fmt: skip

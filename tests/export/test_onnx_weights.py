@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mobileclip_kit.export.exporter import export_model
 from mobileclip_kit.export.folder import Export, Precision
-from mobileclip_kit.export.onnx_weights import halve_weights, quantize_weights
+from mobileclip_kit.export.onnx_weights import halve_weights, quantize_tables, quantize_weights
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.onnx import open_session
 
@@ -103,3 +103,28 @@ def test_exports_from_an_export(
         assert export.towers[tower].notes["converter"] == onnx_export.towers[tower].notes["converter"]
         assert export.towers[tower].size_bytes < share * onnx_export.towers[tower].size_bytes
     assert all(row["cosine_min"] > 0.999 for row in export.rows())
+
+
+def test_a_table_of_two_look_ups_is_stored_once() -> None:
+    model = products()
+    again = helper.make_node("Gather", ["table", "ids"], ["same_rows"], "look_up_again")
+    total = helper.make_node("Add", ["rows", "same_rows"], ["twice"], "total")
+    model.graph.node.insert(1, total)
+    model.graph.node.insert(1, again)
+    model.graph.node[3].input[0] = "twice"
+    wanted = run(model)
+    assert quantize_tables(model.graph) == ("table",)
+    assert np.abs(run(model) - wanted).max() / np.abs(wanted).max() < 0.02
+    assert [tensor.name for tensor in model.graph.initializer].count("table_int8") == 1
+
+
+@pytest.mark.parametrize("other", ["product", "columns"])
+def test_a_table_that_is_read_otherwise_stays_float(other: str) -> None:
+    """Rows' scales fit rows: neither a product with the table nor a look-up of its columns."""
+    model = products()
+    if other == "product":
+        model.graph.node.append(helper.make_node("MatMul", ["table", "first"], ["all_hidden"], "all"))
+    else:
+        model.graph.node.append(helper.make_node("Gather", ["table", "ids"], ["columns"], "columns", axis=1))
+    assert quantize_tables(model.graph) == ()
+    assert stored(model, "table").dtype == np.float32

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mobileclip_kit.errors import ExportError
-from mobileclip_kit.export import int8
+from mobileclip_kit.export import budget
 from mobileclip_kit.export.int8 import quantize_int8
 from mobileclip_kit.export.sensitivity import (
     Sensitivity,
@@ -23,7 +23,7 @@ from mobileclip_kit.export.sensitivity import (
     read_sensitivities,
     write_sensitivities,
 )
-from mobileclip_kit.spec import ImageSpec, ModelSpec
+from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
 
 SPEC = ModelSpec(name="chain", embedding_dim=8, image=ImageSpec(height=4, width=4), text=None)
 Graphs = tuple[onnx.ModelProto, onnx.ModelProto]
@@ -132,7 +132,7 @@ def test_table_round_trip(tmp_path: Path) -> None:
 
 def test_budget_is_met_and_listed(tmp_path: Path, graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
     """A budget between all int8 and one product in float leaves its table beside the file and names what was kept."""
-    monkeypatch.setattr(int8, "_SHARE_OF_BUDGET", 1.0)
+    monkeypatch.setattr(budget, "_SHARE_OF_BUDGET", 1.0)
     odd: Callable[[], list[dict[str, np.ndarray]]] = lambda: feeds(16)[1::2]  # noqa: E731
     found = measure_sensitivity(*graphs, feeds(16)[::2])
     whole = least_cosine(*graphs, odd())
@@ -143,3 +143,83 @@ def test_budget_is_met_and_listed(tmp_path: Path, graphs: Graphs, monkeypatch: p
     )
     assert f"MatMul of {found[0].weight}" in kept
     assert read_sensitivities(tmp_path / "int8-sensitivity-image.json") == found
+
+
+def test_the_choice_is_made_from_an_earlier_measurement(
+    tmp_path: Path, graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is measured again, and another table leads to another choice."""
+    monkeypatch.setattr(budget, "measure_sensitivity", None)
+    monkeypatch.setattr(budget, "_SHARE_OF_BUDGET", 1.0)
+    (tmp_path / "earlier").mkdir()
+    odd: Callable[[], list[dict[str, np.ndarray]]] = lambda: feeds(16)[1::2]  # noqa: E731
+    # Measured, the second product is the one that costs most; this table puts the first one before it.
+    least = least_cosine(graphs[0], keep_float(*graphs, {"product0", "product1"}), odd()) - 1e-9
+    assert least > least_cosine(graphs[0], keep_float(*graphs, {"product0"}), odd())
+    # As an editor may leave it: not in order.
+    entries = [Sensitivity("product1", "MatMul", "w1", 0.1), Sensitivity("product0", "MatMul", "w0", 0.9),
+               Sensitivity("product2", "Gemm", "w2", 0.0)]  # fmt: skip
+    write_sensitivities(tmp_path / "earlier/int8-sensitivity-image.json", entries, "by hand")
+    onnx.save(graphs[0], tmp_path / "float.onnx")
+    kept = quantize_int8(
+        "image", tmp_path / "float.onnx", tmp_path / "out.onnx", SPEC, pixels(16),
+        least_cosine=least, measured=tmp_path / "earlier",
+    )  # fmt: skip
+    assert [name for name in kept if " of " in name] == ["MatMul of w0", "MatMul of w1"]
+    assert [entry.weight for entry in read_sensitivities(tmp_path / "int8-sensitivity-image.json")] == [
+        "w0",
+        "w1",
+        "w2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (
+            '{"products": [{"node": "other", "operator": "Conv", "weight": "v", "loss": 0}]}',
+            "measured 1 products, 0 of",
+        ),
+        ('{"products": [{"node": "product0"}]}', "no table of sensitivities"),
+        ('{"products": [{"node": "a", "operator": "b", "weight": "c", "loss": "much"}]}', "no table of sensitivities"),
+        ("{}", "no table of sensitivities"),
+    ],
+)
+def test_a_foreign_or_damaged_measurement_is_refused(tmp_path: Path, graphs: Graphs, table: str, sentence: str) -> None:
+    (tmp_path / "int8-sensitivity-image.json").write_text(table)
+    (tmp_path / "new").mkdir()
+    onnx.save(graphs[0], tmp_path / "float.onnx")
+    with pytest.raises(ExportError, match=sentence):
+        quantize_int8("image", tmp_path / "float.onnx", tmp_path / "new/out.onnx", SPEC, pixels(4),
+                      least_cosine=1 - 1e-7, measured=tmp_path)  # fmt: skip
+
+
+def test_a_missed_budget_is_told_as_it_was_asked(tmp_path: Path, graphs: Graphs) -> None:
+    onnx.save(graphs[0], tmp_path / "float.onnx")
+    with pytest.raises(ExportError, match=r"image tower as int8 misses its budget \(least cosine 2,"):
+        quantize_int8("image", tmp_path / "float.onnx", tmp_path / "out.onnx", SPEC, pixels(4), least_cosine=2)
+
+
+def test_a_table_that_costs_the_budget_stays_in_float(tmp_path: Path) -> None:
+    """With every product in float the rows of an int8 table alone miss the asked cosine."""
+    random = np.random.default_rng(0)
+    tensors = [numpy_helper.from_array(random.standard_normal(shape).astype(np.float32), name)
+               for name, shape in (("table", (20, 16)), ("w", (16, 8)))]  # fmt: skip
+    tensors.append(numpy_helper.from_array(np.array([1]), "axes"))
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], "look_up"),
+        helper.make_node("MatMul", ["rows", "w"], ["words"], "product"),
+        helper.make_node("ReduceSum", ["words", "axes"], ["embedding"], "pool", keepdims=0),
+    ]
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["n", 4])
+    out = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 8])
+    graph = helper.make_graph(nodes, "words", [ids], [out], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "f.onnx")
+    spec = ModelSpec(name="words", embedding_dim=8, image=None, text=TextSpec(context_length=4, vocab_size=20))
+    rows = random.integers(0, 20, (12, 4))
+    found = {}
+    for least in (-1.0, 1 - 1e-9):
+        kept = quantize_int8("text", tmp_path / "f.onnx", tmp_path / "out.onnx", spec, rows, least_cosine=least)
+        names = {tensor.name for tensor in onnx.load(tmp_path / "out.onnx").graph.initializer}
+        found[least] = ([name for name in kept if " of " in name], "table_int8" in names, "table" in names)
+    assert found == {-1.0: ([], True, False), 1 - 1e-9: (["MatMul of w", "Gather of table"], False, True)}

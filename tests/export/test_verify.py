@@ -15,7 +15,8 @@ from mobileclip_kit.export import exporter
 from mobileclip_kit.export.exporter import export_model
 from mobileclip_kit.export.folder import Export, ExportedTower, open_export
 from mobileclip_kit.export.samples import PROMPTS, draw_pictures, read_pictures, spread, tokenize_texts
-from mobileclip_kit.export.verify import nearest_overlap, verify_export
+from mobileclip_kit.export.verify import _check_vectors, nearest_overlap, verify_export
+from mobileclip_kit.mil.interpreter import Finding
 from mobileclip_kit.networks.model import Model, load_model
 from mobileclip_kit.spec import Tower
 from tests.exports import IMAGE
@@ -135,3 +136,15 @@ def test_prompts_serve_when_there_are_no_captions(tiny_model: Model) -> None:
 def test_spread_is_even() -> None:
     assert spread(list(range(10)), 5) == [0, 2, 4, 6, 8]
     assert spread([1, 2], 5) == [1, 2]
+
+
+def test_vectors_that_are_no_numbers_name_the_operators() -> None:
+    found = [Finding(f"exp_{number}", "exp", "overflow", 3, 1e9) for number in range(5)]
+    broken, whole = np.full((2, 3), np.nan, np.float32), np.eye(2, 3, dtype=np.float32)
+    with pytest.raises(
+        ParityError, match=r"2 of 2 inputs: exp_0 \(exp\) overflows float16's 65,504: 3 elements"
+    ) as told:
+        _check_vectors(broken, whole, "The image tower", found)
+    assert "exp_2" in told.value.message and "exp_3" not in told.value.message
+    with pytest.raises(ParityError, match=r"for 2 of 2 inputs\."):
+        _check_vectors(broken, whole, "The image tower", ())
