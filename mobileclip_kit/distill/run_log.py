@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -68,8 +69,10 @@ def _trim(path: Path, steps: int) -> tuple[list[float], dict[str, float]]:
     Returns:
         The losses kept, and the numbers of the last step kept.
     """
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:steps] if path.is_file() else []
-    path.write_text("".join(lines), encoding="utf-8")
+    lines = path.read_bytes().splitlines(keepends=True)[:steps] if path.is_file() else []
+    if path.is_file():
+        # Not written anew: a kill would leave half of it.
+        os.truncate(path, sum(len(line) for line in lines))
     rows = [json.loads(line) for line in lines]
     ended = rows[-1] if rows else {}
     last = {name: value for name, value in ended.items() if name not in ("step", "seconds") and value is not None}

@@ -196,16 +196,26 @@ def _check_space(finished: Model, init: Model | None, teacher: Teacher) -> None:
 
 
 def init_notes(plan: StudentPlan, teacher: Teacher, init: Model | None) -> list[str]:
-    """What the user should know of a starting model that is not known to lie in the teacher's space."""
-    if init is None or shares_space(init, teacher):
+    """What the user should know of a starting model that saw other pictures, or is not known to share the space."""
+    if init is None:
         return []
-    if plan.image is None:
-        return [f"Nothing says that the pictures of {init.spec.name} lie where the teacher {teacher.name} puts them; "
-                "the text tower learns to find them there."]  # fmt: skip
-    if plan.text is None and plan.text_from is None and teacher.live is None and init.spec.text is not None:
-        return [f"The text tower of {init.spec.name} is not the teacher {teacher.name}'s, so the student has none; "
-                "--text-from names the teacher's model."]  # fmt: skip
-    return []
+    notes, seen, shared = [], init.spec.image, shares_space(init, teacher)
+    if plan.image is not None and seen is not None and (seen.mean, seen.std) != (teacher.image.mean, teacher.image.std):
+        notes.append(
+            f"{init.spec.name} saw pictures with mean {seen.mean} and std {seen.std}; the student sees them as its "
+            f"teacher does, with mean {teacher.image.mean} and std {teacher.image.std}."
+        )
+    if plan.image is None and not shared:
+        notes.append(
+            f"Nothing says that the pictures of {init.spec.name} lie where the teacher {teacher.name} puts them; "
+            "the text tower learns to find them there."
+        )
+    if plan.text is None and plan.text_from is None and teacher.live is None and init.spec.text and not shared:
+        notes.append(
+            f"The text tower of {init.spec.name} is not the teacher {teacher.name}'s, so the student has none; "
+            "--text-from names the teacher's model."
+        )
+    return notes
 
 
 def take_over_image_tower(network: nn.Module, init: Model) -> None:

@@ -166,6 +166,8 @@ def test_teachers_are_not_mixed(tmp_path: Path) -> None:
         writer.add(["a"], ["x"], np.ones((1, 1, 4), np.float32))
     with pytest.raises(ModelMismatchError, match="teacher t, not other"):
         CacheWriter(tmp_path / "c", replace(DESCRIPTION, teacher="other"))
+    with pytest.raises(ModelMismatchError, match="has preprocessing None, not ImageSpec"):
+        CacheWriter(tmp_path / "c", replace(DESCRIPTION, preprocessing=ImageSpec(height=32, width=32)))
     CacheWriter(tmp_path / "c", replace(DESCRIPTION, teacher="other"), force=True)
     assert len(TeacherCache.open(tmp_path / "c")) == 0
 
