@@ -20,7 +20,11 @@ from mobileclip_kit.errors import UsageError
 
 # Weights of red, green and blue in a picture's grey (ITU-R BT.601, as Pillow's mode L).
 _GREY = (0.299, 0.587, 0.114)
-_NUMBERS = 8  # random numbers that one picture's augmentation uses
+# The two axes of colour beside it (NTSC's I and Q); greys have none of either.
+_CHROMA = ((0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+_NUMBERS = 10  # random numbers that one picture's augmentation uses
+# SimCLR's blur (arXiv 2002.05709, appendix A): standard deviations in pixels of a picture of 224.
+_BLUR_PX, _BLUR_SIDE = (0.1, 2.0), 224
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,9 @@ class Augmentation:
         brightness: Colours are multiplied by a factor from 1 ± this.
         contrast: Distances from the picture's mean grey are multiplied by a factor from 1 ± this.
         saturation: Distances from each pixel's grey are multiplied by a factor from 1 ± this.
+        hue: Colours are turned by an angle of up to this share of the whole circle either way, brightness kept.
         grey: Probability of losing all colour.
+        blur: Probability of a Gaussian blur of 0.1 to 2 pixels of a picture of 224, as SimCLR's.
     """
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
@@ -43,7 +49,9 @@ class Augmentation:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    hue: float = 0.0
     grey: float = 0.0
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.crop_scale
@@ -52,9 +60,11 @@ class Augmentation:
         narrow, wide = self.crop_ratio
         if not 0.0 < narrow <= wide:
             raise UsageError(f"crop_ratio is {list(self.crop_ratio)}; it must be two rising numbers above 0.")
-        for name in ("flip", "brightness", "contrast", "saturation", "grey"):
+        for name in ("flip", "brightness", "contrast", "saturation", "grey", "blur"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be in 0…1.")
+        if not 0.0 <= self.hue <= 0.5:
+            raise UsageError(f"hue is {self.hue}; it must be in 0…0.5, half of the circle either way.")
 
     @property
     def changes_nothing(self) -> bool:
@@ -75,11 +85,12 @@ class Augmentation:
         """
         if self.changes_nothing:
             return images
-        numbers = random_numbers(identities, seed=seed, epoch=epoch, count=_NUMBERS)  # (n, 8) in 0…1
+        numbers = random_numbers(identities, seed=seed, epoch=epoch, count=_NUMBERS)  # (n, 10) in 0…1
         drawn = torch.from_numpy(numbers.astype(np.float32)).to(images.device)
         if self.crop_scale != (1.0, 1.0) or self.crop_ratio != (1.0, 1.0) or self.flip:
             images = self._crop_and_flip(images, drawn)
-        return self._colour(images, drawn)
+        images = self._colour(images, drawn)
+        return _blurred(images, drawn[:, 9], self.blur) if self.blur else images
 
     def _crop_and_flip(self, images: Tensor, drawn: Tensor) -> Tensor:
         low, high = self.crop_scale
@@ -107,6 +118,8 @@ class Augmentation:
         if self.contrast:
             mean = (images * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
             images = mean + (images - mean) * factor(6, self.contrast)
+        if self.hue:
+            images = _turned(images, 2.0 * torch.pi * self.hue * (2.0 * drawn[:, 8] - 1.0))
         if self.saturation or self.grey:
             pale = (images * weights).sum(1, keepdim=True)
             # One number decides both: its lowest part makes the picture grey, the rest spreads over the factors.
@@ -115,6 +128,31 @@ class Augmentation:
             kept = torch.where(number < self.grey, 0.0, 1.0 + self.saturation * (2.0 * spread - 1.0))
             images = pale + (images - pale) * kept
         return images.clamp(0.0, 1.0)
+
+
+def _turned(images: Tensor, angles: Tensor) -> Tensor:
+    """Pictures with their colours turned by ``angles`` ``(n,)`` about the axis of greys."""
+    split = torch.tensor((_GREY, *_CHROMA), device=images.device)  # RGB → grey and two axes of colour
+    turn = torch.eye(3, device=images.device).repeat(len(images), 1, 1)
+    turn[:, 1, 1] = turn[:, 2, 2] = angles.cos()
+    turn[:, 1, 2], turn[:, 2, 1] = -angles.sin(), angles.sin()
+    return torch.einsum("nij,njhw->nihw", torch.linalg.inv(split) @ turn @ split, images)
+
+
+def _blurred(images: Tensor, numbers: Tensor, share: float) -> Tensor:
+    """A ``share`` of the pictures blurred; ``numbers`` ``(n,)`` in 0…1 say which, and how much."""
+    chosen = torch.nonzero(numbers < share)[:, 0]
+    if not len(chosen):
+        return images
+    side, (low, high) = max(images.shape[2:]) / _BLUR_SIDE, _BLUR_PX
+    reach = max(1, round(3 * high * side))
+    spread = side * (low + (high - low) * numbers[chosen, None] / share)
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=images.device) / spread) ** 2)
+    weights = (weights / weights.sum(dim=1, keepdim=True)).repeat_interleave(3, dim=0)  # (chosen · 3, 2 · reach + 1)
+    planes = F.pad(images[chosen], (reach,) * 4, mode="replicate").flatten(0, 1)[None]  # (1, chosen · 3, …)
+    planes = F.conv2d(planes, weights[:, None, None, :], groups=len(weights))
+    planes = F.conv2d(planes, weights[:, None, :, None], groups=len(weights))
+    return images.index_copy(0, chosen, planes.view(len(chosen), *images.shape[1:]))
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ import torch
 
 from mobileclip_kit.data.pictures import identities_of
 from mobileclip_kit.distill.augment import Augmentation, random_numbers
+from mobileclip_kit.errors import UsageError
 
 NAMES = identities_of(f"picture {number}" for number in range(6))
 STRONG = Augmentation(
-    crop_scale=(0.3, 0.9), crop_ratio=(0.75, 1.33), flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4, grey=0.2
-)
+    crop_scale=(0.3, 0.9), crop_ratio=(0.75, 1.33), flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4, grey=0.2,
+    hue=0.1, blur=0.5,
+)  # fmt: skip
 
 
 def images(seed: int = 0) -> torch.Tensor:
@@ -65,6 +67,50 @@ def test_crops_keep_a_linear_ramp_linear() -> None:
     inner = slopes[:, 1:-1]
     torch.testing.assert_close(inner, inner.mean(1, keepdim=True).expand_as(inner), rtol=0, atol=1e-3)
     assert 0.5 - 1e-3 <= float(inner.min()) and float(inner.max()) <= 0.7 + 1e-3
+
+
+def test_turned_colours_keep_their_brightness_and_leave_greys_alone() -> None:
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    given = 0.45 + 0.1 * images()  # far from the ends of the range
+    turned = Augmentation(hue=0.5).apply(given, NAMES, seed=0, epoch=0)
+    assert (turned - given).abs().amax(dim=(1, 2, 3)).min() > 0.01
+    torch.testing.assert_close((turned * weights).sum(1), (given * weights).sum(1), rtol=0, atol=1e-5)
+    grey = given[:, :1].expand(-1, 3, -1, -1).contiguous()
+    torch.testing.assert_close(Augmentation(hue=0.5).apply(grey, NAMES, seed=0, epoch=0), grey, rtol=0, atol=1e-5)
+
+
+def test_blur_is_a_gaussian_of_the_width_that_simclr_has() -> None:
+    """A point becomes a bell whose variance is the square of 0.1…2 pixels, and whose sum stays."""
+    names = identities_of(map(str, range(30)))
+    point = torch.zeros(30, 3, 224, 224)
+    point[:, :, 100, 120] = 1.0
+    bells = Augmentation(blur=1.0).apply(point, names, seed=0, epoch=0)[:, 0]
+    torch.testing.assert_close(bells.sum((1, 2)), torch.ones(30), rtol=0, atol=1e-4)
+    columns, rows = bells.sum(1), bells.sum(2)
+    across = (columns * (torch.arange(224) - 120) ** 2).sum(1).sqrt()
+    torch.testing.assert_close(across, (rows * (torch.arange(224) - 100) ** 2).sum(1).sqrt(), rtol=0, atol=1e-3)
+    assert 1.6 < across.max() < 2.0 and across.min() < 0.4
+
+
+def test_blur_takes_its_share_of_the_pictures_and_leaves_the_others_as_they_are() -> None:
+    names = identities_of(map(str, range(200)))
+    given = torch.rand(200, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    changed = (Augmentation(blur=0.3).apply(given, names, seed=0, epoch=0) - given).abs().amax(dim=(1, 2, 3)) > 1e-4
+    # Three standard errors of 0.3 in 200 are 0.1; the least blurs of so small a picture change nothing.
+    assert 0.1 < changed.float().mean() < 0.4
+
+
+@pytest.mark.parametrize("wrong", [{"hue": 0.6}, {"blur": 1.5}, {"hue": float("nan")}, {"flip": -0.1}])
+def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        Augmentation(**wrong)
+
+
+def test_a_picture_keeps_its_first_numbers_when_more_are_drawn() -> None:
+    """Stored views stay valid when another kind of augmentation is added."""
+    np.testing.assert_array_equal(
+        random_numbers(NAMES, seed=1, epoch=2, count=10)[:, :8], random_numbers(NAMES, seed=1, epoch=2, count=8)
+    )
 
 
 def test_random_numbers_are_uniform_and_independent() -> None:
