@@ -214,7 +214,7 @@ def read_description(path: Path) -> tuple[CacheDescription, tuple[Shard, ...]]:
 def _open_shard(
     folder: Path, shard: Shard, description: CacheDescription, *, verify: bool
 ) -> tuple[NDArray[np.float16], list[dict[str, str]]]:
-    hint = "The cache is damaged; make it again."
+    hint = "The cache is damaged; make it again with `mckit cache --force`."
     matrix_file, keys_file = folder / f"{shard.name}.npy", folder / f"{shard.name}.jsonl"
     for file, sha256 in ((matrix_file, shard.sha256), (keys_file, shard.keys_sha256)):
         if not file.is_file():

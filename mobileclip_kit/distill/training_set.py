@@ -83,7 +83,8 @@ def split_holdout(usable: Usable, holdout: str | None) -> tuple[Usable, Usable]:
             raise UsageError(f"--holdout is {holdout}; a share must be in 0…1.")
         numbers = random_numbers(identities_of(usable.hashes), seed=0, epoch=0, count=1)[:, 0]
         aside = {int(row) for row in np.argsort(numbers, kind="stable")[: round(share * len(usable))]}
-    train = [row for row in range(len(usable)) if row not in aside]
+    seen = {usable.hashes[row] for row in aside}  # the same picture under another name is not trained on either
+    train = [row for row, sha256 in enumerate(usable.hashes) if sha256 not in seen]
     return usable.take(train), usable.take(sorted(aside))
 
 

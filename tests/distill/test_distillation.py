@@ -25,7 +25,7 @@ from mobileclip_kit.distill.distillation import DistillReport, DistillRequest, d
 from mobileclip_kit.distill.recipe import load_recipe, recipe_from
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, UsageError
 from mobileclip_kit.networks import students
-from mobileclip_kit.networks.model import Model, load_model, save_model
+from mobileclip_kit.networks.model import Model, describe, load_model, save_model
 from tests.cache.test_cache import draw, tiny_teacher
 
 STUDENT = {"image_size": 32, "layers": 1, "width": 24, "head_width": 12, "patch_size": 16}
@@ -190,14 +190,16 @@ def test_a_start_from_another_teachers_student_does_not_bring_its_text_tower(
     """Its vectors lie elsewhere, be they as wide as this teacher's or not."""
     stranger, folder = tiny_teacher(seed=5), tmp_path / "stranger"
     folder.mkdir()
-    save_model(folder, stranger.network, stranger.config, stranger.spec)
+    grey = {**stranger.config, "preprocess_cfg": {**stranger.config["preprocess_cfg"], "mean": [0.5] * 3}}
+    save_model(folder, stranger.network, grey, describe("grey", stranger.network, grey))
     distill(request(tmp_path, teacher=str(folder), out=tmp_path / "theirs"))
     report = distill(request(tmp_path, cache=cache, init=str(tmp_path / "theirs"), out=tmp_path / "started"))
     assert report.spec.towers == ("image",)
     assert any("--text-from names the teacher's model" in note for note in report.notes)
+    assert any("theirs saw pictures with mean (0.5, 0.5, 0.5)" in note for note in report.notes)
     distill(request(tmp_path, teacher=str(teacher[0]), out=tmp_path / "ours"))
     again = distill(request(tmp_path, cache=cache, init=str(tmp_path / "ours"), out=tmp_path / "again"))
-    assert again.spec.towers == ("image", "text")
+    assert again.spec.towers == ("image", "text") and not again.notes
 
 
 @pytest.mark.parametrize(
@@ -248,6 +250,14 @@ def test_held_out_pictures_are_not_trained_on(tmp_path: Path, cache: Path) -> No
     assert -1.0 <= by_file.metrics["holdout_cosine"] <= 1.0
     by_share = distill(request(tmp_path, cache=cache, holdout="0.4", out=tmp_path / "share"))
     assert (by_share.pictures, by_share.metrics["holdout_pictures"]) == (6, 4)
+
+
+def test_a_held_out_picture_is_not_trained_on_under_another_name(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "pictures"
+    (folder / "twin.png").write_bytes((folder / "03.png").read_bytes())
+    (tmp_path / "aside.txt").write_text("03.png\n")
+    report = distill(request(tmp_path, cache=cache, holdout=str(tmp_path / "aside.txt")))
+    assert (report.pictures, report.metrics["holdout_pictures"]) == (9, 1)
 
 
 def test_unusable_pictures_are_skipped_with_reasons(tmp_path: Path, cache: Path) -> None:
