@@ -50,6 +50,7 @@ class BenchRequest:
         published: Whether others' figures shall stand beside ours.
         gates: File of gates.
         explained: Whether the report explains a model.
+        reported: Whether there will be a report, with a page of examples.
     """
 
     models: Sequence[str]
@@ -69,6 +70,7 @@ class BenchRequest:
     published: bool = False
     gates: Path | None = None
     explained: bool = False
+    reported: bool = False
 
     @property
     def measures(self) -> bool:
@@ -106,7 +108,7 @@ def run_request(request: BenchRequest) -> tuple[dict[str, Any], PictureRows]:
 
     Returns:
         The document of :func:`mobileclip_kit.bench.measure.run_bench`, with the rows from elsewhere behind the measured
-        ones, and ``gates`` where gates were given; and what a few texts find, to be looked at.
+        ones, and ``gates`` where gates were given; and what a few texts find, for the report's page.
 
     Raises:
         MckitError: Something was asked for that cannot be, or not a single model could be measured.
@@ -129,7 +131,8 @@ def run_request(request: BenchRequest) -> tuple[dict[str, Any], PictureRows]:
         materials = _materials(request, folder)
         document = run_bench(candidates, request.settings, materials)
         files = {name: path for material in reversed(materials) for name, path in material.files.items()}
-        examples = draw_examples(document["rows"], files)
+        # Here, since a data set's pictures go with the folder.
+        examples = draw_examples(document["rows"], files) if request.reported else []
     document["rows"] += borrowed
     if request.gates is not None:
         document["gates"] = judge(gates, document["rows"])

@@ -91,7 +91,8 @@ def command(
     from mobileclip_kit.files import check_can_write
 
     settings = Settings(threads=threads or usable_cores(), seconds=seconds, rounds=rounds, queries=asked["queries"])
-    request = BenchRequest(models=models, settings=settings, gates=gate, explained=bool(explain or ask), **asked)
+    request = BenchRequest(models=models, settings=settings, gates=gate, explained=bool(explain or ask),
+                           reported=out is not None, **asked)  # fmt: skip
     request.check()
     source = request.captions or request.images
     explained = _check_explain(models, source, out, ask) if request.explained else None
@@ -134,7 +135,8 @@ def _write(
                 explained, source, staging, request.limit, ask, request.teacher, request.queries
             )
             # What was asked comes first; without a question these are the same texts once more, or all there is.
-            examples = found + examples if ask or not examples else examples
+            if ask or not examples:
+                examples = found + examples
             lines += [f"{left['item']} left out: {left['reason']}" for left in document["explain"]["skipped"]]
         write_report(document, staging)
         write_report_page(document, staging, examples=examples)

@@ -123,7 +123,7 @@ def _choose(
             missed = error
             continue
         mixed = finish(keep_float(float_model, model, {entry.node for entry in chosen}))
-        tables = _tables_of(model) if finish is not finishes[0] else ()
+        tables = _int8_tables(model)[1] if finish is not finishes[0] else ()
         return mixed, tuple([f"{entry.operator} of {entry.weight}" for entry in chosen] + list(tables))
     raise ExportError(
         f"The {budget.tower} tower as int8 misses its budget (least cosine {budget.asked:g}, a fifth of the loss left "
@@ -132,21 +132,19 @@ def _choose(
     ) from missed
 
 
-def _with_int8_tables(model: onnx.ModelProto) -> onnx.ModelProto:
+def _int8_tables(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A copy with its look-up tables in int8, and which they are."""
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
-    quantize_tables(copied.graph)
-    return copied
+    return copied, tuple(f"Gather of {name}" for name in quantize_tables(copied.graph))
+
+
+def _with_int8_tables(model: onnx.ModelProto) -> onnx.ModelProto:
+    return _int8_tables(model)[0]
 
 
 def _as_it_is(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
-
-
-def _tables_of(model: onnx.ModelProto) -> tuple[str, ...]:
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    return tuple(f"Gather of {name}" for name in quantize_tables(copied.graph))
 
 
 def _require_same_products(table: Path, float_model: onnx.ModelProto, int8_model: onnx.ModelProto) -> None:
