@@ -2,12 +2,18 @@
 
 Two steps with a file between (:mod:`mobileclip_kit.export.sensitivity`): what each product costs is measured and
 written down, then the fewest are chosen from that file, which may also be an earlier export's.
+
+Inputs that set the ranges fit into them, and so lose less than any others will. So a trial graph takes its ranges from
+half of the calibration inputs; products are measured in it on a quarter of them, and the choice is checked on the last
+quarter. The graph that is kept has the ranges of all.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +39,11 @@ from mobileclip_kit.export.sensitivity import (
 )
 from mobileclip_kit.spec import Tower
 
-# Inputs that sensitivities are measured on, and as many others that a choice is checked on.
-_CHECKED = 16
+Finish = Callable[[onnx.ModelProto], onnx.ModelProto]
+
+# Inputs that sensitivities are measured on, and others that a choice is checked on.
+_MEASURED = 16
+_CHECKED = 32
 _SHARE_OF_BUDGET = 0.8
 
 
@@ -64,20 +73,63 @@ class Budget:
         return run_graph(model, graph_rows(self.tower, given)).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Calibration inputs in three parts: a trial graph's ranges, the measuring of products, the check of a choice.
+
+    Attributes:
+        ranging: Half of them.
+        measuring: Up to 16 others.
+        checking: Up to 32 others; with two or three inputs the same as ``measuring``.
+    """
+
+    ranging: Rows
+    measuring: Rows
+    checking: Rows
+
+
+def split_calibration(rows: Rows) -> Parts:
+    """Part calibration inputs, at least two, so that each part is spread over all of them."""
+    measuring = spread(rows[1::4], _MEASURED)
+    return Parts(rows[::2], measuring, spread(rows[3::4], _CHECKED) or measuring)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A float32 graph and its forms with quantise/dequantise pairs, their look-up tables still in float.
+
+    Attributes:
+        source: The float32 graph.
+        whole: With the ranges of all calibration inputs: what is kept.
+        trial: With the ranges of ``inputs.ranging``.
+        inputs: The calibration, in its parts.
+    """
+
+    source: onnx.ModelProto
+    whole: onnx.ModelProto
+    trial: onnx.ModelProto
+    inputs: Parts
+
+    def mixed(self, kept: Collection[str], finish: Finish) -> onnx.ModelProto:
+        """The finished graph with some products in float32."""
+        return finish(keep_float(self.source, self.whole, kept))
+
+    def keeps(self, budget: Budget, kept: Collection[str], finish: Finish) -> bool:
+        """Whether it keeps the budget: in both forms the cosines, as it is the recall."""
+        trial, mixed = finish(keep_float(self.source, self.trial, kept)), self.mixed(kept, finish)
+        checking = self.inputs.checking
+        return all(
+            least_cosine(self.source, model, checking) >= budget.cosine for model in (trial, mixed)
+        ) and budget.accepts(mixed)
+
+
 def fit_budget(
-    float_model: onnx.ModelProto,
-    model: onnx.ModelProto,
-    rows: Rows,
-    budget: Budget,
-    table: Path,
-    measured: Path | None,
+    model: Quantized, budget: Budget, table: Path, measured: Path | None
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """Keep as little in float as the budget allows.
 
     Args:
-        float_model: The graph that was quantised.
-        model: The same with quantise/dequantise pairs, its look-up tables still in float.
-        rows: Calibration inputs.
+        model: What may be kept of it in int8.
         budget: What has to be kept.
         table: The file for the sensitivities; not written when int8 everywhere keeps the budget.
         measured: A folder with sensitivities to choose from; None measures them.
@@ -88,48 +140,39 @@ def fit_budget(
     Raises:
         ExportError: No choice keeps the budget, or the sensitivities are of another graph.
     """
-    # One half of the inputs to measure on, the other to choose by.
-    measuring, checked = (spread(rows[half::2], _CHECKED) for half in (0, 1))
     # What the look-up tables lose counts too; where that is too much, they stay in float as well.
     finishes = (_with_int8_tables, _as_it_is) if budget.tower == "text" else (_as_it_is,)
-    whole = finishes[0](model)
-    if least_cosine(float_model, whole, checked) >= budget.cosine and budget.accepts(whole):
-        return whole, ()
+    if model.keeps(budget, (), finishes[0]):
+        return model.mixed((), finishes[0]), ()
     before = None if measured is None else table_path(measured, budget.tower)
     if before is None or not before.is_file():
-        found = measure_sensitivity(float_model, model, measuring)
-        write_sensitivities(table, found, f"{len(measuring)} calibration inputs")
+        found = measure_sensitivity(model.source, model.trial, model.inputs.measuring)
+        write_sensitivities(table, found, f"{len(model.inputs.measuring)} calibration inputs")
     else:
-        _require_same_products(before, float_model, model)
+        _require_same_products(before, model)
         shutil.copyfile(before, table)
-    return _choose(float_model, model, table, checked, budget, finishes)
+    return _choose(model, table, budget, finishes)
 
 
 def _choose(
-    float_model: onnx.ModelProto,
-    model: onnx.ModelProto,
-    table: Path,
-    checked: Rows,
-    budget: Budget,
-    finishes: Sequence[Callable[[onnx.ModelProto], onnx.ModelProto]],
+    model: Quantized, table: Path, budget: Budget, finishes: Sequence[Finish]
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    sensitivities = read_sensitivities(table)
     for finish in finishes:
-        try:
-            chosen = choose_float(
-                float_model, model, read_sensitivities(table), checked,
-                least_cosine=budget.cosine, also=budget.accepts, finish=finish,
-            )  # fmt: skip
-        except ExportError as error:
-            missed = error
-            continue
-        mixed = finish(keep_float(float_model, model, {entry.node for entry in chosen}))
-        tables = _int8_tables(model)[1] if finish is not finishes[0] else ()
-        return mixed, tuple([f"{entry.operator} of {entry.weight}" for entry in chosen] + list(tables))
+        chosen = choose_float(sensitivities, partial(_keeps, model, budget, finish))
+        if chosen is not None:
+            tables = _int8_tables(model.whole)[1] if finish is not finishes[0] else ()
+            stays = [f"{entry.operator} of {entry.weight}" for entry in chosen]
+            return model.mixed([entry.node for entry in chosen], finish), (*stays, *tables)
     raise ExportError(
         f"The {budget.tower} tower as int8 misses its budget (least cosine {budget.asked:g}, a fifth of the loss left "
         "to other inputs) even with every product in float32.",
         hint="Ask for less, or export in fp32.",
-    ) from missed
+    )
+
+
+def _keeps(model: Quantized, budget: Budget, finish: Finish, kept: Collection[str]) -> bool:
+    return model.keeps(budget, kept, finish)
 
 
 def _int8_tables(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
@@ -147,9 +190,9 @@ def _as_it_is(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _require_same_products(table: Path, float_model: onnx.ModelProto, int8_model: onnx.ModelProto) -> None:
+def _require_same_products(table: Path, model: Quantized) -> None:
     measured = {entry.node for entry in read_sensitivities(table)}
-    products = quantized_products(float_model, int8_model).keys()
+    products = quantized_products(model.source, model.whole).keys()
     if measured != products:
         raise ExportError(
             f"{table} measured {len(measured)} products, {len(measured & products)} of which are among the "

@@ -27,7 +27,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mobileclip_kit.errors import ExportError, MckitError, UsageError
-from mobileclip_kit.export.budget import Budget, fit_budget
+from mobileclip_kit.export.budget import Budget, Quantized, fit_budget, split_calibration
 from mobileclip_kit.export.metadata import first_line, quiet_converters
 from mobileclip_kit.export.onnx import check, set_metadata
 from mobileclip_kit.export.ranges import Method, observe_ranges
@@ -92,14 +92,18 @@ def quantize_int8(
             with quiet_converters():
                 quant_pre_process(str(float_path), str(prepared), skip_symbolic_shape=True)
                 float_model = onnx.load(str(prepared))
-                ranges = observe_ranges(float_model, _activations(float_model), rows, method=method)
-                model = insert_pairs(float_model, ranges)
+                watched, parts = _activations(float_model), split_calibration(rows)
+                whole, trial = (
+                    insert_pairs(float_model, observe_ranges(float_model, watched, seen, method=method))
+                    for seen in (rows, parts.ranging)
+                )
         except MckitError:
             raise
         except Exception as error:  # the quantiser raises whatever its passes meet
             raise ExportError(f"ONNX Runtime cannot quantise {float_path.name}: {first_line(error)}") from error
     budget = Budget(tower, least_cosine, judge)
-    model, chosen = fit_budget(float_model, model, rows, budget, table_path(path.parent, tower), measured)
+    quantized = Quantized(float_model, whole, trial, parts)
+    model, chosen = fit_budget(quantized, budget, table_path(path.parent, tower), measured)
     set_metadata(model, tower, spec)
     check(model, path)
     path.write_bytes(model.SerializeToString())

@@ -64,39 +64,25 @@ def measure_sensitivity(float_model: onnx.ModelProto, int8_model: onnx.ModelProt
 
 
 def choose_float(
-    float_model: onnx.ModelProto,
-    int8_model: onnx.ModelProto,
-    sensitivities: Sequence[Sensitivity],
-    inputs: Inputs,
-    *,
-    least_cosine: float,
-    also: Callable[[onnx.ModelProto], bool] = lambda _: True,
-    finish: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda model: model,
-) -> tuple[Sensitivity, ...]:
+    sensitivities: Sequence[Sensitivity], accepts: Callable[[Collection[str]], bool]
+) -> tuple[Sensitivity, ...] | None:
     """The fewest of the most sensitive products that have to stay in float32, found by bisection.
 
     Args:
-        float_model: The graph that was quantised.
-        int8_model: The same with quantise/dequantise pairs.
         sensitivities: From :func:`measure_sensitivity`, the greatest first.
-        inputs: Other ones than those that the sensitivities were measured on.
-        least_cosine: What every vector has to reach.
-        also: What a graph has to satisfy besides.
-        finish: What else is done to a graph before it counts.
+        accepts: Whether the graph with these products in float32, by name, is good enough. To be asked of other inputs
+            than those that the sensitivities were measured on.
 
-    Raises:
-        ExportError: Even with all products in float32 the budget is missed.
+    Returns:
+        None if not even all of them are enough.
     """
-    wanted = run_graph(float_model, inputs)
 
     def reaches(count: int) -> bool:
-        kept = {entry.node for entry in sensitivities[:count]}
-        mixed = finish(keep_float(float_model, int8_model, kept))
-        return _least_cosine(wanted, run_graph(mixed, inputs)) >= least_cosine and also(mixed)
+        return accepts({entry.node for entry in sensitivities[:count]})
 
     low, high = 0, len(sensitivities)
     if not reaches(high):
-        raise ExportError(f"No choice of operators reaches a least cosine of {least_cosine:g} within the budget.")
+        return None
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if reaches(middle) else (middle + 1, high)

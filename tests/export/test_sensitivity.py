@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.export import budget
-from mobileclip_kit.export.int8 import quantize_int8
+from mobileclip_kit.export.budget import split_calibration
+from mobileclip_kit.export.int8 import insert_pairs, quantize_int8
 from mobileclip_kit.export.sensitivity import (
     Sensitivity,
     choose_float,
@@ -110,18 +111,52 @@ def test_sensitivities_come_greatest_first(graphs: Graphs) -> None:
     assert {entry.weight for entry in found} == {"w0", "w1", "w2"}
 
 
+def reaching(graphs: Graphs, least: float) -> Callable[[Collection[str]], bool]:
+    return lambda kept: least_cosine(graphs[0], keep_float(*graphs, kept), feeds(8)) >= least
+
+
 def test_the_fewest_are_chosen(graphs: Graphs) -> None:
     found = measure_sensitivity(*graphs, feeds(8))
     whole = least_cosine(*graphs, feeds(8))
     first = least_cosine(graphs[0], keep_float(*graphs, {found[0].node}), feeds(8))
     assert first > whole
-    assert choose_float(*graphs, found, feeds(8), least_cosine=whole - 1e-9) == ()
-    assert choose_float(*graphs, found, feeds(8), least_cosine=(whole + first) / 2) == (found[0],)
+    assert choose_float(found, reaching(graphs, whole - 1e-9)) == ()
+    assert choose_float(found, reaching(graphs, (whole + first) / 2)) == (found[0],)
 
 
-def test_an_impossible_budget_is_refused(graphs: Graphs) -> None:
-    with pytest.raises(ExportError, match="No choice of operators"):
-        choose_float(*graphs, measure_sensitivity(*graphs, feeds(2)), feeds(2), least_cosine=1.1)
+def test_an_impossible_budget_has_no_choice(graphs: Graphs) -> None:
+    assert choose_float(measure_sensitivity(*graphs, feeds(2)), reaching(graphs, 1.1)) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "ranging", "measuring", "checking"),
+    [
+        (2, [0], [1], [1]),
+        (3, [0, 2], [1], [1]),
+        (8, [0, 2, 4, 6], [1, 5], [3, 7]),
+        (200, list(range(0, 200, 2)), 16, 32),
+    ],
+)
+def test_calibration_is_parted(count: int, ranging: list[int], measuring: object, checking: object) -> None:
+    rows = [{"image": np.array([number])} for number in range(count)]
+    parts = split_calibration(rows)
+    found = [[int(row["image"][0]) for row in part] for part in (parts.ranging, parts.measuring, parts.checking)]
+    assert found[0] == ranging
+    for part, expected in zip(found[1:], (measuring, checking), strict=True):
+        assert (part if isinstance(expected, list) else len(part)) == expected
+    if count > 3:
+        assert not set(found[0]) & set(found[1]) | set(found[1]) & set(found[2]) | set(found[0]) & set(found[2])
+
+
+def test_the_choice_has_to_hold_for_ranges_that_have_not_seen_the_inputs(graphs: Graphs) -> None:
+    """A trial graph with a twentieth of the ranges fails the check, whatever the graph with all of them does."""
+    products = [f"{kind}{number}" for kind in "mv" for number in (0, 1, 2)]
+    narrow = insert_pairs(graphs[0], dict.fromkeys([*products, "embedding"], (-0.05, 0.05)))
+    parts = split_calibration(feeds(16))
+    lenient = budget.Budget("image", 0.5, None)
+    assert least_cosine(*graphs, parts.checking) > lenient.cosine > least_cosine(graphs[0], narrow, parts.checking)
+    assert budget.Quantized(*graphs, graphs[1], parts).keeps(lenient, (), lambda model: model)
+    assert not budget.Quantized(*graphs, narrow, parts).keeps(lenient, (), lambda model: model)
 
 
 def test_table_round_trip(tmp_path: Path) -> None:
@@ -130,13 +165,28 @@ def test_table_round_trip(tmp_path: Path) -> None:
     assert read_sensitivities(tmp_path / "table.json") == table
 
 
-def test_budget_is_met_and_listed(tmp_path: Path, graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def trial(graphs: Graphs, tmp_path_factory: pytest.TempPathFactory) -> Graphs:
+    """The same with ranges from the inputs that set a trial's."""
+    folder = tmp_path_factory.mktemp("trial")
+    onnx.save(graphs[0], folder / "float.onnx")
+    quantize_int8("image", folder / "float.onnx", folder / "int8.onnx", SPEC, pixels(16)[::2], least_cosine=-1)
+    return graphs[0], onnx.load(folder / "int8.onnx")
+
+
+def reached(graphs: Graphs, trial: Graphs, kept: Collection[str]) -> float:
+    """What a choice reaches on the inputs that it is checked on."""
+    return min(least_cosine(graphs[0], keep_float(*each, kept), feeds(16)[3::4]) for each in (graphs, trial))
+
+
+def test_budget_is_met_and_listed(
+    tmp_path: Path, graphs: Graphs, trial: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A budget between all int8 and one product in float leaves its table beside the file and names what was kept."""
     monkeypatch.setattr(budget, "_SHARE_OF_BUDGET", 1.0)
-    odd: Callable[[], list[dict[str, np.ndarray]]] = lambda: feeds(16)[1::2]  # noqa: E731
-    found = measure_sensitivity(*graphs, feeds(16)[::2])
-    whole = least_cosine(*graphs, odd())
-    first = least_cosine(graphs[0], keep_float(*graphs, {found[0].node}), odd())
+    found = measure_sensitivity(*trial, feeds(16)[1::4])
+    whole = reached(graphs, trial, ())
+    first = reached(graphs, trial, {found[0].node})
     onnx.save(graphs[0], tmp_path / "float.onnx")
     kept = quantize_int8(
         "image", tmp_path / "float.onnx", tmp_path / "out.onnx", SPEC, pixels(16), least_cosine=(whole + first) / 2
@@ -146,16 +196,15 @@ def test_budget_is_met_and_listed(tmp_path: Path, graphs: Graphs, monkeypatch: p
 
 
 def test_the_choice_is_made_from_an_earlier_measurement(
-    tmp_path: Path, graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, graphs: Graphs, trial: Graphs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is measured again, and another table leads to another choice."""
     monkeypatch.setattr(budget, "measure_sensitivity", None)
     monkeypatch.setattr(budget, "_SHARE_OF_BUDGET", 1.0)
     (tmp_path / "earlier").mkdir()
-    odd: Callable[[], list[dict[str, np.ndarray]]] = lambda: feeds(16)[1::2]  # noqa: E731
     # Measured, the second product is the one that costs most; this table puts the first one before it.
-    least = least_cosine(graphs[0], keep_float(*graphs, {"product0", "product1"}), odd()) - 1e-9
-    assert least > least_cosine(graphs[0], keep_float(*graphs, {"product0"}), odd())
+    least = reached(graphs, trial, {"product0", "product1"}) - 1e-9
+    assert least > reached(graphs, trial, {"product0"})
     # As an editor may leave it: not in order.
     entries = [Sensitivity("product1", "MatMul", "w1", 0.1), Sensitivity("product0", "MatMul", "w0", 0.9),
                Sensitivity("product2", "Gemm", "w2", 0.0)]  # fmt: skip
