@@ -10,7 +10,8 @@ import click
 
 from mobileclip_kit.cli.output import emit, force_option, json_option
 from mobileclip_kit.data.scenes.folder import World, write_world
-from mobileclip_kit.data.scenes.world import Split
+from mobileclip_kit.data.scenes.plan import WorldConfig
+from mobileclip_kit.data.scenes.world import DEFAULT_WORLD, Split
 from mobileclip_kit.files import atomic_folder
 from mobileclip_kit.progress import Progress
 
@@ -28,11 +29,38 @@ from mobileclip_kit.progress import Progress
     help="train: without the held-out combinations of kind and colour. test: with them. unseen: them alone. "
     "gallery: as many pictures of words as of things. pairs: each scene without and with a word on it.",
 )
+@click.option(
+    "--word-share",
+    type=float,
+    default=DEFAULT_WORLD.word_share,
+    show_default=True,
+    help="Share of pictures of a word alone, in the splits train and test.",
+)
+@click.option(
+    "--pair-share",
+    type=float,
+    default=DEFAULT_WORLD.pair_share,
+    show_default=True,
+    help="Share of pictures of two kinds of things, likewise.",
+)
+@click.option(
+    "--captions", type=int, default=DEFAULT_WORLD.captions, show_default=True, help="Captions of a picture, at most."
+)
 @click.option("--workers", type=int, help="Processes. The pictures do not depend on it.  [default: one a processor]")
 @force_option
 @json_option
 def command(
-    items: int, out: Path, seed: int, size: int, split: Split, workers: int | None, force: bool, as_json: bool
+    items: int,
+    out: Path,
+    seed: int,
+    size: int,
+    split: Split,
+    word_share: float,
+    pair_share: float,
+    captions: int,
+    workers: int | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Draw the built-in world: N pictures with captions and exact truth.
 
@@ -43,7 +71,8 @@ def command(
       mckit scenes 20000 -o world
       mckit scenes 1000 -o gallery --split gallery --seed 1 --size 224
     """  # noqa: D301 (click's own mark for "leave these lines alone")
-    world = World(items=items, seed=seed, size=size, split=split)
+    config = WorldConfig(word_share=word_share, pair_share=pair_share, captions=captions)
+    world = World(items=items, seed=seed, size=size, split=split, config=config)
     started = time.perf_counter()
     with atomic_folder(out, force=force) as staging, Progress("draw", total=items, unit="pictures") as progress:
         write_world(staging, world, workers=workers, advance=progress.advance)

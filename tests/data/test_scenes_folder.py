@@ -45,6 +45,33 @@ def test_command_draws_what_draw_scene_draws(tmp_path, capsys):
         assert truth[index].word == scene.truth.word
 
 
+def test_shares_and_captions_are_chosen_by_the_command(tmp_path, capsys):
+    out = tmp_path / "pairs"
+    shares = "--word-share", "0.02", "--pair-share", "0.9", "--captions", "1"
+    code, _ = run(capsys, "60", "-o", str(out), "--size", "16", *shares)
+    assert code == 0
+    truth = read_truth(out)
+    assert sum(row.form == "pair" for row in truth) > 45
+    assert len((out / "captions.csv").read_text(encoding="utf-8").splitlines()) == 61
+    assert json.loads((out / "world.json").read_text(encoding="utf-8"))["config"]["pair_share"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--pair-share", "nan"), "pair_share is nan"),
+        (("--word-share", "-0.1"), "word_share is -0.1"),
+        (("--pair-share", "0.7"), "come to 1.1 of the pictures"),
+        (("--captions", "0"), "at least one caption"),
+    ],
+)
+def test_shares_out_of_range_are_refused(tmp_path, capsys, arguments, sentence):
+    code, document = run(capsys, "5", "-o", str(tmp_path / "no"), *arguments)
+    assert code != 0
+    assert sentence in document["error"]["message"]
+    assert not (tmp_path / "no").exists()
+
+
 def test_folder_does_not_depend_on_the_number_of_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "_WORTH_A_POOL", 1)
     world = World(items=140, seed=1, size=16)

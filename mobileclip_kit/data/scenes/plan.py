@@ -63,16 +63,17 @@ class WorldConfig:
             raise UsageError(f"The built-in world has no kind or typeface named {', '.join(unknown)}.")
         if len(self.kinds) < 2 or not self.typefaces:
             raise UsageError("The built-in world needs at least two kinds and one typeface.")
-        shares = (
-            self.word_share,
-            self.word_over_share,
-            self.pair_share,
-            self.bare_share,
-            self.word_caption_share,
-            self.blur_share,
-        )
-        if min(shares) < 0 or max(shares) > 1 or sum(shares[:3]) > 1:
-            raise UsageError(f"The shares {shares} must lie in 0…1, and those of the forms sum to at most 1.")
+        for name in ("word_share", "word_over_share", "pair_share", "bare_share", "word_caption_share", "blur_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must lie in 0…1.")
+        forms = self.word_share + self.word_over_share + self.pair_share
+        # Decimal fractions that make up 1 may come to a little more as sums of binary ones.
+        if forms > 1 + 1e-9:
+            raise UsageError(
+                f"Words alone ({self.word_share:g}), words over things ({self.word_over_share:g}) and pairs of things "
+                f"({self.pair_share:g}) come to {forms:g} of the pictures.",
+                hint="Their shares may sum to 1 at most.",
+            )
         if not 0 < self.word_width[0] <= self.word_width[1] <= 1:
             raise UsageError(f"The word width {self.word_width} must be a range within 0…1.")
         if self.captions < 1:
@@ -203,7 +204,7 @@ def _choose_form(rng: Random, config: WorldConfig) -> Form:
         ("word", config.word_share),
         ("word over thing", config.word_over_share),
         ("pair", config.pair_share),
-        ("thing", 1 - config.word_share - config.word_over_share - config.pair_share),
+        ("thing", max(0.0, 1 - config.word_share - config.word_over_share - config.pair_share)),
     )
     return weighted(rng, forms)
 
