@@ -129,6 +129,8 @@ def command(
     precision: Precision = chosen[0] if chosen else PRECISIONS[file_format or "onnx"][0]
     if file_format is not None and not compare:
         check_request(file_format, precision, calibrated=calibration is not None, ane=ane)
+    for idle in without_effect(file_format, precision, compare=compare, calibration=calibration, images=images):
+        note(f"warning: {idle}")
     destination = out or default_place(
         model, file_format, "compared" if compare else f"{precision}-ane" if ane else precision
     )
@@ -199,6 +201,30 @@ def check_flags(
             raise UsageError(f"{flag} chooses what stays in float in --format onnx --int8 alone.")
     if max_recall_drop is not None and captions is None:
         raise UsageError("--max-recall-drop needs pictures with captions.", hint="Pass a captions file with --images.")
+
+
+def without_effect(
+    file_format: str | None, precision: str, *, compare: bool, calibration: Path | None, images: Path | None
+) -> list[str]:
+    """A sentence for each option of the command line that changes nothing beside the others."""
+    calibrates = file_format in (None, "onnx") if compare else (file_format, precision) == ("onnx", "int8")
+    found = []
+    if calibration is not None and not calibrates:
+        found.append("--calibration has no effect here: only --format onnx --int8 is calibrated.")
+    if calibration is None or not calibrates:
+        found += _said(
+            "method", "--calibration-method has no effect here: it needs --format onnx --int8 --calibration."
+        )
+    if images is None:
+        found += _said(
+            "pictures", "--pictures has no effect without --images: the drawn ones have a number of their own."
+        )
+    return found
+
+
+def _said(name: str, sentence: str) -> list[str]:
+    source = click.get_current_context().get_parameter_source(name)
+    return [sentence] if source is click.core.ParameterSource.COMMANDLINE else []
 
 
 def _compare(

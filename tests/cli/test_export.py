@@ -175,3 +175,32 @@ def test_the_report_names_what_int8_costs(tmp_path: Path) -> None:
     text = describe(Export(path=tmp_path, spec=spec, format="onnx", precision="int8", towers={"image": tower}))
     assert "kept in float: Gemm of w" in text
     assert "int8-sensitivity-image.json: what each of 2 products costs alone in int8; most do Gemm of w 0.25" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "idle"),
+    [
+        (("--format", "coreml", "--calibration", "photos"), ("--calibration ",)),
+        (("--format", "onnx", "--calibration-method", "entropy"), ("--calibration-method",)),
+        (("--format", "onnx", "--pictures", "4"), ("--pictures",)),
+        (("--format", "onnx", "--int8", "--calibration", "photos", "--calibration-method", "minmax"), ()),
+        (("--compare", "--calibration", "photos", "--calibration-method", "minmax"), ()),
+        (("--compare", "--format", "coreml", "--calibration", "photos"), ("--calibration ",)),
+        (("--format", "onnx", "--images", "photos", "--pictures", "4"), ()),
+    ],
+)
+def test_options_without_effect_are_told(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    photos: Path,
+    arguments: tuple[str, ...],
+    idle: tuple[str, ...],
+) -> None:
+    """Said before anything is read: the model is missing here."""
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "export", tmp_path / "missing", *arguments)
+    assert code != 0
+    found = [line for line in err.splitlines() if "no effect" in line]
+    assert len(found) == len(idle)
+    assert all(f"warning: {option}" in line for option, line in zip(idle, found, strict=True))
