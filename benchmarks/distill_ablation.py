@@ -52,7 +52,7 @@ FIGURES = (
     "recall_at_5_text_to_image",
 )
 # Tower of a teacher → its name in the table of students, whose sizes are called NAME-2, NAME-4 and NAME-8.
-STUDENTS = {"mckit_conv_l_64": "conv-l"}
+STUDENTS = {"mckit_conv_x_64": "conv-x", "mckit_conv_l_64": "conv-l"}
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ other thing's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from random import Random
 
 Classes = Sequence[frozenset[str]]
@@ -43,8 +42,3 @@ def wrong_caption(caption: str, others: Sequence[str], classes: Classes, rng: Ra
         words[place] = choices[int(rng.random() * len(choices))]
     made = " ".join(words)
     return None if made in others else made
-
-
-def phrases(captions: Iterable[str]) -> frozenset[tuple[str, str]]:
-    """Every two neighbouring words of some texts."""
-    return frozenset(pair for caption in captions for pair in pairwise(caption.split()))

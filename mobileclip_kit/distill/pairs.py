@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.distill.captions import TextAugmentation
-from mobileclip_kit.distill.hard_negatives import phrases, wrong_caption
+from mobileclip_kit.distill.hard_negatives import wrong_caption
 from mobileclip_kit.distill.objective import Batch
+from mobileclip_kit.distill.phrases import PhraseTable, phrases
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.losses.alignment import alignment_loss, phase_at
 from mobileclip_kit.losses.caption_words import caption_words_loss, inverse_document_frequency
@@ -55,6 +56,8 @@ class PairOptions:
         tokens_weight: Weight of the token matching.
         mlm_weight: Weight of the masked language modelling.
         words_weight: Weight of SuperClass's caption words, which LightCLIP does not have; 0 leaves them out.
+        phrase_labels: How many of the captions' most common two-word phrases are labels beside the words: what shows a
+            small model which thing has which colour, if phrases are many enough to be seen often.
         alpha: What the negatives' labels get together, once labels are soft.
         smoothing_from: Share of the training after which labels are smoothed (``r₁``).
         weighting_from: Share of the training after which negatives are weighted (``r₂``).
@@ -67,6 +70,7 @@ class PairOptions:
             :func:`~mobileclip_kit.losses.alignment.alignment_loss`.
         word_classes: Words that may stand for each other, class by class, for hard negatives; none leaves them out, see
             :mod:`~mobileclip_kit.distill.hard_negatives`.
+        wrong_captions: How many hard negatives each picture gets at most.
         known_phrases: Take a hard negative only if each two neighbouring words of it are neighbours in some caption.
             What no caption says would else be learned as wrong for every picture: combinations that training never
             shows, among others.
@@ -84,6 +88,7 @@ class PairOptions:
     tokens_weight: float = 0.1
     mlm_weight: float = 0.1
     words_weight: float = 0.0
+    phrase_labels: int = 0
     alpha: float = 0.2
     smoothing_from: float = 0.33
     weighting_from: float = 0.66
@@ -94,14 +99,11 @@ class PairOptions:
     synonyms: tuple[tuple[str, str], ...] = ()
     same_captions: bool = False
     word_classes: tuple[tuple[str, ...], ...] = ()
+    wrong_captions: int = 1
     known_phrases: bool = False
 
     def __post_init__(self) -> None:
-        if self.embedding_dim < 1:
-            raise UsageError(f"embedding_dim is {self.embedding_dim}; it must be at least 1.")
-        for name in ("align_weight", "tokens_weight", "mlm_weight", "words_weight"):
-            if not 0.0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be a number of at least 0.")
+        self._check_numbers()
         if not 1.0 <= self.logit_scale <= MOST_LOGIT_SCALE:
             raise UsageError(f"logit_scale is {self.logit_scale}; it must be in 1…{MOST_LOGIT_SCALE:.0f}.")
         if not 0.0 < self.masked <= 1.0:
@@ -116,6 +118,16 @@ class PairOptions:
             raise UsageError("Each of word_classes needs at least two words that may stand for each other.")
         phase_at(0.0, first_share=self.smoothing_from, second_share=self.weighting_from)
         _ = self.text_augmentation
+
+    def _check_numbers(self) -> None:
+        for name, least in (("embedding_dim", 1), ("wrong_captions", 1), ("phrase_labels", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.phrase_labels and not self.words_weight:
+            raise UsageError("phrase_labels needs a words_weight above 0: they are labels beside the words.")
+        for name in ("align_weight", "tokens_weight", "mlm_weight", "words_weight"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be a number of at least 0.")
 
     @property
     def text_augmentation(self) -> TextAugmentation:
@@ -151,10 +163,14 @@ class PairObjective:
         self._language: MaskedLanguage | None = None
         self._words: nn.Linear | None = None
         if options.words_weight:
-            vocab_size = self._stream.embedding.num_embeddings
-            self._words = nn.Linear(options.embedding_dim, vocab_size)
+            self._table = PhraseTable((text for texts in captions for text in texts), options.phrase_labels)
+            labels = self._stream.embedding.num_embeddings + len(self._table)
+            self._words = nn.Linear(options.embedding_dim, labels)
             some = [texts[0] for texts in captions[:_CAPTIONS_COUNTED]]
-            self._importance = inverse_document_frequency(torch.from_numpy(tokenizer(some)), vocab_size)
+            rows, counted = self._labels(some, torch.from_numpy(tokenizer(some)))
+            # The first piece stands in every caption: what does not count becomes it, and so weighs nothing.
+            rows = torch.where(counted, rows, rows[:, :1])
+            self._importance = inverse_document_frequency(rows, labels)
         if {"tokens", "mlm"} & set(options.losses):
             channels = stage_channels(network)
             if "tokens" in options.losses:
@@ -194,7 +210,7 @@ class PairObjective:
             phase=self._phase(batch),
             alpha=options.alpha,
             same=(ids[:, None] == ids[None]).all(dim=-1) if options.same_captions else None,
-            negatives=self._encode(wrong, batch) if wrong else None,
+            negatives=self._negatives(wrong, batch) if any(wrong) else None,
         )
         parts = {"alignment": float(total.detach()), "logit_scale": float(scale.detach())}
         total = total * options.align_weight
@@ -206,36 +222,55 @@ class PairObjective:
             predicted = self._predict_masked(self._language, ids, lengths, seen)
             total, parts["mlm"] = total + options.mlm_weight * predicted, float(predicted.detach())
         if self._words is not None:
-            named = caption_words_loss(
-                self._words(seen.vectors).float(),
-                ids,
-                _is_word(ids, lengths),
-                self._importance.to(ids.device),
-            )
+            named = self._named(self._words, seen.vectors, texts, self._labels(chosen, ids))
             total, parts["words"] = total + options.words_weight * named, float(named.detach())
         return total, parts
 
-    def _choose(self, batch: Batch) -> tuple[list[str], list[str]]:
-        """A true caption of each picture, and wrong ones if hard negatives are on."""
+    def _choose(self, batch: Batch) -> tuple[list[str], list[tuple[str, ...]]]:
+        """A true caption of each picture, and its wrong ones if hard negatives are on."""
         # torch is seeded for each step, so a resumed run chooses the same.
         rng = Random(int(torch.randint(1 << 62, ())))
-        chosen, wrong = [], []
+        chosen: list[str] = []
+        wrong: list[tuple[str, ...]] = []
         for row in batch.rows:
             captions = self._captions[row]
             caption = captions[int(rng.random() * len(captions))]
             chosen.append(self._augmentation.apply(caption, rng))
             if self._classes:
-                made = wrong_caption(caption, captions, self._classes, rng)
-                if made is not None and (self._phrases is None or phrases([made]) <= self._phrases):
-                    wrong.append(made)
+                made = [
+                    wrong_caption(caption, captions, self._classes, rng) for _ in range(self._options.wrong_captions)
+                ]
+                wrong.append(tuple(text for text in dict.fromkeys(made) if text is not None and self._is_known(text)))
         return chosen, wrong
+
+    def _is_known(self, text: str) -> bool:
+        return self._phrases is None or phrases([text]) <= self._phrases
 
     def _tokenize(self, texts: list[str], batch: Batch) -> Tensor:
         return torch.from_numpy(self._tokenizer(texts)).to(batch.images.device)
 
-    def _encode(self, texts: list[str], batch: Batch) -> Tensor:
-        ids = self._tokenize(texts, batch)
-        return self._stream.encode(ids, ids.argmax(dim=-1) + 1).float()
+    def _named(self, head: nn.Linear, pictures: Tensor, texts: Tensor, labels: tuple[Tensor, Tensor]) -> Tensor:
+        importance = self._importance.to(pictures.device)
+        loss = caption_words_loss(head(pictures).float(), *labels, importance)
+        if not len(self._table):
+            return loss
+        # By the same head, a caption's vector names its phrases too. A text tower is slow to find that "red star" is
+        # more than "red" and "star" while no picture's vector tells them apart; so is the image tower the other way.
+        length = pictures.detach().norm(dim=-1).mean()
+        return (loss + caption_words_loss(head(texts * length).float(), *labels, importance)) / 2
+
+    def _labels(self, texts: Sequence[str], ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Pieces and phrases of captions as labels, ``(n, length)``, and which of them count."""
+        is_word = _is_word(ids, ids.argmax(dim=-1) + 1)
+        numbers, counted = (part.to(ids.device) for part in self._table.rows(texts))
+        numbers = numbers + self._stream.embedding.num_embeddings
+        return torch.cat((ids, numbers), dim=1), torch.cat((is_word, counted), dim=1)
+
+    def _negatives(self, wrong: list[tuple[str, ...]], batch: Batch) -> tuple[Tensor, Tensor]:
+        """Vectors of wrong captions, ``(m, d)``, and which picture of the batch each is of, ``(m,)``."""
+        ids = self._tokenize([text for texts in wrong for text in texts], batch)
+        rows = [row for row, texts in enumerate(wrong) for _ in texts]
+        return self._stream.encode(ids, ids.argmax(dim=-1) + 1).float(), torch.tensor(rows, device=ids.device)
 
     def _phase(self, batch: Batch) -> Literal["one-hot", "smoothed", "weighted"]:
         options, moment = self._options, batch.moment

@@ -120,6 +120,11 @@ def _convolutional(visual: Any) -> Found:
     axes, groups = _stages("visual.trunk.stages", visual.trunk.stages, names)
     places = visual.head.proj.in_features // groups[names[-1]]
     axes["visual.head.proj.weight"] = (None, Axis(names[-1], places))
+    if visual.trunk.products:
+        own = Axis(names[-1], visual.trunk.products)
+        axes["visual.trunk.mix.conv.weight"] = (own, Axis(names[-1]), None, None)
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            axes[f"visual.trunk.mix.norm.{part}"] = (own,)
     return axes, groups
 
 

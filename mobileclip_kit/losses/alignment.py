@@ -32,7 +32,7 @@ def alignment_loss(
     phase: Phase = "one-hot",
     alpha: float = 0.2,
     same: Tensor | None = None,
-    negatives: Tensor | None = None,
+    negatives: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Contrastive loss of pairs, mean of both directions; in the phase ``one-hot`` it is InfoNCE.
 
@@ -46,8 +46,10 @@ def alignment_loss(
         alpha: What the negatives get together, 0…1.
         same: ``(n, n)`` bool, symmetric, true on the diagonal: which pictures have the same caption. All of them are
             right for it, in equal shares (UniCL, arXiv 2204.03610); in the phase ``one-hot`` only.
-        negatives: Unit vectors of further texts that are wrong for every picture, ``(m, d)``, such as captions with
-            exchanged words (NegCLIP, arXiv 2210.01936).
+        negatives: Further texts, each wrong for one picture, such as its caption with exchanged words (NegCLIP, arXiv
+            2210.01936): their unit vectors, ``(m, d)``, and the row of each one's picture, ``(m,)`` of integers.
+            NegCLIP shows them to the whole batch; a text made wrong for one picture may be true of another, so here the
+            others do not see it.
 
     Returns:
         Scalar in nats, mean over the rows.
@@ -67,10 +69,15 @@ def alignment_loss(
         targets = torch.eye(len(images), device=images.device) if same is None else same.to(cosines.dtype)
         targets = targets / targets.sum(dim=1, keepdim=True)
         by_text = F.cross_entropy(cosines.T * logit_scale, targets)
+        rivals = cosines * logit_scale
         if negatives is not None:
-            cosines = torch.cat((cosines, images @ negatives.T), dim=1)  # (n, n + m)
-            targets = F.pad(targets, (0, len(negatives)))
-        return (F.cross_entropy(cosines * logit_scale, targets) + by_text) / 2
+            wrong, rows = negatives
+            others = rows != torch.arange(len(images), device=rows.device)[:, None]  # (n, m)
+            rivals = torch.cat((rivals, (images @ wrong.T * logit_scale).masked_fill(others, float("-inf"))), dim=1)
+        # Not cross_entropy: a target of 0 times a masked logit is no number.
+        right = (targets * cosines).sum(dim=1) * logit_scale
+        by_image = (rivals.logsumexp(dim=1) - right).mean()
+        return (by_image + by_text) / 2
     by_image = _soft_cross_entropy(cosines, logit_scale, phase, alpha)
     by_text = _soft_cross_entropy(cosines.T, logit_scale, phase, alpha)
     return (by_image + by_text) / 2

@@ -12,6 +12,7 @@ It speaks timm's interface, so that open_clip can hold it (see :mod:`mobileclip_
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +34,10 @@ class ConvTower(nn.Module):
         blocks: Residual convolutions after the strided one of each stage.
         image_size: Pixels of each side, a multiple of 16; the head's size follows from it.
         pooled: Whether the head also sees each channel's greatest value, wherever it stands.
+        products: So many times each channel is multiplied, place by place, with a mixture of all channels that is
+            learned; the head also sees the products' sums. What a linear head makes of a grid is a sum over places: it
+            tells which colours and which things a picture has, and not which has which. A product does: red and star,
+            at the same place.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class ConvTower(nn.Module):
         image_size: int,
         *,
         pooled: bool = False,
+        products: int = 0,
     ) -> None:
         super().__init__()
         if image_size < _STRIDE or image_size % _STRIDE:
@@ -50,8 +56,10 @@ class ConvTower(nn.Module):
             )
         self.stages = conv_stages(widths, blocks)
         side = image_size // _STRIDE
-        self.pooled = pooled
-        self.num_features = widths[-1] * (side * side + pooled)
+        self.pooled, self.products = pooled, products
+        if products:
+            self.mix = Mixture(widths[-1], products)
+        self.num_features = widths[-1] * (side * side + pooled + products)
         # What open_clip asks timm models for.
         self.default_cfg: dict[str, Any] = {"input_size": (3, image_size, image_size), "pool_size": None}
 
@@ -67,9 +75,12 @@ class ConvTower(nn.Module):
     def forward_head(self, grid: Tensor) -> Tensor:
         """The grid as one row, ``(n, num_features)``."""
         places = grid.flatten(2)  # (n, channels, places)
+        parts = [places]
         if self.pooled:
-            places = torch.cat((places, places.amax(dim=2, keepdim=True)), dim=2)
-        return places.flatten(1)
+            parts.append(places.amax(dim=2, keepdim=True))
+        if self.products:
+            parts.append(self.mix(grid))
+        return torch.cat(parts, dim=2).flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(n, 3, height, width)`` → ``(n, num_features)``."""
@@ -119,3 +130,24 @@ class Residual(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """The same shape."""
         return grid + F.relu(self.norm(self.conv(grid)))
+
+
+class Mixture(nn.Module):
+    """Products of each channel with learned mixtures of all, see :class:`ConvTower`.
+
+    Args:
+        width: Channels.
+        products: For each of them.
+    """
+
+    def __init__(self, width: int, products: int) -> None:
+        super().__init__()
+        self.products = products
+        self.conv = nn.Conv2d(width, width * products, 1, bias=False)
+        self.norm = nn.BatchNorm2d(width * products)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """``(n, width, h, w)`` → sums over the places, ``(n, width, products)``."""
+        mixed = self.norm(self.conv(grid)).unflatten(1, (-1, self.products))  # (n, width, products, h, w)
+        # Divided by the root of their number, sums are as large as their terms.
+        return (mixed * grid.unsqueeze(2)).mean(dim=(3, 4)) * math.sqrt(grid.shape[2] * grid.shape[3])

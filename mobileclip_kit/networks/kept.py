@@ -125,7 +125,9 @@ def _shape_trunk(visual: Any, kept: Mapping[str, Any]) -> None:
             block.attn = Attention(widths[-1], own_heads, attn_head_dim=kept["head_width"], qkv_bias=True)
             block.mlp.fc1, block.mlp.fc2 = nn.Linear(widths[-1], neurons), nn.Linear(neurons, widths[-1])
     else:
-        visual.trunk = ConvTower(tuple(widths), tuple(residuals), size, pooled=visual.trunk.pooled)
+        visual.trunk = ConvTower(
+            tuple(widths), tuple(residuals), size, pooled=visual.trunk.pooled, products=visual.trunk.products
+        )
     old = visual.head.proj
     visual.head.proj = nn.Linear(visual.trunk.num_features, old.out_features, bias=old.bias is not None)
 

@@ -4,9 +4,10 @@
 layers, patch 32); ``vit-s6-h24`` has the same parameters cut into 24 heads, and is fine-tuned from the 12-head weights.
 
 ``resnet18``, ``mobilenetv2`` and ``swin-nano`` are LightCLIP's image encoders (arXiv 2312.00674), ``text-8`` its text
-transformer. ``conv-l`` is the tower of the bundled teacher of the built-in world, ``hybrid-s`` the quickstart's
+transformer. ``conv-x`` is the tower of the bundled teacher of the built-in world, ``hybrid-s`` the quickstart's
 student of it; ``hybrid-m``, ``conv-m``, ``conv-s`` and ``vit-t4-64`` are for the same size of pictures.
-``conv-l-2``, ``-4`` and ``-8`` are a half, a quarter and an eighth of ``conv-l``, the bundled teacher's tower.
+``conv-l`` is ``conv-x`` without products; ``-2``, ``-4`` and ``-8`` behind either name are a half, a quarter and an
+eighth of it.
 ``resnet-w24`` and the narrower ones are CLIP's own ResNet with attention pooling, one block a stage.
 """
 
@@ -35,12 +36,16 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "swin-nano-64": {"image_size": 64, "timm_model_name": "swin_nano_patch4_window4_64", "timm_proj": "linear"},
     "conv-m": {"image_size": 64, "timm_model_name": "mckit_conv_m_64", "timm_pool": "", "timm_proj": "linear"},
     "conv-l": {"image_size": 64, "timm_model_name": "mckit_conv_l_64", "timm_pool": "", "timm_proj": "linear"},
+    "conv-x": {"image_size": 64, "timm_model_name": "mckit_conv_x_64", "timm_pool": "", "timm_proj": "linear"},
     "conv-s": {"image_size": 64, "timm_model_name": "mckit_conv_s_64", "timm_pool": "", "timm_proj": "linear"},
     "hybrid-m": {"image_size": 64, "timm_model_name": "mckit_hybrid_m_64", "timm_pool": "", "timm_proj": "linear"},
     "hybrid-s": {"image_size": 64, "timm_model_name": "mckit_hybrid_s_64", "timm_pool": "", "timm_proj": "linear"},
     "conv-l-2": {"image_size": 64, "timm_model_name": "mckit_conv_l_2_64", "timm_pool": "", "timm_proj": "linear"},
     "conv-l-4": {"image_size": 64, "timm_model_name": "mckit_conv_l_4_64", "timm_pool": "", "timm_proj": "linear"},
     "conv-l-8": {"image_size": 64, "timm_model_name": "mckit_conv_l_8_64", "timm_pool": "", "timm_proj": "linear"},
+    "conv-x-2": {"image_size": 64, "timm_model_name": "mckit_conv_x_2_64", "timm_pool": "", "timm_proj": "linear"},
+    "conv-x-4": {"image_size": 64, "timm_model_name": "mckit_conv_x_4_64", "timm_pool": "", "timm_proj": "linear"},
+    "conv-x-8": {"image_size": 64, "timm_model_name": "mckit_conv_x_8_64", "timm_pool": "", "timm_proj": "linear"},
     "resnet-w24": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 24, "head_width": 64},
     "resnet-w16": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32},
     "resnet-w8": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32},

@@ -70,5 +70,11 @@ def mckit_hybrid_s_64(pretrained: bool = False, **options: Any) -> HybridTower:
 
 @register_model  # type: ignore[untyped-decorator,unused-ignore]
 def mckit_conv_l_64(pretrained: bool = False, **options: Any) -> ConvTower:
-    """The built-in world's teacher's tower, for 64 px."""
+    """``mckit_conv_x_64`` without products, for 64 px."""
     return ConvTower((16, 32, 64, 128), (0, 0, 1, 2), 64, pooled=True)
+
+
+@register_model  # type: ignore[untyped-decorator,unused-ignore]
+def mckit_conv_x_64(pretrained: bool = False, **options: Any) -> ConvTower:
+    """The built-in world's teacher's tower, for 64 px."""
+    return ConvTower((16, 32, 64, 128), (0, 0, 1, 2), 64, pooled=True, products=4)

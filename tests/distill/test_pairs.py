@@ -116,7 +116,8 @@ def test_vectors_are_compared_as_unit_vectors():
 @pytest.mark.parametrize(
     "wrong",
     [{"embedding_dim": 0}, {"logit_scale": 0.5}, {"masked": 0.0}, {"alpha": 2.0}, {"mlm_weight": -1.0},
-     {"tokens_weight": float("nan")},
+     {"tokens_weight": float("nan")}, {"wrong_captions": 0}, {"phrase_labels": -1},
+     {"phrase_labels": 8},
      {"smoothing_from": 0.9, "weighting_from": 0.1}, {"delete": 1.5}],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(wrong):
@@ -129,5 +130,45 @@ def test_hard_negatives_may_be_kept_to_phrases_that_captions_have(known, expecte
     """Nobody shows a red house; to call it wrong for every picture would teach that there is none."""
     captions = [["a red star"], ["a blue house"], ["two stars near a blue star"], ["a cat"]]
     made = objective(captions, losses=(), word_classes=(("red", "blue"),), known_phrases=known)
-    wrong = {text for _ in range(20) for text in made._choose(batch())[1]}
+    wrong = {text for _ in range(20) for texts in made._choose(batch())[1] for text in texts}
     assert {text for text in wrong if len(text.split()) == 3} == expected
+
+
+def test_a_picture_may_have_several_wrong_captions_each_once():
+    captions = [["a red star"], ["a photo"], ["a cat"], ["a dog"]]
+    made = objective(captions, losses=(), word_classes=(("red", "blue"), ("star", "house")), wrong_captions=8)
+    first, *others = made._choose(batch())[1]
+    assert set(first) <= {"a blue star", "a red house"}
+    assert len(first) == len(set(first)) > 0
+    assert others == [(), (), ()]
+
+
+def test_a_picture_sees_its_own_wrong_captions_alone():
+    """The loss with one wrong caption, put together by hand from the network's vectors."""
+    captions = [["a photo"], ["a cat"], ["a red star"], ["a dog"]]
+    made = objective(captions, losses=(), align_weight=1.0, word_classes=(("red", "blue"),))
+    made.network.eval()
+    with torch.no_grad():
+        loss, _ = loss_of(made)
+        images = made.network.encode_image(batch().images, normalize=True)
+        texts = [*(each[0] for each in captions), "a blue star"]
+        vectors = made.network.encode_text(torch.from_numpy(made._tokenizer(texts)), normalize=True)
+        logits = images @ vectors.T * made.network.logit_scale.exp()
+        by_text = -logits[:, :4].T.log_softmax(dim=1).diagonal().mean()
+        logits[[0, 1, 3], 4] = float("-inf")
+        by_image = -logits.log_softmax(dim=1).diagonal().mean()
+    torch.testing.assert_close(loss, (by_image + by_text) / 2)
+
+
+def test_phrases_are_labels_beside_the_words():
+    made = objective([["a red star", "a star"]] * 4, losses=(), align_weight=0.0, words_weight=1.0, phrase_labels=2)
+    assert made._table.numbers == {("a", "red"): 0, ("a", "star"): 1}
+    texts = ["a red star", "a star", "a cat", "star"]
+    ids = torch.from_numpy(made._tokenizer(texts))
+    labels, counted = made._labels(texts, ids)
+    pieces = made._stream.embedding.num_embeddings
+    found = [[int(label) - pieces for label in row[here] if label >= pieces]
+             for row, here in zip(labels, counted, strict=True)]  # fmt: skip
+    assert found == [[0], [1], [], []]
+    assert made._words.out_features == pieces + 2 == len(made._importance)
+    assert loss_of(made)[0].isfinite()

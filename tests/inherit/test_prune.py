@@ -20,6 +20,7 @@ from tests.inherit.networks import (
     HYBRID,
     POOLED,
     PREPROCESSING,
+    PRODUCTS,
     clip,
     clip_config,
     conv_clip,
@@ -40,7 +41,7 @@ def outputs(network: Any, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
 
 def build(kind: str) -> tuple[Any, dict[str, Any], int]:
     more: dict[str, Any] = {"quick_gelu": kind == "quick", "custom_text": kind == "custom"}
-    towers = {"conv": CONV, "pooled": POOLED, "hybrid": HYBRID}
+    towers = {"conv": CONV, "pooled": POOLED, "products": PRODUCTS, "hybrid": HYBRID}
     config = clip_config(**more) | ({"vision_cfg": towers[kind]} if kind in towers else {})
     if kind == "scaled":
         config["vision_cfg"]["ls_init_value"] = 0.1
@@ -49,7 +50,7 @@ def build(kind: str) -> tuple[Any, dict[str, Any], int]:
     return network, {"model_cfg": config, "preprocess_cfg": PREPROCESSING}, 64 if kind in towers else 32
 
 
-@pytest.mark.parametrize("kind", ["plain", "quick", "custom", "scaled", "conv", "pooled", "hybrid"])
+@pytest.mark.parametrize("kind", ["plain", "quick", "custom", "scaled", "conv", "pooled", "products", "hybrid"])
 def test_pruned_network_computes_what_the_masked_one_did(kind: str) -> None:
     network, config, size = build(kind)
     before = outputs(network, size)

@@ -114,17 +114,20 @@ def test_different_captions_give_plain_infonce():
     )
 
 
-def test_hard_negatives_stand_among_the_texts_of_each_picture_only():
-    """By hand with two unit axes: a picture sees its text (1), the other's (0) and the negative (0.6 or 0.8)."""
+def test_hard_negatives_stand_among_the_texts_of_their_own_picture_only():
+    """By hand with two unit axes: a picture sees its text (1) and the other's (0), the first one also two negatives."""
     images = torch.eye(2)
-    negative = torch.tensor([[0.6, 0.8]])
-    rows = torch.tensor([[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]])
-    by_image = -(rows.log_softmax(dim=1)[[0, 1], [0, 1]]).mean()
-    by_text = -(torch.eye(2).log_softmax(dim=1)[[0, 1], [0, 1]]).mean()
-    loss = alignment_loss(images, torch.eye(2), 1.0, negatives=negative)
-    assert float(loss) == pytest.approx(float(by_image + by_text) / 2, abs=1e-6)
+    scale = torch.tensor(1.0, requires_grad=True)
+    negatives = torch.tensor([[0.6, 0.8], [0.0, 1.0]]), torch.tensor([0, 0])
+    first = -torch.tensor([1.0, 0.0, 0.6, 0.0]).log_softmax(dim=0)[0]
+    second = by_text = -torch.tensor([1.0, 0.0]).log_softmax(dim=0)[0]
+    loss = alignment_loss(images, torch.eye(2), scale, negatives=negatives)
+    assert loss.item() == pytest.approx(float((first + second) / 2 + by_text) / 2, abs=1e-6)
+    loss.backward()
+    assert scale.grad is not None
+    assert scale.grad.isfinite()
 
 
 def test_soft_labels_refuse_equal_captions_and_negatives():
     with pytest.raises(UsageError, match="one-hot"):
-        alignment_loss(torch.eye(2), torch.eye(2), 1.0, phase="smoothed", negatives=torch.eye(2))
+        alignment_loss(torch.eye(2), torch.eye(2), 1.0, phase="smoothed", negatives=(torch.eye(2), torch.arange(2)))

@@ -15,9 +15,24 @@ def test_a_pooled_head_sees_each_channels_places_and_then_its_greatest_value():
     assert tower.num_features == 15
 
 
-@pytest.mark.parametrize("pooled", [False, True])
-def test_features_have_the_announced_width(pooled):
-    tower = ConvTower((4, 4, 4, 4), (0, 1, 0, 1), 32, pooled=pooled).eval()
+def test_a_head_with_products_sees_what_stands_at_the_same_place():
+    """Two pictures with the same channels in all, at the same place in one and apart in the other."""
+    tower = ConvTower((2, 2, 2, 2), (0, 0, 0, 0), 32, products=1).eval()
+    with torch.no_grad():
+        # Each channel is multiplied with the other one.
+        tower.mix.conv.weight.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]])[:, :, None, None])
+        together = torch.tensor([[3.0, 0, 0, 0], [5.0, 0, 0, 0]]).view(1, 2, 2, 2)
+        apart = torch.tensor([[3.0, 0, 0, 0], [0, 0, 0, 5.0]]).view(1, 2, 2, 2)
+        # 3 · 5, divided by the root of four places; each channel's places come before its product.
+        torch.testing.assert_close(
+            tower.forward_head(together), torch.tensor([[3.0, 0, 0, 0, 7.5, 5, 0, 0, 0, 7.5]]), rtol=1e-4, atol=0
+        )
+        assert tower.forward_head(apart)[0, [4, 9]].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("pooled", "products"), [(False, 0), (True, 0), (True, 3)])
+def test_features_have_the_announced_width(pooled, products):
+    tower = ConvTower((4, 4, 4, 4), (0, 1, 0, 1), 32, pooled=pooled, products=products).eval()
     assert tower(torch.rand(2, 3, 32, 32)).shape == (2, tower.num_features)
 
 
