@@ -43,7 +43,8 @@ Finish = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 # Inputs that sensitivities are measured on, and others that a choice is checked on.
 _MEASURED = 16
-_CHECKED = 32
+_CHECKED = 64
+# The least of more inputs, and of inputs of another kind, is less.
 _SHARE_OF_BUDGET = 0.8
 
 
@@ -57,7 +58,6 @@ class Budget:
     """
 
     def __init__(self, tower: Tower, cosine: float, judge: RecallJudge | None) -> None:
-        # Pictures of another kind than the calibration's lose a little more.
         self.asked, self.cosine = cosine, 1 - (1 - cosine) * _SHARE_OF_BUDGET
         self.tower, self._judge = tower, judge
 
@@ -80,7 +80,7 @@ class Parts:
     Attributes:
         ranging: Half of them.
         measuring: Up to 16 others.
-        checking: Up to 32 others; with two or three inputs the same as ``measuring``.
+        checking: Up to 64 others; with two or three inputs the same as ``measuring``.
     """
 
     ranging: Rows

@@ -1,10 +1,11 @@
 """Ranges of activations, observed on calibration inputs: what 8 bits are spread over.
 
-Three ways to choose a range. ``minmax`` takes everything that was seen. ``percentile`` leaves the outermost values out,
-so that one rare giant does not coarsen all others. ``entropy`` looks for the range whose 8-bit steps keep the most
-information about the values: the least Kullback-Leibler divergence between their histogram before and after
-(Migacz, "8-bit inference with TensorRT", GTC 2017; there with one threshold for ``[-t, t]``, here both ends of an
-asymmetric range shrink together).
+Three ways to choose a range. ``minmax`` takes everything that was seen, and a fifth more at each end: a value that no
+calibration input had is cut off, and one cut in a late product can turn the whole vector. ``percentile`` leaves the
+outermost values out, so that one rare giant does not coarsen all others. ``entropy`` looks for the range whose 8-bit
+steps keep the most information about the values: the least Kullback-Leibler divergence between their histogram before
+and after (Migacz, "8-bit inference with TensorRT", GTC 2017; there with one threshold for ``[-t, t]``, here both ends
+of an asymmetric range shrink together).
 
 Inputs pass twice where a histogram is needed: the first pass finds its ends, so that memory stays bounded however many
 inputs there are.
@@ -29,6 +30,9 @@ Rows = Sequence[Mapping[str, NDArray[Any]]]
 METHODS: tuple[Method, ...] = get_args(Method)
 # Of all values, so many per cent lie within the range that ``percentile`` chooses.
 PERCENTILE = 99.99
+# What minmax leaves for inputs not seen. A quickstart's student, calibrated on 200 pictures, had on 400 unseen ones a
+# least cosine of 0.9896 without it, 0.9930 with a tenth and 0.9952 with a fifth; the mean fell from 0.9990 to 0.9988.
+_HEADROOM = 1.2
 _BINS = 2048
 _LEVELS = 256
 # entropy tries ranges down to this share of everything that was seen.
@@ -66,7 +70,10 @@ def observe_ranges(
             before = seen.get(name, (0.0, 0.0))
             seen[name] = (min(before[0], low), max(before[1], high))
     if method == "minmax":
-        return seen
+        inputs = {value.name for value in model.graph.input}
+        return {
+            name: ends if name in inputs else (ends[0] * _HEADROOM, ends[1] * _HEADROOM) for name, ends in seen.items()
+        }
     counts = {name: np.zeros(_BINS, np.int64) for name in names}
     for row in rows:
         for name, values in zip(names, run(row), strict=True):

@@ -23,9 +23,9 @@ def rows(*arrays: object) -> list[dict[str, np.ndarray]]:
     return [{"x": np.asarray(array, np.float32)} for array in arrays]
 
 
-def test_minmax_takes_everything_and_zero() -> None:
+def test_minmax_takes_everything_and_zero_and_leaves_headroom_behind_the_input() -> None:
     found = observe_ranges(doubling(), ["twice", "x"], rows([1, 3], [2, 5]))
-    assert found == {"twice": (0.0, 10.0), "x": (0.0, 5.0)}
+    assert found == {"twice": (0.0, 12.0), "x": (0.0, 5.0)}
 
 
 def test_percentile_leaves_a_giant_out() -> None:

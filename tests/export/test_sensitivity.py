@@ -134,7 +134,7 @@ def test_an_impossible_budget_has_no_choice(graphs: Graphs) -> None:
         (2, [0], [1], [1]),
         (3, [0, 2], [1], [1]),
         (8, [0, 2, 4, 6], [1, 5], [3, 7]),
-        (200, list(range(0, 200, 2)), 16, 32),
+        (200, list(range(0, 200, 2)), 16, 50),
     ],
 )
 def test_calibration_is_parted(count: int, ranging: list[int], measuring: object, checking: object) -> None:
