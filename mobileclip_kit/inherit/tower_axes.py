@@ -120,12 +120,18 @@ def _convolutional(visual: Any) -> Found:
     axes, groups = _stages("visual.trunk.stages", visual.trunk.stages, names)
     places = visual.head.proj.in_features // groups[names[-1]]
     axes["visual.head.proj.weight"] = (None, Axis(names[-1], places))
-    if visual.trunk.products:
-        own = Axis(names[-1], visual.trunk.products)
-        axes["visual.trunk.mix.conv.weight"] = (own, Axis(names[-1]), None, None)
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            axes[f"visual.trunk.mix.norm.{part}"] = (own,)
-    return axes, groups
+    return axes | _products(visual.trunk, names[-1]), groups
+
+
+def _products(trunk: ConvTower | HybridTower, group: str) -> dict[str, Axes]:
+    """Each channel's products follow it; each is a mixture of all channels."""
+    if not trunk.products:
+        return {}
+    own = Axis(group, trunk.products)
+    norms: dict[str, Axes] = {
+        f"visual.trunk.mix.norm.{part}": (own,) for part in ("weight", "bias", "running_mean", "running_var")
+    }
+    return {"visual.trunk.mix.conv.weight": (own, Axis(group), None, None), **norms}
 
 
 def _hybrid(network: Any) -> Found:
@@ -137,7 +143,8 @@ def _hybrid(network: Any) -> Found:
         "visual.trunk.pos_embed": (None, None, channel),
         "visual.trunk.norm.weight": (channel,),
         "visual.trunk.norm.bias": (channel,),
-        "visual.head.proj.weight": (None, channel),
+        "visual.head.proj.weight": (None, Axis(channel.group, 1 + trunk.products)),
+        **_products(trunk, channel.group),
     }
     found = _with_blocks("visual.trunk.blocks", trunk.blocks, "image", {}, network)
     return None if found is None else (axes | found[0], groups | found[1])

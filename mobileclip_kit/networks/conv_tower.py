@@ -148,6 +148,6 @@ class Mixture(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """``(n, width, h, w)`` → sums over the places, ``(n, width, products)``."""
-        mixed = self.norm(self.conv(grid)).unflatten(1, (-1, self.products))  # (n, width, products, h, w)
+        mixed: Tensor = self.norm(self.conv(grid)).unflatten(1, (-1, self.products))  # (n, width, products, h, w)
         # Divided by the root of their number, sums are as large as their terms.
         return (mixed * grid.unsqueeze(2)).mean(dim=(3, 4)) * math.sqrt(grid.shape[2] * grid.shape[3])

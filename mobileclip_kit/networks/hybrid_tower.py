@@ -18,7 +18,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError
-from mobileclip_kit.networks.conv_tower import conv_stages
+from mobileclip_kit.networks.conv_tower import Mixture, conv_stages
 
 _STAGES = 4
 _STRIDE = 2**_STAGES
@@ -33,22 +33,35 @@ class HybridTower(nn.Module):
         layers: Transformer blocks.
         heads: Attention heads of each block.
         image_size: Pixels of each side, a multiple of 16; the positions belong to it.
+        products: So many times each channel of the last tokens is multiplied with a mixture of all, see
+            :class:`~mobileclip_kit.networks.conv_tower.ConvTower`; the head sees the products beside the tokens' mean.
     """
 
     def __init__(
-        self, widths: Sequence[int], residuals: Sequence[int], *, layers: int, heads: int, image_size: int
+        self,
+        widths: Sequence[int],
+        residuals: Sequence[int],
+        *,
+        layers: int,
+        heads: int,
+        image_size: int,
+        products: int = 0,
     ) -> None:
         super().__init__()
         if image_size < _STRIDE or image_size % _STRIDE:
             raise ModelError(f"A hybrid tower takes pictures of a multiple of {_STRIDE} px, not {image_size} px.")
         if len(widths) != _STAGES or widths[-1] % heads:
             raise ModelError(f"A hybrid tower has {_STAGES} stages; {widths} do not fit {heads} heads.")
-        self.num_features = width = widths[-1]
+        width = widths[-1]
+        self.products = products
+        self.num_features = width * (1 + products)
         self.side = image_size // _STRIDE
         self.stages = conv_stages(widths, residuals)
         self.pos_embed = nn.Parameter(torch.randn(1, self.side**2, width) * 0.02)
         self.blocks = nn.ModuleList([Block(width, heads, qkv_bias=True) for _ in range(layers)])
         self.norm = nn.LayerNorm(width)
+        if products:
+            self.mix = Mixture(width, products)
         # What open_clip asks timm models for.
         self.default_cfg: dict[str, Any] = {"input_size": (3, image_size, image_size), "pool_size": None}
 
@@ -62,11 +75,15 @@ class HybridTower(nn.Module):
         return self.relate(images)
 
     def forward_head(self, tokens: Tensor) -> Tensor:
-        """Their mean, ``(n, width)``."""
-        return tokens.mean(dim=1)
+        """Their mean, and the products of each channel behind it, ``(n, num_features)``."""
+        mean = tokens.mean(dim=1)
+        if not self.products:
+            return mean
+        grid = tokens.transpose(1, 2).reshape(-1, tokens.shape[2], self.side, self.side)
+        return torch.cat((mean.unsqueeze(2), self.mix(grid)), dim=2).flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(n, 3, height, width)`` → ``(n, width)``."""
+        """``(n, 3, height, width)`` → ``(n, num_features)``."""
         return self.forward_head(self.forward_features(images))
 
     def forward_intermediates(self, images: Tensor, **options: Any) -> tuple[Tensor, list[Tensor]]:

@@ -119,7 +119,9 @@ def _shape_trunk(visual: Any, kept: Mapping[str, Any]) -> None:
         heads, ffn = kept.get("heads", []), kept.get("ffn", [])
         for name in ("heads", "ffn"):
             _check_sizes(kept, name, len(visual.trunk.blocks))
-        visual.trunk = HybridTower(widths, residuals, layers=len(heads), heads=1, image_size=size)
+        visual.trunk = HybridTower(
+            widths, residuals, layers=len(heads), heads=1, image_size=size, products=visual.trunk.products
+        )
         for block, own_heads, neurons in zip(visual.trunk.blocks, heads, ffn, strict=True):
             # timm's attention has heads of any width, so no class of ours is needed.
             block.attn = Attention(widths[-1], own_heads, attn_head_dim=kept["head_width"], qkv_bias=True)

@@ -4,8 +4,9 @@
 layers, patch 32); ``vit-s6-h24`` has the same parameters cut into 24 heads, and is fine-tuned from the 12-head weights.
 
 ``resnet18``, ``mobilenetv2`` and ``swin-nano`` are LightCLIP's image encoders (arXiv 2312.00674), ``text-8`` its text
-transformer. ``conv-x`` is the tower of the bundled teacher of the built-in world, ``hybrid-s`` the quickstart's
-student of it; ``hybrid-m``, ``conv-m``, ``conv-s`` and ``vit-t4-64`` are for the same size of pictures.
+transformer. ``conv-x`` is the tower of the bundled teacher of the built-in world, ``hybrid-x`` the quickstart's
+student of it; ``hybrid-s`` is the same without products; ``hybrid-m``, ``conv-m``, ``conv-s`` and ``vit-t4-64`` are
+for the same size of pictures.
 ``conv-l`` is ``conv-x`` without products; ``-2``, ``-4`` and ``-8`` behind either name are a half, a quarter and an
 eighth of it.
 ``resnet-w24`` and the narrower ones are CLIP's own ResNet with attention pooling, one block a stage.
@@ -40,6 +41,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "conv-s": {"image_size": 64, "timm_model_name": "mckit_conv_s_64", "timm_pool": "", "timm_proj": "linear"},
     "hybrid-m": {"image_size": 64, "timm_model_name": "mckit_hybrid_m_64", "timm_pool": "", "timm_proj": "linear"},
     "hybrid-s": {"image_size": 64, "timm_model_name": "mckit_hybrid_s_64", "timm_pool": "", "timm_proj": "linear"},
+    "hybrid-x": {"image_size": 64, "timm_model_name": "mckit_hybrid_x_64", "timm_pool": "", "timm_proj": "linear"},
     "conv-l-2": {"image_size": 64, "timm_model_name": "mckit_conv_l_2_64", "timm_pool": "", "timm_proj": "linear"},
     "conv-l-4": {"image_size": 64, "timm_model_name": "mckit_conv_l_4_64", "timm_pool": "", "timm_proj": "linear"},
     "conv-l-8": {"image_size": 64, "timm_model_name": "mckit_conv_l_8_64", "timm_pool": "", "timm_proj": "linear"},

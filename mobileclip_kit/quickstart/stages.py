@@ -22,9 +22,10 @@ from mobileclip_kit.bundle import make_bundle
 from mobileclip_kit.data.scenes.captions import noun_phrase
 from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.data.scenes.objects import KINDS
+from mobileclip_kit.data.scenes.plan import WorldConfig
 from mobileclip_kit.data.scenes.queries import count_queries, reading_queries, thing_queries
 from mobileclip_kit.data.scenes.truth import Truth, read_truth
-from mobileclip_kit.data.scenes.world import Split
+from mobileclip_kit.data.scenes.world import DEFAULT_WORLD, Split
 from mobileclip_kit.distill.distillation import DistillRequest, distill
 from mobileclip_kit.distill.recipe import load_recipe
 from mobileclip_kit.export.exporter import export_model
@@ -73,13 +74,15 @@ def draw_world(tour: Tour) -> Figures:
         "choosing": plan.fair_pictures,
         "pairs": 2 * plan.pairs,
     }
+    train_world = WorldConfig(word_share=plan.word_share, pair_share=plan.pair_share)
     with Progress("draw", total=sum(counts.values()), unit="pictures") as progress:
         for name, count in counts.items():
             folder = tour.world(name)
             if folder.exists():
                 continue
             split: Split = "gallery" if name == "choosing" else name  # type: ignore[assignment]
-            world = World(items=count, seed=plan.seed + _SEED_SHIFTS[name], size=plan.size, split=split)
+            config = train_world if name == "train" else DEFAULT_WORLD
+            world = World(items=count, seed=plan.seed + _SEED_SHIFTS[name], size=plan.size, split=split, config=config)
             with atomic_folder(folder) as staging:
                 write_world(staging, world, advance=progress.advance)
     return {"pictures": counts}

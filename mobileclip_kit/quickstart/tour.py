@@ -32,6 +32,8 @@ class TourPlan:
         student: A row of ``STUDENTS``.
         recipe: Preset or file that the student is distilled with.
         train_pictures: Scenes to distil on; the teacher's training never saw them.
+        word_share: Of these, how many show a word alone.
+        pair_share: And two kinds of things, which teach which has which colour.
         test_pictures: Scenes to measure on, unseen combinations among them.
         fair_pictures: Scenes to measure the weakness on, as many words as things.
         pairs: Scenes drawn with and without a word, to learn textness from.
@@ -40,9 +42,11 @@ class TourPlan:
         bench_seconds: Each model's time for latency, and again for throughput.
     """
 
-    student: str = "hybrid-s"
+    student: str = "hybrid-x"
     recipe: str = "quickstart"
-    train_pictures: int = 8000
+    train_pictures: int = 10000
+    word_share: float = 0.24
+    pair_share: float = 0.45
     test_pictures: int = 1000
     fair_pictures: int = 800
     pairs: int = 500

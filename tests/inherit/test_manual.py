@@ -116,7 +116,7 @@ def test_a_wider_student_is_refused() -> None:
 
 
 def test_a_hybrid_tower_inherits_a_convolutional_teachers_stages() -> None:
-    student, teacher = build("hybrid-s", 0), build("conv-l", 1)
+    student, teacher = build("hybrid-x", 0), build("conv-x", 1)
     before = {name: tensor.clone() for name, tensor in student.visual.state_dict().items()}
     count = inherit_channels(student, teacher)
     ours, theirs = student.visual.state_dict(), teacher.visual.state_dict()

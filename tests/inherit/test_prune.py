@@ -18,6 +18,7 @@ from mobileclip_kit.networks.model import build_network, describe, load_model, s
 from tests.inherit.networks import (
     CONV,
     HYBRID,
+    HYBRID_PRODUCTS,
     POOLED,
     PREPROCESSING,
     PRODUCTS,
@@ -41,7 +42,8 @@ def outputs(network: Any, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
 
 def build(kind: str) -> tuple[Any, dict[str, Any], int]:
     more: dict[str, Any] = {"quick_gelu": kind == "quick", "custom_text": kind == "custom"}
-    towers = {"conv": CONV, "pooled": POOLED, "products": PRODUCTS, "hybrid": HYBRID}
+    towers = {"conv": CONV, "pooled": POOLED, "products": PRODUCTS, "hybrid": HYBRID,
+              "hybrid products": HYBRID_PRODUCTS}  # fmt: skip
     config = clip_config(**more) | ({"vision_cfg": towers[kind]} if kind in towers else {})
     if kind == "scaled":
         config["vision_cfg"]["ls_init_value"] = 0.1
@@ -50,7 +52,9 @@ def build(kind: str) -> tuple[Any, dict[str, Any], int]:
     return network, {"model_cfg": config, "preprocess_cfg": PREPROCESSING}, 64 if kind in towers else 32
 
 
-@pytest.mark.parametrize("kind", ["plain", "quick", "custom", "scaled", "conv", "pooled", "products", "hybrid"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "quick", "custom", "scaled", "conv", "pooled", "products", "hybrid", "hybrid products"]
+)
 def test_pruned_network_computes_what_the_masked_one_did(kind: str) -> None:
     network, config, size = build(kind)
     before = outputs(network, size)

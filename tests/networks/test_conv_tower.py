@@ -45,6 +45,20 @@ def test_a_hybrid_towers_last_grid_holds_the_tokens_whose_mean_is_its_output():
         torch.testing.assert_close(grids[-1].mean(dim=(2, 3)), tower(pictures))
 
 
+def test_a_hybrid_towers_products_stand_behind_each_channels_mean():
+    tower = HybridTower((4, 4, 4, 8), (0, 0, 1, 0), layers=1, heads=2, image_size=48, products=2).eval()
+    with torch.no_grad():
+        tokens = tower.forward_features(torch.rand(2, 3, 48, 48))
+        features = tower.forward_head(tokens).view(2, 8, 3)
+        torch.testing.assert_close(features[..., 0], tokens.mean(dim=1))
+        # The grid's order is that of the tokens.
+        grid = tokens.transpose(1, 2).reshape(2, 8, 3, 3)
+        torch.testing.assert_close(features[..., 1:], tower.mix(grid))
+        mixed = torch.einsum("ntc,mc->ntm", tokens, tower.mix.conv.weight[:, :, 0, 0]) / (1 + 1e-5) ** 0.5
+        by_hand = (mixed.view(2, 9, 8, 2) * tokens.unsqueeze(3)).sum(dim=1) / 3
+        torch.testing.assert_close(features[..., 1:], by_hand)
+
+
 @pytest.mark.parametrize(("size", "heads"), [(40, 2), (8, 2), (32, 3)])
 def test_hybrid_towers_refuse_what_does_not_divide(size, heads):
     with pytest.raises(ModelError):
