@@ -52,7 +52,7 @@ class TourPlan:
     pairs: int = 500
     size: int = 64
     seed: int = 100
-    bench_seconds: float = 1.0
+    bench_seconds: float = 0.6
 
 
 @dataclass
