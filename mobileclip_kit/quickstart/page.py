@@ -120,7 +120,7 @@ def _words(tour: Tour, textness: Document) -> list[str]:
         said.append(
             f"Scale {textness['scale']:g}: words found in place of things fall from "
             f"{found['word_over_thing_before']:.0%} to {found['word_over_thing']:.0%}, "
-            f"for {100 * textness['clean_drop']:.1f} points of right-first among pictures without words."
+            f"and right-first among pictures without words changes by {-100 * textness['clean_drop']:+.1f} points."
         )
     if textness["promote"]:
         found = textness["promote"]

@@ -130,7 +130,7 @@ def _textness_lines(textness: dict[str, Any], out: Path) -> list[str]:
     removed = "there were none" if textness["errors_removed"] is None else f"{textness['errors_removed']:.0%} of them"
     lines = [
         f"  textness       {out.name}/textness.json: scale {textness['scale']:g} against words found in place of things"
-        f" removes {removed}, at {100 * textness['clean_drop']:.1f} points of right-first without words"
+        f" removes {removed}, and changes right-first without words by {-100 * textness['clean_drop']:+.1f} points"
     ]
     promote = textness["promote"]
     if promote:
