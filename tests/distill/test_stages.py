@@ -148,12 +148,13 @@ def test_run_killed_between_and_inside_stages_equals_the_uninterrupted_one(
             finally:
                 os._exit(0)
         deadline = time.monotonic() + 120
-        while not (stages / moment).exists() and time.monotonic() < deadline:
+        while not (reached := (stages / moment).exists()) and time.monotonic() < deadline:
             time.sleep(0.002)
         time.sleep(rng.random() * 0.02)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        assert (stages / moment).exists()
+        # On a busy machine the child may be past the moment, and its file gone, before it is killed.
+        assert reached
         assert not (tmp_path / "killed").exists()
     distill(replace(again, resume=True))
     assert_same_model(tmp_path / "small", tmp_path / "killed")
