@@ -163,7 +163,8 @@ class PairObjective:
         self._language: MaskedLanguage | None = None
         self._words: nn.Linear | None = None
         if options.words_weight:
-            self._table = PhraseTable((text for texts in captions for text in texts), options.phrase_labels)
+            said = captions if options.phrase_labels else ()
+            self._table = PhraseTable((text for texts in said for text in texts), options.phrase_labels)
             labels = self._stream.embedding.num_embeddings + len(self._table)
             self._words = nn.Linear(options.embedding_dim, labels)
             some = [texts[0] for texts in captions[:_CAPTIONS_COUNTED]]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from mobileclip_kit.export.samples import spread
 from mobileclip_kit.export.sensitivity import (
     choose_float,
     keep_float,
-    least_cosine,
+    lowest_cosine,
     measure_sensitivity,
     quantized_products,
     read_sensitivities,
@@ -114,13 +114,20 @@ class Quantized:
         """The finished graph with some products in float32."""
         return finish(keep_float(self.source, self.whole, kept))
 
-    def keeps(self, budget: Budget, kept: Collection[str], finish: Finish) -> bool:
+    @cached_property
+    def wanted(self) -> NDArray[np.float64]:
+        """The float32 graph's vectors of the inputs that are checked, ``(n, d)``."""
+        return run_graph(self.source, self.inputs.checking)
+
+    def keeps(self, budget: Budget, finish: Finish, kept: Collection[str]) -> bool:
         """Whether it keeps the budget: in both forms the cosines, as it is the recall."""
-        trial, mixed = finish(keep_float(self.source, self.trial, kept)), self.mixed(kept, finish)
-        checking = self.inputs.checking
-        return all(
-            least_cosine(self.source, model, checking) >= budget.cosine for model in (trial, mixed)
-        ) and budget.accepts(mixed)
+        if not self._reaches(budget, finish(keep_float(self.source, self.trial, kept))):
+            return False
+        mixed = self.mixed(kept, finish)
+        return self._reaches(budget, mixed) and budget.accepts(mixed)
+
+    def _reaches(self, budget: Budget, model: onnx.ModelProto) -> bool:
+        return lowest_cosine(self.wanted, run_graph(model, self.inputs.checking)) >= budget.cosine
 
 
 def fit_budget(
@@ -142,7 +149,7 @@ def fit_budget(
     """
     # What the look-up tables lose counts too; where that is too much, they stay in float as well.
     finishes = (_with_int8_tables, _as_it_is) if budget.tower == "text" else (_as_it_is,)
-    if model.keeps(budget, (), finishes[0]):
+    if model.keeps(budget, finishes[0], ()):
         return model.mixed((), finishes[0]), ()
     before = None if measured is None else table_path(measured, budget.tower)
     if before is None or not before.is_file():
@@ -159,7 +166,7 @@ def _choose(
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     sensitivities = read_sensitivities(table)
     for finish in finishes:
-        chosen = choose_float(sensitivities, partial(_keeps, model, budget, finish))
+        chosen = choose_float(sensitivities, partial(model.keeps, budget, finish))
         if chosen is not None:
             tables = _int8_tables(model.whole)[1] if finish is not finishes[0] else ()
             stays = [f"{entry.operator} of {entry.weight}" for entry in chosen]
@@ -169,10 +176,6 @@ def _choose(
         "to other inputs) even with every product in float32.",
         hint="Ask for less, or export in fp32.",
     )
-
-
-def _keeps(model: Quantized, budget: Budget, finish: Finish, kept: Collection[str]) -> bool:
-    return model.keeps(budget, kept, finish)
 
 
 def _int8_tables(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:

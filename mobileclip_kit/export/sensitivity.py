@@ -59,7 +59,7 @@ def measure_sensitivity(float_model: onnx.ModelProto, int8_model: onnx.ModelProt
     for node in products.values():
         alone = keep_float(float_model, int8_model, products.keys() - {node.name})
         weight = next((name for name in node.input if name in weights), "two activations")
-        found.append(Sensitivity(node.name, node.op_type, weight, 1 - _least_cosine(wanted, run_graph(alone, inputs))))
+        found.append(Sensitivity(node.name, node.op_type, weight, 1 - lowest_cosine(wanted, run_graph(alone, inputs))))
     return sorted(found, key=lambda entry: -entry.loss)
 
 
@@ -91,7 +91,7 @@ def choose_float(
 
 def least_cosine(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, inputs: Inputs) -> float:
     """The least cosine between the vectors of two graphs over some inputs."""
-    return _least_cosine(run_graph(float_model, inputs), run_graph(int8_model, inputs))
+    return lowest_cosine(run_graph(float_model, inputs), run_graph(int8_model, inputs))
 
 
 def keep_float(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:
@@ -192,7 +192,8 @@ def run_graph(model: onnx.ModelProto, inputs: Inputs) -> NDArray[np.float64]:
     return vectors
 
 
-def _least_cosine(wanted: NDArray[np.float64], actual: NDArray[np.float64]) -> float:
+def lowest_cosine(wanted: NDArray[np.float64], actual: NDArray[np.float64]) -> float:
+    """The least cosine between the rows of two matrices, ``(n, d)``."""
     lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(actual, axis=1)
     # A vector that int8 has made zero has no direction: its cosine counts as 0.
     return float(((wanted * actual).sum(axis=1) / np.maximum(lengths, 1e-30)).min())

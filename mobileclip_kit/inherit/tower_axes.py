@@ -127,11 +127,15 @@ def _products(trunk: ConvTower | HybridTower, group: str) -> dict[str, Axes]:
     """Each channel's products follow it; each is a mixture of all channels."""
     if not trunk.products:
         return {}
-    own = Axis(group, trunk.products)
-    norms: dict[str, Axes] = {
-        f"visual.trunk.mix.norm.{part}": (own,) for part in ("weight", "bias", "running_mean", "running_var")
-    }
-    return {"visual.trunk.mix.conv.weight": (own, Axis(group), None, None), **norms}
+    return _conv_norm("visual.trunk.mix", Axis(group, trunk.products), Axis(group))
+
+
+def _conv_norm(layer: str, made: Axis, read: Axis | None) -> dict[str, Axes]:
+    """A convolution without bias and its batch norm; what the first one reads, the picture, is in no group."""
+    axes: dict[str, Axes] = {f"{layer}.conv.weight": (made, read, None, None)}
+    for part in ("weight", "bias", "running_mean", "running_var"):
+        axes[f"{layer}.norm.{part}"] = (made,)
+    return axes
 
 
 def _hybrid(network: Any) -> Found:
@@ -158,9 +162,6 @@ def _stages(prefix: str, stages: Any, names: Sequence[str]) -> tuple[dict[str, A
         own = Axis(name)
         groups[name] = int(stage[0].conv.out_channels)
         for place in range(len(stage)):
-            layer = f"{prefix}.{number}.{place}"
-            axes[f"{layer}.conv.weight"] = (own, before if place == 0 else own, None, None)
-            for part in ("weight", "bias", "running_mean", "running_var"):
-                axes[f"{layer}.norm.{part}"] = (own,)
+            axes |= _conv_norm(f"{prefix}.{number}.{place}", own, before if place == 0 else own)
         before = own
     return axes, groups

@@ -155,8 +155,8 @@ def test_the_choice_has_to_hold_for_ranges_that_have_not_seen_the_inputs(graphs:
     parts = split_calibration(feeds(16))
     lenient = budget.Budget("image", 0.5, None)
     assert least_cosine(*graphs, parts.checking) > lenient.cosine > least_cosine(graphs[0], narrow, parts.checking)
-    assert budget.Quantized(*graphs, graphs[1], parts).keeps(lenient, (), lambda model: model)
-    assert not budget.Quantized(*graphs, narrow, parts).keeps(lenient, (), lambda model: model)
+    assert budget.Quantized(*graphs, graphs[1], parts).keeps(lenient, lambda model: model, ())
+    assert not budget.Quantized(*graphs, narrow, parts).keeps(lenient, lambda model: model, ())
 
 
 def test_table_round_trip(tmp_path: Path) -> None:
