@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 import warnings
 from dataclasses import replace
@@ -27,6 +26,7 @@ from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, Out
 from mobileclip_kit.networks import students
 from mobileclip_kit.networks.model import Model, describe, load_model, save_model
 from tests.cache.test_cache import draw, tiny_teacher
+from tests.lives import life
 
 STUDENT = {"image_size": 32, "layers": 1, "width": 24, "head_width": 12, "patch_size": 16}
 RECIPE = load_recipe("piccollage").with_training(epochs=3, batch_size=4, lr=1e-2)
@@ -131,23 +131,22 @@ def test_student_approaches_its_teacher(tmp_path: Path, cache: Path) -> None:
     assert report.metrics["cosine"] > 0.95
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked run")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def distill_tiny(asked: DistillRequest) -> None:
+    """In a process that has not seen the fixture."""
+    students.STUDENTS["tiny"] = STUDENT
+    distill(asked)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="lives of a run come from a fork server")
 def test_resume_after_sigkill_equals_the_uninterrupted_run(tmp_path: Path, cache: Path) -> None:
     distill(request(tmp_path, cache=cache, recipe=RECIPE.with_training(steps=60)))
     again = request(tmp_path, cache=cache, out=tmp_path / "killed", recipe=RECIPE.with_training(steps=60))
-    child = os.fork()
-    if child == 0:
-        try:
-            distill(replace(again, checkpoint_seconds=0.0))
-        finally:
-            os._exit(0)
     checkpoint = tmp_path / "killed.run" / "checkpoint.safetensors"
-    deadline = time.monotonic() + 120
-    while not checkpoint.is_file() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    with life(distill_tiny, replace(again, checkpoint_seconds=0.0)):
+        deadline = time.monotonic() + 120
+        while not (reached := checkpoint.is_file()) and time.monotonic() < deadline:
+            time.sleep(0.002)
+    assert reached
     assert not (tmp_path / "killed").exists()
     with pytest.raises(OutputError, match="Add --resume"):
         distill(again)

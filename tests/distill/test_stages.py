@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from mobileclip_kit.errors import ModelError, TrainingError, UsageError
 from mobileclip_kit.networks.model import build_network, describe, load_model, save_model, tower_parameters
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
 from tests.exports import WORDS, tiny_config
+from tests.lives import life
 
 STAGES: dict[str, Any] = {"shares": [0.75, 0.4], "mask_steps": 5, "mask_warmup_steps": 2, "gate_lr": 3.0}
 DOCUMENT: dict[str, Any] = {
@@ -131,8 +131,7 @@ MOMENTS = ("1-masks/checkpoint.safetensors", "1-pruned", "1-recovery/checkpoint.
            "2-masks/checkpoint.safetensors", "2-pruned")  # fmt: skip
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked run")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="lives of a run come from a fork server")
 def test_run_killed_between_and_inside_stages_equals_the_uninterrupted_one(
     tmp_path: Path, teacher: Path, data: Path
 ) -> None:
@@ -141,18 +140,11 @@ def test_run_killed_between_and_inside_stages_equals_the_uninterrupted_one(
     again = request(tmp_path, data, teacher, out=tmp_path / "killed", checkpoint_seconds=0.0)
     stages, rng = tmp_path / "killed.run" / "stages", Random(0)
     for moment in MOMENTS:
-        child = os.fork()
-        if child == 0:
-            try:
-                distill(replace(again, resume=stages.exists()))
-            finally:
-                os._exit(0)
-        deadline = time.monotonic() + 120
-        while not (reached := (stages / moment).exists()) and time.monotonic() < deadline:
-            time.sleep(0.002)
-        time.sleep(rng.random() * 0.02)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        with life(distill, replace(again, resume=stages.exists())):
+            deadline = time.monotonic() + 120
+            while not (reached := (stages / moment).exists()) and time.monotonic() < deadline:
+                time.sleep(0.002)
+            time.sleep(rng.random() * 0.02)
         # On a busy machine the child may be past the moment, and its file gone, before it is killed.
         assert reached
         assert not (tmp_path / "killed").exists()

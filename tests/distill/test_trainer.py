@@ -30,6 +30,7 @@ from mobileclip_kit.distill.recipe import TrainingPlan
 from mobileclip_kit.distill.trainer import LOG_FILE, Trainer, TrainingResult
 from mobileclip_kit.errors import DataError, OutputError, TrainingError, UsageError
 from mobileclip_kit.spec import ImageSpec
+from tests.lives import life
 
 IMAGE = ImageSpec(height=8, width=8)
 PLAN = TrainingPlan(epochs=4, batch_size=4, lr=1e-2, seed=3)
@@ -187,21 +188,13 @@ def test_a_log_that_is_gone_on_with_is_never_half_there(tmp_path: Path, monkeypa
     assert (tmp_path / LOG_FILE).read_bytes().startswith(before)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked run")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="lives of a run come from a fork server")
 def test_run_killed_at_any_moment_resumes(tmp_path: Path) -> None:
     """Twenty SIGKILLs at random moments of a run that writes a checkpoint after every step; then it is finished."""
     folder, moments = tmp_path / "killed", np.random.default_rng(0).uniform(0.005, 0.1, 20)
     for moment in moments:
-        child = os.fork()
-        if child == 0:
-            try:
-                train(folder, MeanColour(pause=0.01), seconds=0.0, resume=True)
-            finally:
-                os._exit(0)
-        time.sleep(moment)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        with life(train, folder, MeanColour(pause=0.01), seconds=0.0, resume=True):
+            time.sleep(moment)
     whole, resumed = MeanColour(), MeanColour()
     train(tmp_path / "whole", whole)
     train(folder, resumed, resume=True)
