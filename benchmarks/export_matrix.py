@@ -64,7 +64,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", default=["onnx-fp32", "onnx-int8", "coreml-fp16"], choices=list(KINDS))
     parser.add_argument("--towers", nargs="*", default=["image", "text"], choices=["image", "text"])
     parser.add_argument("--pictures", type=int, default=16, help="verify with so many pictures and captions")
-    parser.add_argument("--calibration", type=int, default=100, help="calibrate int8 on so many pictures and captions")
+    parser.add_argument("--calibration", type=int, default=100, help="calibrate int8 on so many others")
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for one format of one model")
     parser.add_argument("--lock", type=Path, help="hold this lock while a model is exported")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
@@ -130,8 +130,8 @@ def run_model(name: str, kinds: Sequence[str], chosen: argparse.Namespace) -> It
     model = load(name)
     left_out = {tower: None for tower in ("image", "text") if tower not in chosen.towers}
     model.spec = replace(model.spec, **left_out)
-    given = read_source(chosen.data, model, count=chosen.pictures)
-    calibration = read_source(chosen.data, model, count=chosen.calibration) if "onnx-int8" in kinds else (None, None)
+    read = read_source(chosen.data, model, count=chosen.pictures + chosen.calibration)
+    given, calibration = zip(*(parted(inputs, chosen.pictures) for inputs in read), strict=True)
     for format in ("onnx", "coreml"):
         wanted = [kind for kind in kinds if KINDS[kind][0] == format]
         if wanted:
@@ -142,6 +142,22 @@ def run_model(name: str, kinds: Sequence[str], chosen: argparse.Namespace) -> It
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
                 yield from ({"model": name, "kind": kind, "error": reason, "passed": False} for kind in wanted)
             gc.collect()
+
+
+def parted(inputs: Any, count: int) -> tuple[Any, Any]:
+    """What to verify with, spread over the pictures or texts, and the others, to calibrate on."""
+    from mobileclip_kit.export.samples import Pictures, spread
+
+    if inputs is None:
+        return None, None
+    name = "pixels" if isinstance(inputs, Pictures) else "ids"
+    rows = getattr(inputs, name)
+    shown = spread(range(len(rows)), count)
+    others = [row for row in range(len(rows)) if row not in shown]
+    first, second = (
+        replace(inputs, **{name: rows[part], "source": f"{len(part)} of {inputs.source}"}) for part in (shown, others)
+    )
+    return first, second
 
 
 def forget_peak_memory() -> None:
@@ -238,11 +254,11 @@ def load(name: str) -> Any:
 
 
 _PREAMBLE = """\
-For each tower: the least cosine between the export's vectors and the model's on real photos and captions,
-the size in MB, and the milliseconds of processor time of one input on one thread. Gates: 0.999 for ONNX float32 and
-Core ML float16, 0.99 for int8. `+n` after a cosine: so many operators or products stay in float32 beyond what the
-precision leaves there anyway. The last two columns: processor seconds of converting and verifying all kinds of the
-line, and the most memory held.
+For each tower: the least cosine between the export's vectors and the model's on real photos and captions (int8: on
+others than it was calibrated on), the size in MB, and the milliseconds of processor time of one input on one thread.
+Gates: 0.999 for ONNX float32 and Core ML float16, 0.99 for int8. `+n` after a cosine: so many operators or products
+stay in float32 beyond what the precision leaves there anyway. The last two columns: processor seconds of converting
+and verifying all kinds of the line, and the most memory held.
 
 Weights are random, since nothing was downloaded: the table tests every operator and shape of these models, and the
 precisions on activations of their sizes; trained weights have their own verification at each `mckit export`. Core ML
