@@ -41,6 +41,8 @@ COMMIT;
 """
 _COLUMNS = "name, size_bytes, mtime_ns, sha256, row, reason"
 _BUSY_SECONDS = 30.0
+# SQLite's integers have 64 bits: in nanoseconds they reach from 1677 to 2262.
+_MOMENTS_NS = -(2**63), 2**63 - 1
 # SQLite takes at least 999 variables in one statement, whatever its version.
 _VARIABLES = 900
 
@@ -64,6 +66,11 @@ class Item:
     sha256: str | None = None
     row: int | None = None
     reason: str | None = None
+
+
+def storable_ns(moment_ns: int) -> int:
+    """The moment, or the nearest one that a store can hold: file systems know years before 1677 and after 2262."""
+    return min(max(moment_ns, _MOMENTS_NS[0]), _MOMENTS_NS[1])
 
 
 class Store:
@@ -186,10 +193,10 @@ class Store:
             values += [prefix, prefix[:-1] + bytes([prefix[-1] + 1])]
         if since_ns is not None:
             conditions.append("mtime_ns >= ?")
-            values.append(since_ns)
+            values.append(storable_ns(since_ns))
         if until_ns is not None:
             conditions.append("mtime_ns < ?")
-            values.append(until_ns)
+            values.append(storable_ns(until_ns))
         with _reporting(self.path):
             found = self._connection.execute(f"SELECT row FROM items WHERE {' AND '.join(conditions)}", values)
             return [record[0] for record in found]
