@@ -213,8 +213,9 @@ def rescore(matrix: Vectors, queries: Vectors, candidates: Rows, k: int) -> tupl
     queries, candidates = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(candidates, np.int64)
     scores = np.empty(candidates.shape, np.float32)
     # Read where they lie: gathering a thousand rows of 512 numbers first means two megabytes of fresh pages a query.
+    library: Any = faiss  # its type stubs lack the function
     given = (faiss.swig_ptr(array) for array in (scores, queries, matrix, candidates))
-    faiss.fvec_inner_products_by_idx(*given, matrix.shape[1], *candidates.shape)
+    library.fvec_inner_products_by_idx(*given, matrix.shape[1], *candidates.shape)
     return best(scores, candidates, k)
 
 
