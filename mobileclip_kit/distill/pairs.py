@@ -57,7 +57,8 @@ class PairOptions:
         mlm_weight: Weight of the masked language modelling.
         words_weight: Weight of SuperClass's caption words, which LightCLIP does not have; 0 leaves them out.
         phrase_labels: How many of the captions' most common two-word phrases are labels beside the words: what shows a
-            small model which thing has which colour, if phrases are many enough to be seen often.
+            small model which thing has which colour, if phrases are many enough to be seen often. How much each label
+            counts is found on 10,000 captions; one that none of them has counts nothing.
         alpha: What the negatives' labels get together, once labels are soft.
         smoothing_from: Share of the training after which labels are smoothed (``r₁``).
         weighting_from: Share of the training after which negatives are weighted (``r₂``).
@@ -167,7 +168,9 @@ class PairObjective:
             self._table = PhraseTable((text for texts in said for text in texts), options.phrase_labels)
             labels = self._stream.embedding.num_embeddings + len(self._table)
             self._words = nn.Linear(options.embedding_dim, labels)
-            some = [texts[0] for texts in captions[:_CAPTIONS_COUNTED]]
+            # From everywhere: data may be sorted, and a picture's first caption another kind of text than the others.
+            every = [text for texts in captions for text in texts]
+            some = Random(0).sample(every, min(len(every), _CAPTIONS_COUNTED))
             rows, counted = self._labels(some, torch.from_numpy(tokenizer(some)))
             # The first piece stands in every caption: what does not count becomes it, and so weighs nothing.
             rows = torch.where(counted, rows, rows[:, :1])

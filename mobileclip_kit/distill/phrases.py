@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from string import punctuation
 
 import torch
 from torch import Tensor
@@ -13,8 +14,12 @@ Phrase = tuple[str, str]
 
 
 def phrases(captions: Iterable[str]) -> frozenset[Phrase]:
-    """Every two neighbouring words of some texts."""
-    return frozenset(pair for caption in captions for pair in pairwise(caption.split()))
+    """Every two neighbouring words of some texts, without letters' case and the punctuation around them."""
+    return frozenset(pair for caption in captions for pair in pairwise(_words(caption)))
+
+
+def _words(caption: str) -> list[str]:
+    return [word for each in caption.lower().split() if (word := each.strip(punctuation))]
 
 
 class PhraseTable:

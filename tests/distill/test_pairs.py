@@ -172,3 +172,34 @@ def test_phrases_are_labels_beside_the_words():
     assert found == [[0], [1], [], []]
     assert made._words.out_features == pieces + 2 == len(made._importance)
     assert loss_of(made)[0].isfinite()
+
+
+def test_labels_count_wherever_their_captions_stand(monkeypatch):
+    """In sorted data the first pictures say nothing of the last, and a first caption may be a title."""
+    monkeypatch.setattr("mobileclip_kit.distill.pairs._CAPTIONS_COUNTED", 24)
+    captions = [["a photo", "a red star"]] * 20 + [["a photo", "a blue house"]] * 20
+    made = objective(captions, losses=(), words_weight=1.0, phrase_labels=8)
+    pieces = made._stream.embedding.num_embeddings
+    for phrase in (("red", "star"), ("blue", "house")):
+        assert made._importance[pieces + made._table.numbers[phrase]] > 0
+
+
+def test_phrases_of_both_towers_by_hand():
+    """The same labels for pictures and captions by one head, captions as long as pictures are in the mean."""
+    captions = [["red star"], ["blue star"], ["red star"], ["blue star"]]
+    made = objective(captions, losses=(), align_weight=0.0, words_weight=1.0, phrase_labels=2)
+    made.network.eval()
+    assert made._table.numbers == {("blue", "star"): 0, ("red", "star"): 1}
+    pieces = made._stream.embedding.num_embeddings
+    # A half of the captions has each phrase, ln(4 / 3); of the pieces those of "red" or "blue" count as much.
+    ids = torch.from_numpy(made._tokenizer([texts[0] for texts in captions]))
+    targets = torch.zeros(4, pieces + 2)
+    for row, (here, phrase) in enumerate(zip(ids, (1, 0, 1, 0), strict=True)):
+        own = set(here[1 : int(here.argmax())].tolist()) - set(ids[(row + 1) % 2].tolist())
+        targets[row, [*own, pieces + phrase]] = 1 / (len(own) + 1)
+    with torch.no_grad():
+        loss, _ = loss_of(made)
+        pictures = made.network.encode_image(batch().images)
+        texts = made.network.encode_text(ids, normalize=True) * pictures.norm(dim=1).mean()
+        by_hand = sum(F.cross_entropy(made._words(each), targets) for each in (pictures, texts)) / 2
+    torch.testing.assert_close(loss, by_hand)

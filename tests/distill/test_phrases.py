@@ -8,6 +8,12 @@ def test_phrases_are_neighbouring_words():
     assert phrases(["star", ""]) == frozenset()
 
 
+def test_case_and_punctuation_make_no_other_phrase():
+    """As the tokenizer reads them: else "A red star." and "a red star" would be rivals as labels."""
+    assert phrases(["A red (star), top-hat."]) == {("a", "red"), ("red", "star"), ("star", "top-hat")}
+    assert phrases(["red - star !"]) == {("red", "star")}
+
+
 def test_the_most_common_phrases_are_numbered_once_a_caption():
     table = PhraseTable(["a red star", "a red car", "blue car blue car blue car"], 3)
     assert table.numbers == {("a", "red"): 0, ("blue", "car"): 1, ("car", "blue"): 2}
