@@ -61,6 +61,13 @@ class Verification:
         """Whether the least cosine reaches the threshold."""
         return self.cosine_min >= self.threshold
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read one of a tower's results in ``export.json``."""
+        known = {f.name for f in fields(cls)}
+        numbers = {name: float(document[name]) for name in ("cosine_min", "cosine_mean", "threshold")}
+        return cls(**{key: value for key, value in document.items() if key in known} | numbers)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedTower:
@@ -100,12 +107,10 @@ class ExportedTower:
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read the object that stands in ``export.json``."""
         values = {f.name: document[f.name] for f in fields(cls) if f.name in document}
+        if not isinstance(values["file"], str):
+            raise TypeError(f"{values['file']!r} is no name of a file")
         values["kept_in_float"] = tuple(values.get("kept_in_float", ()))
-        known = {f.name for f in fields(Verification)}
-        values["verification"] = tuple(
-            Verification(**{key: value for key, value in entry.items() if key in known})
-            for entry in values.get("verification", ())
-        )
+        values["verification"] = tuple(map(Verification.from_json, values.get("verification", ())))
         return cls(**values)
 
 
@@ -246,10 +251,14 @@ def _read_manifest(path: Path) -> Export:
         if document["format"] not in get_args(Format) or document["precision"] not in get_args(Precision):
             raise ExportError(f"{source} names the format {document['format']} {document['precision']}.")
         towers = {name: ExportedTower.from_json(entry) for name, entry in document["towers"].items()}
+        if not towers or any(name not in get_args(Tower) or name != tower.tower for name, tower in towers.items()):
+            raise ExportError(
+                f"{source} names the towers {', '.join(towers) or 'none'}.", hint="Export the model again."
+            )
         spec = ModelSpec.from_json(document["model"], str(source))
     except ExportError:
         raise
-    except (MckitError, KeyError, TypeError, AttributeError) as error:
+    except (MckitError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ExportError(f"{source} is damaged: {error}.", hint="Export the model again.") from error
     return Export(path=path, spec=spec, format=document["format"], precision=document["precision"], towers=towers)
 

@@ -62,6 +62,13 @@ def test_altered_file_of_the_same_size(copied: Path) -> None:
         ({"format_version": 99}, "format version 99"),
         ({"format": "tflite"}, "names the format tflite"),
         ({"towers": 3}, "is damaged"),
+        ({"towers": {}}, "names the towers none"),
+        (
+            {"towers": {"sound": {"tower": "sound", "file": "sound.onnx", "size_bytes": 1, "sha256": ""}}},
+            "towers sound",
+        ),
+        ({"towers": {"text": {"tower": "image", "file": "text.onnx", "size_bytes": 1, "sha256": ""}}}, "towers text"),
+        ({"towers": {"image": {"tower": "image", "file": 5, "size_bytes": 1, "sha256": ""}}}, "5 is no name"),
         ({"model": {"format_version": 1}}, "is damaged"),
     ],
 )
@@ -69,6 +76,16 @@ def test_foreign_manifest(copied: Path, change: dict[str, object], sentence: str
     document = json.loads((copied / EXPORT_FILE).read_text())
     (copied / EXPORT_FILE).write_text(json.dumps(document | change))
     with pytest.raises(ExportError, match=sentence):
+        open_export(copied)
+
+
+@pytest.mark.parametrize("value", [None, "x", []])
+@pytest.mark.parametrize("name", ["cosine_min", "cosine_mean", "threshold"])
+def test_a_result_that_is_no_number_is_refused(copied: Path, name: str, value: object) -> None:
+    document = json.loads((copied / EXPORT_FILE).read_text())
+    document["towers"]["image"]["verification"][0][name] = value
+    (copied / EXPORT_FILE).write_text(json.dumps(document))
+    with pytest.raises(ExportError, match="is damaged"):
         open_export(copied)
 
 
