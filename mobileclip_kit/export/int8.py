@@ -181,8 +181,9 @@ def kept_in_float(graph: onnx.GraphProto) -> tuple[str, ...]:
     makers = {output: node for node in graph.node for output in node.output}
     counts: dict[str, int] = {}
     for node in graph.node:
+        # A graph's own input and a float weight have no maker.
         reduced = node.op_type in QUANTIZED and all(
-            makers[name].op_type == "DequantizeLinear" for name in node.input[:2] if name in makers
+            name in makers and makers[name].op_type == "DequantizeLinear" for name in node.input[:2]
         )
         if node.op_type in _ARITHMETIC and not reduced:
             counts[node.op_type] = counts.get(node.op_type, 0) + 1

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.export.exporter import export_model
 from mobileclip_kit.export.folder import Export
+from mobileclip_kit.export.int8 import kept_in_float
 from mobileclip_kit.export.samples import draw_pictures
 from mobileclip_kit.networks.model import Model
 from tests.exports import IMAGE
@@ -55,6 +56,19 @@ def test_token_table_is_int8_with_a_scale_a_row(int8_export: Export, tiny_model:
 def test_int8_is_smaller(int8_export: Export, onnx_export: Export) -> None:
     for tower in ("image", "text"):
         assert int8_export.towers[tower].size_bytes < onnx_export.towers[tower].size_bytes
+
+
+def test_a_convolution_of_the_picture_counts_as_float_when_it_is() -> None:
+    """Neither the graph's input nor a float weight has a maker; dequantised ones have."""
+    quantized = [
+        helper.make_node("DequantizeLinear", [f"{name}_int8", "scale"], [f"{name}_float"]) for name in ("image", "w")
+    ]
+    names = (("image", "w"), ("image_float", "w_float"), ("image_float", "w"))
+    found = [
+        kept_in_float(helper.make_graph([*quantized, helper.make_node("Conv", list(given), ["out"])], "one", [], []))
+        for given in names
+    ]
+    assert found == [("Conv ×1",), (), ("Conv ×1",)]
 
 
 def test_calibration_is_required(tiny_model: Model, tmp_path: pytest.TempPathFactory) -> None:
