@@ -84,7 +84,7 @@ def _model(path: Path) -> Facts:
         "image_parameters": image,
         "text_parameters": sum(count for _, count in weights.values()) - image if "text" in towers else 0,
         "types": sorted({kind for kind, _ in weights.values()}),
-        **{f"made_{key}": value for key, value in (spec.get("provenance") or {}).items() if value is not None},
+        **_origin(spec),
     }
 
 
@@ -95,8 +95,9 @@ def _open_clip_folder(path: Path) -> Facts:
 
 def _export(path: Path) -> Facts:
     document = read_json(path / "export.json")
+    spec = document.get("model") or {}
     facts = {"format": document.get("format"), "precision": document.get("precision"),
-             **_spec_facts(document.get("model") or {})}  # fmt: skip
+             "mckit_version": document.get("mckit"), **_spec_facts(spec), **_origin(spec)}  # fmt: skip
     for name, tower in (document.get("towers") or {}).items():
         facts[f"{name}_file"] = tower.get("file")
         for result in tower.get("verification") or ():
@@ -171,8 +172,7 @@ def _metadata(entries: Mapping[str, str]) -> Facts:
         return facts
     if not isinstance(spec, dict):
         return facts
-    origin = {f"made_{key}": value for key, value in (spec.get("provenance") or {}).items() if value is not None}
-    return {**facts, **_spec_facts(spec), **origin}
+    return {**facts, **_spec_facts(spec), **_origin(spec)}
 
 
 def _face(image: Any) -> str:
@@ -252,6 +252,11 @@ def _spec_facts(spec: dict[str, Any]) -> Facts:
         facts["tokenizer"] = text.get("tokenizer_name") or text.get("tokenizer")
         facts["text"] = f"{text.get('context_length')} tokens, {text.get('vocab_size')} pieces ({text.get('merges')})"
     return facts
+
+
+def _origin(spec: dict[str, Any]) -> Facts:
+    """Teacher, recipe, licence and versions, as far as the model says."""
+    return {f"made_{key}": value for key, value in (spec.get("provenance") or {}).items() if value is not None}
 
 
 def _digits(values: Any) -> str:

@@ -107,7 +107,7 @@ def test_unknown_things_are_refused(tmp_path: Path) -> None:
 def test_an_exported_file_alone_says_where_it_comes_from(
     request: pytest.FixtureRequest, tiny_model: Model, kind: str
 ) -> None:
-    """Model, preprocessing, tokenizer, licence, origin and version, without the folder's export.json."""
+    """Model, preprocessing, tokenizer, licence, origin and version; the folder's export.json says the same."""
     export = request.getfixturevalue(kind)
     found = inspect_path(export.tower_path("image")).facts
     assert found["model_hash"] == tiny_model.spec.model_hash
@@ -116,6 +116,10 @@ def test_an_exported_file_alone_says_where_it_comes_from(
     assert found["tokenizer"] == "clip-bpe"
     assert found["made_licence"] == "MIT" == found["metadata"]["licence"]
     assert found["made_mckit"] == found["metadata"]["mckit_version"]
+    folder = inspect_path(export.path).facts
+    same = ("model_hash", "image", "normalisation", "tokenizer", "text", "made_licence", "made_mckit")
+    assert {name: folder[name] for name in same} == {name: found[name] for name in same}
+    assert folder["mckit_version"] == found["metadata"]["mckit_version"]
 
 
 @pytest.mark.parametrize(
