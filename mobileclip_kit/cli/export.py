@@ -310,8 +310,13 @@ def describe(export: Export) -> str:
         inputs = ", ".join(dict.fromkeys(result.inputs for result in tower.verification))
         lines.append(f"{tower.tower}: compared on {inputs}")
         if tower.kept_in_float:
-            lines.append(f"{tower.tower}: kept in float: {', '.join(tower.kept_in_float)}")
+            costs = tower.notes.get("float_costs_bytes")
+            more = "" if costs is None else f"; {costs:,} bytes more than without"
+            lines.append(f"{tower.tower}: kept in float: {', '.join(tower.kept_in_float)}{more}")
         lines += _sensitivities(table_path(export.path, tower.tower))
+    recalls = [tower.notes["mean_recall"] for tower in export.towers.values() if "mean_recall" in tower.notes]
+    for found in recalls[:1]:  # of both towers together, and noted in each
+        lines.append(f"mean recall {found['before']:.4f} before, {found['after']:.4f} after: {found['on']}")
     return "\n".join(lines)
 
 

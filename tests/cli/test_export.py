@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
@@ -12,7 +13,7 @@ from mobileclip_kit.cli.entry import main
 from mobileclip_kit.cli.export import default_place, describe
 from mobileclip_kit.export.folder import Export, ExportedTower
 from mobileclip_kit.export.sensitivity import Sensitivity, table_path, write_sensitivities
-from mobileclip_kit.spec import ImageSpec, ModelSpec
+from mobileclip_kit.spec import ImageSpec, ModelSpec, Tower
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -175,6 +176,25 @@ def test_the_report_names_what_int8_costs(tmp_path: Path) -> None:
     text = describe(Export(path=tmp_path, spec=spec, format="onnx", precision="int8", towers={"image": tower}))
     assert "kept in float: Gemm of w" in text
     assert "int8-sensitivity-image.json: what each of 2 products costs alone in int8; most do Gemm of w 0.25" in text
+
+
+def test_the_report_says_what_recall_costs_once(tmp_path: Path) -> None:
+    noted = {"on": "60 pictures with 151 captions of img.csv", "before": 0.75, "after": 0.7456, "max_drop": 0.01}
+    towers = {
+        name: ExportedTower(tower=name, file=f"{name}.onnx", size_bytes=1, sha256="", notes={"mean_recall": noted})
+        for name in get_args(Tower)
+    }
+    spec = ModelSpec(name="chain", embedding_dim=8, image=ImageSpec(height=4, width=4), text=None)
+    text = describe(Export(path=tmp_path, spec=spec, format="onnx", precision="int8", towers=towers))
+    assert text.count("mean recall 0.7500 before, 0.7456 after: 60 pictures with 151 captions of img.csv") == 1
+
+
+def test_the_report_says_what_float32_costs_core_ml(tmp_path: Path) -> None:
+    tower = ExportedTower(tower="image", file="image.mlpackage", size_bytes=1, sha256="",
+                          kept_in_float=("linear up", "gelu act"), notes={"float_costs_bytes": 12345})  # fmt: skip
+    spec = ModelSpec(name="loud", embedding_dim=8, image=ImageSpec(height=4, width=4), text=None)
+    text = describe(Export(path=tmp_path, spec=spec, format="coreml", precision="fp16", towers={"image": tower}))
+    assert "kept in float: linear up, gelu act; 12,345 bytes more than without" in text
 
 
 @pytest.mark.parametrize(
