@@ -5,6 +5,7 @@ A query is a weighted sum of unit vectors, scaled to length 1: "beach -people" i
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,14 +58,16 @@ def parse_query(query: str) -> list[Term]:
     weight −1; a number after a colon is the weight of a signed text.
 
     Raises:
-        UsageError: The query is empty, or all its weights are 0.
+        UsageError: The query is empty, all its weights are 0, or one is too large for a number.
     """
     parts = _SIGN.split(query)
     terms = [Term(1.0, parts[0].strip())]
     for sign, text in zip(parts[1::2], parts[2::2], strict=True):
         found = _WEIGHT.search(text)
-        weight = float(found.group(1)) if found else 1.0
-        terms.append(Term(-weight if sign == "-" else weight, (text[: found.start()] if found else text).strip()))
+        weight, text = (float(found.group(1)), text[: found.start()]) if found else (1.0, text)
+        if not math.isfinite(weight):
+            raise UsageError(f"The weight of {text.strip()!r} is too large for a number.")
+        terms.append(Term(-weight if sign == "-" else weight, text.strip()))
     terms = [term for term in terms if term.text and term.weight != 0]
     if not terms:
         raise UsageError("The query is empty.", hint='Say what to look for, such as "a red bicycle".')
@@ -77,7 +80,10 @@ def combine(weights: Sequence[float], vectors: Vectors) -> Vectors:
     Raises:
         UsageError: The sum is zero: its parts cancel each other.
     """
-    total = np.asarray(weights, np.float64) @ vectors.astype(np.float64)
+    scaled = np.asarray(weights, np.float64)
+    # Only the ratios count; the greatest is 1, so that no square overflows and small weights do not look like none.
+    scaled = scaled / np.abs(scaled).max()
+    total = scaled @ vectors.astype(np.float64)
     norm = np.linalg.norm(total)
     if norm < 1e-6:
         raise UsageError("The parts of the query cancel each other: nothing is left to look for.")

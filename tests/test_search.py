@@ -130,6 +130,17 @@ def test_weights_combine_as_by_hand() -> None:
         combine([1, -1], np.ones((2, 1), np.float32))
 
 
+@pytest.mark.parametrize("size", [1e300, 1e-9])
+def test_only_the_ratio_of_weights_counts(size: float) -> None:
+    combined = combine([4 * size, -3 * size], np.eye(2, dtype=np.float32))
+    np.testing.assert_allclose(combined, [0.8, -0.6], atol=1e-7)
+
+
+def test_a_weight_that_no_number_holds_is_refused() -> None:
+    with pytest.raises(UsageError, match="weight of 'dog'"):
+        parse_query(f"cat -dog:{'9' * 400}")
+
+
 def test_taking_a_colour_away_moves_the_query_from_it() -> None:
     encoder = ColourEncoder()
     plain, without = encode_queries(encoder, ["grey", "grey -red:0.3"])
