@@ -16,6 +16,7 @@ from pathlib import Path
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import list_pictures, picture_suffixes
+from mobileclip_kit.index.store import storable_ns
 
 TAR_SUFFIX = ".tar"
 _SQUEEZED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -29,7 +30,7 @@ class Found:
         path: The file, or the tar that holds it.
         name: Relative to the indexed folder, with ``/``.
         size_bytes: Of the picture.
-        mtime_ns: Of the file; of the tar for a member.
+        mtime_ns: Of the file, of the tar for a member; see :func:`mobileclip_kit.index.store.storable_ns`.
         offset: Where the picture begins in the tar; None for a file of its own.
         reason: Why it cannot be read at all, or None.
     """
@@ -88,15 +89,17 @@ def list_library(folder: Path, *, tars: bool = False, shard: tuple[int, int] | N
         except OSError as error:
             # Of a link that leads nowhere, and of what vanishes while it is listed.
             if path.is_symlink():
-                yield Found(path, name, 0, path.lstat().st_mtime_ns, reason=f"{name} leads nowhere: {error.strerror}.")
+                moment = storable_ns(path.lstat().st_mtime_ns)
+                yield Found(path, name, 0, moment, reason=f"{name} leads nowhere: {error.strerror}.")
             continue
+        moment = storable_ns(status.st_mtime_ns)
         if tars and path.suffix.lower() == TAR_SUFFIX:
-            yield from _members(path, name, status.st_mtime_ns)
+            yield from _members(path, name, moment)
         elif tars and name.lower().endswith(_SQUEEZED):
             reason = f"{name} is a compressed tar: unpack it to a plain .tar first."
-            yield Found(path, name, status.st_size, status.st_mtime_ns, reason=reason)
+            yield Found(path, name, status.st_size, moment, reason=reason)
         elif path.suffix.lower() in picture_suffixes():
-            yield Found(path, name, status.st_size, status.st_mtime_ns)
+            yield Found(path, name, status.st_size, moment)
 
 
 def part_of(name: str, parts: int) -> int:

@@ -86,7 +86,7 @@ class Guard:
                 "Open it by the address that mckit serve printed, or start it with --allow-host NAME.",
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _host_of(origin) != host.lower():
             return "Another web page may not use this one.", "Open the page itself."
         site = headers.get("sec-fetch-site", "none")
         opens_page = scope["path"] == "/" and scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
@@ -104,3 +104,11 @@ class Guard:
         except ValueError:
             return name in self._names
         return self._any_address or address.is_loopback
+
+
+def _host_of(origin: str) -> str:
+    """Host and port of an Origin header, in lower case; empty for what is no origin."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -111,10 +110,13 @@ def _texts(document: Mapping[str, Any], name: str) -> tuple[str, ...]:
 def _scale(value: Any) -> float:
     if value is None:
         return 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"textness is {value!r}; it must be a number.")
-    if abs(value) > TEXTNESS_LIMIT:
-        raise UsageError(f"textness is {value}; it must lie between −{TEXTNESS_LIMIT:g} and {TEXTNESS_LIMIT:g}.")
+    # Compared as it is: JSON knows whole numbers that no float can hold, and NaN compares as false.
+    if not abs(value) <= TEXTNESS_LIMIT:
+        raise UsageError(
+            f"textness is {str(value)[:20]}; it must lie between −{TEXTNESS_LIMIT:g} and {TEXTNESS_LIMIT:g}."
+        )
     return float(value)
 
 
@@ -124,6 +126,7 @@ def _day(document: Mapping[str, Any], name: str) -> date | None:
         return None
     try:
         day = date.fromisoformat(text)
+        _midnight_ns(day)
         _midnight_ns(day + timedelta(days=1))
     except (ValueError, OverflowError, OSError) as error:
         raise UsageError(f"{name} is {text!r}; it must be a day such as 2024-12-31.") from error

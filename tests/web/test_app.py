@@ -92,6 +92,12 @@ def test_filters_by_folder_and_day(client: TestClient) -> None:
     assert (answer["hits"], answer["total"]) == ([], 0)
 
 
+def test_days_beyond_what_a_store_can_hold_are_days(client: TestClient) -> None:
+    """Nanoseconds in 64 bits reach from 1677 to 2262."""
+    assert len(names(client, first_day="1500-01-01", last_day="9000-01-01")) == 6
+    assert names(client, first_day="9000-01-01") == names(client, last_day="1500-01-01") == []
+
+
 def test_the_library_counts_its_folders(client: TestClient) -> None:
     library = client.get("/api/library").json()
     assert library["folders"] == [{"path": "trips", "pictures": 3}, {"path": "trips/north", "pictures": 1}]
@@ -161,6 +167,9 @@ def test_a_decompression_bomb_is_refused_from_its_header(client: TestClient) -> 
         {"like": [f"{number}-00000000" for number in range(9)]},
         {"textness": "much"},
         {"textness": 2.5},
+        {"textness": 10**400},
+        {"words": f"red -blue:{'9' * 400}"},
+        {"first_day": "0001-01-01"},
         {"first_day": "yesterday"},
         {"last_day": "9999-12-31"},
         {"start": -1},

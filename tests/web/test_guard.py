@@ -41,7 +41,9 @@ def test_a_server_for_the_network_takes_addresses_and_the_names_it_was_given(tmp
     assert statuses == {"192.168.1.7:8765": 200, "photos.lan": 200, "[fe80::1]": 200, "evil.example": 403}
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:3000", "http://localhost:8765", "null"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://127.0.0.1:3000", "http://localhost:8765", "null", "http://["]
+)
 def test_another_origin_can_neither_ask_nor_hand_in(client: TestClient, origin: str) -> None:
     headers = {"Origin": origin}
     assert client.post("/api/search", content=b"{}", headers={**JSON, **headers}).status_code == 403
