@@ -125,7 +125,8 @@ def import_clip_retrieval(
         images = Path(described["pictures"])
     root = images.absolute() if images is not None else described.get("pictures")
     parts = [
-        Part(vectors, load_matrix(vectors), _names(metadata, root), metadata) for vectors, metadata in _pairs(folder)
+        Part(vectors, load_matrix(vectors), _below(_names(metadata, root), images), metadata)
+        for vectors, metadata in _pairs(folder)
     ]
     return import_parts(parts, out, images=images, spec=spec, model=model, force=force, kind=kind, ask=ask)
 
@@ -158,6 +159,17 @@ def _names(path: Path, root: Path | str | None) -> list[str]:
         return names
     prefix = str(root).rstrip("/\\") + os.sep
     return [name.removeprefix(prefix).replace(os.sep, "/") for name in names]
+
+
+def _below(names: list[str], images: Path | None) -> list[str]:
+    """Names below ``images``. clip-retrieval writes paths as they were given to it: ``photos/a.jpg`` for ``photos``."""
+    if images is None:
+        return names
+    prefix = f"{os.path.normpath(images)}{os.sep}".replace(os.sep, "/")
+    return [
+        name[len(prefix) :] if name.startswith(prefix) and not os.path.lexists(f"{images}/{name}") else name
+        for name in names
+    ]
 
 
 def _write_parts(index: Index, items: list[Item], folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from mobileclip_kit.index.deriving import Questions
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, open_writer, staged_index
 from mobileclip_kit.index.kinds import Kind
 from mobileclip_kit.index.npy import load_matrix, read_names, unit_rows
-from mobileclip_kit.index.store import Item
+from mobileclip_kit.index.store import Item, storable_ns
 from mobileclip_kit.indexing.deriving import ask_texts, refresh_derived
 from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.runtime.encoder import Encoder, Vectors
@@ -72,7 +73,8 @@ def import_vectors(
         encoder: Of the model, to measure recall with texts.
 
     Raises:
-        DataError: A file is missing or damaged, the numbers of vectors and names differ, or a name comes twice.
+        DataError: A file is missing or damaged, the numbers of vectors and names differ, a name comes twice or is
+            none, or not one picture is in ``images``.
         ModelMismatchError: The width is not the model's.
         OutputError: ``out`` exists and ``force`` is False, or is something else.
     """
@@ -119,10 +121,22 @@ def import_parts(
                 rows, names = part.matrix[start : start + _CHUNK_ROWS], part.names[start : start + _CHUNK_ROWS]
                 _add(writer, rows, names, images)
         writer.commit()
+        if images is not None and not writer.store.vectors:
+            _refuse_nothing(writer.store.failures(), images)
         report.search = refresh_derived(writer, kind, ask)
         report.take_stock(writer.store)
     report.added, report.seconds = report.items, time.monotonic() - started
     return report
+
+
+def _refuse_nothing(failures: Sequence[Item], images: Path) -> None:
+    """An index without a single picture is a wrong folder rather than a wish."""
+    if failures:
+        raise DataError(
+            f"None of the {len(failures)} names has both a picture in {images} and a usable vector. The first, "
+            f"{failures[0].name!r}: {failures[0].reason}",
+            hint="Say with --images which folder the names are relative to.",
+        )
 
 
 def _unknown_model(vectors: Sequence[Path], dim: int) -> ModelSpec:
@@ -138,11 +152,21 @@ def _check_names(parts: Sequence[Part]) -> None:
         if "" in part.names:
             number = list(part.names).index("") + 1
             raise DataError(f"Name {number} of {part.source} is empty; every vector needs a name.")
+        impossible = next((name for name in part.names if not _can_name_a_file(name)), None)
+        if impossible is not None:
+            raise DataError(f"{part.source} lists {impossible!r}, which can be no file's name.")
         counts.update(part.names)
     name, count = counts.most_common(1)[0] if counts else ("", 0)
     if count > 1:
         where = parts[0].source if len(parts) == 1 else parts[0].source.parent
         raise DataError(f"{where} lists {name!r} {count} times; names must differ.")
+
+
+def _can_name_a_file(name: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def _add(writer: IndexWriter, rows: NDArray[np.floating], names: Sequence[str], images: Path | None) -> None:
@@ -172,4 +196,4 @@ def _describe(name: str, images: Path | None) -> Item:
         status, sha256 = path.stat(), sha256_of_file(path)
     except OSError as error:
         return Item(name=name, reason=f"The picture cannot be read in the given folder: {error.strerror}.")
-    return Item(name=name, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256)
+    return Item(name=name, size_bytes=status.st_size, mtime_ns=storable_ns(status.st_mtime_ns), sha256=sha256)

@@ -55,6 +55,20 @@ def test_paths_become_relative_to_the_given_folder(tmp_path: Path) -> None:
     assert update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", prune=True).added == 1
 
 
+def test_paths_that_begin_with_the_folder_as_it_was_given_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """clip-retrieval writes ``photos/a.png`` when it was run on ``photos``."""
+    monkeypatch.chdir(tmp_path)
+    draw_many(tmp_path / "photos", 2)
+    draw_many(tmp_path / "photos" / "photos", 1)
+    paths = ["photos/0000.png", "photos/0001.png"]
+    write_part(tmp_path / "e", 0, raw(2), image_path=paths)
+    load(tmp_path / "e", tmp_path / "i", images=Path("photos"))
+    with Index(tmp_path / "i") as index:
+        assert [item.name for item in index.store.items()] == ["0001.png", "photos/0000.png"]
+
+
 def test_an_index_goes_out_and_comes_back(tmp_path: Path) -> None:
     draw_many(tmp_path / "photos", 5)
     update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", model="somewhere")

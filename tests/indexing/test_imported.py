@@ -59,6 +59,25 @@ def test_pictures_that_are_not_there_are_listed_and_left_out(tmp_path: Path) -> 
         assert item.sha256 == sha256_of_file(tmp_path / "photos" / "a.png")
 
 
+def test_names_of_another_folder_leave_nothing(tmp_path: Path) -> None:
+    """All of them missing is a wrong folder: no index is replaced by an empty one."""
+    vectors, names = write(tmp_path, raw(2), ["a.png", "b.png"])
+    (tmp_path / "photos").mkdir()
+    import_vectors(vectors, names, tmp_path / "index")
+    with pytest.raises(DataError, match="None of the 2 names"):
+        import_vectors(vectors, names, tmp_path / "index", images=tmp_path / "photos", force=True)
+    with Index(tmp_path / "index") as index:
+        assert index.store.vectors == 2
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png"])
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> None:
+    vectors, _ = write(tmp_path, raw(2), ["a", "b"])
+    (tmp_path / "names.json").write_text(json.dumps([name, "b.png"]))
+    with pytest.raises(DataError, match="can be no file's name"):
+        import_vectors(vectors, tmp_path / "names.json", tmp_path / "index", images=tmp_path)
+
+
 def test_an_import_for_a_model_can_be_brought_up_to_date_with_it(tmp_path: Path) -> None:
     draw(tmp_path / "photos" / "a.png", (1, 2, 3))
     encoder = ColourEncoder()
