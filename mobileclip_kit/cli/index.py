@@ -43,6 +43,7 @@ def questions_option(command: Command) -> Command:
 @click.option("-o", "--out", type=_PATH, required=True, help="The index: made, or brought up to date.")
 @click.option("--prune", is_flag=True, help="Forget vanished pictures even if they are more than a fifth of the index.")
 @click.option("--retry-failed", is_flag=True, help="Try unchanged pictures again that failed before.")
+@click.option("--rehash", is_flag=True, help="Compare every file's content, even where size and time are as before.")
 @click.option("--exact-pixels", is_flag=True, help="Decode large JPEGs in full instead of at reduced resolution.")
 @click.option("--tars", is_flag=True, help="Look into .tar files too (webdataset shards).")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts of PICTURES; `mckit merge` joins the parts.")
@@ -66,6 +67,7 @@ def command(
     out: Path,
     prune: bool,
     retry_failed: bool,
+    rehash: bool,
     exact_pixels: bool,
     tars: bool,
     shard: str | None,
@@ -116,6 +118,7 @@ def command(
             prune=prune,
             confirm=None if as_json or not sys.stdin.isatty() else lambda question: click.confirm(question, err=True),
             retry_failed=retry_failed,
+            rehash=rehash,
             tars=tars,
             shard=None if shard is None else parse_shard(shard),
             batch_size=batch,

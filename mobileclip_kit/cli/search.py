@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mobileclip_kit.cli.output import emit, json_option
+from mobileclip_kit.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +66,7 @@ def command(
 
     Each of WORDS is a query of its own; put a sentence into quotes. A signed word inside a query adds or takes away, on
     request with a weight: "beach -people +sunset:2". A picture or an item beside words is added to each query.
+    Where WORDS begin with a minus sign, put -- before them.
 
     \b
     Examples:
@@ -71,6 +74,7 @@ def command(
       mckit search photos.index "beach -people" --textness -1 --textness-vector textness.json
       mckit search photos.index --image bicycle.jpg -k 20 --json
       mckit search photos.index "at night" --like holidays/harbour.jpg
+      mckit search photos.index -k 5 -- "-people"
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     from mobileclip_kit.index.folder import Index
     from mobileclip_kit.search import find_textness, load_query_vectors, search
@@ -79,6 +83,9 @@ def command(
         raise click.UsageError("--query-vectors stands alone: no words, --image or --like beside it.")
     if query_vectors is None and not (words or images or items):
         raise click.UsageError("Say what to look for: words, --image FILE, --like ITEM or --query-vectors FILE.")
+    since_ns, until_ns = _ns(since), _ns(until)
+    if since_ns is not None and until_ns is not None and since_ns >= until_ns:
+        raise click.UsageError(f"No moment lies between --since {since} and --until {until}: swap them?")
     started = time.perf_counter()
     with Index(index_folder) as index:
         # Opening a model is not part of a query's latency.
@@ -89,7 +96,8 @@ def command(
             labels, vectors, encoding_s = _encode(index, words, images, items, templates, model, threads)
         if textness:
             vectors = find_textness(index, textness_vector).apply(vectors, textness)
-        allowed = index.allowed_rows(folder=folder, since_ns=_ns(since), until_ns=_ns(until))
+        folder = _below(index, folder)
+        allowed = index.allowed_rows(folder=folder, since_ns=since_ns, until_ns=until_ns)
         searching = time.perf_counter()
         results = search(index, vectors, k, allowed=allowed, without=frozenset(items))
         latency_ms = 1000 * (encoding_s + time.perf_counter() - searching)
@@ -132,7 +140,26 @@ def _encode(
 
 
 def _ns(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp() * 1_000_000_000)
+    if moment is None:
+        return None
+    try:
+        return int(moment.timestamp()) * 1_000_000_000
+    except (ValueError, OverflowError, OSError) as error:
+        raise click.UsageError(f"{moment.date()} is beyond the days that can be asked for.") from error
+
+
+def _below(index: Index, folder: str | None) -> str | None:
+    """The folder as names in the index begin with it; None for the whole library."""
+    if folder is None:
+        return None
+    name = posixpath.normpath(folder)
+    if name.startswith("/") and index.header.pictures is not None:
+        name = posixpath.relpath(name, index.header.pictures)
+    if name == ".":
+        return None
+    if not index.store.living_rows(folder=name):
+        raise DataError(f"The index {index.path} holds no pictures below a folder {folder!r}.")
+    return name
 
 
 def _listing(labels: Sequence[str], results: Sequence[Sequence[Hit]], latency_ms: float) -> str:

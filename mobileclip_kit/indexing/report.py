@@ -19,7 +19,7 @@ class IndexReport:
         updated: Known pictures whose content changed, or that failed before, and got a vector.
         moved: Pictures that kept their vector under another name.
         removed: Pictures that are no longer there.
-        unchanged: Pictures that were not looked into.
+        unchanged: Pictures whose content is as before.
         failed: Pictures without a vector, those of earlier runs included, each with its reason.
         compacted: Vectors of removed pictures that were dropped from the matrix.
         search: How the index is searched from now on; None before that is decided.

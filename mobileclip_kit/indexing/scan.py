@@ -70,13 +70,16 @@ class Plan:
             )
 
 
-def plan_update(library: Iterable[Found], items: Sequence[Item], *, retry_failed: bool = False) -> Plan:
+def plan_update(
+    library: Iterable[Found], items: Sequence[Item], *, retry_failed: bool = False, rehash: bool = False
+) -> Plan:
     """Compare the pictures of a library with the items of its index.
 
     Args:
         library: The pictures that are there.
         items: What the index holds.
         retry_failed: Look again into unchanged files that failed before.
+        rehash: Look again into unchanged files that have a vector: size and time may lie.
     """
     plan = Plan()
     vanished = {item.name: item for item in items}
@@ -87,7 +90,7 @@ def plan_update(library: Iterable[Found], items: Sequence[Item], *, retry_failed
             continue
         vanished.pop(found.name, None)
         if known is not None and (known.size_bytes, known.mtime_ns) == (found.size_bytes, found.mtime_ns):
-            if known.row is not None or not retry_failed:
+            if not (retry_failed if known.row is None else rehash):
                 plan.unchanged += 1
                 continue
         plan.candidates.append(Candidate(found, known))

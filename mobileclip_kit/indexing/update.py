@@ -41,6 +41,7 @@ def update_index(
     prune: bool = False,
     confirm: Callable[[str], bool] | None = None,
     retry_failed: bool = False,
+    rehash: bool = False,
     tars: bool = False,
     shard: tuple[int, int] | None = None,
     batch_size: int = 32,
@@ -64,6 +65,7 @@ def update_index(
         prune: Forget vanished pictures even when they are more than a fifth of the index.
         confirm: Asked a question in that case; None for no.
         retry_failed: Try pictures again that failed before and have not changed since.
+        rehash: Hash every file, those too whose size and time are as before; only new content is decoded.
         tars: Look into ``.tar`` files (webdataset shards) too.
         shard: ``(i, n)``: only the i-th of n parts of the folder, see
             :func:`mobileclip_kit.indexing.listing.list_library`.
@@ -100,7 +102,7 @@ def update_index(
         create_index(out, header, force=rebuild)
     with open_writer(out) as writer:
         items = list(writer.store.items())
-        plan = plan_update(library, items, retry_failed=retry_failed)
+        plan = plan_update(library, items, retry_failed=retry_failed, rehash=rehash)
         if not prune:
             plan.check_removals(len(items), pictures, confirm)
         old = IndexHeader.read(out)

@@ -71,6 +71,25 @@ def test_index_then_search(photos: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "red.png" not in [hit["item"] for hit in json.loads(out)["results"][0]["hits"]]
 
 
+def test_filters_take_any_day_and_any_way_to_write_a_folder(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(photos / "trips" / "brick.png", (200, 30, 20))
+    run(capsys, "index", photos, "--model", "colours", "-o", tmp_path / "i")
+
+    def hits(*options: str | Path) -> list[str]:
+        out, _ = run(capsys, "search", tmp_path / "i", "red", *options, "--json")
+        return [hit["item"] for hit in json.loads(out)["results"][0]["hits"]]
+
+    assert len(hits("--since", "1500-01-01", "--until", "9000-01-01")) == 4
+    assert hits("--until", "1500-01-01") == []
+    for folder in ("trips", "./trips/", photos / "trips", photos / "." / "x" / ".." / "trips"):
+        assert hits("--folder", folder) == ["trips/brick.png"]
+    assert len(hits("--folder", ".")) == len(hits("--folder", "")) == 4
+    _, err = run(capsys, "search", tmp_path / "i", "red", "--folder", "trip", code=1)
+    assert "'trip'" in err
+
+
 def test_another_model_is_refused_until_forced(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +124,9 @@ def test_vectors_made_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ["search", "i"],
         ["search", "i", "red", "--query-vectors", "q.npy"],
         ["search", "i", "red", "-k", "0"],
+        ["search", "i", "red", "--since", "2025-01-01", "--until", "2020-01-01"],
+        ["search", "i", "red", "--since", "2025-01-01", "--until", "2025-01-01"],
+        ["search", "i", "red", "--until", "0001-01-01"],
         ["merge", "-o", "i"],
         ["index", "--from-clip-retrieval", "e", "--names", "n.txt", "-o", "i"],
         ["index", "--from-clip-retrieval", "e", "--from-vectors", "v.npy", "-o", "i"],

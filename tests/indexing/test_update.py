@@ -169,6 +169,33 @@ def test_a_link_that_leads_nowhere_is_stated_or_has_vanished(photos: Path, out: 
     assert update(photos, out).removed == 1
 
 
+@pytest.mark.parametrize("year", [1600, 2300])
+def test_a_time_that_no_store_can_hold_is_no_obstacle(photos: Path, out: Path, year: int) -> None:
+    """Nanoseconds in 64 bits reach from 1677 to 2262; file systems reach further."""
+    moment = (year - 1970) * 31_556_952
+    os.utime(photos / "red.png", (moment, moment))
+    if abs((photos / "red.png").stat().st_mtime - moment) > 1:
+        pytest.skip("this file system knows no such time")
+    assert update(photos, out).items == 10
+    assert update(photos, out).unchanged == 10
+
+
+def test_content_that_changed_behind_size_and_time_is_found_on_request(photos: Path, out: Path) -> None:
+    picture = photos / "red.bmp"
+    draw(picture, (220, 20, 20))
+    moment = picture.stat().st_mtime_ns
+    update(photos, out)
+    before = contents(out)
+    draw(picture, (20, 20, 220))
+    os.utime(picture, ns=(moment, moment))
+    assert update(photos, out).unchanged == 11
+    encoder = ColourEncoder()
+    report = update(photos, out, encoder, rehash=True)
+    assert (report.updated, report.unchanged, encoder.encoded) == (1, 10, 1)
+    after = contents(out)
+    assert [name for name in before if before[name] != after[name]] == ["red.bmp"]
+
+
 def test_a_picture_that_breaks_loses_its_vector(photos: Path, out: Path) -> None:
     update(photos, out)
     (photos / "red.png").write_bytes(b"overwritten")
