@@ -335,7 +335,10 @@ def _remove_old_matrices(folder: Path, current: str) -> None:
 
 @contextlib.contextmanager
 def _writer_lock(folder: Path) -> Iterator[None]:
-    connection = sqlite3.connect(folder / LOCK_FILE, timeout=0, isolation_level=None)
+    try:
+        connection = sqlite3.connect(folder / LOCK_FILE, timeout=0, isolation_level=None)
+    except sqlite3.OperationalError as error:
+        raise OutputError(f"{folder} cannot be written: {error}.") from error
     try:
         try:
             connection.execute("BEGIN EXCLUSIVE")

@@ -82,6 +82,13 @@ def test_a_second_writer_gets_a_clear_error(folder: Path) -> None:
         pass
 
 
+def test_a_lock_that_cannot_be_made_is_told(folder: Path) -> None:
+    (folder / "writer.lock").unlink(missing_ok=True)
+    (folder / "writer.lock").mkdir()
+    with pytest.raises(OutputError, match="cannot be written"), open_writer(folder):
+        pass
+
+
 def test_force_replaces_an_index_but_nothing_else(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
         create_index(folder, HEADER)
