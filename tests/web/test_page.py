@@ -308,6 +308,14 @@ def test_filters_narrow_and_say_when_nothing_is_left(open_page: OpenPage, librar
     assert page.is_disabled("#clear-filters")
 
 
+def test_days_in_the_wrong_order_are_told_and_swapped(open_page: OpenPage, library: str) -> None:
+    page = open_page(f"{library}#first_day=2030-01-01&last_day=2001-01-01")
+    page.wait_for_selector("#message >> text=The first day lies after the last one")
+    page.click("#message button")
+    wait_for(page, NEWEST_FIRST)
+    assert page.input_value("#first-day") == "2001-01-01"
+
+
 def test_scores_show_on_request_and_stay_so(open_page: OpenPage, library: str) -> None:
     page = open_page(f"{library}#q=red")
     wait_for(page, ["red.png"])

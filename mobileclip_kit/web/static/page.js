@@ -152,6 +152,15 @@ function describe() {
 }
 
 function emptiness(filtered) {
+  const { first_day: first, last_day: last } = address.state;
+  if (first && last && first > last) {
+    return {
+      title: "The first day lies after the last one",
+      text: "No picture can lie between them.",
+      actions: [["Swap the days", () => change({ first_day: last, last_day: first }, "filter")]],
+      icon: "filter",
+    };
+  }
   if (filtered) {
     return {
       title: "No picture passes these filters",
