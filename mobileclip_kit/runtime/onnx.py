@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from mobileclip_kit.runtime.encoder import Pixels, Vectors
 from mobileclip_kit.runtime.mapped_onnx import without_weights
 from mobileclip_kit.runtime.towers import Ids, TowerEncoder
 from mobileclip_kit.spec import Tower
+
+# What stands in ONNX Runtime's messages before the sentence: a code, and a place in its own source.
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PLACE = re.compile(r"(?:[A-Za-z]:)?[/\\]\S+\.(?:cc|h):\d+ [^(]*\(.*?\)(?: const)? ")
 
 
 class OnnxEncoder(TowerEncoder):
@@ -107,4 +112,5 @@ def _ort_errors() -> tuple[type[Exception], ...]:
 
 
 def _first_line(error: Exception) -> str:
-    return " ".join((str(error).splitlines() or [type(error).__name__])[0].split())
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return " ".join(_PLACE.sub(" ", _CODE.sub("", line)).split()).removesuffix(".") + "."

@@ -88,6 +88,26 @@ def test_a_file_that_is_no_model_is_named(onnx_export: Export, tmp_path: Path) -
         open_session(tmp_path / "cut.onnx")
 
 
+def test_an_operator_set_too_new_is_one_sentence(tmp_path: Path) -> None:
+    """Without the code, the file and the function of ONNX Runtime's own source that its message begins with."""
+    from onnx import TensorProto, helper, save
+
+    from mobileclip_kit.runtime.onnx import open_session
+
+    face = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "one", face[:1], face[1:])
+    for name, sets, version in (("sets", 99, 9), ("ir", 18, 999)):
+        save(
+            helper.make_model(graph, opset_imports=[helper.make_opsetid("", sets)], ir_version=version),
+            tmp_path / f"{name}.onnx",
+        )
+        with pytest.raises(ExportError, match=r"cannot load .*: .*9") as refused:
+            open_session(tmp_path / f"{name}.onnx")
+        assert not any(part in refused.value.message for part in ("ONNXRuntimeError", "::", ".cc:", ".h:"))
+        assert refused.value.message.endswith(".")
+        assert "newer onnxruntime" in (refused.value.hint or "")
+
+
 def test_unknown_name() -> None:
     with pytest.raises(ModelError, match="No model is called"):
         open_encoder("ViT-B-33")
