@@ -17,6 +17,7 @@ from mobileclip_kit.data.pictures import MEMORY_BYTES, FilePictures, Pictures, i
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distill.captions import SYNONYMS
 from mobileclip_kit.distill.pairs import MOST_LOGIT_SCALE, PairObjective, PairOptions
+from mobileclip_kit.distill.phrases import phrases
 from mobileclip_kit.distill.recipe import Recipe
 from mobileclip_kit.distill.run_folder import finish_run, open_run
 from mobileclip_kit.distill.trainer import Trainer, TrainingResult
@@ -99,6 +100,8 @@ def train_from_pairs(
     if len(pairs) < recipe.training.batch_size:
         notes.append(f"{len(pairs)} pairs do not fill a batch of {recipe.training.batch_size}: it has {len(pairs)}.")
         recipe = replace(recipe, training=replace(recipe.training, batch_size=len(pairs)))
+    if options.phrase_labels and not any(phrases(pair.captions) for pair in pairs):
+        notes.append("No caption has two words, so phrase_labels has no effect.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         objective = PairObjective(network, [pair.captions for pair in pairs], tokenizer, options)

@@ -18,13 +18,15 @@ Classes = Sequence[frozenset[str]]
 def wrong_caption(caption: str, others: Sequence[str], classes: Classes, rng: Random) -> str | None:
     """A caption that differs from a true one by words of one class, or None if it has no word of any.
 
+    In lower case, as the tokenizer reads it: "A red star" is no other caption than "a red star".
+
     Args:
         caption: True of the picture.
         others: All captions of the picture; their words tell what else it shows, and none of them is given.
         classes: Sets of words in lower case.
         rng: Chooses the word and what stands for it.
     """
-    words = caption.split()
+    words, others = caption.lower().split(), [" ".join(text.lower().split()) for text in others]
     places = [
         (place, kind) for kind, members in enumerate(classes) for place, word in enumerate(words) if word in members
     ]

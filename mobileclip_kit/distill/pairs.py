@@ -115,6 +115,8 @@ class PairOptions:
             raise UsageError(
                 "same_captions and word_classes go with InfoNCE's hard labels; leave align out of the losses."
             )
+        if not self.word_classes and (self.known_phrases or self.wrong_captions != 1):
+            raise UsageError("known_phrases and wrong_captions need word_classes: from these wrong captions are made.")
         if any(len(set(words)) < 2 for words in self.word_classes):
             raise UsageError("Each of word_classes needs at least two words that may stand for each other.")
         phase_at(0.0, first_share=self.smoothing_from, second_share=self.weighting_from)
@@ -152,7 +154,7 @@ class PairObjective:
         self.network: Any = network
         self._captions, self._tokenizer, self._options = captions, tokenizer, options
         self._augmentation = options.text_augmentation
-        self._classes = tuple(frozenset(words) for words in options.word_classes)
+        self._classes = tuple(frozenset(word.lower() for word in words) for words in options.word_classes)
         every = (text for texts in captions for text in texts)
         self._phrases = phrases(every) if self._classes and options.known_phrases else None
         self._stream = TextStream(network)

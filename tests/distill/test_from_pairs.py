@@ -69,8 +69,13 @@ def test_weights_can_be_stored_in_half_precision(world, tmp_path):
     assert {tensor.dtype for tensor in state.values()} == {torch.float16, torch.int64}
 
 
-def test_resume_equals_uninterrupted_run(world, tmp_path, monkeypatch):
-    whole = train_from_pairs(world, tmp_path / "whole", recipe(synonym=0.5, delete=0.2))
+PHRASES = {"losses": (), "words_weight": 1.0, "phrase_labels": 8, "same_captions": True, "wrong_captions": 2,
+           "word_classes": (("red", "blue", "green"), ("star", "house", "tree"))}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{"synonym": 0.5, "delete": 0.2}, PHRASES])
+def test_resume_equals_uninterrupted_run(world, tmp_path, monkeypatch, options):
+    whole = train_from_pairs(world, tmp_path / "whole", recipe(**options))
     original, calls = PairObjective.loss, []
 
     def interrupted(self, batch):
@@ -82,12 +87,19 @@ def test_resume_equals_uninterrupted_run(world, tmp_path, monkeypatch):
     monkeypatch.setattr(PairObjective, "loss", interrupted)
     monkeypatch.setattr("mobileclip_kit.distill.trainer.time.monotonic", iter(range(0, 10**6, 100)).__next__)
     with pytest.raises(KeyboardInterrupt):
-        train_from_pairs(world, tmp_path / "cut", recipe(synonym=0.5, delete=0.2))
+        train_from_pairs(world, tmp_path / "cut", recipe(**options))
     with pytest.raises(OutputError, match="interrupted"):
-        train_from_pairs(world, tmp_path / "cut", recipe(synonym=0.5, delete=0.2))
-    resumed = train_from_pairs(world, tmp_path / "cut", recipe(synonym=0.5, delete=0.2), resume=True)
+        train_from_pairs(world, tmp_path / "cut", recipe(**options))
+    resumed = train_from_pairs(world, tmp_path / "cut", recipe(**options), resume=True)
     assert calls == [0, 1, 2, 2, 3]
     assert resumed.spec.model_hash == whole.spec.model_hash
+
+
+def test_phrase_labels_without_phrases_are_told(world, tmp_path):
+    rows = [f"images/{index}.png,{word}" for index, word in enumerate(("star", "car", "dog", "cat"))]
+    (world / "captions.csv").write_text("\n".join(["image,caption", *rows]) + "\n", encoding="utf-8")
+    made = train_from_pairs(world, tmp_path / "model", recipe(steps=1, losses=(), words_weight=1.0, phrase_labels=8))
+    assert any("phrase_labels has no effect" in note for note in made.notes)
 
 
 def test_a_checkpoint_of_another_run_is_refused(world, tmp_path, monkeypatch):

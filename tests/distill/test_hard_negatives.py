@@ -42,3 +42,9 @@ def test_a_caption_without_such_words_has_no_negative():
 def test_a_true_caption_is_never_given_as_wrong():
     others = ("a red star", "a blue star")
     assert wrong_caption("a red star", others, (COLOURS,), Random(0)) is None
+
+
+def test_letters_case_makes_no_other_caption():
+    """The tokenizer reads lower case, so a true caption in capitals is as true."""
+    assert wrong_caption("a red star", ("a red star", "A Blue  Star"), (COLOURS,), Random(0)) is None
+    assert wrong_caption("A RED star", ("A RED star", "a house, Blue"), (COLOURS,), Random(0)) == "a blue star"

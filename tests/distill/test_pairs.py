@@ -117,7 +117,7 @@ def test_vectors_are_compared_as_unit_vectors():
     "wrong",
     [{"embedding_dim": 0}, {"logit_scale": 0.5}, {"masked": 0.0}, {"alpha": 2.0}, {"mlm_weight": -1.0},
      {"tokens_weight": float("nan")}, {"wrong_captions": 0}, {"phrase_labels": -1},
-     {"phrase_labels": 8},
+     {"phrase_labels": 8}, {"losses": (), "known_phrases": True}, {"losses": (), "wrong_captions": 2},
      {"smoothing_from": 0.9, "weighting_from": 0.1}, {"delete": 1.5}],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(wrong):
