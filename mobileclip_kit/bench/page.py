@@ -187,7 +187,8 @@ def picture_row(title: str, pictures: Sequence[Picture]) -> str:
     items = []
     for picture in pictures:
         state = {None: "", True: ' class="right"', False: ' class="wrong"'}[picture.right]
-        image = f'<img src="{data_uri(thumbnail(picture.source))}" alt="">'
+        said = {None: "", True: "right", False: "wrong"}[picture.right]  # the frame, for who does not see its colour
+        image = f'<img src="{data_uri(thumbnail(picture.source))}" alt="{said}">'
         items.append(f"<li{state}>{image}{escape(picture.text)}</li>")
     return f'<h3>{escape(title)}</h3><ul class="pictures">{"".join(items)}</ul>'
 

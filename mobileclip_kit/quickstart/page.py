@@ -66,15 +66,15 @@ def next_commands(out: Path) -> str:
 
 _FINDS = (
     "The first hits of the int8 export among pictures that neither teacher nor student was trained on. "
-    "The drawn truth says which are right."
+    "In a green frame: what the drawn truth says is right."
 )
 _TWO = (
     "Share of queries whose first hit is right. Unseen: combinations of kind and colour that training never showed. "
     "Word over thing: “a photo of a car” answered by a picture of the written word before any of the thing."
 )
 _EXPORTS = (
-    "Each tower was executed on unseen pictures and compared with the student in float32. Core ML programs ran in "
-    "mckit's own interpreter with float16 arithmetic emulated, so this works without a Mac."
+    "Each tower was executed on unseen pictures or their captions and compared with the student in float32. Core ML "
+    "programs ran in mckit's own interpreter with float16 arithmetic emulated, so this works without a Mac."
 )
 
 

@@ -105,6 +105,12 @@ def test_a_picture_travels_byte_for_byte(tmp_path: Path) -> None:
         data_uri(b"<svg/>")
 
 
+@pytest.mark.parametrize(("right", "said"), [(True, "right"), (False, "wrong"), (None, "")])
+def test_whether_a_picture_is_right_is_not_in_its_colour_alone(tmp_path: Path, right: bool | None, said: str) -> None:
+    (path,) = draw_pictures(tmp_path, 1)
+    assert f'alt="{said}">' in picture_row("a red star", [Picture(path, "0.5", right)])
+
+
 def test_a_sheet_stays_legible_where_there_is_little_room(tmp_path: Path) -> None:
     Image.new("RGB", (1000, 50)).save(tmp_path / "sheet.png")
     assert "min-width:550px" in figure(tmp_path / "sheet.png", alt="", kind="sheet")
