@@ -8,7 +8,7 @@ from typing import get_args
 
 import click
 
-from mobileclip_kit.cli.output import emit, force_option, json_option
+from mobileclip_kit.cli.output import emit, force_option, json_option, note
 from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.data.scenes.plan import WorldConfig
 from mobileclip_kit.data.scenes.world import DEFAULT_WORLD, Split
@@ -73,6 +73,8 @@ def command(
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     config = WorldConfig(word_share=word_share, pair_share=pair_share, captions=captions)
     world = World(items=items, seed=seed, size=size, split=split, config=config)
+    for option in _idle_shares(split):
+        note(f"warning: {option} has no effect with --split {split}, which settles what its pictures show.")
     started = time.perf_counter()
     with atomic_folder(out, force=force) as staging, Progress("draw", total=items, unit="pictures") as progress:
         write_world(staging, world, workers=workers, advance=progress.advance)
@@ -84,3 +86,12 @@ def command(
         "pictures_per_s": round(items / seconds, 1),
     }
     emit(document, f"Drew {items} pictures of {size} px into {out} in {seconds:.1f} s.", as_json=as_json)
+
+
+def _idle_shares(split: Split) -> list[str]:
+    """The shares of the command line that a split does not ask for."""
+    if split in ("train", "test"):
+        return []
+    source = click.get_current_context().get_parameter_source
+    given = [name for name in ("word_share", "pair_share") if source(name) is click.core.ParameterSource.COMMANDLINE]
+    return [f"--{name.replace('_', '-')}" for name in given]

@@ -72,6 +72,14 @@ def test_shares_out_of_range_are_refused(tmp_path, capsys, arguments, sentence):
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.parametrize(("split", "idle"), [("train", 0), ("test", 0), ("unseen", 1), ("gallery", 1), ("pairs", 1)])
+def test_shares_without_effect_are_told(tmp_path, capsys, split, idle):
+    with pytest.raises(SystemExit) as stop:
+        main(["scenes", "2", "-o", str(tmp_path / "out"), "--size", "16", "--split", split, "--pair-share", "0.5"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().err.count("warning: --pair-share has no effect") == idle
+
+
 def test_folder_does_not_depend_on_the_number_of_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "_WORTH_A_POOL", 1)
     world = World(items=140, seed=1, size=16)
