@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,15 @@ def _save(model: Any, tower: Tower, spec: ModelSpec, path: Path) -> None:
         with quiet_converters():
             model.save(str(path))
     except OSError as error:
-        raise ExportError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise ExportError(f"{path.name} cannot be written: {_reason(error)}.") from error
+
+
+def _reason(error: OSError) -> str:
+    """What the system said; a package is copied file by file, and shutil gathers a text for each that failed."""
+    if not isinstance(error, shutil.Error):
+        return error.strerror or str(error)
+    _, _, text = error.args[0][0]  # "[Errno 28] No space left on device: 'from' -> 'to'"
+    return str(text).partition("] ")[2].partition(": ")[0] or str(text)
 
 
 def _export(module: nn.Module) -> Any:

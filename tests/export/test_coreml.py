@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,6 +67,28 @@ def test_what_no_converter_takes_is_named(tiny_model: Model, tmp_path: Path, mon
     monkeypatch.setattr(coreml, "_CAPTURES", {"torch.export": fail, "torch.jit.trace": fail})
     with pytest.raises(ExportError, match="torch.jit.trace: no such operator: sort_of"):
         coreml.export_coreml("image", ImageTower(tiny_model), tmp_path / "image.mlpackage", tiny_model.spec)
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_a_full_disk_is_told_as_the_system_tells_it(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copies: bool
+) -> None:
+    """A package is copied file by file, which gathers names and texts; then the program is written."""
+
+    def full(source: object, target: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+
+    def save(place: str) -> None:
+        (tmp_path / "from").mkdir()
+        (tmp_path / "from/weight.bin").write_bytes(b"1")
+        if copies:
+            shutil.copytree(tmp_path / "from", place, copy_function=full)
+        full("model", place)
+
+    monkeypatch.setattr(coreml, "_set_metadata", lambda *_: None)
+    with pytest.raises(ExportError) as refused:
+        coreml._save(SimpleNamespace(save=save), "image", tiny_model.spec, tmp_path / "image.mlpackage")
+    assert refused.value.message == "image.mlpackage cannot be written: No space left on device."
 
 
 def test_the_neural_engines_layout_is_verified_like_any_other(tiny_model: Model, tmp_path: Path) -> None:
