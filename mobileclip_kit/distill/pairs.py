@@ -171,8 +171,8 @@ class PairObjective:
             labels = self._stream.embedding.num_embeddings + len(self._table)
             self._words = nn.Linear(options.embedding_dim, labels)
             # From everywhere: data may be sorted, and a picture's first caption another kind of text than the others.
-            every = [text for texts in captions for text in texts]
-            some = Random(0).sample(every, min(len(every), _CAPTIONS_COUNTED))
+            pool = [text for texts in captions for text in texts]
+            some = Random(0).sample(pool, min(len(pool), _CAPTIONS_COUNTED))
             rows, counted = self._labels(some, torch.from_numpy(tokenizer(some)))
             # The first piece stands in every caption: what does not count becomes it, and so weighs nothing.
             rows = torch.where(counted, rows, rows[:, :1])
