@@ -271,11 +271,15 @@ def describe_comparison(document: Mapping[str, Any]) -> str:
     lines = [format_table(header, rows)]
     compared = {row["tower"]: row["inputs"] for row in document["rows"] if "tower" in row}
     lines += [f"{tower}: compared on {inputs}" for tower, inputs in compared.items()]
-    lines += [f"{row['name']}: {row['reason']}" for row in document["rows"] if row["reason"]]
+    # An export's reason stands in the rows of both towers.
+    lines += dict.fromkeys(f"{row['name']}: {row['reason']}" for row in document["rows"] if row["reason"])
     for row in document["rows"]:
         if row.get("kept_in_float") and not row["name"].startswith("onnx-int8"):
             lines.append(f"{row['name']} {row['tower']}: kept in float: {', '.join(row['kept_in_float'])}")
-    lines.append(f"ms: median of one input on {document['threads']} thread, all exports in turns")
+    if any(row["latency_ms"] for row in document["rows"]):
+        lines.append(f"ms: median of one input on {document['threads']} thread, all exports in turns")
+    if any(row.get("runtime") == "mil" for row in document["rows"]):
+        lines.append("ms of Core ML: on macOS alone, where it runs")
     return "\n".join(lines)
 
 

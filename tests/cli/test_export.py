@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mobileclip_kit.cli.entry import main
-from mobileclip_kit.cli.export import default_place, describe
+from mobileclip_kit.cli.export import default_place, describe, describe_comparison
 from mobileclip_kit.export.folder import Export, ExportedTower
 from mobileclip_kit.export.sensitivity import Sensitivity, table_path, write_sensitivities
 from mobileclip_kit.spec import ImageSpec, ModelSpec, Tower
@@ -187,6 +187,16 @@ def test_the_report_says_what_recall_costs_once(tmp_path: Path) -> None:
     spec = ModelSpec(name="chain", embedding_dim=8, image=ImageSpec(height=4, width=4), text=None)
     text = describe(Export(path=tmp_path, spec=spec, format="onnx", precision="int8", towers=towers))
     assert text.count("mean recall 0.7500 before, 0.7456 after: 60 pictures with 151 captions of img.csv") == 1
+
+
+def test_a_comparison_says_a_reason_once_and_why_nothing_is_timed() -> None:
+    row = {"name": "coreml-palette4", "size_bytes": 1, "cosine_min": 0.9, "cosine_mean": 0.95, "overlap_at_10": None,
+           "latency_ms": None, "passed": False, "inputs": "12 inputs", "runtime": "mil",
+           "reason": "it differs."}  # fmt: skip
+    document = {"rows": [{**row, "tower": tower} for tower in get_args(Tower)], "threads": 1}
+    table = describe_comparison(document)
+    assert table.count("coreml-palette4: it differs.") == 1
+    assert "macOS" in table and "1 thread" not in table
 
 
 def test_the_report_says_what_float32_costs_core_ml(tmp_path: Path) -> None:
