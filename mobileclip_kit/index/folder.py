@@ -88,13 +88,22 @@ class IndexHeader:
                 f"{path} has format version {version}; this mckit reads version {FORMAT_VERSION}.",
                 hint="Update mckit, or build the index again.",
             )
-        spec = ModelSpec.from_json(document["model"], str(path))
-        shard, derived = document.get("shard"), document.get("derived")
+        model, pictures, shard = (document.get(name) for name in ("model_path", "pictures", "shard"))
+        described, derived = document["model"], document.get("derived")
+        sound = (
+            isinstance(described, dict)
+            and isinstance(model, str | None)
+            and isinstance(pictures, str | None)
+            and (shard is None or (isinstance(shard, list) and [type(part) for part in shard] == [int, int]))
+            and isinstance(derived, dict | None)
+        )
+        if not sound:
+            raise IndexFormatError(f"{path} is damaged.", hint="Build the index again with --force.")
         return cls(
-            spec=spec,
-            model=document.get("model_path"),
-            pictures=document.get("pictures"),
-            shard=None if shard is None else (int(shard[0]), int(shard[1])),
+            spec=ModelSpec.from_json(described, str(path)),
+            model=model,
+            pictures=pictures,
+            shard=None if shard is None else (shard[0], shard[1]),
             derived=None if derived is None else Derived.from_json(derived, path),
         )
 

@@ -118,6 +118,8 @@ def import_clip_retrieval(
         UsageError: pyarrow is not installed.
     """
     described = read_json(folder / VECTORS_JSON) if (folder / VECTORS_JSON).is_file() else {}
+    if not isinstance(described.get("model", {}), dict) or not isinstance(described.get("pictures"), str | None):
+        raise DataError(f"{folder / VECTORS_JSON} is damaged.", hint="Remove it and name the model with --model.")
     if spec is None and "model" in described:
         spec = ModelSpec.from_json(described["model"], str(folder / VECTORS_JSON))
         model = model or described.get("model_path")

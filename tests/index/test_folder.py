@@ -82,6 +82,25 @@ def test_a_second_writer_gets_a_clear_error(folder: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"model": None},
+        {"model": "m"},
+        {"model_path": 7},
+        {"pictures": []},
+        {"shard": [1]},
+        {"shard": "12"},
+        {"derived": 3},
+    ],
+)
+def test_a_damaged_header_is_told(folder: Path, damage: dict[str, object]) -> None:
+    document = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps({**document, **damage}))
+    with pytest.raises(IndexFormatError, match="is damaged"):
+        Index(folder)
+
+
 def test_a_lock_that_cannot_be_made_is_told(folder: Path) -> None:
     (folder / "writer.lock").unlink(missing_ok=True)
     (folder / "writer.lock").mkdir()

@@ -55,6 +55,14 @@ def test_paths_become_relative_to_the_given_folder(tmp_path: Path) -> None:
     assert update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", prune=True).added == 1
 
 
+@pytest.mark.parametrize("damage", [{"model": None}, {"model": []}, {"pictures": 7}])
+def test_a_damaged_description_is_told(tmp_path: Path, damage: dict[str, object]) -> None:
+    write_part(tmp_path / "e", 0, raw(1), image_path=["a.png"])
+    (tmp_path / "e" / "vectors.json").write_text(json.dumps(damage))
+    with pytest.raises(DataError, match="vectors.json is damaged"):
+        load(tmp_path / "e", tmp_path / "i")
+
+
 def test_paths_that_begin_with_the_folder_as_it_was_given_are_understood(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
