@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.errors import MckitError, ModelError
+from mobileclip_kit.errors import ImageError, MckitError, ModelError
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.folder import Index
@@ -140,7 +140,12 @@ class Voice:
         encoder = self._model()
         token = hashlib.blake2b(picture, digest_size=16).hexdigest()
         if self._pictures.get(token) is None:
-            pixels = load_pixels(picture, encoder.spec.require_image())
+            try:
+                pixels = load_pixels(picture, encoder.spec.require_image())
+            except ImageError as error:
+                # Bytes have no name, and whoever dropped a file knows nothing of bytes.
+                message = error.message.replace(f"A picture of {len(picture)} bytes", "What was handed in")
+                raise ImageError(message, hint=error.hint) from error
             self._pictures.put(token, encoder.encode_images(pixels[None])[0])
         return token
 

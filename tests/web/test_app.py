@@ -136,7 +136,9 @@ def test_what_is_handed_in_must_be_a_picture_of_bearable_size(client: TestClient
     def hand_in(data: bytes, kind: str = "image/png", **headers: str):
         return client.post("/api/pictures", content=data, headers={"Content-Type": kind, **headers})
 
-    assert hand_in(b"no picture").status_code == 422
+    refused = hand_in(b"no picture")
+    assert refused.status_code == 422
+    assert refused.json()["error"]["message"].startswith("What was handed in is not a picture")
     assert hand_in(b"").status_code == 422
     assert hand_in(png((1, 2, 3))[:-30]).status_code == 422
     assert hand_in(png((1, 2, 3)), "text/plain").status_code == 415
