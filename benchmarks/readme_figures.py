@@ -1,4 +1,4 @@
-"""Write measured figures into README.md and docs/performance.md, so that they are those of benchmarks/results.
+"""Write measured figures into README.md and pages of docs, so that they are those of benchmarks/results.
 
     python benchmarks/readme_figures.py [--check]
 
@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PAGES, RESULTS = (ROOT / "README.md", ROOT / "docs" / "performance.md"), ROOT / "benchmarks" / "results"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "search.md")
+RESULTS = ROOT / "benchmarks" / "results"
 _FIGURE = re.compile(r"<!-- =(?P<asked>.+?) (?P<format>[^ ]+?)(?P<unit>| M| pp) -->(?P<text>.*?)<!-- = -->")
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|\[([^=\]]+)=([^\]]*)\]")
 _UNITS = {"": 1, " M": 1e-6, " pp": 100}

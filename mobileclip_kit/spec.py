@@ -28,11 +28,12 @@ MERGES_FILE = "merges.txt"
 # What the keys of a description hold: section (None for the description itself), keys, type, its name.
 _KINDS: tuple[tuple[str | None, tuple[str, ...], Any, str], ...] = (
     (None, ("name", "model_hash"), str, "a text"),
-    (None, ("embedding_dim",), int, "a whole number"),
+    (None, ("embedding_dim",), int, "a whole number above 0"),
     (None, ("logit_scale",), (int, float, type(None)), "a number"),
     ("image", ("mean", "std"), (int, float), "numbers"),
     ("image", ("height", "width", "fill_color"), int, "a whole number"),
-    ("text", ("context_length", "vocab_size", "pad_id"), int, "a whole number"),
+    ("text", ("context_length", "vocab_size"), int, "a whole number above 0"),
+    ("text", ("pad_id",), int, "a whole number"),
 )
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -262,7 +263,8 @@ def _check_kinds(document: Mapping[str, Any]) -> None:
         for name in names:
             value = values.get(name)
             for each in value if isinstance(value, list | tuple) and what == "numbers" else [value]:
-                if name in values and (isinstance(each, bool) or not isinstance(each, kind)):
+                wrong = isinstance(each, bool) or not isinstance(each, kind) or (what.endswith("above 0") and each <= 0)
+                if name in values and wrong:
                     raise TypeError(f"{name} is {value!r}, not {what}")
 
 

@@ -65,6 +65,7 @@ def test_incomplete_description_is_refused(missing: str) -> None:
     ("section", "key", "value"),
     [
         (None, "embedding_dim", "512"),
+        (None, "embedding_dim", -5),
         (None, "model_hash", 5),
         (None, "logit_scale", [1]),
         ("image", "height", 1e30),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mobileclip_kit.indexing import IndexReport
     from mobileclip_kit.runtime.encoder import Encoder
 
+_SHARDS_SHOWN = 8
 _FAILURES_SHOWN = 20
 # Runtimes that may be asked by several threads at once.
 _MANY_AT_ONCE = ("onnxruntime", "torch")
@@ -178,6 +179,10 @@ def _import(
 
 def tell(out: Path, report: IndexReport, *, as_json: bool) -> None:
     """Print what became of an index."""
+    if report.missing_shards:
+        first, count = ", ".join(report.missing_shards[:_SHARDS_SHOWN]), len(report.missing_shards)
+        more = f" and {count - _SHARDS_SHOWN} more" if count > _SHARDS_SHOWN else ""
+        note(f"{out} holds only a part of the library; missing: {first}{more}.")
     failed = len(report.failed)
     for item in report.failed[:_FAILURES_SHOWN]:
         note(f"no vector: {item.name!r}: {item.reason}")

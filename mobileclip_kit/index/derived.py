@@ -25,6 +25,8 @@ from mobileclip_kit.index.vectors import Vectors
 Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
+_AGAIN = "Remove it and run `mckit index` again: it is derived from the vectors."
+
 # Approximate kinds answer up to so many hits; longer lists are a matter of the exact scan.
 _MAX_HITS = 1000
 # A mask that leaves less than this share of the rows is scanned exactly, which costs no more.
@@ -78,6 +80,16 @@ class Derived:
             derived = cls(**{name: document[name] for name in cls.__dataclass_fields__})
         except (KeyError, TypeError) as error:
             raise IndexFormatError(f"{path} describes its derived index incompletely: {error}.") from error
+        whole = (derived.size_bytes, derived.rows, derived.generation)
+        sound = (
+            isinstance(derived.file, str)
+            and all(type(number) is int and number >= 0 for number in whole)
+            and isinstance(derived.settings, dict)
+            and all(type(number) is int and number > 0 for number in derived.settings.values())
+            and "candidates" in derived.settings
+        )
+        if not sound:
+            raise IndexFormatError(f"{path} describes its derived index wrongly.", hint=_AGAIN)
         if derived.kind not in KINDS or Path(derived.file).name != derived.file:
             raise IndexFormatError(f"{path} names a derived index {derived.kind!r} in {derived.file!r}.")
         return derived
@@ -98,19 +110,18 @@ class DerivedIndex:
         import faiss  # exact searches of small indexes start quicker without it
 
         self.described = described
-        again = "Remove it and run `mckit index` again: it is derived from the vectors."
         if path.stat().st_size != described.size_bytes:
             raise IndexFormatError(
-                f"{path} has {path.stat().st_size} bytes instead of {described.size_bytes}.", hint=again
+                f"{path} has {path.stat().st_size} bytes instead of {described.size_bytes}.", hint=_AGAIN
             )
         try:
             # Mapped, not read: a query touches a small part of a graph and its vectors.
             self._faiss = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
-            raise IndexFormatError(f"{path} is damaged.", hint=again) from error
+            raise IndexFormatError(f"{path} is damaged.", hint=_AGAIN) from error
         if self._faiss.ntotal != described.rows:
             raise IndexFormatError(
-                f"{path} holds {self._faiss.ntotal} vectors instead of {described.rows}.", hint=again
+                f"{path} holds {self._faiss.ntotal} vectors instead of {described.rows}.", hint=_AGAIN
             )
 
     def suits(self, allowed: NDArray[np.bool_] | None, k: int = 10) -> bool:
@@ -134,10 +145,16 @@ class DerivedIndex:
             Exact scores and rows, ``(q, at most k)``, best first; row −1 with the score −inf where fewer were found.
 
         Raises:
-            ShapeError: The widths differ.
+            IndexFormatError: The matrix has another width.
+            ShapeError: The queries have another width.
         """
         if queries.ndim != 2 or queries.shape[1] != matrix.shape[1]:
             raise ShapeError(f"The index holds vectors of {matrix.shape[1]} numbers; the queries have {queries.shape}.")
+        if self._faiss.d != matrix.shape[1]:
+            raise IndexFormatError(
+                f"{self.described.file} holds vectors of {self._faiss.d} numbers, the index of {matrix.shape[1]}.",
+                hint=_AGAIN,
+            )
         known = self.described.rows
         queries = np.ascontiguousarray(queries, np.float32)
         proposed = propose(
@@ -208,7 +225,7 @@ def rescore(matrix: Vectors, queries: Vectors, candidates: Rows, k: int) -> tupl
     if candidates.max(initial=-1) >= len(matrix):
         raise IndexFormatError(
             f"The derived index proposes row {candidates.max()} of {len(matrix)}.",
-            hint="Remove it and run `mckit index` again: it is derived from the vectors.",
+            hint=_AGAIN,
         )
     queries, candidates = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(candidates, np.int64)
     scores = np.empty(candidates.shape, np.float32)

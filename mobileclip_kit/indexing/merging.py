@@ -75,7 +75,7 @@ def merge_indexes(
             encoder.spec.check_same_model(indexes[0].spec.model_hash, f"The index {indexes[0].path}")
         model = model or next((index.header.model for index in indexes if index.header.model is not None), None)
         header = IndexHeader(spec=indexes[0].spec, model=model, pictures=folder)
-        report = IndexReport()
+        report = IndexReport(missing_shards=_missing_shards([index.header for index in indexes]))
         staging = stack.enter_context(staged_index(out, header, force=force))
         with open_writer(staging) as writer:
             for index, items in zip(indexes, chosen, strict=True):
@@ -104,6 +104,15 @@ def _roots(indexes: Sequence[Index], pictures: Path | None) -> tuple[str | None,
     common = os.path.commonpath(known)
     relative = [os.path.relpath(str(index.header.pictures), common).replace(os.sep, "/") for index in indexes]
     return common, ["" if path == "." else f"{path}/" for path in relative]
+
+
+def _missing_shards(headers: Sequence[IndexHeader]) -> list[str]:
+    """Parts ``i/n`` that none of the indexes holds, though all are parts; a whole one may hold what others lack."""
+    there = {header.shard for header in headers if header.shard is not None}
+    if any(header.shard is None for header in headers):
+        return []
+    return [f"{part}/{parts}" for parts in sorted({parts for _, parts in there}) for part in range(1, parts + 1)
+            if (part, parts) not in there]  # fmt: skip
 
 
 def _choose(indexes: Sequence[Index], prefixes: Sequence[str]) -> list[list[tuple[Item, str]]]:

@@ -22,6 +22,7 @@ class IndexReport:
         unchanged: Pictures whose content is as before.
         failed: Pictures without a vector, those of earlier runs included, each with its reason.
         compacted: Vectors of removed pictures that were dropped from the matrix.
+        missing_shards: Parts that other parts of the same folder were merged without: "2/4".
         search: How the index is searched from now on; None before that is decided.
         decoded: Pictures that were decoded in this run.
         seconds: Wall-clock time of decoding and encoding.
@@ -35,6 +36,7 @@ class IndexReport:
     unchanged: int = 0
     failed: list[Item] = field(default_factory=list)
     compacted: int = 0
+    missing_shards: list[str] = field(default_factory=list)
     search: SearchKind | None = None
     decoded: int = 0
     seconds: float = 0.0
@@ -59,6 +61,7 @@ class IndexReport:
             "unchanged": self.unchanged,
             "failed": [{"item": item.name, "reason": item.reason} for item in self.failed],
             "compacted": self.compacted,
+            "missing_shards": self.missing_shards,
             "search": None if self.search is None else _search(self.search),
             "pictures_per_s": round(self.pictures_per_s, 2),
             "seconds": round(self.seconds, 3),

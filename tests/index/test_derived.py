@@ -113,6 +113,20 @@ def test_damaged_and_exchanged_files_are_refused(derived: Derived, folder: Path,
         DerivedIndex(folder / derived.file, derived).search(unit_rows(ROWS, DIM), unit_rows(1, DIM + 1), 3)
 
 
+@pytest.mark.parametrize(
+    "damage", [{"file": 3}, {"rows": "9"}, {"rows": -1}, {"settings": [1]}, {"settings": {}}, {"size_bytes": None}]
+)
+def test_a_damaged_description_is_refused(derived: Derived, damage: dict[str, object]) -> None:
+    with pytest.raises(IndexFormatError, match="describes its derived index wrongly"):
+        Derived.from_json({**derived.to_json(), **damage}, Path("index.json"))
+
+
+def test_a_matrix_of_another_width_is_refused(derived: Derived, folder: Path) -> None:
+    index = DerivedIndex(folder / derived.file, derived)
+    with pytest.raises(IndexFormatError, match="vectors of 32 numbers, the index of 16"):
+        index.search(unit_rows(ROWS, 16), unit_rows(1, 16), 3)
+
+
 def test_the_best_of_each_line_come_in_order() -> None:
     scores, rows = best(np.array([[0.1, 0.9, -np.inf]], np.float32), np.array([[7, 5, -1]]), 2)
     assert scores.tolist() == [[np.float32(0.9), np.float32(0.1)]]

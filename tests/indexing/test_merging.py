@@ -38,11 +38,22 @@ def test_four_workers_make_what_one_makes(tmp_path: Path) -> None:
     update_index(photos, encoder, tmp_path / "whole")
     assert contents(tmp_path / "merged") == contents(tmp_path / "whole")
     assert (report.items, [item.name for item in report.failed]) == (31, ["broken.jpg"])
+    assert report.missing_shards == []
 
     draw(photos / "late.png", (9, 9, 9))
     encoder = ColourEncoder()
     report = update_index(photos, encoder, tmp_path / "merged")
     assert (report.unchanged, report.added, encoder.encoded) == (32, 1, 1), "a merged index is kept up like any other"
+
+
+def test_parts_that_are_missing_are_told(tmp_path: Path) -> None:
+    draw_many(tmp_path / "photos", 12)
+    parts = [tmp_path / f"part{number}" for number in (1, 3)]
+    for number, part in zip((1, 3), parts, strict=True):
+        update_index(tmp_path / "photos", ColourEncoder(), part, shard=(number, PARTS))
+    assert merge_indexes(parts, tmp_path / "some").missing_shards == ["2/4", "4/4"]
+    update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "whole")
+    assert merge_indexes([*parts, tmp_path / "whole"], tmp_path / "all").missing_shards == []
 
 
 def test_a_part_is_brought_up_to_date_as_that_part_only(tmp_path: Path) -> None:
