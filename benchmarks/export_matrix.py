@@ -258,7 +258,7 @@ For each tower: the least cosine between the export's vectors and the model's on
 others than it was calibrated on), the size in MB, and the milliseconds of processor time of one input on one thread.
 Gates: 0.999 for ONNX float32 and Core ML float16, 0.99 for int8. `+n` after a cosine: so many operators or products
 stay in float32 beyond what the precision leaves there anyway. The last two columns: processor seconds of converting
-and verifying all kinds of the line, and the most memory held.
+and verifying both towers in all kinds, and the most memory held.
 
 Weights are random, since nothing was downloaded: the table tests every operator and shape of these models, and the
 precisions on activations of their sizes; trained weights have their own verification at each `mckit export`. Core ML
@@ -310,11 +310,14 @@ def page(document: Mapping[str, Any]) -> str:
     found = {(row["model"], row.get("tower"), row["kind"]): row for row in document["rows"]}
     passed = sum(bool(row["passed"]) for row in found.values())
     versions = ", ".join(f"{name} {number}" for name, number in document["machine"]["versions"].items())
+    sets = {name: " and ".join(sorted({str(row[name]) for row in found.values() if row.get(name)}, reverse=True))
+            for name in ("inputs", "calibrated_on")}  # fmt: skip
     lines = [
         "# Export matrix",
         "",
         *_PREAMBLE,
         f"Made by `benchmarks/export_matrix.py` on {document['machine']['cpu']}, one thread, with {versions}.",
+        f"Verified on {sets['inputs']}; int8 calibrated on {sets['calibrated_on']}. "
         f"{passed} of {len(found)} rows pass.",
         "",
         "| model | tower | " + " | ".join(kinds) + " | CPU s | GB |",
@@ -332,8 +335,6 @@ def page(document: Mapping[str, Any]) -> str:
             seconds = f"{sum(row['cpu_seconds'] for row in made):.0f}" if made else ""
             memory = f"{max(row['peak_memory_bytes'] for row in made) / 1e9:.1f}" if made else ""
             lines.append(f"| {model} | {tower} | " + " | ".join([*map(_cell, rows), seconds, memory]) + " |")
-    if any(row.get("former") for row in document["rows"]):
-        lines += ["", "¹ Made before towers were exported in plainer operators, 6 pictures; not run again since."]
     if waiting:
         lines += ["", f"Not run yet: {', '.join(waiting)}."]
     return "\n".join(lines) + "\n"
@@ -352,7 +353,7 @@ def _cell(row: Mapping[str, Any] | None) -> str:
     parts = [cosine, f"{row['size_bytes'] / 1e6:.0f} MB"]
     if "latency_ms" in row:
         parts.append(f"{row['latency_ms']:.0f} ms")
-    return ", ".join(parts) + (" ¹" if row.get("former") else "")
+    return ", ".join(parts)
 
 
 if __name__ == "__main__":
