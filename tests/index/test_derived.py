@@ -159,6 +159,17 @@ def test_settings_reach_the_target_with_a_standard_error_to_spare(
     assert recall == pytest.approx(found[chosen].mean())
 
 
+@pytest.mark.parametrize("k", [1, 3, 9, 10, 15])
+def test_equal_scores_stay_in_their_order(k: int) -> None:
+    scores = np.random.default_rng(0).integers(0, 4, (6, 10)).astype(np.float32)
+    scores[0, 4:] = -np.inf
+    rows = np.arange(60).reshape(6, 10)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    found = best(scores, rows, k)
+    np.testing.assert_array_equal(found[0], np.take_along_axis(scores, order, 1))
+    np.testing.assert_array_equal(found[1], np.take_along_axis(rows, order, 1))
+
+
 @pytest.mark.parametrize(("rows", "kind"), [(0, "flat"), (100_000, "flat"), (1_000_000, "ivf-pq")])
 def test_the_kind_follows_the_size_and_says_why(rows: int, kind: Kind) -> None:
     choice = choose_kind(rows, 512)
