@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "search.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("performance", "search", "index-format")))
 RESULTS = ROOT / "benchmarks" / "results"
 _FIGURE = re.compile(r"<!-- =(?P<asked>.+?) (?P<format>[^ ]+?)(?P<unit>| M| pp) -->(?P<text>.*?)<!-- = -->")
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|\[([^=\]]+)=([^\]]*)\]")
