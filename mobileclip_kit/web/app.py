@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -134,8 +134,10 @@ class _Pages:
         tag = self._service.tag(path, status)
         if _has(request, tag):
             return Response(status_code=304, headers=_kept(tag, _THUMBNAIL_SECONDS))
-        with _naming(path):
+        try:
             data, tag = await self._service.thumbnail(path, status, request.is_disconnected)
+        except ImageError as error:
+            return _unreadable(path, error)
         return Response(data, 200, _kept(tag, _THUMBNAIL_SECONDS), "image/webp")
 
     async def picture(self, request: Request) -> Response:
@@ -149,8 +151,10 @@ class _Pages:
             return Response(status_code=304, headers=_kept(tag))
         kind = _kind_of(path)
         if kind is None:
-            with _naming(path):
+            try:
                 data = await self._service.as_jpeg(path, request.is_disconnected)
+            except ImageError as error:
+                return _unreadable(path, error)
             return Response(data, 200, _kept(tag), "image/jpeg")
         return FileResponse(
             path,
@@ -186,13 +190,11 @@ def _kept(tag: str, seconds: int = 0) -> dict[str, str]:
     return {"ETag": tag, "Cache-Control": f"private, max-age={seconds}" if seconds else "private, no-cache"}
 
 
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Say which picture is damaged by its name alone: on the page there is little room for a path."""
-    try:
-        yield
-    except ImageError as error:
-        raise ImageError(error.message.replace(str(path), path.name), hint=error.hint) from error
+def _unreadable(path: Path, error: ImageError) -> Response:
+    """A damaged picture, called by its name alone since the page has little room, or one that vanished meanwhile."""
+    if regular_file(path) is None:
+        return _vanished(path)
+    return problem_of(ImageError(error.message.replace(str(path), path.name), hint=error.hint))
 
 
 def _vanished(path: Path) -> Response:

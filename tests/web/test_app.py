@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from mobileclip_kit.errors import ImageError
 from mobileclip_kit.index.folder import Index
 from mobileclip_kit.indexing import import_vectors
 from mobileclip_kit.search import encode_queries, search
+from mobileclip_kit.web import service
 from mobileclip_kit.web.app import MAX_PICTURE_BYTES, build_app
 from mobileclip_kit.web.library import Library
 from tests.indexing.fakes import ColourEncoder, draw
@@ -239,6 +241,20 @@ def test_a_vanished_picture_is_gone_in_words(client: TestClient, photos: Path, w
     assert answer.status_code == 410
     assert "red.png is no longer where it was" in answer.json()["error"]["message"]
     assert names(client, words="red")[0] == "red.png", "the index is as it was"
+
+
+def test_a_picture_that_vanishes_while_it_is_asked_for_is_gone(
+    client: TestClient, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when the answer began, and could not be read when its turn came."""
+
+    def late(path: Path) -> bytes:
+        path.unlink()
+        raise ImageError("red.png cannot be read")
+
+    monkeypatch.setattr(service, "make_thumbnail", late)
+    answer = client.get(f"/thumbnails/{id_of(client, 'red.png')}")
+    assert (answer.status_code, "is no longer where" in answer.json()["error"]["message"]) == (410, True)
 
 
 @pytest.mark.parametrize("way", ["thumbnails", "pictures"])
