@@ -25,14 +25,15 @@ CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 MERGES_FILE = "merges.txt"
 
+_POSITIVE = "a whole number above 0"
 # What the keys of a description hold: section (None for the description itself), keys, type, its name.
 _KINDS: tuple[tuple[str | None, tuple[str, ...], Any, str], ...] = (
     (None, ("name", "model_hash"), str, "a text"),
-    (None, ("embedding_dim",), int, "a whole number above 0"),
+    (None, ("embedding_dim",), int, _POSITIVE),
     (None, ("logit_scale",), (int, float, type(None)), "a number"),
     ("image", ("mean", "std"), (int, float), "numbers"),
     ("image", ("height", "width", "fill_color"), int, "a whole number"),
-    ("text", ("context_length", "vocab_size"), int, "a whole number above 0"),
+    ("text", ("context_length", "vocab_size"), int, _POSITIVE),
     ("text", ("pad_id",), int, "a whole number"),
 )
 
@@ -263,7 +264,7 @@ def _check_kinds(document: Mapping[str, Any]) -> None:
         for name in names:
             value = values.get(name)
             for each in value if isinstance(value, list | tuple) and what == "numbers" else [value]:
-                wrong = isinstance(each, bool) or not isinstance(each, kind) or (what.endswith("above 0") and each <= 0)
+                wrong = isinstance(each, bool) or not isinstance(each, kind) or (what == _POSITIVE and each <= 0)
                 if name in values and wrong:
                     raise TypeError(f"{name} is {value!r}, not {what}")
 

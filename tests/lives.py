@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
+from pathlib import Path
 from typing import Any
 
 # Not fork: a test's process has run torch, whose threads a forked child would lack and whose locks it may find held.
@@ -31,3 +33,11 @@ def life(run: Callable[..., Any], *args: Any, **options: Any) -> Iterator[None]:
         process.kill()
         process.join()
         process.close()
+
+
+def appears(path: Path, seconds: float = 120.0) -> bool:
+    """Whether a file or folder comes to be within so long; looked for often, since it may soon be gone again."""
+    deadline = time.monotonic() + seconds
+    while not (there := path.exists()) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return there

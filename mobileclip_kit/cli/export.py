@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from mobileclip_kit.cli.output import NumberRange, emit, force_option, format_table, json_option, note
+from mobileclip_kit.cli.output import NumberRange, emit, force_option, format_table, json_option, note, was_said
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.export.folder import PRECISIONS, Precision, show_cosine
 
@@ -223,8 +223,7 @@ def without_effect(
 
 
 def _said(name: str, sentence: str) -> list[str]:
-    source = click.get_current_context().get_parameter_source(name)
-    return [sentence] if source is click.core.ParameterSource.COMMANDLINE else []
+    return [sentence] if was_said(name) else []
 
 
 def _compare(

@@ -85,3 +85,8 @@ def format_table(header: list[str], rows: list[list[str]]) -> str:
 def is_terminal() -> bool:
     """Whether stderr is a terminal that a moving progress line suits."""
     return sys.stderr.isatty()
+
+
+def was_said(name: str) -> bool:
+    """Whether the command line names an option of the running command, which may be its default all the same."""
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE

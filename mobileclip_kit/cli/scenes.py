@@ -8,7 +8,7 @@ from typing import get_args
 
 import click
 
-from mobileclip_kit.cli.output import emit, force_option, json_option, note
+from mobileclip_kit.cli.output import emit, force_option, json_option, note, was_said
 from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.data.scenes.plan import WorldConfig
 from mobileclip_kit.data.scenes.world import DEFAULT_WORLD, Split
@@ -92,6 +92,4 @@ def _idle_shares(split: Split) -> list[str]:
     """The shares of the command line that a split does not ask for."""
     if split in ("train", "test"):
         return []
-    source = click.get_current_context().get_parameter_source
-    given = [name for name in ("word_share", "pair_share") if source(name) is click.core.ParameterSource.COMMANDLINE]
-    return [f"--{name.replace('_', '-')}" for name in given]
+    return [f"--{name.replace('_', '-')}" for name in ("word_share", "pair_share") if was_said(name)]

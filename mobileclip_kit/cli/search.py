@@ -96,8 +96,11 @@ def command(
             labels, vectors, encoding_s = _encode(index, words, images, items, templates, model, threads)
         if textness:
             vectors = find_textness(index, textness_vector).apply(vectors, textness)
-        folder = _below(index, folder)
-        allowed = index.allowed_rows(folder=folder, since_ns=since_ns, until_ns=until_ns)
+        below = _below(index, folder)
+        allowed = index.allowed_rows(folder=below, since_ns=since_ns, until_ns=until_ns)
+        # Asked only where nothing is left: a folder that exists may hold nothing of these days.
+        if below and allowed is not None and not allowed.any() and not index.store.living_rows(folder=below):
+            raise DataError(f"The index {index.path} holds no pictures below a folder {folder!r}.")
         searching = time.perf_counter()
         results = search(index, vectors, k, allowed=allowed, without=frozenset(items))
         latency_ms = 1000 * (encoding_s + time.perf_counter() - searching)
@@ -155,11 +158,7 @@ def _below(index: Index, folder: str | None) -> str | None:
     name = posixpath.normpath(folder)
     if name.startswith("/") and index.header.pictures is not None:
         name = posixpath.relpath(name, index.header.pictures)
-    if name == ".":
-        return None
-    if not index.store.living_rows(folder=name):
-        raise DataError(f"The index {index.path} holds no pictures below a folder {folder!r}.")
-    return name
+    return None if name == "." else name
 
 
 def _listing(labels: Sequence[str], results: Sequence[Sequence[Hit]], latency_ms: float) -> str:

@@ -155,7 +155,7 @@ class PairObjective:
         self._captions, self._tokenizer, self._options = captions, tokenizer, options
         self._augmentation = options.text_augmentation
         self._classes = tuple(frozenset(word.lower() for word in words) for words in options.word_classes)
-        every = (text for texts in captions for text in texts)
+        every = [text for texts in captions for text in texts]
         self._phrases = phrases(every) if self._classes and options.known_phrases else None
         self._stream = TextStream(network)
         with torch.no_grad():
@@ -166,13 +166,11 @@ class PairObjective:
         self._language: MaskedLanguage | None = None
         self._words: nn.Linear | None = None
         if options.words_weight:
-            said = captions if options.phrase_labels else ()
-            self._table = PhraseTable((text for texts in said for text in texts), options.phrase_labels)
+            self._table = PhraseTable(every if options.phrase_labels else (), options.phrase_labels)
             labels = self._stream.embedding.num_embeddings + len(self._table)
             self._words = nn.Linear(options.embedding_dim, labels)
             # From everywhere: data may be sorted, and a picture's first caption another kind of text than the others.
-            pool = [text for texts in captions for text in texts]
-            some = Random(0).sample(pool, min(len(pool), _CAPTIONS_COUNTED))
+            some = Random(0).sample(every, min(len(every), _CAPTIONS_COUNTED))
             rows, counted = self._labels(some, torch.from_numpy(tokenizer(some)))
             # The first piece stands in every caption: what does not count becomes it, and so weighs nothing.
             rows = torch.where(counted, rows, rows[:, :1])

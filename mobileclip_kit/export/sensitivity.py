@@ -89,11 +89,6 @@ def choose_float(
     return tuple(sensitivities[:low])
 
 
-def least_cosine(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, inputs: Inputs) -> float:
-    """The least cosine between the vectors of two graphs over some inputs."""
-    return lowest_cosine(run_graph(float_model, inputs), run_graph(int8_model, inputs))
-
-
 def keep_float(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:
     """A copy of a quantised graph in which some products take their float32 inputs again.
 

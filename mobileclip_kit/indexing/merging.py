@@ -108,8 +108,8 @@ def _roots(indexes: Sequence[Index], pictures: Path | None) -> tuple[str | None,
 
 def _missing_shards(headers: Sequence[IndexHeader]) -> list[str]:
     """Parts ``i/n`` that none of the indexes holds, though all are parts; a whole one may hold what others lack."""
-    there = {header.shard for header in headers if header.shard is not None}
-    if any(header.shard is None for header in headers):
+    there = [header.shard for header in headers if header.shard is not None]
+    if len(there) < len(headers):
         return []
     return [f"{part}/{parts}" for parts in sorted({parts for _, parts in there}) for part in range(1, parts + 1)
             if (part, parts) not in there]  # fmt: skip

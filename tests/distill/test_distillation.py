@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, Out
 from mobileclip_kit.networks import students
 from mobileclip_kit.networks.model import Model, describe, load_model, save_model
 from tests.cache.test_cache import draw, tiny_teacher
-from tests.lives import life
+from tests.lives import appears, life
 
 STUDENT = {"image_size": 32, "layers": 1, "width": 24, "head_width": 12, "patch_size": 16}
 RECIPE = load_recipe("piccollage").with_training(epochs=3, batch_size=4, lr=1e-2)
@@ -143,10 +142,7 @@ def test_resume_after_sigkill_equals_the_uninterrupted_run(tmp_path: Path, cache
     again = request(tmp_path, cache=cache, out=tmp_path / "killed", recipe=RECIPE.with_training(steps=60))
     checkpoint = tmp_path / "killed.run" / "checkpoint.safetensors"
     with life(distill_tiny, replace(again, checkpoint_seconds=0.0)):
-        deadline = time.monotonic() + 120
-        while not (reached := checkpoint.is_file()) and time.monotonic() < deadline:
-            time.sleep(0.002)
-    assert reached
+        assert appears(checkpoint)
     assert not (tmp_path / "killed").exists()
     with pytest.raises(OutputError, match="Add --resume"):
         distill(again)

@@ -22,7 +22,7 @@ from mobileclip_kit.errors import ModelError, TrainingError, UsageError
 from mobileclip_kit.networks.model import build_network, describe, load_model, save_model, tower_parameters
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
 from tests.exports import WORDS, tiny_config
-from tests.lives import life
+from tests.lives import appears, life
 
 STAGES: dict[str, Any] = {"shares": [0.75, 0.4], "mask_steps": 5, "mask_warmup_steps": 2, "gate_lr": 3.0}
 DOCUMENT: dict[str, Any] = {
@@ -141,9 +141,7 @@ def test_run_killed_between_and_inside_stages_equals_the_uninterrupted_one(
     stages, rng = tmp_path / "killed.run" / "stages", Random(0)
     for moment in MOMENTS:
         with life(distill, replace(again, resume=stages.exists())):
-            deadline = time.monotonic() + 120
-            while not (reached := (stages / moment).exists()) and time.monotonic() < deadline:
-                time.sleep(0.002)
+            reached = appears(stages / moment)
             time.sleep(rng.random() * 0.02)
         # On a busy machine the child may be past the moment, and its file gone, before it is killed.
         assert reached

@@ -15,19 +15,25 @@ from mobileclip_kit.export import budget
 from mobileclip_kit.export.budget import split_calibration
 from mobileclip_kit.export.int8 import insert_pairs, quantize_int8
 from mobileclip_kit.export.sensitivity import (
+    Inputs,
     Sensitivity,
     choose_float,
     keep_float,
-    least_cosine,
+    lowest_cosine,
     measure_sensitivity,
     quantized_products,
     read_sensitivities,
+    run_graph,
     write_sensitivities,
 )
 from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
 
 SPEC = ModelSpec(name="chain", embedding_dim=8, image=ImageSpec(height=4, width=4), text=None)
 Graphs = tuple[onnx.ModelProto, onnx.ModelProto]
+
+
+def least_cosine(one: onnx.ModelProto, other: onnx.ModelProto, inputs: Inputs) -> float:
+    return lowest_cosine(run_graph(one, inputs), run_graph(other, inputs))
 
 
 def chain() -> onnx.ModelProto:
