@@ -1,12 +1,12 @@
-"""What each recipe of distillation brings, by the size of the student: the bundled teacher on the built-in world.
+"""What each recipe of distillation brings, by the size of the student: the bundled teacher on the synthetic scenes.
 
     python benchmarks/distill_ablation.py -o distill_ablation.json --table docs/distill-ablation.md
 
 Every recipe trains students of a half, a quarter and an eighth of the teacher's image tower with three seeds, all with
-equal steps, pictures and batches. Learning rates are the recipe's own unless --lr says otherwise; RECIPE@LR is a recipe
+equal steps, images and batches. Learning rates are the recipe's own unless --lr says otherwise; RECIPE@LR is a recipe
 with another one, so that none loses for having been meant for longer training. Each student is asked
 on galleries that it has not seen: the share of questions whose first answer is right (of the teacher's, too), recall
-of captions, and how far its ranking of pictures agrees with the teacher's (MAP@20). Rows that are in the output already
+of captions, and how far its ranking of images agrees with the teacher's (MAP@20). Rows that are in the output already
 are kept, so that it can be interrupted and run again; --recipes and --sizes choose a part.
 
 `lightclip` has no teacher: it trains both towers from the same pairs. `tinyclip-auto` cuts both towers of the teacher
@@ -26,10 +26,9 @@ from typing import Any
 
 from mobileclip_kit.bench.accuracy import agreement, flatten_recall, recall_at_k
 from mobileclip_kit.bench.machine import describe_machine
-from mobileclip_kit.bench.world import measure_world
+from mobileclip_kit.bench.scenes import evaluate_scenes
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.texts import cache_texts
-from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distill.distillation import DistillRequest, distill
 from mobileclip_kit.distill.from_pairs import train_from_pairs
@@ -40,13 +39,14 @@ from mobileclip_kit.networks.model import load_model
 from mobileclip_kit.resources import models_folder
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from mobileclip_kit.textness.gallery import EncodedGallery, encode_gallery
 
 RECIPES = ("piccollage", "tinyclip", "tinyclip-auto", "lightclip", "mckit")
 SIZES = {"1/2": 2, "1/4": 4, "1/8": 8}
 FIGURES = (
-    "right_first",
-    "right_first_of_teacher",
+    "precision_at_1",
+    "precision_at_1_of_teacher",
     "map_at_20",
     "recall_at_1_text_to_image",
     "recall_at_5_text_to_image",
@@ -79,14 +79,14 @@ def main() -> None:
                         help="presets or TOML files, or either with @LR behind it")  # fmt: skip
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=20_000)
+    parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--steps", type=int, default=2_000)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, help="one learning rate for all recipes, in place of their own")
     parser.add_argument("--gallery", type=int, default=1_000)
-    parser.add_argument("--work", type=Path, help="keep the drawn worlds and the cache here for the next time")
+    parser.add_argument("--work", type=Path, help="keep the synthetic scenes and the cache here for the next time")
     arguments = parser.parse_args()
-    settings = {name: getattr(arguments, name) for name in ("pictures", "steps", "batch_size", "lr", "gallery")}
+    settings = {name: getattr(arguments, name) for name in ("images", "steps", "batch_size", "lr", "gallery")}
     settings["teacher"] = load_model(arguments.teacher).spec.model_hash
     document = read_json(arguments.out) if arguments.out.is_file() else {}
     if document.get("settings") not in (None, settings):
@@ -141,13 +141,13 @@ class Bench:
     Args:
         folder: Where worlds and cache are made, or lie already.
         teacher: Its model folder.
-        settings: Numbers of pictures.
+        settings: Numbers of images.
     """
 
     def __init__(self, folder: Path, teacher: Path, settings: dict[str, Any]) -> None:
         self.folder, self.settings, self._teacher_path = folder, settings, teacher
         self.teacher = open_encoder(teacher)
-        draw_worlds(folder, settings)
+        draw_scenes(folder, settings)
         model = load_model(teacher)
         tower = model.config["model_cfg"]["vision_cfg"].get("timm_model_name")
         if tower not in STUDENTS:
@@ -170,14 +170,14 @@ class Bench:
         except MckitError as error:
             print(f"  {error.message}")
             return {"error": error.message, "recipe_sha256": recipe_hash(run.recipe)}
-        share = figures["right_first"] / self._teacher_figures["right_first"]
+        share = figures["precision_at_1"] / self._teacher_figures["precision_at_1"]
         return {
             "seconds": seconds,
             "loss": loss,
             "wall_seconds": round(time.monotonic() - started, 1),
             "image_parameters": sum(p.numel() for p in load_model(model).network.visual.parameters()),
             "recipe_sha256": recipe_hash(run.recipe),
-            "right_first_of_teacher": share,
+            "precision_at_1_of_teacher": share,
             **figures,
         }
 
@@ -228,20 +228,20 @@ class Bench:
         texts = encoder.encode_texts([caption for caption, _ in captions])
         recall = recall_at_k(mixed.vectors, texts, [row for _, row in captions])
         agreed = agreement(mixed.vectors, self._galleries["mixed"].vectors)
-        return {**measure_world(encoder, mixed, fair), **flatten_recall(recall), "map_at_20": agreed["map_at_20"]}
+        return {**evaluate_scenes(encoder, mixed, fair), **flatten_recall(recall), "map_at_20": agreed["map_at_20"]}
 
 
-def draw_worlds(folder: Path, settings: dict[str, Any]) -> None:
+def draw_scenes(folder: Path, settings: dict[str, Any]) -> None:
     """A world to train on and the two galleries, of other seeds; those that are there already stay."""
-    worlds = {
-        "train": World(items=settings["pictures"], seed=0, size=64, split="train"),
-        "mixed": World(items=settings["gallery"], seed=1, size=64, split="test"),
-        "fair": World(items=settings["gallery"] // 80 * 80 or 80, seed=2, size=64, split="gallery"),
+    scene_sets = {
+        "train": SceneSet(items=settings["images"], seed=0, size=64, split="train"),
+        "mixed": SceneSet(items=settings["gallery"], seed=1, size=64, split="test"),
+        "fair": SceneSet(items=settings["gallery"] // 80 * 80 or 80, seed=2, size=64, split="gallery"),
     }
-    for name, world in worlds.items():
+    for name, scenes in scene_sets.items():
         if not (folder / name / "truth.jsonl").is_file():
             (folder / name).mkdir(parents=True, exist_ok=True)
-            write_world(folder / name, world, workers=None, advance=lambda count: None)
+            write_scenes(folder / name, scenes, workers=None, advance=lambda count: None)
 
 
 def table(document: dict[str, Any], recipes: Sequence[str]) -> list[str]:
@@ -274,9 +274,9 @@ def page(document: dict[str, Any], lines: list[str]) -> list[str]:
         "# What each recipe of distillation brings",
         "",
         f"`benchmarks/distill_ablation.py`: {settings['steps']} steps of {settings['batch_size']} out of "
-        f"{settings['pictures']} pictures of the built-in world, students of a half, a quarter and an eighth of the",
+        f"{settings['images']} images of the synthetic scenes, students of a half, a quarter and an eighth of the",
         f"teacher's image tower; mean ± standard deviation over the seeds, in percent, on {settings['gallery']}",
-        f"unseen pictures. The teacher itself: right first {100 * teacher['right_first']:.1f}, R@1 "
+        f"unseen images. The teacher itself: right first {100 * teacher['precision_at_1']:.1f}, R@1 "
         f"{100 * teacher['recall_at_1_text_to_image']:.1f}. The last column is training time in seconds: equal",
         "steps are not equal time.",
         "",

@@ -14,7 +14,7 @@ every round gives each of them a few steps, in an order drawn anew, and the rati
   transform and its loader's workers. It trains both towers, and its teacher reads the captions, too: it has no form
   that trains the image tower alone.
 
-By operations alone (8.8 GFLOP for the teacher's forward pass of a picture, 3.5 for the student's forward and backward)
+By operations alone (8.8 GFLOP for the teacher's forward pass of an image, 3.5 for the student's forward and backward)
 `live` costs about 3.5 times `ready`. More than that between `cached` and `live` would take a student whose small
 matrices run faster than its teacher's large ones.
 
@@ -44,7 +44,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mobileclip_kit.bench.machine import describe_machine
-from mobileclip_kit.data.pictures import FilePictures, Rows, identities_of
+from mobileclip_kit.data.images import FileImages, Rows, identities_of
 from mobileclip_kit.distill.augment import Augmentation
 from mobileclip_kit.distill.mixture import MixtureOptions
 from mobileclip_kit.distill.mixture_objective import MixtureObjective
@@ -52,7 +52,7 @@ from mobileclip_kit.distill.recipe import TrainingPlan
 from mobileclip_kit.distill.targets import TeacherSide, live_targets, lookup_in, stored_targets
 from mobileclip_kit.distill.trainer import Trainer
 from mobileclip_kit.files import write_json
-from mobileclip_kit.images import Pixels, list_pictures
+from mobileclip_kit.images import Pixels, list_images
 from mobileclip_kit.networks.model import Model, load_model
 from mobileclip_kit.networks.students import build_student, student_config
 
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, default=Path("distill_speed.json"))
     parser.add_argument("--student", default="vit-s6-h12", help="a row of STUDENTS")
     parser.add_argument("--teacher", default="ViT-B-32", help="an open_clip name; its weights are random")
-    parser.add_argument("--pictures", type=int, default=512, help="take so many photos")
+    parser.add_argument("--images", type=int, default=512, help="take so many photos")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=6, help="timed steps of a turn")
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[], choices=["live", "open_clip"], help="leave contenders out")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    files = list(list_pictures(arguments.photos))[: arguments.pictures]
+    files = list(list_images(arguments.photos))[: arguments.images]
     sizes = [Image.open(file).size for file in files]
     with tempfile.TemporaryDirectory(prefix="distill-speed-") as folder:
         turns = contenders(files, Path(folder), arguments)
@@ -90,20 +90,18 @@ def main() -> None:
             for name in names:
                 seconds = statistics.median(turns[name](arguments.steps))
                 rounds[name].append(arguments.batch_size / seconds)
-                print(f"round {number + 1}  {name:10} {rounds[name][-1]:8.1f} pictures/s", flush=True)
+                print(f"round {number + 1}  {name:10} {rounds[name][-1]:8.1f} images/s", flush=True)
     document = {
         "settings": {
             **{name: getattr(arguments, name) for name in ("batch_size", "rounds", "steps", "threads", "draft")},
-            "pictures": len(files),
+            "images": len(files),
             "median_size": [statistics.median(side) for side in zip(*sizes, strict=True)],
             "median_file_bytes": statistics.median(file.stat().st_size for file in files),
             "student": arguments.student,
             "teacher": f"{arguments.teacher}, random weights",
         },
         "machine": describe_machine(),
-        "pictures_per_s": {
-            name: {"median": statistics.median(found), "rounds": found} for name, found in rounds.items()
-        },
+        "images_per_s": {name: {"median": statistics.median(found), "rounds": found} for name, found in rounds.items()},
         "ratios": ratios(rounds),
     }
     write_json(arguments.out, document)
@@ -143,13 +141,13 @@ def make_student(name: str, teacher: Model) -> tuple[Any, dict[str, Any]]:
     return build_student(config, seed=0), config
 
 
-class StampedPictures(FilePictures):
+class StampedImages(FileImages):
     """Notes when each batch is handed out."""
 
     stamps: list[float]
 
     def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Pixels]]:
-        """See FilePictures."""
+        """See FileImages."""
         self.stamps = []
         for batch in super().read(batches):
             self.stamps.append(time.perf_counter())
@@ -165,15 +163,15 @@ def trainer_turn(files: list[Path], folder: Path, arguments: Any, teacher: Model
     targets = live_targets(teacher.network, (image.height, image.width)) if live else stored_targets(lookup)
     network, _ = make_student(arguments.student, teacher)
     side = TeacherSide(targets, None if live else lookup, None, 100.0)
-    objective = MixtureObjective(network, MixtureOptions(kld_l1=1.0), [side], pictures=len(files))
+    objective = MixtureObjective(network, MixtureOptions(kld_l1=1.0), [side], images=len(files))
 
     def turn(steps: int) -> list[float]:
-        pictures = StampedPictures(files, names, identities_of(names), image, draft=arguments.draft)
+        images = StampedImages(files, names, identities_of(names), image, draft=arguments.draft)
         plan = TrainingPlan(steps=WARM + steps + QUEUE + 1, batch_size=arguments.batch_size)
         with tempfile.TemporaryDirectory(dir=folder) as run:
-            Trainer(objective, pictures, plan, augmentation=Augmentation(), image=image, folder=Path(run),
+            Trainer(objective, images, plan, augmentation=Augmentation(), image=image, folder=Path(run),
                     fingerprint={}, checkpoint_seconds=1e9).run()  # fmt: skip
-        return timed(pictures.stamps, steps)
+        return timed(images.stamps, steps)
 
     return turn
 

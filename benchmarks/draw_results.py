@@ -36,18 +36,18 @@ class Chart(NamedTuple):
 
 
 def index_speed(document: dict[str, Any]) -> Iterator[Chart]:
-    """Pictures a second of processor time, for each kind of picture."""
+    """Images a second of processor time, for each kind of image."""
     for part, title in (("small", "JPEG of about 500 px"), ("camera", "JPEG of 12 megapixels")):
         rows = document["results"][part]
         bars = [
-            Bar(name, row["pictures_per_cpu_s"], f"{row['pictures_per_cpu_s']:.1f}", name.startswith("mckit"))
-            for name, row in sorted(rows.items(), key=lambda item: item[1]["pictures_per_cpu_s"])
+            Bar(name, row["images_per_cpu_s"], f"{row['images_per_cpu_s']:.1f}", name.startswith("mckit"))
+            for name, row in sorted(rows.items(), key=lambda item: item[1]["images_per_cpu_s"])
         ]
-        yield Chart(f"{title}, {document['model']}", "pictures a second of processor time", bars)
+        yield Chart(f"{title}, {document['model']}", "images a second of processor time", bars)
 
 
 def int8_speed(document: dict[str, Any]) -> Iterator[Chart]:
-    """Milliseconds of one picture."""
+    """Milliseconds of one image."""
     bars = [
         Bar(
             name,
@@ -57,7 +57,7 @@ def int8_speed(document: dict[str, Any]) -> Iterator[Chart]:
         )
         for name, row in document["rows"].items()
     ]
-    yield Chart("int8 beside float32, one thread, batch 1", "processor time of one picture, ms", bars[::-1])
+    yield Chart("int8 beside float32, one thread, batch 1", "processor time of one image, ms", bars[::-1])
 
 
 def index_kinds(document: dict[str, Any]) -> Iterator[Chart]:
@@ -72,12 +72,12 @@ def index_kinds(document: dict[str, Any]) -> Iterator[Chart]:
 
 
 def distill_speed(document: dict[str, Any]) -> Iterator[Chart]:
-    """Pictures a second of one training step."""
+    """Images a second of one training step."""
     bars = [
         Bar(name, speed["median"], f"{speed['median']:.1f}", name in ("cached", "live"))
-        for name, speed in document["pictures_per_s"].items()
+        for name, speed in document["images_per_s"].items()
     ]
-    yield Chart("steps of distillation, student vit-s6-h12, teacher ViT-B/32", "pictures a second", bars[::-1])
+    yield Chart("steps of distillation, student vit-s6-h12, teacher ViT-B/32", "images a second", bars[::-1])
 
 
 def swift_core(document: dict[str, Any]) -> Iterator[Chart]:
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def draw(charts: list[Chart], machine: object, path: Path) -> None:
-    """One picture of all charts, one below the other."""
+    """One image of all charts, one below the other."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,13 +1,13 @@
 """Which models convert, and how near their exports come: both towers, both formats, one row each.
 
-    python benchmarks/export_matrix.py PICTURES -o benchmarks/results/export_matrix.json --table docs/export-matrix.md
+    python benchmarks/export_matrix.py IMAGES -o benchmarks/results/export_matrix.json --table docs/export-matrix.md
 
-PICTURES is a captions file or a folder of pictures. Weights are random where no download is possible, which tests the
+IMAGES is a captions file or a folder of images. Weights are random where no download is possible, which tests the
 conversion (every operator and every shape) but not the numbers of trained weights. Each model has a process of its own;
 what fails is a row with its reason. Rows that are in the output already are kept, so that a run can be interrupted and
 run again. ``--lock FILE`` waits for other heavy work that takes the same lock.
 
-Latencies are processor time of one picture or text on one thread, all exports of a format in turns, median: ONNX
+Latencies are processor time of one image or text on one thread, all exports of a format in turns, median: ONNX
 Runtime's, and for Core ML those of mckit's own interpreter, which say nothing about a phone.
 """
 
@@ -49,7 +49,7 @@ KINDS = {
     "coreml-palette6": ("coreml", "palette6"),
 }
 _KEPT = frozenset(
-    "tower runtime pictures inputs latency_ms cosine_min cosine_mean overlap_at_10 size_bytes threshold passed "
+    "tower runtime images inputs latency_ms cosine_min cosine_mean overlap_at_10 size_bytes threshold passed "
     "kept_in_float".split()
 )
 
@@ -57,13 +57,13 @@ _KEPT = frozenset(
 def main() -> int:
     """Run what is asked for and is not there yet; print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="a captions file or a folder of pictures")
+    parser.add_argument("data", type=Path, help="a captions file or a folder of images")
     parser.add_argument("-o", "--out", type=Path, default=Path("export_matrix.json"))
     parser.add_argument("--table", type=Path, help="write the rows as a Markdown page too")
     parser.add_argument("--models", nargs="*", default=MODELS)
     parser.add_argument("--kinds", nargs="*", default=["onnx-fp32", "onnx-int8", "coreml-fp16"], choices=list(KINDS))
     parser.add_argument("--towers", nargs="*", default=["image", "text"], choices=["image", "text"])
-    parser.add_argument("--pictures", type=int, default=16, help="verify with so many pictures and captions")
+    parser.add_argument("--images", type=int, default=16, help="verify with so many images and captions")
     parser.add_argument("--calibration", type=int, default=100, help="calibrate int8 on so many others")
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for one format of one model")
     parser.add_argument("--lock", type=Path, help="hold this lock while a model is exported")
@@ -109,7 +109,7 @@ def is_among(row: Mapping[str, Any], model: str, kinds: Sequence[str], towers: S
 def run_child(model: str, kinds: Sequence[str], chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Some kinds of a model in their own process: a row for each tower and kind, or one with the reason."""
     command = [sys.executable, __file__, str(chosen.data), "--towers", *chosen.towers]
-    command += ["--pictures", str(chosen.pictures), "--calibration", str(chosen.calibration), "--child", model, *kinds]
+    command += ["--num-images", str(chosen.images), "--calibration", str(chosen.calibration), "--child", model, *kinds]
     timeout = chosen.timeout
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
@@ -130,8 +130,8 @@ def run_model(name: str, kinds: Sequence[str], chosen: argparse.Namespace) -> It
     model = load(name)
     left_out = {tower: None for tower in ("image", "text") if tower not in chosen.towers}
     model.spec = replace(model.spec, **left_out)
-    read = read_source(chosen.data, model, count=chosen.pictures + chosen.calibration)
-    given, calibration = zip(*(parted(inputs, chosen.pictures) for inputs in read), strict=True)
+    read = read_source(chosen.data, model, count=chosen.images + chosen.calibration)
+    given, calibration = zip(*(parted(inputs, chosen.images) for inputs in read), strict=True)
     for format in ("onnx", "coreml"):
         wanted = [kind for kind in kinds if KINDS[kind][0] == format]
         if wanted:
@@ -145,12 +145,12 @@ def run_model(name: str, kinds: Sequence[str], chosen: argparse.Namespace) -> It
 
 
 def parted(inputs: Any, count: int) -> tuple[Any, Any]:
-    """What to verify with, spread over the pictures or texts, and the others, to calibrate on."""
-    from mobileclip_kit.export.samples import Pictures, spread
+    """What to verify with, spread over the images or texts, and the others, to calibrate on."""
+    from mobileclip_kit.export.samples import Images, spread
 
     if inputs is None:
         return None, None
-    name = "pixels" if isinstance(inputs, Pictures) else "ids"
+    name = "pixels" if isinstance(inputs, Images) else "ids"
     rows = getattr(inputs, name)
     shown = spread(range(len(rows)), count)
     others = [row for row in range(len(rows)) if row not in shown]
@@ -186,7 +186,7 @@ def export_kinds(
             try:
                 export = export_model(
                     model, place, format=format, precision=precision, base=base, keep_failed=True,
-                    pictures=given[0], texts=given[1], calibration=calibration[0], calibration_texts=calibration[1],
+                    images=given[0], texts=given[1], calibration=calibration[0], calibration_texts=calibration[1],
                 )  # fmt: skip
             except ParityError:
                 export = open_export(place)
@@ -216,7 +216,7 @@ def calibrated_on(row: Mapping[str, Any], calibration: Sequence[Any]) -> str | N
     return calibration[row["tower"] == "text"].source if row["kind"] == "onnx-int8" else None
 
 
-def latencies_ms(exports: Mapping[str, Any], pictures: Any, texts: Any) -> dict[tuple[str, str], float]:
+def latencies_ms(exports: Mapping[str, Any], images: Any, texts: Any) -> dict[tuple[str, str], float]:
     """Median processor time of one input by kind and tower, the kinds in turns."""
     from timing import in_turns
 
@@ -230,7 +230,7 @@ def latencies_ms(exports: Mapping[str, Any], pictures: Any, texts: Any) -> dict[
         calls = {}
         for kind, encoder in encoders.items():
             if tower == "image":
-                calls[kind] = functools.partial(encoder.encode_images, pictures.pixels[:1])
+                calls[kind] = functools.partial(encoder.encode_images, images.pixels[:1])
             else:
                 calls[kind] = functools.partial(encoder.encode_ids, texts.ids[:1])
         for kind, seconds in in_turns(calls, rounds=_ROUNDS if len(calls) > 1 else 1).items():

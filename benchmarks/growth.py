@@ -1,8 +1,8 @@
-"""How time and memory grow: with the vectors of an index, with the pictures of a library, with batch and threads.
+"""How time and memory grow: with the vectors of an index, with the images of a library, with batch and threads.
 
-    python benchmarks/growth.py EXPORT [--vectors 1000 10000 100000 1000000] [--pictures 10 … 100000] [--work DIR]
+    python benchmarks/growth.py EXPORT [--vectors 1000 10000 100000 1000000] [--images 10 … 100000] [--work DIR]
 
-EXPORT is an ONNX export with an image tower (`mckit export --format onnx`). Vectors are random; pictures are drawn
+EXPORT is an ONNX export with an image tower (`mckit export --format onnx`). Vectors are random; images are drawn
 (JPEG, 96 px, noise on a gradient) and differ from each other, so that none is taken for a copy. Each size runs in a
 process of its own, which gives it a peak memory of its own.
 
@@ -47,10 +47,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("export", type=Path)
     parser.add_argument("--vectors", type=int, nargs="*", default=[10**3, 10**4, 10**5, 10**6])
-    parser.add_argument("--pictures", type=int, nargs="*", default=[10, 100, 1000, 10_000, 100_000])
+    parser.add_argument("--images", type=int, nargs="*", default=[10, 100, 1000, 10_000, 100_000])
     parser.add_argument("--batches", type=int, nargs="*", default=list(BATCHES))
     parser.add_argument("--threads", type=int, nargs="*", default=list(range(1, usable_cores() + 1)))
-    parser.add_argument("--work", type=Path, help="where the indexes and pictures go while it runs")
+    parser.add_argument("--work", type=Path, help="where the indexes and images go while it runs")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "growth.json")
     parser.add_argument("--resume", action="store_true", help="keep the points that the results file has")
     parser.add_argument("--one", nargs=2, metavar=("CURVE", "N"), help=argparse.SUPPRESS)
@@ -61,7 +61,7 @@ def main() -> None:
         return
     asked = {
         "vectors": chosen.vectors,
-        "pictures": chosen.pictures,
+        "images": chosen.images,
         "batch": chosen.batches,
         "threads": chosen.threads,
     }
@@ -159,12 +159,12 @@ def _open_and_ask(path: Path, query: Any) -> None:
         index.nearest(query, 10)
 
 
-def of_pictures(export: Path, count: int, work: Path) -> Point:
+def of_images(export: Path, count: int, work: Path) -> Point:
     """Index a folder, and look at it again when nothing has changed."""
     from mobileclip_kit.indexing.update import update_index
     from mobileclip_kit.runtime.open import open_encoder
 
-    folder = work / "pictures"
+    folder = work / "images"
     draw(folder, count)
     encoder = open_encoder(export, threads=1)
     encoder.encode_images(np.zeros((1, *_input(encoder), 3), np.uint8))
@@ -177,7 +177,7 @@ def of_pictures(export: Path, count: int, work: Path) -> Point:
 
 
 def draw(folder: Path, count: int) -> None:
-    """Small pictures that differ from each other."""
+    """Small images that differ from each other."""
     rng, ramp = np.random.default_rng(0), np.linspace(0, 255, 96)
     noises = [rng.normal(0, 12, (96, 96, 3)) for _ in range(64)]
     for number in range(count):
@@ -185,20 +185,20 @@ def draw(folder: Path, count: int) -> None:
             place = folder / f"{number // 1000:03}"
             place.mkdir(parents=True)
         tint = rng.uniform(0, 1, 3)
-        picture = ramp[:, None, None] * tint + noises[number % 64] + 40 * rng.uniform(0, 1, 3)
-        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(place / f"{number:06}.jpg", quality=85)
+        image = ramp[:, None, None] * tint + noises[number % 64] + 40 * rng.uniform(0, 1, 3)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(place / f"{number:06}.jpg", quality=85)
 
 
 def of_batch(export: Path, batch: int, _: Path) -> Point:
-    """Processor milliseconds of one picture in a batch."""
+    """Processor milliseconds of one image in a batch."""
     encode, pixels = _tower(export, batch, threads=1)
     rounds = max(3, 48 // batch)
     times = [cpu_seconds(lambda: encode(pixels)) for _ in range(rounds)]
-    return {"picture_ms": 1000 * float(np.median(times)) / batch, "peak_memory_bytes": peak_memory_bytes()}
+    return {"image_ms": 1000 * float(np.median(times)) / batch, "peak_memory_bytes": peak_memory_bytes()}
 
 
 def of_threads(export: Path, threads: int, _: Path) -> Point:
-    """Least wall milliseconds of one picture in a batch of 16."""
+    """Least wall milliseconds of one image in a batch of 16."""
     encode, pixels = _tower(export, 16, threads=threads)
     times = []
     until = time.perf_counter() + THREAD_SECONDS
@@ -206,7 +206,7 @@ def of_threads(export: Path, threads: int, _: Path) -> Point:
         started = time.perf_counter()
         encode(pixels)
         times.append(time.perf_counter() - started)
-    return {"picture_ms": 1000 * min(times) / 16, "picture_ms_median": 1000 * float(np.median(times)) / 16}
+    return {"image_ms": 1000 * min(times) / 16, "image_ms_median": 1000 * float(np.median(times)) / 16}
 
 
 def _tower(export: Path, batch: int, *, threads: int) -> tuple[Callable[[Any], Any], Any]:
@@ -226,7 +226,7 @@ def _input(encoder: Any) -> tuple[int, int]:
 
 CURVES: dict[str, Callable[[Path, int, Path], Point]] = {
     "vectors": of_vectors,
-    "pictures": of_pictures,
+    "images": of_images,
     "batch": of_batch,
     "threads": of_threads,
 }

@@ -1,4 +1,4 @@
-"""What growth.py's curves say: the exponents that they end with, and the picture of them."""
+"""What growth.py's curves say: the exponents that they end with, and the image of them."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def plot(document: dict[str, Any], path: Path) -> None:
     panels = {
         "seconds, by vectors": ("vectors", ("build_s", "add_1000_s", "load_s")),
         "ms of one search, by vectors": ("vectors", ("search_ms",)),
-        "seconds, by pictures": ("pictures", ("index_s", "again_s")),
+        "seconds, by images": ("images", ("index_s", "again_s")),
         "peak memory, bytes, by vectors": ("vectors", ("peak_memory_bytes",)),
-        "ms of one picture, by batch": ("batch", ("picture_ms",)),
-        "wall ms of one picture, by threads": ("threads", ("picture_ms",)),
+        "ms of one image, by batch": ("batch", ("image_ms",)),
+        "wall ms of one image, by threads": ("threads", ("image_ms",)),
     }
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -49,7 +49,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
             if points:
                 axes.loglog(*zip(*points, strict=True), marker="o", label=key)
                 (n, _), (last, value) = points[0], points[-1]
-                if curve in ("vectors", "pictures"):
+                if curve in ("vectors", "images"):
                     axes.loglog([n, last], [value * n / last, value], color="0.8", linestyle=":", zorder=0)
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.25)

@@ -11,7 +11,7 @@ from timing import Call
 
 from mobileclip_kit.bench.candidate import describe_candidates
 from mobileclip_kit.data.sources import open_source
-from mobileclip_kit.images import list_pictures, load_pixels
+from mobileclip_kit.images import list_images, load_pixels
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.spec import ImageSpec, TextSpec
@@ -76,33 +76,33 @@ def products() -> dict[str, Timed]:
     }
 
 
-def pictures(photos: Path, count: int, folder: Path) -> dict[str, Timed]:
+def images(photos: Path, count: int, folder: Path) -> dict[str, Timed]:
     """Camera-sized JPEGs made of the photos: the whole way to pixels, and the decoder alone."""
     spec, made = ImageSpec(), []
-    for number, path in enumerate(sorted(list_pictures(photos))[:count]):
-        with Image.open(path) as picture:
-            big = picture.convert("RGB").resize((2016, 1512), Image.Resampling.BICUBIC)
+    for number, path in enumerate(sorted(list_images(photos))[:count]):
+        with Image.open(path) as image:
+            big = image.convert("RGB").resize((2016, 1512), Image.Resampling.BICUBIC)
         big.save(folder / f"{number}.jpg", quality=90)
         made.append(folder / f"{number}.jpg")
     if not made:
-        raise SystemExit(f"{photos} holds no picture.")
+        raise SystemExit(f"{photos} holds no image.")
 
     def decode(resized: bool = False) -> None:
         for path in made:
-            with Image.open(path) as picture:
-                picture.draft(None, (2 * spec.width, 2 * spec.height))
-                picture.load()
+            with Image.open(path) as image:
+                image.draft(None, (2 * spec.width, 2 * spec.height))
+                image.load()
                 if resized:
-                    picture.resize((spec.width * 4 // 3, spec.height), Image.Resampling.BICUBIC)
+                    image.resize((spec.width * 4 // 3, spec.height), Image.Resampling.BICUBIC)
 
     def both() -> None:
         for path in made:
             load_pixels(path, spec, draft=True)
 
     return {
-        "decode": Timed(decode, len(made), "pictures/s"),
-        "decode, Pillow's resize": Timed(lambda: decode(resized=True), len(made), "pictures/s"),
-        "decode and resize": Timed(both, len(made), "pictures/s"),
+        "decode": Timed(decode, len(made), "images/s"),
+        "decode, Pillow's resize": Timed(lambda: decode(resized=True), len(made), "images/s"),
+        "decode and resize": Timed(both, len(made), "images/s"),
     }
 
 

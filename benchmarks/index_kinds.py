@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.files import write_json
-from mobileclip_kit.index.derived import Derived, DerivedIndex
-from mobileclip_kit.index.deriving import Questions, derive
+from mobileclip_kit.index.ann_build import Questions, derive
+from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.kinds import KINDS, choose_kind
 from mobileclip_kit.index.vectors import MatrixWriter, map_matrix

@@ -1,8 +1,8 @@
-"""A library of 100,000 pictures: an update when nothing changed, and a search in a fresh process.
+"""A library of 100,000 images: an update when nothing changed, and a search in a fresh process.
 
     python benchmarks/index_library.py --work DIR [--model EXPORT] [-o results/index_library.json]
 
-The pictures are files of a few bytes and their vectors are random, made elsewhere: neither an update that looks at no
+The images are files of a few bytes and their vectors are random, made elsewhere: neither an update that looks at no
 pixel nor a search looks at them. EXPORT is an ONNX export with both towers; without it, ViT-B/32 with random weights is
 exported first. Each command runs in a process of its own, a few times; seconds are those of the whole process, start
 included, beside the processor time that it took. Searches also list what they imported: torch must not be there.
@@ -25,7 +25,7 @@ import numpy as np
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.files import write_json
 
-PICTURES = 100_000
+IMAGES = 100_000
 SEARCH = """
 import sys
 sys.argv = ["mckit", "search", sys.argv[1], "a red bicycle", "--json"]
@@ -54,11 +54,11 @@ def main() -> int:
     update = [*mckit, "index", str(chosen.work / "library"), "--model", str(model), "-o", str(index), "--json"]
     updates = [run(update) for _ in range(chosen.times)]
     report = json.loads(updates[-1]["stdout"])
-    assert report["unchanged"] == PICTURES, report
+    assert report["unchanged"] == IMAGES, report
     searches = [run([sys.executable, "-c", SEARCH, str(index)]) for _ in range(chosen.times)]
     document = {
         "machine": describe_machine(),
-        "pictures": PICTURES,
+        "images": IMAGES,
         "model": str(model.name),
         "text_tower_bytes": (model / "text.onnx").stat().st_size,
         "update": summarise(updates),
@@ -75,12 +75,12 @@ def make_library(work: Path, model: Path, mckit: list[str]) -> Path:
     if index.is_dir():
         return index
     dim = json.loads((model / "export.json").read_text())["model"]["embedding_dim"]
-    names = [f"{number // 1000:03d}/{number:06d}.jpg" for number in range(PICTURES)]
+    names = [f"{number // 1000:03d}/{number:06d}.jpg" for number in range(IMAGES)]
     for number, name in enumerate(names):
         (library / name).parent.mkdir(parents=True, exist_ok=True)
-        (library / name).write_bytes(b"picture %d" % number)
+        (library / name).write_bytes(b"image %d" % number)
     (work / "names.txt").write_text("".join(f"{name}\n" for name in names))
-    np.save(work / "vectors.npy", np.random.default_rng(0).standard_normal((PICTURES, dim)).astype(np.float32))
+    np.save(work / "vectors.npy", np.random.default_rng(0).standard_normal((IMAGES, dim)).astype(np.float32))
     given = ["--from-vectors", str(work / "vectors.npy"), "--names", str(work / "names.txt")]
     given += ["--images", str(library), "--model", str(model), "-o", str(index)]
     subprocess.run([*mckit, "index", *given], check=True)

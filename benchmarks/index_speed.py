@@ -49,7 +49,7 @@ def main() -> int:
     """Prepare what is missing, run the rounds, write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jpegs", type=Path)
-    parser.add_argument("--work", type=Path, required=True, help="a folder for models and pictures; kept")
+    parser.add_argument("--work", type=Path, required=True, help="a folder for models and images; kept")
     parser.add_argument("--clip-retrieval", help="the python of an environment that has clip-retrieval")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
@@ -73,10 +73,10 @@ def main() -> int:
         "model": MODEL,
         "weights": "random, seed 0",
         "batch": BATCH,
-        "pictures": {part: {"count": SETS[part], "bytes": folder_bytes(chosen.work / part)} for part in chosen.sets},
+        "images": {part: {"count": SETS[part], "bytes": folder_bytes(chosen.work / part)} for part in chosen.sets},
         "rounds": chosen.rounds,
         "failures": {
-            f"{turn['name']}, {turn['part']}": turn["failure"] for turn in turns if turn["pictures_per_s"] is None
+            f"{turn['name']}, {turn['part']}": turn["failure"] for turn in turns if turn["images_per_s"] is None
         },
         "results": results,
     }
@@ -95,7 +95,7 @@ def take_turns(
         order = [(part, name) for part in sets for name in names]
         random.Random(number).shuffle(order)
         for part, name in order:
-            failed = any((turn["part"], turn["name"], turn["pictures_per_s"]) == (part, name, None) for turn in turns)
+            failed = any((turn["part"], turn["name"], turn["images_per_s"]) == (part, name, None) for turn in turns)
             if failed or any((turn["round"], turn["part"], turn["name"]) == (number, part, name) for turn in turns):
                 continue
             turn = {"round": number, "part": part, "name": name, "load": round(os.getloadavg()[0], 2)}
@@ -103,11 +103,11 @@ def take_turns(
                 turn |= ask(name, part, work, clip_retrieval)
             except subprocess.CalledProcessError as error:
                 reason = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
-                turn |= {"pictures_per_s": None, "failure": reason}
+                turn |= {"images_per_s": None, "failure": reason}
             with notes.open("a") as stream:
                 stream.write(json.dumps(turn) + "\n")
             turns.append(turn)
-            said = f"{turn['pictures_per_s']:8.1f} pictures/s" if turn["pictures_per_s"] else turn["failure"]
+            said = f"{turn['images_per_s']:8.1f} images/s" if turn["images_per_s"] else turn["failure"]
             print(f"round {number + 1}  {part:7} {name:18} {said}", flush=True)
     return turns
 
@@ -125,11 +125,11 @@ def ask(name: str, part: str, work: Path, clip_retrieval: str | None) -> dict[st
         command = [str(python), __file__, str(work / part), "--work", str(work), "--contender", name]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     # Some libraries write on without ending their lines.
-    return dict(json.loads(done.stdout[done.stdout.rindex('{"pictures_per_s"') :].split("}")[0] + "}"))
+    return dict(json.loads(done.stdout[done.stdout.rindex('{"images_per_s"') :].split("}")[0] + "}"))
 
 
 def prepare(jpegs: Path, work: Path, sets: list[str]) -> None:
-    """Make the picture sets, the model and its exports, as far as they are missing."""
+    """Make the image sets, the model and its exports, as far as they are missing."""
     work.mkdir(parents=True, exist_ok=True)
     files = sorted(path for path in jpegs.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     for part in sets:
@@ -144,7 +144,7 @@ def prepare(jpegs: Path, work: Path, sets: list[str]) -> None:
         with atomic_folder(work / "model") as staging:
             save_model(staging, model.network, model.config, model.spec)
     mckit = [sys.executable, "-m", "mobileclip_kit", "export", str(work / "model"), "--format", "onnx", "--keep-failed"]
-    mckit += ["--images", str(work / "small"), "--pictures", "16"]
+    mckit += ["--images", str(work / "small"), "--num-images", "16"]
     if not (work / "fp32").is_dir():
         subprocess.run([*mckit, "--fp32", "-o", str(work / "fp32")], check=False)
     if not (work / "int8").is_dir():
@@ -158,7 +158,7 @@ def prepare(jpegs: Path, work: Path, sets: list[str]) -> None:
 
 
 def draw(path: Path, part: str, number: int) -> Image.Image:
-    """A picture of a set."""
+    """An image of a set."""
     photo = Image.open(path).convert("RGB")
     if part == "small":
         photo.thumbnail((500, 500)) if max(photo.size) > 500 else None
@@ -169,19 +169,19 @@ def draw(path: Path, part: str, number: int) -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(large, np.float32) + noise, 0, 255).astype(np.uint8))
 
 
-def run_contender(name: str, pictures: Path, work: Path) -> dict[str, Any]:
-    """Pictures a second, and a second of processor time; vectors are left in ``work`` for the comparison."""
-    files = sorted(pictures.glob("*.jpg"))
+def run_contender(name: str, images: Path, work: Path) -> dict[str, Any]:
+    """Images a second, and a second of processor time; vectors are left in ``work`` for the comparison."""
+    files = sorted(images.glob("*.jpg"))
     if name.startswith("open_clip"):
         spent, vectors = by_open_clip(files, work / "model", workers=name.endswith("workers"))
-        np.save(work / f"out-{pictures.name}-{name.replace(' ', '-')}.npy", vectors)
+        np.save(work / f"out-{images.name}-{name.replace(' ', '-')}.npy", vectors)
     elif name.startswith("mckit"):
-        spent = by_mckit(pictures, work, name.split()[1])
+        spent = by_mckit(images, work, name.split()[1])
     elif name == "decode only":
-        spent = decode_only(pictures, work / "fp32")
+        spent = decode_only(images, work / "fp32")
     else:
         spent = model_only(len(files), work / name.split()[0])
-    return {"pictures_per_s": len(files) / spent.seconds, "pictures_per_cpu_s": len(files) / spent.cpu_s}
+    return {"images_per_s": len(files) / spent.seconds, "images_per_cpu_s": len(files) / spent.cpu_s}
 
 
 @dataclass
@@ -199,7 +199,7 @@ class Spent:
 
 
 def by_open_clip(files: list[Path], model: Path, *, workers: bool) -> tuple[Spent, np.ndarray]:
-    """open_clip's own way: its transform, one picture after the other, and the model on batches."""
+    """open_clip's own way: its transform, one image after the other, and the model on batches."""
     import open_clip
     import torch
 
@@ -224,7 +224,7 @@ def by_open_clip(files: list[Path], model: Path, *, workers: bool) -> tuple[Spen
     return spent.stop(), np.concatenate(rows)
 
 
-def by_mckit(pictures: Path, work: Path, precision: str) -> Spent:
+def by_mckit(images: Path, work: Path, precision: str) -> Spent:
     """What ``mckit index`` does, from the listing of the folder to the last commit."""
     from mobileclip_kit.indexing import update_index
     from mobileclip_kit.runtime.open import open_encoder
@@ -233,20 +233,20 @@ def by_mckit(pictures: Path, work: Path, precision: str) -> Spent:
     image = encoder.spec.require_image()
     encoder.encode_images(np.zeros((BATCH, image.height, image.width, 3), np.uint8))
     spent = Spent()
-    out = work / f"out-{pictures.name}-{precision}.index"
-    report = update_index(pictures, encoder, out, rebuild=True, encoders=usable_cores())
-    assert report.items == report.decoded == len(list(pictures.glob("*.jpg"))), report
+    out = work / f"out-{images.name}-{precision}.index"
+    report = update_index(images, encoder, out, rebuild=True, encoders=usable_cores())
+    assert report.items == report.decoded == len(list(images.glob("*.jpg"))), report
     return spent.stop()
 
 
-def decode_only(pictures: Path, model: Path) -> Spent:
+def decode_only(images: Path, model: Path) -> Spent:
     """The decoding half of an indexing run on all cores, hashing included."""
     from mobileclip_kit.export.folder import open_export
     from mobileclip_kit.indexing.decode import decode_ahead
     from mobileclip_kit.indexing.listing import list_library
     from mobileclip_kit.indexing.scan import Candidate
 
-    candidates = [Candidate(found, None) for found in list_library(pictures.absolute())]
+    candidates = [Candidate(found, None) for found in list_library(images.absolute())]
     spec = open_export(model).spec.require_image()
     spent = Spent()
     decoded = decode_ahead(candidates, spec, is_known=lambda _: False, workers=None, ahead=3 * BATCH, draft=True)
@@ -273,15 +273,15 @@ def summarise(part: str, turns: list[dict[str, Any]], work: Path) -> dict[str, A
     """Medians, ratios and cosines of one set."""
     rows: dict[str, Any] = {}
     clock, processor = {}, {}
-    for name in dict.fromkeys(turn["name"] for turn in turns if turn["pictures_per_s"]):
-        mine = [turn for turn in turns if turn["name"] == name and turn["pictures_per_s"]]
+    for name in dict.fromkeys(turn["name"] for turn in turns if turn["images_per_s"]):
+        mine = [turn for turn in turns if turn["name"] == name and turn["images_per_s"]]
         clock[name], processor[name] = (
-            float(np.median([turn[key] for turn in mine])) for key in ("pictures_per_s", "pictures_per_cpu_s")
+            float(np.median([turn[key] for turn in mine])) for key in ("images_per_s", "images_per_cpu_s")
         )
         rows[name] = {
-            "pictures_per_s": round(clock[name], 2),
-            "pictures_per_cpu_s": round(processor[name], 2),
-            "rounds": [round(turn["pictures_per_s"], 2) for turn in mine],
+            "images_per_s": round(clock[name], 2),
+            "images_per_cpu_s": round(processor[name], 2),
+            "rounds": [round(turn["images_per_s"], 2) for turn in mine],
         }
     for precision in ("fp32", "int8"):
         ours, model = f"mckit {precision}", f"{precision} only"

@@ -4,10 +4,10 @@
     python benchmarks/int8_speed.py STUDENT --calibration PHOTOS --evaluate OTHER_PHOTOS --openvino ov/bin/python
 
 STUDENT is a model folder, of the student vit-s6-h12 for the committed figures. Exports its image tower to ONNX float32
-and int8, lets NNCF quantise the float32 file on the same calibration pictures, and times one picture a call: every
+and int8, lets NNCF quantise the float32 file on the same calibration images, and times one image a call: every
 contestant in a process of its own, short turns in rounds, the order drawn anew in each. Two times are taken of each
 call: wall time, and processor time, which other programs of a busy machine lengthen less. Cosines are those to ONNX
-Runtime's float32 vectors on pictures that were not calibrated on. ONNX Runtime's profiler says how long each kind of
+Runtime's float32 vectors on images that were not calibrated on. ONNX Runtime's profiler says how long each kind of
 operator takes, and so what bounds int8: if all but its products took no time. Writes ``results/int8_speed.json``.
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--evaluate", type=Path, required=True)
     parser.add_argument("--openvino", type=Path, help="the python of an environment with openvino and nncf")
     parser.add_argument("--calibrate-on", type=int, default=100)
-    parser.add_argument("--pictures", type=int, default=500)
+    parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--work", type=Path, help="keep exports here and start from them again")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -67,23 +67,23 @@ def main() -> None:
 
 
 def prepare(chosen: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """Exports and pictures on disk, as every contestant can read them."""
+    """Exports and images on disk, as every contestant can read them."""
     from mobileclip_kit.export.exporter import export_model
     from mobileclip_kit.export.folder import open_export
-    from mobileclip_kit.export.samples import Pictures, read_source
+    from mobileclip_kit.export.samples import Images, read_source
     from mobileclip_kit.networks.model import load_model
 
     model = load_model(str(chosen.model))
     calibration, _ = read_source(chosen.calibration, model, count=chosen.calibrate_on)
-    evaluated, _ = read_source(chosen.evaluate, model, count=chosen.pictures)
+    evaluated, _ = read_source(chosen.evaluate, model, count=chosen.images)
     assert calibration is not None and evaluated is not None, "the model has an image tower"
-    for name, pictures in (("calibration", calibration), ("evaluated", evaluated)):
-        np.save(work / f"{name}.npy", pictures.pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
-    some = Pictures(evaluated.pixels[:16], evaluated.source)
+    for name, images in (("calibration", calibration), ("evaluated", evaluated)):
+        np.save(work / f"{name}.npy", images.pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
+    some = Images(evaluated.pixels[:16], evaluated.source)
     if not (work / "fp32").exists():
-        export_model(model, work / "fp32", format="onnx", precision="fp32", pictures=some)
+        export_model(model, work / "fp32", format="onnx", precision="fp32", images=some)
     if not (work / "int8").exists():
-        export_model(model, work / "int8", format="onnx", precision="int8", pictures=some, calibration=calibration,
+        export_model(model, work / "int8", format="onnx", precision="int8", images=some, calibration=calibration,
                      threshold=WANTED["cosine_min"], base=open_export(work / "fp32"))  # fmt: skip
     tower = open_export(work / "int8").towers["image"]
     return {
@@ -98,7 +98,7 @@ def prepare(chosen: argparse.Namespace, work: Path) -> dict[str, Any]:
 
 
 def measure(chosen: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """Times in turns, and the vectors of the evaluated pictures."""
+    """Times in turns, and the vectors of the evaluated images."""
     from timing import spread
 
     from mobileclip_kit.bench.machine import describe_machine
@@ -125,7 +125,7 @@ def measure(chosen: argparse.Namespace, work: Path) -> dict[str, Any]:
         vectors = np.load(work / f"{name}.npy").astype(np.float64)
         cosines = (vectors * wanted).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(wanted, axis=1)
         row |= {kind: spread(found) for kind, found in times[name].items()}
-        row |= {"cosine_min": float(cosines.min()), "cosine_mean": float(cosines.mean()), "pictures": len(cosines)}
+        row |= {"cosine_min": float(cosines.min()), "cosine_mean": float(cosines.mean()), "images": len(cosines)}
     machine = {**describe_machine(), "int8_features": cpu_features()}
     return {"machine": machine, "threads": 1, "batch": 1, "rounds": chosen.rounds, "calls_a_turn": _CALLS, "rows": rows}
 
@@ -189,7 +189,7 @@ def contestant(kind: str, model: str, work: Path) -> None:
 
 
 def turn(encode: Callable[[Any], Any], pixels: Any) -> dict[str, list[float]]:
-    """Times of one call a picture, after one that does not count."""
+    """Times of one call an image, after one that does not count."""
     encode(pixels[:1])
     wall, cpu = [], []
     for row in range(len(pixels)):
@@ -201,7 +201,7 @@ def turn(encode: Callable[[Any], Any], pixels: Any) -> dict[str, list[float]]:
 
 
 def profile(model: str, pixels: Any, work: Path) -> dict[str, float]:
-    """Milliseconds of one picture by kind of operator: of each operator the shortest of some calls."""
+    """Milliseconds of one image by kind of operator: of each operator the shortest of some calls."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -242,7 +242,7 @@ def _open_openvino(model: str, _: Path) -> tuple[Callable[[Any], Any], dict[str,
 
 
 def _open_nncf(model: str, work: Path) -> tuple[Callable[[Any], Any], dict[str, Any]]:
-    """NNCF's int8 for transformers of the float32 file, calibrated on the same pictures."""
+    """NNCF's int8 for transformers of the float32 file, calibrated on the same images."""
     import nncf
     import openvino
 

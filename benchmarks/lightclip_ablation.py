@@ -1,10 +1,10 @@
-"""What each of LightCLIP's three losses brings, on the built-in world.
+"""What each of LightCLIP's three losses brings, on the synthetic scenes.
 
     python benchmarks/lightclip_ablation.py -o lightclip_ablation.json --table docs/lightclip-ablation.md
 
 Five mixtures (InfoNCE alone; + (a) softened alignment; + (a) and (b) token matching; + (a) and (c) masked language;
-all), two image encoders, three seeds, all with equal steps, pictures, batches and order. Every model is measured on two
-galleries that it has not seen: 1,000 pictures of everything, and one with as many pictures of words as of things. The
+all), two image encoders, three seeds, all with equal steps, images, batches and order. Every model is measured on two
+galleries that it has not seen: 1,000 images of everything, and one with as many images of words as of things. The
 world has a dozen kinds of things, so that a few minutes' training lands where mixtures can differ: neither at chance
 nor at the top. Runs that are in the output already are kept, so that it can be interrupted and run again.
 """
@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from mobileclip_kit.bench.machine import describe_machine
-from mobileclip_kit.bench.world import measure_world
-from mobileclip_kit.data.scenes.folder import World, write_world
-from mobileclip_kit.data.scenes.objects import KINDS
-from mobileclip_kit.data.scenes.plan import WorldConfig
+from mobileclip_kit.bench.scenes import evaluate_scenes
 from mobileclip_kit.distill.from_pairs import train_from_pairs
 from mobileclip_kit.distill.pairs import LossName, PairOptions
 from mobileclip_kit.distill.recipe import Recipe, TrainingPlan
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.scenes.folder import SceneSet, write_scenes
+from mobileclip_kit.scenes.objects import KINDS
+from mobileclip_kit.scenes.plan import SceneConfig
 from mobileclip_kit.textness.gallery import encode_gallery
 
 # Name in the table → which losses are on.
@@ -39,7 +39,13 @@ MIXTURES: dict[str, tuple[LossName, ...]] = {
     "+ (a) (c)": ("align", "mlm"),
     "all": ("align", "tokens", "mlm"),
 }
-FIGURES = ("right_first", "right_first_unseen", "reading_right_first", "count_right_first", "relation_right_first")
+FIGURES = (
+    "precision_at_1",
+    "precision_at_1_unseen",
+    "reading_precision_at_1",
+    "count_precision_at_1",
+    "relation_precision_at_1",
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def main() -> None:
         "--text", default="text-4-128", help="text tower; with four layers or more each stage has its own"
     )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=20_000)
+    parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=96)
     parser.add_argument("--lr", type=float, default=3e-3)
@@ -74,7 +80,7 @@ def main() -> None:
     parser.add_argument("--kinds", type=int, default=12, help="kinds of things in the world")
     arguments = parser.parse_args()
     settings = {
-        name: getattr(arguments, name) for name in ("text", "pictures", "steps", "batch_size", "lr", "gallery", "kinds")
+        name: getattr(arguments, name) for name in ("text", "images", "steps", "batch_size", "lr", "gallery", "kinds")
     }
     document = read_json(arguments.out) if arguments.out.is_file() else {}
     if document.get("settings") not in (None, settings):
@@ -90,7 +96,7 @@ def main() -> None:
         folder = Path(name)
         missing = [run for run in wanted if run.key not in document["runs"]]
         if missing:
-            draw_worlds(folder, settings)
+            draw_scenes(folder, settings)
         for run in missing:
             print(f"{run.key} …", flush=True)
             document["runs"][run.key] = train_and_measure(run, settings, folder)
@@ -101,17 +107,17 @@ def main() -> None:
         arguments.table.write_text("\n".join(page(document, lines)) + "\n", encoding="utf-8")
 
 
-def draw_worlds(folder: Path, settings: dict[str, Any]) -> None:
+def draw_scenes(folder: Path, settings: dict[str, Any]) -> None:
     """A world to train on and the two galleries, of other seeds."""
-    config = WorldConfig(kinds=tuple(KINDS)[: settings["kinds"]])
-    worlds = {
-        "train": World(items=settings["pictures"], seed=0, size=64, split="train", config=config),
-        "mixed": World(items=settings["gallery"], seed=1, size=64, split="test", config=config),
-        "fair": World(items=settings["gallery"] // 80 * 80 or 80, seed=2, size=64, split="gallery", config=config),
+    config = SceneConfig(kinds=tuple(KINDS)[: settings["kinds"]])
+    scene_sets = {
+        "train": SceneSet(items=settings["images"], seed=0, size=64, split="train", config=config),
+        "mixed": SceneSet(items=settings["gallery"], seed=1, size=64, split="test", config=config),
+        "fair": SceneSet(items=settings["gallery"] // 80 * 80 or 80, seed=2, size=64, split="gallery", config=config),
     }
-    for name, world in worlds.items():
+    for name, scenes in scene_sets.items():
         (folder / name).mkdir()
-        write_world(folder / name, world, workers=None, advance=lambda count: None)
+        write_scenes(folder / name, scenes, workers=None, advance=lambda count: None)
 
 
 def train_and_measure(run: Run, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -125,7 +131,7 @@ def train_and_measure(run: Run, settings: dict[str, Any], folder: Path) -> dict[
     made = train_from_pairs(folder / "train", folder / "model", recipe, force=True)
     encoder = open_encoder(folder / "model")
     galleries = (encode_gallery(folder / name, encoder) for name in ("mixed", "fair"))
-    return {"seconds": made.result.seconds, "loss": made.result.loss, **measure_world(encoder, *galleries)}
+    return {"seconds": made.result.seconds, "loss": made.result.loss, **evaluate_scenes(encoder, *galleries)}
 
 
 def table(runs: dict[str, dict[str, Any]], encoders: Iterable[str]) -> list[str]:
@@ -149,9 +155,9 @@ def page(document: dict[str, Any], lines: list[str]) -> list[str]:
         "# What LightCLIP's losses bring",
         "",
         f"`benchmarks/lightclip_ablation.py`: {settings['steps']} steps of {settings['batch_size']} pairs out of "
-        f"{settings['pictures']} pictures of the built-in world with {settings['kinds']} kinds, text tower",
+        f"{settings['images']} images of the synthetic scenes with {settings['kinds']} kinds, text tower",
         f"{settings['text']}, Muon with a peak learning rate of {settings['lr']:g}; mean ± standard",
-        f"deviation over the seeds, in percent, on {settings['gallery']} unseen pictures. The last column is training",
+        f"deviation over the seeds, in percent, on {settings['gallery']} unseen images. The last column is training",
         "time in seconds: equal steps are not equal time.",
         "",
         *lines,

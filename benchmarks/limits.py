@@ -27,7 +27,7 @@ import tempfile  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from hot_paths import DIM, ROWS, Timed, memory_and_search, pictures, products, texts, towers  # noqa: E402
+from hot_paths import DIM, ROWS, Timed, images, memory_and_search, products, texts, towers  # noqa: E402
 from profiling import where_time_goes  # noqa: E402
 from timing import in_turns, spread  # noqa: E402
 
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("captions", type=Path)
     parser.add_argument("--fp32", type=Path, required=True, help="ONNX float32 export")
     parser.add_argument("--int8", type=Path, required=True, help="ONNX int8 export of the same model")
-    parser.add_argument("--pictures", type=int, default=12)
+    parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--docs", type=Path, default=DOCS)
@@ -62,7 +62,7 @@ def main() -> None:
     document = {
         "claim": "How close each hot path comes to this machine's own limits, one thread, processor time.",
         "machine": describe_machine(),
-        "settings": {"threads": 1, "rounds": chosen.rounds, "rows": ROWS, "dim": DIM, "pictures": chosen.pictures},
+        "settings": {"threads": 1, "rounds": chosen.rounds, "rows": ROWS, "dim": DIM, "images": chosen.images},
         "rates": rates,
         "rows": rows,
         "profiles": profiles(chosen),
@@ -80,7 +80,7 @@ def main() -> None:
 
 def gather(chosen: argparse.Namespace, folder: Path) -> tuple[dict[str, Timed], list[tuple[str, str]]]:
     """Bounds and paths, and which bound is whose."""
-    timed = {**memory_and_search(), **products(), **pictures(chosen.photos, chosen.pictures, folder)}
+    timed = {**memory_and_search(), **products(), **images(chosen.photos, chosen.images, folder)}
     timed.update(texts(chosen.captions))
     paths = [
         ("flat search, one query", "memory read"),

@@ -2,7 +2,7 @@
 
 Started by peers.py as ``python peer_worker.py KIND MODEL PIXELS THREADS``; only the contender mckit imports mckit.
 PIXELS is an ``.npy`` of float32 ``(n, 3, height, width)`` in 0…1, what an export's image input takes; ``bytes.npy``
-beside it has the same pictures as uint8 ``(n, height, width, 3)``, for those who begin there.
+beside it has the same images as uint8 ``(n, height, width, 3)``, for those who begin there.
 
 Calls are timed in processor time of the process, all its threads together: other work on the machine does not count.
 """
@@ -60,7 +60,7 @@ def open_openvino(model: Any = None) -> Encode:
 
 
 def open_nncf() -> Encode:
-    """NNCF's post-training int8 for transformers, calibrated on the pictures, executed by OpenVINO."""
+    """NNCF's post-training int8 for transformers, calibrated on the images, executed by OpenVINO."""
     import nncf
     import openvino as ov
 
@@ -90,7 +90,7 @@ def open_transformers() -> Encode:
 
 
 def open_sentence_transformers() -> Encode:
-    """sentence-transformers over such a local folder: pictures in, its processor and pooling included."""
+    """sentence-transformers over such a local folder: images in, its processor and pooling included."""
     import torch
     from PIL import Image
     from sentence_transformers import SentenceTransformer
@@ -114,8 +114,8 @@ def open_sentence_transformers() -> Encode:
     model = SentenceTransformer(modules=[Wrapped(str(folder))], device="cpu")
 
     def encode(batch: Any) -> Any:
-        pictures = [Image.fromarray(picture) for picture in batch]
-        return model.encode(pictures, batch_size=len(pictures), normalize_embeddings=True, show_progress_bar=False)
+        images = [Image.fromarray(image) for image in batch]
+        return model.encode(images, batch_size=len(images), normalize_embeddings=True, show_progress_bar=False)
 
     return encode
 
@@ -152,7 +152,7 @@ def main() -> None:
             else:
                 assert encode is not None
                 np.save(request["out"], np.concatenate([encode(pixels[row : row + 1]) for row in range(len(pixels))]))
-                answer = {"pictures": len(pixels)}
+                answer = {"images": len(pixels)}
         except Exception as error:  # whatever a peer raises becomes its row's reason
             text = (str(error).strip().splitlines() or ["no reason given"])[0]
             answer = {"error": {"message": f"{type(error).__name__}: {text}", "hint": None}}

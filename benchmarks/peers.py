@@ -2,16 +2,16 @@
 
     python benchmarks/peers.py PHOTOS --model MODEL --fp32 EXPORT --int8 EXPORT --environments DIR [--only NAME …]
 
-PHOTOS is a folder of pictures, MODEL a model folder with PicCollage's ViT (`vit-s6-h12`), the exports are its
+PHOTOS is a folder of images, MODEL a model folder with PicCollage's ViT (`vit-s6-h12`), the exports are its
 (`mckit export --format onnx`, float32 and int8). The environments are made in DIR from the peers' public packages,
 once; one that cannot be installed, and a peer that fails, is a row with its reason. open_clip runs in mckit's own
 environment, which has it. ``--make-only`` stops when the environments are there: so index_speed.py gets that of
 clip-retrieval, whose inference (and open_clip's loop over files) it measures; open_clip's training is measured by
 distill_speed.py.
 
-Processor time of one picture, one thread, in turns of rounds, every contender in its own process; ``to_first`` is the
+Processor time of one image, one thread, in turns of rounds, every contender in its own process; ``to_first`` is the
 ratio to mckit's float32 export with its spread. mckit and sentence-transformers begin with bytes, the others with
-floats. ``cosine_min`` compares with the float32 export's vectors of the same pictures; transformers and
+floats. ``cosine_min`` compares with the float32 export's vectors of the same images; transformers and
 sentence-transformers compute the same shape with random weights, so they have none. Writes ``results/peers.json`` and
 ``results/peers.png``.
 """
@@ -35,7 +35,7 @@ from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.process import Asked, WorkerProcess
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.files import write_json
-from mobileclip_kit.images import list_pictures, load_pixels
+from mobileclip_kit.images import list_images, load_pixels
 from mobileclip_kit.runtime.open import open_encoder
 
 HERE = Path(__file__).parent
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--environments", type=Path, required=True, help="folder of the peers' environments")
     parser.add_argument("--only", nargs="*", default=list(ENVIRONMENTS), choices=list(ENVIRONMENTS))
     parser.add_argument("--make-only", action="store_true", help="make the environments and stop")
-    parser.add_argument("--pictures", type=int, default=48)
+    parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each contender")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "peers.json")
@@ -81,14 +81,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mckit-peers-") as folder:
         rows = compare(chosen, made, Path(folder))
     document = {
-        "claim": "One image tower, one thread, one picture: mckit's exports beside its peers.",
+        "claim": "One image tower, one thread, one image: mckit's exports beside its peers.",
         "machine": describe_machine(),
         "settings": {
             "threads": 1,
             "clock": "processor time",
             "seconds": chosen.seconds,
             "rounds": chosen.rounds,
-            "pictures": chosen.pictures,
+            "images": chosen.images,
         },
         "environments": {
             name: {"packages": list(ENVIRONMENTS[name][0]), "failure": reason, "versions": versions(chosen, name)}
@@ -165,10 +165,10 @@ def start(
 
 
 def prepare(chosen: argparse.Namespace, folder: Path) -> Any:
-    """Write the pictures and the tower's shape; the float32 export's vectors."""
+    """Write the images and the tower's shape; the float32 export's vectors."""
     encoder = open_encoder(chosen.fp32, threads=1)
     spec = encoder.spec.require_image()
-    paths = sorted(list_pictures(chosen.photos))[: chosen.pictures]
+    paths = sorted(list_images(chosen.photos))[: chosen.images]
     pixels = np.stack([load_pixels(path, spec) for path in paths])
     np.save(folder / "bytes.npy", pixels)
     np.save(folder / "pixels.npy", np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32) / 255)
@@ -193,7 +193,7 @@ def row_of(name: str, failure: str | None) -> dict[str, Any]:
 
 
 def least_cosine(vectors: Any, truth: Any) -> float:
-    """The worst picture's cosine."""
+    """The worst image's cosine."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return float(np.einsum("nd,nd->n", unit, truth).min())
 
@@ -239,7 +239,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
         axes.barh(place, ratio["ratio"], color="tab:blue" if row["name"].startswith("mckit") else "0.6")
         axes.plot([ratio["low"], ratio["high"]], [place, place], color="black")
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    axes.set_xlabel(f"processor time of one picture, shares of {FIRST}'s\nthe line is the spread")
+    axes.set_xlabel(f"processor time of one image, shares of {FIRST}'s\nthe line is the spread")
     axes.set_title(f"{document['machine']['cpu']}, one thread, load {document['machine']['load']}", fontsize=9)
     figure.savefig(path, dpi=110)
 

@@ -35,7 +35,7 @@ def where_time_goes(export: Path, side: int, batch: int = 1) -> dict[str, Any]:
     Args:
         export: Folder with ``image.onnx``.
         side: Pixels of the input.
-        batch: Pictures in one call.
+        batch: Images in one call.
 
     Returns:
         ``kernels_ms`` in all, and ``shares`` of it by kind.

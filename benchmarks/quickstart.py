@@ -23,12 +23,12 @@ from mobileclip_kit.files import write_json
 RESULTS = Path(__file__).parent / "results" / "quickstart.json"
 # What a reader of the README wants; the long lists (every scale, every hit) stay in the tour.
 _WORLD = (
-    "right_first",
-    "right_first_unseen",
-    "reading_right_first",
-    "count_right_first",
-    "relation_right_first",
-    "word_over_thing",
+    "precision_at_1",
+    "precision_at_1_unseen",
+    "reading_precision_at_1",
+    "count_precision_at_1",
+    "relation_precision_at_1",
+    "typographic_error_rate",
 )
 
 
@@ -54,7 +54,7 @@ def summary(tour: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
         raise SystemExit("The tour was not finished; walk it again.")
     figures = tour["figures"]
     return {
-        "claim": "The whole way on drawn pictures, offline: how long it takes and what is left of the teacher.",
+        "claim": "The whole way on drawn images, offline: how long it takes and what is left of the teacher.",
         "machine": machine,
         "plan": tour["plan"],
         "seconds": {"total": round(sum(tour["seconds"].values()), 1), "stages": tour["seconds"]},

@@ -7,7 +7,7 @@ DATA holds ``photos541/`` (photos, ``filenames.txt`` and the image vectors of Op
 any photos with vectors of one CLIP model in the same layout do.
 
 Of the photos 100 are never trained on. The figures on them say what a student learns from 441 photos in minutes: little
-(PicCollage used 200,000 and more). What the run shows is that every step works on real pictures, and what each step
+(PicCollage used 200,000 and more). What the run shows is that every step works on real images, and what each step
 keeps of the one before: cache → distil → export → verify → index → search → textness → bench.
 
 Writes ``benchmarks/results/real_photos.json`` with a plot beside it and, in DIR only, ``sheet.png``: the photos found
@@ -126,7 +126,7 @@ def walk(data: Path, folder: Path, minutes: float) -> dict[str, Any]:
     return {
         "claim": "The whole way from a real teacher's vectors to search on a phone's formats, on real photos.",
         "machine": bench["machine"],
-        "data": {"photos": cache["items"], "trained_on": distilled["pictures"], "unseen": UNSEEN, "split_seed": SEED,
+        "data": {"photos": cache["items"], "trained_on": distilled["images"], "unseen": UNSEEN, "split_seed": SEED,
                  "teacher": "OpenAI CLIP ViT-B/32, stored unit vectors", "queries": "LVIS names, 1,203 text vectors"},
         "note": "A student of 441 photos generalises poorly; the figures on unseen photos say how poorly.",
         "commands": mckit.commands,
@@ -172,7 +172,7 @@ def distil(mckit: Run, minutes: float) -> dict[str, Any]:
              "piccollage", "--batch-size", BATCH_SIZE]  # fmt: skip
     probe = mckit(*flags, "--steps", PROBE_STEPS, "-o", "probe")
     shutil.rmtree(mckit.folder / "probe")
-    epochs = max(1, round(60 * minutes * probe["pictures_per_s"] / probe["pictures"]))
+    epochs = max(1, round(60 * minutes * probe["images_per_s"] / probe["images"]))
     return mckit(*flags, "--epochs", epochs, "-o", "student")
 
 
@@ -185,11 +185,11 @@ def build_indexes(mckit: Run) -> dict[str, dict[str, Any]]:
                                 "--images", "photos/unseen", "-o", "teacher-unseen.index"),
     }  # fmt: skip
     for name in EXPORTS:
-        for part, pictures in (("unseen", "photos/unseen"), ("all", "photos")):
+        for part, images in (("unseen", "photos/unseen"), ("all", "photos")):
             # The interpreter that stands in for Core ML is exact, not fast: the unseen photos are enough.
             if part == "unseen" or "coreml" not in name:
                 index = f"{name}-{part}"
-                made[index] = mckit("index", pictures, "--model", name, "-o", f"{index}.index")
+                made[index] = mckit("index", images, "--model", name, "-o", f"{index}.index")
     return made
 
 
@@ -217,7 +217,7 @@ def overlaps(searches: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 
 def items(result: dict[str, Any]) -> set[str]:
-    """The pictures that a query found."""
+    """The images that a query found."""
     return {hit["item"] for hit in result["hits"]}
 
 
@@ -239,7 +239,7 @@ def first_hits(searches: dict[str, dict[str, Any]], index: str, word: str) -> li
     raise SystemExit(f"No query is called {word!r}.")
 
 
-def draw_sheet(path: Path, pictures: Path, rows: Sequence[tuple[str, list[str], list[str]]]) -> None:
+def draw_sheet(path: Path, images: Path, rows: Sequence[tuple[str, list[str], list[str]]]) -> None:
     """Two columns of words; for each the teacher's photos above the student's."""
     side, gap, label = 116, 4, 150
     half = (len(rows) + 1) // 2
@@ -254,19 +254,19 @@ def draw_sheet(path: Path, pictures: Path, rows: Sequence[tuple[str, list[str], 
             draw.text((left, y + (20 if line == 0 else side - 30)), who, "gray", font)
             for column, name in enumerate(names):
                 x = left + label + column * (side + gap)
-                sheet.paste(square(pictures / name, side), (x, y))
+                sheet.paste(square(images / name, side), (x, y))
                 if name.startswith("unseen/"):
                     draw.rectangle((x, y, x + side - 1, y + side - 1), outline="orange", width=3)
     sheet.save(path)
 
 
 def square(path: Path, side: int) -> Image.Image:
-    """The whole picture on a grey square."""
+    """The whole image on a grey square."""
     with Image.open(path) as opened:
-        picture = opened.convert("RGB")
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        image = opened.convert("RGB")
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     tile = Image.new("RGB", (side, side), "#eeeeee")
-    tile.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    tile.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return tile
 
 

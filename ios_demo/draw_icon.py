@@ -1,6 +1,6 @@
 """Draw the app's icon: a row of photos, and a magnifying glass that has found one of them.
 
-``python ios_demo/draw_icon.py`` writes the three pictures of the asset catalogue: light, dark and tinted (grey: the
+``python ios_demo/draw_icon.py`` writes the three images of the asset catalogue: light, dark and tinted (grey: the
 system adds the colour).
 """
 
@@ -45,7 +45,7 @@ LOOKS = (
 
 
 def main() -> None:
-    """Write the pictures."""
+    """Write the images."""
     for look in LOOKS:
         draw_icon(look).save(FOLDER / f"{look.name}.png", optimize=True)
 

@@ -21,7 +21,7 @@ from mobileclip_kit.errors import ExportError, ModelError, ParityError
 from mobileclip_kit.export.exporter import export_model
 from mobileclip_kit.export.folder import Export, Format, Precision, open_export
 from mobileclip_kit.export.ranges import Method
-from mobileclip_kit.export.samples import Pictures, Texts
+from mobileclip_kit.export.samples import Images, Texts
 from mobileclip_kit.files import atomic_folder, write_json
 from mobileclip_kit.networks.model import Model
 
@@ -39,9 +39,9 @@ _ROUNDS = 10
 class Inputs:
     """What exports are verified and calibrated with; see :func:`~mobileclip_kit.export.exporter.export_model`."""
 
-    pictures: Pictures | None = None
+    images: Images | None = None
     texts: Texts | None = None
-    calibration: Pictures | None = None
+    calibration: Images | None = None
     calibration_texts: Texts | None = None
     method: Method = "minmax"
 
@@ -62,7 +62,7 @@ def compare_precisions(
     Args:
         model: From :func:`~mobileclip_kit.networks.model.load_model`.
         destination: The folder to make: ``onnx-int8/`` and its like, and ``comparison.json``.
-        inputs: What to verify and to calibrate with. Without calibration pictures there is no ONNX int8 of a model with
+        inputs: What to verify and to calibrate with. Without calibration images there is no ONNX int8 of a model with
             an image tower.
         formats: Which formats.
         threshold: Least cosine of all of them; None takes each precision's own.
@@ -118,7 +118,7 @@ def _exports(
     for precision in COMPARED[format]:
         name = f"{format}-{precision}"
         if (format, precision) == ("onnx", "int8") and model.spec.image is not None and inputs.calibration is None:
-            yield name, None, "int8 needs pictures to calibrate on."
+            yield name, None, "int8 needs images to calibrate on."
             continue
         reason = None
         try:
@@ -127,7 +127,7 @@ def _exports(
                 folder / name,
                 format=format,
                 precision=precision,
-                pictures=inputs.pictures,
+                images=inputs.images,
                 texts=inputs.texts,
                 calibration=inputs.calibration,
                 calibration_texts=inputs.calibration_texts,

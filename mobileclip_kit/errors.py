@@ -4,8 +4,8 @@
 
     MckitError
     ├── UsageError            flags or recipe values that contradict each other or are out of range
-    ├── DataError             pictures, captions or vectors that cannot be used
-    │   └── ImageError        one picture that cannot be decoded
+    ├── DataError             images, captions or vectors that cannot be used
+    │   └── ImageError        one image that cannot be decoded
     ├── ModelError            a model, its folder or its name
     ├── ShapeError            arrays or tensors whose shapes do not fit together
     ├── CacheError            a teacher cache that is damaged or belongs to another teacher
@@ -51,11 +51,11 @@ class UsageError(MckitError):
 
 
 class DataError(MckitError):
-    """Pictures, captions or vectors that cannot be used."""
+    """Images, captions or vectors that cannot be used."""
 
 
 class ImageError(DataError):
-    """One picture that cannot be decoded."""
+    """One image that cannot be decoded."""
 
 
 class ModelError(MckitError):

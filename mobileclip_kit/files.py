@@ -26,8 +26,8 @@ _STAGED = ".part"
 # A writer makes its temporary file and locks it a moment later; until then it only looks abandoned.
 _LEAST_AGE_SECONDS = 5.0
 
-# What mckit's own folders hold. --force replaces only such a folder (or an empty one): `-o ~/Pictures --force` must
-# not cost anybody their pictures.
+# What mckit's own folders hold. --force replaces only such a folder (or an empty one): `-o ~/Images --force` must
+# not cost anybody their images.
 FOLDER_MARKERS = (
     "model.json",
     "export.json",

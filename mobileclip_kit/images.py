@@ -1,17 +1,17 @@
-"""From a picture file to the pixels that every runtime takes: the one image path.
+"""From an image file to the pixels that every runtime takes: the one image path.
 
-The reference is open_clip's evaluation transform on the *upright* picture: resize in the picture's own mode, crop or
-pad, convert to RGB, divide by 255, normalise. Wherever that transform gives a usable picture, the pixels here are
+The reference is open_clip's evaluation transform on the *upright* image: resize in the image's own mode, crop or
+pad, convert to RGB, divide by 255, normalise. Wherever that transform gives a usable image, the pixels here are
 the same. It departs from open_clip on purpose in these places:
 
 * **EXIF orientation** is applied before anything else. open_clip's transform ignores it, but people see upright
-  pictures, and a phone hands upright pixels to its model.
-* **Palette, bilevel, 16-bit, 32-bit and float pictures** become 8-bit RGB *before* the resize. open_clip resizes
-  palette and bilevel pictures by nearest neighbour, and turns every 16-bit sample above 255 into white. 16-bit samples
+  images, and a phone hands upright pixels to its model.
+* **Palette, bilevel, 16-bit, 32-bit and float images** become 8-bit RGB *before* the resize. open_clip resizes
+  palette and bilevel images by nearest neighbour, and turns every 16-bit sample above 255 into white. 16-bit samples
   are divided by 257, so that 65,535 becomes 255. Integers of 32 bits count as 16-bit samples when one of them exceeds
   255; float samples are clipped to 0…255, as open_clip does.
-* **Padding** (``longest``) is done in RGB. open_clip pads a CMYK picture before the conversion, where 0 means white.
-* **Very long, small pictures**: the part that the crop throws away is never computed (1×4000 at 224 would become
+* **Padding** (``longest``) is done in RGB. open_clip pads a CMYK image before the conversion, where 0 means white.
+* **Very long, small images**: the part that the crop throws away is never computed (1×4000 at 224 would become
   224×896,000), which may move a sample by one level (a nearly transparent one by more, since its colour is divided by
   its alpha); and ``longest`` keeps at least one row or column, where open_clip fails.
 
@@ -42,10 +42,10 @@ from mobileclip_kit.spec import ImageSpec
 
 Pixels = NDArray[np.uint8]
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"}
 )
-# The brands in the first box of an HEIF file whose pictures Pillow leaves to a plugin.
+# The brands in the first box of an HEIF file whose images Pillow leaves to a plugin.
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 # 200 megapixels is what the largest phone cameras write, and 600 MB as RGB.
@@ -54,9 +54,9 @@ MAX_PIXELS = 200_000_000
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # Modes whose samples can be averaged, so that the resize may come first, as in open_clip.
 _RESIZABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
-# What Pillow itself turns a picture with an alpha channel into for the time of a resize.
+# What Pillow itself turns an image with an alpha channel into for the time of a resize.
 _PREMULTIPLIED = {"LA": "La", "RGBA": "RGBa"}
-# When a picture is enlarged to more than this many times the target's area, only what the crop keeps is computed.
+# When an image is enlarged to more than this many times the target's area, only what the crop keeps is computed.
 _FULL_RESIZE_AREAS = 16
 _REACH = 3
 _ORIENTATION_TAG = 0x0112
@@ -86,42 +86,42 @@ _DECODER_ERRORS = (
 )
 
 
-def load_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, least_side: int | None = None) -> Image.Image:
-    """Decode the first frame of a picture, upright, as 8-bit RGB.
+def load_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, least_side: int | None = None) -> Image.Image:
+    """Decode the first frame of an image, upright, as 8-bit RGB.
 
-    For :func:`load_pixels`, which also decodes, CMYK and alpha pictures are converted to RGB after the resize, as in
+    For :func:`load_pixels`, which also decodes, CMYK and alpha images are converted to RGB after the resize, as in
     open_clip; here they are converted at once.
 
     Args:
         source: A file, or its bytes.
-        max_pixels: Larger pictures are refused from their header, without decoding. At most :data:`MAX_PIXELS`.
-        least_side: Let the JPEG decoder halve, quarter… a picture whose sides stay at least so many pixels long: for
-            thumbnails, several times faster on camera photos. None for the picture as it is.
+        max_pixels: Larger images are refused from their header, without decoding. At most :data:`MAX_PIXELS`.
+        least_side: Let the JPEG decoder halve, quarter… an image whose sides stay at least so many pixels long: for
+            thumbnails, several times faster on camera photos. None for the image as it is.
 
     Returns:
-        A picture of mode RGB.
+        An image of mode RGB.
 
     Raises:
-        ImageError: The file is missing, empty, truncated, too large, or no picture. The message names it.
+        ImageError: The file is missing, empty, truncated, too large, or no image. The message names it.
     """
     with _reading(source):
         return _to_rgb(_to_resizable(_decode(source, max_pixels, least_side)))
 
 
 def load_pixels(source: Path | bytes, spec: ImageSpec, *, draft: bool = False) -> Pixels:
-    """Decode, resize and crop a picture: what every encoder takes.
+    """Decode, resize and crop an image: what every encoder takes.
 
     Args:
         source: A file, or its bytes.
         spec: Size, filter and resize mode.
-        draft: Let the JPEG decoder halve, quarter… a picture that stays at least twice as large as the target.
+        draft: Let the JPEG decoder halve, quarter… an image that stays at least twice as large as the target.
             Several times faster on camera photos, but the pixels are no longer open_clip's.
 
     Returns:
         RGB, ``(height, width, 3)`` uint8.
 
     Raises:
-        ImageError: See :func:`load_picture`.
+        ImageError: See :func:`load_image`.
     """
     with _reading(source):
         # Twice the target leaves the antialiased filter something to filter.
@@ -129,19 +129,19 @@ def load_pixels(source: Path | bytes, spec: ImageSpec, *, draft: bool = False) -
         return resize_and_crop(_decode(source, MAX_PIXELS, least_side), spec)
 
 
-def resize_and_crop(picture: Image.Image, spec: ImageSpec) -> Pixels:
-    """Resize and crop (or pad) a picture exactly as open_clip's evaluation transform does.
+def resize_and_crop(image: Image.Image, spec: ImageSpec) -> Pixels:
+    """Resize and crop (or pad) an image exactly as open_clip's evaluation transform does.
 
     Args:
-        picture: Upright, of any mode.
+        image: Upright, of any mode.
         spec: Size, filter and resize mode. As in open_clip, ``shortest`` with a target that is not square is always
             bicubic.
 
     Returns:
         RGB, ``(height, width, 3)`` uint8.
     """
-    picture = _to_resizable(picture)
-    full_width, full_height = _resized_size(picture.size, spec)
+    image = _to_resizable(image)
+    full_width, full_height = _resized_size(image.size, spec)
     crop_width, crop_height = min(full_width, spec.width), min(full_height, spec.height)
     # Python's round takes halves to the even number, and so does the reference.
     left, top = round((full_width - crop_width) / 2), round((full_height - crop_height) / 2)
@@ -149,16 +149,16 @@ def resize_and_crop(picture: Image.Image, spec: ImageSpec) -> Pixels:
     if spec.resize_mode == "shortest" and spec.height != spec.width:
         resample = Image.Resampling.BICUBIC
 
-    affordable = max(_FULL_RESIZE_AREAS * spec.width * spec.height, picture.width * picture.height)
+    affordable = max(_FULL_RESIZE_AREAS * spec.width * spec.height, image.width * image.height)
     if full_width * full_height <= affordable:
-        picture = picture.resize((full_width, full_height), resample)
-        picture = picture.crop((left, top, left + crop_width, top + crop_height))
+        image = image.resize((full_width, full_height), resample)
+        image = image.crop((left, top, left + crop_width, top + crop_height))
     else:
-        across, down = picture.width / full_width, picture.height / full_height
+        across, down = image.width / full_width, image.height / full_height
         box = (left * across, top * down, (left + crop_width) * across, (top + crop_height) * down)
-        picture = _resize_box(picture, (crop_width, crop_height), resample, box)
+        image = _resize_box(image, (crop_width, crop_height), resample, box)
 
-    pixels = np.asarray(_to_rgb(picture))  # (crop_height, crop_width, 3)
+    pixels = np.asarray(_to_rgb(image))  # (crop_height, crop_width, 3)
     if pixels.shape == (spec.height, spec.width, 3):
         return np.array(pixels)
     padded = np.full((spec.height, spec.width, 3), spec.fill_color, np.uint8)
@@ -187,24 +187,24 @@ def normalize(pixels: Pixels, spec: ImageSpec) -> NDArray[np.float32]:
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
-def list_pictures(folder: Path, suffixes: frozenset[str] | None = None) -> Iterator[Path]:
-    """The picture files below a folder, by suffix, in the order of their paths; hidden files and folders are skipped.
+def list_images(folder: Path, suffixes: frozenset[str] | None = None) -> Iterator[Path]:
+    """The image files below a folder, by suffix, in the order of their paths; hidden files and folders are skipped.
 
-    A link that leads nowhere is among them: reading it gives the reason why there is no picture.
+    A link that leads nowhere is among them: reading it gives the reason why there is no image.
 
     Args:
         folder: Searched to any depth.
-        suffixes: Which files, in lower case; None for :func:`picture_suffixes`.
+        suffixes: Which files, in lower case; None for :func:`image_suffixes`.
 
     Raises:
         DataError: The folder, or one below it, cannot be listed.
     """
-    return _walk(folder, picture_suffixes() if suffixes is None else suffixes)
+    return _walk(folder, image_suffixes() if suffixes is None else suffixes)
 
 
-def picture_suffixes() -> frozenset[str]:
-    """The suffixes of pictures; HEIC is among them even where its plugin is missing, which decoding then says."""
-    return PICTURE_SUFFIXES
+def image_suffixes() -> frozenset[str]:
+    """The suffixes of images; HEIC is among them even where its plugin is missing, which decoding then says."""
+    return IMAGE_SUFFIXES
 
 
 def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
@@ -239,36 +239,36 @@ def _decode(source: Path | bytes, max_pixels: int, least_side: int | None = None
         stream.seek(0)
         if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
             _register_heif(source)
-        picture = stack.enter_context(Image.open(stream))
-        if picture.width * picture.height > max_pixels:
+        image = stack.enter_context(Image.open(stream))
+        if image.width * image.height > max_pixels:
             raise ImageError(
-                f"{_name(source)} is {picture.width}×{picture.height} pixels; the limit is {max_pixels:,} pixels.",
+                f"{_name(source)} is {image.width}×{image.height} pixels; the limit is {max_pixels:,} pixels.",
                 hint="Scale it down first.",
             )
         if least_side is not None:
-            picture.draft(None, (least_side, least_side))
-        picture.load()
-        turn = _TURNS.get(_orientation(picture))
-        # copy() leaves the file behind; transpose() makes a new picture anyhow.
-        return picture.copy() if turn is None else picture.transpose(turn)
+            image.draft(None, (least_side, least_side))
+        image.load()
+        turn = _TURNS.get(_orientation(image))
+        # copy() leaves the file behind; transpose() makes a new image anyhow.
+        return image.copy() if turn is None else image.transpose(turn)
 
 
 def _register_heif(source: Path | bytes) -> None:
-    """Teach Pillow HEIC, which phones write, when the first such picture is met."""
+    """Teach Pillow HEIC, which phones write, when the first such image is met."""
     try:
         import pillow_heif
     except ImportError as error:
         raise ImageError(
-            f"{_name(source)} is a HEIC picture, which needs the package pillow-heif "
+            f"{_name(source)} is a HEIC image, which needs the package pillow-heif "
             "(pip install 'mobileclip-kit[heic]')."
         ) from error
     pillow_heif.register_heif_opener()
 
 
-def _orientation(picture: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1…8; damaged EXIF data beside sound pixels count as none."""
     try:
-        orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     except _DECODER_ERRORS:
         return 1
     return orientation if isinstance(orientation, int) else 1
@@ -291,44 +291,44 @@ def _resized_size(size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
 
 
 def _resize_box(
-    picture: Image.Image, size: tuple[int, int], resample: Image.Resampling, box: tuple[float, float, float, float]
+    image: Image.Image, size: tuple[int, int], resample: Image.Resampling, box: tuple[float, float, float, float]
 ) -> Image.Image:
-    """The enlarged part of a picture inside ``box`` (left, top, right, bottom), as if all of it had been enlarged."""
+    """The enlarged part of an image inside ``box`` (left, top, right, bottom), as if all of it had been enlarged."""
     left, top, right, bottom = box
     # Pillow keeps a box in single precision: cutting the rest off first keeps its numbers small. An enlarging filter
     # reaches two pixels far.
     first_column, first_row = max(0, int(left) - _REACH), max(0, int(top) - _REACH)
-    last_column = min(picture.width, math.ceil(right) + _REACH)
-    last_row = min(picture.height, math.ceil(bottom) + _REACH)
-    part = picture.crop((first_column, first_row, last_column, last_row))
-    # Pillow rounds to 8 bits between the two directions and chooses their order by the box; a whole picture that is
+    last_column = min(image.width, math.ceil(right) + _REACH)
+    last_row = min(image.height, math.ceil(bottom) + _REACH)
+    part = image.crop((first_column, first_row, last_column, last_row))
+    # Pillow rounds to 8 bits between the two directions and chooses their order by the box; a whole image that is
     # enlarged alike in both is resized across first.
     part = part.convert(_PREMULTIPLIED.get(part.mode, part.mode))
     part = part.resize((size[0], part.height), resample, (left - first_column, 0, right - first_column, part.height))
     part = part.resize(size, resample, (0, top - first_row, size[0], bottom - first_row))
-    return part.convert(picture.mode)
+    return part.convert(image.mode)
 
 
-def _to_resizable(picture: Image.Image) -> Image.Image:
-    if picture.mode in _RESIZABLE_MODES:
-        return picture
-    if picture.mode.startswith("I"):
-        samples = np.asarray(picture)
+def _to_resizable(image: Image.Image) -> Image.Image:
+    if image.mode in _RESIZABLE_MODES:
+        return image
+    if image.mode.startswith("I"):
+        samples = np.asarray(image)
         if samples.dtype.itemsize == 2 or samples.max(initial=0) > 255:
             samples = (np.clip(samples, 0, 65535).astype(np.uint32) + 128) // 257
         return Image.fromarray(np.clip(samples, 0, 255).astype(np.uint8)).convert("RGB")
-    if "transparency" in picture.info:
+    if "transparency" in image.info:
         # By way of RGBA, since Pillow cannot carry a palette with several transparent entries into RGB.
-        return picture.convert("RGBA").convert("RGB")
-    return picture.convert("RGB")
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+def _to_rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _name(source: Path | bytes) -> str:
-    return f"A picture of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+    return f"An image of {len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
 @contextlib.contextmanager
@@ -341,11 +341,11 @@ def _reading(source: Path | bytes) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ImageError(f"{name} does not exist.") from error
     except IsADirectoryError as error:
-        raise ImageError(f"{name} is a folder, not a picture.") from error
+        raise ImageError(f"{name} is a folder, not an image.") from error
     except PermissionError as error:
         raise ImageError(f"{name} cannot be read: {error.strerror}.") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not a picture in a format that can be decoded here.") from error
+        raise ImageError(f"{name} is not an image in a format that can be decoded here.") from error
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"{name} is larger than the limit of {MAX_PIXELS:,} pixels.", hint="Scale it down first."
@@ -356,7 +356,7 @@ def _reading(source: Path | bytes) -> Iterator[None]:
 
 
 class _PillowAtRest:
-    """While pictures are read, Pillow warns of nothing, and refuses no picture that MAX_PIXELS allows.
+    """While images are read, Pillow warns of nothing, and refuses no image that MAX_PIXELS allows.
 
     Both are settings of the whole process, so the first reader changes them and the last one restores them; threads
     that saved and restored them each on their own would restore one another's.

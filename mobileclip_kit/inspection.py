@@ -21,7 +21,7 @@ from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError, ImageError
 from mobileclip_kit.files import read_json, size_bytes
-from mobileclip_kit.images import list_pictures, load_picture, picture_suffixes
+from mobileclip_kit.images import image_suffixes, list_images, load_image
 
 Facts = dict[str, Any]
 
@@ -56,7 +56,7 @@ def inspect_path(path: Path) -> Finding:
 
     Raises:
         DataError: It does not exist, is of no known kind, or its marker cannot be read.
-        ImageError: It is named like a picture and cannot be decoded.
+        ImageError: It is named like an image and cannot be decoded.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist.")
@@ -67,9 +67,9 @@ def inspect_path(path: Path) -> Finding:
             except (AttributeError, LookupError, TypeError, ValueError) as error:
                 raise DataError(f"{path} is marked as {kind.title}, but is damaged: {error}.") from error
             return Finding(path, kind.title, {**facts, "size_bytes": size_bytes(path)})
-    if path.is_file() and path.suffix.lower() in picture_suffixes():
-        load_picture(path)  # says what is wrong with it
-    what = "folder without pictures or a marker of mckit's" if path.is_dir() else "file of no kind that mckit knows"
+    if path.is_file() and path.suffix.lower() in image_suffixes():
+        load_image(path)  # says what is wrong with it
+    what = "folder without images or a marker of mckit's" if path.is_dir() else "file of no kind that mckit knows"
     raise DataError(f"{path} is a {what}.")
 
 
@@ -123,7 +123,7 @@ def _cache(path: Path) -> Facts:
 
 def _index(path: Path) -> Facts:
     document = read_json(path / "index.json")
-    facts = {**_spec_facts(document.get("model") or {}), "pictures": document.get("pictures")}
+    facts = {**_spec_facts(document.get("model") or {}), "images": document.get("images")}
     facts["search"] = document.get("kind")
     matrices = sorted(path.glob("vectors*.f32"), key=lambda each: each.stat().st_mtime_ns)
     if facts.get("embedding_dim") and matrices:
@@ -176,7 +176,7 @@ def _metadata(entries: Mapping[str, str]) -> Facts:
 
 
 def _face(image: Any) -> str:
-    return "array" if image is None else f"{image.color} picture {image.height}×{image.width}"
+    return "array" if image is None else f"{image.color} image {image.height}×{image.width}"
 
 
 def _onnx(path: Path) -> Facts:
@@ -225,19 +225,19 @@ def _weights(path: Path) -> Facts:
             "types": sorted({kind for kind, _ in tensors.values()})}  # fmt: skip
 
 
-def _picture(path: Path) -> Facts:
-    picture = load_picture(path)
-    return {"width": picture.width, "height": picture.height}
+def _image(path: Path) -> Facts:
+    image = load_image(path)
+    return {"width": image.width, "height": image.height}
 
 
 def _captions(path: Path) -> Facts:
     skipped: list[Skipped] = []
     captions = [len(pair.captions) for pair in open_source(path, skipped)]
-    return {"pictures": len(captions), "captions": sum(captions), "skipped": len(skipped)}
+    return {"images": len(captions), "captions": sum(captions), "skipped": len(skipped)}
 
 
-def _pictures(path: Path) -> Facts:
-    return {"pictures": sum(1 for _ in list_pictures(path))}
+def _images(path: Path) -> Facts:
+    return {"images": sum(1 for _ in list_images(path))}
 
 
 def _spec_facts(spec: dict[str, Any]) -> Facts:
@@ -296,11 +296,11 @@ def _is_textness(path: Path) -> bool:
         return False
 
 
-def _is_picture(path: Path) -> bool:
-    if not path.is_file() or (path.suffix.lower() not in picture_suffixes() and zipfile.is_zipfile(path)):
+def _is_image(path: Path) -> bool:
+    if not path.is_file() or (path.suffix.lower() not in image_suffixes() and zipfile.is_zipfile(path)):
         return False
     try:
-        load_picture(path)
+        load_image(path)
     except ImageError:
         return False
     return True
@@ -317,13 +317,13 @@ _KINDS = (
     _Kind("interrupted run", _marked("checkpoint.safetensors"), _run),
     _Kind("Core ML package", _marked("Manifest.json"), _package),
     _Kind("open_clip model folder", _marked("open_clip_config.json"), _open_clip_folder),
-    _Kind("built-in world", _marked("truth.jsonl"), _captions),
-    _Kind("pictures with captions", _marked("captions.csv"), _captions),
+    _Kind("synthetic scenes", _marked("truth.jsonl"), _captions),
+    _Kind("images with captions", _marked("captions.csv"), _captions),
     _Kind("textness vector", _is_textness, _textness),
     _Kind("ONNX model", _named(".onnx"), _onnx),
     _Kind("vectors", _named(".npy"), _vectors),
     _Kind("weights", _named(".safetensors"), _weights),
     _Kind("captions file", _named(".csv", ".tsv", ".jsonl", ".ndjson"), _captions),
-    _Kind("picture", _is_picture, _picture),
-    _Kind("folder of pictures", lambda path: path.is_dir() and next(list_pictures(path), None) is not None, _pictures),
+    _Kind("image", _is_image, _image),
+    _Kind("folder of images", lambda path: path.is_dir() and next(list_images(path), None) is not None, _images),
 )

@@ -14,7 +14,7 @@ class Progress:
     Args:
         label: What is being done: "distil".
         total: Units of work in all, or None when unknown.
-        unit: What is counted: "pictures".
+        unit: What is counted: "images".
         done: Units that an earlier, interrupted run has done.
     """
 

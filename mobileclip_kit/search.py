@@ -1,4 +1,4 @@
-"""Finding pictures: queries in words, pictures, items or vectors, and the hits that answer them.
+"""Finding images: queries in words, images, items or vectors, and the hits that answer them.
 
 A query is a weighted sum of unit vectors, scaled to length 1: "beach -people" is two texts of the weights 1 and −1.
 """
@@ -34,7 +34,7 @@ class Hit:
 
     Attributes:
         rank: From 1 on.
-        item: The picture's name in the index.
+        item: The image's name in the index.
         score: Cosine similarity to the query.
     """
 
@@ -100,7 +100,7 @@ def encode_queries(
         encoder: With a text tower.
         queries: In the language of :func:`parse_query`.
         templates: Sentences with ``{}`` in the place of a text, whose vectors are averaged; none for the text alone.
-        beside: Unit rows ``(m, d)``, such as pictures, that are added to every query.
+        beside: Unit rows ``(m, d)``, such as images, that are added to every query.
 
     Returns:
         Unit rows, ``(q, d)``.
@@ -127,17 +127,17 @@ def encode_queries(
     return np.stack(rows)
 
 
-def encode_pictures(encoder: Encoder, pictures: Sequence[Path]) -> Vectors:
-    """Unit vectors of pictures that need not be in the index, ``(n, d)``.
+def encode_images(encoder: Encoder, images: Sequence[Path]) -> Vectors:
+    """Unit vectors of images that need not be in the index, ``(n, d)``.
 
     Raises:
-        ImageError: A picture cannot be decoded.
+        ImageError: An image cannot be decoded.
         ModelError: The model has no image tower.
     """
-    from mobileclip_kit.images import load_pixels  # words need no picture decoder, and wait for its import
+    from mobileclip_kit.images import load_pixels  # words need no image decoder, and wait for its import
 
     spec = encoder.spec.require_image()
-    return encoder.encode_images(np.stack([load_pixels(picture, spec) for picture in pictures]))
+    return encoder.encode_images(np.stack([load_pixels(image, spec) for image in images]))
 
 
 def vectors_of_items(index: Index, names: Sequence[str]) -> Vectors:
@@ -224,7 +224,7 @@ def find_textness(index: Index, path: Path | None) -> Textness:
             return textness
     raise UsageError(
         "--textness needs a textness vector, and there is none beside the index or its model.",
-        hint="Make one with `mckit textness fit PICTURES --model M -o FILE` and pass it with --textness-vector.",
+        hint="Make one with `mckit textness fit IMAGES --model M -o FILE` and pass it with --textness-vector.",
     )
 
 
@@ -236,13 +236,13 @@ def search(
     allowed: NDArray[np.bool_] | None = None,
     without: frozenset[str] = frozenset(),
 ) -> list[list[Hit]]:
-    """The pictures nearest to each query.
+    """The images nearest to each query.
 
     Args:
         index: Opened.
         queries: Unit rows, ``(q, d)``.
         k: Hits wanted for each query.
-        allowed: A mask from :meth:`Index.allowed_rows`; None for every picture that is still there.
+        allowed: A mask from :meth:`Index.allowed_rows`; None for every image that is still there.
         without: Names that are never hits, such as the item that others shall be like.
 
     Returns:

@@ -46,7 +46,7 @@ Tower = Literal["image", "text"]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """How a picture becomes the image tower's input. Field names follow open_clip's preprocess_cfg.
+    """How an image becomes the image tower's input. Field names follow open_clip's preprocess_cfg.
 
     Attributes:
         height: Pixels.
@@ -172,7 +172,7 @@ class ModelSpec:
         if self.text is None:
             raise ModelError(
                 f"The model {self.name} has no text tower.",
-                hint="Search it by picture, or pass vectors of the teacher's text tower with --query-vectors.",
+                hint="Search it by image, or pass vectors of the teacher's text tower with --query-vectors.",
             )
         return self.text
 
@@ -181,7 +181,7 @@ class ModelSpec:
 
         Args:
             other_hash: The hash that the other thing carries.
-            what: The other thing, for the message: "The index pictures.index".
+            what: The other thing, for the message: "The index images.index".
 
         Raises:
             ModelMismatchError: The hashes differ.

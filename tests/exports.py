@@ -82,12 +82,12 @@ def coreml_export(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def int8_export(tiny_model: Model, onnx_export: Export, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """int8 ONNX, quantised from the float32 one."""
-    from mobileclip_kit.export.samples import draw_pictures
+    from mobileclip_kit.export.samples import draw_images
 
     def make(place: Path) -> None:
         from mobileclip_kit.export.exporter import export_model
 
-        calibration = draw_pictures(IMAGE, count=32, seed=7)
+        calibration = draw_images(IMAGE, count=32, seed=7)
         export_model(tiny_model, place, format="onnx", precision="int8", calibration=calibration, base=onnx_export)
 
     return _once(tmp_path_factory, "int8", make)

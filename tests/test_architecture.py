@@ -14,9 +14,22 @@ PACKAGE = Path(__file__).parent.parent / "mobileclip_kit"
 # Room → floor. A module may import rooms of lower floors and its own room.
 FLOORS = {
     **dict.fromkeys(
-        ["__init__", "errors", "files", "progress", "spec", "images", "tokenizer", "resources", "fonts"], 0
+        [
+            "__init__",
+            "errors",
+            "files",
+            "progress",
+            "spec",
+            "images",
+            "tokenizer",
+            "resources",
+            "formats",
+            "metrics",
+            "options",
+        ],
+        0,
     ),
-    **dict.fromkeys(["data", "networks", "losses", "mil", "index"], 1),
+    **dict.fromkeys(["data", "scenes", "networks", "losses", "mil", "index"], 1),
     **dict.fromkeys(["cache", "distill", "export", "runtime", "inherit"], 2),
     **dict.fromkeys(["textness", "indexing", "search", "bench", "bundle", "inspection", "comparison"], 3),
     **dict.fromkeys(["web", "quickstart"], 4),

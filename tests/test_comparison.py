@@ -18,7 +18,7 @@ from mobileclip_kit.comparison import Inputs, compare_precisions
 from mobileclip_kit.errors import ExportError, OutputError, ParityError
 from mobileclip_kit.export.exporter import export_model
 from mobileclip_kit.export.folder import Export
-from mobileclip_kit.export.samples import draw_pictures
+from mobileclip_kit.export.samples import draw_images
 from mobileclip_kit.networks.model import Model
 from tests.exports import IMAGE
 
@@ -41,7 +41,7 @@ def converted(onnx_export: Export, coreml_export: Export, monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("converted")
 def test_every_precision_has_a_row(tiny_model: Model, tmp_path: Path) -> None:
-    inputs = Inputs(calibration=draw_pictures(IMAGE, count=16, seed=7))
+    inputs = Inputs(calibration=draw_images(IMAGE, count=16, seed=7))
     document = compare_precisions(tiny_model, tmp_path / "all", inputs)
     rows = {(row["name"], row["tower"]): row for row in document["rows"]}
     names = [f"{format}-{precision}" for format, list_ in comparison.COMPARED.items() for precision in list_]
@@ -65,7 +65,7 @@ def test_what_is_missing_is_said(tiny_model: Model, tmp_path: Path) -> None:
     (missing,) = [row for row in document["rows"] if "tower" not in row]
     assert missing["name"] == "onnx-int8"
     assert "calibrate" in missing["reason"]
-    assert "onnx-int8: int8 needs pictures to calibrate on." in describe_comparison(document)
+    assert "onnx-int8: int8 needs images to calibrate on." in describe_comparison(document)
 
 
 def test_a_model_that_does_not_convert_leaves_nothing(

@@ -44,11 +44,11 @@ def test_existing_folder_is_refused_without_force_and_replaced_with_it(tmp_path:
 
 
 def test_force_never_replaces_somebody_elses_folder(tmp_path: Path) -> None:
-    """``-o ~/Pictures --force`` must not cost anybody their pictures."""
-    (tmp_path / "holiday.jpg").write_bytes(b"picture")
+    """``-o ~/Images --force`` must not cost anybody their images."""
+    (tmp_path / "holiday.jpg").write_bytes(b"image")
     with pytest.raises(OutputError, match="did not make"), atomic_folder(tmp_path, force=True):
         pass
-    assert (tmp_path / "holiday.jpg").read_bytes() == b"picture"
+    assert (tmp_path / "holiday.jpg").read_bytes() == b"image"
 
 
 def test_file_is_kept_when_its_writer_fails(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pixels against open_clip's own transform, on drawn pictures of every mode and shape."""
+"""Pixels against open_clip's own transform, on drawn images of every mode and shape."""
 
 import io
 import struct
@@ -17,11 +17,11 @@ from PIL import Image, ImageOps
 from mobileclip_kit.errors import DataError, ImageError, ShapeError
 from mobileclip_kit.images import (
     MAX_PIXELS,
-    list_pictures,
-    load_picture,
+    image_suffixes,
+    list_images,
+    load_image,
     load_pixels,
     normalize,
-    picture_suffixes,
     resize_and_crop,
 )
 from mobileclip_kit.spec import ImageSpec
@@ -31,7 +31,7 @@ ORIENTATION = 0x0112
 
 
 def draw(width, height, seed=0):
-    """A smooth picture with noise and hard edges, RGB uint8."""
+    """A smooth image with noise and hard edges, RGB uint8."""
     generator = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width]
     waves = [127 + 90 * np.sin(columns / (5 + band) + rows / (9 - band)) for band in range(3)]
@@ -40,15 +40,15 @@ def draw(width, height, seed=0):
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def reference(picture, spec):
-    """What open_clip's transform makes of a picture, in levels 0…255."""
+def reference(image, spec):
+    """What open_clip's transform makes of an image, in levels 0…255."""
     config = PreprocessCfg(**{**spec.to_open_clip(), "mean": (0.0,) * 3, "std": (1.0,) * 3})
-    return image_transform_v2(config, is_train=False)(picture).numpy().transpose(1, 2, 0) * 255
+    return image_transform_v2(config, is_train=False)(image).numpy().transpose(1, 2, 0) * 255
 
 
-def encoded(picture, file_format="PNG", **options):
+def encoded(image, file_format="PNG", **options):
     stream = io.BytesIO()
-    picture.save(stream, file_format, **options)
+    image.save(stream, file_format, **options)
     return stream.getvalue()
 
 
@@ -74,8 +74,8 @@ def test_pixels_equal_open_clip_for_every_mode_filter_and_shape(resize_mode, int
         height=target[0], width=target[1], interpolation=interpolation, resize_mode=resize_mode, fill_color=77
     )
     for size in [(100, 75), (75, 100), (301, 97), (64, 64), (31, 33), (9, 7), target[::-1]]:
-        picture = draw(*size)
-        assert levels_apart(resize_and_crop(picture, spec), reference(picture, spec)) == 0, size
+        image = draw(*size)
+        assert levels_apart(resize_and_crop(image, spec), reference(image, spec)) == 0, size
 
 
 EXTREMES = [(1, 4000), (4000, 1), (5000, 7), (7, 5000), (3, 911), (911, 3), (120, 9000), (9000, 120)]
@@ -85,27 +85,27 @@ EXTREMES = [(1, 4000), (4000, 1), (5000, 7), (7, 5000), (3, 911), (911, 3), (120
 @pytest.mark.parametrize("target", [(32, 32), (36, 24)])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_extreme_shapes_equal_open_clip(size, target, interpolation):
-    picture = draw(*size)
+    image = draw(*size)
     spec = ImageSpec(height=target[0], width=target[1], interpolation=interpolation)
-    assert levels_apart(resize_and_crop(picture, spec), reference(picture, spec)) <= ONE_LEVEL
+    assert levels_apart(resize_and_crop(image, spec), reference(image, spec)) <= ONE_LEVEL
     squashed = ImageSpec(height=target[0], width=target[1], interpolation=interpolation, resize_mode="squash")
-    assert levels_apart(resize_and_crop(picture, squashed), reference(picture, squashed)) == 0
+    assert levels_apart(resize_and_crop(image, squashed), reference(image, squashed)) == 0
 
 
 @pytest.mark.parametrize("size", [(1, 4000), (5000, 7)])
 def test_extreme_shapes_equal_open_clip_at_224(size):
-    picture = draw(*size)
-    assert levels_apart(resize_and_crop(picture, ImageSpec()), reference(picture, ImageSpec())) <= ONE_LEVEL
+    image = draw(*size)
+    assert levels_apart(resize_and_crop(image, ImageSpec()), reference(image, ImageSpec())) <= ONE_LEVEL
 
 
 def test_extreme_shapes_with_alpha_equal_open_clip():
-    picture = draw(3, 911).convert("RGBA")
-    picture.putalpha(draw(3, 911, seed=5).getchannel(1))
+    image = draw(3, 911).convert("RGBA")
+    image.putalpha(draw(3, 911, seed=5).getchannel(1))
     spec = ImageSpec(height=32, width=32)
-    assert levels_apart(resize_and_crop(picture, spec), reference(picture, spec)) <= ONE_LEVEL
+    assert levels_apart(resize_and_crop(image, spec), reference(image, spec)) <= ONE_LEVEL
 
 
-def test_a_picture_of_one_row_and_millions_of_columns_is_resized_in_its_middle():
+def test_an_image_of_one_row_and_millions_of_columns_is_resized_in_its_middle():
     """open_clip would need terabytes; the middle column pair is 100 | 200, so the crop is a step."""
     row = np.full((1, 20_000_000, 3), 100, np.uint8)
     row[:, 10_000_000:] = 200
@@ -118,10 +118,10 @@ def test_a_picture_of_one_row_and_millions_of_columns_is_resized_in_its_middle()
 
 def test_longest_keeps_one_column_where_open_clip_fails():
     spec = ImageSpec(height=224, width=224, resize_mode="longest", fill_color=9)
-    picture = Image.new("RGB", (1, 4000), (200, 100, 50))
+    image = Image.new("RGB", (1, 4000), (200, 100, 50))
     with pytest.raises(ValueError, match="must be > 0"):
-        reference(picture, spec)
-    pixels = resize_and_crop(picture, spec)
+        reference(image, spec)
+    pixels = resize_and_crop(image, spec)
     assert (pixels[:, 111] == (200, 100, 50)).all()
     assert (np.delete(pixels, 111, axis=1) == 9).all()
 
@@ -129,17 +129,17 @@ def test_longest_keeps_one_column_where_open_clip_fails():
 @pytest.mark.parametrize("resize_mode", ["shortest", "squash", "longest"])
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"])
 def test_modes_that_can_be_averaged_equal_open_clip(mode, resize_mode):
-    """Half-transparent and CMYK pictures too: open_clip converts them after the resize."""
+    """Half-transparent and CMYK images too: open_clip converts them after the resize."""
     if resize_mode == "longest" and mode in ("CMYK", "YCbCr"):
         pytest.skip("open_clip pads before the conversion; see the next test")
-    picture = draw(90, 61).convert("RGBA")
-    picture.putalpha(draw(90, 61, seed=5).getchannel(1))
-    picture = picture.convert("RGB").convert(mode) if mode in ("CMYK", "YCbCr", "L") else picture.convert(mode)
+    image = draw(90, 61).convert("RGBA")
+    image.putalpha(draw(90, 61, seed=5).getchannel(1))
+    image = image.convert("RGB").convert(mode) if mode in ("CMYK", "YCbCr", "L") else image.convert(mode)
     spec = ImageSpec(height=40, width=40, resize_mode=resize_mode)
-    assert levels_apart(resize_and_crop(picture, spec), reference(picture, spec)) == 0
+    assert levels_apart(resize_and_crop(image, spec), reference(image, spec)) == 0
 
 
-def test_padding_of_a_cmyk_picture_is_the_fill_colour():
+def test_padding_of_a_cmyk_image_is_the_fill_colour():
     spec = ImageSpec(height=40, width=40, resize_mode="longest")
     pixels = resize_and_crop(Image.new("CMYK", (80, 40), (0, 255, 255, 0)), spec)
     assert (pixels[:10] == 0).all()
@@ -147,7 +147,7 @@ def test_padding_of_a_cmyk_picture_is_the_fill_colour():
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "GIF", "TIFF", "BMP"])
-def test_palette_pictures_are_resized_as_colours(file_format):
+def test_palette_images_are_resized_as_colours(file_format):
     palette = draw(90, 61).quantize(64)
     spec = ImageSpec(height=40, width=40)
     pixels = load_pixels(encoded(palette, file_format), spec)
@@ -162,7 +162,7 @@ def test_palette_with_transparency_keeps_its_colours_and_does_not_warn():
     assert levels_apart(load_pixels(data, spec), reference(palette.convert("RGB"), spec)) == 0
 
 
-def test_bilevel_pictures_are_averaged():
+def test_bilevel_images_are_averaged():
     checkers = Image.fromarray(np.indices((80, 80)).sum(0) % 2 == 0).convert("1")
     pixels = load_pixels(encoded(checkers), ImageSpec(height=20, width=20))
     assert (np.abs(pixels[2:-2, 2:-2].astype(int) - 127) <= 1).all()
@@ -185,8 +185,8 @@ def test_32_bit_integers_are_8_bit_samples_unless_one_exceeds_255():
 
 
 def test_float_samples_are_clipped_as_in_open_clip():
-    picture = Image.fromarray(np.array([[-3, 0.2], [99, 300]], np.float32))
-    assert resize_and_crop(picture, ImageSpec(height=2, width=2))[..., 0].tolist() == [[0, 0], [99, 255]]
+    image = Image.fromarray(np.array([[-3, 0.2], [99, 300]], np.float32))
+    assert resize_and_crop(image, ImageSpec(height=2, width=2))[..., 0].tolist() == [[0, 0], [99, 255]]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -195,20 +195,20 @@ def test_orientation_is_applied(orientation, file_format):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     data = encoded(draw(48, 30), file_format, exif=exif)
-    with Image.open(io.BytesIO(data)) as picture:
-        upright = ImageOps.exif_transpose(picture)
+    with Image.open(io.BytesIO(data)) as image:
+        upright = ImageOps.exif_transpose(image)
     spec = ImageSpec(height=24, width=32)
-    assert load_picture(data).size == ((30, 48) if orientation >= 5 else (48, 30))
+    assert load_image(data).size == ((30, 48) if orientation >= 5 else (48, 30))
     assert levels_apart(load_pixels(data, spec), reference(upright, spec)) == 0
 
 
 def test_orientation_six_brings_the_left_side_up():
-    """By hand: 6 means that row 0 is the right side, so a picture red on its left becomes red at the top."""
+    """By hand: 6 means that row 0 is the right side, so an image red on its left becomes red at the top."""
     pixels = np.zeros((10, 20, 3), np.uint8)
     pixels[:, :10, 0] = 255
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    upright = np.asarray(load_picture(encoded(Image.fromarray(pixels), exif=exif)))
+    upright = np.asarray(load_image(encoded(Image.fromarray(pixels), exif=exif)))
     assert (upright[:10, :, 0] == 255).all()
     assert (upright[10:] == 0).all()
 
@@ -216,15 +216,15 @@ def test_orientation_six_brings_the_left_side_up():
 @pytest.mark.parametrize(
     "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x09"]
 )
-def test_damaged_exif_does_not_cost_the_picture(exif):
+def test_damaged_exif_does_not_cost_the_image(exif):
     data = encoded(draw(40, 30), "JPEG", exif=exif)
-    assert load_picture(data).size == (40, 30)
+    assert load_image(data).size == (40, 30)
 
 
 def test_normalize_equals_open_clip():
-    picture, spec = draw(90, 61), ImageSpec(height=40, width=40)
-    tensor = image_transform_v2(PreprocessCfg(**spec.to_open_clip()), is_train=False)(picture).numpy()
-    normal = normalize(resize_and_crop(picture, spec)[None], spec)
+    image, spec = draw(90, 61), ImageSpec(height=40, width=40)
+    tensor = image_transform_v2(PreprocessCfg(**spec.to_open_clip()), is_train=False)(image).numpy()
+    normal = normalize(resize_and_crop(image, spec)[None], spec)
     assert normal.dtype == np.float32
     assert normal.flags.c_contiguous
     np.testing.assert_array_equal(normal[0], tensor)
@@ -245,23 +245,23 @@ def test_normalize_refuses_other_shapes_and_types(pixels):
 def test_only_the_first_frame_counts():
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert (np.asarray(load_picture(data)) == (255, 0, 0)).all()
+    assert (np.asarray(load_image(data)) == (255, 0, 0)).all()
 
 
 def test_paths_and_bytes_give_the_same(tmp_path):
-    path = tmp_path / "a picture.jpg"
+    path = tmp_path / "an image.jpg"
     path.write_bytes(encoded(draw(50, 40), "JPEG"))
     spec = ImageSpec(height=32, width=32)
     np.testing.assert_array_equal(load_pixels(path, spec), load_pixels(path.read_bytes(), spec))
 
 
-def test_a_picture_for_a_thumbnail_keeps_the_sides_that_were_asked_for():
+def test_an_image_for_a_thumbnail_keeps_the_sides_that_were_asked_for():
     large = encoded(draw(400, 320), "JPEG", quality=95)
-    sizes = {least: load_picture(large, least_side=least).size for least in (40, 100, 300)}
+    sizes = {least: load_image(large, least_side=least).size for least in (40, 100, 300)}
     assert sizes == {40: (50, 40), 100: (200, 160), 300: (400, 320)}
 
 
-def test_draft_is_close_and_leaves_small_pictures_alone():
+def test_draft_is_close_and_leaves_small_images_alone():
     spec = ImageSpec(height=32, width=32)
     large, small = (encoded(draw(*size), "JPEG", quality=95) for size in [(640, 480), (100, 80)])
     assert levels_apart(load_pixels(small, spec, draft=True), load_pixels(small, spec)) == 0
@@ -271,10 +271,10 @@ def test_draft_is_close_and_leaves_small_pictures_alone():
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "CMYK", "P", "1", "I;16"])
-def test_load_picture_gives_rgb(mode):
+def test_load_image_gives_rgb(mode):
     file_format = "TIFF" if mode == "CMYK" else "PNG"
-    picture = Image.new(mode, (6, 5)) if mode == "I;16" else draw(6, 5).convert(mode)
-    assert load_picture(encoded(picture, file_format)).mode == "RGB"
+    image = Image.new(mode, (6, 5)) if mode == "I;16" else draw(6, 5).convert(mode)
+    assert load_image(encoded(image, file_format)).mode == "RGB"
 
 
 JPEG = encoded(draw(120, 90), "JPEG")
@@ -284,13 +284,13 @@ JPEG = encoded(draw(120, 90), "JPEG")
     ("data", "sentence"),
     [
         (b"", "is empty"),
-        (b"not a picture", "is not a picture"),
-        (b"<html><body>404</body></html>", "is not a picture"),
+        (b"not an image", "is not an image"),
+        (b"<html><body>404</body></html>", "is not an image"),
         (JPEG[: len(JPEG) // 2], "damaged or cut off"),
-        (JPEG[:3], "not a picture"),
+        (JPEG[:3], "not an image"),
         (encoded(draw(120, 90))[:-200], "damaged or cut off"),
-        (encoded(draw(120, 90), "WEBP")[:-200], "damaged or cut off|not a picture"),
-        (encoded(draw(120, 90), "TIFF")[:-200], "damaged or cut off|not a picture"),
+        (encoded(draw(120, 90), "WEBP")[:-200], "damaged or cut off|not an image"),
+        (encoded(draw(120, 90), "TIFF")[:-200], "damaged or cut off|not an image"),
         (encoded(draw(120, 90), "BMP")[:-200], "damaged or cut off"),
         (png_header(30_000, 30_000), "limit"),
         (png_header(15_000, 14_000), "15000×14000 pixels; the limit is 200,000,000"),
@@ -309,14 +309,14 @@ def test_unusable_files_are_refused_in_one_sentence(tmp_path, data, sentence):
 
 def test_missing_files_and_folders_are_refused(tmp_path):
     with pytest.raises(ImageError, match=r"gone\.jpg does not exist"):
-        load_picture(tmp_path / "gone.jpg")
+        load_image(tmp_path / "gone.jpg")
     with pytest.raises(ImageError, match="is a folder"):
-        load_picture(tmp_path)
+        load_image(tmp_path)
 
 
 def test_a_stricter_limit_is_kept():
     with pytest.raises(ImageError, match="20×10 pixels; the limit is 199 pixels"):
-        load_picture(encoded(draw(20, 10)), max_pixels=199)
+        load_image(encoded(draw(20, 10)), max_pixels=199)
 
 
 def test_flipped_bytes_never_raise_anything_but_image_errors():
@@ -341,9 +341,9 @@ def test_pillow_settings_are_as_before_even_with_threads():
 
     def read():
         for _ in range(30):
-            load_picture(data)
+            load_image(data)
             try:
-                load_picture(huge)
+                load_image(huge)
             except ImageError:
                 continue
             failures.append("accepted")
@@ -358,40 +358,40 @@ def test_pillow_settings_are_as_before_even_with_threads():
     assert warnings.filters == filters
 
 
-def test_list_pictures_is_recursive_sorted_and_skips_what_is_hidden(tmp_path):
+def test_list_images_is_recursive_sorted_and_skips_what_is_hidden(tmp_path):
     names = ["b/2.PNG", "b/1.jpeg", "b.jpg", "a.webp", "notes.txt", ".hidden.jpg", ".cache/x.jpg", "b/c/z.tif", "Ä.gif"]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
-    found = list(list_pictures(tmp_path))
+    found = list(list_images(tmp_path))
     expected = ["a.webp", "b/1.jpeg", "b/2.PNG", "b/c/z.tif", "b.jpg", "Ä.gif"]
     assert [path.relative_to(tmp_path).as_posix() for path in found] == expected
     assert found == sorted(found)
 
 
-def test_list_pictures_refuses_a_folder_that_is_not_there(tmp_path):
+def test_list_images_refuses_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match="nowhere cannot be listed"):
-        list(list_pictures(tmp_path / "nowhere"))
+        list(list_images(tmp_path / "nowhere"))
 
 
 def test_heic_and_avif_are_decoded_upright():
     pillow_heif = pytest.importorskip("pillow_heif")
     gradient = Image.fromarray(np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))).convert("RGB")  # 60×40
     for suffix, save in ((".heic", pillow_heif.from_pillow(gradient).save), (".avif", gradient.save)):
-        assert suffix in picture_suffixes()
+        assert suffix in image_suffixes()
         stream = io.BytesIO()
         save(stream, format="HEIF" if suffix == ".heic" else "AVIF", quality=95)
-        decoded = np.asarray(load_picture(stream.getvalue()), np.int32)
+        decoded = np.asarray(load_image(stream.getvalue()), np.int32)
         assert decoded.shape == (40, 60, 3)
         assert np.abs(decoded - np.asarray(gradient, np.int32)).mean() < 4
 
 
-def test_a_heic_picture_without_its_plugin_says_what_to_install(monkeypatch):
+def test_a_heic_image_without_its_plugin_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(ImageError, match=r"pip install 'mobileclip-kit\[heic\]'"):
-        load_picture(b"\x00\x00\x00\x1cftypheic" + bytes(100))
+        load_image(b"\x00\x00\x00\x1cftypheic" + bytes(100))
 
 
 def test_images_needs_no_torch():

@@ -46,21 +46,21 @@ def test_model_folder(tmp_path: Path) -> None:
         inspect_path(tmp_path)
 
 
-def test_cache_and_pictures(tmp_path: Path) -> None:
-    pictures = draw(tmp_path / "pictures", 3)
-    assert facts(pictures, "folder of pictures")["pictures"] == 3
-    build_cache(tiny_teacher(), open_source(pictures), tmp_path / "cache")
+def test_cache_and_images(tmp_path: Path) -> None:
+    images = draw(tmp_path / "images", 3)
+    assert facts(images, "folder of images")["images"] == 3
+    build_cache(tiny_teacher(), open_source(images), tmp_path / "cache")
     found = facts(tmp_path / "cache", "teacher cache")
     assert (found["items"], found["views"], found["normalized"], found["teacher"]) == (3, 1, False, "tiny")
-    picture = facts(pictures / "00.png", "picture")
-    assert (picture["width"], picture["height"]) == (50, 40)
+    image = facts(images / "00.png", "image")
+    assert (image["width"], image["height"]) == (50, 40)
 
 
 def test_captions(tmp_path: Path) -> None:
     draw(tmp_path / "images", 2)
     (tmp_path / "captions.csv").write_text("image,caption\n00.png,a\n00.png,b\n01.png,c\ngone.png,d\n")
-    expected = {"pictures": 2, "captions": 3, "skipped": 1}
-    for path, kind in ((tmp_path, "pictures with captions"), (tmp_path / "captions.csv", "captions file")):
+    expected = {"images": 2, "captions": 3, "skipped": 1}
+    for path, kind in ((tmp_path, "images with captions"), (tmp_path / "captions.csv", "captions file")):
         assert expected.items() <= facts(path, kind).items()
 
 
@@ -80,12 +80,12 @@ def test_onnx_file(tmp_path: Path) -> None:
     assert (found["inputs"], found["opset"], found["operators"]) == ({"x": ["n", 3]}, 18, {"Relu": 1})
 
 
-def test_picture_is_recognised_by_its_content(tmp_path: Path) -> None:
+def test_image_is_recognised_by_its_content(tmp_path: Path) -> None:
     Image.new("RGB", (3, 2)).save(tmp_path / "no-suffix", format="PNG")
-    assert facts(tmp_path / "no-suffix", "picture")["width"] == 3
+    assert facts(tmp_path / "no-suffix", "image")["width"] == 3
 
 
-def test_a_truncated_picture_is_called_so(tmp_path: Path) -> None:
+def test_a_truncated_image_is_called_so(tmp_path: Path) -> None:
     Image.effect_noise((64, 48), 50).save(tmp_path / "whole.jpg")
     (tmp_path / "torn.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
     with pytest.raises(ImageError, match="torn.jpg.*truncated"):
@@ -97,7 +97,7 @@ def test_unknown_things_are_refused(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "none", "does not exist"),
         (tmp_path / "notes.txt", "file of no kind"),
-        (tmp_path, "folder without pictures"),
+        (tmp_path, "folder without images"),
     ):
         with pytest.raises(DataError, match=message):
             inspect_path(path)

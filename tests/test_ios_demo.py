@@ -184,7 +184,7 @@ def test_asset_catalogs_are_json():
 
 
 def test_the_icon_is_what_the_store_wants():
-    """One picture of 1,024 pixels without transparency, in light, dark and tinted."""
+    """One image of 1,024 pixels without transparency, in light, dark and tinted."""
     folder = APP / "Assets.xcassets" / "AppIcon.appiconset"
     entries = json.loads((folder / "Contents.json").read_text())["images"]
     looks = [[look["value"] for look in entry.get("appearances", [])] for entry in entries]

@@ -8,23 +8,23 @@ from mobileclip_kit.progress import Progress
 
 
 def test_log_ends_with_one_line_of_the_total(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress("index", total=3, unit="pictures") as progress:
+    with Progress("index", total=3, unit="images") as progress:
         for _ in range(3):
             progress.advance()
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("index  3/3 pictures")
+    assert lines[0].startswith("index  3/3 images")
 
 
 def test_last_line_is_not_said_twice(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Progress, "_LOG_SECONDS", 0.0)
-    with Progress("index", total=2, unit="pictures") as progress:
+    with Progress("index", total=2, unit="images") as progress:
         progress.advance(2)
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_speed_counts_this_run_alone() -> None:
     """What an interrupted run did before is progress, not speed."""
-    progress = Progress("train", total=100, unit="pictures", done=90)
+    progress = Progress("train", total=100, unit="images", done=90)
     assert progress.done == 90
     assert progress.per_second == 0.0

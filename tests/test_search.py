@@ -15,7 +15,7 @@ from mobileclip_kit.search import (
     Hit,
     Term,
     combine,
-    encode_pictures,
+    encode_images,
     encode_queries,
     find_textness,
     load_query_vectors,
@@ -48,7 +48,7 @@ def items(hits: list[Hit]) -> list[str]:
     return [hit.item for hit in hits]
 
 
-def test_words_find_their_pictures(folder: Path) -> None:
+def test_words_find_their_images(folder: Path) -> None:
     with Index(folder) as index:
         red, green = search(index, encode_queries(ColourEncoder(), ["a red thing", "green"]), 2)
     assert items(red) == ["red.png", "trip/crimson.png"]
@@ -77,7 +77,7 @@ def test_an_empty_index_has_no_hits(tmp_path: Path) -> None:
         assert search(index, unit_rows(2, DIM), 5) == [[], []]
 
 
-def test_removed_pictures_are_never_hits(folder: Path) -> None:
+def test_removed_images_are_never_hits(folder: Path) -> None:
     with open_writer(folder) as writer:
         writer.store.remove(["red.png"])
         writer.commit()
@@ -85,10 +85,10 @@ def test_removed_pictures_are_never_hits(folder: Path) -> None:
         assert items(search(index, encode_queries(ColourEncoder(), ["red"]), 9)[0])[0] == "trip/crimson.png"
 
 
-def test_a_picture_and_an_item_find_themselves_first(folder: Path, photos: Path) -> None:
+def test_an_image_and_an_item_find_themselves_first(folder: Path, photos: Path) -> None:
     with Index(folder) as index:
-        by_picture = search(index, encode_pictures(ColourEncoder(), [photos / "blue.png"]), 1)[0]
-        assert items(by_picture) == ["blue.png"]
+        by_image = search(index, encode_images(ColourEncoder(), [photos / "blue.png"]), 1)[0]
+        assert items(by_image) == ["blue.png"]
         likes = vectors_of_items(index, ["red.png"])
         assert items(search(index, likes, 1)[0]) == ["red.png"]
         assert items(search(index, likes, 1, without=frozenset({"red.png"}))[0]) == ["trip/crimson.png"]
@@ -158,11 +158,11 @@ def test_templates_are_averaged() -> None:
         encode_queries(encoder, ["red"], templates=["a photo"])
 
 
-def test_a_picture_beside_words_is_added(photos: Path) -> None:
+def test_an_image_beside_words_is_added(photos: Path) -> None:
     encoder = ColourEncoder()
-    picture = encode_pictures(encoder, [photos / "blue.png"])
-    both = encode_queries(encoder, ["red"], beside=picture)[0]
-    expected = picture[0] + encoder.encode_texts(["red"])[0]
+    image = encode_images(encoder, [photos / "blue.png"])
+    both = encode_queries(encoder, ["red"], beside=image)[0]
+    expected = image[0] + encoder.encode_texts(["red"])[0]
     np.testing.assert_allclose(both, expected / np.linalg.norm(expected), atol=1e-6)
 
 
@@ -175,7 +175,7 @@ def test_bad_questions_are_refused(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="'none.png' is not in the index"):
             vectors_of_items(index, ["none.png"])
     with pytest.raises(ImageError):
-        encode_pictures(ColourEncoder(), [tmp_path / "none.png"])
+        encode_images(ColourEncoder(), [tmp_path / "none.png"])
 
 
 def test_query_vectors_are_scaled_and_named(tmp_path: Path) -> None:

@@ -96,9 +96,9 @@ final class AppModel {
             let words = try await TextEncoder(bundle: chosen, models: models)
             search = try PhotoSearch(files: files, encoder: words, textness: chosen.textness())
             hasTextness = search?.hasTextness ?? false
-            let pictures = try await ImageEncoder(bundle: chosen, models: models)
+            let images = try await ImageEncoder(bundle: chosen, models: models)
             indexer = PhotoIndexer(
-                files: files, source: library, encoder: pictures, pictureSide: chosen.pictureSide,
+                files: files, source: library, encoder: images, imageSide: chosen.imageSide,
                 readyIndex: chosen.url(of: .index), conditions: { [weak self] in await self?.conditions ?? .careful })
             await tellIndexerWhetherPaused()
             phase = .needsPhotos

@@ -75,7 +75,7 @@ enum ErrorText {
 
     private static func describe(_ error: ImageEncoderError) -> String {
         switch error {
-        case .cannotDraw(let width, let height): String(localized: "A picture of \(width)×\(height) pixels cannot be drawn.")
+        case .cannotDraw(let width, let height): String(localized: "An image of \(width)×\(height) pixels cannot be drawn.")
         case .prediction(let reason): String(localized: "The model failed: \(reason)")
         case .noVector: String(localized: "The model gave no vector.")
         }

@@ -37,8 +37,8 @@ struct PhotoView: View {
             }
         }
         .task {
-            switch await model.library.picture(of: hit.key, side: 2048, allowsDownload: true) {
-            case .success(let picture): image = Image(decorative: picture.image, scale: 1)
+            switch await model.library.image(of: hit.key, side: 2048, allowsDownload: true) {
+            case .success(let image): image = Image(decorative: image.image, scale: 1)
             case .failure: hasFailed = true
             }
         }

@@ -9,7 +9,7 @@ struct SearchView: View {
     @State private var opened: FlatIndex.Hit?
     @State private var showsSettings = false
 
-    /// Thumbnails grow with the text: who needs large letters needs large pictures.
+    /// Thumbnails grow with the text: who needs large letters needs large images.
     @ScaledMetric private var side = 104.0
 
     var body: some View {
@@ -74,14 +74,14 @@ private struct EmptyResults: View {
         if words.isEmpty {
             ContentUnavailableView(
                 "Search your photos by words", systemImage: "text.magnifyingglass",
-                description: Text("Say what is in the picture. A minus sign keeps something out."))
+                description: Text("Say what is in the image. A minus sign keeps something out."))
         } else {
             ContentUnavailableView.search(text: words)
         }
     }
 }
 
-/// Moves the results towards pictures with written words, or away from them.
+/// Moves the results towards images with written words, or away from them.
 private struct TextnessSlider: View {
     @Binding var scale: Float
 

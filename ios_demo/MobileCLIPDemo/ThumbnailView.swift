@@ -16,7 +16,7 @@ struct ThumbnailView: View {
             .clipped()
             .contentShape(Rectangle())
             .task(id: key) {
-                let found = await model.library.picture(of: key, side: Int(120 * scale), allowsDownload: true)
+                let found = await model.library.image(of: key, side: Int(120 * scale), allowsDownload: true)
                 image = (try? found.get()).map { Image(decorative: $0.image, scale: scale) }
             }
     }

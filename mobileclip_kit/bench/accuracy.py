@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mobileclip_kit.bench.ranking import Rows, Vectors, score_blocks, top_k, unit_rows
 from mobileclip_kit.errors import DataError, ShapeError
+from mobileclip_kit.metrics import Rows, Vectors, score_blocks, top_k, unit_rows
 
 # The depths that PicCollage reports.
 MAP_DEPTHS = tuple(range(10, 21))
@@ -27,25 +27,25 @@ def map_at_n(
 ) -> float:
     """Mean average precision of the student's first N against the teacher's first N (PicCollage 2021).
 
-    For each query the teacher's first N pictures are the relevant set R, and the student's first N are s₁ … s_N:
+    For each query the teacher's first N images are the relevant set R, and the student's first N are s₁ … s_N:
     ``AP = 1/N · Σᵢ [sᵢ ∈ R] · |{s₁ … sᵢ} ∩ R| / i``; the result is the mean AP over the queries. It is 1 when both name
-    the same N pictures, in whatever order, and near 0 for unrelated rankings of many pictures.
+    the same N images, in whatever order, and near 0 for unrelated rankings of many images.
 
     Args:
-        student_vectors: ``(n, d)``, the student's vectors of the pictures.
-        teacher_vectors: ``(n, e)``, the teacher's vectors of the same pictures; e may differ from d unless ``queries``
+        student_vectors: ``(n, d)``, the student's vectors of the images.
+        teacher_vectors: ``(n, e)``, the teacher's vectors of the same images; e may differ from d unless ``queries``
             serve both.
         n: Depth N of both lists.
-        queries: ``(q, e)`` vectors (of texts, say) that ask the teacher's pictures, and the student's as well unless
-            ``student_queries`` is given. None: every picture asks the other ones, itself excluded.
+        queries: ``(q, e)`` vectors (of texts, say) that ask the teacher's images, and the student's as well unless
+            ``student_queries`` is given. None: every image asks the other ones, itself excluded.
         student_queries: ``(q, d)``, the same questions in the student's own vectors.
 
     Returns:
         A share from 0 to 1.
 
     Raises:
-        ShapeError: The two have different pictures, or widths do not fit.
-        DataError: There are fewer than N pictures to name.
+        ShapeError: The two have different images, or widths do not fit.
+        DataError: There are fewer than N images to name.
     """
     return map_over_depths(student_vectors, teacher_vectors, (n,), queries, student_queries)[n]
 
@@ -74,11 +74,11 @@ def overlap_at_k(
     queries: ArrayLike | None = None,
     student_queries: ArrayLike | None = None,
 ) -> float:
-    """Mean share of the first k pictures that two models both name, each picture asking the others.
+    """Mean share of the first k images that two models both name, each image asking the others.
 
     Args:
         a: ``(n, d)``, one model's vectors.
-        b: ``(n, e)``, another model's vectors of the same pictures.
+        b: ``(n, e)``, another model's vectors of the same images.
         k: Depth of both lists.
         queries: As in :func:`map_at_n`, with ``b`` in the teacher's place.
         student_queries: As in :func:`map_at_n`, with ``a`` in the student's place.
@@ -88,40 +88,40 @@ def overlap_at_k(
 
 
 def mean_cosine(a: ArrayLike, b: ArrayLike) -> float:
-    """Mean cosine between two models' vectors of the same pictures, where both live in one space."""
+    """Mean cosine between two models' vectors of the same images, where both live in one space."""
     first, second = unit_rows(a), unit_rows(b)
     if first.shape != second.shape:
-        raise ShapeError(f"{first.shape} and {second.shape} are not vectors of the same pictures in one space.")
+        raise ShapeError(f"{first.shape} and {second.shape} are not vectors of the same images in one space.")
     return float(np.einsum("nd,nd->n", first, second).mean())
 
 
 def recall_at_k(
     image_vectors: ArrayLike, text_vectors: ArrayLike, text_to_image: Sequence[int], ks: Sequence[int] = (1, 5, 10)
 ) -> dict[str, dict[int, float]]:
-    """Retrieval against the truth of captions, both ways, with one or more captions a picture.
+    """Retrieval against the truth of captions, both ways, with one or more captions an image.
 
     Args:
         image_vectors: ``(n, d)``.
         text_vectors: ``(m, d)``.
-        text_to_image: ``(m,)``, the row of the picture that each text describes.
+        text_to_image: ``(m,)``, the row of the image that each text describes.
         ks: Depths.
 
     Returns:
-        ``{"text_to_image": {k: share of texts whose picture is among the first k}, "image_to_text": {k: share of
-        pictures any of whose texts is among the first k}}``. A picture without texts asks nothing, but competes.
+        ``{"text_to_image": {k: share of texts whose image is among the first k}, "image_to_text": {k: share of
+        images any of whose texts is among the first k}}``. An image without texts asks nothing, but competes.
 
     Raises:
-        ShapeError: Not one picture for each text.
-        DataError: A text's picture is not in the gallery, or there is no text.
+        ShapeError: Not one image for each text.
+        DataError: A text's image is not in the gallery, or there is no text.
     """
-    images, texts = unit_rows(image_vectors, "The picture vectors"), unit_rows(text_vectors, "The text vectors")
+    images, texts = unit_rows(image_vectors, "The image vectors"), unit_rows(text_vectors, "The text vectors")
     owner = np.asarray(text_to_image, dtype=np.intp)
     if owner.shape != (len(texts),):
-        raise ShapeError(f"{len(texts)} texts have {owner.size} pictures; each text needs one.")
+        raise ShapeError(f"{len(texts)} texts have {owner.size} images; each text needs one.")
     if not len(texts) or owner.min() < 0 or owner.max() >= len(images):
-        raise DataError(f"{len(texts)} texts do not all belong to one of the {len(images)} pictures.")
+        raise DataError(f"{len(texts)} texts do not all belong to one of the {len(images)} images.")
     described = np.unique(owner)
-    captions = [np.flatnonzero(owner == picture) for picture in described]
+    captions = [np.flatnonzero(owner == image) for image in described]
     ranks = {
         "text_to_image": first_right_ranks(texts, images, [(row,) for row in owner]),
         "image_to_text": first_right_ranks(images[described], texts, captions),
@@ -129,7 +129,7 @@ def recall_at_k(
     return {way: {k: float((rank < k).mean()) for k in ks} for way, rank in ranks.items()}
 
 
-def right_first(query_vectors: ArrayLike, gallery: ArrayLike, right: Sequence[Collection[int]]) -> float:
+def precision_at_1(query_vectors: ArrayLike, gallery: ArrayLike, right: Sequence[Collection[int]]) -> float:
     """The share of queries whose first hit truly answers them.
 
     Args:
@@ -177,23 +177,23 @@ def zero_shot(image_vectors: ArrayLike, labels: Sequence[int], class_vectors: Ar
 
     Args:
         image_vectors: ``(n, d)``.
-        labels: ``(n,)``, each picture's row of ``class_vectors``.
+        labels: ``(n,)``, each image's row of ``class_vectors``.
         class_vectors: ``(classes, d)``, see :func:`class_vectors`.
 
     Returns:
         ``{"top1": …, "top5": …}``; ``top5`` only when there are more than five classes, since it means nothing else.
 
     Raises:
-        DataError: Fewer than two classes, no picture, or a label without a class.
+        DataError: Fewer than two classes, no image, or a label without a class.
     """
-    images, classes = unit_rows(image_vectors, "The picture vectors"), unit_rows(class_vectors, "The class vectors")
+    images, classes = unit_rows(image_vectors, "The image vectors"), unit_rows(class_vectors, "The class vectors")
     if len(classes) < 2:
         raise DataError(f"{len(classes)} class cannot be told from another one.", hint="Give two or more classes.")
     truth = np.asarray(labels, dtype=np.intp)
     if truth.shape != (len(images),):
-        raise ShapeError(f"{len(images)} pictures have {truth.size} labels.")
+        raise ShapeError(f"{len(images)} images have {truth.size} labels.")
     if not len(images) or truth.min() < 0 or truth.max() >= len(classes):
-        raise DataError(f"{len(images)} pictures do not all have a label from 0 to {len(classes) - 1}.")
+        raise DataError(f"{len(images)} images do not all have a label from 0 to {len(classes) - 1}.")
     ranks = first_right_ranks(images, classes, [(label,) for label in truth])
     return {f"top{k}": float((ranks < k).mean()) for k in (1, 5) if k < len(classes)}
 
@@ -223,7 +223,7 @@ def class_vectors(
 
 
 def rows_of(keys: Sequence[str], answers: Collection[str]) -> list[int]:
-    """The rows of a gallery whose keys are among the answers, for :func:`right_first`."""
+    """The rows of a gallery whose keys are among the answers, for :func:`precision_at_1`."""
     return [row for row, key in enumerate(keys) if key in answers]
 
 
@@ -235,11 +235,11 @@ def agreement(
     student_queries: ArrayLike | None = None,
     ks: Sequence[int] = (1, 5, 10),
 ) -> dict[str, float]:
-    """Every agreement figure that the number of pictures allows.
+    """Every agreement figure that the number of images allows.
 
     Returns:
         ``map_at_10`` … ``map_at_20``, ``map_at_10_to_20`` (their mean), ``overlap_at_1``, ``…_5``, ``…_10``; depths
-        that there are too few pictures for are left out.
+        that there are too few images for are left out.
     """
     available = len(np.asarray(teacher_vectors)) - int(queries is None)
     depths = [n for n in MAP_DEPTHS if n <= available]
@@ -266,7 +266,7 @@ def _both_top(
     """The teacher's and the student's first n, ``(q, n)`` each."""
     pupil, master = np.asarray(student), np.asarray(teacher)
     if len(pupil) != len(master):
-        raise ShapeError(f"{len(pupil)} vectors and {len(master)} vectors are not of the same pictures.")
+        raise ShapeError(f"{len(pupil)} vectors and {len(master)} vectors are not of the same images.")
     if queries is None:
         if student_queries is not None:
             raise ShapeError("student_queries need queries beside them.")

@@ -43,7 +43,7 @@ class Candidate:
         model_hash: Whose export it is; empty when unknown.
         imports: Modules that a worker imports first.
         failure: Why it cannot even be described.
-        is_index: Whether it is asked queries in place of pictures and texts.
+        is_index: Whether it is asked queries in place of images and texts.
     """
 
     name: str
@@ -100,7 +100,7 @@ def random_students(names: Sequence[str], folder: Path) -> list[Candidate]:
 
 
 def phone_students() -> list[str]:
-    """The students that take pictures of 224 pixels: those meant for photos."""
+    """The students that take images of 224 pixels: those meant for photos."""
     from mobileclip_kit.networks.students import STUDENTS
 
     return [name for name, vision_cfg in STUDENTS.items() if vision_cfg["image_size"] == ImageSpec().height]

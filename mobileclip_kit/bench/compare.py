@@ -4,7 +4,7 @@ Two runs are two moments of a machine, so a latency is compared twice: as it sta
 own rounds gave, and as its ratio to the run's first model, in which a machine that was slower on one day cancels out.
 A figure has changed when the two intervals do not touch. Times and rates as they stand are also allowed to have moved
 as far as the runs' yardsticks did: so far the machine itself was slower or faster. Shares (accuracy) have the interval
-that so many pictures allow; what is measured once has the tolerance stated in :mod:`.figures`; what is counted is
+that so many images allow; what is measured once has the tolerance stated in :mod:`.figures`; what is counted is
 compared exactly.
 """
 
@@ -52,7 +52,7 @@ def _check_conditions(document: Mapping[str, Any], file: Path) -> None:
         "machine.versions": isinstance(document["machine"].get("versions", {}), dict),
         "yardstick_ms": isinstance(document.get("yardstick_ms"), dict | None),
         "material": isinstance(materials, list)
-        and all(isinstance(one, dict) and isinstance(one.get("pictures"), int) for one in materials),
+        and all(isinstance(one, dict) and isinstance(one.get("images"), int) for one in materials),
     }
     for name, fits in kinds.items():
         if not fits:
@@ -72,7 +72,7 @@ def compare_reports(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict
     shared = [name for name in old if name in new]
     comparable = _judged_alike(before, after)
     drift = _drift(before, after)
-    pictures = _judged_pictures(before)
+    images = _judged_images(before)
     changes = []
     for name in shared:
         for figure, known in FIGURES.items():
@@ -81,7 +81,7 @@ def compare_reports(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict
                 continue
             if figure.startswith("metrics.") and not comparable:
                 continue
-            change = _change(old[name], new[name], figure, known, pictures, drift)
+            change = _change(old[name], new[name], figure, known, images, drift)
             if change is not None:
                 changes.append({"model": name, "figure": figure, **change})
     return {
@@ -126,14 +126,14 @@ def _change(
     new: Mapping[str, Any],
     figure: str,
     known: Figure,
-    pictures: int,
+    images: int,
     drift: tuple[float, float],
 ) -> dict[str, Any] | None:
     before, after = figure_of(old, figure), figure_of(new, figure)
     assert before is not None and after is not None
     if figure.endswith("_to_first.ratio") and not _same_first(old, new, figure):
         return None
-    first, second = (_interval(row, figure, known, pictures) for row in (old, new))
+    first, second = (_interval(row, figure, known, images) for row in (old, new))
     if first is None or second is None:
         return None
     first = _drifted(first, figure, drift)
@@ -150,7 +150,7 @@ def _change(
     }
 
 
-def _interval(row: Mapping[str, Any], figure: str, known: Figure, pictures: int) -> tuple[float, float] | None:
+def _interval(row: Mapping[str, Any], figure: str, known: Figure, images: int) -> tuple[float, float] | None:
     """Between which values another measurement of the same thing is expected; None where a single round cannot tell."""
     value = figure_of(row, figure)
     assert value is not None
@@ -159,7 +159,7 @@ def _interval(row: Mapping[str, Any], figure: str, known: Figure, pictures: int)
         low, high = (figure_of(row, f"{place}.{name}") for name in _ENDS[key])
         return None if low is None or high is None else (low, high)
     if figure.startswith("metrics."):
-        half = _Z95 * math.sqrt(max(value * (1 - value), 0.0) / pictures) if pictures else 0.0
+        half = _Z95 * math.sqrt(max(value * (1 - value), 0.0) / images) if images else 0.0
         return value - half, value + half
     # Half of the tolerance on each side of the two.
     share = math.sqrt(1 + (known.tolerance or 0.0))
@@ -178,18 +178,18 @@ def _yardstick(document: Mapping[str, Any]) -> tuple[float | None, float | None]
     return figure_of(document, "yardstick_ms.p50_low"), figure_of(document, "yardstick_ms.p50_high")
 
 
-def _judged_pictures(document: Mapping[str, Any]) -> int:
-    """How many pictures accuracy was judged on: the fewest, where several sources judged."""
-    judging = ("captions", "classes", "teacher", "world")
+def _judged_images(document: Mapping[str, Any]) -> int:
+    """How many images accuracy was judged on: the fewest, where several sources judged."""
+    judging = ("captions", "classes", "teacher", "scenes")
     found = document.get("material", [])
-    return min((one["pictures"] for one in found if any(one.get(key) for key in judging)), default=0)
+    return min((one["images"] for one in found if any(one.get(key) for key in judging)), default=0)
 
 
 def _drifted(interval: tuple[float, float], figure: str, drift: tuple[float, float]) -> tuple[float, float]:
     (low, high), least, most = interval, min(1.0, drift[0]), max(1.0, drift[1])
     if figure.endswith(".p50") or figure == "load_ms":
         return low * least, high * most
-    if figure in ("pictures_per_s", "queries_per_s"):
+    if figure in ("images_per_s", "queries_per_s"):
         return low / most, high / least
     return interval
 
@@ -203,7 +203,7 @@ def _same_first(old: Mapping[str, Any], new: Mapping[str, Any], figure: str) -> 
 
 
 def _judged_alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether both judged accuracy on as many pictures and captions, against the same teacher."""
+    """Whether both judged accuracy on as many images and captions, against the same teacher."""
 
     def told(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{key: value for key, value in one.items() if key != "skipped"} for one in document.get("material", [])]

@@ -1,4 +1,4 @@
-"""Data sets of CLIP_benchmark, where its package is installed: their pictures, classes and prompts.
+"""Data sets of CLIP_benchmark, where its package is installed: their images, classes and prompts.
 
 https://github.com/LAION-AI/CLIP_benchmark knows where a hundred data sets lie and how their classes are asked for. It
 is no dependency of ours: ``pip install clip-benchmark requests`` brings it and what it needs without saying so, and it
@@ -22,13 +22,13 @@ _PLACEHOLDER = "{c}"
 
 
 def read_dataset(name: str, root: Path, folder: Path, *, limit: int | None) -> Gallery:
-    """Write a data set's test pictures as PNG files, with their classes and prompts.
+    """Write a data set's test images as PNG files, with their classes and prompts.
 
     Args:
         name: In CLIP_benchmark's words: ``cifar10``, ``wds/vtab/pets``.
         root: Where the data set lies, or is downloaded to.
-        folder: An empty folder for the pictures; the caller removes it.
-        limit: The first so many pictures.
+        folder: An empty folder for the images; the caller removes it.
+        limit: The first so many images.
 
     Raises:
         UsageError: The package is not installed.
@@ -39,7 +39,7 @@ def read_dataset(name: str, root: Path, folder: Path, *, limit: int | None) -> G
     except ImportError as error:
         raise UsageError(
             f"--dataset {name} needs CLIP_benchmark, which cannot be imported: {error}.",
-            hint="pip install clip-benchmark requests, or pass your own pictures with --labels.",
+            hint="pip install clip-benchmark requests, or pass your own images with --labels.",
         ) from error
     try:
         dataset = builder.build_dataset(name, root=str(root), split="test", task="zeroshot_classification")
@@ -49,13 +49,13 @@ def read_dataset(name: str, root: Path, folder: Path, *, limit: int | None) -> G
     if isinstance(templates, dict) or not templates:
         raise DataError(f"The data set {name!r} has prompts of its own for each class, which mckit does not read.")
     paths, labels = [], []
-    for number, (picture, label) in enumerate(itertools.islice(_pictures(dataset, name), limit)):
+    for number, (image, label) in enumerate(itertools.islice(_images(dataset, name), limit)):
         path = folder / f"{number:06}.png"
-        picture.convert("RGB").save(path)
+        image.convert("RGB").save(path)
         paths.append(path)
         labels.append(int(label))
     if not paths:
-        raise DataError(f"The data set {name!r} has no test picture.")
+        raise DataError(f"The data set {name!r} has no test image.")
     return Gallery(
         tuple(path.name for path in paths),
         tuple(paths),
@@ -69,8 +69,8 @@ def _sentence(error: Exception) -> str:
     return f"{str(error).strip().rstrip('.') or type(error).__name__}."
 
 
-def _pictures(dataset: Any, name: str) -> Iterator[tuple[Image.Image, int]]:
-    for picture, label in dataset:
-        if not isinstance(picture, Image.Image):
-            raise DataError(f"The data set {name!r} gives a {type(picture).__name__} in place of a picture.")
-        yield picture, label
+def _images(dataset: Any, name: str) -> Iterator[tuple[Image.Image, int]]:
+    for image, label in dataset:
+        if not isinstance(image, Image.Image):
+            raise DataError(f"The data set {name!r} gives a {type(image).__name__} in place of an image.")
+        yield image, label

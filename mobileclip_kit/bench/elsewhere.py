@@ -28,7 +28,7 @@ def empty_row(name: str, kind: str) -> dict[str, Any]:
         "multiply_accumulates": None,
         "latency_ms": None,
         "text_latency_ms": None,
-        "pictures_per_s": None,
+        "images_per_s": None,
         "load_ms": None,
         "peak_memory_bytes": None,
         "metrics": {},
@@ -100,11 +100,11 @@ def _phone_row(document: Mapping[str, Any], measured: Mapping[str, Any]) -> dict
     if not towers:
         raise ValueError(f"the row {measured['compute_units']} has neither image nor text")
     latencies = {name: _latency(measured[name]["latency_ms"]) for name in towers}
-    rate, batch = (_measured(measured, key) for key in ("pictures_per_s", "batch"))
+    rate, batch = (_measured(measured, key) for key in ("images_per_s", "batch"))
     row.update(
         latency_ms=latencies.get("image"),
         text_latency_ms=latencies.get("text"),
-        pictures_per_s=rate,
+        images_per_s=rate,
         best_batch=batch,
         load_ms=sum(_positive(measured[name]["load_ms"], "load_ms") for name in towers),
         memory_bytes=measured.get("memory_bytes"),

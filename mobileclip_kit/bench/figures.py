@@ -39,11 +39,11 @@ _AGREEMENTS = (
     *(f"overlap_at_{k}" for k in (1, 5, 10)),
 )
 _WORLD_BETTER = (
-    "right_first",
-    "right_first_unseen",
-    "reading_right_first",
-    "count_right_first",
-    "relation_right_first",
+    "precision_at_1",
+    "precision_at_1_unseen",
+    "reading_precision_at_1",
+    "count_precision_at_1",
+    "relation_precision_at_1",
 )
 # Shares from 0 to 1.
 METRICS: dict[str, Figure] = {
@@ -53,8 +53,8 @@ METRICS: dict[str, Figure] = {
     **dict.fromkeys(_RECALLS, Figure("more")),
     "zero_shot_top1": Figure("more"),
     "zero_shot_top5": Figure("more"),
-    **dict.fromkeys((f"world_{name}" for name in _WORLD_BETTER), Figure("more")),
-    "world_word_over_thing": Figure("less"),
+    **dict.fromkeys((f"scenes_{name}" for name in _WORLD_BETTER), Figure("more")),
+    "scenes_typographic_error_rate": Figure("less"),
     "recall_of_exact_at_10": Figure("more"),
 }
 # Memory counts whole pages of shared libraries, loading and throughput are timed once: the shares are what repeated
@@ -67,7 +67,7 @@ FIGURES: dict[str, Figure] = {
     **{f"{tower}.{key}": Figure("less", None) for tower in _TOWERS for key in ("p95", "p99", "min")},
     **{f"{tower}.p50": Figure("less") for tower in _TOWERS},
     **{f"{tower}_to_first.ratio": Figure("less") for tower in _TOWERS},
-    "pictures_per_s": Figure("more", 0.5),
+    "images_per_s": Figure("more", 0.5),
     "queries_per_s": Figure("more", 0.5),
     "import_ms": Figure("less", None),
     "load_ms": Figure("less", 1.0),

@@ -1,4 +1,4 @@
-"""What accuracy is measured on: the user's pictures, or the built-in world."""
+"""What accuracy is measured on: the user's images, or the synthetic scenes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from mobileclip_kit.bench.accuracy import class_vectors
 from mobileclip_kit.bench.examples import find_examples
-from mobileclip_kit.bench.process import Asked, encode_pictures, encode_texts
+from mobileclip_kit.bench.process import Asked, encode_images, encode_texts
 from mobileclip_kit.bench.quality import Gallery, Teacher, quality
-from mobileclip_kit.bench.world import measure_world
-from mobileclip_kit.data.scenes.truth import read_truth
+from mobileclip_kit.bench.scenes import evaluate_scenes
 from mobileclip_kit.runtime.encoder import Vectors
+from mobileclip_kit.scenes.truth import read_truth
 from mobileclip_kit.textness.gallery import EncodedGallery
 
 
@@ -35,12 +35,12 @@ class Judged(Protocol):
 
     @property
     def paths(self) -> Sequence[Path]:
-        """Its pictures."""
+        """Its images."""
         ...
 
     @property
     def files(self) -> Mapping[str, Path]:
-        """Its pictures by the names that examples call them by."""
+        """Its images by the names that examples call them by."""
         ...
 
     def judge(self, worker: Asked, towers: Sequence[str]) -> Judgement:
@@ -52,16 +52,16 @@ class Judged(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What the report says of it; ``pictures`` and ``skipped`` at least."""
+        """What the report says of it; ``images`` and ``skipped`` at least."""
         ...
 
 
 @dataclass(frozen=True)
 class Material:
-    """The user's pictures.
+    """The user's images.
 
     Attributes:
-        gallery: Pictures, with captions and classes or not.
+        gallery: Images, with captions and classes or not.
         teacher: Its vectors of them.
     """
 
@@ -83,7 +83,7 @@ class Material:
         gallery, teacher = self.gallery, self.teacher
         if teacher is None and not gallery.captions and not gallery.labels:
             return Judgement()
-        images = encode_pictures(worker, gallery.paths)
+        images = encode_images(worker, gallery.paths)
         texts = classes = None
         if "text" in towers:
             texts = encode_texts(worker, gallery.captions) if gallery.captions else None
@@ -97,7 +97,7 @@ class Material:
         """See :class:`Judged`."""
         gallery, teacher = self.gallery, self.teacher
         return {
-            "pictures": len(gallery.keys),
+            "images": len(gallery.keys),
             "captions": len(gallery.captions),
             "classes": len(gallery.classes),
             "teacher": None if teacher is None else teacher.name,
@@ -107,8 +107,8 @@ class Material:
 
 
 @dataclass(frozen=True)
-class WorldMaterial:
-    """The built-in world, drawn: right answers are exact, and words can be taken for things.
+class ScenesMaterial:
+    """The synthetic scenes, drawn: right answers are exact, and words can be taken for things.
 
     Attributes:
         mixed: Folder of the split ``test``.
@@ -132,14 +132,14 @@ class WorldMaterial:
         """See :class:`Judged`; nothing for a model that lacks a tower, which cannot be asked in words."""
         if set(towers) != {"image", "text"}:
             return Judgement()
-        galleries = [_encode_world(worker, folder) for folder in (self.mixed, self.fair)]
-        figures = measure_world(_Reader(worker), *galleries)
-        return Judgement({f"world_{name}": value for name, value in figures.items()})
+        galleries = [_encode_scenes(worker, folder) for folder in (self.mixed, self.fair)]
+        figures = evaluate_scenes(_Reader(worker), *galleries)
+        return Judgement({f"scenes_{name}": value for name, value in figures.items()})
 
     def describe(self) -> dict[str, Any]:
         """See :class:`Judged`."""
         counts = [len(read_truth(folder)) for folder in (self.mixed, self.fair)]
-        return {"world": True, "pictures": counts[0], "fair_pictures": counts[1], "teacher": None, "skipped": []}
+        return {"scenes": True, "images": counts[0], "fair_images": counts[1], "teacher": None, "skipped": []}
 
 
 def encode_classes(worker: Asked, gallery: Gallery) -> Vectors:
@@ -147,9 +147,9 @@ def encode_classes(worker: Asked, gallery: Gallery) -> Vectors:
     return class_vectors(lambda texts: encode_texts(worker, texts), gallery.classes, gallery.templates)
 
 
-def _encode_world(worker: Asked, folder: Path) -> EncodedGallery:
+def _encode_scenes(worker: Asked, folder: Path) -> EncodedGallery:
     truth = list(read_truth(folder))
-    return EncodedGallery(truth, encode_pictures(worker, [folder / row.image for row in truth]))
+    return EncodedGallery(truth, encode_images(worker, [folder / row.image for row in truth]))
 
 
 def _same_space(vectors: Vectors | None, images: Vectors) -> Vectors | None:

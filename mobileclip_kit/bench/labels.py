@@ -1,4 +1,4 @@
-"""Pictures with classes to tell apart: a folder a class, or a table with a column of labels."""
+"""Images with classes to tell apart: a folder a class, or a table with a column of labels."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import io
 from pathlib import Path
 
 from mobileclip_kit.bench.quality import Gallery
-from mobileclip_kit.data.captions import IMAGE_COLUMNS, find_picture
+from mobileclip_kit.data.captions import IMAGE_COLUMNS, find_image
 from mobileclip_kit.data.folder import read_folder
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.errors import DataError, ImageError, UsageError
-from mobileclip_kit.images import load_picture
+from mobileclip_kit.images import load_image
 
 LABEL_COLUMNS = ("label", "class", "category")
 TEMPLATES = ("a photo of a {}",)
 
 
 def read_labelled(source: Path, *, limit: int | None, templates: tuple[str, ...] = TEMPLATES) -> Gallery:
-    """Read pictures whose class is the folder that they lie in, or stands in a CSV or TSV file.
+    """Read images whose class is the folder that they lie in, or stands in a CSV or TSV file.
 
     Args:
-        source: ``CLASS/PICTURE`` below a folder (``_`` in a class's name is a space), or a table with the columns
-            ``image`` and ``label``, pictures relative to its folder or to ``images/`` in it.
-        limit: So many pictures at most, taken at even distances, so that all classes are among them.
+        source: ``CLASS/IMAGE`` below a folder (``_`` in a class's name is a space), or a table with the columns
+            ``image`` and ``label``, images relative to its folder or to ``images/`` in it.
+        limit: So many images at most, taken at even distances, so that all classes are among them.
         templates: Sentences with ``{}`` in a class's place.
 
     Raises:
-        DataError: No usable picture, or fewer than two classes.
+        DataError: No usable image, or fewer than two classes.
     """
     skipped: list[Skipped] = []
     if not source.exists():
@@ -39,8 +39,8 @@ def read_labelled(source: Path, *, limit: int | None, templates: tuple[str, ...]
     classes = sorted({label for _, _, label in usable})
     if len(classes) < 2:
         raise DataError(
-            f"{source} has {len(usable)} usable pictures of {len(classes)} classes; zero-shot needs two or more.",
-            hint="Put the pictures of each class into a folder with its name, or pass a table of image,label.",
+            f"{source} has {len(usable)} usable images of {len(classes)} classes; zero-shot needs two or more.",
+            hint="Put the images of each class into a folder with its name, or pass a table of image,label.",
         )
     return Gallery(
         tuple(key for key, _, _ in usable),
@@ -102,9 +102,9 @@ def _table(source: Path, skipped: list[Skipped]) -> list[_Labelled]:
         raise DataError(f"{source} line {reader.reader.line_num} is not valid CSV: {error}.") from error
     found = []
     for line, name, kind in rows:
-        place = find_picture(source.parent, name)
+        place = find_image(source.parent, name)
         if place is None or not kind:
-            reason = "there is no label" if place else f"the picture {name!r} does not exist"
+            reason = "there is no label" if place else f"the image {name!r} does not exist"
             skipped.append(Skipped(name, f"{source.name} line {line}: {reason}."))
             continue
         found.append((name, place[1], kind))
@@ -117,13 +117,13 @@ def _column(source: Path, columns: list[str], known: tuple[str, ...]) -> str:
             return name
     raise DataError(
         f"{source} has the columns {', '.join(columns) or 'none'}, but none of {', '.join(known)}.",
-        hint="Name the picture's column `image` and the class's column `label`.",
+        hint="Name the image's column `image` and the class's column `label`.",
     )
 
 
 def _decodes(one: _Labelled, skipped: list[Skipped]) -> bool:
     try:
-        load_picture(one[1])
+        load_image(one[1])
     except ImageError as error:
         skipped.append(Skipped(one[0], error.message))
         return False

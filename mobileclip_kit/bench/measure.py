@@ -19,7 +19,7 @@ from mobileclip_kit.bench.yardstick import Yardstick
 from mobileclip_kit.errors import MckitError, ModelError
 from mobileclip_kit.progress import Progress
 
-_TIMED_PICTURES = 8
+_TIMED_IMAGES = 8
 _YARDSTICK = ""  # among the models, whose names are never empty
 _OPENED = ("load_ms", "import_ms", "runtime", "towers", "kind", "items", "queried_with")
 
@@ -104,7 +104,7 @@ class _Bench:
         """Start and open one candidate; nothing else runs meanwhile, since its loading is timed."""
         if candidate.failure is not None:
             return
-        pictures = [str(path) for material in self.materials for path in material.paths][:_TIMED_PICTURES]
+        images = [str(path) for material in self.materials for path in material.paths][:_TIMED_IMAGES]
         worker = stack.enter_context(start(candidate))
         queries = None if self.settings.queries is None else str(self.settings.queries)
         try:
@@ -116,7 +116,7 @@ class _Bench:
                     model=candidate.model,
                     threads=self.settings.threads,
                     imports=candidate.imports,
-                    pictures=pictures,
+                    images=images,
                 )
         except ModelError as error:
             self.fail(candidate.name, error)
@@ -137,7 +137,7 @@ class _Bench:
         return False
 
     def measure(self) -> None:
-        """Latency first, so that peak memory is that of single pictures; accuracy last."""
+        """Latency first, so that peak memory is that of single images; accuracy last."""
         with_image = self.with_tower("image")
         turns = self.settings.rounds + len(with_image) * (self.settings.rounds + len(BATCHES) + len(self.materials))
         turns += len(self.with_tower("text")) * self.settings.rounds
@@ -148,7 +148,7 @@ class _Bench:
             for name in sorted(self.workers):
                 self.guarded(name, lambda worker: worker.ask(do="memory"))
             self.latency("text", "text_latency_ms", progress.advance)
-            self.throughput("image", "pictures_per_s", progress.advance)
+            self.throughput("image", "images_per_s", progress.advance)
             self.throughput("search", "queries_per_s", progress.advance)
             for name in sorted(self.with_tower("image").keys() | self.with_tower("text").keys()):
                 self.guarded(name, partial(_count, self.rows[name]))

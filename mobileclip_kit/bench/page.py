@@ -1,4 +1,4 @@
-"""A page for people in one file: pictures and plots travel inside it, and it asks for nothing from anywhere.
+"""A page for people in one file: images and plots travel inside it, and it asks for nothing from anywhere.
 
 The functions give pieces of HTML, to be put together by :func:`section` and :func:`page`. What is called a *text* is
 escaped here; what is called a *part* is HTML from another of these functions. The style (``page.css``) follows the
@@ -18,9 +18,9 @@ from typing import Literal
 from PIL import Image
 
 from mobileclip_kit.files import atomic_file
-from mobileclip_kit.images import load_picture
+from mobileclip_kit.images import load_image
 
-Kind = Literal["picture", "plot", "sheet"]
+Kind = Literal["image", "plot", "sheet"]
 
 _STYLE = Path(__file__).with_name("page.css")
 _SIGNATURES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
@@ -46,8 +46,8 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture of a row.
+class Thumbnail:
+    """One image of a row.
 
     Attributes:
         source: Its file, or the bytes of one.
@@ -143,8 +143,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str 
     return f'<div class="scroll"><table>{above}<thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
 
 
-def figure(source: Path | bytes, *, alt: str, caption: str = "", kind: Kind = "picture") -> str:
-    """A picture at its own size, or the page's width if that is less.
+def figure(source: Path | bytes, *, alt: str, caption: str = "", kind: Kind = "image") -> str:
+    """An image at its own size, or the page's width if that is less.
 
     Args:
         source: A PNG, JPEG or GIF file, or its bytes; it travels as it is.
@@ -182,32 +182,32 @@ def bars(rows: Sequence[Bar], *, legend: Sequence[str] = (), caption: str = "") 
     return f'{above}<div class="bars">{"".join(lines)}</div>{paragraph(caption, quiet=True)}'
 
 
-def picture_row(title: str, pictures: Sequence[Picture]) -> str:
-    """Small pictures side by side under a text, what a query finds for example; on a phone they can be pushed along."""
+def thumbnail_row(title: str, images: Sequence[Thumbnail]) -> str:
+    """Small images side by side under a text, what a query finds for example; on a phone they can be pushed along."""
     items = []
-    for picture in pictures:
-        state = {None: "", True: ' class="right"', False: ' class="wrong"'}[picture.right]
-        said = {None: "", True: "right", False: "wrong"}[picture.right]  # the frame, for who does not see its colour
-        image = f'<img src="{data_uri(thumbnail(picture.source))}" alt="{said}">'
-        items.append(f"<li{state}>{image}{escape(picture.text)}</li>")
-    return f'<h3>{escape(title)}</h3><ul class="pictures">{"".join(items)}</ul>'
+    for image in images:
+        state = {None: "", True: ' class="right"', False: ' class="wrong"'}[image.right]
+        said = {None: "", True: "right", False: "wrong"}[image.right]  # the frame, for who does not see its colour
+        drawn = f'<img src="{data_uri(thumbnail(image.source))}" alt="{said}">'
+        items.append(f"<li{state}>{drawn}{escape(image.text)}</li>")
+    return f'<h3>{escape(title)}</h3><ul class="images">{"".join(items)}</ul>'
 
 
 def thumbnail(source: Path | bytes, pixels: int = _THUMBNAIL_PIXELS) -> bytes:
-    """A picture as a JPEG of at most so many pixels a side; smaller ones keep their size.
+    """An image as a JPEG of at most so many pixels a side; smaller ones keep their size.
 
     Raises:
         ImageError: It cannot be decoded.
     """
-    picture = load_picture(source)
-    picture.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)
+    image = load_image(source)
+    image.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)
+    image.save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)
     return stream.getvalue()
 
 
 def data_uri(source: Path | bytes) -> str:
-    """A picture as an address that holds it.
+    """An image as an address that holds it.
 
     Raises:
         ValueError: It is none of PNG, JPEG and GIF: a mistake of the caller's.
@@ -216,12 +216,12 @@ def data_uri(source: Path | bytes) -> str:
     for start, kind in _SIGNATURES.items():
         if data.startswith(start):
             return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
-    raise ValueError(f"A page holds PNG, JPEG and GIF pictures; this one begins with {data[:4]!r}.")
+    raise ValueError(f"A page holds PNG, JPEG and GIF images; this one begins with {data[:4]!r}.")
 
 
 def _width(data: bytes) -> int:
-    with Image.open(io.BytesIO(data)) as picture:
-        return picture.width
+    with Image.open(io.BytesIO(data)) as image:
+        return image.width
 
 
 def _is_figure(text: str) -> bool:

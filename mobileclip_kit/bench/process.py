@@ -128,12 +128,12 @@ class WorkerProcess:
         return f"Its process failed: {lines[-1] if lines else f'exit code {code}'}"
 
 
-def encode_pictures(worker: Asked, paths: Sequence[Path]) -> Vectors:
-    """Vectors of picture files, ``(n, d)``; they travel as a file, not through the pipe."""
+def encode_images(worker: Asked, paths: Sequence[Path]) -> Vectors:
+    """Vectors of image files, ``(n, d)``; they travel as a file, not through the pipe."""
     with tempfile.TemporaryDirectory(prefix="mckit-bench-") as name:
         listed, out = Path(name) / "paths.json", Path(name) / "vectors.npy"
         listed.write_text(json.dumps([str(path) for path in paths]), encoding="utf-8")
-        worker.ask(do="encode_pictures", paths_file=str(listed), out=str(out))
+        worker.ask(do="encode_images", paths_file=str(listed), out=str(out))
         vectors: Vectors = np.load(out, allow_pickle=False)
         return vectors
 

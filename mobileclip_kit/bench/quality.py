@@ -14,16 +14,16 @@ from mobileclip_kit.runtime.encoder import Vectors
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures that every model encodes, and what is true of them.
+    """Images that every model encodes, and what is true of them.
 
     Attributes:
         keys: Names within their source.
         paths: Their files.
-        captions: Texts, in no picture's order.
-        owners: For each text the row of its picture.
+        captions: Texts, in no image's order.
+        owners: For each text the row of its image.
         skipped: What was listed and cannot be used, with reasons.
-        labels: For each picture the row of its class; empty where nobody knows.
-        classes: Names to tell the pictures apart by.
+        labels: For each image the row of its class; empty where nobody knows.
+        classes: Names to tell the images apart by.
         templates: Sentences with ``{}`` in a class's place.
     """
 
@@ -37,7 +37,7 @@ class Gallery:
     templates: tuple[str, ...] = ("a photo of a {}",)
 
     def only(self, kept: Sequence[bool], why: str) -> Gallery:
-        """The pictures for which ``kept`` is true; the others are skipped for the reason ``why``."""
+        """The images for which ``kept`` is true; the others are skipped for the reason ``why``."""
         rows = [row for row, keep in enumerate(kept) if keep]
         place = {row: index for index, row in enumerate(rows)}
         texts = [(text, place[owner]) for text, owner in zip(self.captions, self.owners, strict=True) if owner in place]
@@ -95,7 +95,7 @@ def quality(
 
     Args:
         images: ``(n, d)``, the model's vectors of the gallery.
-        gallery: The pictures.
+        gallery: The images.
         texts: ``(m, d)``, vectors of the gallery's captions.
         teacher: Its vectors of the same gallery.
         classes: ``(classes, d)``, vectors of the gallery's classes.

@@ -31,9 +31,9 @@ METRIC_TITLES = {
     "recall_at_10_image_to_text": "R@10 i→t",
     "zero_shot_top1": "top-1",
     "zero_shot_top5": "top-5",
-    "world_right_first": "world right first",
-    "world_word_over_thing": "word for thing",
-    "world_reading_right_first": "word read",
+    "scenes_precision_at_1": "scenes precision@1",
+    "scenes_typographic_error_rate": "word for thing",
+    "scenes_reading_precision_at_1": "word read",
     "recall_of_exact_at_10": "found of exact@10",
 }
 # The plot's height is a worth: what is better when it is less cannot be one.
@@ -62,7 +62,7 @@ def table_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         "p99 ms": lambda row: _timing(row, "p99"),
         "× first": _to_first,
         "text p50 ms": lambda row: _timing(row, "p50", "text_latency_ms"),
-        "pictures/s": lambda row: _number(row["pictures_per_s"], 1, 1),
+        "images/s": lambda row: _number(row["images_per_s"], 1, 1),
         "items": lambda row: _number(row.get("items"), 1, 0),
         "search p50 ms": lambda row: _timing(row, "p50", "search_latency_ms"),
         "search p95 ms": lambda row: _timing(row, "p95", "search_latency_ms"),
@@ -94,15 +94,15 @@ def headline(document: Mapping[str, Any]) -> str:
 
 
 def _judged_on(material: Mapping[str, Any]) -> str:
-    """What one source of pictures told about accuracy."""
-    pictures = f"{material['pictures']} pictures"
-    if material.get("world"):
-        return f"accuracy on {pictures} of the built-in world"
+    """What one source of images told about accuracy."""
+    images = f"{material['images']} images"
+    if material.get("scenes"):
+        return f"accuracy on {images} of the synthetic scenes"
     if material["teacher"]:
-        return f"accuracy on {pictures} against {material['teacher']}"
+        return f"accuracy on {images} against {material['teacher']}"
     if not (material.get("captions", 1) or material.get("classes", 1)):
-        return f"no accuracy: {pictures} without captions, classes or a teacher to judge by"
-    return f"accuracy on {pictures}"
+        return f"no accuracy: {images} without captions, classes or a teacher to judge by"
+    return f"accuracy on {images}"
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
@@ -188,7 +188,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("latency of one picture, median, ms (log scale)")
+    axes.set_xlabel("latency of one image, median, ms (log scale)")
     axes.set_ylabel("size on disk, MB" if metric is None else METRIC_TITLES[metric])
     axes.set_title(_plain(headline(document)).replace(" · accuracy", "\naccuracy"), fontsize=7, loc="left")
     axes.grid(alpha=0.25)
@@ -287,7 +287,7 @@ def _waits(row: Row) -> list[str]:
     return lines
 
 
-_TIMED = {"latency_ms": "pictures", "text_latency_ms": "texts", "search_latency_ms": "searches"}
+_TIMED = {"latency_ms": "images", "text_latency_ms": "texts", "search_latency_ms": "searches"}
 
 
 def _phone(machine: Mapping[str, Any]) -> str:

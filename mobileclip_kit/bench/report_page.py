@@ -10,23 +10,23 @@ from mobileclip_kit.bench.figures import METRICS
 from mobileclip_kit.bench.page import (
     Bar,
     Kind,
-    Picture,
+    Thumbnail,
     bars,
     bullets,
     figure,
     page,
     pairs,
     paragraph,
-    picture_row,
     section,
     table,
+    thumbnail_row,
     write_page,
 )
 from mobileclip_kit.bench.report import METRIC_TITLES, PLOT_FILE, headline, not_plotted, remarks, table_cells
 
 PAGE_FILE = "report.html"
 
-Examples = Sequence[tuple[str, Sequence[Picture]]]
+Examples = Sequence[tuple[str, Sequence[Thumbnail]]]
 
 
 def write_report_page(document: Mapping[str, Any], folder: Path, *, examples: Examples = ()) -> str:
@@ -35,7 +35,7 @@ def write_report_page(document: Mapping[str, Any], folder: Path, *, examples: Ex
     Args:
         document: Of ``mckit bench --json``. Where it has ``explain``, its figures lie in the folder.
         folder: With the plot of :func:`mobileclip_kit.bench.report.write_report`, if that was called.
-        examples: Texts and the pictures that they find, for a look with one's own eyes.
+        examples: Texts and the images that they find, for a look with one's own eyes.
 
     Returns:
         The file's name.
@@ -64,7 +64,7 @@ def _reading(rows: Sequence[Mapping[str, Any]]) -> str:
     less = [METRIC_TITLES[name] for name in told if METRICS[name].better == "less"]
     accuracy = f" {', '.join(METRIC_TITLES[name] for name in told)}: shares from 0 to 1, " if told else ""
     accuracy += f"higher is better{f', but for {less[0]}' if less else ''}." if told else ""
-    return f"p50 and p95: latency of one picture, median and 95th percentile. MB: weights on disk.{accuracy}"
+    return f"p50 and p95: latency of one image, median and 95th percentile. MB: weights on disk.{accuracy}"
 
 
 def _plot(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -78,7 +78,7 @@ def _plot(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _latency_bars(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Latency of one picture and one text, one below the other in each model's bar."""
+    """Latency of one image and one text, one below the other in each model's bar."""
     timed = [row for row in rows if row["latency_ms"] and row.get("source") != "published"]
     found = []
     for row in timed:
@@ -88,7 +88,7 @@ def _latency_bars(rows: Sequence[Mapping[str, Any]]) -> str:
             parts.append(row["text_latency_ms"]["p50"])
             words = f"{parts[0]:.1f} + {parts[1]:.1f} ms"
         found.append(Bar(row["name"], tuple(parts), words))
-    return bars(found, legend=("one picture", "one text"), caption="Medians at batch 1.")
+    return bars(found, legend=("one image", "one text"), caption="Medians at batch 1.")
 
 
 def _start_bars(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -106,9 +106,9 @@ def _start_bars(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _examples(examples: Examples) -> list[str]:
-    known = any(picture.right for _, pictures in examples for picture in pictures)
-    marks = "In a green frame: the picture that the text was written for, or one of the class that it names."
-    drawn = [picture_row(text, pictures) for text, pictures in examples]
+    known = any(image.right for _, images in examples for image in images)
+    marks = "In a green frame: the image that the text was written for, or one of the class that it names."
+    drawn = [thumbnail_row(text, images) for text, images in examples]
     return [*drawn, paragraph(marks, quiet=True)] if known else drawn
 
 
@@ -116,16 +116,16 @@ def _explained(explain: Mapping[str, Any] | None, folder: Path) -> list[str]:
     if explain is None:
         return []
     heat = (
-        "Grad-CAM: what in a picture raises its cosine with the text. Each map has a scale of its own; the number "
-        "below it is the cosine, in bold each picture's greatest."
+        "Grad-CAM: what in an image raises its cosine with the text. Each map has a scale of its own; the number "
+        "below it is the cosine, in bold each image's greatest."
     )
     places = (
-        "t-SNE of the vectors: dots are pictures (squares: of a written name), stars are texts, each kind about its "
+        "t-SNE of the vectors: dots are images (squares: of a written name), stars are texts, each kind about its "
         "own mean. Neighbours are alike; distances between far groups mean nothing."
     )
     drawn: dict[str, tuple[str, str, str, Kind]] = {
-        f"Where {explain['model']} looks": ("grad_cam", "Heat maps: a row a picture, a column a text", heat, "sheet"),
-        f"How {explain['model']} sorts the pictures": ("tsne", "Dots for pictures, stars for texts", places, "picture"),
+        f"Where {explain['model']} looks": ("grad_cam", "Heat maps: a row an image, a column a text", heat, "sheet"),
+        f"How {explain['model']} sorts the images": ("tsne", "Dots for images, stars for texts", places, "image"),
     }
     sections = []
     for title, (key, alt, caption, kind) in drawn.items():
@@ -157,4 +157,4 @@ def _words(value: Any) -> str:
 def _skipped(materials: Sequence[Mapping[str, Any]]) -> str:
     left = [f"{one['item']}: {one['reason']}" for material in materials for one in material["skipped"]]
     more = [f"… and {len(left) - 20} more"] if len(left) > 20 else []
-    return paragraph("Pictures that were left out:") + bullets(left[:20] + more) if left else ""
+    return paragraph("Images that were left out:") + bullets(left[:20] + more) if left else ""

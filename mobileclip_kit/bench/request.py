@@ -13,16 +13,16 @@ from typing import Any
 from mobileclip_kit.bench.candidate import Candidate, describe_candidates, phone_students, random_students
 from mobileclip_kit.bench.dataset import read_dataset
 from mobileclip_kit.bench.elsewhere import published_rows, read_phone, with_unique_names
-from mobileclip_kit.bench.examples import PictureRows, draw_examples
+from mobileclip_kit.bench.examples import ImageRows, draw_examples
 from mobileclip_kit.bench.gate import check_models, judge, read_gates
-from mobileclip_kit.bench.judging import Judged, Material, WorldMaterial
+from mobileclip_kit.bench.judging import Judged, Material, ScenesMaterial
 from mobileclip_kit.bench.labels import read_labelled, read_templates
 from mobileclip_kit.bench.material import ask_teacher, cached_teacher, read_gallery, read_queries
 from mobileclip_kit.bench.measure import Settings, run_bench
 from mobileclip_kit.bench.quality import Gallery
-from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.runtime.encoder import Vectors
+from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 
 _WORLD_SEED, _WORLD_SIZE = 1, 64  # the size that `mckit scenes` draws by itself
 _LEAST_WORLD = 50
@@ -35,17 +35,17 @@ class BenchRequest:
     Attributes:
         models: Model folders, exports, indexes, open_clip names; none for the students' bare architectures.
         settings: How to measure.
-        images: Pictures to judge on.
+        images: Images to judge on.
         captions: Captions file to judge on, too.
-        labels: Pictures with classes.
+        labels: Images with classes.
         templates: File of sentences for the classes.
         dataset: A data set of CLIP_benchmark.
         dataset_root: Where it lies.
-        world: Pictures of the built-in world to draw and judge on.
+        world: Images of the synthetic scenes to draw and judge on.
         teacher: Model to agree with.
         cache: Its stored vectors, in its place.
         queries: File of its text vectors.
-        limit: Judge on so many pictures of each source.
+        limit: Judge on so many images of each source.
         phone: Documents of the app's bench screen.
         published: Whether others' figures shall stand beside ours.
         gates: File of gates.
@@ -61,7 +61,7 @@ class BenchRequest:
     templates: Path | None = None
     dataset: str | None = None
     dataset_root: Path = Path("datasets")
-    world: int | None = None
+    scenes: int | None = None
     teacher: str | None = None
     cache: Path | None = None
     queries: Path | None = None
@@ -85,25 +85,25 @@ class BenchRequest:
         """
         if not math.isfinite(self.settings.seconds):
             raise UsageError(f"--seconds {self.settings.seconds} is no length of time.", hint="Say how many seconds.")
-        judged = {"--labels": self.labels, "--dataset": self.dataset, "--world": self.world}
-        pictures = {"--images": self.images, "--captions": self.captions, **judged}
-        if any(pictures.values()) and not self.models:
+        judged = {"--labels": self.labels, "--dataset": self.dataset, "--scenes": self.scenes}
+        images = {"--images": self.images, "--captions": self.captions, **judged}
+        if any(images.values()) and not self.models:
             raise UsageError("Random weights have no accuracy to judge.", hint="Name the models to measure.")
         if self.teacher and self.cache:
             raise UsageError("--teacher and --cache exclude each other.", hint="Keep one of them.")
         if self.teacher and not any((self.images, self.captions, self.labels, self.dataset)):
-            raise UsageError("Agreement with a teacher needs pictures.", hint="Add --images.")
+            raise UsageError("Agreement with a teacher needs images.", hint="Add --images.")
         if self.cache and not (self.images or self.captions):
-            raise UsageError("Agreement with a teacher needs pictures.", hint="Add --images.")
+            raise UsageError("Agreement with a teacher needs images.", hint="Add --images.")
         if self.templates and not self.labels:
             raise UsageError("--templates are sentences for classes.", hint="Add --labels.")
-        if self.world is not None and self.world < _LEAST_WORLD:
+        if self.scenes is not None and self.scenes < _LEAST_WORLD:
             raise UsageError(
-                f"{self.world} pictures of the built-in world tell nothing.", hint=f"Draw {_LEAST_WORLD} or more."
+                f"{self.scenes} images of the synthetic scenes tell nothing.", hint=f"Draw {_LEAST_WORLD} or more."
             )
 
 
-def run_request(request: BenchRequest) -> tuple[dict[str, Any], PictureRows]:
+def run_request(request: BenchRequest) -> tuple[dict[str, Any], ImageRows]:
     """Measure what was asked for.
 
     Returns:
@@ -131,7 +131,7 @@ def run_request(request: BenchRequest) -> tuple[dict[str, Any], PictureRows]:
         materials = _materials(request, folder)
         document = run_bench(candidates, request.settings, materials)
         files = {name: path for material in reversed(materials) for name, path in material.files.items()}
-        # Here, since a data set's pictures go with the folder.
+        # Here, since a data set's images go with the folder.
         examples = draw_examples(document["rows"], files) if request.reported else []
     document["rows"] += borrowed
     if request.gates is not None:
@@ -156,7 +156,7 @@ def _materials(request: BenchRequest, folder: Path) -> list[Judged]:
     materials: list[Judged] = []
     for source in (request.captions, request.images):
         if source is not None:
-            materials += _of_pictures(request, read_gallery(source, limit=request.limit), source, asked)
+            materials += _of_images(request, read_gallery(source, limit=request.limit), source, asked)
     if request.labels is not None:
         templates = read_templates(request.templates)
         materials.append(_taught(request, read_labelled(request.labels, limit=request.limit, templates=templates)))
@@ -164,17 +164,17 @@ def _materials(request: BenchRequest, folder: Path) -> list[Judged]:
         (folder / "dataset").mkdir()
         found = read_dataset(request.dataset, request.dataset_root, folder / "dataset", limit=request.limit)
         materials.append(_taught(request, found))
-    if request.world is not None:
-        materials.append(_draw_world(request.world, folder))
+    if request.scenes is not None:
+        materials.append(_draw_scenes(request.scenes, folder))
     return materials
 
 
-def _of_pictures(request: BenchRequest, gallery: Gallery, source: Path, asked: Vectors | None) -> list[Judged]:
+def _of_images(request: BenchRequest, gallery: Gallery, source: Path, asked: Vectors | None) -> list[Judged]:
     if request.teacher is not None:
         return [Material(gallery, ask_teacher(request.teacher, gallery, request.settings, asked))]
     if request.cache is not None and source == (request.images or request.captions):
         return [Material(*cached_teacher(request.cache, gallery, asked))]
-    # Without captions the pictures tell nothing about accuracy: they are what is timed, and the report says so.
+    # Without captions the images tell nothing about accuracy: they are what is timed, and the report says so.
     return [Material(gallery)]
 
 
@@ -184,8 +184,8 @@ def _taught(request: BenchRequest, gallery: Gallery) -> Material:
     return Material(gallery, teacher)
 
 
-def _draw_world(pictures: int, folder: Path) -> WorldMaterial:
+def _draw_scenes(images: int, folder: Path) -> ScenesMaterial:
     for split, seed in (("test", _WORLD_SEED), ("gallery", _WORLD_SEED + 1)):
         (folder / split).mkdir()
-        write_world(folder / split, World(items=pictures, seed=seed, size=_WORLD_SIZE, split=split))  # type: ignore[arg-type]
-    return WorldMaterial(folder / "test", folder / "gallery")
+        write_scenes(folder / split, SceneSet(items=images, seed=seed, size=_WORLD_SIZE, split=split))  # type: ignore[arg-type]
+    return ScenesMaterial(folder / "test", folder / "gallery")

@@ -8,9 +8,9 @@ from typing import Any
 
 # Key of a row → its line's name. Above: what people notice first; below: what a scale costs further down the list.
 FIRST = {
-    "word_over_thing": "a word found in place of its thing",
-    "clean_right_first": "right picture first, without words",
-    "reading_right_first": "written word first, for a bare word",
+    "typographic_error_rate": "a word found in place of its thing",
+    "clean_precision_at_1": "right image first, without words",
+    "reading_precision_at_1": "written word first, for a bare word",
 }
 IN_TEN = {
     "typographic_right_in_ten": "things among words",

@@ -37,7 +37,7 @@ class SearchedIndex:
         rows, dim = self._index.matrix.shape
         self._allowed = self._index.allowed_rows()
         if not rows:
-            raise DataError(f"The index {path} holds no vector.", hint="Build it from a folder with pictures.")
+            raise DataError(f"The index {path} holds no vector.", hint="Build it from a folder with images.")
         given = None if queries is None else np.asarray(load_matrix(queries), np.float32)
         if given is not None and given.shape[1] == dim:
             self._queries, self._asked = unit_rows(given)[0], f"{len(given)} vectors of {queries and queries.name}"

@@ -28,7 +28,7 @@ Request = Mapping[str, Any]
 Answer = dict[str, Any]
 
 _TEXTS = ("a photo of a dog", "two red stars left of a blue house", "the word car", "people on a beach at sunset")
-_PICTURES_AT_ONCE = 16
+_IMAGES_AT_ONCE = 16
 
 
 class Worker:
@@ -50,7 +50,7 @@ class Worker:
             "calls": self._calls,
             "memory": self._memory,
             "operations": self._operations,
-            "encode_pictures": self._encode_pictures,
+            "encode_images": self._encode_images,
             "encode_texts": self._encode_texts,
         }
 
@@ -80,7 +80,7 @@ class Worker:
         answer: Answer = {"towers": list(spec.towers), "runtime": self._encoder.runtime, "spec": spec.to_json()}
         opened = time.perf_counter()
         if spec.image is not None:
-            self._pixels = _pixels(spec.image, [Path(name) for name in request.get("pictures", ())])
+            self._pixels = _pixels(spec.image, [Path(name) for name in request.get("images", ())])
         drawn = time.perf_counter()
         for tower in spec.towers:
             self._call(tower, 1, 0)
@@ -137,16 +137,16 @@ class Worker:
         torch.backends.mha.set_fastpath_enabled(True)
         return {"multiply_accumulates": counted}
 
-    def _encode_pictures(self, request: Request) -> Answer:
-        """Vectors of the pictures listed in ``paths_file`` (a JSON list), saved to ``out``."""
+    def _encode_images(self, request: Request) -> Answer:
+        """Vectors of the images listed in ``paths_file`` (a JSON list), saved to ``out``."""
         spec = self.encoder.spec.require_image()
         paths = [Path(name) for name in json.loads(Path(request["paths_file"]).read_text(encoding="utf-8"))]
-        chunks = (paths[start : start + _PICTURES_AT_ONCE] for start in range(0, len(paths), _PICTURES_AT_ONCE))
+        chunks = (paths[start : start + _IMAGES_AT_ONCE] for start in range(0, len(paths), _IMAGES_AT_ONCE))
         vectors = [
             self.encoder.encode_images(np.stack([load_pixels(path, spec) for path in chunk])) for chunk in chunks
         ]
         np.save(request["out"], np.concatenate(vectors))
-        return {"pictures": len(paths)}
+        return {"images": len(paths)}
 
     def _encode_texts(self, request: Request) -> Answer:
         """Vectors of ``texts``, saved to ``out``."""
@@ -174,10 +174,10 @@ def serve(worker: Worker) -> None:
         answers.flush()
 
 
-def _pixels(spec: Any, pictures: list[Path]) -> Pixels:
-    """Input for timing: real pictures if there are any, else the same noise for everybody."""
-    if pictures:
-        return np.stack([load_pixels(path, spec) for path in pictures])
+def _pixels(spec: Any, images: list[Path]) -> Pixels:
+    """Input for timing: real images if there are any, else the same noise for everybody."""
+    if images:
+        return np.stack([load_pixels(path, spec) for path in images])
     return np.random.default_rng(0).integers(0, 256, (4, spec.height, spec.width, 3), dtype=np.uint8)
 
 

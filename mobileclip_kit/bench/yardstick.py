@@ -10,7 +10,7 @@ import hashlib
 import time
 from typing import Any
 
-_BYTES = bytes(1 << 24)  # about ten milliseconds, as long as a picture: what interrupts one interrupts the other
+_BYTES = bytes(1 << 24)  # about ten milliseconds, as long as an image: what interrupts one interrupts the other
 _LEAST_CALLS = 2
 
 

@@ -1,4 +1,4 @@
-"""Running a live teacher over pictures, once."""
+"""Running a live teacher over images, once."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from torch import Tensor
 from mobileclip_kit.cache.folder import CacheDescription, Vectors
 from mobileclip_kit.cache.importing import CacheReport
 from mobileclip_kit.cache.writer import CacheWriter
+from mobileclip_kit.data.images import FileImages, content_hashes, identities_of
 from mobileclip_kit.data.pair import Pair
-from mobileclip_kit.data.pictures import FilePictures, content_hashes, identities_of
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.images import Pixels, normalize
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.networks.raw import encode_raw
 from mobileclip_kit.progress import Progress
 
-# Pixels and the pictures' identities → as many batches of normalised tensors as the cache has views.
+# Pixels and the images' identities → as many batches of normalised tensors as the cache has views.
 Views = Callable[[Pixels, NDArray[np.uint64]], Sequence[Tensor]]
 
 
 def describe_teacher(teacher: Model) -> CacheDescription:
-    """The description of a cache of a live teacher's vectors, one plain view of each picture."""
+    """The description of a cache of a live teacher's vectors, one plain view of each image."""
     return CacheDescription(
         teacher=teacher.spec.name,
         teacher_hash=teacher.spec.model_hash,
@@ -50,22 +50,22 @@ def build_cache(
     description: CacheDescription | None = None,
     views: Views | None = None,
 ) -> CacheReport:
-    """Make a cache, or bring one up to date: pictures that are in it, under whatever name, are not asked again.
+    """Make a cache, or bring one up to date: images that are in it, under whatever name, are not asked again.
 
     An interrupted run keeps what it has and goes on when it is repeated.
 
     Args:
         teacher: Asked for raw vectors.
-        pairs: The pictures.
+        pairs: The images.
         out: The cache.
-        batch_size: Pictures that the teacher gets at once.
+        batch_size: Images that the teacher gets at once.
         device: Where the teacher runs.
         force: Replace an existing cache.
         description: Of the cache; None for :func:`describe_teacher`'s.
-        views: Makes the views that ``description`` tells of; None for the plain picture.
+        views: Makes the views that ``description`` tells of; None for the plain image.
 
     Raises:
-        DataError: No picture can be used.
+        DataError: No image can be used.
         ModelMismatchError: The cache holds another teacher's vectors.
     """
     started = time.monotonic()
@@ -77,21 +77,21 @@ def build_cache(
     with CacheWriter(out, description, force=force) as writer:
         held = writer.held([pair.key for pair in listed], hashes)
         wanted = [(pair, sha256) for pair, sha256 in zip(listed, hashes, strict=True) if sha256 and sha256 not in held]
-        pictures = FilePictures([pair.image for pair, _ in wanted], [pair.key for pair, _ in wanted],
+        images = FileImages([pair.image for pair, _ in wanted], [pair.key for pair, _ in wanted],
                                 identities_of(sha256 for _, sha256 in wanted), spec)  # fmt: skip
-        batches = closing(pictures.read(_rows(len(wanted), batch_size)))
-        with Progress("teacher", total=len(wanted), unit="pictures") as progress, batches as reading:
+        batches = closing(images.read(_rows(len(wanted), batch_size)))
+        with Progress("teacher", total=len(wanted), unit="images") as progress, batches as reading:
             for rows, pixels in reading:
                 if len(rows):
                     plain = [torch.from_numpy(normalize(pixels, spec))]
-                    tensors = plain if views is None else views(pixels, pictures.identities[rows])
+                    tensors = plain if views is None else views(pixels, images.identities[rows])
                     keys = [wanted[row][0].key for row in rows]
                     writer.add(keys, [wanted[row][1] for row in rows], _ask(network, tensors, device))
                 progress.advance(len(rows))
-    failed += pictures.skipped
+    failed += images.skipped
     if not writer.items:
-        raise DataError(f"No picture could be used ({len(failed)} failed; the first: {failed[0].reason})"
-                        if failed else "There are no pictures.")  # fmt: skip
+        raise DataError(f"No image could be used ({len(failed)} failed; the first: {failed[0].reason})"
+                        if failed else "There are no images.")  # fmt: skip
     return CacheReport(writer.items, description.views, writer.added, failed, time.monotonic() - started)
 
 

@@ -4,11 +4,11 @@
 
     cache.json           who made the vectors, from which pixels, and the shards; a shard that it does not list is none
     shards/00000.npy     raw vectors, (items, views, d) float16, never normalised: norms can be computed from them
-    shards/00000.jsonl   {"key": …, "sha256": …} of each item's picture, in the order of the rows
+    shards/00000.jsonl   {"key": …, "sha256": …} of each item's image, in the order of the rows
     texts/               text vectors in the same form, their keys the texts, where captions or a bank were asked for
 
 float16 holds 11 significant bits up to 65,504: enough for vectors whose norm is about 10 (cosine to the float32 ones
-above 0.9999999), at half the size. A picture is found by its content, so that renamed pictures keep their vectors and
+above 0.9999999), at half the size. An image is found by its content, so that renamed images keep their vectors and
 equally named ones of another collection never get them. Vectors written later count where a key comes twice.
 """
 
@@ -62,8 +62,8 @@ class CacheDescription:
         normalized: Whether the vectors came with length 1, their norms lost.
         preprocessing: The teacher's; None when it is not known.
         logit_scale: The teacher's; None when it is not known.
-        views: Vectors of each picture: the first of the picture itself, the others of augmented views.
-        augmentation: What made the views, with its seed; None for the picture alone.
+        views: Vectors of each image: the first of the image itself, the others of augmented views.
+        augmentation: What made the views, with its seed; None for the image alone.
     """
 
     teacher: str
@@ -135,8 +135,8 @@ class TeacherCache:
     Attributes:
         path: The folder.
         description: Who made the vectors.
-        keys: The pictures' names when they were cached, each once.
-        hashes: SHA-256 of each picture file, in the order of ``keys``.
+        keys: The images' names when they were cached, each once.
+        hashes: SHA-256 of each image file, in the order of ``keys``.
     """
 
     path: Path
@@ -175,7 +175,7 @@ class TeacherCache:
         return len(self.keys)
 
     def vectors(self, keys: Sequence[str]) -> Vectors:
-        """Raw vectors of pictures by name, ``(n, views, d)`` float32.
+        """Raw vectors of images by name, ``(n, views, d)`` float32.
 
         Raises:
             CacheError: A name is not in the cache.
@@ -193,7 +193,7 @@ class TeacherCache:
         return np.stack(picked).astype(np.float32) if picked else np.zeros(shape, np.float32)
 
     def rows_by_content(self) -> dict[str, int]:
-        """SHA-256 of a picture file → its place in :attr:`keys`."""
+        """SHA-256 of an image file → its place in :attr:`keys`."""
         return {sha256: row for row, sha256 in reversed(list(enumerate(self.hashes)))}
 
 

@@ -27,10 +27,10 @@ class CacheReport:
     """What a command did to a cache.
 
     Attributes:
-        items: Pictures in the cache.
+        items: Images in the cache.
         views: Vectors of each.
-        added: Pictures that this run added.
-        failed: Pictures that have no vector, and why.
+        added: Images that this run added.
+        failed: Images that have no vector, and why.
         seconds: Time taken.
     """
 
@@ -56,12 +56,12 @@ def import_vectors(
 
     Raises:
         DataError: The number of names differs from the rows, a name comes twice or leads out of the folder, a vector is
-            not finite, or no picture is there.
+            not finite, or no image is there.
         ModelMismatchError: The cache holds another teacher's vectors.
     """
     started = time.monotonic()
     if not images.is_dir():
-        raise DataError(f"{images} is not a folder of pictures.")
+        raise DataError(f"{images} is not a folder of images.")
     matrix, listed = load_matrix(vectors), read_names(names)
     _check_names(matrix, listed, vectors, names)
     norms = _checked_norms(matrix, listed, vectors)
@@ -81,7 +81,7 @@ def import_vectors(
         else:
             present.append(row)
     if not present:
-        raise DataError(f"None of the {len(listed)} pictures that {names} names is in {images}.",
+        raise DataError(f"None of the {len(listed)} images that {names} names is in {images}.",
                         hint="Pass the folder that the names are relative to as --images.")  # fmt: skip
     with CacheWriter(out, description, force=force) as writer:
         _add_rows(writer, images, matrix, listed, present)
@@ -90,7 +90,7 @@ def import_vectors(
 
 def _add_rows(writer: CacheWriter, images: Path, matrix: NDArray[np.floating], names: list[str],
               present: list[int]) -> None:  # fmt: skip
-    with Progress("import", total=len(present), unit="pictures") as progress:
+    with Progress("import", total=len(present), unit="images") as progress:
         for start in range(0, len(present), _BATCH):
             part = present[start : start + _BATCH]
             hashes = [sha256_of_file(images / names[row]) for row in part]
@@ -106,13 +106,13 @@ def _add_rows(writer: CacheWriter, images: Path, matrix: NDArray[np.floating], n
 def _check_names(matrix: NDArray[np.floating], listed: list[str], vectors: Path, names: Path) -> None:
     if len(listed) != len(matrix):
         raise DataError(f"{names} has {len(listed)} names, but {vectors} has {len(matrix)} rows.",
-                        hint="Each row needs its picture's name, in the same order.")  # fmt: skip
+                        hint="Each row needs its image's name, in the same order.")  # fmt: skip
     seen: dict[str, int] = {}
     for line, name in enumerate(listed, start=1):
         if name in seen:
             raise DataError(f"{names} names {name!r} on the lines {seen[name]} and {line}.")
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-            raise DataError(f"{names} names {name!r} on line {line}, which leads out of the folder of pictures.",
+            raise DataError(f"{names} names {name!r} on line {line}, which leads out of the folder of images.",
                             hint="Names are relative to --images.")  # fmt: skip
         seen[name] = line
 

@@ -1,7 +1,7 @@
-"""Text vectors beside the picture vectors of a cache: captions and text banks, asked once.
+"""Text vectors beside the image vectors of a cache: captions and text banks, asked once.
 
 They lie in ``CACHE/texts``, a cache of its own whose keys are the texts themselves. With them, training that compares
-pictures with texts never loads the teacher either.
+images with texts never loads the teacher either.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def cache_texts(teacher: Model, texts: Sequence[str], cache: Path, *, device: st
     Args:
         teacher: With a text tower.
         texts: Captions or a bank.
-        cache: The cache of pictures that they belong to, or the place for one.
+        cache: The cache of images that they belong to, or the place for one.
         device: Where the teacher runs.
 
     Returns:
@@ -66,8 +66,8 @@ def import_text_vectors(cache: Path, vectors: Path, texts: Path) -> int:
     """Add text vectors that somebody else computed to a cache that was imported.
 
     Args:
-        cache: A cache of pictures; its teacher is taken to have made these vectors too.
-        vectors: A ``.npy`` file, ``(texts, d)``, raw or of length 1 as the pictures' are.
+        cache: A cache of images; its teacher is taken to have made these vectors too.
+        vectors: A ``.npy`` file, ``(texts, d)``, raw or of length 1 as the images' are.
         texts: One a line.
 
     Returns:
@@ -77,8 +77,8 @@ def import_text_vectors(cache: Path, vectors: Path, texts: Path) -> int:
         DataError: The texts and rows are not equally many, or the width is not the cache's.
         CacheError: There is no such cache, or a vector is not finite.
     """
-    pictures = TeacherCache.open(cache, verify=False).description
-    description = replace(pictures, views=1, augmentation=None, preprocessing=None)
+    images = TeacherCache.open(cache, verify=False).description
+    description = replace(images, views=1, augmentation=None, preprocessing=None)
     matrix, listed = load_matrix(vectors), read_names(texts)
     if matrix.shape != (len(listed), description.embedding_dim):
         raise DataError(

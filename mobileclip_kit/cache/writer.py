@@ -75,7 +75,7 @@ class CacheWriter:
         return len(self._known)
 
     def holds(self, key: str, sha256: str) -> bool:
-        """Whether this very picture is in the cache under this name."""
+        """Whether this very image is in the cache under this name."""
         return self._known.get(key) == sha256
 
     def held(self, keys: Sequence[str], hashes: Sequence[str]) -> set[str]:
@@ -92,8 +92,8 @@ class CacheWriter:
         """Add items.
 
         Args:
-            keys: The pictures' names, ``n``.
-            hashes: SHA-256 of each picture file, ``n``.
+            keys: The images' names, ``n``.
+            hashes: SHA-256 of each image file, ``n``.
             vectors: Raw, ``(n, views, d)`` float32.
 
         Raises:

@@ -12,7 +12,7 @@ from mobileclip_kit.cli.output import emit, force_option, format_table, json_opt
 from mobileclip_kit.errors import MckitError, UsageError
 
 if TYPE_CHECKING:
-    from mobileclip_kit.bench.examples import PictureRows
+    from mobileclip_kit.bench.examples import ImageRows
     from mobileclip_kit.bench.request import BenchRequest
 
 _PATH = click.Path(path_type=Path)
@@ -21,17 +21,17 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("models", nargs=-1)
 @click.option("--device", type=click.Choice(["cpu"]), default="cpu", show_default=True, help="What to measure on.")
-@click.option("--images", type=_PATH, help="Pictures to judge accuracy on: a folder, or a captions file.")
+@click.option("--images", type=_PATH, help="Images to judge accuracy on: a folder, or a captions file.")
 @click.option("--captions", type=_PATH, help="Captions file (CSV, TSV, JSONL) for recall, beside --images.")
-@click.option("--labels", type=_PATH, help="Pictures with classes for zero-shot: CLASS/PICTURE, or CSV of image,label.")
+@click.option("--labels", type=_PATH, help="Images with classes for zero-shot: CLASS/IMAGE, or CSV of image,label.")
 @click.option("--templates", type=_PATH, help="Sentences with {} in a class's place, one a line, for --labels.")
 @click.option("--dataset", metavar="NAME", help="A data set of CLIP_benchmark, when that is installed.")
 @click.option("--dataset-root", type=_PATH, default=Path("datasets"), show_default=True, help="Where it lies.")
-@click.option("--world", type=int, metavar="N", help="Draw N pictures of the built-in world and judge on them.")
+@click.option("--scenes", type=int, metavar="N", help="Draw N images of the synthetic scenes and judge on them.")
 @click.option("--teacher", help="Model folder, export or open_clip name to agree with.")
 @click.option("--cache", type=_PATH, help="Teacher cache to agree with, in place of a live teacher.")
-@click.option("--queries", type=_PATH, help="Text vectors of the teacher (.npy) that ask the pictures, and indexes.")
-@click.option("--limit", type=click.IntRange(min=1), help="Judge accuracy on so many pictures of each source only.")
+@click.option("--queries", type=_PATH, help="Text vectors of the teacher (.npy) that ask the images, and indexes.")
+@click.option("--limit", type=click.IntRange(min=1), help="Judge accuracy on so many images of each source only.")
 @click.option("--phone", type=_PATH, multiple=True, help="JSON that the app's bench screen shared; may be repeated.")
 @click.option("--published", is_flag=True, help="Show what others published beside, marked as such.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of each model. [default: all cores]")
@@ -114,7 +114,7 @@ def command(
 
 def _write(
     document: dict[str, Any],
-    examples: PictureRows,
+    examples: ImageRows,
     out: Path,
     request: BenchRequest,
     explained: str | None,
@@ -184,7 +184,7 @@ def _check_explain(models: Sequence[str], source: Path | None, out: Path | None,
     from mobileclip_kit.bench.explain.explanation import explainable
 
     if source is None:
-        raise UsageError("--explain draws on pictures.", hint="Add --images.")
+        raise UsageError("--explain draws on images.", hint="Add --images.")
     if out is None:
         raise UsageError("--explain draws into the report.", hint="Name its folder with -o.")
     if any(not text.strip() for text in ask):
@@ -200,7 +200,7 @@ def _explain(
     ask: Sequence[str],
     teacher: str | None,
     queries: Path | None,
-) -> tuple[dict[str, Any], PictureRows]:
+) -> tuple[dict[str, Any], ImageRows]:
     from mobileclip_kit.bench.explain.document import explain_for_report
     from mobileclip_kit.bench.material import read_gallery, read_queries
 

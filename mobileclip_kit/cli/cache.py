@@ -25,17 +25,17 @@ _LISTED = 10
     metavar="T",
     help="A model folder, an open_clip name (ViT-B-32:openai) or hf-hub:…; several for several caches.",
 )
-@click.option("--data", type=data_place, metavar="D", help="A folder of pictures or a captions file.")
+@click.option("--data", type=data_place, metavar="D", help="A folder of images or a captions file.")
 @click.option(
     "-o", "out", type=click.Path(path_type=Path), metavar="CACHE", help="The cache; an existing one is extended."
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures at once.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take the first N pictures only.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images at once.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take the first N images only.")
 @click.option("--views", type=click.IntRange(min=1), default=1, metavar="K",
-              help="Vectors of each picture: of itself, and of K − 1 augmented views.")  # fmt: skip
+              help="Vectors of each image: of itself, and of K − 1 augmented views.")  # fmt: skip
 @click.option("--recipe", metavar="R", help="With --views: the recipe whose [augmentation] makes them.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="With --views: of the views.")
-@click.option("--captions", is_flag=True, help="Keep the vectors of the pictures' captions, too.")
+@click.option("--captions", is_flag=True, help="Keep the vectors of the images' captions, too.")
 @click.option("--bank", type=click.Path(path_type=Path), metavar="FILE",
               help="Keep vectors of these texts, too: one class name or text a line.")  # fmt: skip
 @click.option("--templates", type=click.Path(path_type=Path), metavar="FILE",
@@ -47,10 +47,10 @@ _LISTED = 10
 def command(context: click.Context, teachers: tuple[str, ...], data: Path | str | None, out: Path | None,
             batch_size: int, limit: int | None, views: int, recipe: str | None, seed: int, captions: bool,
             bank: Path | None, templates: Path | None, device: str, force: bool, as_json: bool) -> None:  # fmt: skip
-    """Run a teacher once over pictures and keep its vectors.
+    """Run a teacher once over images and keep its vectors.
 
-    Training from a cache never loads the teacher. Interrupted, it goes on when it is run again; with more pictures it
-    asks the teacher for the new ones only. Recipes that compare pictures with texts need --captions or --bank.
+    Training from a cache never loads the teacher. Interrupted, it goes on when it is run again; with more images it
+    asks the teacher for the new ones only. Recipes that compare images with texts need --captions or --bank.
 
     \b
       mckit cache --teacher ViT-B-32:openai --data photos -o photos.cache
@@ -89,7 +89,7 @@ def command(context: click.Context, teachers: tuple[str, ...], data: Path | str 
         for warning in model.warnings:
             note(f"warning: {warning}")
         if texts:
-            model.spec.require_text()  # rather now than after all pictures
+            model.spec.require_text()  # rather now than after all images
         description, make = describe_teacher(model), None
         if views > 1 and recipe is not None:
             from mobileclip_kit.distill.recipe import load_recipe
@@ -148,7 +148,7 @@ def _check_flags(needed: Mapping[str, object], views: int, recipe: str | None, b
     if views > 1 and recipe is None:
         raise click.UsageError("--views needs --recipe: its [augmentation] makes the views.")
     if views == 1 and recipe is not None:
-        raise click.UsageError("--recipe needs --views: one view is the picture itself, which no recipe varies.")
+        raise click.UsageError("--recipe needs --views: one view is the image itself, which no recipe varies.")
     if templates is not None and bank is None:
         raise click.UsageError("--templates needs --bank: templates are filled with its names.")
 
@@ -158,8 +158,8 @@ def _captions(pairs: list[Pair], data: Path | str) -> list[str]:
 
     found = [caption for pair in pairs for caption in pair.captions]
     if not found:
-        raise DataError(f"No picture of {data} has a caption, so --captions has nothing to keep.",
-                        hint="Pass pictures with captions, or leave --captions out.")  # fmt: skip
+        raise DataError(f"No image of {data} has a caption, so --captions has nothing to keep.",
+                        hint="Pass images with captions, or leave --captions out.")  # fmt: skip
     return found
 
 
@@ -169,7 +169,7 @@ def _print_several(out: Path, reports: list[tuple[Path, CacheReport, int]], skip
     _list(failed)
     caches = [{"cache": str(folder), **_figures(report, new)} for folder, report, new in reports]
     document = {"caches": caches, "failed": [{"item": skip.item, "reason": skip.reason} for skip in failed]}
-    lines = [f"{folder}: {report.items} pictures, {report.added} of them new" for folder, report, _ in reports]
+    lines = [f"{folder}: {report.items} images, {report.added} of them new" for folder, report, _ in reports]
     emit(document, "\n".join([*lines, f"{len(failed)} failed; train with --cache {out}"]), as_json=as_json)
 
 
@@ -181,7 +181,7 @@ def _print(out: Path, report: CacheReport, failed: list[Skipped], as_json: bool,
         "failed": [{"item": skip.item, "reason": skip.reason} for skip in failed],
         "seconds": round(report.seconds, 3),
     }
-    text = f"{out}: {report.items} pictures, {report.added} of them new, {len(failed)} failed"
+    text = f"{out}: {report.items} images, {report.added} of them new, {len(failed)} failed"
     emit(document, text + (f"; {new_texts} new texts" if new_texts else ""), as_json=as_json)
 
 

@@ -21,7 +21,7 @@ _LISTED = 10
 @click.option("--cache", "caches", type=click.Path(path_type=Path), multiple=True, metavar="CACHE",
               help="A teacher's stored vectors instead; several are averaged in the affinity.")  # fmt: skip
 @click.option("--data", type=data_place, required=True, metavar="D",
-              help="A folder of pictures or a captions file; not every recipe needs captions.")  # fmt: skip
+              help="A folder of images or a captions file; not every recipe needs captions.")  # fmt: skip
 @click.option("--student", metavar="S", help="A new image tower, such as vit-s6-h12.")
 @click.option("--text", metavar="X", help="A new text tower, such as motis-4; teacher trains the teacher's own.")
 @click.option("--recipe", default="piccollage", show_default=True, metavar="R", help="A preset's name or a TOML file.")
@@ -33,20 +33,20 @@ _LISTED = 10
 @click.option("--inherit", is_flag=False, flag_value="leading", type=click.Choice(get_args(Choice)),
               help="Start new towers from the leading or the heaviest channels of a wider teacher's.")  # fmt: skip
 @click.option("--bank", type=click.Path(path_type=Path), metavar="FILE",
-              help="Texts to compare pictures with, one class name or text a line.")  # fmt: skip
+              help="Texts to compare images with, one class name or text a line.")  # fmt: skip
 @click.option("--templates", type=click.Path(path_type=Path), metavar="FILE",
               help="With --bank: one template a line, such as: a photo of a {}")  # fmt: skip
 @click.option("--trim-vocab", is_flag=True, help="Keep only the vocabulary that captions and bank need, and bytes.")
-@click.option("--holdout", metavar="SHARE|FILE", help="Pictures kept out of training: a share, or a file of names.")
-@click.option("--epochs", type=int, metavar="N", help="Passes over the pictures.")
+@click.option("--holdout", metavar="SHARE|FILE", help="Images kept out of training: a share, or a file of names.")
+@click.option("--epochs", type=int, metavar="N", help="Passes over the images.")
 @click.option("--steps", type=int, metavar="N", help="Updates in all, instead of --epochs.")
-@click.option("--batch-size", type=int, metavar="N", help="Pictures in an update.")
+@click.option("--batch-size", type=int, metavar="N", help="Images in an update.")
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option("--seed", type=int, help="Of weights, order and augmentation.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "float16"]), help="Of matrix products.")
-@click.option("--micro-batch", type=int, metavar="N", help="Pictures that pass the model at once; the loss stays the "
+@click.option("--micro-batch", type=int, metavar="N", help="Images that pass the model at once; the loss stays the "
               "whole batch's.")  # fmt: skip
-@click.option("--limit", type=click.IntRange(min=2), metavar="N", help="Take the first N pictures only.")
+@click.option("--limit", type=click.IntRange(min=2), metavar="N", help="Take the first N images only.")
 @click.option("--fast-decode", "draft", is_flag=True, help="Decode large JPEGs at reduced resolution.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, mps or auto.")
 @click.option("--checkpoint-seconds", type=click.FloatRange(min=0), default=60, show_default=True, metavar="S",
@@ -117,14 +117,14 @@ def _print(out: Path, report: DistillReport, as_json: bool) -> None:
         "model": str(out),
         "steps": result.steps,
         "seconds": round(result.seconds, 3),
-        "pictures_per_s": round(result.pictures_per_s, 1),
+        "images_per_s": round(result.images_per_s, 1),
         "metrics": report.metrics,
-        "pictures": report.pictures,
+        "images": report.images,
         "towers": list(report.spec.towers),
         "notes": report.notes,
         "skipped": [{"item": skip.item, "reason": skip.reason} for skip in report.skipped],
     }
     figures = ", ".join(f"{name} {value:.4g}" for name, value in report.metrics.items())
     towers = " and ".join(report.spec.towers)
-    text = f"{out}: {towers} tower after {result.steps} steps on {report.pictures} pictures; {figures}"
+    text = f"{out}: {towers} tower after {result.steps} steps on {report.images} images; {figures}"
     emit(document, text, as_json=as_json)

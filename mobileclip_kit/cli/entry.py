@@ -12,23 +12,23 @@ from typing import Any, NoReturn
 import click
 
 from mobileclip_kit import __version__
+from mobileclip_kit.cli.openmp import LONG, settle_waiting
 from mobileclip_kit.cli.output import printable
-from mobileclip_kit.cli.waiting import LONG, settle_waiting
 from mobileclip_kit.errors import MckitError, OutputError, UsageError
 
 # Name → its one-line help. The module is mobileclip_kit.cli.<name>, the command in it is called `command`.
 COMMANDS = {
-    "quickstart": "Walk the whole way once on drawn pictures, offline, in minutes.",
-    "scenes": "Draw the built-in world: pictures with captions and exact truth.",
-    "train": "Train a small model from picture-caption pairs, without a teacher.",
-    "cache": "Run a teacher once over pictures and keep its vectors.",
+    "quickstart": "Walk the whole way once on drawn images, offline, in minutes.",
+    "scenes": "Draw the synthetic scenes: images with captions and exact truth.",
+    "train": "Train a small model from image-caption pairs, without a teacher.",
+    "cache": "Run a teacher once over images and keep its vectors.",
     "distill": "Distil a teacher into a small student.",
     "export": "Turn a model into ONNX or Core ML, checked by numbers.",
-    "verify": "Compare an export with its model on real pictures.",
-    "index": "Build an index of a folder of pictures, or bring it up to date.",
+    "verify": "Compare an export with its model on real images.",
+    "index": "Build an index of a folder of images, or bring it up to date.",
     "merge": "Merge several indexes of one model into one.",
     "dump": "Write an index's vectors and names for other programs.",
-    "search": "Find pictures by words, by a picture or by a vector.",
+    "search": "Find images by words, by an image or by a vector.",
     "serve": "Search an index on a page in your browser.",
     "textness": "Learn the textness vector that promotes or demotes written words.",
     "bundle": "Put everything the app needs into one folder, with a manifest.",

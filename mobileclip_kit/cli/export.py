@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from mobileclip_kit.cli.output import NumberRange, emit, force_option, format_table, json_option, note, was_said
+from mobileclip_kit.cli.output import NumberRange, emit, force_option, format_table, is_explicit, json_option, note
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.export.folder import PRECISIONS, Precision, show_cosine
 
 if TYPE_CHECKING:
     from mobileclip_kit.export.folder import Export, Format
     from mobileclip_kit.export.ranges import Method
-    from mobileclip_kit.export.samples import Pictures, Texts
+    from mobileclip_kit.export.samples import Images, Texts
     from mobileclip_kit.networks.model import Model
 
-    Sampled = tuple[Pictures | None, Texts | None]
+    Sampled = tuple[Images | None, Texts | None]
 
-_PICTURES = 48
+_IMAGES = 48
 _CALIBRATION = 200
 _CAPTIONED = 400
 _SENSITIVE = 3
@@ -40,7 +40,7 @@ _PALETTES: dict[str, Precision] = {"8": "palette8", "6": "palette6", "4": "palet
 @click.option("--ane", is_flag=True, help="The layout of Apple's Neural Engine (coreml; open_clip's transformers).")
 @click.option("--compare", is_flag=True, help="Every precision, of --format or of both, and a table of what it costs.")
 @click.option(
-    "--calibration", type=click.Path(path_type=Path), help="Pictures, or a captions file, to calibrate int8 on."
+    "--calibration", type=click.Path(path_type=Path), help="Images, or a captions file, to calibrate int8 on."
 )
 @click.option(
     "--calibration-method",
@@ -60,8 +60,8 @@ _PALETTES: dict[str, Precision] = {"8": "palette8", "6": "palette6", "4": "palet
     type=click.Path(path_type=Path),
     help="An earlier int8 export: choose what stays in float from what it measured (onnx).",
 )
-@click.option("--images", type=click.Path(path_type=Path), help="Pictures, or a captions file, to verify with.")
-@click.option("--pictures", type=click.IntRange(1), default=_PICTURES, show_default=True, help="Verify with so many.")
+@click.option("--images", type=click.Path(path_type=Path), help="Images, or a captions file, to verify with.")
+@click.option("--num-images", type=click.IntRange(1), default=_IMAGES, show_default=True, help="Verify with so many.")
 @click.option(
     "--threshold",
     "--min-cosine",
@@ -87,7 +87,7 @@ def command(
     max_recall_drop: float | None,
     sensitivity: Path | None,
     images: Path | None,
-    pictures: int,
+    num_images: int,
     threshold: float | None,
     keep_failed: bool,
     out: Path | None,
@@ -96,14 +96,14 @@ def command(
 ) -> None:
     """Turn MODEL (a model folder or an open_clip name) into ONNX or Core ML, one file for each tower.
 
-    Each tower is executed and compared with the model before anything is left in the output folder: on your pictures
+    Each tower is executed and compared with the model before anything is left in the output folder: on your images
     with --images, on drawn ones without. Core ML programs are executed on any machine.
 
     \b
-    mckit export student --format coreml --images ~/Pictures
+    mckit export student --format coreml --images ~/Images
     mckit export student --format coreml --palettize 6 --ane
-    mckit export student --format onnx --int8 --calibration ~/Pictures -o student-int8
-    mckit export student --compare --calibration ~/Pictures --images holiday.csv
+    mckit export student --format onnx --int8 --calibration ~/Images -o student-int8
+    mckit export student --compare --calibration ~/Images --images holiday.csv
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.export.exporter import check_request, export_model
     from mobileclip_kit.export.folder import open_export
@@ -143,7 +143,7 @@ def command(
     given: Sampled = (None, None)
     calibrating: Sampled = (None, None)
     if images is not None:
-        given = read_source(images, loaded, count=pictures)
+        given = read_source(images, loaded, count=num_images)
     if calibration is not None:
         calibrating = read_source(calibration, loaded, count=_CALIBRATION)
     skipped = [*skipped_of(given[0]), *skipped_of(calibrating[0])]
@@ -161,7 +161,7 @@ def command(
         destination,
         format=file_format,
         precision=precision,
-        pictures=given[0],
+        images=given[0],
         texts=given[1],
         calibration=calibrating[0],
         calibration_texts=calibrating[1],
@@ -200,7 +200,7 @@ def check_flags(
         if value is not None and (file_format != "onnx" or list(chosen) != ["int8"]):
             raise UsageError(f"{flag} chooses what stays in float in --format onnx --int8 alone.")
     if max_recall_drop is not None and captions is None:
-        raise UsageError("--max-recall-drop needs pictures with captions.", hint="Pass a captions file with --images.")
+        raise UsageError("--max-recall-drop needs images with captions.", hint="Pass a captions file with --images.")
 
 
 def without_effect(
@@ -217,13 +217,13 @@ def without_effect(
         )
     if images is None:
         found += _said(
-            "pictures", "--pictures has no effect without --images: the drawn ones have a number of their own."
+            "num_images", "--num-images has no effect without --images: the drawn ones have a number of their own."
         )
     return found
 
 
 def _said(name: str, sentence: str) -> list[str]:
-    return [sentence] if was_said(name) else []
+    return [sentence] if is_explicit(name) else []
 
 
 def _compare(
@@ -242,7 +242,7 @@ def _compare(
 ) -> None:
     from mobileclip_kit.comparison import Inputs, compare_precisions
 
-    inputs = Inputs(pictures=given[0], texts=given[1], calibration=calibrating[0], calibration_texts=calibrating[1],
+    inputs = Inputs(images=given[0], texts=given[1], calibration=calibrating[0], calibration_texts=calibrating[1],
                     method=method)  # fmt: skip
     formats: tuple[Format, ...] = ("onnx", "coreml") if file_format is None else (file_format,)
     document = compare_precisions(model, destination, inputs, formats=formats, threshold=threshold,
@@ -333,12 +333,12 @@ def _sensitivities(table: Path) -> list[str]:
     return [f"{table.name}: what each of {len(found)} products costs alone in int8; most do {worst}"]
 
 
-def skipped_of(pictures: Pictures | None) -> list[dict[str, str]]:
-    """The pictures of a source that could not be read, with reasons: the ``skipped`` of ``--json``."""
-    return [] if pictures is None else [{"item": item, "reason": reason} for item, reason in pictures.skipped]
+def skipped_of(images: Images | None) -> list[dict[str, str]]:
+    """The images of a source that could not be read, with reasons: the ``skipped`` of ``--json``."""
+    return [] if images is None else [{"item": item, "reason": reason} for item, reason in images.skipped]
 
 
 def show_skipped(skipped: Sequence[dict[str, str]]) -> None:
-    """Say which pictures could not be read."""
+    """Say which images could not be read."""
     for entry in skipped:
         note(f"skipped {entry['item']}: {entry['reason']}")

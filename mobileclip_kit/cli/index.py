@@ -39,17 +39,17 @@ def questions_option(command: Command) -> Command:
 
 
 @click.command(name="index")
-@click.argument("pictures", type=_PATH, required=False)
+@click.argument("folder", metavar="[FOLDER]", type=_PATH, required=False)
 @click.option("-m", "--model", help="Model folder, export or open_clip name whose vectors the index holds.")
 @click.option("-o", "--out", type=_PATH, required=True, help="The index: made, or brought up to date.")
-@click.option("--prune", is_flag=True, help="Forget vanished pictures even if they are more than a fifth of the index.")
-@click.option("--retry-failed", is_flag=True, help="Try unchanged pictures again that failed before.")
+@click.option("--prune", is_flag=True, help="Forget vanished images even if they are more than a fifth of the index.")
+@click.option("--retry-failed", is_flag=True, help="Try unchanged images again that failed before.")
 @click.option("--rehash", is_flag=True, help="Compare every file's content, even where size and time are as before.")
 @click.option("--exact-pixels", is_flag=True, help="Decode large JPEGs in full instead of at reduced resolution.")
 @click.option("--tars", is_flag=True, help="Look into .tar files too (webdataset shards).")
-@click.option("--shard", metavar="I/N", help="Only the I-th of N parts of PICTURES; `mckit merge` joins the parts.")
-@click.option("--compact", is_flag=True, help="Drop what removed pictures left behind, however little it is.")
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Pictures encoded at once.")
+@click.option("--shard", metavar="I/N", help="Only the I-th of N parts of IMAGES; `mckit merge` joins the parts.")
+@click.option("--compact", is_flag=True, help="Drop what removed images left behind, however little it is.")
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Images encoded at once.")
 @click.option("--workers", type=click.IntRange(1), help="Decoding threads; one a core unless given.")
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of the model, batch after batch; a batch a core unless given."
@@ -63,7 +63,7 @@ def questions_option(command: Command) -> Command:
 @click.option("--force", is_flag=True, help="Replace an index that exists already: begin with nothing.")
 @json_option
 def command(
-    pictures: Path | None,
+    folder: Path | None,
     model: str | None,
     out: Path,
     prune: bool,
@@ -85,34 +85,34 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Build an index of a folder of pictures, or bring it up to date.
+    """Build an index of a folder of images, or bring it up to date.
 
-    New, changed, moved and deleted pictures are recognised; what cannot be decoded is listed with its reason. The run
+    New, changed, moved and deleted images are recognised; what cannot be decoded is listed with its reason. The run
     may be interrupted at any moment: run the same command again to go on. With --from-vectors or --from-clip-retrieval
     the index is made of vectors that were computed elsewhere. Many machines share a library with --shard, each with
     its own -o.
 
     \b
     Examples:
-      mckit index ~/Pictures --model student-onnx -o photos.index
-      mckit index ~/Pictures --model student-onnx --shard 2/4 -o part2.index
-      mckit index --from-vectors vectors.npy --names names.txt --images ~/Pictures -o photos.index
-      mckit index --from-clip-retrieval embeddings --images ~/Pictures -o photos.index
+      mckit index ~/Images --model student-onnx -o photos.index
+      mckit index ~/Images --model student-onnx --shard 2/4 -o part2.index
+      mckit index --from-vectors vectors.npy --names names.txt --images ~/Images -o photos.index
+      mckit index --from-clip-retrieval embeddings --images ~/Images -o photos.index
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     from mobileclip_kit.indexing import update_index
     from mobileclip_kit.indexing.listing import parse_shard
     from mobileclip_kit.runtime.open import open_encoder
 
-    _check_call(pictures, model, from_vectors, names, from_clip_retrieval, images)
+    _check_call(folder, model, from_vectors, names, from_clip_retrieval, images)
     options: dict[str, Any] = {"model": place_of(model), "kind": kind, "questions": questions}
-    # With pictures to encode and no wish, a batch a core: no core waits for another within a batch.
-    alone = pictures is not None and threads is None
+    # With images to encode and no wish, a batch a core: no core waits for another within a batch.
+    alone = folder is not None and threads is None
     encoder = None if model is None else open_encoder(model, threads=1 if alone else threads)
-    if pictures is None or encoder is None:
+    if folder is None or encoder is None:
         report = _import(out, encoder, from_vectors, names, from_clip_retrieval, images, force=force, **options)
     else:
         report = update_index(
-            pictures,
+            folder,
             encoder,
             out,
             rebuild=force,
@@ -133,7 +133,7 @@ def command(
 
 
 def _check_call(
-    pictures: Path | None,
+    folder: Path | None,
     model: str | None,
     from_vectors: Path | None,
     names: Path | None,
@@ -142,13 +142,13 @@ def _check_call(
 ) -> None:
     if from_vectors is not None and from_clip_retrieval is not None:
         raise click.UsageError("--from-vectors and --from-clip-retrieval exclude each other.")
-    if from_vectors is not None and (pictures is not None or names is None):
-        raise click.UsageError("--from-vectors takes --names FILE, and --images DIR in place of PICTURES.")
-    if from_clip_retrieval is not None and (pictures is not None or names is not None):
-        raise click.UsageError("--from-clip-retrieval takes --images DIR in place of PICTURES, and no --names.")
+    if from_vectors is not None and (folder is not None or names is None):
+        raise click.UsageError("--from-vectors takes --names FILE, and --images DIR in place of IMAGES.")
+    if from_clip_retrieval is not None and (folder is not None or names is not None):
+        raise click.UsageError("--from-clip-retrieval takes --images DIR in place of IMAGES, and no --names.")
     imported = from_vectors is not None or from_clip_retrieval is not None
-    if not imported and (pictures is None or model is None or names is not None or images is not None):
-        raise click.UsageError("Say which pictures and which model: mckit index PICTURES --model M -o INDEX.")
+    if not imported and (folder is None or model is None or names is not None or images is not None):
+        raise click.UsageError("Say which images and which model: mckit index IMAGES --model M -o INDEX.")
 
 
 def _import(
@@ -200,11 +200,11 @@ def place_of(model: str | None) -> str | None:
 def _sentence(out: Path, report: IndexReport, document: dict[str, Any]) -> str:
     kinds = ("added", "updated", "moved", "removed")
     changes = ", ".join(f"{document[key]} {key}" for key in kinds if document[key])
-    speed = f", {document['pictures_per_s']} pictures/s" if document["pictures_per_s"] else ""
+    speed = f", {document['images_per_s']} images/s" if document["images_per_s"] else ""
     trouble = f"; {len(report.failed)} without a vector" if report.failed else ""
-    lines = [f"{out}: {report.items} pictures ({changes or 'nothing changed'}{speed}){trouble}."]
+    lines = [f"{out}: {report.items} images ({changes or 'nothing changed'}{speed}){trouble}."]
     if report.compacted:
-        lines.append(f"Dropped {report.compacted} vectors of removed pictures.")
+        lines.append(f"Dropped {report.compacted} vectors of removed images.")
     if report.search is not None:
         lines.append(report.search.sentence())
     return "\n".join(lines)

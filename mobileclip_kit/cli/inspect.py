@@ -15,7 +15,7 @@ from mobileclip_kit.cli.output import emit, json_option
 @click.argument("path", type=click.Path(path_type=Path))
 @json_option
 def command(path: Path, as_json: bool) -> None:
-    """Say what a file or folder is: a model, an export, a cache, an index, a bundle, vectors, pictures.
+    """Say what a file or folder is: a model, an export, a cache, an index, a bundle, vectors, images.
 
     \b
     Examples:

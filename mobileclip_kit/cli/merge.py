@@ -16,7 +16,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.command(name="merge")
 @click.argument("indexes", metavar="INDEX...", nargs=-1, required=True, type=_FOLDER)
 @click.option("-o", "--out", type=_FOLDER, required=True, help="The new index.")
-@click.option("--pictures", type=_FOLDER, help="The folder that all names are relative to, wherever they were made.")
+@click.option("--images", type=_FOLDER, help="The folder that all names are relative to, wherever they were made.")
 @click.option("-m", "--model", help="The indexes' model, if it is no longer where it was: for measuring recall.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
 @kind_option
@@ -26,7 +26,7 @@ _FOLDER = click.Path(path_type=Path)
 def command(
     indexes: tuple[Path, ...],
     out: Path,
-    pictures: Path | None,
+    images: Path | None,
     model: str | None,
     threads: int | None,
     kind: Any,
@@ -36,8 +36,8 @@ def command(
 ) -> None:
     """Merge indexes of one model into a new one: parts that several machines made, or several libraries.
 
-    A picture that several of them hold comes in once. Indexes of different folders become one of the folder above them
-    all. One INDEX alone is copied without what removed pictures left behind.
+    An image that several of them hold comes in once. Indexes of different folders become one of the folder above them
+    all. One INDEX alone is copied without what removed images left behind.
 
     \b
     Examples:
@@ -50,7 +50,7 @@ def command(
     report = merge_indexes(
         indexes,
         out,
-        pictures=pictures,
+        images=images,
         force=force,
         encoder=None if model is None else open_encoder(model, threads=threads),
         kind=kind,

@@ -87,6 +87,6 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def was_said(name: str) -> bool:
+def is_explicit(name: str) -> bool:
     """Whether the command line names an option of the running command, which may be its default all the same."""
     return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE

@@ -15,10 +15,10 @@ from mobileclip_kit.cli.output import emit, force_option, json_option, note
 @force_option
 @json_option
 def command(out: Path, force: bool, as_json: bool) -> None:
-    """Walk the whole way once on drawn pictures, offline, in a few minutes.
+    """Walk the whole way once on drawn images, offline, in a few minutes.
 
-    Draws pictures, distils a bundled teacher into a smaller student, exports it to ONNX and Core ML, proves the exports
-    equal, indexes and searches pictures, learns the textness vector, measures everything and writes a report.
+    Draws images, distils a bundled teacher into a smaller student, exports it to ONNX and Core ML, proves the exports
+    equal, indexes and searches images, learns the textness vector, measures everything and writes a report.
 
     \b
     Example:

@@ -30,8 +30,8 @@ _DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 @click.command(name="search")
 @click.argument("index_folder", metavar="INDEX", type=click.Path(path_type=Path))
 @click.argument("words", metavar="[WORDS]...", nargs=-1)
-@click.option("--image", "images", multiple=True, type=click.Path(path_type=Path), help="A picture to look for.")
-@click.option("--like", "items", multiple=True, metavar="ITEM", help="A picture of the index: more like this.")
+@click.option("--image", "images", multiple=True, type=click.Path(path_type=Path), help="An image to look for.")
+@click.option("--like", "items", multiple=True, metavar="ITEM", help="An image of the index: more like this.")
 @click.option("--query-vectors", type=click.Path(path_type=Path), help="A .npy matrix, a row for each query.")
 @click.option("--query-names", type=click.Path(path_type=Path), help="What to call those rows, a line each.")
 @click.option("-k", "--top", "k", type=click.IntRange(1), default=10, show_default=True, help="Hits for each query.")
@@ -39,9 +39,9 @@ _DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 @click.option("--template", "templates", multiple=True, help='Such as "a photo of {}"; several are averaged.')
 @click.option("--textness", type=float, help="Above 0: prefer written words. Below 0: avoid them. −3…3 is sensible.")
 @click.option("--textness-vector", type=click.Path(path_type=Path), help="From `mckit textness fit`.")
-@click.option("--folder", help="Only pictures below this folder of the index.")
-@click.option("--since", type=_DAY, help="Only pictures changed on this day or later.")
-@click.option("--until", type=_DAY, help="Only pictures changed before this day.")
+@click.option("--folder", help="Only images below this folder of the index.")
+@click.option("--since", type=_DAY, help="Only images changed on this day or later.")
+@click.option("--until", type=_DAY, help="Only images changed before this day.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
 @json_option
 def command(
@@ -62,10 +62,10 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Find pictures by words, by a picture, by an item of the index or by vectors.
+    """Find images by words, by an image, by an item of the index or by vectors.
 
     Each of WORDS is a query of its own; put a sentence into quotes. A signed word inside a query adds or takes away, on
-    request with a weight: "beach -people +sunset:2". A picture or an item beside words is added to each query.
+    request with a weight: "beach -people +sunset:2". An image or an item beside words is added to each query.
     Where WORDS begin with a minus sign, put -- before them.
 
     \b
@@ -100,7 +100,7 @@ def command(
         allowed = index.allowed_rows(folder=below, since_ns=since_ns, until_ns=until_ns)
         # Asked only where nothing is left: a folder that exists may hold nothing of these days.
         if below and allowed is not None and not allowed.any() and not index.store.living_rows(folder=below):
-            raise DataError(f"The index {index.path} holds no pictures below a folder {folder!r}.")
+            raise DataError(f"The index {index.path} holds no images below a folder {folder!r}.")
         searching = time.perf_counter()
         results = search(index, vectors, k, allowed=allowed, without=frozenset(items))
         latency_ms = 1000 * (encoding_s + time.perf_counter() - searching)
@@ -126,7 +126,7 @@ def _encode(
     """Labels, vectors ``(q, d)``, and the seconds spent on encoding."""
     import numpy as np
 
-    from mobileclip_kit.search import encode_pictures, encode_queries, open_query_encoder, vectors_of_items
+    from mobileclip_kit.search import encode_images, encode_queries, open_query_encoder, vectors_of_items
 
     beside = vectors_of_items(index, items)
     labels = list(items)
@@ -135,7 +135,7 @@ def _encode(
     encoder = open_query_encoder(index, model, threads=threads, brief=len(words) + len(images) <= _FEW_QUERIES)
     started = time.perf_counter()
     if images:
-        beside = np.concatenate([encode_pictures(encoder, images), beside])
+        beside = np.concatenate([encode_images(encoder, images), beside])
         labels = [*map(str, images), *labels]
     if words:
         beside, labels = encode_queries(encoder, words, templates=templates, beside=beside), list(words)
@@ -156,8 +156,8 @@ def _below(index: Index, folder: str | None) -> str | None:
     if folder is None:
         return None
     name = posixpath.normpath(folder)
-    if name.startswith("/") and index.header.pictures is not None:
-        name = posixpath.relpath(name, index.header.pictures)
+    if name.startswith("/") and index.header.images is not None:
+        name = posixpath.relpath(name, index.header.images)
     return None if name == "." else name
 
 
@@ -165,7 +165,7 @@ def _listing(labels: Sequence[str], results: Sequence[Sequence[Hit]], latency_ms
     lines = []
     for label, hits in zip(labels, results, strict=True):
         lines.append(_one_line(label if len(label) <= _LABEL_CHARACTERS else label[: _LABEL_CHARACTERS - 1] + "…"))
-        lines += [f"{hit.rank:4d}  {hit.score:6.4f}  {_one_line(hit.item)}" for hit in hits] or ["      no pictures"]
+        lines += [f"{hit.rank:4d}  {hit.score:6.4f}  {_one_line(hit.item)}" for hit in hits] or ["      no images"]
     return "\n".join([*lines, f"{latency_ms:.1f} ms"])
 
 

@@ -12,7 +12,7 @@ from mobileclip_kit.cli.output import emit, json_option, note
 @click.command(name="serve")
 @click.argument("index_folder", metavar="INDEX", type=click.Path(path_type=Path))
 @click.option("-m", "--model", help="The index's model, if it is no longer where it was when the index was built.")
-@click.option("--images", type=click.Path(path_type=Path), help="Where the pictures are, if they have moved.")
+@click.option("--images", type=click.Path(path_type=Path), help="Where the images are, if they have moved.")
 @click.option("--textness-vector", type=click.Path(path_type=Path), help="From `mckit textness fit`.")
 @click.option("--template", "templates", multiple=True, help='Such as "a photo of {}"; several are averaged.')
 @click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
@@ -38,8 +38,8 @@ def command(
 ) -> None:
     """Search an index on a page in your browser, until Ctrl-C.
 
-    The page finds pictures by words, by a picture that you drop on it, by "more like this", and with a slider for
-    written words. It shows the pictures of the index and no other file, to this machine only unless --host says
+    The page finds images by words, by an image that you drop on it, by "more like this", and with a slider for
+    written words. It shows the images of the index and no other file, to this machine only unless --host says
     otherwise.
 
     \b
@@ -64,11 +64,11 @@ def command(
         service.close()
         raise
     if not listening.local:
-        note(f"Everybody who can reach {listening.url} can look at these pictures: there is no password.")
-    pictures = service.library.facets.pictures
+        note(f"Everybody who can reach {listening.url} can look at these images: there is no password.")
+    count = service.library.facets.images
     emit(
-        {"url": listening.url, "index": str(index_folder), "items": pictures},
-        f"{index_folder}: {pictures} pictures at {listening.url} (Ctrl-C ends it).",
+        {"url": listening.url, "index": str(index_folder), "items": count},
+        f"{index_folder}: {count} images at {listening.url} (Ctrl-C ends it).",
         as_json=as_json,
     )
     if open_browser:

@@ -24,30 +24,28 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("pictures", type=_FILE, required=False)
+@click.argument("images", type=_FILE, required=False)
 @click.option("-m", "--model", help="Whose vectors: a model folder, an export or an open_clip name.")
 @click.option("-o", "--out", type=_FILE, required=True, help="The JSON file to write.")
-@click.option("--text-pictures", type=_FILE, help="A folder of real photos with words: further positives of the probe.")
-@click.option("--clean-vectors", type=_FILE, help="A .npy matrix of clean pictures, made elsewhere.")
-@click.option("--text-vectors", type=_FILE, help="The same pictures with words, row by row.")
+@click.option("--text-images", type=_FILE, help="A folder of real photos with words: further positives of the probe.")
+@click.option("--clean-vectors", type=_FILE, help="A .npy matrix of clean images, made elsewhere.")
+@click.option("--text-vectors", type=_FILE, help="The same images with words, row by row.")
 @click.option("--for-index", type=_FILE, help="The index whose model made those vectors.")
-@click.option("--limit", type=click.IntRange(1), help="Use so many of PICTURES, spread evenly.")
-@click.option(
-    "--copies", type=click.IntRange(1), default=1, show_default=True, help="Copies with words of each picture."
-)
+@click.option("--limit", type=click.IntRange(1), help="Use so many of IMAGES, spread evenly.")
+@click.option("--copies", type=click.IntRange(1), default=1, show_default=True, help="Copies with words of each image.")
 @click.option("--method", type=_METHOD, default="probe", show_default=True, help="The direction that searches use.")
 @click.option(
     "--l2", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True, help="Penalty of the probe."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the words and of the held-out pictures.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the words and of the held-out images.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
 @force_option
 @json_option
 def fit(
-    pictures: Path | None,
+    images: Path | None,
     model: str | None,
     out: Path,
-    text_pictures: Path | None,
+    text_images: Path | None,
     clean_vectors: Path | None,
     text_vectors: Path | None,
     for_index: Path | None,
@@ -62,35 +60,35 @@ def fit(
 ) -> None:
     """Learn the textness vector of a model.
 
-    Words are drawn on copies of PICTURES in many typefaces, sizes, places, colours and angles; a linear probe and the
-    mean difference of the pairs give two directions. A fifth of the pictures is held out to measure them. A world of
-    `mckit scenes --split pairs` brings its own copies with words: use it for models of the built-in world, which
+    Words are drawn on copies of IMAGES in many typefaces, sizes, places, colours and angles; a linear probe and the
+    mean difference of the pairs give two directions. A fifth of the images is held out to measure them. A world of
+    `mckit scenes --split pairs` brings its own copies with words: use it for models of the synthetic scenes, which
     read no other words.
 
     \b
     Examples:
-      mckit textness fit ~/Pictures --model student-onnx --limit 1000 -o textness.json
+      mckit textness fit ~/Images --model student-onnx --limit 1000 -o textness.json
       mckit textness fit --clean-vectors c.npy --text-vectors t.npy --for-index photos.index -o textness.json
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     from mobileclip_kit.files import check_can_write
-    from mobileclip_kit.textness.learn import learn_from_pictures, learn_from_vectors
+    from mobileclip_kit.textness.learn import learn_from_images, learn_from_vectors
 
     check_can_write(out, force=force)
     chosen: Any = {"method": method, "l2": l2, "seed": seed}
     if clean_vectors is not None or text_vectors is not None:
-        if clean_vectors is None or text_vectors is None or pictures is not None or text_pictures is not None:
-            raise click.UsageError("--clean-vectors and --text-vectors stand together, without pictures.")
+        if clean_vectors is None or text_vectors is None or images is not None or text_images is not None:
+            raise click.UsageError("--clean-vectors and --text-vectors stand together, without images.")
         learned = learn_from_vectors(clean_vectors, text_vectors, _spec(model, for_index, threads), **chosen)
         failed: list[tuple[Path, str]] = []
     else:
-        if pictures is None or model is None:
-            raise click.UsageError("Say which pictures and which model: mckit textness fit PICTURES --model M -o FILE.")
+        if images is None or model is None:
+            raise click.UsageError("Say which images and which model: mckit textness fit IMAGES --model M -o FILE.")
         from mobileclip_kit.runtime.open import open_encoder
 
-        learned, failed = learn_from_pictures(
-            pictures,
+        learned, failed = learn_from_images(
+            images,
             open_encoder(model, threads=threads),
-            text_pictures=text_pictures,
+            text_images=text_images,
             limit=limit,
             copies=copies,
             **chosen,
@@ -104,7 +102,7 @@ def fit(
 
 
 @command.command(name="eval")
-@click.argument("world", type=_FILE)
+@click.argument("scenes", type=_FILE)
 @click.option("-m", "--model", required=True, help="A model with both towers.")
 @click.option("--textness-vector", type=_FILE, required=True, help="From `mckit textness fit`.")
 @click.option("--method", type=_METHOD, help="Another direction than the file's own.")
@@ -113,7 +111,7 @@ def fit(
 @force_option
 @json_option
 def evaluate(
-    world: Path,
+    scenes: Path,
     model: str,
     textness_vector: Path,
     method: Any,
@@ -122,7 +120,7 @@ def evaluate(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Measure what each scale from −3 to 3 mends and costs on a drawn world, beside the projection method.
+    """Measure what each scale from −3 to 3 mends and costs on synthetic scenes, beside the projection method.
 
     \b
     Examples:
@@ -135,8 +133,8 @@ def evaluate(
     from mobileclip_kit.files import atomic_file, check_can_write
     from mobileclip_kit.runtime.open import open_encoder
     from mobileclip_kit.textness.evaluate import evaluate_projection, evaluate_scales, summarise
+    from mobileclip_kit.textness.scenes import encode_scenes, query_scenes
     from mobileclip_kit.textness.vector import Textness
-    from mobileclip_kit.textness.world import ask_world, encode_world
 
     if plot is not None:
         if plot.suffix.lower() != ".png":
@@ -145,7 +143,7 @@ def evaluate(
     textness = Textness.load(textness_vector)
     encoder = open_encoder(model, threads=threads)
     encoder.spec.check_same_model(textness.model_hash, f"The textness vector {textness_vector}")
-    asked = ask_world(encode_world(world, encoder), encoder)
+    asked = query_scenes(encode_scenes(scenes, encoder), encoder)
     direction = textness.direction(method)
     rows = evaluate_scales(asked.typographic, asked.clean, direction, reading=asked.reading)
     every = np.stack(list(textness.directions.values()))
@@ -170,7 +168,7 @@ def evaluate(
 @command.command()
 @click.argument("index_folder", metavar="INDEX", type=_FILE)
 @click.argument("query")
-@click.option("-o", "--out", type=_FILE, required=True, help="The picture to write: .png or .jpg.")
+@click.option("-o", "--out", type=_FILE, required=True, help="The image to write: .png or .jpg.")
 @click.option("-m", "--model", help="The index's model, if it is no longer where it was.")
 @click.option("--textness-vector", type=_FILE, help="From `mckit textness fit`.")
 @click.option("-k", "--top", "k", type=click.IntRange(1, 100), default=10, show_default=True, help="Hits in each row.")
@@ -199,7 +197,7 @@ def grid(
     from mobileclip_kit.errors import DataError
     from mobileclip_kit.files import atomic_file, check_can_write
     from mobileclip_kit.index.folder import Index
-    from mobileclip_kit.indexing.listing import find_picture
+    from mobileclip_kit.indexing.listing import find_image
     from mobileclip_kit.search import encode_queries, find_textness, open_query_encoder, search
     from mobileclip_kit.textness.grid import GridRow, draw_grid
 
@@ -208,16 +206,14 @@ def grid(
     check_can_write(out, force=force)
     scales = (-2, -1, 0, 1, 2)
     with Index(index_folder) as index:
-        if index.header.pictures is None:
-            raise DataError(
-                f"The index {index_folder} was made without its pictures.", hint="Give --images to `index`."
-            )
+        if index.header.images is None:
+            raise DataError(f"The index {index_folder} was made without its images.", hint="Give --images to `index`.")
         textness = find_textness(index, textness_vector)
         vectors = encode_queries(open_query_encoder(index, model, threads=threads, brief=True), [query])
         found = [search(index, textness.apply(vectors, scale), k)[0] for scale in scales]
-        folder = Path(index.header.pictures)
+        folder = Path(index.header.images)
     rows = [
-        GridRow(f"{scale:+d}" if scale else "0", [find_picture(folder, hit.item) for hit in hits])
+        GridRow(f"{scale:+d}" if scale else "0", [find_image(folder, hit.item) for hit in hits])
         for scale, hits in zip(scales, found, strict=True)
     ]
     with atomic_file(out) as staging:
@@ -248,7 +244,7 @@ def _fitted(out: Path, learned: Textness) -> str:
     report = learned.report
     accuracies = report["accuracies"]
     return (
-        f"{out}: textness of {learned.model} from {report['pictures']} pictures. Held-out accuracy "
+        f"{out}: textness of {learned.model} from {report['images']} images. Held-out accuracy "
         f"{accuracies['probe']:.3f} (probe), {accuracies['mean_difference']:.3f} (mean difference); the two directions "
         f"are {report['angle_degrees']:.1f}° apart. Length 1; searches use the {learned.method.replace('_', ' ')}."
     )
@@ -256,11 +252,11 @@ def _fitted(out: Path, learned: Textness) -> str:
 
 def _scale_table(rows: list[dict[str, Any]], projected: dict[str, Any]) -> str:
     keys = {
-        "typographic_right_first": "thing first",
-        "word_over_thing": "word over thing",
-        "clean_right_first": "clean first",
+        "typographic_precision_at_1": "thing first",
+        "typographic_error_rate": "word over thing",
+        "clean_precision_at_1": "clean first",
         "clean_right_in_ten": "clean in ten",
-        "reading_right_first": "word first",
+        "reading_precision_at_1": "word first",
     }
     lines = [
         [str(row.get("scale", "projection")), *("–" if row[key] is None else f"{row[key]:.3f}" for key in keys)]
@@ -274,19 +270,19 @@ def _prices(best: dict[str, Any]) -> str:
     lines = []
     suppress, promote = best["suppress"], best["promote"]
     if suppress is None:
-        lines.append("No negative scale keeps clean right-first within one point.")
+        lines.append("No negative scale keeps clean precision@1 within one point.")
     else:
         removed = suppress["errors_removed"]
         mended = "there were no word-over-thing errors" if removed is None else f"{removed:.1%} of these errors go"
         lines.append(f"Scale {suppress['scale']:g}: {mended}. {_cost(suppress)}")
     if promote is not None:
-        share = promote["reading_right_first"]
+        share = promote["reading_precision_at_1"]
         lines.append(f"Scale {promote['scale']:+g}: the written word first for {share:.1%}. {_cost(promote)}")
     return "\n".join(lines)
 
 
 def _cost(price: dict[str, Any]) -> str:
     return (
-        f"On pictures without words it costs {100 * price['clean_drop']:.1f} points of right-first and "
+        f"On images without words it costs {100 * price['clean_drop']:.1f} points of precision@1 and "
         f"{100 * price['clean_in_ten_drop']:.1f} points of right-in-ten."
     )

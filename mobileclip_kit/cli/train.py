@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--data", required=True, type=data_place, help="Pictures with captions: a folder with "
+@click.option("--data", required=True, type=data_place, help="Images with captions: a folder with "
               "captions.csv, a CSV or TSV file, or JSONL.")  # fmt: skip
 @click.option("--student", help="Image tower: resnet18, mobilenetv2, swin-nano, vit-s6-h12, …  [default: the recipe's]")
 @click.option("--text", help="Text tower: text-8, text-4 or text-2.  [default: the recipe's]")
 @click.option("--recipe", default="lightclip", show_default=True, help="A preset's name, or a TOML file.")
 @click.option("--losses", metavar="LIST", help="Which of align,tokens,mlm are on, with commas; none for plain InfoNCE.")
-@click.option("--epochs", type=int, help="Passes over the pictures.")
+@click.option("--epochs", type=int, help="Passes over the images.")
 @click.option("--steps", type=int, help="Updates in all, instead of --epochs.")
 @click.option("--batch-size", type=int, help="Pairs in an update, at least 2.")
 @click.option("--lr", type=float, help="Peak learning rate.")
@@ -45,10 +45,10 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Train a small model from picture-caption pairs, without a teacher.
+    """Train a small model from image-caption pairs, without a teacher.
 
     LightCLIP's three losses: softened instance alignment, token-level alignment, and masked language modelling helped
-    by the picture. What exists in training only is not in MODEL.
+    by the image. What exists in training only is not in MODEL.
 
     \b
     Examples:
@@ -71,8 +71,8 @@ def command(
         "model": str(out),
         "steps": result.steps,
         "seconds": round(result.seconds, 1),
-        "pictures_per_s": round(result.pictures_per_s, 1),
-        "pictures": made.pictures,
+        "images_per_s": round(result.images_per_s, 1),
+        "images": made.images,
         "metrics": {"loss": result.loss, **{name: value for name, value in result.parts.items() if name != "loss"}},
         "skipped": [{"item": entry.item, "reason": entry.reason} for entry in made.skipped],
         "notes": list(made.notes),

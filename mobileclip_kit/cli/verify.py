@@ -14,8 +14,8 @@ from mobileclip_kit.cli.output import NumberRange, emit, json_option, note
 @click.command(name="verify")
 @click.argument("export", type=click.Path(path_type=Path))
 @click.option("--against", required=True, help="The model that it was exported from: a folder or an open_clip name.")
-@click.option("--images", type=click.Path(path_type=Path), help="Pictures, or a captions file, to compare on.")
-@click.option("--pictures", type=click.IntRange(1), default=48, show_default=True, help="Compare on so many.")
+@click.option("--images", type=click.Path(path_type=Path), help="Images, or a captions file, to compare on.")
+@click.option("--num-images", type=click.IntRange(1), default=48, show_default=True, help="Compare on so many.")
 @click.option(
     "--threshold",
     "--min-cosine",
@@ -32,17 +32,17 @@ def command(
     export: Path,
     against: str,
     images: Path | None,
-    pictures: int,
+    num_images: int,
     threshold: float | None,
     intermediates: bool,
     as_json: bool,
 ) -> None:
-    """Execute an export and its model on the same pictures and texts, and compare their vectors.
+    """Execute an export and its model on the same images and texts, and compare their vectors.
 
     The files are checked against their SHA-256 first. Below the threshold the command prints its table and fails.
 
     \b
-    mckit verify student-coreml-fp16 --against student --images ~/Pictures
+    mckit verify student-coreml-fp16 --against student --images ~/Images
     mckit verify student-coreml-fp16 --against student --intermediates
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.errors import ParityError
@@ -57,12 +57,12 @@ def command(
     for warning in model.warnings:
         note(f"warning: {warning}")
     model.spec.check_same_model(opened.spec.model_hash, f"The export {export}")
-    given = (None, None) if images is None else read_source(images, model, count=pictures)
+    given = (None, None) if images is None else read_source(images, model, count=num_images)
     skipped = skipped_of(given[0])
     show_skipped(skipped)
-    traces = trace_export(opened, model, pictures=given[0], texts=given[1]) if intermediates else []
+    traces = trace_export(opened, model, images=given[0], texts=given[1]) if intermediates else []
     try:
-        results = verify_export(opened, model, pictures=given[0], texts=given[1], threshold=threshold)
+        results = verify_export(opened, model, images=given[0], texts=given[1], threshold=threshold)
         opened = opened.with_verification(results)
         if as_json:
             # One document on stdout: a failure's document is printed where errors become exit codes.

@@ -1,1 +1,1 @@
-"""Where pictures and captions come from: each source yields pairs."""
+"""Where images and captions come from: each source yields pairs."""

@@ -1,6 +1,6 @@
-"""Pictures with captions, listed in a table: CSV, TSV or JSONL.
+"""Images with captions, listed in a table: CSV, TSV or JSONL.
 
-A picture that is listed several times keeps all its different captions. Rows that cannot be used are stated skips, each
+An image that is listed several times keeps all its different captions. Rows that cannot be used are stated skips, each
 with its line; a file that cannot be used at all is an error.
 """
 
@@ -33,9 +33,9 @@ def read_table(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
     """Pairs of a CSV or TSV file with a header.
 
     Args:
-        path: One column names the picture (see :data:`IMAGE_COLUMNS`), relative to the file's folder or to ``images/``
+        path: One column names the image (see :data:`IMAGE_COLUMNS`), relative to the file's folder or to ``images/``
             in it; another one holds a caption (see :data:`CAPTION_COLUMNS`).
-        skipped: Takes rows whose picture does not exist, without a readable caption, or that say the same twice.
+        skipped: Takes rows whose image does not exist, without a readable caption, or that say the same twice.
 
     Raises:
         DataError: The file is not UTF-8, not a table, or lacks a column.
@@ -87,21 +87,21 @@ def _jsonl_rows(path: Path) -> Iterator[_Row]:
         captions: Any = document[_column(where, columns, CAPTION_COLUMNS)]
         captions = [captions] if isinstance(captions, str) else captions
         if not isinstance(image, str) or not isinstance(captions, list):
-            raise DataError(f"{where}: the picture must be a text, and the captions a text or a list of texts.")
+            raise DataError(f"{where}: the image must be a text, and the captions a text or a list of texts.")
         if not all(isinstance(caption, str) for caption in captions):
             raise DataError(f"{where}: a caption is not a text.")
         yield _Row(line, image, tuple(captions) or ("",))
 
 
 def _pairs(path: Path, rows: Iterator[_Row], skipped: list[Skipped]) -> Iterator[Pair]:
-    """Join the rows of each picture, in the order of its first row."""
+    """Join the rows of each image, in the order of its first row."""
     images: dict[str, Path] = {}
     captions: dict[str, list[str]] = {}
     for row in rows:
         where = f"{path.name} line {row.line}"
-        found = find_picture(path.parent, row.image)
+        found = find_image(path.parent, row.image)
         if found is None:
-            missing = f"the picture {row.image} does not exist" if row.image else "there is no picture's name"
+            missing = f"the image {row.image} does not exist" if row.image else "there is no image's name"
             skipped.append(Skipped(row.image, f"{where}: {missing}."))
             continue
         key, image = found
@@ -113,7 +113,7 @@ def _pairs(path: Path, rows: Iterator[_Row], skipped: list[Skipped]) -> Iterator
             elif not is_text(caption):
                 skipped.append(Skipped(key, f"{where}: the caption holds half a character."))
             elif caption in held:
-                skipped.append(Skipped(key, f"{where}: the picture is listed again with the same caption."))
+                skipped.append(Skipped(key, f"{where}: the image is listed again with the same caption."))
             else:
                 held.append(caption)
     for key, image in images.items():
@@ -121,8 +121,8 @@ def _pairs(path: Path, rows: Iterator[_Row], skipped: list[Skipped]) -> Iterator
             yield Pair(key, image, tuple(captions[key]))
 
 
-def find_picture(folder: Path, name: str) -> tuple[str, Path] | None:
-    """A listed picture's key and file, or None. The key does not depend on which of its names the table uses.
+def find_image(folder: Path, name: str) -> tuple[str, Path] | None:
+    """A listed image's key and file, or None. The key does not depend on which of its names the table uses.
 
     Args:
         folder: The table's.
@@ -148,7 +148,7 @@ def _column(where: Path | str, columns: list[str], known: tuple[str, ...]) -> st
     held = f"has the columns {', '.join(columns)}, but none of" if any(columns) else "has no columns; one must be"
     raise DataError(
         f"{where} {held} {', '.join(known)}.",
-        hint="Name the picture's column `image` and the caption's column `caption`.",
+        hint="Name the image's column `image` and the caption's column `caption`.",
     )
 
 

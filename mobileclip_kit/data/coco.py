@@ -1,7 +1,7 @@
 """COCO's annotation files: captions, or instances whose category names stand for a caption.
 
-Pictures lie where COCO keeps them: beside ``annotations/`` in a folder of the split's name (``captions_val2017.json`` →
-``val2017/``), in ``images/``, or beside the file itself. Of instances, a picture's caption lists its categories once
+Images lie where COCO keeps them: beside ``annotations/`` in a folder of the split's name (``captions_val2017.json`` →
+``val2017/``), in ``images/``, or beside the file itself. Of instances, an image's caption lists its categories once
 each, those with the most instances first: "person, dog, frisbee" (our reading).
 """
 
@@ -24,13 +24,13 @@ def read_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
 
     Args:
         path: With ``images`` and ``annotations``; instances need ``categories``, too.
-        skipped: Takes pictures that do not exist, and captions that are empty or no text.
+        skipped: Takes images that do not exist, and captions that are empty or no text.
 
     Yields:
-        Pairs whose key is the picture's ``file_name``; pictures without annotations have no caption.
+        Pairs whose key is the image's ``file_name``; images without annotations have no caption.
 
     Raises:
-        DataError: The file is not COCO's, or an annotation names an unknown picture or category.
+        DataError: The file is not COCO's, or an annotation names an unknown image or category.
     """
     document = _read(path)
     names = {_number(category, "id", path, place): str(_field(category, "name", path, place))
@@ -38,19 +38,19 @@ def read_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
     captions: dict[Any, list[str]] = {}
     categories: dict[Any, Counter[str]] = {}
     for number, annotation in enumerate(document["annotations"]):
-        where, picture = f"{path}: annotation {number}", _number(annotation, "image_id", path, number)
+        where, image = f"{path}: annotation {number}", _number(annotation, "image_id", path, number)
         category = _number(annotation, "category_id", path, number) if "category_id" in annotation else None
         if isinstance(annotation.get("caption"), str):
             caption = annotation["caption"].strip()
-            held = captions.setdefault(picture, [])
+            held = captions.setdefault(image, [])
             if not caption:
-                skipped.append(Skipped(str(picture), f"{where} has an empty caption."))
+                skipped.append(Skipped(str(image), f"{where} has an empty caption."))
             elif not is_text(caption):
-                skipped.append(Skipped(str(picture), f"{where} has a caption that holds half a character."))
+                skipped.append(Skipped(str(image), f"{where} has a caption that holds half a character."))
             elif caption not in held:
                 held.append(caption)
         elif category in names:
-            categories.setdefault(picture, Counter())[names[category]] += 1
+            categories.setdefault(image, Counter())[names[category]] += 1
         else:
             raise DataError(f"{where} has neither a caption nor a known category_id.")
     yield from _pairs(path, document["images"], captions, categories, skipped)
@@ -61,15 +61,15 @@ def _pairs(path: Path, images: list[Any], captions: Mapping[Any, list[str]], cat
     ids = [_number(image, "id", path, number) if "id" in image else None for number, image in enumerate(images)]
     unknown = (captions.keys() | categories.keys()) - set(ids)
     if unknown:
-        raise DataError(f"{path}: annotations name the picture {min(unknown, key=str)}, which images lacks.")
+        raise DataError(f"{path}: annotations name the image {min(unknown, key=str)}, which images lacks.")
     seen: set[str] = set()
     for number, image in enumerate(images):
         name = str(_field(image, "file_name", path, number))
         file = _find(path, name)
         if name in seen:
-            skipped.append(Skipped(name, f"{path.name} lists the picture twice."))
+            skipped.append(Skipped(name, f"{path.name} lists the image twice."))
         elif file is None:
-            skipped.append(Skipped(name, f"The picture {name} of {path.name} does not exist."))
+            skipped.append(Skipped(name, f"The image {name} of {path.name} does not exist."))
         else:
             texts = list(captions.get(ids[number], ()))
             if ids[number] in categories:
@@ -116,7 +116,7 @@ def _field(entry: Mapping[str, Any], name: str, path: Path, number: int) -> Any:
 
 
 def _number(entry: Mapping[str, Any], name: str, path: Path, number: int) -> Any:
-    """A field that names a picture or a category: COCO's are numbers, other tools' perhaps texts."""
+    """A field that names an image or a category: COCO's are numbers, other tools' perhaps texts."""
     value = _field(entry, name, path, number)
     if value is not None and not isinstance(value, int | str):
         raise DataError(f"{path}: entry {number} has the {name} {value!r}; it must be a number or a text.")

@@ -1,4 +1,4 @@
-"""A folder of pictures without captions."""
+"""A folder of images without captions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mobileclip_kit.data.pair import Pair, Skipped
-from mobileclip_kit.images import list_pictures
+from mobileclip_kit.images import list_images
 
 
 def read_folder(folder: Path, skipped: list[Skipped]) -> Iterator[Pair]:
-    """Every picture below a folder, in the order of its path.
+    """Every image below a folder, in the order of its path.
 
     Args:
         folder: Searched to any depth; hidden files and folders are passed over.
@@ -19,7 +19,7 @@ def read_folder(folder: Path, skipped: list[Skipped]) -> Iterator[Pair]:
     Yields:
         Pairs whose key is the path relative to the folder.
     """
-    for path in list_pictures(folder):
+    for path in list_images(folder):
         key = path.relative_to(folder).as_posix()
         try:
             size = path.stat().st_size

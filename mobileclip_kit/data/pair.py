@@ -8,11 +8,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Member:
-    """A picture inside a tar, read where it lies.
+    """An image inside a tar, read where it lies.
 
     Attributes:
         archive: The tar's path, or an fsspec URL such as ``s3://bucket/shard-000.tar``.
-        offset: Where the picture's bytes begin.
+        offset: Where the image's bytes begin.
         size_bytes: How many they are.
     """
 
@@ -21,10 +21,10 @@ class Member:
     size_bytes: int
 
     def read(self) -> bytes:
-        """The encoded picture.
+        """The encoded image.
 
         Raises:
-            OSError: The archive cannot be read, or ends before the picture does.
+            OSError: The archive cannot be read, or ends before the image does.
         """
         if is_url(self.archive):
             import fsspec
@@ -36,18 +36,18 @@ class Member:
                 stream.seek(self.offset)
                 data = stream.read(self.size_bytes)
         if len(data) != self.size_bytes:
-            raise OSError(f"{self.archive} ends within a picture")
+            raise OSError(f"{self.archive} ends within an image")
         return bytes(data)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One picture and the captions that belong to it.
+    """One image and the captions that belong to it.
 
     Attributes:
-        key: The picture's name within its source, with ``/`` on every system: stable across runs and machines.
+        key: The image's name within its source, with ``/`` on every system: stable across runs and machines.
         image: The file, the encoded bytes, or a place in an archive.
-        captions: None or more texts; sources of pictures alone give ``()``.
+        captions: None or more texts; sources of images alone give ``()``.
     """
 
     key: str
@@ -68,7 +68,7 @@ class Skipped:
     """Something that was left out, and why: listed for the user, never silent.
 
     Attributes:
-        item: The picture's key, or what its source calls it.
+        item: The image's key, or what its source calls it.
         reason: One sentence.
     """
 

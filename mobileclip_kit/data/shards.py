@@ -1,8 +1,8 @@
 """webdataset shards: plain tars whose members of one name belong together, local or at any fsspec URL.
 
-``000042.jpg``, ``000042.txt`` and ``000042.json`` are one picture with its caption; the name ends at the first dot. A
+``000042.jpg``, ``000042.txt`` and ``000042.json`` are one image with its caption; the name ends at the first dot. A
 ``.txt`` is a caption, a ``.json`` may hold ``caption`` or ``captions`` (img2dataset's form). Only the tars' headers and
-their texts are read to list them; pictures are read one by one where they lie, so that training may take them in any
+their texts are read to list them; images are read one by one where they lie, so that training may take them in any
 order, from any step on. A remote shard that is read over and over is best kept by fsspec itself
 (``simplecache::s3://…``).
 """
@@ -19,29 +19,29 @@ from typing import IO, Any
 
 from mobileclip_kit.data.pair import Member, Pair, Skipped, is_text, is_url
 from mobileclip_kit.errors import DataError
-from mobileclip_kit.images import picture_suffixes
+from mobileclip_kit.images import image_suffixes
 
 TAR_SUFFIX = ".tar"
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 def are_shards(place: str) -> bool:
-    """Whether a place names shards: a tar, a pattern of tars, or a folder of tars without pictures of its own."""
+    """Whether a place names shards: a tar, a pattern of tars, or a folder of tars without images of its own."""
     if place.endswith(TAR_SUFFIX):
         return is_url(place) or bool(_RANGE.search(place)) or "*" in place or Path(place).is_file()
     folder = Path(place)
     if is_url(place) or not folder.is_dir():
         return False
     names = [entry.suffix.lower() for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
-    return TAR_SUFFIX in names and not picture_suffixes() & set(names)
+    return TAR_SUFFIX in names and not image_suffixes() & set(names)
 
 
 def read_shards(place: str, skipped: list[Skipped]) -> Iterator[Pair]:
-    """The pictures of shards, in the order of shards and members.
+    """The images of shards, in the order of shards and members.
 
     Args:
         place: See :func:`are_shards`; ``{000..127}`` stands for a range of numbers, ``*`` for anything.
-        skipped: Takes shards that are cut off (what comes before the cut is used), and texts without a picture.
+        skipped: Takes shards that are cut off (what comes before the cut is used), and texts without an image.
 
     Yields:
         Pairs whose key is ``SHARD.tar/MEMBER``.
@@ -87,7 +87,7 @@ def _read_shard(shard: str, skipped: list[Skipped]) -> Iterator[Pair]:
                     yield from _pair(name, group, image, texts, skipped)
                     group, texts, image = belongs, [], None
                 kind = "." + suffix.lower().rpartition(".")[2]
-                if kind in picture_suffixes() and image is None:
+                if kind in image_suffixes() and image is None:
                     image = (Member(shard, member.offset_data, member.size), member.name.removeprefix("./"))
                 elif suffix.lower() in ("txt", "json"):
                     texts += _captions(tar, member, suffix.lower(), f"{name}/{member.name}", skipped)
@@ -110,7 +110,7 @@ def _pair(shard: str, group: str, image: tuple[Member, str] | None, texts: list[
     elif image is not None:
         yield Pair(f"{shard}/{image[1]}", image[0], tuple(dict.fromkeys(text for text in texts if text)))
     elif texts:
-        skipped.append(Skipped(f"{shard}/{group}", "There is a caption, but no picture."))
+        skipped.append(Skipped(f"{shard}/{group}", "There is a caption, but no image."))
 
 
 def _captions(tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str, name: str,

@@ -43,7 +43,7 @@ SOURCES = (
         lambda path: are_shards(str(path)),
         lambda path, skipped: read_shards(str(path), skipped),
     ),
-    Source("a folder of pictures", lambda path: path.is_dir(), read_folder),
+    Source("a folder of images", lambda path: path.is_dir(), read_folder),
     Source("a CSV or TSV file", lambda path: path.suffix.lower() in (".csv", ".tsv"), read_table),
     Source("a JSONL file", lambda path: path.suffix.lower() in (".jsonl", ".ndjson"), read_jsonl),
     Source("a COCO JSON file", lambda path: path.suffix.lower() == ".json", read_coco),
@@ -61,7 +61,7 @@ def open_source(path: Path | str, skipped: list[Skipped] | None = None) -> Itera
         At least one pair; keys are unique.
 
     Raises:
-        DataError: The path does not exist, is of no known kind, cannot be read, or holds no usable picture.
+        DataError: The path does not exist, is of no known kind, cannot be read, or holds no usable image.
     """
     skipped = [] if skipped is None else skipped
     empty = True
@@ -70,7 +70,7 @@ def open_source(path: Path | str, skipped: list[Skipped] | None = None) -> Itera
         yield pair
     if empty:
         first = f" ({len(skipped)} skipped; the first: {skipped[0].reason})" if skipped else ""
-        raise DataError(f"{path} holds no usable picture{first}.")
+        raise DataError(f"{path} holds no usable image{first}.")
 
 
 def _read(path: Path | str, skipped: list[Skipped]) -> Iterator[Pair]:
@@ -81,7 +81,7 @@ def _read(path: Path | str, skipped: list[Skipped]) -> Iterator[Pair]:
         return read_shards(str(path), skipped)
     path = Path(path)
     if not path.exists() and not are_shards(str(path)):
-        raise DataError(f"{path} does not exist.", hint="Pass a folder of pictures or a captions file.")
+        raise DataError(f"{path} does not exist.", hint="Pass a folder of images or a captions file.")
     for source in SOURCES:
         if source.fits(path):
             return source.read(path, skipped)

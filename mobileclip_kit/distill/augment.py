@@ -1,8 +1,8 @@
-"""Augmentation of picture batches, each picture's change a pure function of (seed, epoch, picture).
+"""Augmentation of image batches, each image's change a pure function of (seed, epoch, image).
 
 No generator carries state from batch to batch. A resumed run therefore sees what the uninterrupted one would have seen,
 and a teacher's vectors of augmented views can be stored and replayed: the numbers alone reproduce the view. Crops are
-cut from the picture as the model's own preprocessing made it, on the whole batch at once.
+cut from the image as the model's own preprocessing made it, on the whole batch at once.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mobileclip_kit.data.pictures import identity_of
+from mobileclip_kit.data.images import identity_of
 from mobileclip_kit.errors import UsageError
 
-# Weights of red, green and blue in a picture's grey (ITU-R BT.601, as Pillow's mode L).
+# Weights of red, green and blue in an image's grey (ITU-R BT.601, as Pillow's mode L).
 _GREY = (0.299, 0.587, 0.114)
 # The two axes of colour beside it (NTSC's I and Q); greys have none of either.
 _CHROMA = ((0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
-_NUMBERS = 10  # random numbers that one picture's augmentation uses
-# SimCLR's blur (arXiv 2002.05709, appendix A): standard deviations in pixels of a picture of 224.
+_NUMBERS = 10  # random numbers that one image's augmentation uses
+# SimCLR's blur (arXiv 2002.05709, appendix A): standard deviations in pixels of an image of 224.
 _BLUR_PX, _BLUR_SIDE = (0.1, 2.0), 224
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How pictures are varied. The defaults leave them as they are.
+    """How images are varied. The defaults leave them as they are.
 
     Attributes:
-        crop_scale: Least and greatest share of the picture's area that a crop keeps.
+        crop_scale: Least and greatest share of the image's area that a crop keeps.
         crop_ratio: Least and greatest width : height of a crop.
         flip: Probability of mirroring left and right.
         brightness: Colours are multiplied by a factor from 1 ± this.
-        contrast: Distances from the picture's mean grey are multiplied by a factor from 1 ± this.
+        contrast: Distances from the image's mean grey are multiplied by a factor from 1 ± this.
         saturation: Distances from each pixel's grey are multiplied by a factor from 1 ± this.
         hue: Colours are turned by an angle of up to this share of the whole circle either way, brightness kept.
         grey: Probability of losing all colour.
-        blur: Probability of a Gaussian blur of 0.1 to 2 pixels of a picture of 224, as SimCLR's.
+        blur: Probability of a Gaussian blur of 0.1 to 2 pixels of an image of 224, as SimCLR's.
     """
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
@@ -68,7 +68,7 @@ class Augmentation:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether every picture stays as it is."""
+        """Whether every image stays as it is."""
         return all(getattr(self, field.name) == field.default for field in fields(self))
 
     def apply(self, images: Tensor, identities: NDArray[np.uint64], *, seed: int, epoch: int) -> Tensor:
@@ -76,9 +76,9 @@ class Augmentation:
 
         Args:
             images: RGB in 0…1, ``(n, 3, height, width)`` float32.
-            identities: One number a picture, see :func:`mobileclip_kit.data.pictures.identity_of`, ``(n,)``.
+            identities: One number an image, see :func:`mobileclip_kit.data.images.identity_of`, ``(n,)``.
             seed: Of the run.
-            epoch: Each epoch varies a picture in another way.
+            epoch: Each epoch varies an image in another way.
 
         Returns:
             The same shape and range.
@@ -122,7 +122,7 @@ class Augmentation:
             images = _turned(images, 2.0 * torch.pi * self.hue * (2.0 * drawn[:, 8] - 1.0))
         if self.saturation or self.grey:
             pale = (images * weights).sum(1, keepdim=True)
-            # One number decides both: its lowest part makes the picture grey, the rest spreads over the factors.
+            # One number decides both: its lowest part makes the image grey, the rest spreads over the factors.
             number = drawn[:, 7].view(-1, 1, 1, 1)
             spread = ((number - self.grey) / max(1.0 - self.grey, 1e-9)).clamp(min=0.0)
             kept = torch.where(number < self.grey, 0.0, 1.0 + self.saturation * (2.0 * spread - 1.0))
@@ -131,7 +131,7 @@ class Augmentation:
 
 
 def _turned(images: Tensor, angles: Tensor) -> Tensor:
-    """Pictures with their colours turned by ``angles`` ``(n,)`` about the axis of greys."""
+    """Images with their colours turned by ``angles`` ``(n,)`` about the axis of greys."""
     split = torch.tensor((_GREY, *_CHROMA), device=images.device)  # RGB → grey and two axes of colour
     turn = torch.eye(3, device=images.device).repeat(len(images), 1, 1)
     turn[:, 1, 1] = turn[:, 2, 2] = angles.cos()
@@ -140,7 +140,7 @@ def _turned(images: Tensor, angles: Tensor) -> Tensor:
 
 
 def _blurred(images: Tensor, numbers: Tensor, share: float) -> Tensor:
-    """A ``share`` of the pictures blurred; ``numbers`` ``(n,)`` in 0…1 say which, and how much."""
+    """A ``share`` of the images blurred; ``numbers`` ``(n,)`` in 0…1 say which, and how much."""
     chosen = torch.nonzero(numbers < share)[:, 0]
     if not len(chosen):
         return images
@@ -161,7 +161,7 @@ class Replay:
 
     Attributes:
         seed: What the views were drawn with.
-        views: How many each picture has; epoch e replays view e mod views. View 0 is the picture itself.
+        views: How many each image has; epoch e replays view e mod views. View 0 is the image itself.
     """
 
     seed: int
@@ -169,7 +169,7 @@ class Replay:
 
 
 def random_numbers(identities: NDArray[np.uint64], *, seed: int, epoch: int, count: int) -> NDArray[np.float64]:
-    """Uniform numbers in 0…1 for each picture, a pure function of their arguments.
+    """Uniform numbers in 0…1 for each image, a pure function of their arguments.
 
     The counter-based generator SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 

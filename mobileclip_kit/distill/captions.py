@@ -1,4 +1,4 @@
-"""Captions on their way into training: one of a picture's captions each time, varied as LightCLIP varies its texts.
+"""Captions on their way into training: one of an image's captions each time, varied as LightCLIP varies its texts.
 
 LightCLIP (arXiv 2312.00674) augments texts by synonym replacement, swap and deletion (EDA, arXiv 1901.11196). Our
 reading: each happens with a probability of its own, on the words of a caption; a short table of caption words stands

@@ -1,4 +1,4 @@
-"""A whole run of distillation: pictures or texts and a teacher in, model folder out."""
+"""A whole run of distillation: images or texts and a teacher in, model folder out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from mobileclip_kit.data.images import Images, NoImages, identities_of
 from mobileclip_kit.data.pair import Pair, Skipped
-from mobileclip_kit.data.pictures import NoPictures, Pictures, identities_of
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distill.augment import Augmentation
 from mobileclip_kit.distill.evaluation import evaluate_holdout
@@ -34,7 +34,7 @@ from mobileclip_kit.distill.teachers import (
 )
 from mobileclip_kit.distill.texts import Texts, collect_texts, read_bank
 from mobileclip_kit.distill.trainer import Trainer, TrainingResult
-from mobileclip_kit.distill.training_set import Usable, fingerprint_of, load_pictures, split_holdout, usable_pairs
+from mobileclip_kit.distill.training_set import Usable, fingerprint_of, load_images, split_holdout, usable_pairs
 from mobileclip_kit.distill.views import replay_views
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.inherit.choice import Choice
@@ -50,7 +50,7 @@ class DistillRequest:
     """What is to be distilled.
 
     Attributes:
-        data: A source of pictures, see :func:`mobileclip_kit.data.sources.open_source`.
+        data: A source of images, see :func:`mobileclip_kit.data.sources.open_source`.
         out: The model folder to make.
         student: A row of ``STUDENTS``: a new image tower; None trains a text tower alone.
         text: A row of ``TEXT_TOWERS``: a new text tower; ``teacher`` trains the teacher's own; None trains none.
@@ -60,10 +60,10 @@ class DistillRequest:
         text_from: The model whose text tower the student carries; None takes a live teacher's.
         init: A model whose image tower the student starts from, or keeps beside a new text tower.
         inherit: Start new towers from these channels of the teacher's; None leaves it to the recipe.
-        bank: A file of texts to compare pictures with, one class name or text a line.
+        bank: A file of texts to compare images with, one class name or text a line.
         templates: A file of templates for the bank's names.
         trim_vocab: Keep only the vocabulary that captions and bank need, and single bytes.
-        limit: Take the first pictures only.
+        limit: Take the first images only.
         holdout: A share or a file, see :func:`mobileclip_kit.distill.training_set.split_holdout`.
         draft: Decode JPEGs at reduced resolution where the target size allows.
         device: Where to train.
@@ -107,9 +107,9 @@ class DistillReport:
 
     Attributes:
         spec: The student's.
-        result: Steps, seconds, pictures a second.
-        metrics: ``loss`` and the cosines at the end of training; ``holdout_…`` on the pictures that were held out.
-        pictures: How many were trained on.
+        result: Steps, seconds, images a second.
+        metrics: ``loss`` and the cosines at the end of training; ``holdout_…`` on the images that were held out.
+        images: How many were trained on.
         skipped: What was left out, with reasons.
         notes: What the user should know.
     """
@@ -117,7 +117,7 @@ class DistillReport:
     spec: ModelSpec
     result: TrainingResult
     metrics: dict[str, float]
-    pictures: int
+    images: int
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -140,7 +140,7 @@ def distill(request: DistillRequest) -> DistillReport:
 
     Raises:
         UsageError: Flags contradict each other.
-        DataError: Fewer than two pictures can be used.
+        DataError: Fewer than two images can be used.
         ModelError: A student, teacher or starting model is unknown or does not fit.
         CacheError: A cache is damaged, or lacks what the recipe needs.
         TrainingError: The loss is no longer finite, or the checkpoint belongs to another run.
@@ -161,8 +161,8 @@ def distill(request: DistillRequest) -> DistillReport:
     material.notes += init_notes(plan, teachers[0], init)
     image = ImageSpec.from_open_clip(student.config["preprocess_cfg"])
     recipe, train, holdout, replay = _training_set(request, plan, recipe, teachers, material, run, ranks)
-    train, pictures = _pictures(plan, train, image, request.draft)
-    material.skipped += pictures.skipped
+    train, images = _images(plan, train, image, request.draft)
+    material.skipped += images.skipped
     recipe = _fit_batch(recipe, len(train), ranks.count, material)
 
     texts = collect_texts([pair.captions for pair in train.pairs], material.bank)
@@ -178,24 +178,24 @@ def distill(request: DistillRequest) -> DistillReport:
             _checkpoint_gradients(student.network, material.notes)
         objective: VectorObjective = MixtureObjective(
             student.network, recipe.options, sides,
-            pictures=len(train), texts=texts if texts.texts and _uses_texts(plan, recipe.options) else None,
+            images=len(train), texts=texts if texts.texts and _uses_texts(plan, recipe.options) else None,
             towers=plan.towers, tokens=_tokens(student, texts),
         )  # fmt: skip
         trainer = Trainer(
-            objective if phase.wrap is None else phase.wrap(objective), pictures, phase.plan(recipe.training),
+            objective if phase.wrap is None else phase.wrap(objective), images, phase.plan(recipe.training),
             augmentation=recipe.augmentation, image=image, folder=phase.folder, device=ranks.device, replay=replay,
             ranks=ranks, rates=phase.rates, checkpoint_seconds=request.checkpoint_seconds, fingerprint=fingerprint,
         )  # fmt: skip
         return trainer.run(resume=request.resume)
 
-    already = len(pictures.skipped)
+    already = len(images.skipped)
     if recipe.stages is None:
         result = train_phase(student, Phase(folder=run))
     else:
         staged = run_stages(student, recipe.stages, run, ranks, train_phase, fingerprint)
         student, result = staged.student, staged.result
         provenance["stages"] = staged.stages
-    material.skipped += ranks.collect(pictures.skipped[already:])
+    material.skipped += ranks.collect(images.skipped[already:])
     return _finish(request, recipe, student, teachers[0], material, train, holdout, image, provenance, result, ranks)
 
 
@@ -217,7 +217,7 @@ def _plan(request: DistillRequest) -> StudentPlan:
                        inherit=request.inherit or request.recipe.inherit,
                        trim_vocab=request.trim_vocab, seed=request.recipe.training.seed)  # fmt: skip
     if request.holdout is not None and "image" not in plan.towers:
-        raise UsageError("--holdout compares pictures, but only a text tower is trained.")
+        raise UsageError("--holdout compares images, but only a text tower is trained.")
     if request.templates is not None and request.bank is None:
         raise UsageError("--templates needs --bank: templates are filled with its names.")
     return plan
@@ -235,13 +235,13 @@ def _uses_texts(plan: StudentPlan, options: MixtureOptions) -> bool:
     return options.needs_texts or "text" in plan.towers
 
 
-def _uses_pictures(plan: StudentPlan, options: MixtureOptions) -> bool:
+def _uses_images(plan: StudentPlan, options: MixtureOptions) -> bool:
     """Whether teachers' image vectors are needed at all: a text tower may learn from texts alone."""
     return options.needs_texts or "image" in plan.towers
 
 
 def _material(request: DistillRequest, plan: StudentPlan, options: MixtureOptions, teacher: Teacher) -> _Material:
-    """Pictures with what the recipe needs of their captions."""
+    """Images with what the recipe needs of their captions."""
     skipped: list[Skipped] = []
     bank = read_bank(request.bank, request.templates) if request.bank is not None else []
     pairs = list(islice(open_source(request.data, skipped), request.limit))
@@ -253,23 +253,23 @@ def _material(request: DistillRequest, plan: StudentPlan, options: MixtureOption
         pairs = [pair for pair in pairs if pair.key not in names]
         if not pairs:
             raise DataError(
-                f"No picture of {request.data} has a caption, and this recipe compares pictures with texts.",
-                hint="Pass pictures with captions, or a --bank of texts.",
+                f"No image of {request.data} has a caption, and this recipe compares images with texts.",
+                hint="Pass images with captions, or a --bank of texts.",
             )
     kept = [replace(pair, captions=tuple(caption for caption in pair.captions if caption.strip())) for pair in pairs]
     notes = list(teacher.notes)
     if bank and not _uses_texts(plan, options) and not request.trim_vocab:
-        notes.append(f"The recipe {request.recipe.name} compares pictures with no texts: --bank has no effect.")
+        notes.append(f"The recipe {request.recipe.name} compares images with no texts: --bank has no effect.")
     return _Material(kept, bank, skipped, notes)
 
 
 def _training_set(request: DistillRequest, plan: StudentPlan, recipe: Recipe, teachers: Sequence[Teacher],
                   material: _Material, run: Path, ranks: Ranks) -> tuple[Recipe, Usable, Usable, Any]:  # fmt: skip
-    """The pictures with a target, and how they are varied."""
+    """The images with a target, and how they are varied."""
     first, pairs = teachers[0], material.pairs
-    if "image" not in plan.towers:  # no picture is shown to anybody but a live teacher, once
+    if "image" not in plan.towers:  # no image is shown to anybody but a live teacher, once
         recipe = replace(recipe, augmentation=Augmentation())
-    uses = _uses_pictures(plan, recipe.options)
+    uses = _uses_images(plan, recipe.options)
     if uses and first.live is not None and recipe.augmentation.changes_nothing:
         failed = _in_turn(ranks, lambda: run_teacher_once(first, pairs, run / "teacher", device=ranks.device))
         material.skipped += failed
@@ -282,32 +282,32 @@ def _training_set(request: DistillRequest, plan: StudentPlan, recipe: Recipe, te
         recipe, replay = replay_views(recipe, first.cache.description)
         if replay is None and not recipe.augmentation.changes_nothing:
             material.notes.append(
-                f"{first.cache.path} holds vectors of plain pictures, towards which the student's varied ones are "
+                f"{first.cache.path} holds vectors of plain images, towards which the student's varied ones are "
                 "drawn; `mckit cache --views` stores vectors of varied ones."
             )
     where = ", ".join(str(cache.path) for cache in stored)
     train, holdout = split_holdout(usable_pairs(pairs, known, material.skipped, where), request.holdout)
     if request.holdout is not None and not len(holdout):
-        material.notes.append(f"--holdout {request.holdout} of {len(train)} pictures is none: nothing was held out.")
+        material.notes.append(f"--holdout {request.holdout} of {len(train)} images is none: nothing was held out.")
     return recipe, train, holdout, replay
 
 
-def _pictures(plan: StudentPlan, train: Usable, image: ImageSpec, draft: bool) -> tuple[Usable, Pictures]:
+def _images(plan: StudentPlan, train: Usable, image: ImageSpec, draft: bool) -> tuple[Usable, Images]:
     if "image" in plan.towers:
-        return load_pictures(train, image, draft=draft)
-    return train, NoPictures(identities_of(train.hashes))
+        return load_images(train, image, draft=draft)
+    return train, NoImages(identities_of(train.hashes))
 
 
-def _fit_batch(recipe: Recipe, pictures: int, processes: int, material: _Material) -> Recipe:
+def _fit_batch(recipe: Recipe, images: int, processes: int, material: _Material) -> Recipe:
     skipped = material.skipped
-    if pictures < 2:
+    if images < 2:
         first = f" ({len(skipped)} skipped; the first, {skipped[0].item}: {skipped[0].reason})" if skipped else ""
-        raise DataError(f"{pictures} pictures can be trained on; distillation needs at least 2{first}.")
-    if pictures >= recipe.training.batch_size:
+        raise DataError(f"{images} images can be trained on; distillation needs at least 2{first}.")
+    if images >= recipe.training.batch_size:
         return recipe
-    fitting = pictures - pictures % processes
+    fitting = images - images % processes
     material.notes.append(
-        f"{pictures} pictures do not fill a batch of {recipe.training.batch_size}; the batch is {fitting}."
+        f"{images} images do not fill a batch of {recipe.training.batch_size}; the batch is {fitting}."
     )
     return recipe.with_training(batch_size=fitting)
 
@@ -319,7 +319,7 @@ def _side(teacher: Teacher, train: Usable, texts: Texts, student: Student, plan:
         model = teacher.live or (student.text if _same(student.text, teacher) else None)
         vectors = _in_turn(ranks, lambda: stored_texts(teacher, texts.texts, model, run / "teacher",
                                                        unit_scale=options.unit_scale, device=ranks.device))  # fmt: skip
-    if not _uses_pictures(plan, options):
+    if not _uses_images(plan, options):
         return TeacherSide(None, None, vectors, teacher.logit_scale or 100.0)
     return teacher_side(teacher, train.hashes, unit_scale=options.unit_scale, device=ranks.device, texts=vectors)
 
@@ -372,7 +372,7 @@ def _finish(request: DistillRequest, recipe: Recipe, student: Student, teacher: 
                                 unit_scale=recipe.options.unit_scale, device=ranks.device)  # fmt: skip
     student.network.to("cpu")
     spec = describe(request.out.name, student.network, student.config, **provenance, torch=torch.__version__)
-    training = {"pictures": len(train), "metrics": metrics, **asdict(result), "notes": material.notes,
+    training = {"images": len(train), "metrics": metrics, **asdict(result), "notes": material.notes,
                 "holdout": [pair.key for pair in holdout.pairs],
                 "skipped": [asdict(skip) for skip in material.skipped]}  # fmt: skip
     if ranks.is_first:

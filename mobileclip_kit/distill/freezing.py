@@ -1,7 +1,7 @@
 """Parts of a network that keep the weights they start with.
 
 A student that inherits its teacher's first stages needs not learn them again, and no gradient has to travel back
-through them, where the pictures are largest.
+through them, where the images are largest.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from mobileclip_kit import __version__
+from mobileclip_kit.data.images import MEMORY_BYTES, FileImages, Images, identities_of
 from mobileclip_kit.data.pair import Pair, Skipped
-from mobileclip_kit.data.pictures import MEMORY_BYTES, FilePictures, Pictures, identities_of
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distill.captions import SYNONYMS
 from mobileclip_kit.distill.pairs import MOST_LOGIT_SCALE, PairObjective, PairOptions
@@ -35,14 +35,14 @@ class PairRun:
     Attributes:
         spec: The model's.
         result: Steps, seconds, loss.
-        pictures: Trained on.
+        images: Trained on.
         skipped: What was left out, with reasons.
         notes: What the user should know.
     """
 
     spec: ModelSpec
     result: TrainingResult
-    pictures: int
+    images: int
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
 
@@ -57,7 +57,7 @@ def train_from_pairs(
     resume: bool = False,
     force: bool = False,
 ) -> PairRun:
-    """Train a model with two towers of its own from pictures and their captions.
+    """Train a model with two towers of its own from images and their captions.
 
     Args:
         data: A folder or file of pairs, see :func:`mobileclip_kit.data.sources.open_source`.
@@ -94,7 +94,7 @@ def train_from_pairs(
         options = replace(options, logit_scale=min(max(1.0, start.spec.logit_scale), MOST_LOGIT_SCALE))
     spec = describe(model.name, network, config)
     assert spec.image is not None
-    rows, pictures = _pictures(pairs, spec.image)
+    rows, images = _images(pairs, spec.image)
     pairs = [pairs[row] for row in rows]
     _check_enough(pairs, data)
     if len(pairs) < recipe.training.batch_size:
@@ -107,7 +107,7 @@ def train_from_pairs(
         objective = PairObjective(network, [pair.captions for pair in pairs], tokenizer, options)
     trainer = Trainer(
         objective,
-        pictures,
+        images,
         recipe.training,
         augmentation=recipe.augmentation,
         image=spec.image,
@@ -119,9 +119,9 @@ def train_from_pairs(
         },
     )
     result = trainer.run(resume=resume)
-    skipped += pictures.skipped
+    skipped += images.skipped
     spec = _trained(spec, network, recipe, len(pairs))
-    training = {"pictures": len(pairs), "skipped": [asdict(entry) for entry in skipped], **asdict(result)}
+    training = {"images": len(pairs), "skipped": [asdict(entry) for entry in skipped], **asdict(result)}
     spec = finish_run(
         model, run, network, config, spec, recipe=recipe, training=training, merges=merges, force=force,
         dtype=torch.float16 if options.stored == "float16" else torch.float32,
@@ -144,7 +144,7 @@ def _captioned(data: Path | str, skipped: list[Skipped], limit: int | None) -> l
     if len({" ".join(caption.lower().split()) for pair in pairs for caption in pair.captions}) < 2:
         raise DataError(
             f"All {len(pairs)} captions of {data} are the same text, {pairs[0].captions[0][:80]!r}.",
-            hint="Training tells captions apart; give pictures captions that differ.",
+            hint="Training tells captions apart; give images captions that differ.",
         )
     return pairs
 
@@ -152,7 +152,7 @@ def _captioned(data: Path | str, skipped: list[Skipped], limit: int | None) -> l
 def _check_enough(pairs: Sequence[Pair], data: Path | str) -> None:
     if len(pairs) < 2:
         raise DataError(
-            f"{data} has {len(pairs)} usable pair{'' if len(pairs) == 1 else 's'} of picture and caption; "
+            f"{data} has {len(pairs)} usable pair{'' if len(pairs) == 1 else 's'} of image and caption; "
             "training needs at least two.",
             hint="Pass a folder with captions.csv, or a CSV or JSONL file with the columns image and caption.",
         )
@@ -186,20 +186,20 @@ def _take_over(network: nn.Module, config: Mapping[str, Any], start: Model) -> N
     network.load_state_dict(start.network.state_dict())
 
 
-def _pictures(pairs: Sequence[Pair], image: ImageSpec) -> tuple[Sequence[int], Pictures]:
+def _images(pairs: Sequence[Pair], image: ImageSpec) -> tuple[Sequence[int], Images]:
     """The training set, held in memory when it fits, and which pairs it has."""
     keys = [pair.key for pair in pairs]
-    files = FilePictures([pair.image for pair in pairs], keys, identities_of(keys), image)
+    files = FileImages([pair.image for pair in pairs], keys, identities_of(keys), image)
     if len(pairs) * image.height * image.width * 3 > MEMORY_BYTES:
         return range(len(pairs)), files
-    rows, pictures = files.in_memory()
-    return [int(row) for row in rows], pictures
+    rows, images = files.in_memory()
+    return [int(row) for row in rows], images
 
 
-def _trained(spec: ModelSpec, network: nn.Module, recipe: Recipe, pictures: int) -> ModelSpec:
+def _trained(spec: ModelSpec, network: nn.Module, recipe: Recipe, images: int) -> ModelSpec:
     scale: Any = network.logit_scale
     return replace(spec, logit_scale=float(scale.detach().exp())).with_provenance(
-        trained_from="pairs", recipe=recipe.name, pictures=pictures, torch=torch.__version__, mckit=__version__
+        trained_from="pairs", recipe=recipe.name, images=images, torch=torch.__version__, mckit=__version__
     )
 
 

@@ -3,7 +3,7 @@
 Contrastive training on whole captions leaves a model a bag of words: "a red star beside a blue house" and "a blue star
 beside a red house" mean the same to it. NegCLIP (arXiv 2210.01936) adds captions with two exchanged words as negatives.
 Our reading: the recipe lists classes of words that may stand for each other (colours, say); two of a class in a caption
-are exchanged; one alone is replaced, best by a word of its class that the picture's other captions have, which is the
+are exchanged; one alone is replaced, best by a word of its class that the image's other captions have, which is the
 other thing's.
 """
 
@@ -21,8 +21,8 @@ def wrong_caption(caption: str, others: Sequence[str], classes: Classes, rng: Ra
     In lower case, as the tokenizer reads it: "A red star" is no other caption than "a red star".
 
     Args:
-        caption: True of the picture.
-        others: All captions of the picture; their words tell what else it shows, and none of them is given.
+        caption: True of the image.
+        others: All captions of the image; their words tell what else it shows, and none of them is given.
         classes: Sets of words in lower case.
         rng: Chooses the word and what stands for it.
     """

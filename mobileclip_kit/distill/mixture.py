@@ -1,9 +1,9 @@
 """The mixture language: distillation as a weighted sum of terms. Each published recipe is one choice of weights.
 
 - ``kld_l1`` (PicCollage 2021), ``mse`` and ``cosine`` draw the vectors of each trained tower to the first teacher's;
-- ``affinity`` (TinyCLIP) mimics how alike all teachers together find pictures and texts;
-- ``neighbours`` mimics which pictures the first teacher finds alike;
-- ``contrastive`` (CLIP) tells each picture's caption from the batch's others, without any teacher's help.
+- ``affinity`` (TinyCLIP) mimics how alike all teachers together find images and texts;
+- ``neighbours`` mimics which images the first teacher finds alike;
+- ``contrastive`` (CLIP) tells each image's caption from the batch's others, without any teacher's help.
 
 LightCLIP's softened labels and weighted hard negatives vary the contrastive term. What a term computes is in
 :mod:`mobileclip_kit.losses`; :mod:`mobileclip_kit.distill.mixture_objective` adds them up.
@@ -32,12 +32,12 @@ class MixtureOptions:
         affinity: Weight of :func:`~mobileclip_kit.losses.affinity.affinity_loss`, on the text bank where one is given,
             else on captions.
         neighbours: Weight of :func:`~mobileclip_kit.losses.neighbours.neighbour_loss`.
-        contrastive: Weight of InfoNCE between the student's pictures and captions.
+        contrastive: Weight of InfoNCE between the student's images and captions.
         temperatures: ``(from_epoch, temperature)`` rows of KLD + L1, the first from epoch 0.
         unit_scale: What unit vectors of a teacher whose norms were not kept are multiplied by.
         bank_sample: Texts of the bank in a step, drawn anew each time; None takes all.
-        neighbours_scale: Factor on the cosines between pictures.
-        neighbours_bank: Pictures of the training set to choose among in a step; 0 takes the batch's own.
+        neighbours_scale: Factor on the cosines between images.
+        neighbours_bank: Images of the training set to choose among in a step; 0 takes the batch's own.
         softened: Soften the contrastive labels as LightCLIP does.
         alpha: What the negatives' labels get together, once they are soft.
         smoothing_from: Share of the training after which labels are smoothed.
@@ -80,7 +80,7 @@ class MixtureOptions:
         if self.neighbours_scale <= 0.0 or self.neighbours_bank < 0:
             raise UsageError("neighbours_scale must be above 0 and neighbours_bank at least 0.")
         if self.bank_sample is not None and self.bank_sample < 2:
-            raise UsageError(f"bank_sample is {self.bank_sample}; a picture needs at least 2 texts to choose among.")
+            raise UsageError(f"bank_sample is {self.bank_sample}; an image needs at least 2 texts to choose among.")
         if self.softened and self.hard_negatives:
             raise UsageError("softened and hard_negatives both change the contrastive term; choose one.")
         if not 0.0 <= self.alpha <= 1.0:
@@ -89,5 +89,5 @@ class MixtureOptions:
 
     @property
     def needs_texts(self) -> bool:
-        """Whether a term compares pictures with texts."""
+        """Whether a term compares images with texts."""
         return self.affinity > 0.0 or self.contrastive > 0.0

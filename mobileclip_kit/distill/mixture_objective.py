@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from mobileclip_kit.data.pictures import Rows
+from mobileclip_kit.data.images import Rows
 from mobileclip_kit.distill.mixture import MixtureOptions
 from mobileclip_kit.distill.objective import Batch, Encoded, Moment
 from mobileclip_kit.distill.schedule import value_from_epoch
@@ -40,7 +40,7 @@ class MixtureObjective:
         network: The student, an open_clip model.
         options: The weights.
         teachers: One or more; the student shares the first one's space.
-        pictures: Of the training set.
+        images: Of the training set.
         texts: The run's texts, or None when no term needs any.
         towers: Which of ``image`` and ``text`` are trained.
         tokens: Identifiers of the run's texts for the student's text tower, ``(texts, context)``; None when it is not
@@ -53,16 +53,16 @@ class MixtureObjective:
         options: MixtureOptions,
         teachers: Sequence[TeacherSide],
         *,
-        pictures: int,
+        images: int,
         texts: Texts | None = None,
         towers: Sequence[str] = ("image",),
         tokens: Tensor | None = None,
     ) -> None:
         self.network, self._options, self._teachers, self._tokens = network, options, tuple(teachers), tokens
-        self._every = np.arange(pictures, dtype=np.int64)
+        self._every = np.arange(images, dtype=np.int64)
         self._texts, self._image, self._text = texts, "image" in towers, "text" in towers
         if options.neighbours and not self._image:
-            raise UsageError("neighbours compares pictures, but the image tower is not trained.")
+            raise UsageError("neighbours compares images, but the image tower is not trained.")
         if options.neighbours_bank and teachers[0].lookup is None:
             raise UsageError(
                 "neighbours_bank needs stored vectors, but the teacher answers live.",
@@ -71,9 +71,9 @@ class MixtureObjective:
         captioned = texts is not None and all(len(rows) for rows in texts.captions) and len(texts.captions) > 0
         banked = texts is not None and len(texts.bank) > 0
         if options.contrastive and not captioned:
-            raise UsageError("contrastive needs a caption of every picture.")
+            raise UsageError("contrastive needs a caption of every image.")
         if (options.affinity or self._text) and not (captioned or banked):
-            raise UsageError("This recipe needs texts.", hint="Pass pictures with captions, or a --bank of texts.")
+            raise UsageError("This recipe needs texts.", hint="Pass images with captions, or a --bank of texts.")
         self._on_bank = banked and (options.affinity > 0.0 or not captioned)
         self._on_captions = captioned and (
             self._text or options.contrastive > 0.0 or (options.affinity > 0.0 and not banked)
@@ -99,7 +99,7 @@ class MixtureObjective:
         return self.compare(self.encode(batch), self.shared(batch.moment), batch.rows, batch.moment)
 
     def encode(self, batch: Batch) -> Encoded:
-        """Student's and teachers' vectors of a batch's pictures, and the student's of their captions."""
+        """Student's and teachers' vectors of a batch's images, and the student's of their captions."""
         trained = {"image": encode_raw(self.network, batch.images)} if self._image else {}
         if self._text and self._on_captions and self._texts is not None:
             trained["caption"] = self._encode_texts(self._texts.caption_rows(batch.rows, batch.moment))

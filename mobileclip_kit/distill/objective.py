@@ -18,7 +18,7 @@ class Moment:
     Attributes:
         step: From 0.
         steps: Of the whole run.
-        epoch: From 0; passes over the pictures.
+        epoch: From 0; passes over the images.
         epochs: Passes that the whole run makes, the last one perhaps in part.
         seed: Of the run.
     """
@@ -35,7 +35,7 @@ class Batch:
     """What an objective is given.
 
     Attributes:
-        rows: The pictures' places in the training set, ``(n,)`` int64: objectives look up vectors or captions by them.
+        rows: The images' places in the training set, ``(n,)`` int64: objectives look up vectors or captions by them.
         images: Augmented and normalised, ``(n, 3, height, width)`` float32, on the training device.
         moment: Where in the run this is.
     """
@@ -79,18 +79,18 @@ class Encoded:
 
 @runtime_checkable
 class VectorObjective(Objective, Protocol):
-    """A loss of vectors that are computed picture by picture.
+    """A loss of vectors that are computed image by image.
 
     Such a batch can be cut into parts that do not fit into memory together, or lie on several machines: the parts'
     vectors are brought together, compared as a whole, and the gradient goes back into each part.
     """
 
     def encode(self, batch: Batch) -> Encoded:
-        """The vectors of some pictures of a batch."""
+        """The vectors of some images of a batch."""
         ...
 
     def shared(self, moment: Moment) -> dict[str, Tensor]:
-        """Vectors of a step that belong to no picture (a bank of texts), computed in one go."""
+        """Vectors of a step that belong to no image (a bank of texts), computed in one go."""
         ...
 
     def compare(
@@ -99,9 +99,9 @@ class VectorObjective(Objective, Protocol):
         """The loss of a whole batch.
 
         Args:
-            encoded: Of all its pictures.
+            encoded: Of all its images.
             shared: From :meth:`shared`.
-            rows: The pictures' places in the training set.
+            rows: The images' places in the training set.
             moment: Where in the run this is.
         """
         ...

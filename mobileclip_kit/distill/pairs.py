@@ -1,4 +1,4 @@
-"""Training from picture-caption pairs without a teacher: LightCLIP's objective (arXiv 2312.00674).
+"""Training from image-caption pairs without a teacher: LightCLIP's objective (arXiv 2312.00674).
 
 Three levels of interaction: instances (``losses/alignment.py``), tokens (``losses/token_matching.py``) and words masked
 in captions (``losses/masked_language.py``). Each can be switched off; with all of them off it is CLIP's InfoNCE. A
@@ -67,13 +67,13 @@ class PairOptions:
         swap: The same.
         delete: The same.
         synonyms: The same.
-        same_captions: Take every picture with the same caption as right for it, see
+        same_captions: Take every image with the same caption as right for it, see
             :func:`~mobileclip_kit.losses.alignment.alignment_loss`.
         word_classes: Words that may stand for each other, class by class, for hard negatives; none leaves them out, see
             :mod:`~mobileclip_kit.distill.hard_negatives`.
-        wrong_captions: How many hard negatives each picture gets at most.
+        wrong_captions: How many hard negatives each image gets at most.
         known_phrases: Take a hard negative only if each two neighbouring words of it are neighbours in some caption.
-            What no caption says would else be learned as wrong for every picture: combinations that training never
+            What no caption says would else be learned as wrong for every image: combinations that training never
             shows, among others.
     """
 
@@ -143,7 +143,7 @@ class PairObjective:
 
     Args:
         network: An open_clip model with a text transformer of its own.
-        captions: The captions of each picture of the training set, at least one.
+        captions: The captions of each image of the training set, at least one.
         tokenizer: The text tower's.
         options: Which losses, and their weights.
     """
@@ -169,7 +169,7 @@ class PairObjective:
             self._table = PhraseTable(every if options.phrase_labels else (), options.phrase_labels)
             labels = self._stream.embedding.num_embeddings + len(self._table)
             self._words = nn.Linear(options.embedding_dim, labels)
-            # From everywhere: data may be sorted, and a picture's first caption another kind of text than the others.
+            # From everywhere: data may be sorted, and an image's first caption another kind of text than the others.
             some = Random(0).sample(every, min(len(every), _CAPTIONS_COUNTED))
             rows, counted = self._labels(some, torch.from_numpy(tokenizer(some)))
             # The first piece stands in every caption: what does not count becomes it, and so weighs nothing.
@@ -206,9 +206,9 @@ class PairObjective:
             last = self._stream.last_stage(ids)
             texts = F.normalize(self._stream.pool(last, ids), dim=-1)
         scale = network.logit_scale.exp()
-        pictures = F.normalize(seen.vectors.float(), dim=-1)
+        image_vectors = F.normalize(seen.vectors.float(), dim=-1)
         total = alignment_loss(
-            pictures,
+            image_vectors,
             texts.float(),
             scale,
             phase=self._phase(batch),
@@ -231,7 +231,7 @@ class PairObjective:
         return total, parts
 
     def _choose(self, batch: Batch) -> tuple[list[str], list[tuple[str, ...]]]:
-        """A true caption of each picture, and its wrong ones if hard negatives are on."""
+        """A true caption of each image, and its wrong ones if hard negatives are on."""
         # torch is seeded for each step, so a resumed run chooses the same.
         rng = Random(int(torch.randint(1 << 62, ())))
         chosen: list[str] = []
@@ -253,14 +253,14 @@ class PairObjective:
     def _tokenize(self, texts: list[str], batch: Batch) -> Tensor:
         return torch.from_numpy(self._tokenizer(texts)).to(batch.images.device)
 
-    def _named(self, head: nn.Linear, pictures: Tensor, texts: Tensor, labels: tuple[Tensor, Tensor]) -> Tensor:
-        importance = self._importance.to(pictures.device)
-        loss = caption_words_loss(head(pictures).float(), *labels, importance)
+    def _named(self, head: nn.Linear, images: Tensor, texts: Tensor, labels: tuple[Tensor, Tensor]) -> Tensor:
+        importance = self._importance.to(images.device)
+        loss = caption_words_loss(head(images).float(), *labels, importance)
         if not len(self._table):
             return loss
         # By the same head, a caption's vector names its phrases too. A text tower is slow to find that "red star" is
-        # more than "red" and "star" while no picture's vector tells them apart; so is the image tower the other way.
-        length = pictures.detach().norm(dim=-1).mean()
+        # more than "red" and "star" while no image's vector tells them apart; so is the image tower the other way.
+        length = images.detach().norm(dim=-1).mean()
         return (loss + caption_words_loss(head(texts * length).float(), *labels, importance)) / 2
 
     def _labels(self, texts: Sequence[str], ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -271,7 +271,7 @@ class PairObjective:
         return torch.cat((ids, numbers), dim=1), torch.cat((is_word, counted), dim=1)
 
     def _negatives(self, wrong: list[tuple[str, ...]], batch: Batch) -> tuple[Tensor, Tensor]:
-        """Vectors of wrong captions, ``(m, d)``, and which picture of the batch each is of, ``(m,)``."""
+        """Vectors of wrong captions, ``(m, d)``, and which image of the batch each is of, ``(m,)``."""
         ids = self._tokenize([text for texts in wrong for text in texts], batch)
         rows = [row for row, texts in enumerate(wrong) for _ in texts]
         return self._stream.encode(ids, ids.argmax(dim=-1) + 1).float(), torch.tensor(rows, device=ids.device)
@@ -301,7 +301,7 @@ class PairObjective:
 
 @torch.no_grad()
 def stage_channels(network: Any) -> tuple[int, ...]:
-    """Channels of an image tower's four stages, found by running it once on an empty picture."""
+    """Channels of an image tower's four stages, found by running it once on an empty image."""
     size = network.visual.image_size
     height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
     was_training = network.training

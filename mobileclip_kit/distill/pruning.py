@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mobileclip_kit.data.pictures import Rows, identity_of
+from mobileclip_kit.data.images import Rows, identity_of
 from mobileclip_kit.distill.objective import Batch, Encoded, Moment, VectorObjective
 from mobileclip_kit.inherit.budget import Budget
 from mobileclip_kit.inherit.gates import Gates
@@ -39,12 +39,12 @@ class PruningObjective:
         return self._with_penalty(loss, parts, batch.moment)
 
     def encode(self, batch: Batch) -> Encoded:
-        """The vectors of some pictures of a batch."""
+        """The vectors of some images of a batch."""
         self._draw(batch.moment)
         return self._inner.encode(batch)
 
     def shared(self, moment: Moment) -> dict[str, Tensor]:
-        """The vectors of a step that belong to no picture."""
+        """The vectors of a step that belong to no image."""
         self._draw(moment)
         return self._inner.shared(moment)
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobileclip_kit.data.pictures import Rows
+from mobileclip_kit.data.images import Rows
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.networks.devices import check_device
 
@@ -56,7 +56,7 @@ class Ranks:
         """The rows of all processes and whether one of them was asked to stop.
 
         Args:
-            rows: This process's, at most ``most``; pictures that could not be decoded are missing.
+            rows: This process's, at most ``most``; images that could not be decoded are missing.
             most: Of each process.
             stop: Whether this process was asked to stop.
 

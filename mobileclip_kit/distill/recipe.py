@@ -42,10 +42,10 @@ class TrainingPlan:
     """What the trainer itself needs to know.
 
     Attributes:
-        epochs: Passes over the pictures.
+        epochs: Passes over the images.
         steps: Updates in all; when given it counts instead of ``epochs``.
-        batch_size: Pictures in an update.
-        optimizer: ``adamw``, or ``muon``, which learns more from a picture, see :mod:`mobileclip_kit.distill.muon`.
+        batch_size: Images in an update.
+        optimizer: ``adamw``, or ``muon``, which learns more from an image, see :mod:`mobileclip_kit.distill.muon`.
         lr: Peak learning rate of the optimizer.
         final_lr_share: Share of the peak that the cosine ends at.
         warmup_share: Share of the steps in which the learning rate rises.
@@ -54,7 +54,7 @@ class TrainingPlan:
         betas: AdamW's decay rates of the two moments.
         gradient_clip: Greatest norm of the gradient of all weights together; None leaves it as it is.
         precision: ``bfloat16`` and ``float16`` run matrix products in that type (autocast); weights stay float32.
-        micro_batch: Pictures that pass the model at once; the loss still compares the whole batch. None takes all.
+        micro_batch: Images that pass the model at once; the loss still compares the whole batch. None takes all.
         gradient_checkpointing: Compute activations again for the gradient instead of keeping them: less memory, a third
             more time.
         ema_decay: Decay of the moving average of the weights that becomes the result; None keeps the last weights.
@@ -95,9 +95,9 @@ class TrainingPlan:
         _check(self.micro_batch is None or self.micro_batch >= 1, "micro_batch", self.micro_batch, "at least 1")
         _check(0 <= self.seed < 1 << 32, "seed", self.seed, "in 0…4294967295")
 
-    def total_steps(self, pictures: int) -> int:
-        """Updates of the whole run; an epoch leaves out the pictures that fill no batch."""
-        return self.steps or self.epochs * (pictures // self.batch_size)
+    def total_steps(self, images: int) -> int:
+        """Updates of the whole run; an epoch leaves out the images that fill no batch."""
+        return self.steps or self.epochs * (images // self.batch_size)
 
     def rise(self, steps: int) -> int:
         """Steps of the warm-up."""
@@ -112,7 +112,7 @@ class Recipe:
         name: For people.
         objective: A row of :data:`OPTIONS`.
         training: Steps, learning rate, seed.
-        augmentation: How pictures are varied.
+        augmentation: How images are varied.
         options: The objective's own dataclass.
         inherit: Start new towers from these channels of the teacher's, ``leading`` (in TOML also ``true``) or
             ``heaviest``; None starts them at random.

@@ -4,7 +4,7 @@ A stage has three parts: learn gates under a budget, cut the student down physic
 is put on disk in one rename and read back from there, whether the run was interrupted or not, so a resumed run ends
 with the same bits. Inside a part the trainer's own checkpoint serves::
 
-    stages/run.json      whose stages these are: with another recipe or other pictures they are not gone on with
+    stages/run.json      whose stages these are: with another recipe or other images they are not gone on with
     stages/1-masks/      checkpoint and log of the gates' training
     stages/1-pruned/     the student, cut down
     stages/1-recovery/   checkpoint and log of its recovery

@@ -129,7 +129,7 @@ def _vocabulary(plan: StudentPlan, source: Model | None, texts: Sequence[str],
         return source, source.merges if source else None
     if not texts:
         raise UsageError("--trim-vocab needs texts to know which words are used.",
-                         hint="Pass pictures with captions, or a --bank of texts.")  # fmt: skip
+                         hint="Pass images with captions, or a --bank of texts.")  # fmt: skip
     run.mkdir(parents=True, exist_ok=True)
     merges = run / MERGES_FILE
     if source is not None and plan.text in (None, TEACHERS_OWN):
@@ -190,24 +190,24 @@ def _check_space(finished: Model, init: Model | None, teacher: Teacher) -> None:
     if finished is init and shares_space(finished, teacher) is False:
         raise ModelMismatchError(
             f"{finished.spec.name} was distilled from another teacher than {teacher.name}, so a text tower that "
-            "learns from this one would not find its pictures.",
+            "learns from this one would not find its images.",
             hint="Pass a student of this teacher as --init, or the teacher that made it.",
         )
 
 
 def init_notes(plan: StudentPlan, teacher: Teacher, init: Model | None) -> list[str]:
-    """What the user should know of a starting model that saw other pictures, or is not known to share the space."""
+    """What the user should know of a starting model that saw other images, or is not known to share the space."""
     if init is None:
         return []
     notes, seen, shared = [], init.spec.image, shares_space(init, teacher)
     if plan.image is not None and seen is not None and (seen.mean, seen.std) != (teacher.image.mean, teacher.image.std):
         notes.append(
-            f"{init.spec.name} saw pictures with mean {seen.mean} and std {seen.std}; the student sees them as its "
+            f"{init.spec.name} saw images with mean {seen.mean} and std {seen.std}; the student sees them as its "
             f"teacher does, with mean {teacher.image.mean} and std {teacher.image.std}."
         )
     if plan.image is None and not shared:
         notes.append(
-            f"Nothing says that the pictures of {init.spec.name} lie where the teacher {teacher.name} puts them; "
+            f"Nothing says that the images of {init.spec.name} lie where the teacher {teacher.name} puts them; "
             "the text tower learns to find them there."
         )
     if plan.text is None and plan.text_from is None and teacher.live is None and init.spec.text and not shared:

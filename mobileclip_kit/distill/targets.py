@@ -1,4 +1,4 @@
-"""What a student is drawn to: stored vectors, or a live teacher that sees the same augmented pictures."""
+"""What a student is drawn to: stored vectors, or a live teacher that sees the same augmented images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from mobileclip_kit.data.pictures import Rows
+from mobileclip_kit.data.images import Rows
 from mobileclip_kit.distill.objective import Batch
 from mobileclip_kit.errors import ShapeError
 from mobileclip_kit.networks.raw import encode_raw
@@ -24,8 +24,8 @@ class TeacherSide:
     """One teacher as an objective sees it.
 
     Attributes:
-        images: Raw vectors of a batch's pictures, or None when no term asks for them.
-        lookup: The same by row, for pictures outside the batch; None for a live teacher.
+        images: Raw vectors of a batch's images, or None when no term asks for them.
+        lookup: The same by row, for images outside the batch; None for a live teacher.
         texts: Raw vectors of the run's texts, ``(texts, d)`` float32, or None when no term asks for them.
         logit_scale: Its own.
     """
@@ -40,13 +40,13 @@ def lookup_in(vectors: Tensor) -> Lookup:
     """Look vectors up in memory.
 
     Args:
-        vectors: Raw, ``(pictures, views, d)``; epoch e uses view e mod views.
+        vectors: Raw, ``(images, views, d)``; epoch e uses view e mod views.
 
     Raises:
         ShapeError: They have another shape.
     """
     if vectors.ndim != 3:
-        raise ShapeError(f"Stored vectors are {tuple(vectors.shape)}; they must be (pictures, views, d).")
+        raise ShapeError(f"Stored vectors are {tuple(vectors.shape)}; they must be (images, views, d).")
     return lambda rows, epoch: vectors[torch.from_numpy(rows), epoch % vectors.shape[1]].float()
 
 
@@ -60,7 +60,7 @@ def live_targets(teacher: nn.Module, size: tuple[int, int]) -> Targets:
 
     Args:
         teacher: Shares the student's mean and std.
-        size: Height and width that it wants; pictures of another size are resized from the student's.
+        size: Height and width that it wants; images of another size are resized from the student's.
     """
 
     @torch.no_grad()

@@ -13,8 +13,8 @@ from torch.nn import functional as F  # noqa: N812
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.folder import CACHE_FILE, TeacherCache
 from mobileclip_kit.cache.texts import cache_texts, open_texts, text_vectors
+from mobileclip_kit.data.images import MEMORY_BYTES, Rows
 from mobileclip_kit.data.pair import Pair, Skipped
-from mobileclip_kit.data.pictures import MEMORY_BYTES, Rows
 from mobileclip_kit.distill.targets import Lookup, TeacherSide, live_targets, lookup_in, stored_targets
 from mobileclip_kit.errors import CacheError, ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.networks.model import Model, load_model
@@ -56,7 +56,7 @@ def open_teachers(teacher: str | None, caches: Sequence[Path]) -> list[Teacher]:
     Raises:
         UsageError: Both are given, or none.
         ModelError: The teacher is unknown or damaged.
-        CacheError: A cache is damaged or empty, or two caches show other views of the pictures.
+        CacheError: A cache is damaged or empty, or two caches show other views of the images.
     """
     if (teacher is None) == (not caches):
         raise UsageError("Give either --teacher or --cache: vectors come from one of them.")
@@ -71,7 +71,7 @@ def open_teachers(teacher: str | None, caches: Sequence[Path]) -> list[Teacher]:
     }
     if len(views) > 1:
         raise CacheError(
-            "The caches hold other views of the pictures, so their teachers did not see the same.",
+            "The caches hold other views of the images, so their teachers did not see the same.",
             hint="Make them with the same --views, --recipe and --seed.",
         )
     return teachers
@@ -90,7 +90,7 @@ def _open_cache(path: Path) -> Teacher:
     made = stored.description
     notes: tuple[str, ...] = ()
     if made.preprocessing is None:
-        notes = (f"{path} does not say how its pictures were preprocessed; CLIP's own preprocessing is assumed.",)
+        notes = (f"{path} does not say how its images were preprocessed; CLIP's own preprocessing is assumed.",)
     return Teacher(
         made.teacher,
         made.teacher_hash or made.teacher,
@@ -144,10 +144,10 @@ def shares_space(model: Model, teacher: Teacher) -> bool | None:
 
 
 def run_teacher_once(teacher: Teacher, pairs: Sequence[Pair], folder: Path, *, device: str) -> list[Skipped]:
-    """Give a live teacher a cache of every picture: without augmentation its vectors are the same in each epoch.
+    """Give a live teacher a cache of every image: without augmentation its vectors are the same in each epoch.
 
     Returns:
-        Pictures that have no vector, and why.
+        Images that have no vector, and why.
     """
     assert teacher.live is not None
     report = build_cache(teacher.live, pairs, folder, device=device)
@@ -167,7 +167,7 @@ def teacher_side(
 
     Args:
         teacher: With a cache, or live.
-        hashes: SHA-256 of each picture file, in the order of the training set's rows.
+        hashes: SHA-256 of each image file, in the order of the training set's rows.
         unit_scale: What unit vectors are multiplied by.
         device: Where a live teacher runs.
         texts: Raw vectors of the run's texts, from :func:`stored_texts`.
@@ -211,7 +211,7 @@ def stored_texts(
 
     Args:
         teacher: Its cache's own text vectors are taken if it has all of them.
-        texts: What the run compares pictures with.
+        texts: What the run compares images with.
         model: The teacher's model where it is in memory: it answers what the cache lacks.
         folder: Where those answers are kept while the run lasts.
         unit_scale: What unit vectors are multiplied by.

@@ -1,7 +1,7 @@
-"""The texts of a run: the captions of its pictures, and a bank of texts for pictures that have none.
+"""The texts of a run: the captions of its images, and a bank of texts for images that have none.
 
 A bank is class names × templates, one of each a line: ``cat`` and ``a photo of a {}`` give "a photo of a cat". Which
-caption a picture gets and which part of a large bank a step uses are pure functions of seed and step.
+caption an image gets and which part of a large bank a step uses are pure functions of seed and step.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobileclip_kit.data.pictures import Rows
+from mobileclip_kit.data.images import Rows
 from mobileclip_kit.distill.augment import random_numbers
 from mobileclip_kit.distill.objective import Moment
 from mobileclip_kit.errors import DataError
@@ -27,7 +27,7 @@ class Texts:
 
     Attributes:
         texts: All different.
-        captions: For each picture of the training set the places of its captions in ``texts``.
+        captions: For each image of the training set the places of its captions in ``texts``.
         bank: Places of the bank's texts, ``(m,)`` int64.
     """
 
@@ -36,7 +36,7 @@ class Texts:
     bank: Rows
 
     def caption_rows(self, rows: Rows, moment: Moment) -> Rows:
-        """One caption of each picture, another one in each epoch: places in ``texts``, ``(n,)``."""
+        """One caption of each image, another one in each epoch: places in ``texts``, ``(n,)``."""
         numbers = random_numbers(rows.astype(np.uint64), seed=moment.seed, epoch=moment.epoch, count=1)[:, 0]
         chosen = [self.captions[row][int(number * len(self.captions[row]))]
                   for row, number in zip(rows, numbers, strict=True)]  # fmt: skip
@@ -48,10 +48,10 @@ class Texts:
 
 
 def collect_texts(captions: Sequence[Sequence[str]], bank: Sequence[str]) -> Texts:
-    """Number the texts of pictures and bank.
+    """Number the texts of images and bank.
 
     Args:
-        captions: Of each picture of the training set, perhaps none.
+        captions: Of each image of the training set, perhaps none.
         bank: May be empty.
     """
     places: dict[str, int] = {}

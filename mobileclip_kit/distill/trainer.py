@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobileclip_kit.data.pictures import Pictures, Rows, identity_of
+from mobileclip_kit.data.images import Images, Rows, identity_of
 from mobileclip_kit.distill.augment import Augmentation, Replay
 from mobileclip_kit.distill.checkpoint import (
     CHECKPOINT_FILE,
@@ -58,26 +58,26 @@ class TrainingResult:
     Attributes:
         steps: Updates, those before a resume included.
         seconds: Time in the loop, before a resume included.
-        pictures_per_s: Of this process.
+        images_per_s: Of this process.
         loss: Mean over the last tenth of the steps.
         parts: The loss's parts in the last step.
     """
 
     steps: int
     seconds: float
-    pictures_per_s: float
+    images_per_s: float
     loss: float
     parts: dict[str, float]
 
 
 class Trainer:
-    """Drives an objective over pictures.
+    """Drives an objective over images.
 
     Args:
         objective: What is trained, and its loss.
-        pictures: The training set.
-        plan: Steps, learning rate, seed. Its batch size is at most the number of pictures.
-        augmentation: How pictures are varied.
+        images: The training set.
+        plan: Steps, learning rate, seed. Its batch size is at most the number of images.
+        augmentation: How images are varied.
         image: The model's preprocessing: mean and std.
         folder: Where the checkpoint and ``log.jsonl`` are kept; made when missing.
         fingerprint: What must be equal for a checkpoint to be resumed: a small JSON object.
@@ -88,14 +88,14 @@ class Trainer:
         rates: Module → peak learning rate, of modules that have their own; their gradients are not clipped.
 
     Raises:
-        DataError: The pictures do not fill a batch.
+        DataError: The images do not fill a batch.
         UsageError: The batch is to be cut or shared, and the objective or the batch size does not allow it.
     """
 
     def __init__(
         self,
         objective: Objective,
-        pictures: Pictures,
+        images: Images,
         plan: TrainingPlan,
         *,
         augmentation: Augmentation,
@@ -108,9 +108,9 @@ class Trainer:
         ranks: Ranks | None = None,
         rates: Mapping[str, float] | None = None,
     ) -> None:
-        if len(pictures) < plan.batch_size:
-            raise DataError(f"{len(pictures)} pictures do not fill a batch of {plan.batch_size}.")
-        self._objective, self._pictures, self._plan = objective, pictures, plan
+        if len(images) < plan.batch_size:
+            raise DataError(f"{len(images)} images do not fill a batch of {plan.batch_size}.")
+        self._objective, self._source, self._plan = objective, images, plan
         self._ranks = ranks or Ranks(device=device)
         self._in_parts = self._ranks.count > 1 or plan.micro_batch is not None
         check_batch(self._ranks, plan.batch_size)
@@ -124,8 +124,8 @@ class Trainer:
         self._device, self._checkpoint_seconds = torch.device(device), checkpoint_seconds
         self._mean = torch.tensor(image.mean, device=self._device).view(1, 3, 1, 1)
         self._std = torch.tensor(image.std, device=self._device).view(1, 3, 1, 1)
-        self.steps = plan.total_steps(len(pictures))
-        self._per_epoch = len(pictures) // plan.batch_size
+        self.steps = plan.total_steps(len(images))
+        self._per_epoch = len(images) // plan.batch_size
         self._modules = objective.modules()
         self._frozen = freeze(self._modules, plan.frozen)
         self._parameters = dict(trained_parameters(self._modules))
@@ -175,9 +175,9 @@ class Trainer:
 
     def _loop(self) -> tuple[list[float], dict[str, float], float]:
         plan, saved, parts, losses = self._plan, time.monotonic(), dict[str, float](), list[float]()
-        rows = batch_rows(len(self._pictures), batch_size=plan.batch_size, seed=plan.seed,
+        rows = batch_rows(len(self._source), batch_size=plan.batch_size, seed=plan.seed,
                           first_step=self._done, steps=self.steps)  # fmt: skip
-        progress = Progress("train", total=self.steps * plan.batch_size, unit="pictures",
+        progress = Progress("train", total=self.steps * plan.batch_size, unit="images",
                             done=self._done * plan.batch_size)  # fmt: skip
         with ExitStack() as stack:
             log = None
@@ -185,7 +185,7 @@ class Trainer:
                 stack.enter_context(progress)
                 log = stack.enter_context(RunLog(self._folder, self._done))
                 losses, parts = log.losses, log.last
-            reading = stack.enter_context(closing(self._pictures.read(self._ranks.share(each) for each in rows)))
+            reading = stack.enter_context(closing(self._source.read(self._ranks.share(each) for each in rows)))
             for kept, pixels in reading:
                 started = time.monotonic()
                 parts = self._step(kept, pixels)
@@ -263,7 +263,7 @@ class Trainer:
     def _images(self, rows: Rows, pixels: Pixels, moment: Moment) -> Tensor:
         # Bytes are laid out channel by channel before they become floats, a quarter of the traffic.
         images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).contiguous().float().div_(255.0)
-        identities, replay = self._pictures.identities[rows], self._replay
+        identities, replay = self._source.identities[rows], self._replay
         if replay is None:
             images = self._augmentation.apply(images, identities, seed=moment.seed, epoch=moment.epoch)
         elif view := moment.epoch % replay.views:

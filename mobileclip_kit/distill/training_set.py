@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.data.images import MEMORY_BYTES, FileImages, Images, content_hashes, identities_of
 from mobileclip_kit.data.pair import Pair, Skipped
-from mobileclip_kit.data.pictures import MEMORY_BYTES, FilePictures, Pictures, content_hashes, identities_of
 from mobileclip_kit.distill.augment import random_numbers
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.spec import ImageSpec
@@ -22,7 +22,7 @@ class Usable:
 
     Attributes:
         pairs: In the source's order.
-        hashes: SHA-256 of each picture file.
+        hashes: SHA-256 of each image file.
     """
 
     pairs: list[Pair]
@@ -37,7 +37,7 @@ class Usable:
 
 
 def usable_pairs(pairs: Sequence[Pair], known: Collection[str] | None, skipped: list[Skipped], cache: str) -> Usable:
-    """Hash the pictures and keep those that have a target.
+    """Hash the images and keep those that have a target.
 
     Args:
         pairs: The source's.
@@ -50,7 +50,7 @@ def usable_pairs(pairs: Sequence[Pair], known: Collection[str] | None, skipped: 
     usable = Usable([], [])
     for pair, sha256 in zip(pairs, hashes, strict=True):
         if known is not None and sha256 and sha256 not in known:
-            skipped.append(Skipped(pair.key, f"The cache {cache} has no vector of this picture."))
+            skipped.append(Skipped(pair.key, f"The cache {cache} has no vector of this image."))
         elif sha256:
             usable.pairs.append(pair)
             usable.hashes.append(sha256)
@@ -58,19 +58,19 @@ def usable_pairs(pairs: Sequence[Pair], known: Collection[str] | None, skipped: 
 
 
 def split_holdout(usable: Usable, holdout: str | None) -> tuple[Usable, Usable]:
-    """Set pictures aside that are never trained on.
+    """Set images aside that are never trained on.
 
     Args:
         usable: All of them.
-        holdout: A share in 0…1, or a file that names the pictures, one a line. A share takes the same pictures in
+        holdout: A share in 0…1, or a file that names the images, one a line. A share takes the same images in
             every run, whatever the seed: those whose content hashes to the lowest numbers.
 
     Returns:
-        Training and held-out pictures.
+        Training and held-out images.
 
     Raises:
         UsageError: Neither a share nor a file.
-        DataError: The file names a picture that is not there.
+        DataError: The file names an image that is not there.
     """
     if holdout is None:
         return usable, Usable([], [])
@@ -83,18 +83,18 @@ def split_holdout(usable: Usable, holdout: str | None) -> tuple[Usable, Usable]:
             raise UsageError(f"--holdout is {holdout}; a share must be in 0…1.")
         numbers = random_numbers(identities_of(usable.hashes), seed=0, epoch=0, count=1)[:, 0]
         aside = {int(row) for row in np.argsort(numbers, kind="stable")[: round(share * len(usable))]}
-    seen = {usable.hashes[row] for row in aside}  # the same picture under another name is not trained on either
+    seen = {usable.hashes[row] for row in aside}  # the same image under another name is not trained on either
     train = [row for row, sha256 in enumerate(usable.hashes) if sha256 not in seen]
     return usable.take(train), usable.take(sorted(aside))
 
 
-def load_pictures(usable: Usable, image: ImageSpec, *, draft: bool = False) -> tuple[Usable, Pictures]:
-    """Pictures as the trainer takes them, decoded into memory when they fit.
+def load_images(usable: Usable, image: ImageSpec, *, draft: bool = False) -> tuple[Usable, Images]:
+    """Images as the trainer takes them, decoded into memory when they fit.
 
     Returns:
-        The pairs whose rows the pictures have: those that could not be decoded are gone, and listed by the pictures.
+        The pairs whose rows the images have: those that could not be decoded are gone, and listed by the images.
     """
-    files = FilePictures(
+    files = FileImages(
         [pair.image for pair in usable.pairs],
         [pair.key for pair in usable.pairs],
         identities_of(usable.hashes),
@@ -103,14 +103,14 @@ def load_pictures(usable: Usable, image: ImageSpec, *, draft: bool = False) -> t
     )
     if len(usable) * image.height * image.width * 3 > MEMORY_BYTES:
         return usable, files
-    rows, pictures = files.in_memory()
-    return usable.take([int(row) for row in rows]), pictures
+    rows, images = files.in_memory()
+    return usable.take([int(row) for row in rows]), images
 
 
 def fingerprint_of(usable: Usable) -> str:
     """One hash for a training set: contents and their order."""
     numbers: NDArray[np.uint64] = identities_of(usable.hashes)
-    return f"{len(usable)} pictures, {identities_of([numbers.tobytes()])[0]:016x}"
+    return f"{len(usable)} images, {identities_of([numbers.tobytes()])[0]:016x}"
 
 
 def _listed(path: Path, usable: Usable) -> set[int]:
@@ -124,5 +124,5 @@ def _listed(path: Path, usable: Usable) -> set[int]:
     wanted = [name.strip() for name in names if name.strip()]
     unknown = [name for name in wanted if name not in rows]
     if unknown:
-        raise DataError(f"{path} names {len(unknown)} pictures that cannot be used, the first is {unknown[0]!r}.")
+        raise DataError(f"{path} names {len(unknown)} images that cannot be used, the first is {unknown[0]!r}.")
     return {rows[name] for name in wanted}

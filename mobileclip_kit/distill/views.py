@@ -1,7 +1,7 @@
-"""Augmented views of pictures whose teacher vectors are stored (reinforced data, MobileCLIP, arXiv 2311.17049).
+"""Augmented views of images whose teacher vectors are stored (reinforced data, MobileCLIP, arXiv 2311.17049).
 
-A view is fixed by the augmentation, a seed, its number and the picture's content. The cache records the first two, so
-that training shows the student the very views that the teacher saw, at the student's own size. View 0 is the picture
+A view is fixed by the augmentation, a seed, its number and the image's content. The cache records the first two, so
+that training shows the student the very views that the teacher saw, at the student's own size. View 0 is the image
 itself.
 """
 
@@ -31,9 +31,9 @@ def plan_views(
     """What a cache of augmented views is, and what makes them.
 
     Args:
-        plain: The description of a cache of plain pictures.
+        plain: The description of a cache of plain images.
         augmentation: How views differ.
-        views: Of each picture.
+        views: Of each image.
         seed: What they are drawn with.
 
     Raises:
@@ -41,7 +41,7 @@ def plan_views(
     """
     if augmentation.changes_nothing:
         raise UsageError(f"The augmentation changes nothing, so {views} views would be the same.",
-                         hint="Pass a --recipe whose [augmentation] varies pictures.")  # fmt: skip
+                         hint="Pass a --recipe whose [augmentation] varies images.")  # fmt: skip
     image = plain.preprocessing
     assert image is not None
     recorded = json.loads(json.dumps({"seed": seed, **asdict(augmentation)}))  # lists, as it is read back
@@ -67,7 +67,7 @@ def replay_views(recipe: Recipe, description: CacheDescription) -> tuple[Recipe,
     stored = section_from(Augmentation, recorded, "the cache's augmentation")
     if not recipe.augmentation.changes_nothing and recipe.augmentation != stored:
         raise UsageError(
-            f"The recipe {recipe.name} varies pictures in another way than the cache's teacher saw them.",
+            f"The recipe {recipe.name} varies images in another way than the cache's teacher saw them.",
             hint="Leave [augmentation] out of the recipe, or make the cache with this recipe.",
         )
     return replace(recipe, augmentation=stored), Replay(seed, description.views)

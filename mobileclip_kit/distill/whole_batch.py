@@ -1,6 +1,6 @@
-"""The gradient of a whole batch whose pictures do not pass the model together.
+"""The gradient of a whole batch whose images do not pass the model together.
 
-A contrastive loss is not a sum over pictures: each one is compared with all of the batch. So a batch that is cut, into
+A contrastive loss is not a sum over images: each one is compared with all of the batch. So a batch that is cut, into
 parts that fit into memory one by one or over several processes, is put together again at its vectors: all vectors, the
 loss of the whole and its gradient with respect to each vector, which then goes back into the part that made it
 (GradCache, arXiv 2101.06983). The result is that of one process with the whole batch, but for batch norm, whose
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mobileclip_kit.data.pictures import Rows, identity_of
+from mobileclip_kit.data.images import Rows, identity_of
 from mobileclip_kit.distill.objective import Batch, Encoded, Moment, VectorObjective
 from mobileclip_kit.distill.ranks import Ranks
 
@@ -48,16 +48,16 @@ def backward_whole_batch(
 
     Args:
         objective: What is trained.
-        parts: This process's pictures.
+        parts: This process's images.
         moment: Where in the run this is.
         ranks: The processes.
-        share: Pictures of a process when none is missing.
+        share: Images of a process when none is missing.
         stop: Whether this process was asked to stop.
         autocast: Reusable context for the forward passes.
         scaler: Of the loss.
 
     Returns:
-        The loss, its parts for the log, and whether any process was asked to stop. Where a process has no picture that
+        The loss, its parts for the log, and whether any process was asked to stop. Where a process has no image that
         could be decoded, or all together have one only, there is nothing to compare: NaN and None, in every process.
     """
     own = np.concatenate([part.rows for part in parts]) if parts else np.zeros(0, np.int64)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.export.folder import Export
 from mobileclip_kit.export.ranges import Method
 from mobileclip_kit.export.recall import RecallJudge
-from mobileclip_kit.export.samples import Pictures, Texts, draw_pictures, spread, tokenize_texts
+from mobileclip_kit.export.samples import Images, Texts, draw_images, spread, tokenize_texts
 from mobileclip_kit.images import Pixels
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.towers import Ids
@@ -29,9 +29,9 @@ class Aids:
 
     Attributes:
         least_cosine: Of every vector to the model's.
-        pictures: To probe the image tower with; None draws some.
+        images: To probe the image tower with; None draws some.
         texts: To probe the text tower with; None takes built-in prompts.
-        calibration: Pictures for int8 ranges.
+        calibration: Images for int8 ranges.
         calibration_texts: Texts for them; None takes built-in prompts.
         method: How int8 ranges are chosen.
         judge: Keeps a budget of recall.
@@ -41,9 +41,9 @@ class Aids:
     """
 
     least_cosine: float
-    pictures: Pictures | None = None
+    images: Images | None = None
     texts: Texts | None = None
-    calibration: Pictures | None = None
+    calibration: Images | None = None
     calibration_texts: Texts | None = None
     method: Method = "minmax"
     judge: RecallJudge | None = None
@@ -54,8 +54,8 @@ class Aids:
     def probes(self, model: Model, tower: Tower) -> list[Mapping[str, NDArray[Any]]]:
         """A few inputs as a Core ML program takes them."""
         if tower == "image":
-            pictures = self.pictures or draw_pictures(model.spec.require_image(), count=_PROBES)
-            return [{"image": picture[None]} for picture in spread(list(pictures.pixels), _PROBES)]
+            images = self.images or draw_images(model.spec.require_image(), count=_PROBES)
+            return [{"image": image[None]} for image in spread(list(images.pixels), _PROBES)]
         texts = self.texts or tokenize_texts(model, None, count=_PROBES)
         return [{"ids": row[None].astype(np.int32)} for row in spread(list(texts.ids), _PROBES)]
 

@@ -66,7 +66,7 @@ class Budget:
         return self._judge is None or self._judge.accepts(self.tower, self.vectors, model)
 
     def vectors(self, model: onnx.ModelProto) -> NDArray[np.float32]:
-        """A graph's vectors of the captioned pictures, or of the captions."""
+        """A graph's vectors of the captioned images, or of the captions."""
         assert self._judge is not None
         captioned = self._judge.budget.captioned
         given = captioned.pixels if self.tower == "image" else captioned.ids

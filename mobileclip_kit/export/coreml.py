@@ -1,6 +1,6 @@
 """Towers to Core ML: an ML Program (``.mlpackage``) for iOS 16 and later, fixed batch 1.
 
-The picture goes in as a picture: ``ImageType`` divides by 255, mean and standard deviation are the program's own first
+The image goes in as an image: ``ImageType`` divides by 255, mean and standard deviation are the program's own first
 operators (a scale for each channel on ``ImageType`` is a known trap). A text goes in as ``ids``, int32 ``(1,
 context)``. Out comes ``embedding``, ``(1, d)``, a row of length 1. A flexible batch would keep the program off the
 Neural Engine (coremltools issue 2022); apps batch with ``MLArrayBatchProvider``.
@@ -204,5 +204,5 @@ def _set_metadata(model: Any, tower: Tower, spec: ModelSpec) -> None:
     model.short_description = short_description(tower, spec)
     model.user_defined_metadata.update(entries)
     name = "image" if tower == "image" else "ids"
-    model.input_description[name] = "RGB picture" if tower == "image" else "token identifiers, start and end included"
+    model.input_description[name] = "RGB image" if tower == "image" else "token identifiers, start and end included"
     model.output_description["embedding"] = f"vector of length 1, {spec.embedding_dim} numbers"

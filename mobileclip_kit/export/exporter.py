@@ -11,7 +11,7 @@ from mobileclip_kit.export.folder import PRECISIONS, SUFFIXES, Export, ExportedT
 from mobileclip_kit.export.int8 import require_calibration
 from mobileclip_kit.export.ranges import Method
 from mobileclip_kit.export.recall import RecallBudget, RecallJudge
-from mobileclip_kit.export.samples import Pictures, Texts
+from mobileclip_kit.export.samples import Images, Texts
 from mobileclip_kit.export.sensitivity import table_path
 from mobileclip_kit.export.towers import ImageTower, TextTower
 from mobileclip_kit.export.verify import THRESHOLDS, require_parity, verify_export
@@ -30,9 +30,9 @@ def export_model(
     *,
     format: Format,
     precision: Precision,
-    pictures: Pictures | None = None,
+    images: Images | None = None,
     texts: Texts | None = None,
-    calibration: Pictures | None = None,
+    calibration: Images | None = None,
     calibration_texts: Texts | None = None,
     method: Method = "minmax",
     threshold: float | None = None,
@@ -50,9 +50,9 @@ def export_model(
         destination: The export folder to make.
         format: ``onnx`` or ``coreml``.
         precision: One of the format's :data:`~mobileclip_kit.export.folder.PRECISIONS`.
-        pictures: To verify the image tower with; None draws some.
+        images: To verify the image tower with; None draws some.
         texts: To verify the text tower with; None takes built-in prompts.
-        calibration: Pictures whose activations set the image tower's int8 ranges.
+        calibration: Images whose activations set the image tower's int8 ranges.
         calibration_texts: The same for the text tower; None takes built-in prompts.
         method: How int8 ranges are chosen from what was observed.
         threshold: Least cosine; None takes the precision's own. For int8 it is also the budget by which operators are
@@ -69,7 +69,7 @@ def export_model(
         The export, with its verification.
 
     Raises:
-        UsageError: The format has no such precision or layout, int8 without calibration pictures, or a budget of recall
+        UsageError: The format has no such precision or layout, int8 without calibration images, or a budget of recall
             for a model without a text tower.
         ExportError: A tower cannot be converted.
         ModelError: The Neural Engine's layout is not known for a tower.
@@ -79,7 +79,7 @@ def export_model(
     """
     check_request(format, precision, calibrated=calibration is not None or model.spec.image is None, ane=ane)
     if format == "onnx" and precision == "int8" and calibration is not None:
-        require_calibration(len(calibration.pixels), "picture(s)")
+        require_calibration(len(calibration.pixels), "image(s)")
     if base is not None:
         model.spec.check_same_model(base.spec.model_hash, f"The export {base.path}")
     if measured is not None:
@@ -87,7 +87,7 @@ def export_model(
     judge = None if recall is None else _judge(model, recall)
     aids = Aids(
         least_cosine=THRESHOLDS[precision] if threshold is None else threshold,
-        pictures=pictures,
+        images=images,
         texts=texts,
         calibration=calibration,
         calibration_texts=calibration_texts,
@@ -103,7 +103,7 @@ def export_model(
             towers[tower] = _write_tower(model, tower, staging / f"{tower}{SUFFIXES[format]}", format, precision, aids)
         _write_tokenizer(model, staging)
         export = Export(path=staging, spec=model.spec, format=format, precision=precision, towers=towers)
-        results = verify_export(export, model, pictures=pictures, texts=texts, threshold=threshold)
+        results = verify_export(export, model, images=images, texts=texts, threshold=threshold)
         export = export.with_verification(results)
         if judge is not None:
             export = _with_recall(export, judge)
@@ -119,7 +119,7 @@ def check_request(format: str, precision: str, *, calibrated: bool, ane: bool = 
     """Refuse what cannot work before minutes are spent on it.
 
     Raises:
-        UsageError: The format has no such precision or layout, or int8 without calibration pictures.
+        UsageError: The format has no such precision or layout, or int8 without calibration images.
     """
     if ane and format != "coreml":
         raise UsageError(f"--ane is a layout for Core ML, not for {format}.", hint="Add --format coreml.")
@@ -130,7 +130,7 @@ def check_request(format: str, precision: str, *, calibrated: bool, ane: bool = 
         )
     if format == "onnx" and precision == "int8" and not calibrated:
         raise UsageError(
-            "int8 needs pictures of the kind that the model will meet, to observe the ranges of its activations.",
+            "int8 needs images of the kind that the model will meet, to observe the ranges of its activations.",
             hint="Pass a folder of them with --calibration.",
         )
 

@@ -38,8 +38,8 @@ class Verification:
     Attributes:
         tower: ``image`` or ``text``.
         runtime: What executed the export: ``onnxruntime``, ``mil`` or ``coreml``.
-        pictures: Pictures compared, or texts for a text tower.
-        inputs: Where they came from: "64 pictures of photos/".
+        images: Images compared, or texts for a text tower.
+        inputs: Where they came from: "64 images of photos/".
         cosine_min: Least cosine between the export's and the model's vector of one input.
         cosine_mean: Mean of these cosines.
         overlap_at_10: Mean share of the ten nearest inputs (each input a query among the others) that both name;
@@ -49,7 +49,7 @@ class Verification:
 
     tower: Tower
     runtime: str
-    pictures: int
+    images: int
     inputs: str
     cosine_min: float
     cosine_mean: float

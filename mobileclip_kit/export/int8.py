@@ -84,7 +84,7 @@ def quantize_int8(
         ExportError: ONNX Runtime cannot quantise the tower, no choice of operators meets the budget, or the
             sensitivities are of another graph.
     """
-    require_calibration(len(calibration), "pictures" if tower == "image" else "texts")
+    require_calibration(len(calibration), "images" if tower == "image" else "texts")
     rows = graph_rows(tower, calibration)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         prepared = Path(folder) / "prepared.onnx"

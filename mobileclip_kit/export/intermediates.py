@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.export.aids import Aids
 from mobileclip_kit.export.folder import Export
-from mobileclip_kit.export.samples import Pictures, Texts
+from mobileclip_kit.export.samples import Images, Texts
 from mobileclip_kit.export.verify import THRESHOLDS
 from mobileclip_kit.mil.divergence import Divergence, divergences
 from mobileclip_kit.mil.interpreter import Finding, Interpreter
@@ -56,14 +56,14 @@ class TowerTrace:
 
 
 def trace_export(
-    export: Export, model: Model, *, pictures: Pictures | None = None, texts: Texts | None = None
+    export: Export, model: Model, *, images: Images | None = None, texts: Texts | None = None
 ) -> list[TowerTrace]:
     """Compare every operator of every tower; a few of the inputs are looked at.
 
     Args:
         export: In Core ML.
         model: Whose preprocessing and tokenizer count.
-        pictures: For the image tower; None draws some.
+        images: For the image tower; None draws some.
         texts: For the text tower; None takes built-in prompts.
 
     Raises:
@@ -74,7 +74,7 @@ def trace_export(
         raise UsageError(
             f"--intermediates follows Core ML programs; {export.path} is {export.format}.", hint="Leave it out."
         )
-    inputs = Aids(least_cosine=0.0, pictures=pictures, texts=texts)
+    inputs = Aids(least_cosine=0.0, images=images, texts=texts)
     return [_trace(export, tower, inputs.probes(model, tower)) for tower in export.towers]
 
 

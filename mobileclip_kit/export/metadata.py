@@ -29,7 +29,7 @@ def short_description(tower: Tower, spec: ModelSpec) -> str:
     """One sentence on what a tower takes and gives."""
     if tower == "image":
         image = spec.require_image()
-        taken = f"an RGB picture of {image.width}×{image.height} pixels (normalisation is inside)"
+        taken = f"an RGB image of {image.width}×{image.height} pixels (normalisation is inside)"
     else:
         taken = f"{spec.require_text().context_length} token identifiers"
     return f"The {tower} tower of {spec.name}: {taken} to a unit vector of {spec.embedding_dim} numbers."

@@ -30,7 +30,7 @@ Rows = Sequence[Mapping[str, NDArray[Any]]]
 METHODS: tuple[Method, ...] = get_args(Method)
 # Of all values, so many per cent lie within the range that ``percentile`` chooses.
 PERCENTILE = 99.99
-# What minmax leaves for inputs not seen. A quickstart's student, calibrated on 200 pictures, had on 400 unseen ones a
+# What minmax leaves for inputs not seen. A quickstart's student, calibrated on 200 images, had on 400 unseen ones a
 # least cosine of 0.9896 without it, 0.9930 with a tenth and 0.9952 with a fifth; the mean fell from 0.9990 to 0.9988.
 _HEADROOM = 1.2
 _BINS = 2048

@@ -1,6 +1,6 @@
-"""What a precision costs in retrieval: how many captions still find their picture.
+"""What a precision costs in retrieval: how many captions still find their image.
 
-The share of captions whose picture is among the first 1, 5 and 10, and the mean of the three ("mean recall"), text to
+The share of captions whose image is among the first 1, 5 and 10, and the mean of the three ("mean recall"), text to
 image. A cosine of 0.99 may cost a search nothing or a lot; this is what a search notices.
 """
 
@@ -25,18 +25,18 @@ _IMAGE_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Captioned:
-    """Pictures with captions, ready for both towers.
+    """Images with captions, ready for both towers.
 
     Attributes:
         pixels: ``(n, height, width, 3)`` uint8.
         ids: ``(m, context)`` int64.
-        picture_of: For each caption its picture's row, ``(m,)``.
-        source: For the report: "200 pictures with 1000 captions of holiday.csv".
+        image_of: For each caption its image's row, ``(m,)``.
+        source: For the report: "200 images with 1000 captions of holiday.csv".
     """
 
     pixels: Pixels
     ids: Ids
-    picture_of: NDArray[np.int64]
+    image_of: NDArray[np.int64]
     source: str
 
 
@@ -57,8 +57,8 @@ class RecallJudge:
     """Measures candidates for one tower, the other tower's vectors held fixed.
 
     Args:
-        budget: The pictures, the captions and the greatest loss.
-        images: The float32 model's vectors of the pictures, ``(n, d)``.
+        budget: The images, the captions and the greatest loss.
+        images: The float32 model's vectors of the images, ``(n, d)``.
         texts: The float32 model's vectors of the captions, ``(m, d)``.
     """
 
@@ -71,12 +71,12 @@ class RecallJudge:
         """Whether a candidate's vectors keep the budget; ``run`` executes it on the tower's inputs."""
         vectors = run(model)
         images, texts = (vectors, self._texts) if tower == "image" else (self._images, vectors)
-        found = mean_recall(images, texts, self.budget.captioned.picture_of)
+        found = mean_recall(images, texts, self.budget.captioned.image_of)
         return self.before - found <= self.budget.max_drop * (_IMAGE_SHARE if tower == "image" else 1.0)
 
     def measure(self) -> float:
         """Mean recall with the vectors that are held now."""
-        return mean_recall(self._images, self._texts, self.budget.captioned.picture_of)
+        return mean_recall(self._images, self._texts, self.budget.captioned.image_of)
 
     def keep(self, tower: Tower, vectors: Vectors) -> None:
         """Go on with a finished tower's vectors in place of the model's."""
@@ -86,18 +86,18 @@ class RecallJudge:
             self._texts = vectors
 
 
-def mean_recall(images: Vectors, texts: Vectors, picture_of: NDArray[np.int64]) -> float:
+def mean_recall(images: Vectors, texts: Vectors, image_of: NDArray[np.int64]) -> float:
     """Mean of recall at 1, 5 and 10, text to image.
 
     Args:
         images: Unit rows, ``(n, d)``.
         texts: Unit rows, ``(m, d)``.
-        picture_of: For each text its picture's row, ``(m,)``.
+        image_of: For each text its image's row, ``(m,)``.
 
     Returns:
         0…1. Equal scores count as ranked behind: vectors that collapsed into one find nothing.
     """
     scores = texts.astype(np.float64) @ images.astype(np.float64).T  # (m, n)
-    own = scores[np.arange(len(texts)), picture_of][:, None]
+    own = scores[np.arange(len(texts)), image_of][:, None]
     ahead = (scores >= own).sum(axis=1) - 1
     return float(np.mean([(ahead < k).mean() for k in KS]))

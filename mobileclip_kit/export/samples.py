@@ -1,6 +1,6 @@
-"""What exports are verified and calibrated with: the user's pictures and texts, or drawn and built-in ones.
+"""What exports are verified and calibrated with: the user's images and texts, or drawn and built-in ones.
 
-Real pictures of the kind that the model will meet are better for both; drawn ones let every export be checked at all,
+Real images of the kind that the model will meet are better for both; drawn ones let every export be checked at all,
 and the result says which of them were used.
 """
 
@@ -35,12 +35,12 @@ PROMPTS = tuple(kind.format(thing) for kind, thing in itertools.product(_KINDS, 
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures ready for every runtime.
+class Images:
+    """Images ready for every runtime.
 
     Attributes:
         pixels: RGB, ``(n, height, width, 3)`` uint8.
-        source: For the report: "48 pictures of holiday/".
+        source: For the report: "48 images of holiday/".
         skipped: ``(name, reason)`` of what could not be read.
     """
 
@@ -62,8 +62,8 @@ class Texts:
     source: str
 
 
-def read_source(path: Path, model: Model, *, count: int) -> tuple[Pictures | None, Texts | None]:
-    """Pictures and captions of a folder or captions file, as far as the model has towers and the source has captions.
+def read_source(path: Path, model: Model, *, count: int) -> tuple[Images | None, Texts | None]:
+    """Images and captions of a folder or captions file, as far as the model has towers and the source has captions.
 
     Args:
         path: What :func:`mobileclip_kit.data.sources.open_source` reads.
@@ -71,56 +71,56 @@ def read_source(path: Path, model: Model, *, count: int) -> tuple[Pictures | Non
         count: At most so many of each.
 
     Raises:
-        DataError: The source cannot be read, or holds no picture that can.
+        DataError: The source cannot be read, or holds no image that can.
     """
     left_out: list[Skipped] = []
     pairs = list(open_source(path, left_out))
-    pictures = texts = None
+    images = texts = None
     if model.spec.image is not None:
         files = [pair.source() for pair in spread(pairs, count)]
-        pictures = read_pictures(files, model.spec.image, source=path.name)
-        pictures = replace(pictures, skipped=(*((skip.item, skip.reason) for skip in left_out), *pictures.skipped))
+        images = read_images(files, model.spec.image, source=path.name)
+        images = replace(images, skipped=(*((skip.item, skip.reason) for skip in left_out), *images.skipped))
     captions = [caption for pair in pairs for caption in pair.captions]
     if model.spec.text is not None and captions:
         texts = tokenize_texts(model, captions, count=count)
-    return pictures, texts
+    return images, texts
 
 
 def read_captioned(path: Path, model: Model, *, count: int) -> Captioned:
-    """Pictures with their captions, for recall.
+    """Images with their captions, for recall.
 
     Args:
         path: What :func:`mobileclip_kit.data.sources.open_source` reads.
         model: Whose preprocessing and tokenizer count.
-        count: At most so many pictures.
+        count: At most so many images.
 
     Raises:
-        DataError: The source has fewer than two pictures with captions that can be read.
+        DataError: The source has fewer than two images with captions that can be read.
         ModelError: The model lacks a tower, or its tokenizer is not installed.
     """
     image, text = model.spec.require_image(), model.spec.require_text()
     pixels: list[Pixels] = []
     captions: list[str] = []
-    picture_of: list[int] = []
+    image_of: list[int] = []
     for pair in spread([pair for pair in open_source(path, []) if pair.captions], count):
         try:
             pixels.append(load_pixels(pair.source(), image))
         except ImageError:
             continue  # the command has listed it already
         captions += pair.captions
-        picture_of += [len(pixels) - 1] * len(pair.captions)
+        image_of += [len(pixels) - 1] * len(pair.captions)
     if len(pixels) < 2:
         raise DataError(
-            f"{path} has {len(pixels)} pictures with captions; recall takes at least 2, and some hundred are good.",
+            f"{path} has {len(pixels)} images with captions; recall takes at least 2, and some hundred are good.",
             hint="Pass a captions file.",
         )
     ids = load_tokenizer(text, model.merges)(captions)
-    source = f"{len(pixels)} pictures with {len(captions)} captions of {path.name}"
-    return Captioned(np.stack(pixels), ids, np.array(picture_of), source)
+    source = f"{len(pixels)} images with {len(captions)} captions of {path.name}"
+    return Captioned(np.stack(pixels), ids, np.array(image_of), source)
 
 
-def read_pictures(files: Sequence[Path | bytes], spec: ImageSpec, *, source: str, count: int | None = None) -> Pictures:
-    """Decode pictures spread evenly over a list.
+def read_images(files: Sequence[Path | bytes], spec: ImageSpec, *, source: str, count: int | None = None) -> Images:
+    """Decode images spread evenly over a list.
 
     Args:
         files: Paths, or the encoded bytes.
@@ -139,24 +139,24 @@ def read_pictures(files: Sequence[Path | bytes], spec: ImageSpec, *, source: str
             skipped.append((file.name if isinstance(file, Path) else f"{len(file)} bytes", error.message))
     if not pixels:
         reason = f" The first one: {skipped[0][1]}" if skipped else ""
-        raise DataError(f"{source} holds no picture that can be read.{reason}", hint="Pass a folder of pictures.")
-    return Pictures(np.stack(pixels), f"{len(pixels)} pictures of {source}", tuple(skipped))
+        raise DataError(f"{source} holds no image that can be read.{reason}", hint="Pass a folder of images.")
+    return Images(np.stack(pixels), f"{len(pixels)} images of {source}", tuple(skipped))
 
 
-def draw_pictures(spec: ImageSpec, *, count: int = DEFAULT_COUNT, seed: int = 0) -> Pictures:
-    """Pictures of soft colour fields with a few hard-edged boxes, the same ones for the same seed."""
+def draw_images(spec: ImageSpec, *, count: int = DEFAULT_COUNT, seed: int = 0) -> Images:
+    """Images of soft colour fields with a few hard-edged boxes, the same ones for the same seed."""
     random = np.random.default_rng(seed)
     pixels = np.empty((count, spec.height, spec.width, 3), np.uint8)
-    for picture in pixels:
+    for image in pixels:
         cells = random.integers(2, 9)
         rows = np.linspace(0, cells - 1.001, spec.height)
         columns = np.linspace(0, cells - 1.001, spec.width)
-        picture[:] = _blend(random.uniform(0, 255, (cells, cells, 3)), rows, columns)
+        image[:] = _blend(random.uniform(0, 255, (cells, cells, 3)), rows, columns)
         for _ in range(random.integers(1, 6)):
             top, left = random.integers(0, spec.height), random.integers(0, spec.width)
             tall, wide = random.integers(1, spec.height + 1), random.integers(1, spec.width + 1)
-            picture[top : top + tall // 2 + 1, left : left + wide // 2 + 1] = random.integers(0, 256, 3)
-    return Pictures(pixels, f"{count} drawn pictures")
+            image[top : top + tall // 2 + 1, left : left + wide // 2 + 1] = random.integers(0, 256, 3)
+    return Images(pixels, f"{count} drawn images")
 
 
 def tokenize_texts(model: Model, texts: Iterable[str] | None, *, count: int = DEFAULT_COUNT) -> Texts:

@@ -32,7 +32,7 @@ _LEAST_MAGNITUDE = 1e-4
 
 
 class ImageTower(nn.Module):
-    """Pictures to unit vectors.
+    """Images to unit vectors.
 
     Args:
         model: Its image tower is copied.

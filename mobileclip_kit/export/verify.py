@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mobileclip_kit.errors import ExportError, ParityError
 from mobileclip_kit.export.folder import Export, Precision, Verification, show_cosine
-from mobileclip_kit.export.samples import Pictures, Texts, draw_pictures, tokenize_texts
+from mobileclip_kit.export.samples import Images, Texts, draw_images, tokenize_texts
+from mobileclip_kit.metrics import nearest_overlap, row_cosines
 from mobileclip_kit.mil.interpreter import Finding
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
@@ -36,7 +36,6 @@ THRESHOLDS: dict[Precision, float] = {
     "palette6": 0.99,
     "palette4": 0.99,
 }
-NEAREST = 10
 # A graph whose batch is not truly dynamic fails or errs at one of these; the rest follows in batches of the last.
 _BATCHES = (1, 3, 17)
 # Vectors shorter or longer than this were not normalised; float16 keeps three digits.
@@ -49,7 +48,7 @@ def verify_export(
     export: Export,
     model: Model,
     *,
-    pictures: Pictures | None = None,
+    images: Images | None = None,
     texts: Texts | None = None,
     threshold: float | None = None,
     threads: int | None = None,
@@ -59,7 +58,7 @@ def verify_export(
     Args:
         export: From :func:`~mobileclip_kit.export.folder.open_export`.
         model: The model that it was made from.
-        pictures: For the image tower; None draws some.
+        images: For the image tower; None draws some.
         texts: For the text tower; None takes built-in prompts.
         threshold: Least cosine; None takes the precision's own of :data:`THRESHOLDS`.
         threads: Of ONNX Runtime.
@@ -77,7 +76,7 @@ def verify_export(
     results = []
     for tower in export.towers:
         if tower == "image":
-            given = pictures or draw_pictures(model.spec.require_image())
+            given = images or draw_images(model.spec.require_image())
             inputs: Pixels | Ids = given.pixels
             source = given.source
         else:
@@ -94,7 +93,7 @@ def verify_export(
                 Verification(
                     tower=tower,
                     runtime=encoder.runtime,
-                    pictures=len(wanted),
+                    images=len(wanted),
                     inputs=source,
                     cosine_min=float(cosines.min()),
                     cosine_mean=float(cosines.mean()),
@@ -118,47 +117,11 @@ def require_parity(results: Sequence[Verification], export: Export) -> None:
             f"The {worst.tower} tower of {export.spec.name} as {export.format} {export.precision} differs from its "
             f"model: least cosine {show_cosine(worst.cosine_min)} over {worst.inputs} in {worst.runtime}, where "
             f"{worst.threshold:g} is required.",
-            hint="Choose a higher precision, better calibration pictures, or a lower --threshold."
+            hint="Choose a higher precision, better calibration images, or a lower --threshold."
             + (
                 " `mckit verify --intermediates` names the operators that lose precision." * (export.format == "coreml")
             ),
         )
-
-
-def row_cosines(wanted: Vectors, actual: Vectors) -> NDArray[np.float64]:
-    """Cosine of each row with the same row of the other matrix, ``(n,)``; in float64, so that equal rows give 1."""
-    first, second = wanted.astype(np.float64), actual.astype(np.float64)
-    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    cosines: NDArray[np.float64] = np.clip((first * second).sum(axis=1) / lengths, -1, 1)
-    return cosines
-
-
-def nearest_overlap(wanted: Vectors, actual: Vectors, *, k: int = NEAREST) -> float | None:
-    """Mean share of the ``k`` nearest that two sets of vectors of the same inputs agree on.
-
-    Each input is a query among the others; with few inputs, ``k`` is at most half of the others, since choosing all of
-    them would always agree.
-
-    Args:
-        wanted: Unit rows, ``(n, d)``.
-        actual: Rows of the same inputs, ``(n, d)``.
-        k: How many nearest.
-
-    Returns:
-        0…1, or None for fewer than three inputs.
-    """
-    count = len(wanted)
-    if count < 3:
-        return None
-    k = min(k, (count - 1) // 2)
-    sets = []
-    for vectors in (wanted, actual):
-        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        scores = vectors @ vectors.T
-        np.fill_diagonal(scores, -np.inf)
-        sets.append(np.argsort(-scores, axis=1, kind="stable")[:, :k])
-    shared = [len(np.intersect1d(first, second)) for first, second in zip(*sets, strict=True)]
-    return float(np.mean(shared)) / k
 
 
 def _encoders(export: Export, threads: int | None) -> list[TowerEncoder]:

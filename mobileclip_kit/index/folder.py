@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.errors import IndexFormatError, OutputError
 from mobileclip_kit.files import atomic_file, atomic_folder, read_json
-from mobileclip_kit.index.derived import Derived, DerivedIndex
+from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.store import Store
 from mobileclip_kit.index.vectors import MatrixWriter, Vectors, map_matrix
@@ -39,7 +39,7 @@ class IndexHeader:
     Attributes:
         spec: The model whose vectors the index holds.
         model: Where that model was when the index was built, as it was asked for: a hint, checked by its hash.
-        pictures: The indexed folder, absolute; None for vectors without pictures.
+        images: The indexed folder, absolute; None for vectors without images.
         shard: ``(i, n)`` when the index holds the i-th of n parts of that folder; None for all of it.
         derived: The faiss index that searches use in place of the exact scan; None for the scan. Says nothing about
             what the index holds, so headers that differ in it alone are equal.
@@ -47,7 +47,7 @@ class IndexHeader:
 
     spec: ModelSpec
     model: str | None = None
-    pictures: str | None = None
+    images: str | None = None
     shard: tuple[int, int] | None = None
     derived: Derived | None = field(default=None, compare=False)
 
@@ -57,7 +57,7 @@ class IndexHeader:
             "format_version": FORMAT_VERSION,
             "kind": "flat" if self.derived is None else self.derived.kind,
             "model_path": self.model,
-            "pictures": self.pictures,
+            "images": self.images,
             "shard": None if self.shard is None else list(self.shard),
             "derived": None if self.derived is None else self.derived.to_json(),
             "model": self.spec.to_json(),
@@ -79,7 +79,7 @@ class IndexHeader:
                 f"{folder} is not an index: it has no {INDEX_FILE}."
                 if folder.exists()
                 else f"{folder} does not exist.",
-                hint="Build it with `mckit index PICTURES --model M -o INDEX`.",
+                hint="Build it with `mckit index IMAGES --model M -o INDEX`.",
             )
         document = read_json(path)
         version = document.get("format_version")
@@ -88,12 +88,12 @@ class IndexHeader:
                 f"{path} has format version {version}; this mckit reads version {FORMAT_VERSION}.",
                 hint="Update mckit, or build the index again.",
             )
-        model, pictures, shard = (document.get(name) for name in ("model_path", "pictures", "shard"))
+        model, images, shard = (document.get(name) for name in ("model_path", "images", "shard"))
         described, derived = document["model"], document.get("derived")
         sound = (
             isinstance(described, dict)
             and isinstance(model, str | None)
-            and isinstance(pictures, str | None)
+            and isinstance(images, str | None)
             and (shard is None or (isinstance(shard, list) and [type(part) for part in shard] == [int, int]))
             and isinstance(derived, dict | None)
         )
@@ -102,7 +102,7 @@ class IndexHeader:
         return cls(
             spec=ModelSpec.from_json(described, str(path)),
             model=model,
-            pictures=pictures,
+            images=images,
             shard=None if shard is None else (shard[0], shard[1]),
             derived=None if derived is None else Derived.from_json(derived, path),
         )

@@ -1,6 +1,6 @@
 """The kinds of search that an index can offer, and which one suits its size.
 
-Words find pictures across the gap between the two modalities: text vectors lie far from every picture vector, which is
+Words find images across the gap between the two modalities: text vectors lie far from every image vector, which is
 where approximate indexes lose most (clip-retrieval's users measured it). So the exact scan is the rule up to the
 size at which it is felt, and what replaces it is measured with texts.
 """

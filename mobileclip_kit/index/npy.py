@@ -26,7 +26,7 @@ def load_matrix(path: Path) -> NDArray[np.floating]:
         raise DataError(f"{path} is not a readable .npy file: {_unreadable(path, error)}.") from error
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.floating):
         kind = f"{matrix.dtype} of shape {matrix.shape}" if isinstance(matrix, np.ndarray) else "an archive"
-        raise DataError(f"{path} holds {kind}, not a matrix of floats with a row for each picture.")
+        raise DataError(f"{path} holds {kind}, not a matrix of floats with a row for each image.")
     if matrix.shape[1] == 0:
         raise DataError(f"{path} holds vectors of no numbers.")
     return matrix

@@ -127,7 +127,7 @@ def _key_bytes(key: str) -> bytes:
     try:
         name = key.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DataError(f"The name {key!r} cannot be written as UTF-8.", hint="Rename the picture.") from error
+        raise DataError(f"The name {key!r} cannot be written as UTF-8.", hint="Rename the image.") from error
     if not 0 < len(name) <= MAX_KEY_BYTES:
         raise DataError(f"A name of {len(name)} bytes is not between 1 and {MAX_KEY_BYTES}: {key[:80]!r}.")
     return name

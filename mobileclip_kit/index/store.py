@@ -1,4 +1,4 @@
-"""The journal of an index: which pictures it holds, and in which row of the matrix each one's vector lies.
+"""The journal of an index: which images it holds, and in which row of the matrix each one's vector lies.
 
 SQLite is the source of truth: whatever else lies in the folder counts only as far as a committed transaction says so.
 Names are stored as bytes, so that every file name that a system allows finds its way back to its file.
@@ -49,7 +49,7 @@ _VARIABLES = 900
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One picture of an index: either it has a row of the matrix, or a reason why not.
+    """One image of an index: either it has a row of the matrix, or a reason why not.
 
     Attributes:
         name: Path relative to the indexed folder, with ``/``; bytes that are not UTF-8 are surrogate-escaped.
@@ -57,7 +57,7 @@ class Item:
         mtime_ns: The file's modification time then, in nanoseconds since 1970.
         sha256: Hex digest of the file's bytes; None when it could not be read.
         row: Row of the matrix, or None after a failure.
-        reason: Why the picture has no vector, or None.
+        reason: Why the image has no vector, or None.
     """
 
     name: str

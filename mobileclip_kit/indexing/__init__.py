@@ -1,4 +1,4 @@
-"""From pictures, from vectors made elsewhere, or from other indexes, to an index."""
+"""From images, from vectors made elsewhere, or from other indexes, to an index."""
 
 from mobileclip_kit.indexing.imported import import_vectors
 from mobileclip_kit.indexing.merging import merge_indexes

@@ -58,7 +58,7 @@ def decode_ahead(
         spec: What the model is fed.
         is_known: Whether content of this hash has a vector already and need not be decoded.
         workers: Threads; None for one a core.
-        ahead: Decoded pictures held in memory.
+        ahead: Decoded images held in memory.
         draft: See :func:`mobileclip_kit.images.load_pixels`.
     """
 
@@ -74,8 +74,8 @@ def decode_ahead(
                 return Decoded(candidate, sha256)
             return Decoded(candidate, sha256, pixels=load_pixels(source, spec, draft=draft))
         except ImageError as error:
-            # Read at once, a picture has no path: its message speaks of bytes.
-            nameless = f"A picture of {len(source)} bytes" if isinstance(source, bytes) else str(found.path)
+            # Read at once, an image has no path: its message speaks of bytes.
+            nameless = f"An image of {len(source)} bytes" if isinstance(source, bytes) else str(found.path)
             message = error.message.replace(nameless, found.name)
             return Decoded(candidate, sha256, reason=_legible(message))
         except OSError as error:
@@ -95,7 +95,7 @@ def decode_ahead(
 
 
 def _read(found: Found) -> Path | bytes:
-    """The picture's bytes, read once for hash and decoder, so that both see the same; a huge file stays one."""
+    """The image's bytes, read once for hash and decoder, so that both see the same; a huge file stays one."""
     if found.offset is None and found.size_bytes > _READ_AT_ONCE_BYTES:
         return found.path
     return found.source() if found.offset is not None else found.path.read_bytes()

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mobileclip_kit.errors import DataError, ModelMismatchError
-from mobileclip_kit.index.derived import Derived
-from mobileclip_kit.index.deriving import Questions, derive
+from mobileclip_kit.index.ann_build import Questions, derive
+from mobileclip_kit.index.ann_index import Derived
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter
 from mobileclip_kit.index.kinds import Kind, choose_kind
 from mobileclip_kit.index.npy import load_matrix, unit_rows
@@ -107,7 +107,7 @@ def ask_texts(encoder: Encoder | None, given: Path | None = None) -> Callable[[V
             texts = [f"a photo of {word}" for word in common_words(_QUESTIONS)]
             return Questions(encoder.encode_texts(texts), f"{len(texts)} texts")
         rows = np.unique(np.linspace(0, len(matrix) - 1, _QUESTIONS).astype(np.int64))
-        return Questions(np.array(matrix[rows], np.float32), f"{len(rows)} of its own pictures, for want of texts")
+        return Questions(np.array(matrix[rows], np.float32), f"{len(rows)} of its own images, for want of texts")
 
     return ask
 

@@ -1,7 +1,7 @@
 """Vectors to and from other programs.
 
 clip-retrieval's layout: ``img_emb/img_emb_N.npy``, rows of float16, and ``metadata/metadata_N.parquet``, a line for
-each row, whose ``image_path`` says where the picture is. Ours carries a ``vectors.json`` beside them that names the
+each row, whose ``image_path`` says where the image is. Ours carries a ``vectors.json`` beside them that names the
 model, so that an index goes out and comes back without a question; folders of other programs need ``--model``.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.files import atomic_folder, read_json, write_json
-from mobileclip_kit.index.deriving import Questions
+from mobileclip_kit.index.ann_build import Questions
 from mobileclip_kit.index.folder import Index
 from mobileclip_kit.index.kinds import Kind
 from mobileclip_kit.index.npy import load_matrix
@@ -33,7 +33,7 @@ VECTORS_JSON = "vectors.json"
 ROWS_IN_FILE = 1_000_000
 
 Layout = Literal["clip-retrieval", "npy"]
-# The columns that may name a picture, the best first.
+# The columns that may name an image, the best first.
 _NAME_COLUMNS = ("image_path", "key", "url")
 
 
@@ -81,7 +81,7 @@ def dump_index(folder: Path, out: Path, *, layout: Layout = "clip-retrieval", fo
                 "format_version": FORMAT_VERSION,
                 "layout": layout,
                 "items": len(kept),
-                "pictures": index.header.pictures if _is_text(index.header.pictures or "") else None,
+                "images": index.header.images if _is_text(index.header.images or "") else None,
                 "model_path": index.header.model if _is_text(index.header.model or "") else None,
                 "model": index.spec.to_json(),
             },
@@ -106,26 +106,26 @@ def import_clip_retrieval(
         folder: With ``img_emb`` and ``metadata``.
         out: The index.
         ask: See :func:`mobileclip_kit.indexing.deriving.ask_texts`.
-        images: The folder of the pictures; names become relative to it. None for the one in ``vectors.json``.
+        images: The folder of the images; names become relative to it. None for the one in ``vectors.json``.
         spec: The model that made the vectors; None for the one in ``vectors.json``, or an unknown one.
         model: Where that model lies.
         force: Replace an index that exists already.
         kind: Of the search; None for the one that suits the size.
 
     Raises:
-        DataError: A file is missing or damaged, or no column names the pictures.
+        DataError: A file is missing or damaged, or no column names the images.
         ModelMismatchError: The width is not the model's.
         UsageError: pyarrow is not installed.
     """
     described = read_json(folder / VECTORS_JSON) if (folder / VECTORS_JSON).is_file() else {}
-    if not isinstance(described.get("model", {}), dict) or not isinstance(described.get("pictures"), str | None):
+    if not isinstance(described.get("model", {}), dict) or not isinstance(described.get("images"), str | None):
         raise DataError(f"{folder / VECTORS_JSON} is damaged.", hint="Remove it and name the model with --model.")
     if spec is None and "model" in described:
         spec = ModelSpec.from_json(described["model"], str(folder / VECTORS_JSON))
         model = model or described.get("model_path")
-    if images is None and described.get("pictures") and Path(described["pictures"]).is_dir():
-        images = Path(described["pictures"])
-    root = images.absolute() if images is not None else described.get("pictures")
+    if images is None and described.get("images") and Path(described["images"]).is_dir():
+        images = Path(described["images"])
+    root = images.absolute() if images is not None else described.get("images")
     parts = [
         Part(vectors, load_matrix(vectors), _below(_names(metadata, root), images), metadata)
         for vectors, metadata in _pairs(folder)
@@ -178,7 +178,7 @@ def _write_parts(index: Index, items: list[Item], folder: Path) -> None:
     pa, parquet = _pyarrow()
     (folder / "img_emb").mkdir()
     (folder / "metadata").mkdir()
-    root = index.header.pictures
+    root = index.header.images
     for number, start in enumerate(range(0, max(1, len(items)), ROWS_IN_FILE)):
         part = items[start : start + ROWS_IN_FILE]
         paths = [item.name if root is None else os.path.join(root, item.name) for item in part]

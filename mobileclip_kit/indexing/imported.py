@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.errors import DataError, ModelMismatchError
 from mobileclip_kit.files import sha256_of_file
-from mobileclip_kit.index.deriving import Questions
+from mobileclip_kit.index.ann_build import Questions
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, open_writer, staged_index
 from mobileclip_kit.index.kinds import Kind
 from mobileclip_kit.index.npy import load_matrix, read_names, unit_rows
@@ -64,7 +64,7 @@ def import_vectors(
         vectors: A ``.npy`` file, ``(n, d)`` of any float type.
         names: The names in the order of the rows: a line each, or a JSON list of strings in a ``.json`` file.
         out: The index.
-        images: The folder that the names are relative to; pictures that are not in it are left out and listed.
+        images: The folder that the names are relative to; images that are not in it are left out and listed.
         spec: The model that made the vectors; None binds the index to the file itself.
         model: Where that model lies, kept for later queries.
         force: Replace an index that exists already.
@@ -74,7 +74,7 @@ def import_vectors(
 
     Raises:
         DataError: A file is missing or damaged, the numbers of vectors and names differ, a name comes twice or is
-            none, or not one picture is in ``images``.
+            none, or not one image is in ``images``.
         ModelMismatchError: The width is not the model's.
         OutputError: ``out`` exists and ``force`` is False, or is something else.
     """
@@ -113,7 +113,7 @@ def import_parts(
             f"{parts[0].vectors} holds vectors of {dim} numbers; those of {spec.name} have {spec.embedding_dim}."
         )
     started = time.monotonic()
-    header = IndexHeader(spec=spec, model=model, pictures=None if images is None else str(images.resolve()))
+    header = IndexHeader(spec=spec, model=model, images=None if images is None else str(images.resolve()))
     report = IndexReport()
     with staged_index(out, header, force=force) as staging, open_writer(staging) as writer:
         for part in parts:
@@ -130,10 +130,10 @@ def import_parts(
 
 
 def _refuse_nothing(failures: Sequence[Item], images: Path) -> None:
-    """An index without a single picture is a wrong folder rather than a wish."""
+    """An index without a single image is a wrong folder rather than a wish."""
     if failures:
         raise DataError(
-            f"None of the {len(failures)} names has both a picture in {images} and a usable vector. The first, "
+            f"None of the {len(failures)} names has both an image in {images} and a usable vector. The first, "
             f"{failures[0].name!r}: {failures[0].reason}",
             hint="Say with --images which folder the names are relative to.",
         )
@@ -195,5 +195,5 @@ def _describe(name: str, images: Path | None) -> Item:
     try:
         status, sha256 = path.stat(), sha256_of_file(path)
     except OSError as error:
-        return Item(name=name, reason=f"The picture cannot be read in the given folder: {error.strerror}.")
+        return Item(name=name, reason=f"The image cannot be read in the given folder: {error.strerror}.")
     return Item(name=name, size_bytes=status.st_size, mtime_ns=storable_ns(status.st_mtime_ns), sha256=sha256)

@@ -1,6 +1,6 @@
-"""The pictures of a library: files below a folder, members of its tar shards, or one worker's share of them.
+"""The images of a library: files below a folder, members of its tar shards, or one worker's share of them.
 
-A webdataset shard is a plain ``.tar`` whose members are read where they lie: nothing is unpacked. Its pictures are
+A webdataset shard is a plain ``.tar`` whose members are read where they lie: nothing is unpacked. Its images are
 called ``SHARD.tar/MEMBER``. Compressed tars cannot be entered in the middle and are refused, each with its reason.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.files import sha256_of_file
-from mobileclip_kit.images import list_pictures, picture_suffixes
+from mobileclip_kit.images import image_suffixes, list_images
 from mobileclip_kit.index.store import storable_ns
 
 TAR_SUFFIX = ".tar"
@@ -24,14 +24,14 @@ _SQUEEZED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 @dataclass(frozen=True)
 class Found:
-    """A picture that is there now.
+    """An image that is there now.
 
     Attributes:
         path: The file, or the tar that holds it.
         name: Relative to the indexed folder, with ``/``.
-        size_bytes: Of the picture.
+        size_bytes: Of the image.
         mtime_ns: Of the file, of the tar for a member; see :func:`mobileclip_kit.index.store.storable_ns`.
-        offset: Where the picture begins in the tar; None for a file of its own.
+        offset: Where the image begins in the tar; None for a file of its own.
         reason: Why it cannot be read at all, or None.
     """
 
@@ -55,7 +55,7 @@ class Found:
             return stream.read(self.size_bytes)
 
     def sha256(self) -> str:
-        """Hex digest of the picture's bytes.
+        """Hex digest of the image's bytes.
 
         Raises:
             OSError: They cannot be read.
@@ -65,7 +65,7 @@ class Found:
 
 
 def list_library(folder: Path, *, tars: bool = False, shard: tuple[int, int] | None = None) -> Iterator[Found]:
-    """Every picture of a library, in the order of its path.
+    """Every image of a library, in the order of its path.
 
     Args:
         folder: Absolute.
@@ -77,10 +77,8 @@ def list_library(folder: Path, *, tars: bool = False, shard: tuple[int, int] | N
         DataError: The folder, or one below it, cannot be listed.
     """
     prefix = len(str(folder)) + 1 if str(folder) != os.sep else 1
-    suffixes = picture_suffixes() | (
-        {TAR_SUFFIX, *(f".{end.rsplit('.', 1)[1]}" for end in _SQUEEZED)} if tars else set()
-    )
-    for path in list_pictures(folder, suffixes):
+    suffixes = image_suffixes() | ({TAR_SUFFIX, *(f".{end.rsplit('.', 1)[1]}" for end in _SQUEEZED)} if tars else set())
+    for path in list_images(folder, suffixes):
         name = str(path)[prefix:].replace(os.sep, "/")
         if shard is not None and part_of(name, shard[1]) != shard[0]:
             continue
@@ -98,7 +96,7 @@ def list_library(folder: Path, *, tars: bool = False, shard: tuple[int, int] | N
         elif tars and name.lower().endswith(_SQUEEZED):
             reason = f"{name} is a compressed tar: unpack it to a plain .tar first."
             yield Found(path, name, status.st_size, moment, reason=reason)
-        elif path.suffix.lower() in picture_suffixes():
+        elif path.suffix.lower() in image_suffixes():
             yield Found(path, name, status.st_size, moment)
 
 
@@ -123,8 +121,8 @@ def parse_shard(text: str) -> tuple[int, int]:
     return shard
 
 
-def find_picture(folder: Path, name: str) -> Path | bytes:
-    """The picture of an item: its file, which may have vanished, or its bytes out of a tar.
+def find_image(folder: Path, name: str) -> Path | bytes:
+    """The image of an item: its file, which may have vanished, or its bytes out of a tar.
 
     Raises:
         DataError: The tar no longer has it.
@@ -140,7 +138,7 @@ def find_picture(folder: Path, name: str) -> Path | bytes:
 
 
 def _members(path: Path, name: str, mtime_ns: int) -> Iterator[Found]:
-    suffixes = picture_suffixes()
+    suffixes = image_suffixes()
     try:
         with tarfile.open(path, "r:", errors="surrogateescape") as tar:
             for member in tar:

@@ -1,7 +1,7 @@
 """Several indexes of one model into one: parts that many workers made, or libraries that grew apart.
 
 Names stay as they are when the indexes are of one folder. Indexes of different folders become one of the folder above
-them all, so that every name still leads to its picture.
+them all, so that every name still leads to its image.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def merge_indexes(
     sources: Sequence[Path],
     out: Path,
     *,
-    pictures: Path | None = None,
+    images: Path | None = None,
     force: bool = False,
     encoder: Encoder | None = None,
     model: str | None = None,
     kind: Kind | None = None,
     questions: Path | None = None,
 ) -> IndexReport:
-    """Copy the items of several indexes into a new one. A picture that several of them hold comes in once.
+    """Copy the items of several indexes into a new one. An image that several of them hold comes in once.
 
     Args:
-        sources: Indexes of one model; one alone is copied, without the rows of removed pictures.
+        sources: Indexes of one model; one alone is copied, without the rows of removed images.
         out: The new index.
-        pictures: The folder that all their names are relative to, wherever each worker saw it; None to go by what the
+        images: The folder that all their names are relative to, wherever each worker saw it; None to go by what the
             indexes say.
         force: Replace an index that lies at ``out``.
         encoder: Of the model, to measure recall with texts.
@@ -51,7 +51,7 @@ def merge_indexes(
         questions: See :func:`mobileclip_kit.indexing.deriving.ask_texts`.
 
     Returns:
-        ``added`` counts the pictures that came in; what failed in a source failed here.
+        ``added`` counts the images that came in; what failed in a source failed here.
 
     Raises:
         DataError: Two vectors that were made elsewhere go by one name and differ.
@@ -69,12 +69,12 @@ def merge_indexes(
         indexes = [stack.enter_context(Index(source)) for source in sources]
         for index in indexes[1:]:
             indexes[0].spec.check_same_model(index.spec.model_hash, f"The index {index.path}")
-        folder, prefixes = _roots(indexes, pictures)
+        folder, prefixes = _roots(indexes, images)
         chosen = _choose(indexes, prefixes)
         if encoder is not None:
             encoder.spec.check_same_model(indexes[0].spec.model_hash, f"The index {indexes[0].path}")
         model = model or next((index.header.model for index in indexes if index.header.model is not None), None)
-        header = IndexHeader(spec=indexes[0].spec, model=model, pictures=folder)
+        header = IndexHeader(spec=indexes[0].spec, model=model, images=folder)
         report = IndexReport(missing_shards=_missing_shards([index.header for index in indexes]))
         staging = stack.enter_context(staged_index(out, header, force=force))
         with open_writer(staging) as writer:
@@ -87,22 +87,22 @@ def merge_indexes(
     return report
 
 
-def _roots(indexes: Sequence[Index], pictures: Path | None) -> tuple[str | None, list[str]]:
+def _roots(indexes: Sequence[Index], images: Path | None) -> tuple[str | None, list[str]]:
     """The folder of the merged index, and what is put before the names of each source."""
     plain = [""] * len(indexes)
-    if pictures is not None:
-        return str(pictures.resolve()), plain
-    folders = {index.header.pictures for index in indexes}
+    if images is not None:
+        return str(images.resolve()), plain
+    folders = {index.header.images for index in indexes}
     if len(folders) == 1:
         return folders.pop(), plain
     known = [folder for folder in folders if folder is not None]
     if len(known) < len(folders):
         raise UsageError(
-            "Some of these indexes say which folder their pictures are in and some do not.",
-            hint="Say with --pictures which folder all their names are relative to.",
+            "Some of these indexes say which folder their images are in and some do not.",
+            hint="Say with --images which folder all their names are relative to.",
         )
     common = os.path.commonpath(known)
-    relative = [os.path.relpath(str(index.header.pictures), common).replace(os.sep, "/") for index in indexes]
+    relative = [os.path.relpath(str(index.header.images), common).replace(os.sep, "/") for index in indexes]
     return common, ["" if path == "." else f"{path}/" for path in relative]
 
 
@@ -145,7 +145,7 @@ def _refuse_contradiction(name: str, first: tuple[Index, Item], second: tuple[In
     if not np.allclose(index.matrix[item.row], other.matrix[twin.row], atol=1e-3):
         raise DataError(
             f"{name!r} has one vector in {index.path} and another one in {other.path}.",
-            hint="Names must differ where pictures do.",
+            hint="Names must differ where images do.",
         )
 
 

@@ -14,17 +14,17 @@ class IndexReport:
     """Counts of one run.
 
     Attributes:
-        items: Pictures that can be found now.
-        added: New pictures that got a vector.
-        updated: Known pictures whose content changed, or that failed before, and got a vector.
-        moved: Pictures that kept their vector under another name.
-        removed: Pictures that are no longer there.
-        unchanged: Pictures whose content is as before.
-        failed: Pictures without a vector, those of earlier runs included, each with its reason.
-        compacted: Vectors of removed pictures that were dropped from the matrix.
+        items: Images that can be found now.
+        added: New images that got a vector.
+        updated: Known images whose content changed, or that failed before, and got a vector.
+        moved: Images that kept their vector under another name.
+        removed: Images that are no longer there.
+        unchanged: Images whose content is as before.
+        failed: Images without a vector, those of earlier runs included, each with its reason.
+        compacted: Vectors of removed images that were dropped from the matrix.
         missing_shards: Parts that other parts of the same folder were merged without: "2/4".
         search: How the index is searched from now on; None before that is decided.
-        decoded: Pictures that were decoded in this run.
+        decoded: Images that were decoded in this run.
         seconds: Wall-clock time of decoding and encoding.
     """
 
@@ -42,8 +42,8 @@ class IndexReport:
     seconds: float = 0.0
 
     @property
-    def pictures_per_s(self) -> float:
-        """Pictures decoded and encoded a second; 0 when there was nothing to do."""
+    def images_per_s(self) -> float:
+        """Images decoded and encoded a second; 0 when there was nothing to do."""
         return self.decoded / self.seconds if self.decoded and self.seconds > 0 else 0.0
 
     def take_stock(self, store: Store) -> None:
@@ -63,7 +63,7 @@ class IndexReport:
             "compacted": self.compacted,
             "missing_shards": self.missing_shards,
             "search": None if self.search is None else _search(self.search),
-            "pictures_per_s": round(self.pictures_per_s, 2),
+            "images_per_s": round(self.images_per_s, 2),
             "seconds": round(self.seconds, 3),
         }
 

@@ -1,7 +1,7 @@
 """What has changed in a folder since it was indexed, without looking at a pixel.
 
 Size and modification time decide which files are looked into at all. New files of the size of a vanished one are hashed
-here, so that a picture that moved keeps its vector; every other file is hashed when it is decoded.
+here, so that an image that moved keeps its vector; every other file is hashed when it is decoded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PRUNE_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Candidate:
-    """A picture that may need a vector.
+    """An image that may need a vector.
 
     Attributes:
         found: What is there now.
@@ -60,11 +60,11 @@ class Plan:
             DataError: More than :data:`PRUNE_SHARE` of the ``known`` items are gone, and it is not confirmed.
         """
         if len(self.removed) > PRUNE_SHARE * known:
-            question = f"{len(self.removed)} of the index's {known} pictures are no longer in {folder}. Forget them?"
+            question = f"{len(self.removed)} of the index's {known} images are no longer in {folder}. Forget them?"
             if confirm is not None and confirm(question):
                 return
             raise DataError(
-                f"{len(self.removed)} of the index's {known} pictures are no longer in {folder} "
+                f"{len(self.removed)} of the index's {known} images are no longer in {folder} "
                 f"(the first is {self.removed[0].name!r}). Nothing was changed.",
                 hint="Is the folder the right one, and mounted? Add --prune to remove them from the index.",
             )
@@ -73,10 +73,10 @@ class Plan:
 def plan_update(
     library: Iterable[Found], items: Sequence[Item], *, retry_failed: bool = False, rehash: bool = False
 ) -> Plan:
-    """Compare the pictures of a library with the items of its index.
+    """Compare the images of a library with the items of its index.
 
     Args:
-        library: The pictures that are there.
+        library: The images that are there.
         items: What the index holds.
         retry_failed: Look again into unchanged files that failed before.
         rehash: Look again into unchanged files that have a vector: size and time may lie.
@@ -86,7 +86,7 @@ def plan_update(
     for found in library:
         known = vanished.get(found.name)
         if found.reason is not None and known is not None and known.row is not None:
-            # A link whose target had a vector and is gone: the picture has vanished.
+            # A link whose target had a vector and is gone: the image has vanished.
             continue
         vanished.pop(found.name, None)
         if known is not None and (known.size_bytes, known.mtime_ns) == (found.size_bytes, found.mtime_ns):
@@ -100,7 +100,7 @@ def plan_update(
 
 
 def _find_moves(plan: Plan, vanished: dict[str, Item]) -> None:
-    """Take the pictures that only changed their name out of ``plan.candidates`` and ``vanished``."""
+    """Take the images that only changed their name out of ``plan.candidates`` and ``vanished``."""
     sizes = {item.size_bytes for item in vanished.values() if item.row is not None}
     lost: dict[str | None, list[Item]] = defaultdict(list)
     for item in vanished.values():

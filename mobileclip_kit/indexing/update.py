@@ -1,6 +1,6 @@
 """Bringing an index up to date with its folder, crash-safe: a kill at any moment loses at most the last seconds' work.
 
-Decoding runs in threads ahead of the encoder. Every few hundred pictures their vectors are brought to the disk and then
+Decoding runs in threads ahead of the encoder. Every few hundred images their vectors are brought to the disk and then
 counted in the store, in one transaction; the next run finds everything that was counted and goes on with the rest.
 """
 
@@ -32,7 +32,7 @@ _BATCHES_AHEAD = 3
 
 
 def update_index(
-    pictures: Path,
+    images: Path,
     encoder: Encoder,
     out: Path,
     *,
@@ -54,31 +54,31 @@ def update_index(
     questions: Path | None = None,
     compact: bool = False,
 ) -> IndexReport:
-    """Build an index of a folder of pictures, or bring it up to date.
+    """Build an index of a folder of images, or bring it up to date.
 
     Args:
-        pictures: The folder, searched recursively.
+        images: The folder, searched recursively.
         encoder: Gives the vectors.
         out: The index; made when it does not exist.
         model: Where the encoder comes from, kept for later queries.
         rebuild: Replace an index that exists already, whatever model it belongs to, and begin with nothing.
-        prune: Forget vanished pictures even when they are more than a fifth of the index.
+        prune: Forget vanished images even when they are more than a fifth of the index.
         confirm: Asked a question in that case; None for no.
-        retry_failed: Try pictures again that failed before and have not changed since.
+        retry_failed: Try images again that failed before and have not changed since.
         rehash: Hash every file, those too whose size and time are as before; only new content is decoded.
         tars: Look into ``.tar`` files (webdataset shards) too.
         shard: ``(i, n)``: only the i-th of n parts of the folder, see
             :func:`mobileclip_kit.indexing.listing.list_library`.
-        batch_size: Pictures that are encoded at once.
+        batch_size: Images that are encoded at once.
         workers: Decoding threads; None for one a core.
         encoders: Batches encoded at once, each in a thread of its own. Above 1 the encoder must allow it, and should
             be opened with one thread: then no core waits for another within a batch.
         draft: Let large JPEGs be decoded at reduced resolution.
-        commit_items: Pictures between two commits…
+        commit_items: Images between two commits…
         commit_seconds: …or less when they take longer than this.
         kind: Of the search; None for the one asked for before, or the one that suits the size.
         questions: A ``.npy`` matrix of query vectors to measure recall with; None for texts of common words.
-        compact: Drop the vectors of removed pictures, however few they are.
+        compact: Drop the vectors of removed images, however few they are.
 
     Raises:
         DataError: The folder cannot be listed, or too much of it has vanished.
@@ -89,22 +89,22 @@ def update_index(
         UsageError: The index holds another part of the folder.
     """
     encoder.spec.require_image()
-    if not pictures.is_dir():
-        raise DataError(f"{pictures} is not a folder." if pictures.exists() else f"{pictures} does not exist.")
-    header = IndexHeader(spec=encoder.spec, model=model, pictures=str(pictures.resolve()), shard=shard)
+    if not images.is_dir():
+        raise DataError(f"{images} is not a folder." if images.exists() else f"{images} does not exist.")
+    header = IndexHeader(spec=encoder.spec, model=model, images=str(images.resolve()), shard=shard)
     fresh = rebuild or not is_index(out)
     if not fresh:
         _check_same_library(IndexHeader.read(out), header, out)
     # Not resolved: names are relative to the folder as it was given, wherever it links to.
-    pictures = pictures.absolute()
-    library = list(list_library(pictures, tars=tars, shard=shard))
+    images = images.absolute()
+    library = list(list_library(images, tars=tars, shard=shard))
     if fresh:
         create_index(out, header, force=rebuild)
     with open_writer(out) as writer:
         items = list(writer.store.items())
         plan = plan_update(library, items, retry_failed=retry_failed, rehash=rehash)
         if not prune:
-            plan.check_removals(len(items), pictures, confirm)
+            plan.check_removals(len(items), images, confirm)
         old = IndexHeader.read(out)
         if old != header:
             replace(header, derived=old.derived).write(out)
@@ -136,7 +136,7 @@ def _tidy(writer: IndexWriter, plan: Plan, report: IndexReport) -> None:
 
 
 class _Batches:
-    """Collects decoded pictures, encodes them together and commits now and then."""
+    """Collects decoded images, encodes them together and commits now and then."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class _Batches:
             draft=draft,
         )
         try:
-            with Progress("index", total=len(candidates), unit="pictures") as progress:
+            with Progress("index", total=len(candidates), unit="images") as progress:
                 for one in decoded:
                     self._take(one)
                     progress.advance()
@@ -221,7 +221,7 @@ class _Batches:
             self._store(batch, self._encoder.encode_images(pixels))
             return
         if not self._is_loaded:
-            # Encoders load their towers when they are first asked: by one picture alone, not by several threads.
+            # Encoders load their towers when they are first asked: by one image alone, not by several threads.
             self._encoder.encode_images(pixels[:1])
             self._is_loaded = True
         self._running.append((batch, self._pool.submit(self._encoder.encode_images, pixels)))

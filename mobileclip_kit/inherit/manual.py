@@ -169,7 +169,7 @@ class _Cut:
                 hint=f"Give the student heads of {there.block}, or of a width that divides it.",
             )
         if here.block != there.block and not here.group.endswith("heads"):
-            raise ModelError(f"The teacher's {name} belongs to another picture size than the student's.", hint=_HINT)
+            raise ModelError(f"The teacher's {name} belongs to another image size than the student's.", hint=_HINT)
         return there.places(self._chosen(there.group, own), theirs, block=here.block)
 
     def _chosen(self, group: str, count: int) -> Tensor:
@@ -188,6 +188,6 @@ def _whole(name: str, dimension: int, own: Tensor, tensor: Tensor) -> Tensor:
     if length != theirs and not shorter_texts:
         raise ModelError(
             f"The teacher's {name} is {tuple(tensor.shape)}; the student needs {tuple(own.shape)} of it.",
-            hint="Picture size, patch size, vocabulary and the vectors' width must be the teacher's.",
+            hint="Image size, patch size, vocabulary and the vectors' width must be the teacher's.",
         )
     return torch.arange(length)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mobileclip_kit.inherit.layout import Layout
-from mobileclip_kit.networks.kept import KEPT, even_kept
 from mobileclip_kit.networks.model import build_network
+from mobileclip_kit.networks.pruned import KEPT, even_kept
 from mobileclip_kit.spec import Tower
 
 
@@ -28,7 +28,7 @@ def prune(
 
     Returns:
         The smaller network and its configuration: in open_clip's own words where its layers are even, otherwise with
-        tables of what each layer kept (:mod:`mobileclip_kit.networks.kept`).
+        tables of what each layer kept (:mod:`mobileclip_kit.networks.pruned`).
     """
     smaller = pruned_config(network, config, layout, kept)
     with torch.random.fork_rng(devices=[]):

@@ -131,7 +131,7 @@ def _products(trunk: ConvTower | HybridTower, group: str) -> dict[str, Axes]:
 
 
 def _conv_norm(layer: str, made: Axis, read: Axis | None) -> dict[str, Axes]:
-    """A convolution without bias and its batch norm; what the first one reads, the picture, is in no group."""
+    """A convolution without bias and its batch norm; what the first one reads, the image, is in no group."""
     axes: dict[str, Axes] = {f"{layer}.conv.weight": (made, read, None, None)}
     for part in ("weight", "bias", "running_mean", "running_var"):
         axes[f"{layer}.norm.{part}"] = (made,)

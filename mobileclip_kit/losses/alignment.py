@@ -1,6 +1,6 @@
 """Instance alignment of images and texts: InfoNCE whose labels soften while training goes on.
 
-LightCLIP (arXiv 2312.00674), section 3.1. Captions of other pictures in the batch are often right too ("a red star"
+LightCLIP (arXiv 2312.00674), section 3.1. Captions of other images in the batch are often right too ("a red star"
 twice); as training goes on, the labels stop calling them entirely wrong:
 
 - *one-hot* first: InfoNCE as in CLIP;
@@ -40,15 +40,15 @@ def alignment_loss(
 
     Args:
         images: Unit vectors, ``(n, d)``.
-        texts: Unit vectors of the pictures' captions, same shape and order.
+        texts: Unit vectors of the images' captions, same shape and order.
         logit_scale: Factor on the cosines before the softmax.
         phase: Which labels; see the module's text.
         alpha: What the negatives get together, 0…1.
-        same: ``(n, n)`` bool, symmetric, true on the diagonal: which pictures have the same caption. All of them are
+        same: ``(n, n)`` bool, symmetric, true on the diagonal: which images have the same caption. All of them are
             right for it, in equal shares (UniCL, arXiv 2204.03610); in the phase ``one-hot`` only.
-        negatives: Further texts, each wrong for one picture, such as its caption with exchanged words (NegCLIP, arXiv
-            2210.01936): their unit vectors, ``(m, d)``, and the row of each one's picture, ``(m,)`` of integers.
-            NegCLIP shows them to the whole batch; a text made wrong for one picture may be true of another, so here the
+        negatives: Further texts, each wrong for one image, such as its caption with exchanged words (NegCLIP, arXiv
+            2210.01936): their unit vectors, ``(m, d)``, and the row of each one's image, ``(m,)`` of integers.
+            NegCLIP shows them to the whole batch; a text made wrong for one image may be true of another, so here the
             others do not see it.
 
     Returns:

@@ -21,7 +21,7 @@ def hard_negative_loss(images: Tensor, texts: Tensor, logit_scale: Tensor | floa
 
     Args:
         images: ``(n, d)``, of any length.
-        texts: Vectors of the pictures' captions, same shape and order.
+        texts: Vectors of the images' captions, same shape and order.
         logit_scale: Factor on the cosines.
         beta: How much harder negatives count more; 0 for all alike.
 

@@ -1,4 +1,4 @@
-"""Masked language modelling of captions, with and without the picture's help.
+"""Masked language modelling of captions, with and without the image's help.
 
 LightCLIP (arXiv 2312.00674), section 3.3; the masking is BERT's (arXiv 1810.04805). Our reading: every caption that has
 words has at least one of them masked, since 15 % of a short caption would often be none.
@@ -46,7 +46,7 @@ def mask_tokens(
 
 
 def masked_language_loss(text_logits: Tensor, fused_logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean of two cross-entropies: from the masked text alone, and from the text fused with its picture.
+    """Mean of two cross-entropies: from the masked text alone, and from the text fused with its image.
 
     Args:
         text_logits: ``(..., vocabulary)``, from the masked text alone.

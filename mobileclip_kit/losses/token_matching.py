@@ -1,4 +1,4 @@
-"""Token-level alignment: each word of a caption finds its own patch of the picture.
+"""Token-level alignment: each word of a caption finds its own patch of the image.
 
 LightCLIP (arXiv 2312.00674), section 3.2. Between the patches and the words of one *pair*, the Hungarian algorithm
 finds the one-to-one matching of least cost ``1 − cos``. Our reading: the loss is the mean cost of the matched tokens,
@@ -21,7 +21,7 @@ def token_matching_loss(patches: Tensor, words: Tensor, is_word: Tensor) -> Tens
     """Mean cost of the best one-to-one matching of words and patches.
 
     Args:
-        patches: Patch tokens of each picture, ``(n, patches, d)``, of any length.
+        patches: Patch tokens of each image, ``(n, patches, d)``, of any length.
         words: Word tokens of its caption, ``(n, words, d)``.
         is_word: ``(n, words)`` bool; False for start, end and padding.
 
@@ -59,7 +59,7 @@ def match_tokens(costs: NDArray[np.float32], is_word: NDArray[np.bool_]) -> NDAr
 
     Returns:
         ``(matches, 4)``: pair, word, patch, and the match's weight, which is 1 over the number of its pair's matches. A
-        caption with more words than the picture has patches leaves the worst fitting words unmatched.
+        caption with more words than the image has patches leaves the worst fitting words unmatched.
     """
     rows = []
     for index, (cost, mask) in enumerate(zip(costs, is_word, strict=True)):

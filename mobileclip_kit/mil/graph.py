@@ -71,7 +71,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Image:
-    """A program input that is a picture: ``height`` × ``width`` pixels in the colour order ``color``."""
+    """A program input that is an image: ``height`` × ``width`` pixels in the colour order ``color``."""
 
     height: int
     width: int

@@ -103,7 +103,7 @@ class Interpreter:
         """Execute the program once.
 
         Args:
-            inputs: By name. A picture may be passed as uint8 RGB ``(height, width, 3)`` or ``(n, height, width, 3)``;
+            inputs: By name. An image may be passed as uint8 RGB ``(height, width, 3)`` or ``(n, height, width, 3)``;
                 every other array has the program's shape.
             observe: Called after each operator with the operator and its results.
 
@@ -215,7 +215,7 @@ class Interpreter:
             value = np.asarray(inputs[tensor.name])
             feature = self._features.get(tensor.name)
             if feature is not None and feature.image is not None and value.dtype == np.uint8:
-                value = _picture(value, feature)
+                value = _image(value, feature)
             if not _fits(value.shape, tensor.shape):
                 raise ShapeError(
                     f"The input {tensor.name} of {self.program.path} is {value.shape}, not {tensor.shape}."
@@ -234,7 +234,7 @@ class Interpreter:
         return array.astype(np.float16) if half else array
 
 
-def _picture(pixels: Array, feature: Feature) -> Array:
+def _image(pixels: Array, feature: Feature) -> Array:
     """uint8 pixels ``(h, w, c)`` or ``(n, h, w, c)``, RGB, as the float32 ``(n, c, h, w)`` that Core ML passes."""
     batch = pixels if pixels.ndim == 4 else pixels[None]
     if feature.image is not None and feature.image.color == "BGR":

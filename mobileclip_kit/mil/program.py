@@ -6,7 +6,7 @@ in ``weights/weight.bin``.
 
 An image input reaches the program as float32 ``(1, channels, height, width)`` in 0…255 and in the colour order of its
 description. Scale and bias of coremltools' ``ImageType`` are the program's own first operators, not part of the
-description, so nothing else has to be known to feed it a picture.
+description, so nothing else has to be known to feed it an image.
 """
 
 from __future__ import annotations

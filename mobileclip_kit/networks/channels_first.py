@@ -18,8 +18,8 @@ from open_clip.transformer import ResidualAttentionBlock, TextTransformer, Trans
 from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError
-from mobileclip_kit.networks.kept import KeptAttention
 from mobileclip_kit.networks.plain import is_plain
+from mobileclip_kit.networks.pruned import KeptAttention
 
 
 class ChannelNorm(nn.Module):
@@ -104,7 +104,7 @@ class ChannelBlock(nn.Module):
 
 
 class ChannelVision(nn.Module):
-    """open_clip's ``VisionTransformer``: normalised pictures to raw vectors.
+    """open_clip's ``VisionTransformer``: normalised images to raw vectors.
 
     Args:
         source: Its weights are copied.

@@ -1,10 +1,10 @@
-"""A plain convolutional image tower for small pictures, quick to train on a CPU.
+"""A plain convolutional image tower for small images, quick to train on a CPU.
 
-Four stages, each a strided 3×3 convolution that halves the picture, the last two followed by residual convolutions;
+Four stages, each a strided 3×3 convolution that halves the image, the last two followed by residual convolutions;
 batch norm and ReLU after every one. The head sees the whole last grid, flattened rather than averaged: where a thing is
 matters ("left of"), and so does the order of letters.
 
-At 64 px and at an equal time of training on one core it told three to five times as many of the built-in world's things
+At 64 px and at an equal time of training on one core it told three to five times as many of synthetic scenes' things
 and words apart as CLIP's ResNet with attention pooling or a transformer behind a convolutional stem did.
 
 It speaks timm's interface, so that open_clip can hold it (see :mod:`mobileclip_kit.networks.towers`).
@@ -36,7 +36,7 @@ class ConvTower(nn.Module):
         pooled: Whether the head also sees each channel's greatest value, wherever it stands.
         products: So many times each channel is multiplied, place by place, with a mixture of all channels that is
             learned; the head also sees the products' sums. What a linear head makes of a grid is a sum over places: it
-            tells which colours and which things a picture has, and not which has which. A product does: red and star,
+            tells which colours and which things an image has, and not which has which. A product does: red and star,
             at the same place.
     """
 
@@ -51,9 +51,7 @@ class ConvTower(nn.Module):
     ) -> None:
         super().__init__()
         if image_size < _STRIDE or image_size % _STRIDE:
-            raise ModelError(
-                f"A convolutional tower takes pictures of a multiple of {_STRIDE} px, not {image_size} px."
-            )
+            raise ModelError(f"A convolutional tower takes images of a multiple of {_STRIDE} px, not {image_size} px.")
         self.stages = conv_stages(widths, blocks)
         side = image_size // _STRIDE
         self.pooled, self.products = pooled, products
@@ -96,7 +94,7 @@ class ConvTower(nn.Module):
 
 
 def conv_stages(widths: Sequence[int], blocks: Sequence[int]) -> nn.ModuleList:
-    """Stages that each halve a picture of three channels, then look again: a strided convolution and residual ones.
+    """Stages that each halve an image of three channels, then look again: a strided convolution and residual ones.
 
     Args:
         widths: Channels of each stage.

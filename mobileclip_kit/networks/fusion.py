@@ -4,7 +4,7 @@ LightCLIP (arXiv 2312.00674), sections 3.2 and 3.3. They live beside the model, 
 exported never has them: neither the mask token, which CLIP's vocabulary lacks, nor the convolutions that bring image
 features to the text's width.
 
-Our reading: a picture's grid of features is laid out in a row and averaged to as many cells as the text has tokens,
+Our reading: an image's grid of features is laid out in a row and averaged to as many cells as the text has tokens,
 each cell is added to one token, and attention spreads it; the masked text is read in both directions, since a caption's
 first word could not be told from what precedes it; and the predictor shares the embedding table, as BERT's does.
 """
@@ -22,7 +22,7 @@ _FUSED = (1, 2)
 
 
 class MaskedLanguage(nn.Module):
-    """Predicts masked tokens, from the text alone and from the text fused with its picture.
+    """Predicts masked tokens, from the text alone and from the text fused with its image.
 
     Args:
         text: The text transformer, whose layers and embedding table it uses; they stay the network's own.
@@ -50,7 +50,7 @@ class MaskedLanguage(nn.Module):
             masked: Identifiers with :attr:`mask_id` among them, ``(n, length)``.
             is_token: ``(n, length)`` bool, False for padding.
             wanted: ``(n, length)`` bool: which are to be predicted.
-            image: The pictures' stages.
+            image: The images' stages.
 
         Returns:
             From the text alone, and fused: each ``(wanted tokens, vocabulary)``.

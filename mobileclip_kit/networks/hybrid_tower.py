@@ -1,8 +1,8 @@
-"""A hybrid ViT for small pictures: a convolutional stem finds strokes and parts, a few transformer blocks relate them.
+"""A hybrid ViT for small images: a convolutional stem finds strokes and parts, a few transformer blocks relate them.
 
-Four convolutional stages with batch norm bring a picture to a sixteenth of its size; its places become tokens with
-learned positions, and their mean is the picture's vector. "Early Convolutions Help Transformers See Better" (arXiv
-2106.14881) found that such a stem trains faster and more stably than cutting the picture into patches; widths and depth
+Four convolutional stages with batch norm bring an image to a sixteenth of its size; its places become tokens with
+learned positions, and their mean is the image's vector. "Early Convolutions Help Transformers See Better" (arXiv
+2106.14881) found that such a stem trains faster and more stably than cutting the image into patches; widths and depth
 are ours. At 64 px there are 16 tokens, so that the blocks cost less than the stem.
 
 It speaks timm's interface, so that open_clip can hold it (see :mod:`mobileclip_kit.networks.towers`).
@@ -49,7 +49,7 @@ class HybridTower(nn.Module):
     ) -> None:
         super().__init__()
         if image_size < _STRIDE or image_size % _STRIDE:
-            raise ModelError(f"A hybrid tower takes pictures of a multiple of {_STRIDE} px, not {image_size} px.")
+            raise ModelError(f"A hybrid tower takes images of a multiple of {_STRIDE} px, not {image_size} px.")
         if len(widths) != _STAGES or widths[-1] % heads:
             raise ModelError(f"A hybrid tower has {_STAGES} stages; {widths} do not fit {heads} heads.")
         width = widths[-1]

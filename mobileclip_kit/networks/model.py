@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import ModelError, OutputError
 from mobileclip_kit.files import read_json, write_json
-from mobileclip_kit.networks.kept import even_section, shape_tower
+from mobileclip_kit.networks.pruned import even_section, shape_tower
 from mobileclip_kit.spec import (
     CONFIG_FILE,
     MERGES_FILE,

@@ -5,7 +5,7 @@
   time and most of a converter's.
 * The last block of a tower that reads out its class token computes that token alone: the others are only looked at. For
   a tower of six layers that is an eighth of all multiplications.
-* Mean and standard deviation move into a first convolution that has no padding. Pictures then reach it in 0…1, where
+* Mean and standard deviation move into a first convolution that has no padding. Images then reach it in 0…1, where
   int8 with a step of 1/255 is exact.
 """
 
@@ -17,7 +17,7 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from mobileclip_kit.networks.kept import KeptAttention
+from mobileclip_kit.networks.pruned import KeptAttention
 
 
 class PlainAttention(nn.Module):
@@ -163,7 +163,7 @@ def _first_convolution(tower: Any) -> tuple[nn.Module, str] | None:
 
 
 def _is_bare(part: nn.Conv2d) -> bool:
-    """Whether a convolution sees the picture's three channels and nothing beyond its edges."""
+    """Whether a convolution sees the image's three channels and nothing beyond its edges."""
     return part.in_channels == 3 and part.groups == 1 and part.padding in ((0, 0), "valid") and part.dilation == (1, 1)
 
 

@@ -4,9 +4,9 @@
 layers, patch 32); ``vit-s6-h24`` has the same parameters cut into 24 heads, and is fine-tuned from the 12-head weights.
 
 ``resnet18``, ``mobilenetv2`` and ``swin-nano`` are LightCLIP's image encoders (arXiv 2312.00674), ``text-8`` its text
-transformer. ``conv-x`` is the tower of the bundled teacher of the built-in world, ``hybrid-x`` the quickstart's
+transformer. ``conv-x`` is the tower of the bundled teacher of the synthetic scenes, ``hybrid-x`` the quickstart's
 student of it; ``hybrid-s`` is the same without products; ``hybrid-m``, ``conv-m``, ``conv-s`` and ``vit-t4-64`` are
-for the same size of pictures.
+for the same size of images.
 ``conv-l`` is ``conv-x`` without products; ``-2``, ``-4`` and ``-8`` behind either name are a half, a quarter and an
 eighth of it.
 ``resnet-w24`` and the narrower ones are CLIP's own ResNet with attention pooling, one block a stage.
@@ -126,7 +126,7 @@ def pair_config(
             )
         patch = int(vision_cfg.get("patch_size", 32))
         if image_size < patch or image_size % patch:
-            raise ModelError(f"The student {name} takes pictures of a multiple of {patch} px, not of {image_size} px.")
+            raise ModelError(f"The student {name} takes images of a multiple of {patch} px, not of {image_size} px.")
         vision_cfg["image_size"] = image_size
     text_cfg = _row(TEXT_TOWERS, text, "text tower")
     if vocab_size is not None:

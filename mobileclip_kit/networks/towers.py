@@ -6,7 +6,7 @@ open_clip finds an image tower by its timm name, so a model folder with one of t
     open_clip.create_model("local-dir:PATH")
 
 ``swin_nano`` is LightCLIP's smallest Swin transformer (arXiv 2312.00674): Swin-T (arXiv 2103.14030) at half its width.
-``mckit_hybrid`` are the towers of the built-in world's teacher and of its students, see
+``mckit_hybrid`` are the towers of synthetic scenes' teacher and of its students, see
 :mod:`mobileclip_kit.networks.hybrid_tower`; ``mckit_conv`` plain convolutional ones, see
 :mod:`mobileclip_kit.networks.conv_tower`.
 """
@@ -58,7 +58,7 @@ def mckit_conv_s_64(pretrained: bool = False, **options: Any) -> ConvTower:
 
 @register_model  # type: ignore[untyped-decorator,unused-ignore]
 def mckit_hybrid_m_64(pretrained: bool = False, **options: Any) -> HybridTower:
-    """The built-in world's teacher's tower, for 64 px."""
+    """The synthetic scenes' teacher's tower, for 64 px."""
     return HybridTower((24, 48, 96, 192), (0, 0, 2, 1), layers=4, heads=6, image_size=64)
 
 
@@ -82,5 +82,5 @@ def mckit_conv_l_64(pretrained: bool = False, **options: Any) -> ConvTower:
 
 @register_model  # type: ignore[untyped-decorator,unused-ignore]
 def mckit_conv_x_64(pretrained: bool = False, **options: Any) -> ConvTower:
-    """The built-in world's teacher's tower, for 64 px."""
+    """The synthetic scenes' teacher's tower, for 64 px."""
     return ConvTower((16, 32, 64, 128), (0, 0, 1, 2), 64, pooled=True, products=4)

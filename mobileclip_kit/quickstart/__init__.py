@@ -1,1 +1,1 @@
-"""The whole way on the built-in world, offline: what a newcomer sees first."""
+"""The whole way on the synthetic scenes, offline: what a newcomer sees first."""

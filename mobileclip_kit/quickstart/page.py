@@ -1,4 +1,4 @@
-"""``report.html``: the tour on one page that holds its pictures itself."""
+"""``report.html``: the tour on one page that holds its images itself."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from mobileclip_kit.bench.page import (
-    Picture,
+    Thumbnail,
     bullets,
     code,
     facts,
     figure,
     page,
     paragraph,
-    picture_row,
     section,
     table,
+    thumbnail_row,
 )
 from mobileclip_kit.bench.report import headline, table_cells
-from mobileclip_kit.data.scenes.queries import count_queries, reading_queries, thing_queries
-from mobileclip_kit.data.scenes.truth import Truth, read_truth
 from mobileclip_kit.quickstart.tour import EXPLAIN_FOLDER, SCALES_PLOT, Tour
+from mobileclip_kit.scenes.queries import count_queries, reading_queries, thing_queries
+from mobileclip_kit.scenes.truth import Truth, read_truth
 
 Document = Mapping[str, Any]
 
@@ -46,8 +46,8 @@ def tour_page(tour: Tour, document: Document) -> str:
         section("Where the student looks", *_explained(tour)),
         section("What was made", bullets(_made(tour)), table(*_stages(document))),
         section("Next, with your own photos", code(next_commands(tour.out))),
-        lead=f"{document['seconds']:.0f} seconds on this machine: pictures were drawn, a teacher was distilled into a "
-        "student, the student was exported, checked and searched with. Drawn pictures are a test bench, not photos.",
+        lead=f"{document['seconds']:.0f} seconds on this machine: images were drawn, a teacher was distilled into a "
+        "student, the student was exported, checked and searched with. Drawn images are a test bench, not photos.",
     )
 
 
@@ -56,24 +56,24 @@ def next_commands(out: Path) -> str:
     return "\n".join(
         (
             f'mckit search {shlex.quote(f"{out}/index")} "a red star"',
-            "mckit distill --teacher ViT-B-32:openai --data ~/Pictures --student vit-s6-h12 -o student",
-            "mckit export student --format coreml --fp16 --images ~/Pictures -o student-coreml",
-            "mckit index ~/Pictures --model student -o photos.index",
+            "mckit distill --teacher ViT-B-32:openai --data ~/Images --student vit-s6-h12 -o student",
+            "mckit export student --format coreml --fp16 --images ~/Images -o student-coreml",
+            "mckit index ~/Images --model student -o photos.index",
             'mckit search photos.index "a red bicycle"',
         )
     )
 
 
 _FINDS = (
-    "The first hits of the int8 export among pictures that neither teacher nor student was trained on. "
+    "The first hits of the int8 export among images that neither teacher nor student was trained on. "
     "In a green frame: what the drawn truth says is right."
 )
 _TWO = (
     "Share of queries whose first hit is right. Unseen: combinations of kind and colour that training never showed. "
-    "Word over thing: “a photo of a car” answered by a picture of the written word before any of the thing."
+    "Word over thing: “a photo of a car” answered by an image of the written word before any of the thing."
 )
 _EXPORTS = (
-    "Each tower was executed on unseen pictures or their captions and compared with the student in float32. Core ML "
+    "Each tower was executed on unseen images or their captions and compared with the student in float32. Core ML "
     "programs ran in mckit's own interpreter with float16 arithmetic emulated, so this works without a Mac."
 )
 
@@ -82,7 +82,7 @@ def _headline(document: Document) -> dict[str, str]:
     teacher, student, textness = document["teacher"], document["student"], document["textness"]
     share = student["parameters"]["image"] / teacher["parameters"]["image"]
     boxes = {
-        "right picture first": f"{student['right_first']:.1%}",
+        "right image first": f"{student['precision_at_1']:.1%}",
         "of the teacher's rate": f"{document['kept']:.1%}",
         "of the teacher's image tower": f"{share:.0%}",
         "MAP@20 with the teacher": f"{student['map_at_20']:.2f}",
@@ -94,7 +94,7 @@ def _headline(document: Document) -> dict[str, str]:
 
 
 def _found(tour: Tour) -> list[str]:
-    folder = tour.world("test")
+    folder = tour.scenes("test")
     truth = read_truth(folder)
     right = {
         query.text: query.right for query in [*thing_queries(truth), *count_queries(truth), *reading_queries(truth)]
@@ -105,28 +105,27 @@ def _found(tour: Tour) -> list[str]:
 
 def _words(tour: Tour, textness: Document) -> list[str]:
     sliding = tour.figures["search"]["sliding"]
-    folder = tour.world("test")
+    folder = tour.scenes("test")
     truth = {row.image: row for row in read_truth(folder)}
     word = sliding["query"].split()[-1]
     rows = [
         _row(f"“{sliding['query']}” at scale {scale}", folder, hits, lambda item: _shows(truth[item], word))
         for scale, hits in sliding["rows"].items()
     ]
-    said = [
-        f"A linear probe tells pictures with words from those without in {textness['accuracy']:.1%} of unseen cases."
-    ]
+    said = [f"A linear probe tells images with words from those without in {textness['accuracy']:.1%} of unseen cases."]
     if textness["scale"] is not None:
         found = tour.figures["textness"]["suppress"]
         said.append(
             f"Scale {textness['scale']:g}: words found in place of things fall from "
-            f"{found['word_over_thing_before']:.0%} to {found['word_over_thing']:.0%}, "
-            f"and right-first among pictures without words changes by {-100 * textness['clean_drop']:+.1f} points."
+            f"{found['typographic_error_rate_before']:.0%} to {found['typographic_error_rate']:.0%}, "
+            f"and precision@1 among images without words changes by {-100 * textness['clean_drop']:+.1f} points."
         )
     if textness["promote"]:
         found = textness["promote"]
         said.append(
-            f"Scale {found['scale']:+g}: a bare word finds a picture of the written word first for "
-            f"{found['reading_right_first']:.0%} of the words, {found['reading_right_first_before']:.0%} without it."
+            f"Scale {found['scale']:+g}: a bare word finds an image of the written word first for "
+            f"{found['reading_precision_at_1']:.0%} of the words, "
+            f"{found['reading_precision_at_1_before']:.0%} without it."
         )
     said.append("The scales were chosen on one gallery and are reported on another.")
     plot = figure(tour.out / SCALES_PLOT, alt="Three shares against the textness scale", kind="plot")
@@ -138,20 +137,20 @@ def _shows(truth: Truth, kind: str) -> bool:
 
 
 def _row(title: str, folder: Path, hits: Sequence[Document], right: Any) -> str:
-    pictures = [
-        Picture(folder / hit["item"], f"{hit['score']:.3f}", None if right is None else right(hit["item"]))
+    images = [
+        Thumbnail(folder / hit["item"], f"{hit['score']:.3f}", None if right is None else right(hit["item"]))
         for hit in hits
     ]
-    return picture_row(title, pictures)
+    return thumbnail_row(title, images)
 
 
 _FIGURES = {
-    "right_first": "right first, %",
-    "right_first_unseen": "unseen combinations, %",
-    "count_right_first": "counts, %",
-    "relation_right_first": "relations, %",
-    "reading_right_first": "reads words, %",
-    "word_over_thing": "word over thing, %",
+    "precision_at_1": "right first, %",
+    "precision_at_1_unseen": "unseen combinations, %",
+    "count_precision_at_1": "counts, %",
+    "relation_precision_at_1": "relations, %",
+    "reading_precision_at_1": "reads words, %",
+    "typographic_error_rate": "word over thing, %",
 }
 
 
@@ -185,25 +184,25 @@ def _speed(tour: Tour) -> list[str]:
 def _explained(tour: Tour) -> list[str]:
     folder = tour.out / EXPLAIN_FOLDER
     captions = {
-        "grad_cam.png": "Grad-CAM: what in a picture raises its cosine with the text of the column.",
-        "tsne.png": "t-SNE: pictures that lie near each other have similar vectors; stars are texts.",
+        "grad_cam.png": "Grad-CAM: what in an image raises its cosine with the text of the column.",
+        "tsne.png": "t-SNE: images that lie near each other have similar vectors; stars are texts.",
     }
     return [
-        figure(folder / name, alt=caption, caption=caption, kind="plot" if name == "tsne.png" else "picture")
+        figure(folder / name, alt=caption, caption=caption, kind="plot" if name == "tsne.png" else "image")
         for name, caption in captions.items()
         if (folder / name).is_file()
     ]
 
 
 def _made(tour: Tour) -> list[str]:
-    drawn = ", ".join(f"{count} {name}" for name, count in tour.figures["world"]["pictures"].items())
+    drawn = ", ".join(f"{count} {name}" for name, count in tour.figures["scenes"]["images"].items())
     return [
         "student/ — the model folder; open_clip loads it, once mobileclip_kit.networks is imported",
         "exports/ — onnx-fp32, onnx-int8 and coreml-fp16, each with its tokenizer and its numbers",
-        "index/ — the unseen pictures, ready to be searched",
+        "index/ — the unseen images, ready to be searched",
         "textness.json — the textness vector of the student",
         "bundle/ — all of it for the phone: the Core ML towers, the tokenizer, the textness vector and the index",
-        f"world/ — the drawn pictures: {drawn}",
+        f"world/ — the drawn images: {drawn}",
     ]
 
 

@@ -18,13 +18,13 @@ TEACHER = "scenes-teacher"
 
 # Name → what the user reads → the work.
 STAGES: tuple[tuple[str, str, Callable[[Tour], dict[str, Any]]], ...] = (
-    ("world", "drawing the built-in world", stages.draw_world),
+    ("scenes", "drawing the synthetic scenes", stages.draw_scenes),
     ("teacher", "measuring the bundled teacher", stages.meet_teacher),
     ("student", "distilling a student", stages.distil_student),
     ("exports", "exporting to ONNX and Core ML, and verifying", stages.export_student),
-    ("index", "indexing unseen pictures", stages.build_index),
+    ("index", "indexing unseen images", stages.build_index),
     ("textness", "learning the textness vector", stages.learn_textness),
-    ("search", "searching", stages.search_pictures),
+    ("search", "searching", stages.search_images),
     ("bundle", "packing a bundle for the phone", stages.pack_bundle),
     ("explain", "looking where the student looks", stages.explain_student),
     ("bench", "measuring speed and memory", stages.bench_everything),
@@ -34,7 +34,7 @@ STAGES: tuple[tuple[str, str, Callable[[Tour], dict[str, Any]]], ...] = (
 def run_quickstart(
     out: Path, plan: TourPlan | None = None, *, force: bool = False, say: Callable[[str], None] = lambda sentence: None
 ) -> dict[str, Any]:
-    """Walk the whole way on the built-in world.
+    """Walk the whole way on the synthetic scenes.
 
     Args:
         out: The folder to make. An interrupted tour in it is continued.
@@ -75,7 +75,7 @@ def summary(tour: Tour) -> dict[str, Any]:
         "machine": describe_machine(),
         "teacher": found["teacher"],
         "student": found["student"],
-        "kept": found["student"]["right_first"] / max(found["teacher"]["right_first"], 1e-9),
+        "kept": found["student"]["precision_at_1"] / max(found["teacher"]["precision_at_1"], 1e-9),
         "exports": found["exports"]["exports"],
         "index": found["index"],
         "textness": {
@@ -102,10 +102,10 @@ def describe(document: dict[str, Any]) -> str:
         "",
         f"  student        {out.name}/student: {student['parameters']['image'] / 1e6:.2f} M image parameters,"
         f" {share:.0%} of the teacher's",
-        f"                 right picture first for {student['right_first']:.1%} of the queries"
-        f" (teacher {teacher['right_first']:.1%}); MAP@20 with the teacher {student['map_at_20']:.2f}",
+        f"                 right image first for {student['precision_at_1']:.1%} of the queries"
+        f" (teacher {teacher['precision_at_1']:.1%}); MAP@20 with the teacher {student['map_at_20']:.2f}",
         *_export_lines(document["exports"]),
-        f"  index          {out.name}/index: {document['index']['items']} pictures",
+        f"  index          {out.name}/index: {document['index']['items']} images",
         *_textness_lines(textness, out),
         f"  bundle         {out.name}/bundle: {document['bundle']['size_bytes'] / 1e6:.2f} MB for the app in ios_demo",
         f"  report         {out.name}/report.html",
@@ -130,12 +130,13 @@ def _textness_lines(textness: dict[str, Any], out: Path) -> list[str]:
     removed = "there were none" if textness["errors_removed"] is None else f"{textness['errors_removed']:.0%} of them"
     lines = [
         f"  textness       {out.name}/textness.json: scale {textness['scale']:g} against words found in place of things"
-        f" removes {removed}, and changes right-first without words by {-100 * textness['clean_drop']:+.1f} points"
+        f" removes {removed}, and changes precision@1 without words by {-100 * textness['clean_drop']:+.1f} points"
     ]
     promote = textness["promote"]
     if promote:
         lines.append(
             f"                 scale {promote['scale']:+g} puts the written word first for"
-            f" {promote['reading_right_first']:.0%} of bare words ({promote['reading_right_first_before']:.0%} before)"
+            f" {promote['reading_precision_at_1']:.0%} of bare words"
+            f" ({promote['reading_precision_at_1_before']:.0%} before)"
         )
     return lines

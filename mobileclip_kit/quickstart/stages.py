@@ -17,15 +17,8 @@ from mobileclip_kit.bench.material import read_gallery
 from mobileclip_kit.bench.measure import Settings, run_bench
 from mobileclip_kit.bench.quality import Teacher
 from mobileclip_kit.bench.scale_plot import plot_scales
-from mobileclip_kit.bench.world import measure_world
+from mobileclip_kit.bench.scenes import evaluate_scenes
 from mobileclip_kit.bundle import make_bundle
-from mobileclip_kit.data.scenes.captions import noun_phrase
-from mobileclip_kit.data.scenes.folder import World, write_world
-from mobileclip_kit.data.scenes.objects import KINDS
-from mobileclip_kit.data.scenes.plan import WorldConfig
-from mobileclip_kit.data.scenes.queries import count_queries, reading_queries, thing_queries
-from mobileclip_kit.data.scenes.truth import Truth, read_truth
-from mobileclip_kit.data.scenes.world import DEFAULT_WORLD, Split
 from mobileclip_kit.distill.distillation import DistillRequest, distill
 from mobileclip_kit.distill.recipe import load_recipe
 from mobileclip_kit.export.exporter import export_model
@@ -39,12 +32,19 @@ from mobileclip_kit.progress import Progress
 from mobileclip_kit.quickstart.tour import EXPLAIN_FOLDER, SCALES_PLOT, Figures, Tour
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.scenes.captions import noun_phrase
+from mobileclip_kit.scenes.folder import SceneSet, write_scenes
+from mobileclip_kit.scenes.objects import KINDS
+from mobileclip_kit.scenes.plan import SceneConfig
+from mobileclip_kit.scenes.queries import count_queries, reading_queries, thing_queries
+from mobileclip_kit.scenes.scene import DEFAULT_CONFIG, Split
+from mobileclip_kit.scenes.truth import Truth, read_truth
 from mobileclip_kit.search import encode_queries, search
 from mobileclip_kit.textness.evaluate import evaluate_scales, summarise
 from mobileclip_kit.textness.fit import fit_textness
 from mobileclip_kit.textness.gallery import EncodedGallery, encode_gallery
+from mobileclip_kit.textness.scenes import query_scenes
 from mobileclip_kit.textness.vector import Textness
-from mobileclip_kit.textness.world import ask_world
 
 EXPORTS: dict[str, tuple[Format, Precision]] = {
     "onnx-fp32": ("onnx", "fp32"),
@@ -56,36 +56,38 @@ SEARCHED = "onnx-int8"
 BUNDLED = "coreml-fp16"
 # Finer near zero than the command's own: small scales already tell.
 SCALES = tuple(round(step / 20, 2) for step in range(-20, 21))
-_PARITY_PICTURES = 64
-_JUDGED_PICTURES = 300
-_EXPLAINED_PICTURES = 400
-_CALIBRATION_PICTURES = 200
+_PARITY_IMAGES = 64
+_JUDGED_IMAGES = 300
+_EXPLAINED_IMAGES = 400
+_CALIBRATION_IMAGES = 200
 # Different seeds keep the galleries that a scale is chosen on apart from the one it is reported on.
 _SEED_SHIFTS = {"train": 0, "test": 1, "gallery": 2, "pairs": 3, "choosing": 4}
 
 
-def draw_world(tour: Tour) -> Figures:
-    """Draw the pictures to learn from and to be measured on."""
+def draw_scenes(tour: Tour) -> Figures:
+    """Draw the images to learn from and to be measured on."""
     plan = tour.plan
     counts = {
-        "train": plan.train_pictures,
-        "test": plan.test_pictures,
-        "gallery": plan.fair_pictures,
-        "choosing": plan.fair_pictures,
+        "train": plan.train_images,
+        "test": plan.test_images,
+        "gallery": plan.fair_images,
+        "choosing": plan.fair_images,
         "pairs": 2 * plan.pairs,
     }
-    train_world = WorldConfig(word_share=plan.word_share, pair_share=plan.pair_share)
-    with Progress("draw", total=sum(counts.values()), unit="pictures") as progress:
+    train_scenes = SceneConfig(word_share=plan.word_share, pair_share=plan.pair_share)
+    with Progress("draw", total=sum(counts.values()), unit="images") as progress:
         for name, count in counts.items():
-            folder = tour.world(name)
+            folder = tour.scenes(name)
             if folder.exists():
                 continue
             split: Split = "gallery" if name == "choosing" else name  # type: ignore[assignment]
-            config = train_world if name == "train" else DEFAULT_WORLD
-            world = World(items=count, seed=plan.seed + _SEED_SHIFTS[name], size=plan.size, split=split, config=config)
+            config = train_scenes if name == "train" else DEFAULT_CONFIG
+            scenes = SceneSet(
+                items=count, seed=plan.seed + _SEED_SHIFTS[name], size=plan.size, split=split, config=config
+            )
             with atomic_folder(folder) as staging:
-                write_world(staging, world, advance=progress.advance)
-    return {"pictures": counts}
+                write_scenes(staging, scenes, advance=progress.advance)
+    return {"images": counts}
 
 
 def meet_teacher(tour: Tour) -> Figures:
@@ -104,7 +106,7 @@ def distil_student(tour: Tour) -> Figures:
     recipe = load_recipe(tour.plan.recipe).with_training(seed=tour.plan.seed)
     if not tour.student.exists():
         request = DistillRequest(
-            data=tour.world("train"), out=tour.student, student=tour.plan.student, recipe=recipe,
+            data=tour.scenes("train"), out=tour.student, student=tour.plan.student, recipe=recipe,
             teacher=str(tour.teacher), inherit="leading", resume=True,
         )  # fmt: skip
         distill(request)
@@ -119,15 +121,15 @@ def distil_student(tour: Tour) -> Figures:
 
 
 def export_student(tour: Tour) -> Figures:
-    """Write ONNX and Core ML, each verified against the student on unseen pictures."""
+    """Write ONNX and Core ML, each verified against the student on unseen images."""
     model = load_model(tour.student)
-    pictures, texts = read_source(tour.world("test"), model, count=_PARITY_PICTURES)
-    calibration, calibration_texts = read_source(tour.world("train"), model, count=_CALIBRATION_PICTURES)
+    images, texts = read_source(tour.scenes("test"), model, count=_PARITY_IMAGES)
+    calibration, calibration_texts = read_source(tour.scenes("train"), model, count=_CALIBRATION_IMAGES)
     rows: list[dict[str, Any]] = []
     for kind, (file_format, precision) in EXPORTS.items():
         tour.say(f"   {kind}")
         export = export_model(
-            model, tour.export(kind), format=file_format, precision=precision, pictures=pictures, texts=texts,
+            model, tour.export(kind), format=file_format, precision=precision, images=images, texts=texts,
             calibration=calibration, calibration_texts=calibration_texts, force=True,
         )  # fmt: skip
         rows += [{**row, "path": f"exports/{kind}", "model": "student"} for row in export.rows()]
@@ -135,23 +137,23 @@ def export_student(tour: Tour) -> Figures:
 
 
 def build_index(tour: Tour) -> Figures:
-    """Index the unseen pictures with the int8 export."""
+    """Index the unseen images with the int8 export."""
     place = tour.export(SEARCHED)
-    report = update_index(tour.world("test"), open_encoder(place), tour.index, model=str(place), rebuild=True)
+    report = update_index(tour.scenes("test"), open_encoder(place), tour.index, model=str(place), rebuild=True)
     return report.to_json()
 
 
 def learn_textness(tour: Tour) -> Figures:
     """Learn the textness vector, choose its scales on one gallery and report them on another."""
     encoder = open_encoder(tour.student)
-    drawn = encode_gallery(tour.world("pairs"), encoder).vectors
+    drawn = encode_gallery(tour.scenes("pairs"), encoder).vectors
     # Scenes without a word stand at even places, their copies with one at odd places.
-    textness = fit_textness(drawn[0::2], drawn[1::2], encoder.spec, notes={"source": "pairs of the built-in world"})
+    textness = fit_textness(drawn[0::2], drawn[1::2], encoder.spec, notes={"source": "pairs of the synthetic scenes"})
     textness.save(tour.textness)
     # The student's figures were measured on the second gallery: it is encoded already.
     galleries = {
-        "choosing": encode_gallery(tour.world("choosing"), encoder),
-        "gallery": EncodedGallery(read_truth(tour.world("gallery")), np.load(tour.out / "student-gallery.npy")),
+        "choosing": encode_gallery(tour.scenes("choosing"), encoder),
+        "gallery": EncodedGallery(read_truth(tour.scenes("gallery")), np.load(tour.out / "student-gallery.npy")),
     }
     rows = {name: _scales(gallery, encoder, textness) for name, gallery in galleries.items()}
     chosen = summarise(rows["choosing"])
@@ -169,14 +171,14 @@ def learn_textness(tour: Tour) -> Figures:
     return figures
 
 
-def search_pictures(tour: Tour) -> Figures:
+def search_images(tour: Tour) -> Figures:
     """Ask the index, and one query at three textness scales."""
     encoder = open_encoder(tour.export(SEARCHED))
     textness = Textness.load(tour.textness)
     found = tour.figures["textness"]
     steps = {name: found[name]["scale"] for name in ("suppress", "promote") if found[name]}
     with Index(tour.index) as index:
-        truth = read_truth(tour.world("test"))
+        truth = read_truth(tour.scenes("test"))
         texts = example_queries(truth)
         answers = search(index, encode_queries(encoder, texts), 8)
         hits = {text: [asdict(hit) for hit in row] for text, row in zip(texts, answers, strict=True)}
@@ -190,7 +192,7 @@ def search_pictures(tour: Tour) -> Figures:
 
 
 def example_queries(gallery: Sequence[Truth]) -> list[str]:
-    """At most six questions that some picture answers: four things of a colour, a number of them, a written word."""
+    """At most six questions that some image answers: four things of a colour, a number of them, a written word."""
     chosen = []
     for asked, many in ((thing_queries(gallery), 4), (count_queries(gallery), 1), (reading_queries(gallery), 1)):
         # Spread over the kinds, so that nobody has picked the easy ones.
@@ -199,7 +201,7 @@ def example_queries(gallery: Sequence[Truth]) -> list[str]:
 
 
 def sliding_query(gallery: Sequence[Truth]) -> str:
-    """Such as "a photo of a car": the kind that the pictures show most often both as a thing and as a word."""
+    """Such as "a photo of a car": the kind that the images show most often both as a thing and as a word."""
     shown = {kind: sum(group.kind == kind for row in gallery for group in row.objects) for kind in KINDS}
     written = {kind: sum(row.word is not None and row.word.text == kind for row in gallery) for kind in KINDS}
     return f"a photo of {noun_phrase(max(KINDS, key=lambda kind: min(shown[kind], written[kind])))}"
@@ -221,7 +223,7 @@ def bench_everything(tour: Tour) -> Figures:
     """Measure the teacher, the student and its exports side by side."""
     models = [tour.teacher, tour.student, *(tour.export(kind) for kind in EXPORTS if not kind.startswith("coreml"))]
     settings = Settings(threads=min(2, usable_cores()), seconds=tour.plan.bench_seconds, rounds=5)
-    gallery = read_gallery(tour.world("test"), limit=_JUDGED_PICTURES)
+    gallery = read_gallery(tour.scenes("test"), limit=_JUDGED_IMAGES)
     vectors = np.load(tour.out / "teacher-test.npy")[: len(gallery.keys)]
     material = Material(gallery, Teacher("scenes-teacher", vectors))
     return run_bench(describe_candidates([str(model) for model in models]), settings, [material])
@@ -231,16 +233,16 @@ def explain_student(tour: Tour) -> Figures:
     """Heat maps and a map of the vectors."""
     folder = tour.out / EXPLAIN_FOLDER
     folder.mkdir(exist_ok=True)
-    source = tour.world("test")
-    found = explain(str(tour.student), read_gallery(source, limit=_EXPLAINED_PICTURES), source, folder)
+    source = tour.scenes("test")
+    found = explain(str(tour.student), read_gallery(source, limit=_EXPLAINED_IMAGES), source, folder)
     return {"figures": list(found.figures), "skipped": [asdict(skip) for skip in found.skipped]}
 
 
 def _measure(tour: Tour, encoder: Encoder, who: str) -> dict[str, float]:
-    mixed, fair = (encode_gallery(tour.world(name), encoder) for name in ("test", "gallery"))
+    mixed, fair = (encode_gallery(tour.scenes(name), encoder) for name in ("test", "gallery"))
     np.save(tour.out / f"{who}-test.npy", mixed.vectors)
     np.save(tour.out / f"{who}-gallery.npy", fair.vectors)
-    return measure_world(encoder, mixed, fair)
+    return evaluate_scenes(encoder, mixed, fair)
 
 
 def _agreement(tour: Tour) -> dict[str, float]:
@@ -250,18 +252,18 @@ def _agreement(tour: Tour) -> dict[str, float]:
 
 
 def _scales(gallery: EncodedGallery, encoder: Encoder, textness: Textness) -> list[dict[str, Any]]:
-    asked = ask_world(gallery, encoder)
+    asked = query_scenes(gallery, encoder)
     return evaluate_scales(asked.typographic, asked.clean, textness.vector, SCALES, reading=asked.reading)
 
 
 def _price(row: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
-    before, after = plain["word_over_thing"], row["word_over_thing"]
+    before, after = plain["typographic_error_rate"], row["typographic_error_rate"]
     return {
         "scale": row["scale"],
-        "word_over_thing_before": before,
-        "word_over_thing": after,
+        "typographic_error_rate_before": before,
+        "typographic_error_rate": after,
         "errors_removed": (before - after) / before if before else None,
-        "clean_drop": plain["clean_right_first"] - row["clean_right_first"],
-        "reading_right_first_before": plain["reading_right_first"],
-        "reading_right_first": row["reading_right_first"],
+        "clean_drop": plain["clean_precision_at_1"] - row["clean_precision_at_1"],
+        "reading_precision_at_1_before": plain["reading_precision_at_1"],
+        "reading_precision_at_1": row["reading_precision_at_1"],
     }

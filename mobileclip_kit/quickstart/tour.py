@@ -31,24 +31,24 @@ class TourPlan:
     Attributes:
         student: A row of ``STUDENTS``.
         recipe: Preset or file that the student is distilled with.
-        train_pictures: Scenes to distil on; the teacher's training never saw them.
+        train_images: Scenes to distil on; the teacher's training never saw them.
         word_share: Of these, how many show a word alone.
         pair_share: And two kinds of things, which teach which has which colour.
-        test_pictures: Scenes to measure on, unseen combinations among them.
-        fair_pictures: Scenes to measure the weakness on, as many words as things.
+        test_images: Scenes to measure on, unseen combinations among them.
+        fair_images: Scenes to measure the weakness on, as many words as things.
         pairs: Scenes drawn with and without a word, to learn textness from.
-        size: Pixels of the pictures' sides.
+        size: Pixels of the images' sides.
         seed: Of the scenes and of the student.
         bench_seconds: Each model's time for latency, and again for throughput.
     """
 
     student: str = "hybrid-x"
     recipe: str = "quickstart"
-    train_pictures: int = 10000
+    train_images: int = 10000
     word_share: float = 0.24
     pair_share: float = 0.45
-    test_pictures: int = 1000
-    fair_pictures: int = 800
+    test_images: int = 1000
+    fair_images: int = 800
     pairs: int = 500
     size: int = 64
     seed: int = 100
@@ -85,7 +85,7 @@ class Tour:
 
     @property
     def index(self) -> Path:
-        """The index of the test pictures."""
+        """The index of the test images."""
         return self.out / "index"
 
     @property
@@ -98,9 +98,9 @@ class Tour:
         """What the app on the phone takes."""
         return self.out / "bundle"
 
-    def world(self, split: str) -> Path:
-        """The folder of one split of the built-in world."""
-        return self.out / "world" / split
+    def scenes(self, split: str) -> Path:
+        """The folder of one split of the synthetic scenes."""
+        return self.out / "scenes" / split
 
     def export(self, kind: str) -> Path:
         """The folder of one export, such as ``onnx-int8``."""

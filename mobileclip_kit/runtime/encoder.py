@@ -1,4 +1,4 @@
-"""The one face that every runtime shows: pictures and texts in, float32 unit rows out."""
+"""The one face that every runtime shows: images and texts in, float32 unit rows out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Encoder(Protocol):
     runtime: str
 
     def encode_images(self, pixels: Pixels) -> Vectors:
-        """Unit vectors of pictures.
+        """Unit vectors of images.
 
         Args:
             pixels: RGB, resized and cropped by :func:`mobileclip_kit.images.load_pixels`, ``(n, height, width, 3)``

@@ -36,9 +36,9 @@ class TorchEncoder(TowerEncoder):
             torch.set_num_threads(threads)
 
     def _run_images(self, pixels: Pixels) -> Vectors:
-        pictures = torch.from_numpy(normalize(pixels, self.spec.require_image()))
+        images = torch.from_numpy(normalize(pixels, self.spec.require_image()))
         with torch.inference_mode():
-            return _unit(self._network.encode_image(pictures))
+            return _unit(self._network.encode_image(images))
 
     def _run_texts(self, ids: Ids) -> Vectors:
         with torch.inference_mode():

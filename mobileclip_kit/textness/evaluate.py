@@ -1,8 +1,8 @@
 """What a textness scale does to the answers: what it mends, and what it costs.
 
-The same ``scale · b·x`` is added to every query's score of the picture x, so a scale promotes or demotes pictures with
+The same ``scale · b·x`` is added to every query's score of the image x, so a scale promotes or demotes images with
 words for every query alike. That is why clean figures always stand beside typographic ones. For comparison: projecting
-the textness directions out of queries and pictures (after Materzyńska et al., CVPR 2022, who learn the subspace).
+the textness directions out of queries and images (after Materzyńska et al., CVPR 2022, who learn the subspace).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Vectors = NDArray[np.float32]
 # Quarters over the whole range; finer where the query is still the longer part and scales are chosen.
 SCALES = tuple(sorted({step / 4 for step in range(-12, 13)} | {step / 20 for step in range(-20, 21)}))
 _DEPTH = 10
-# What a negative scale may cost on pictures without words, in points of right-first.
+# What a negative scale may cost on images without words, in points of precision@1.
 CLEAN_DROP_ALLOWED = 0.01
 
 
@@ -56,15 +56,15 @@ class Answers:
     """How well questions were answered.
 
     Attributes:
-        right_first: Share of the queries whose first hit is right.
-        right_in_ten: Mean share of right pictures among the first ten (or among as many as there are right ones, if
+        precision_at_1: Share of the queries whose first hit is right.
+        right_in_ten: Mean share of right images among the first ten (or among as many as there are right ones, if
             they are fewer).
-        word_over_thing: Share of the queries with a wrong row above every right one; None when that is not asked.
+        typographic_error_rate: Share of the queries with a wrong row above every right one; None when not asked.
     """
 
-    right_first: float
+    precision_at_1: float
     right_in_ten: float
-    word_over_thing: float | None
+    typographic_error_rate: float | None
 
 
 def answer(questions: Questions, queries: Vectors | None = None, gallery: Vectors | None = None) -> Answers:
@@ -101,14 +101,14 @@ def evaluate_scales(
     """The figures at every scale.
 
     Args:
-        typographic: Things asked for in a gallery where pictures of their names compete.
+        typographic: Things asked for in a gallery where images of their names compete.
         clean: Things asked for in a gallery without words: what a scale costs.
         direction: The textness vector, ``(d,)``, length 1.
         scales: Which ones.
         reading: Words asked for, whose right answers have them written.
 
     Returns:
-        One object for each scale: ``scale``, ``typographic_right_first``, ``clean_right_first`` and finer figures.
+        One object for each scale: ``scale``, ``typographic_precision_at_1``, ``clean_precision_at_1`` and more.
     """
     return [
         {"scale": scale, **_figures(typographic, clean, reading, lambda found, scale=scale: (
@@ -120,7 +120,7 @@ def evaluate_scales(
 def evaluate_projection(
     typographic: Questions, clean: Questions, directions: Vectors, *, reading: Questions | None = None
 ) -> dict[str, Any]:
-    """The same figures with the span of ``directions``, ``(m, d)``, projected out of queries and pictures."""
+    """The same figures with the span of ``directions``, ``(m, d)``, projected out of queries and images."""
     return _figures(
         typographic,
         clean,
@@ -145,7 +145,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The best scale in each direction, and its price.
 
     Returns:
-        ``suppress``: the negative scale that removes most word-over-thing errors while clean right-first falls by at
+        ``suppress``: the negative scale that removes most word-over-thing errors while clean precision@1 falls by at
         most :data:`CLEAN_DROP_ALLOWED`; None when no negative scale stays within that. ``promote``: the positive scale
         with the most written words first (the least such scale); None when reading was not asked.
     """
@@ -153,11 +153,11 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     within = [
         row
         for row in rows
-        if row["scale"] < 0 and row["clean_right_first"] >= plain["clean_right_first"] - CLEAN_DROP_ALLOWED - 1e-9
+        if row["scale"] < 0 and row["clean_precision_at_1"] >= plain["clean_precision_at_1"] - CLEAN_DROP_ALLOWED - 1e-9
     ]
-    promoting = [row for row in rows if row["scale"] > 0 and row["reading_right_first"] is not None]
+    promoting = [row for row in rows if row["scale"] > 0 and row["reading_precision_at_1"] is not None]
     suppress = min(within, key=lambda row: (_errors(row), -row["scale"]), default=None)
-    promote = max(promoting, key=lambda row: (row["reading_right_first"], -row["scale"]), default=None)
+    promote = max(promoting, key=lambda row: (row["reading_precision_at_1"], -row["scale"]), default=None)
     return {
         "suppress": None if suppress is None else _price(suppress, plain),
         "promote": None if promote is None else _price(promote, plain),
@@ -169,16 +169,16 @@ def _figures(typographic: Questions, clean: Questions, reading: Questions | None
     figures: dict[str, Any] = {}
     for kind, questions in by_kind.items():
         answers = None if questions is None else answer(questions, *change(questions))
-        figures[f"{kind}_right_first"] = None if answers is None else answers.right_first
+        figures[f"{kind}_precision_at_1"] = None if answers is None else answers.precision_at_1
         figures[f"{kind}_right_in_ten"] = None if answers is None else answers.right_in_ten
         if kind == "typographic" and answers is not None:
-            figures["word_over_thing"] = answers.word_over_thing
+            figures["typographic_error_rate"] = answers.typographic_error_rate
     return figures
 
 
 def _errors(row: dict[str, Any]) -> float:
-    errors = row["word_over_thing"]
-    return 1 - row["typographic_right_first"] if errors is None else float(errors)
+    errors = row["typographic_error_rate"]
+    return 1 - row["typographic_precision_at_1"] if errors is None else float(errors)
 
 
 def _price(row: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _price(row: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
     return {
         "scale": row["scale"],
         "errors_removed": None if errors == 0 else (errors - _errors(row)) / errors,
-        "reading_right_first": row["reading_right_first"],
-        "clean_drop": plain["clean_right_first"] - row["clean_right_first"],
+        "reading_precision_at_1": row["reading_precision_at_1"],
+        "clean_drop": plain["clean_precision_at_1"] - row["clean_precision_at_1"],
         "clean_in_ten_drop": plain["clean_right_in_ten"] - row["clean_right_in_ten"],
     }

@@ -1,8 +1,8 @@
-"""Learning the textness direction from vectors of clean pictures and of pictures with words.
+"""Learning the textness direction from vectors of clean images and of images with words.
 
-PicCollage (2021) trains ``Linear(d, 2)`` on the vectors of pictures with and without words and takes the weight row of
+PicCollage (2021) trains ``Linear(d, 2)`` on the vectors of images with and without words and takes the weight row of
 the positive class. Here the direction is ``w₁ − w₀``, what a two-way softmax decides by. The article names a second way
-that agrees without describing it: ours is the mean difference of paired clean and with-text pictures (our reading).
+that agrees without describing it: ours is the mean difference of paired clean and with-text images (our reading).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def fit_probe(vectors: Vectors, labels: NDArray[np.intp], *, l2: float = 1e-3) -
 
     Args:
         vectors: ``(n, d)``.
-        labels: ``(n,)``: 1 for pictures with words, 0 for clean ones; both must occur.
+        labels: ``(n,)``: 1 for images with words, 0 for clean ones; both must occur.
         l2: Strength of the penalty.
 
     Raises:
@@ -73,7 +73,7 @@ def fit_probe(vectors: Vectors, labels: NDArray[np.intp], *, l2: float = 1e-3) -
     if vectors.ndim != 2 or labels.shape != (len(vectors),):
         raise ShapeError(f"Vectors {vectors.shape} and labels {labels.shape} do not fit together.")
     if set(np.unique(labels).tolist()) != {0, 1}:
-        raise DataError("A probe needs pictures of both kinds: with words and without.")
+        raise DataError("A probe needs images of both kinds: with words and without.")
     dim, centre = vectors.shape[1], vectors.mean(axis=0, dtype=np.float64)
     rows = vectors.astype(np.float64) - centre
     spread = float(np.sqrt((rows**2).sum(axis=1).mean()))
@@ -100,7 +100,7 @@ def fit_probe(vectors: Vectors, labels: NDArray[np.intp], *, l2: float = 1e-3) -
     )
     # With ftol 0 the line search may end on rounding errors a hair before the tolerance.
     if not np.isfinite(found.x).all() or np.abs(loss(found.x)[1]).max() > 100 * _GRADIENT_TOLERANCE:
-        raise TrainingError(f"The textness probe does not converge: {found.message}.", hint="Use more pictures.")
+        raise TrainingError(f"The textness probe does not converge: {found.message}.", hint="Use more images.")
     weight = found.x[: 2 * dim].reshape(2, dim) / spread
     return Probe(weight, found.x[2 * dim :] - weight @ centre, int(found.nit))
 
@@ -123,23 +123,23 @@ def fit_textness(
     spec: ModelSpec,
     *,
     extra_text: Vectors | None = None,
-    pictures: NDArray[np.intp] | None = None,
+    images: NDArray[np.intp] | None = None,
     method: Method = "probe",
     held_out: float = 0.2,
     l2: float = 1e-3,
     seed: int = 0,
     notes: Mapping[str, Any] | None = None,
 ) -> Textness:
-    """Learn both directions on most pictures and measure them on the rest.
+    """Learn both directions on most images and measure them on the rest.
 
     Args:
-        clean: Vectors of clean pictures, ``(n, d)``.
-        text: Vectors of the same pictures with words, row by row.
+        clean: Vectors of clean images, ``(n, d)``.
+        text: Vectors of the same images with words, row by row.
         spec: The model they come from.
-        extra_text: Further vectors of pictures with words, without clean counterparts, ``(m, d)``: for the probe.
-        pictures: ``(n,)``: which picture each row was made from, when there are several copies; None for one each.
+        extra_text: Further vectors of images with words, without clean counterparts, ``(m, d)``: for the probe.
+        images: ``(n,)``: which image each row was made from, when there are several copies; None for one each.
         method: The direction that searches use.
-        held_out: Share of the pictures that are measured on.
+        held_out: Share of the images that are measured on.
         l2: Penalty of the probe.
         seed: Of the split.
         notes: Further entries of the report.
@@ -151,12 +151,12 @@ def fit_textness(
     """
     difference = mean_difference(clean, text)  # refuses what is not pairs
     extra = np.empty((0, clean.shape[1]), np.float32) if extra_text is None else extra_text
-    pictures = np.arange(len(clean)) if pictures is None else pictures
-    kinds = np.unique(pictures)
+    images = np.arange(len(clean)) if images is None else images
+    kinds = np.unique(images)
     if len(kinds) < LEAST_PAIRS:
-        raise DataError(f"{len(kinds)} pictures are too few to learn textness from.", hint=f"{LEAST_PAIRS} are least.")
+        raise DataError(f"{len(kinds)} images are too few to learn textness from.", hint=f"{LEAST_PAIRS} are least.")
     rng = np.random.default_rng(seed)
-    tested = np.isin(pictures, rng.permutation(kinds)[: max(1, round(held_out * len(kinds)))])
+    tested = np.isin(images, rng.permutation(kinds)[: max(1, round(held_out * len(kinds)))])
     extra_tested = rng.permutation(len(extra)) < round(held_out * len(extra))
 
     train, train_labels = _stack(clean[~tested], text[~tested], extra[~extra_tested])
@@ -167,7 +167,7 @@ def fit_textness(
     threshold = _midpoint(train @ directions["mean_difference"], train_labels)
     by_difference = (test @ directions["mean_difference"] > threshold) == test_labels
     accuracies = {"probe": probe.accuracy(test, test_labels), "mean_difference": float(by_difference.mean())}
-    # What a query feels: does the copy with words move towards the direction from where its own picture was?
+    # What a query feels: does the copy with words move towards the direction from where its own image was?
     pair_accuracies = {method: float(((text - clean)[tested] @ direction > 0).mean())
                        for method, direction in directions.items()}  # fmt: skip
     cosine = float(directions["probe"] @ directions["mean_difference"])
@@ -178,9 +178,9 @@ def fit_textness(
         "training_accuracy": probe.accuracy(train, train_labels),
         "angle_degrees": float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
         "raw_norms": norms,
-        "pictures": len(kinds),
+        "images": len(kinds),
         "pairs": len(clean),
-        "extra_text_pictures": len(extra),
+        "extra_text_images": len(extra),
         "held_out_rows": len(test),
         "l2": l2,
         "seed": seed,

@@ -1,4 +1,4 @@
-"""The picture of the 2021 article: a row of hits for each textness scale."""
+"""The image of the 2021 article: a row of hits for each textness scale."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mobileclip_kit.errors import ImageError
-from mobileclip_kit.images import load_picture
+from mobileclip_kit.images import load_image
 
 _TILE_PX = 150
 _GAP_PX = 6
@@ -24,16 +24,16 @@ class GridRow:
 
     Attributes:
         label: What stands before it, such as "−2".
-        pictures: The hits, best first: files, or bytes out of a tar.
+        images: The hits, best first: files, or bytes out of a tar.
     """
 
     label: str
-    pictures: Sequence[Path | bytes]
+    images: Sequence[Path | bytes]
 
 
 def draw_grid(title: str, rows: Sequence[GridRow]) -> Image.Image:
-    """Square tiles, a row for each scale; a picture that can no longer be decoded is a grey tile."""
-    columns = max((len(row.pictures) for row in rows), default=0)
+    """Square tiles, a row for each scale; an image that can no longer be decoded is a grey tile."""
+    columns = max((len(row.images) for row in rows), default=0)
     step = _TILE_PX + _GAP_PX
     sheet = Image.new("RGB", (_MARGIN_PX + max(1, columns) * step, _TITLE_PX + len(rows) * step), _PAPER)
     pen = ImageDraw.Draw(sheet)
@@ -41,13 +41,13 @@ def draw_grid(title: str, rows: Sequence[GridRow]) -> Image.Image:
     for down, row in enumerate(rows):
         top = _TITLE_PX + down * step
         pen.text((_GAP_PX, top + _TILE_PX // 2 - 16), row.label, fill=_INK, font=ImageFont.load_default(size=28))
-        for across, picture in enumerate(row.pictures):
-            sheet.paste(_tile(picture), (_MARGIN_PX + across * step, top))
+        for across, image in enumerate(row.images):
+            sheet.paste(_tile(image), (_MARGIN_PX + across * step, top))
     return sheet
 
 
-def _tile(picture: Path | bytes) -> Image.Image:
+def _tile(image: Path | bytes) -> Image.Image:
     try:
-        return ImageOps.fit(load_picture(picture), (_TILE_PX, _TILE_PX))
+        return ImageOps.fit(load_image(image), (_TILE_PX, _TILE_PX))
     except ImageError:
         return Image.new("RGB", (_TILE_PX, _TILE_PX), _MISSING)

@@ -1,4 +1,4 @@
-"""From a folder of pictures, or from vectors made elsewhere, to a textness vector."""
+"""From a folder of images, or from vectors made elsewhere, to a textness vector."""
 
 from __future__ import annotations
 
@@ -9,60 +9,60 @@ import numpy as np
 
 from mobileclip_kit.errors import DataError, ShapeError
 from mobileclip_kit.files import sha256_of_file
-from mobileclip_kit.images import list_pictures
+from mobileclip_kit.images import list_images
 from mobileclip_kit.index.npy import load_matrix, unit_rows
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import ModelSpec
 from mobileclip_kit.textness.fit import Vectors, fit_textness
 from mobileclip_kit.textness.pairs import encode_files, encode_pairs
+from mobileclip_kit.textness.scenes import encode_scene_pairs, is_pair_scenes
 from mobileclip_kit.textness.vector import Textness
-from mobileclip_kit.textness.world import encode_world_pairs, is_pair_world
 
 
-def learn_from_pictures(
-    pictures: Path,
+def learn_from_images(
+    images: Path,
     encoder: Encoder,
     *,
-    text_pictures: Path | None = None,
+    text_images: Path | None = None,
     limit: int | None = None,
     copies: int = 1,
     seed: int = 0,
     **options: Any,
 ) -> tuple[Textness, list[tuple[Path, str]]]:
-    """Draw words on copies of pictures, encode both and fit.
+    """Draw words on copies of images, encode both and fit.
 
     Args:
-        pictures: A folder. A drawn world of the split ``pairs`` brings its own copies with words, in the words that
+        images: A folder. A synthetic scenes of the split ``pairs`` brings its own copies with words, in the words that
             its models can read: then nothing is drawn, and ``copies`` is not asked for.
         encoder: With an image tower.
-        text_pictures: A folder of real photos with words.
-        limit: Use so many pictures, spread evenly over the folder.
-        copies: Copies with different words made of each picture.
-        seed: Of the words and of the held-out pictures.
+        text_images: A folder of real photos with words.
+        limit: Use so many images, spread evenly over the folder.
+        copies: Copies with different words made of each image.
+        seed: Of the words and of the held-out images.
         options: ``method``, ``l2`` and ``held_out`` of :func:`mobileclip_kit.textness.fit.fit_textness`.
 
     Returns:
-        The vector, and the pictures that were left out, each with its reason.
+        The vector, and the images that were left out, each with its reason.
 
     Raises:
-        DataError: There are too few pictures, or none that can be decoded.
+        DataError: There are too few images, or none that can be decoded.
     """
-    if is_pair_world(pictures):
-        clean, text = encode_world_pairs(pictures, encoder, limit=limit)
-        extra, failed = _extra(text_pictures, encoder)
-        notes = {"source": "pairs of a drawn world"}
+    if is_pair_scenes(images):
+        clean, text = encode_scene_pairs(images, encoder, limit=limit)
+        extra, failed = _extra(text_images, encoder)
+        notes = {"source": "pairs of synthetic scenes"}
         return fit_textness(clean, text, encoder.spec, extra_text=extra, seed=seed, notes=notes, **options), failed
-    found = _list(pictures)
+    found = _list(images)
     if limit is not None and limit < len(found):
         found = [found[number] for number in np.linspace(0, len(found) - 1, limit).round().astype(int)]
     pairs = encode_pairs(found, encoder, seed=seed, copies=copies)
-    extra, failed = _extra(text_pictures, encoder)
+    extra, failed = _extra(text_images, encoder)
     textness = fit_textness(
         pairs.clean,
         pairs.text,
         encoder.spec,
         extra_text=extra,
-        pictures=np.arange(len(pairs.clean)) // copies,
+        images=np.arange(len(pairs.clean)) // copies,
         seed=seed,
         notes={"copies": copies},
         **options,
@@ -70,22 +70,22 @@ def learn_from_pictures(
     return textness, pairs.failed + failed
 
 
-def _extra(text_pictures: Path | None, encoder: Encoder) -> tuple[Vectors | None, list[tuple[Path, str]]]:
-    if text_pictures is None:
+def _extra(text_images: Path | None, encoder: Encoder) -> tuple[Vectors | None, list[tuple[Path, str]]]:
+    if text_images is None:
         return None, []
-    photos = encode_files(_list(text_pictures), encoder)
+    photos = encode_files(_list(text_images), encoder)
     return photos.text, photos.failed
 
 
 def learn_from_vectors(clean: Path, text: Path, spec: ModelSpec | None, *, seed: int = 0, **options: Any) -> Textness:
-    """Fit on vectors that somebody else computed, row by row of the same pictures.
+    """Fit on vectors that somebody else computed, row by row of the same images.
 
     Args:
         clean: A ``.npy`` matrix, ``(n, d)``.
-        text: The same pictures with words.
+        text: The same images with words.
         spec: The model that made them; None binds the result to the clean file itself.
-        seed: Of the held-out pictures.
-        options: As in :func:`learn_from_pictures`.
+        seed: Of the held-out images.
+        options: As in :func:`learn_from_images`.
 
     Raises:
         DataError: A file cannot be used, or a vector is zero or not finite.
@@ -109,7 +109,7 @@ def learn_from_vectors(clean: Path, text: Path, spec: ModelSpec | None, *, seed:
 def _list(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder." if folder.exists() else f"{folder} does not exist.")
-    found = list(list_pictures(folder))
+    found = list(list_images(folder))
     if not found:
-        raise DataError(f"There are no pictures in {folder}.")
+        raise DataError(f"There are no images in {folder}.")
     return found

@@ -1,4 +1,4 @@
-"""Written words on copies of pictures, as varied as words in the world: typefaces, sizes, places, colours, angles.
+"""Written words on copies of images, as varied as words in the world: typefaces, sizes, places, colours, angles.
 
 Fonts are those of the built-in world's written words: they come with packages that mckit needs anyway, so the
 drawing is the same on every machine.
@@ -36,19 +36,19 @@ _COLOUR_TRIES = 20
 _BUSY_GROUND = 45.0
 
 
-def draw_words(picture: Image.Image, rng: np.random.Generator, *, words: Sequence[str] = WORDS) -> Image.Image:
-    """A copy of a picture with one to three words written on it.
+def draw_words(image: Image.Image, rng: np.random.Generator, *, words: Sequence[str] = WORDS) -> Image.Image:
+    """A copy of an image with one to three words written on it.
 
     Args:
-        picture: Mode RGB, at least 16 pixels high and wide.
-        rng: Decides everything; equal states give equal pictures.
+        image: Mode RGB, at least 16 pixels high and wide.
+        rng: Decides everything; equal states give equal images.
         words: What to choose from.
     """
-    label = _label(picture, rng, _pick(rng, words, int(rng.integers(1, 4))))
-    left = int(rng.integers(0, max(1, picture.width - label.width + 1)))
-    top = int(rng.integers(0, max(1, picture.height - label.height + 1)))
+    label = _label(image, rng, _pick(rng, words, int(rng.integers(1, 4))))
+    left = int(rng.integers(0, max(1, image.width - label.width + 1)))
+    top = int(rng.integers(0, max(1, image.height - label.height + 1)))
     place = (left, top, left + label.width, top + label.height)
-    return _write(picture, label, (left, top), rng, picture.crop(place))
+    return _write(image, label, (left, top), rng, image.crop(place))
 
 
 def _pick(rng: np.random.Generator, words: Sequence[str], count: int) -> str:
@@ -58,15 +58,15 @@ def _pick(rng: np.random.Generator, words: Sequence[str], count: int) -> str:
     return text.upper() if rng.random() < _UPPER_CHANCE else text.title() if rng.random() < 0.5 else text
 
 
-def _label(picture: Image.Image, rng: np.random.Generator, text: str) -> Image.Image:
-    """The text's mask ("L"), turned, and small enough for the picture."""
+def _label(image: Image.Image, rng: np.random.Generator, text: str) -> Image.Image:
+    """The text's mask ("L"), turned, and small enough for the image."""
     typeface = list(TYPEFACES)[int(rng.integers(len(TYPEFACES)))]
-    height_px = max(8, round(float(rng.uniform(*_HEIGHT_SHARES)) * picture.height))
+    height_px = max(8, round(float(rng.uniform(*_HEIGHT_SHARES)) * image.height))
     mask = _mask(text, _font(typeface, height_px))
-    # Mostly upright; now and then along the other side of the picture, as on spines and shop signs.
+    # Mostly upright; now and then along the other side of the image, as on spines and shop signs.
     degrees = float(rng.normal(0, 8)) + (90.0 * float(rng.choice([-1, 1])) if rng.random() < 0.08 else 0.0)
     mask = mask.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
-    shrink = min(_WIDTH_SHARE * picture.width / mask.width, _WIDTH_SHARE * picture.height / mask.height, 1.0)
+    shrink = min(_WIDTH_SHARE * image.width / mask.width, _WIDTH_SHARE * image.height / mask.height, 1.0)
     if shrink < 1:
         size = (max(1, round(mask.width * shrink)), max(1, round(mask.height * shrink)))
         mask = mask.resize(size, Image.Resampling.LANCZOS)
@@ -82,10 +82,10 @@ def _mask(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Imag
 
 
 def _write(
-    picture: Image.Image, mask: Image.Image, place: tuple[int, int], rng: np.random.Generator, ground: Image.Image
+    image: Image.Image, mask: Image.Image, place: tuple[int, int], rng: np.random.Generator, ground: Image.Image
 ) -> Image.Image:
     """Bring the ink through the mask, with a plate or an outline behind it where chance or legibility asks for one."""
-    written = picture.copy()
+    written = image.copy()
     colour = _contrasting(rng, ImageStat.Stat(ground).mean)
     busy = ImageStat.Stat(ground.convert("L")).stddev[0] > _BUSY_GROUND
     chance = rng.random()

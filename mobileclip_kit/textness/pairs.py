@@ -1,4 +1,4 @@
-"""Vectors of pictures as they are, and of the same pictures with words written on them."""
+"""Vectors of images as they are, and of the same images with words written on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mobileclip_kit.textness.lettering import draw_words
 
 Vectors = NDArray[np.float32]
 
-# Words are written at twice the model's resolution and then scaled down with the picture, as they are in photos.
+# Words are written at twice the model's resolution and then scaled down with the image, as they are in photos.
 _SUPERSAMPLING = 2
 
 
@@ -31,8 +31,8 @@ class PairVectors:
 
     Attributes:
         clean: ``(n, d)``.
-        text: ``(n, d)``, row by row the same pictures with words.
-        failed: Pictures that could not be decoded, each with its reason.
+        text: ``(n, d)``, row by row the same images with words.
+        failed: Images that could not be decoded, each with its reason.
     """
 
     clean: Vectors
@@ -41,25 +41,25 @@ class PairVectors:
 
 
 def encode_pairs(
-    pictures: Sequence[Path], encoder: Encoder, *, seed: int = 0, copies: int = 1, batch_size: int = 16
+    images: Sequence[Path], encoder: Encoder, *, seed: int = 0, copies: int = 1, batch_size: int = 16
 ) -> PairVectors:
-    """Encode pictures clean and with words.
+    """Encode images clean and with words.
 
     Args:
-        pictures: Files; those that cannot be decoded are listed.
+        images: Files; those that cannot be decoded are listed.
         encoder: With an image tower.
-        seed: Of the words; the words of a picture depend on it and on the picture's place in the list alone.
-        copies: Copies with different words made of each picture; the clean row is repeated for each.
+        seed: Of the words; the words of an image depend on it and on the image's place in the list alone.
+        copies: Copies with different words made of each image; the clean row is repeated for each.
         batch_size: Pairs encoded at once.
 
     Raises:
-        DataError: No picture can be decoded.
+        DataError: No image can be decoded.
     """
     spec = encoder.spec.require_image()
     clean, text = [], []
     failed: list[tuple[Path, str]] = []
-    with Progress("textness", total=len(pictures), unit="pictures") as progress:
-        source = _load_pairs(pictures, spec, seed, copies, batch_size)
+    with Progress("textness", total=len(images), unit="images") as progress:
+        source = _load_pairs(images, spec, seed, copies, batch_size)
         while batch := list(islice(source, batch_size)):
             pairs = [pair for pair in batch if isinstance(pair, list)]
             failed += [pair for pair in batch if isinstance(pair, tuple)]
@@ -71,47 +71,47 @@ def encode_pairs(
             progress.advance(len(batch))
     if not clean:
         reason = f": {failed[0][1]}" if failed else "."
-        raise DataError(f"None of {len(pictures)} pictures can be used{reason}")
+        raise DataError(f"None of {len(images)} images can be used{reason}")
     return PairVectors(np.concatenate(clean), np.concatenate(text), failed)
 
 
-def encode_files(pictures: Sequence[Path], encoder: Encoder, *, batch_size: int = 32) -> PairVectors:
-    """Encode pictures as they are: real photos with words in them. The clean half of the result is empty."""
+def encode_files(images: Sequence[Path], encoder: Encoder, *, batch_size: int = 32) -> PairVectors:
+    """Encode images as they are: real photos with words in them. The clean half of the result is empty."""
     spec = encoder.spec.require_image()
     rows, failed = [np.empty((0, encoder.spec.embedding_dim), np.float32)], []
-    for start in range(0, len(pictures), batch_size):
+    for start in range(0, len(images), batch_size):
         pixels = []
-        for picture in pictures[start : start + batch_size]:
+        for image in images[start : start + batch_size]:
             try:
-                pixels.append(load_pixels(picture, spec))
+                pixels.append(load_pixels(image, spec))
             except ImageError as error:
-                failed.append((picture, error.message))
+                failed.append((image, error.message))
         if pixels:
             rows.append(encoder.encode_images(np.stack(pixels)))
     return PairVectors(rows[0], np.concatenate(rows), failed)
 
 
-def pair_pixels(picture: Path, spec: ImageSpec, rngs: Sequence[np.random.Generator]) -> list[Pixels]:
-    """A picture's pixels, clean first, then with words by each generator.
+def pair_pixels(image: Path, spec: ImageSpec, rngs: Sequence[np.random.Generator]) -> list[Pixels]:
+    """An image's pixels, clean first, then with words by each generator.
 
     Raises:
         ImageError: It cannot be decoded.
     """
     large = replace(spec, height=_SUPERSAMPLING * spec.height, width=_SUPERSAMPLING * spec.width)
-    canvas = Image.fromarray(load_pixels(picture, large))
+    canvas = Image.fromarray(load_pixels(image, large))
     return [resize_and_crop(version, spec) for version in (canvas, *(draw_words(canvas, rng) for rng in rngs))]
 
 
 def _load_pairs(
-    pictures: Sequence[Path], spec: ImageSpec, seed: int, copies: int, batch_size: int
+    images: Sequence[Path], spec: ImageSpec, seed: int, copies: int, batch_size: int
 ) -> Iterator[list[Pixels] | tuple[Path, str]]:
     def load(number: int) -> list[Pixels] | tuple[Path, str]:
         rngs = [np.random.default_rng([seed, number, copy]) for copy in range(copies)]
         try:
-            return pair_pixels(pictures[number], spec, rngs)
+            return pair_pixels(images[number], spec, rngs)
         except ImageError as error:
-            return pictures[number], error.message
+            return images[number], error.message
 
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(pictures), batch_size):
-            yield from pool.map(load, range(start, min(start + batch_size, len(pictures))))
+        for start in range(0, len(images), batch_size):
+            yield from pool.map(load, range(start, min(start + batch_size, len(images))))

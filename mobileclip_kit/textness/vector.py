@@ -1,6 +1,6 @@
 """A textness vector on disk and its use in a query.
 
-PicCollage's textness bias (2021): ``query += scale · bias``, then normalise. A positive scale looks for pictures with
+PicCollage's textness bias (2021): ``query += scale · bias``, then normalise. A positive scale looks for images with
 written words, a negative one avoids them. The direction has length 1 for every model, so that one scale means the same
 share of the query for every model; the article leaves the length of its weight row as it came out.
 """
@@ -34,9 +34,9 @@ class Textness:
     Attributes:
         model: Name of the model, for people.
         model_hash: Identity of the model whose vectors they were learned from.
-        directions: A unit vector ``(d,)`` for each method, pointing from clean pictures to pictures with words.
+        directions: A unit vector ``(d,)`` for each method, pointing from clean images to images with words.
         method: The one that is used unless another is asked for.
-        report: How they were learned and how well they part pictures with words from clean ones.
+        report: How they were learned and how well they part images with words from clean ones.
     """
 
     model: str

@@ -1,7 +1,7 @@
 """From a question to ranked rows: encoding, ranking, and remembering both.
 
-:class:`Voice` turns words and pictures into vectors; :func:`rank` sorts the index. They run in threads of their own, so
-that the page can show pictures while a model is still being opened.
+:class:`Voice` turns words and images into vectors; :func:`rank` sorts the index. They run in threads of their own, so
+that the page can show images while a model is still being opened.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mobileclip_kit.web.question import Question
 
 # Nobody looks at more, and a browser's page has to end somewhere.
 MAX_RANKED = 10_000
-# From so many pictures on, hits further down are looked for only when somebody scrolls there.
+# From so many images on, hits further down are looked for only when somebody scrolls there.
 _RANK_AT_ONCE = 200_000
 _FIRST_HITS = 300
 
@@ -71,7 +71,7 @@ class Ranking:
     Attributes:
         rows: ``(n,)``, best first.
         scores: Cosines, ``(n,)``; None when nothing was looked for and the order is that of time.
-        among: Pictures that the filters let through; ``rows`` may be fewer.
+        among: Images that the filters let through; ``rows`` may be fewer.
         complete: Whether ``rows`` is all that will ever be shown, and not just a beginning.
     """
 
@@ -98,14 +98,14 @@ class Voice:
         self.encoder: Encoder | None = None
         self.trouble: MckitError | None = None
         self._model_hash: str | None = None
-        self._pictures: Remembered[str, Vectors] = Remembered(64)
+        self._images: Remembered[str, Vectors] = Remembered(64)
 
     def open(self, index: Index) -> None:
         """Open the model of an index, unless it is open already; what hinders it is kept in :attr:`trouble`."""
         if self.belongs_to(index):
             return
         self._model_hash = None
-        self._pictures.clear()
+        self._images.clear()
         self.encoder, self.trouble = None, None
         try:
             self.encoder = self._open_encoder(index)
@@ -127,8 +127,8 @@ class Voice:
         vector: Vectors = encode_queries(self._model(), [words], templates=self._templates, beside=beside)[0]
         return vector
 
-    def look(self, picture: bytes) -> str:
-        """Encode a picture and remember its vector for a while.
+    def look(self, image: bytes) -> str:
+        """Encode an image and remember its vector for a while.
 
         Returns:
             What to call it in a question.
@@ -138,20 +138,20 @@ class Voice:
             ModelError: The model cannot be opened or has no image tower.
         """
         encoder = self._model()
-        token = hashlib.blake2b(picture, digest_size=16).hexdigest()
-        if self._pictures.get(token) is None:
+        token = hashlib.blake2b(image, digest_size=16).hexdigest()
+        if self._images.get(token) is None:
             try:
-                pixels = load_pixels(picture, encoder.spec.require_image())
+                pixels = load_pixels(image, encoder.spec.require_image())
             except ImageError as error:
                 # Bytes have no name, and whoever dropped a file knows nothing of bytes.
-                message = error.message.replace(f"A picture of {len(picture)} bytes", "What was handed in")
+                message = error.message.replace(f"An image of {len(image)} bytes", "What was handed in")
                 raise ImageError(message, hint=error.hint) from error
-            self._pictures.put(token, encoder.encode_images(pixels[None])[0])
+            self._images.put(token, encoder.encode_images(pixels[None])[0])
         return token
 
     def seen(self, token: str) -> Vectors | None:
-        """The vector of a picture that :meth:`look` was shown, ``(d,)``; None when it is not remembered. Any thread."""
-        return self._pictures.get(token)
+        """The vector of an image that :meth:`look` was shown, ``(d,)``; None when it is not remembered. Any thread."""
+        return self._images.get(token)
 
     def _model(self) -> Encoder:
         if self.encoder is None:
@@ -160,7 +160,7 @@ class Voice:
 
 
 def rank(library: Library, question: Question, vector: Vectors | None, depth: int) -> Ranking:
-    """Sort the pictures that the question's filters let through.
+    """Sort the images that the question's filters let through.
 
     Args:
         library: With the index.
@@ -193,5 +193,5 @@ def without(ranking: Ranking, rows: Sequence[int]) -> Ranking:
 
 
 def aim(beside: Vectors, dim: int) -> Vectors:
-    """The vector of pictures alone, ``(m, d)`` → ``(d,)``; zero when there are none."""
+    """The vector of images alone, ``(m, d)`` → ``(d,)``; zero when there are none."""
     return combine([1.0] * len(beside), beside) if len(beside) else np.zeros(dim, np.float32)

@@ -1,6 +1,6 @@
-"""The server's addresses: the page and its files, hits, thumbnails and pictures, and nothing else.
+"""The server's addresses: the page and its files, hits, thumbnails and images, and nothing else.
 
-Pictures are named by the row of their vector, never by a path (see :mod:`mobileclip_kit.web.names`).
+Images are named by the row of their vector, never by a path (see :mod:`mobileclip_kit.web.names`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mobileclip_kit.web.service import Service
 from mobileclip_kit.web.worker import Abandoned
 
 MAX_QUESTION_BYTES = 256 << 10
-MAX_PICTURE_BYTES = 64 << 20
+MAX_IMAGE_BYTES = 64 << 20
 _THUMBNAIL_SECONDS = 600
 _CLIENT_CLOSED = 499  # what servers note when nobody waits for the answer any more; it reaches nobody
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -62,10 +62,10 @@ def build_app(service: Service, *, names: Collection[str] = (), any_address: boo
             Route("/static/{name}", pages.static),
             Route("/api/library", pages.library),
             Route("/api/search", pages.search, methods=["POST"]),
-            Route("/api/pictures", pages.take_picture, methods=["POST"]),
+            Route("/api/images", pages.take_image, methods=["POST"]),
             Route("/api/items/{id}", pages.item),
             Route("/thumbnails/{id}", pages.thumbnail),
-            Route("/pictures/{id}", pages.picture),
+            Route("/images/{id}", pages.image),
         ],
         middleware=[Middleware(Guard, names=names, any_address=any_address)],
         exception_handlers={
@@ -113,16 +113,16 @@ class _Pages:
             await self._service.search(Question.from_json(document), start, count, request.is_disconnected)
         )
 
-    async def take_picture(self, request: Request) -> Response:
-        """A picture to look for."""
+    async def take_image(self, request: Request) -> Response:
+        """An image to look for."""
         kind = request.headers.get("content-type", "")
         if not kind.startswith("image/") and kind != "application/octet-stream":
-            raise HTTPException(415, "A picture must be sent as image/* or application/octet-stream.")
-        data = await _read(request, MAX_PICTURE_BYTES)
-        return json_answer({"token": await self._service.take_picture(data, request.is_disconnected)})
+            raise HTTPException(415, "An image must be sent as image/* or application/octet-stream.")
+        data = await _read(request, MAX_IMAGE_BYTES)
+        return json_answer({"token": await self._service.take_image(data, request.is_disconnected)})
 
     async def item(self, request: Request) -> Response:
-        """What is known of a picture."""
+        """What is known of an image."""
         return json_answer(self._service.item(self._find(request)))
 
     async def thumbnail(self, request: Request) -> Response:
@@ -140,8 +140,8 @@ class _Pages:
             return _unreadable(path, error)
         return Response(data, 200, _kept(tag, _THUMBNAIL_SECONDS), "image/webp")
 
-    async def picture(self, request: Request) -> Response:
-        """The picture itself, as it is where browsers know the format."""
+    async def image(self, request: Request) -> Response:
+        """The image itself, as it is where browsers know the format."""
         path = self._file(request)
         status = regular_file(path)
         if status is None:
@@ -169,7 +169,7 @@ class _Pages:
     def _find(self, request: Request) -> Item:
         item = self._service.library.find(request.path_params["id"])
         if item is None:
-            raise DataError("The index has no such picture (any more).", hint="Search again.")
+            raise DataError("The index has no such image (any more).", hint="Search again.")
         return item
 
     def _file(self, request: Request) -> Path:
@@ -191,7 +191,7 @@ def _kept(tag: str, seconds: int = 0) -> dict[str, str]:
 
 
 def _unreadable(path: Path, error: ImageError) -> Response:
-    """A damaged picture, called by its name alone since the page has little room, or one that vanished meanwhile."""
+    """A damaged image, called by its name alone since the page has little room, or one that vanished meanwhile."""
     if regular_file(path) is None:
         return _vanished(path)
     return problem_of(ImageError(error.message.replace(str(path), path.name), hint=error.hint))

@@ -12,8 +12,8 @@ from mobileclip_kit.web.library import Library
 from mobileclip_kit.web.names import shown
 from mobileclip_kit.web.question import TEXTNESS_LIMIT
 
-_WITH_MODEL = "Start mckit serve with --model M to search by words and by pictures of your own."
-_WITH_IMAGES = "start mckit serve with --images FOLDER to see its pictures."
+_WITH_MODEL = "Start mckit serve with --model M to search by words and by images of your own."
+_WITH_IMAGES = "start mckit serve with --images FOLDER to see its images."
 
 
 def describe(
@@ -31,7 +31,7 @@ def describe(
     return {
         "name": shown(index.path.resolve().name),
         "generation": library.generation,
-        "pictures": facets.pictures,
+        "images": facets.images,
         "failures": facets.failures,
         "model": {"name": shown(index.spec.name), "opening": not voice.belongs_to(index)},
         "words": {"reason": _why_not(voice, "text")},
@@ -41,7 +41,7 @@ def describe(
             "limit": TEXTNESS_LIMIT,
         },
         "files": {"reason": _where_files_are_not(library)},
-        "folders": [{"path": shown(folder.path), "pictures": folder.pictures} for folder in facets.folders],
+        "folders": [{"path": shown(folder.path), "images": folder.images} for folder in facets.folders],
         "folders_left_out": facets.left_out,
         "days": None if facets.days is None else [day.isoformat() for day in facets.days],
         "notices": list(notices),
@@ -49,17 +49,17 @@ def describe(
 
 
 def _why_not(voice: Voice, tower: Tower) -> str | None:
-    """Why the model cannot be asked with words or with pictures; None when it can, or is not open yet."""
+    """Why the model cannot be asked with words or with images; None when it can, or is not open yet."""
     if voice.trouble is not None:
         return shown(f"{voice.trouble.message} {_WITH_MODEL}")
     if voice.encoder is None or tower in voice.encoder.spec.towers:
         return None
-    what = "words" if tower == "text" else "pictures"
+    what = "words" if tower == "text" else "images"
     return shown(f"The model {voice.encoder.spec.name} of this index cannot read {what}: it has no {tower} tower.")
 
 
 def _where_files_are_not(library: Library) -> str | None:
-    folder = library.pictures_folder
+    folder = library.images_folder
     if folder is None:
         return f"This index was made of vectors: {_WITH_IMAGES}"
     if not folder.is_dir():

@@ -5,7 +5,7 @@ The server has no password, so what protects a person's photos from other web pa
 * **Host** must be a name of this machine. A page of evil.example whose name was made to resolve to 127.0.0.1 (DNS
   rebinding) sends its own name.
 * **Origin and Sec-Fetch-Site** must be those of this very page, for everything but opening the page itself. Other pages
-  can neither ask, nor embed pictures, nor learn from an error whether there are any.
+  can neither ask, nor embed images, nor learn from an error whether there are any.
 * **Content-Security-Policy** lets the page load from here and from nowhere else, and run no script of a file's name.
 """
 

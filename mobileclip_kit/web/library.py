@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.index.folder import INDEX_FILE, ITEMS_FILE, Index
 from mobileclip_kit.index.store import Item
-from mobileclip_kit.web.names import picture_id, row_of, shown
+from mobileclip_kit.web.names import image_id, row_of, shown
 
 MAX_FOLDERS = 1000
 _LEAST_PATIENCE_S = 1.0
@@ -41,27 +41,27 @@ class Folder:
 
     Attributes:
         path: Its name in the index.
-        pictures: How many lie in it or below.
+        images: How many lie in it or below.
     """
 
     path: str
-    pictures: int
+    images: int
 
 
 @dataclass(frozen=True)
 class Facets:
-    """What can be said about all pictures at once.
+    """What can be said about all images at once.
 
     Attributes:
-        pictures: Pictures that can be found.
-        failures: Pictures without a vector.
+        images: Images that can be found.
+        failures: Images without a vector.
         folders: In the order of their paths; the deepest ones are left out when there are very many.
         left_out: Folders that were left out.
-        newest: The rows of all pictures, the last changed one first; those without a time by name, at the end.
-        days: Of the first and the last change; None when no picture has a time.
+        newest: The rows of all images, the last changed one first; those without a time by name, at the end.
+        days: Of the first and the last change; None when no image has a time.
     """
 
-    pictures: int
+    images: int
     failures: int
     folders: tuple[Folder, ...]
     left_out: int
@@ -74,7 +74,7 @@ class Library:
 
     Args:
         path: The index.
-        pictures: Where the pictures are now; None for where they were when they were indexed.
+        images: Where the images are now; None for where they were when they were indexed.
 
     Attributes:
         index: As it was last opened.
@@ -84,13 +84,13 @@ class Library:
 
     Raises:
         IndexFormatError: The index is missing, damaged or of another version.
-        DataError: ``pictures`` is not a folder.
+        DataError: ``images`` is not a folder.
     """
 
-    def __init__(self, path: Path, *, pictures: Path | None = None) -> None:
-        if pictures is not None and not pictures.is_dir():
-            raise DataError(f"{pictures} is not a folder." if pictures.exists() else f"{pictures} does not exist.")
-        self.path, self._pictures = path, pictures
+    def __init__(self, path: Path, *, images: Path | None = None) -> None:
+        if images is not None and not images.is_dir():
+            raise DataError(f"{images} is not a folder." if images.exists() else f"{images} does not exist.")
+        self.path, self._images = path, images
         self._lock = threading.Lock()
         self.generation = 0
         self.trouble: str | None = None
@@ -131,13 +131,13 @@ class Library:
         return index, facets, signature
 
     def find(self, address: str) -> Item | None:
-        """The item of a picture's id, or None when the index has no such picture (any more)."""
+        """The item of an image's id, or None when the index has no such image (any more)."""
         row = row_of(address)
         if row is None:
             return None
         with self._lock:
             item = self.index.store.item_in_row(row)
-        return item if item is not None and picture_id(row, item.name) == address else None
+        return item if item is not None and image_id(row, item.name) == address else None
 
     def names_of(self, rows: list[int]) -> dict[int, str]:
         """The names of the items in these rows."""
@@ -156,10 +156,10 @@ class Library:
         raise DataError(f"The index has no folder {label!r}.", hint="Choose another one, or none.")
 
     @property
-    def pictures_folder(self) -> Path | None:
-        """Where the pictures lie; None for an index of vectors alone."""
-        named = self.index.header.pictures
-        return self._pictures or (None if named is None else Path(named))
+    def images_folder(self) -> Path | None:
+        """Where the images lie; None for an index of vectors alone."""
+        named = self.index.header.images
+        return self._images or (None if named is None else Path(named))
 
     def file_of(self, item: Item) -> Path:
         """Where an item's file should lie.
@@ -167,10 +167,10 @@ class Library:
         Raises:
             DataError: The index does not say, or the name leads out of the indexed folder.
         """
-        folder = self.pictures_folder
+        folder = self.images_folder
         if folder is None:
             raise DataError(
-                "This index was made of vectors and does not say where its pictures lie.",
+                "This index was made of vectors and does not say where its images lie.",
                 hint="Start mckit serve with --images FOLDER.",
             )
         path = Path(os.path.normpath(folder / item.name))
@@ -185,7 +185,7 @@ class Library:
 
 
 def regular_file(path: Path) -> os.stat_result | None:
-    """The state of a file that can be read as a picture; None when it is gone or something else, a pipe for example."""
+    """The state of a file that can be read as an image; None when it is gone or something else, a pipe for example."""
     try:
         status = path.stat()
     except OSError:
@@ -214,11 +214,11 @@ def _count(index: Index) -> Facets:
             times.append(_NO_TIME if mtime_ns is None else mtime_ns)
             parents[name.rpartition("/")[0]] += 1
     folders, left_out = _folders(parents)
-    # Stable, so that pictures of one moment, or without one, stay in the order of their names.
+    # Stable, so that images of one moment, or without one, stay in the order of their names.
     order = np.argsort(-np.array(times, np.int64), kind="stable")
     known = [moment for moment in times if moment != _NO_TIME]
     return Facets(
-        pictures=len(rows),
+        images=len(rows),
         failures=len(index.store.failures()),
         folders=folders,
         left_out=left_out,

@@ -1,7 +1,7 @@
-"""What pictures are called: a name on the page that is safe to show, and an address that is not a path.
+"""What images are called: a name on the page that is safe to show, and an address that is not a path.
 
-A picture's id is the row of its vector and a stamp of its name, ``12-9f3a0c1e``. The stamp makes an address that was
-kept from before a rebuild lead nowhere instead of to another picture.
+An image's id is the row of its vector and a stamp of its name, ``12-9f3a0c1e``. The stamp makes an address that was
+kept from before a rebuild lead nowhere instead of to another image.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def shown(name: str) -> str:
     return visible.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def picture_id(row: int, name: str) -> str:
-    """The address of the picture ``name`` whose vector lies in ``row``."""
+def image_id(row: int, name: str) -> str:
+    """The address of the image ``name`` whose vector lies in ``row``."""
     return f"{row}-{_stamp(name)}"
 
 
 def row_of(address: str) -> int | None:
-    """The row in a picture's id, or None when it is none."""
+    """The row in an image's id, or None when it is none."""
     found = _ID.fullmatch(address)
     return None if found is None else int(found.group(1))
 

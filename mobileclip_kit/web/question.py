@@ -23,17 +23,17 @@ class Question:
 
     Attributes:
         words: In the language of :func:`mobileclip_kit.search.parse_query`; empty for none.
-        like: Ids of pictures of the index that the hits shall be like.
-        pictures: Tokens of pictures that were handed in.
+        like: Ids of images of the index that the hits shall be like.
+        images: Tokens of images that were handed in.
         textness: Scale of the textness vector; 0 for none.
         folder: As the page shows it; None for all.
-        first_day: Only pictures changed on this day or later.
-        last_day: Only pictures changed on this day or earlier.
+        first_day: Only images changed on this day or later.
+        last_day: Only images changed on this day or earlier.
     """
 
     words: str = ""
     like: tuple[str, ...] = ()
-    pictures: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
     textness: float = 0.0
     folder: str | None = None
     first_day: date | None = None
@@ -61,13 +61,13 @@ class Question:
             raise UsageError(f"The query has {len(words):,} characters; at most {MAX_CHARACTERS:,} are read.")
         if words and (terms := len(parse_query(words))) > MAX_TERMS:
             raise UsageError(f"The query has {terms} signed parts; at most {MAX_TERMS} are read.")
-        like, pictures = _texts(document, "like"), _texts(document, "pictures")
-        if len(like) + len(pictures) > MAX_BESIDE:
-            raise UsageError(f"At most {MAX_BESIDE} pictures can be looked for at once.")
+        like, images = _texts(document, "like"), _texts(document, "images")
+        if len(like) + len(images) > MAX_BESIDE:
+            raise UsageError(f"At most {MAX_BESIDE} images can be looked for at once.")
         return cls(
             words=words,
             like=like,
-            pictures=pictures,
+            images=images,
             textness=_scale(document.get("textness")),
             folder=_text(document, "folder") or None,
             first_day=_day(document, "first_day"),

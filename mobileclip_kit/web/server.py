@@ -55,9 +55,9 @@ def open_service(
 
     Args:
         index: The index folder.
-        images: Where its pictures are now; None for where they were.
+        images: Where its images are now; None for where they were.
         model: Its model; None for where it was. A model that is given is opened at once, so that a mistake shows at
-            once; otherwise the page opens it while it shows pictures already, and says what is wrong with it.
+            once; otherwise the page opens it while it shows images already, and says what is wrong with it.
         textness: A textness vector; None for the one beside the index or its model.
         templates: See :func:`mobileclip_kit.search.encode_queries`.
         threads: Of the model's runtime.
@@ -70,7 +70,7 @@ def open_service(
     def open_encoder(opened: Index) -> Encoder:
         return open_query_encoder(opened, model, threads=threads)
 
-    library = Library(index, pictures=images)
+    library = Library(index, images=images)
     service = Service(
         library, open_encoder, Thumbnails(thumbnails or cache_folder()), textness=textness, templates=templates
     )

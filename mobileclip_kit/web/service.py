@@ -33,7 +33,7 @@ from mobileclip_kit.web.answers import (
 )
 from mobileclip_kit.web.description import describe
 from mobileclip_kit.web.library import Library
-from mobileclip_kit.web.names import picture_id, row_of, shown
+from mobileclip_kit.web.names import image_id, row_of, shown
 from mobileclip_kit.web.question import Question
 from mobileclip_kit.web.thumbnails import Thumbnails, make_jpeg, make_thumbnail, thumbnail_key
 from mobileclip_kit.web.worker import Gone, Worker
@@ -78,7 +78,7 @@ class Service:
         self._rankings: Remembered[tuple[object, ...], Ranking] = Remembered(24)
         self._model_thread = Worker("model")
         self._index_thread = Worker("index")
-        self._picture_threads = Worker("thumbnails", min(_MOST_THUMBNAIL_THREADS, os.cpu_count() or 1))
+        self._image_threads = Worker("thumbnails", min(_MOST_THUMBNAIL_THREADS, os.cpu_count() or 1))
         self._opening: asyncio.Task[None] | None = None
         self._meet_model()
 
@@ -117,8 +117,8 @@ class Service:
         }
         return answer
 
-    async def take_picture(self, data: bytes, gone: Gone) -> str:
-        """Encode a picture that was handed in; what to call it in a question.
+    async def take_image(self, data: bytes, gone: Gone) -> str:
+        """Encode an image that was handed in; what to call it in a question.
 
         Raises:
             ImageError: It cannot be decoded.
@@ -128,20 +128,20 @@ class Service:
         return await self._model_thread.run(gone, self.voice.look, data)
 
     async def thumbnail(self, path: Path, status: os.stat_result, gone: Gone) -> tuple[bytes, str]:
-        """A picture's thumbnail as WebP, and the tag that changes when it does.
+        """An image's thumbnail as WebP, and the tag that changes when it does.
 
         Raises:
             ImageError: It cannot be decoded.
         """
-        return await self._picture_threads.run(gone, self._thumbnail, path, status), self.tag(path, status)
+        return await self._image_threads.run(gone, self._thumbnail, path, status), self.tag(path, status)
 
     async def as_jpeg(self, path: Path, gone: Gone) -> bytes:
-        """A picture in a format that every browser shows.
+        """An image in a format that every browser shows.
 
         Raises:
             ImageError: It cannot be decoded.
         """
-        return await self._picture_threads.run(gone, make_jpeg, path, _VIEW_PIXELS)
+        return await self._image_threads.run(gone, make_jpeg, path, _VIEW_PIXELS)
 
     @staticmethod
     def tag(path: Path, status: os.stat_result) -> str:
@@ -149,12 +149,12 @@ class Service:
         return f'"{thumbnail_key(path, status).hex()}"'
 
     def item(self, item: Item) -> dict[str, Any]:
-        """What is said about one picture."""
+        """What is said about one image."""
         assert item.row is not None
         folder, _, name = item.name.rpartition("/")
         changed = None if item.mtime_ns is None else datetime.fromtimestamp(item.mtime_ns / 1e9).astimezone()
         return {
-            "id": picture_id(item.row, item.name),
+            "id": image_id(item.row, item.name),
             "name": shown(name),
             "folder": shown(folder),
             "size_bytes": item.size_bytes,
@@ -163,7 +163,7 @@ class Service:
 
     def close(self) -> None:
         """Wait for what is being done, then close everything."""
-        for worker in (self._model_thread, self._index_thread, self._picture_threads):
+        for worker in (self._model_thread, self._index_thread, self._image_threads):
             worker.close()
         self.library.close()
         self.thumbnails.close()
@@ -195,7 +195,7 @@ class Service:
     async def _aim(self, question: Question, gone: Gone) -> Vectors | None:
         """Where the question points, ``(d,)``; None when nothing is looked for."""
         index = self.library.index
-        key = (index.spec.model_hash, self.library.generation, question.words, question.like, question.pictures)
+        key = (index.spec.model_hash, self.library.generation, question.words, question.like, question.images)
         vector = self._vectors.get(key)
         if vector is None:
             beside = await self._index_thread.run(gone, self._beside, question)
@@ -211,13 +211,13 @@ class Service:
         return vector if vector.any() else None
 
     def _beside(self, question: Question) -> Vectors:
-        """The vectors of the pictures in a question, ``(m, d)``."""
+        """The vectors of the images in a question, ``(m, d)``."""
         index = self.library.index
         vectors = [index.matrix[self._row(address)] for address in question.like]
-        for token in question.pictures:
+        for token in question.images:
             seen = self.voice.seen(token)
             if seen is None:
-                raise DataError("The picture that was handed in is no longer remembered.", hint="Hand it in again.")
+                raise DataError("The image that was handed in is no longer remembered.", hint="Hand it in again.")
             vectors.append(seen)
         return np.array(vectors, np.float32).reshape(len(vectors), index.spec.embedding_dim)
 
@@ -225,7 +225,7 @@ class Service:
         item = self.library.find(address)
         if item is None or item.row is None or item.row >= len(self.library.index.matrix):
             raise DataError(
-                "The picture that others shall be like is not in the index any more.", hint="Choose another one."
+                "The image that others shall be like is not in the index any more.", hint="Choose another one."
             )
         return item.row
 
@@ -246,10 +246,10 @@ class Service:
             "among": ranking.among,
             "total": min(ranking.among, MAX_RANKED),
             "ranked": vector is not None,
-            # A picture that was removed a moment ago keeps its place, without a name, until the index is opened again.
+            # An image that was removed a moment ago keeps its place, without a name, until the index is opened again.
             "hits": [
                 {
-                    "id": picture_id(row, names[row]) if row in names else "",
+                    "id": image_id(row, names[row]) if row in names else "",
                     "name": shown(names.get(row, "")),
                     "score": None if score is None else round(score, 4),
                 }

@@ -1,7 +1,7 @@
-"""Small copies of pictures, made once and kept in one SQLite file of bounded size.
+"""Small copies of images, made once and kept in one SQLite file of bounded size.
 
 They lie in the user's cache folder and not in the index: an index may be on a read-only medium, and one photo in two
-indexes needs one thumbnail. A thumbnail belongs to a path, a size and a modification time; a changed picture gets a new
+indexes needs one thumbnail. A thumbnail belongs to a path, a size and a modification time; a changed image gets a new
 one, and those that nobody looked at the longest give way.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from PIL import Image
 
 from mobileclip_kit.errors import OutputError
-from mobileclip_kit.images import load_picture
+from mobileclip_kit.images import load_image
 
 FILE_NAME = "thumbnails.sqlite"
 SIDE_PIXELS = 480
@@ -47,29 +47,29 @@ def cache_folder() -> Path:
 
 
 def make_thumbnail(source: Path | bytes, side: int = SIDE_PIXELS) -> bytes:
-    """A picture as WebP, upright, at most ``side`` pixels long; smaller ones keep their size.
+    """An image as WebP, upright, at most ``side`` pixels long; smaller ones keep their size.
 
     Raises:
         ImageError: It cannot be decoded.
     """
     # Twice the side leaves the antialiased filter something to filter.
-    picture = load_picture(source, least_side=2 * side)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
+    image = load_image(source, least_side=2 * side)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
     stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=_QUALITY, method=_METHOD, icc_profile=_rgb_profile(picture))
+    image.save(stream, "WEBP", quality=_QUALITY, method=_METHOD, icc_profile=_rgb_profile(image))
     return stream.getvalue()
 
 
 def make_jpeg(source: Path, side: int) -> bytes:
-    """A picture that browsers cannot show, as a JPEG of at most ``side`` pixels.
+    """An image that browsers cannot show, as a JPEG of at most ``side`` pixels.
 
     Raises:
         ImageError: It cannot be decoded.
     """
-    picture = load_picture(source)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    image = load_image(source)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=92, icc_profile=_rgb_profile(picture))
+    image.save(stream, "JPEG", quality=92, icc_profile=_rgb_profile(image))
     return stream.getvalue()
 
 
@@ -164,7 +164,7 @@ class Thumbnails:
 
     @contextlib.contextmanager
     def _noting(self) -> Iterator[None]:
-        """A cache that fails costs time, not pictures: say so and go on."""
+        """A cache that fails costs time, not images: say so and go on."""
         try:
             yield
             self.trouble = None
@@ -174,8 +174,8 @@ class Thumbnails:
             self.trouble = f"Thumbnails are not kept: {self._path}: {error}."
 
 
-def _rgb_profile(picture: Image.Image) -> bytes | None:
-    """The colour profile, where it speaks of RGB: that of a grey or CMYK picture is wrong after the conversion."""
-    profile = picture.info.get("icc_profile")
+def _rgb_profile(image: Image.Image) -> bytes | None:
+    """The colour profile, where it speaks of RGB: that of a grey or CMYK image is wrong after the conversion."""
+    profile = image.info.get("icc_profile")
     usable = isinstance(profile, bytes) and profile[16:20] == b"RGB " and len(profile) <= _MAX_PROFILE_BYTES
     return profile if usable else None

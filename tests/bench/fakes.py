@@ -19,7 +19,7 @@ from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
 
 
 class FakeEncoder:
-    """Vectors are a picture's mean colours; a text's vector is the colour that it names."""
+    """Vectors are an image's mean colours; a text's vector is the colour that it names."""
 
     runtime = "fake"
     COLOURS = {"red": (1.0, 0.1, 0.1), "green": (0.1, 1.0, 0.1), "blue": (0.1, 0.1, 1.0)}
@@ -67,8 +67,8 @@ class FakeProcess:
         pass
 
 
-def draw_pictures(folder: Path, count: int) -> list[Path]:
-    """Small pictures of different colours."""
+def draw_images(folder: Path, count: int) -> list[Path]:
+    """Small images of different colours."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     paths = []
@@ -80,7 +80,7 @@ def draw_pictures(folder: Path, count: int) -> list[Path]:
 
 
 def write_cache(folder: Path, paths: Sequence[Path], vectors: np.ndarray, **facts: Any) -> None:
-    """A teacher cache of these pictures."""
+    """A teacher cache of these images."""
     description = CacheDescription(
         teacher="master", teacher_hash=None, embedding_dim=vectors.shape[1], normalized=False, **facts
     )

@@ -14,13 +14,13 @@ from mobileclip_kit.bench.accuracy import (
     map_over_depths,
     mean_cosine,
     overlap_at_k,
+    precision_at_1,
     recall_at_k,
-    right_first,
     rows_of,
     zero_shot,
 )
-from mobileclip_kit.bench.ranking import top_k
 from mobileclip_kit.errors import DataError, ShapeError
+from mobileclip_kit.metrics import top_k
 
 SUMS = 1e-6  # float32 sums in another order
 
@@ -40,10 +40,10 @@ def slow_ranking(query: np.ndarray, gallery: np.ndarray, without: int | None = N
 def slow_map(student: np.ndarray, teacher: np.ndarray, n: int) -> float:
     """The definition, read aloud."""
     total = 0.0
-    for picture in range(len(teacher)):
-        relevant = set(slow_ranking(teacher[picture], teacher, without=picture)[:n])
+    for image in range(len(teacher)):
+        relevant = set(slow_ranking(teacher[image], teacher, without=image)[:n])
         found, precision_sum = 0, 0.0
-        for place, row in enumerate(slow_ranking(student[picture], student, without=picture)[:n], start=1):
+        for place, row in enumerate(slow_ranking(student[image], student, without=image)[:n], start=1):
             if row in relevant:
                 found += 1
                 precision_sum += found / place
@@ -137,28 +137,26 @@ def test_mean_cosine_by_hand() -> None:
     assert mean_cosine(on_circle(0, 0), 5 * on_circle(60, 90)) == pytest.approx(0.25, abs=SUMS)
 
 
-def test_recall_by_hand_with_several_captions_a_picture() -> None:
+def test_recall_by_hand_with_several_captions_an_image() -> None:
     images = on_circle(0, 40, 90)
     texts = on_circle(5, 45, 80, 85)
     recall = recall_at_k(images, texts, [0, 0, 1, 2], ks=(1, 2))
-    # Texts at 5° and 85° find their pictures; 45° belongs to the picture at 0° but is nearer 40°; 80° is nearer 90°.
+    # Texts at 5° and 85° find their images; 45° belongs to the image at 0° but is nearer 40°; 80° is nearer 90°.
     assert recall["text_to_image"] == {1: 0.5, 2: 1.0}
-    # The picture at 0° takes 5°, its own; 40° takes 45°, another's (80° is third, after 5°); 90° takes 85°, its own.
+    # The image at 0° takes 5°, its own; 40° takes 45°, another's (80° is third, after 5°); 90° takes 85°, its own.
     assert recall["image_to_text"] == {1: pytest.approx(2 / 3), 2: pytest.approx(2 / 3)}
     assert flatten_recall(recall)["recall_at_1_text_to_image"] == 0.5
 
 
 def test_recall_equals_the_slow_reference() -> None:
     images = random_vectors(25, seed=1)
-    owner = [row % 20 for row in range(50)]  # the last five pictures have no caption and only compete
+    owner = [row % 20 for row in range(50)]  # the last five images have no caption and only compete
     texts = images[owner] + 1.2 * random_vectors(50, seed=2)
     recall = recall_at_k(images, texts, owner, ks=(1, 5))
     for k in (1, 5):
         found = [owner[row] in slow_ranking(text, images)[:k] for row, text in enumerate(texts)]
         assert recall["text_to_image"][k] == pytest.approx(np.mean(found))
-        named = [
-            any(owner[row] == picture for row in slow_ranking(images[picture], texts)[:k]) for picture in range(20)
-        ]
+        named = [any(owner[row] == image for row in slow_ranking(images[image], texts)[:k]) for image in range(20)]
         assert recall["image_to_text"][k] == pytest.approx(np.mean(named))
 
 
@@ -167,9 +165,9 @@ def test_a_collapsed_model_recalls_by_chance() -> None:
     assert recall_at_k(alike, alike, range(50))["text_to_image"] == {1: 0.02, 5: 0.1, 10: 0.2}
 
 
-def test_right_first_by_hand() -> None:
+def test_precision_at_1_by_hand() -> None:
     gallery = on_circle(0, 30, 90)
-    assert right_first(on_circle(1, 29, 89, 50), gallery, [{0}, {0, 1}, {1}, {0, 1}]) == 0.75
+    assert precision_at_1(on_circle(1, 29, 89, 50), gallery, [{0}, {0, 1}, {1}, {0, 1}]) == 0.75
     assert first_right_ranks(on_circle(89), gallery, [{0}]).tolist() == [2]
 
 
@@ -195,7 +193,7 @@ def test_class_vectors_average_the_prompts_directions() -> None:
     np.testing.assert_allclose(vectors, on_circle(30, 90), atol=SUMS)
 
 
-def test_agreement_leaves_out_depths_that_need_more_pictures() -> None:
+def test_agreement_leaves_out_depths_that_need_more_images() -> None:
     figures = agreement(random_vectors(12), random_vectors(12, seed=1))
     assert set(figures) == {"map_at_10", "map_at_11", "overlap_at_1", "overlap_at_5", "overlap_at_10"}
     assert agreement(random_vectors(1), random_vectors(1)) == {}
@@ -210,12 +208,12 @@ def test_agreement_leaves_out_depths_that_need_more_pictures() -> None:
         (lambda: top_k(np.ones((2, 3)), np.ones((4, 3)), 5), DataError, "best 5 of 4"),
         (lambda: top_k(np.ones((4, 3)), np.ones((4, 3)), 4, exclude_self=True), DataError, "best 4 of 3"),
         (lambda: top_k(np.ones(3), np.ones((4, 3)), 1), ShapeError, r"\(3,\)"),
-        (lambda: map_at_n(np.ones((3, 2)), np.ones((4, 2)), 1), ShapeError, "same pictures"),
+        (lambda: map_at_n(np.ones((3, 2)), np.ones((4, 2)), 1), ShapeError, "same images"),
         (lambda: overlap_at_k(np.array([[1, 2], [np.nan, 1]]), np.ones((2, 2)), 1), DataError, "row 1"),
         (lambda: overlap_at_k(np.array([[1, 2], [0, 0]]), np.ones((2, 2)), 1), DataError, "zero"),
-        (lambda: recall_at_k(np.ones((2, 2)), np.ones((2, 2)), [0, 2]), DataError, "2 pictures"),
+        (lambda: recall_at_k(np.ones((2, 2)), np.ones((2, 2)), [0, 2]), DataError, "2 images"),
         (lambda: recall_at_k(np.ones((2, 2)), np.ones((2, 2)), [0]), ShapeError, "2 texts"),
-        (lambda: right_first(np.ones((1, 2)), np.ones((2, 2)), [set()]), DataError, "right answer"),
+        (lambda: precision_at_1(np.ones((1, 2)), np.ones((2, 2)), [set()]), DataError, "right answer"),
         (lambda: zero_shot(np.ones((1, 2)), [0], np.ones((1, 2))), DataError, "1 class"),
         (lambda: zero_shot(np.ones((1, 2)), [-1], np.ones((2, 2))), DataError, "label"),
         (lambda: class_vectors(lambda texts: np.ones((1, 2)), ["cat"], ["a photo"]), DataError, "{}"),

@@ -19,13 +19,13 @@ from mobileclip_kit.bench.explain.grad_cam import HeatMaps
 from mobileclip_kit.bench.material import read_gallery
 from mobileclip_kit.bench.quality import Gallery
 from mobileclip_kit.cli.entry import main
-from mobileclip_kit.data.scenes.folder import World, write_world
-from mobileclip_kit.data.scenes.truth import read_truth
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.export.folder import EXPORT_FILE
 from mobileclip_kit.networks.model import describe, save_model
 from mobileclip_kit.networks.students import build_student, pair_config
-from tests.bench.fakes import draw_pictures
+from mobileclip_kit.scenes.folder import SceneSet, write_scenes
+from mobileclip_kit.scenes.truth import read_truth
+from tests.bench.fakes import draw_images
 from tests.bench.test_report import document as bench_document
 from tests.bench.test_report import row
 
@@ -49,19 +49,19 @@ def image_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def classes(tmp_path: Path) -> Path:
-    """Eight pictures in two folders."""
+    """Eight images in two folders."""
     for seed, name in enumerate(("red_fox", "owl")):
         folder = tmp_path / "classes" / name
-        draw_pictures(folder, 4)
+        draw_images(folder, 4)
         for path in folder.iterdir():
             noise = np.random.default_rng([seed, *path.name.encode()]).integers(0, 256, (20, 24, 3), dtype=np.uint8)
             Image.fromarray(noise).save(path)
     return tmp_path / "classes"
 
 
-def is_picture(path: Path) -> bool:
-    with Image.open(path) as picture:
-        return picture.format == "PNG" and min(picture.size) > 200
+def is_image(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.format == "PNG" and min(image.size) > 200
 
 
 def test_folders_are_classes_and_classes_are_texts(classes: Path) -> None:
@@ -73,12 +73,12 @@ def test_folders_are_classes_and_classes_are_texts(classes: Path) -> None:
 
 
 def test_the_built_in_world_says_what_it_shows(tmp_path: Path) -> None:
-    """A picture of a word has the word's class, is no example of the thing, and asks nothing."""
-    (tmp_path / "world").mkdir()
-    write_world(tmp_path / "world", World(items=40, seed=1, size=64, split="train"), workers=1)
-    gallery = read_gallery(tmp_path / "world", limit=None)
-    shown = choose(gallery, tmp_path / "world")
-    truth = read_truth(tmp_path / "world")
+    """An image of a word has the word's class, is no example of the thing, and asks nothing."""
+    (tmp_path / "scenes").mkdir()
+    write_scenes(tmp_path / "scenes", SceneSet(items=40, seed=1, size=64, split="train"), workers=1)
+    gallery = read_gallery(tmp_path / "scenes", limit=None)
+    shown = choose(gallery, tmp_path / "scenes")
+    truth = read_truth(tmp_path / "scenes")
     assert shown.written == tuple(seen.alone for seen in truth)
     for seen, label in zip(truth, shown.labels, strict=True):
         assert label == (seen.word.text if seen.alone and seen.word else seen.objects[0].kind)
@@ -94,7 +94,7 @@ def test_captions_are_the_texts_where_there_are_some() -> None:
     assert texts_of(gallery, shown) == ("an owl", "a fox")
 
 
-def test_pictures_are_spread_over_the_gallery() -> None:
+def test_images_are_spread_over_the_gallery() -> None:
     assert spread(3, 5) == (0, 1, 2)
     assert spread(10, 5) == (0, 2, 4, 6, 8)
 
@@ -121,7 +121,7 @@ def test_figures_take_any_text(tmp_path: Path) -> None:
     draw_sheet(np.zeros((1, 8, 8, 3), np.uint8), texts, maps, tmp_path / "sheet.png")
     places = EmbeddingMap(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32))
     draw_map(places, Named(["$x$", ""], [True, False], texts, ["$x$", ""]), tmp_path / "map.png")
-    assert is_picture(tmp_path / "sheet.png") and is_picture(tmp_path / "map.png")
+    assert is_image(tmp_path / "sheet.png") and is_image(tmp_path / "map.png")
 
 
 def test_classes_with_a_star_have_the_colours() -> None:
@@ -134,16 +134,14 @@ def test_a_model_with_both_towers_is_explained(both_towers: Path, classes: Path,
     gallery = read_gallery(classes, limit=None)
     document, rows = explain_for_report(str(both_towers), gallery, classes, tmp_path, ask=["a fox", "an owl"])
     assert document["model"] == "pair" and document["skipped"] == []
-    assert is_picture(tmp_path / document["grad_cam"]) and is_picture(tmp_path / document["tsne"])
+    assert is_image(tmp_path / document["grad_cam"]) and is_image(tmp_path / document["tsne"])
     assert [one["text"] for one in document["examples"]] == ["a fox", "an owl"]
     scores = [hit["score"] for hit in document["examples"][0]["hits"]]
     assert len(scores) == 5 and scores == sorted(scores, reverse=True)
-    assert [picture.source for picture in rows[0][1]] == [
-        classes / hit["item"] for hit in document["examples"][0]["hits"]
-    ]
+    assert [image.source for image in rows[0][1]] == [classes / hit["item"] for hit in document["examples"][0]["hits"]]
 
 
-def test_what_is_asked_is_shown_in_the_pictures_that_it_finds() -> None:
+def test_what_is_asked_is_shown_in_the_images_that_it_finds() -> None:
     examples = [Example("a", ((4, 0.9), (2, 0.8))), Example("b", ((4, 0.7), (1, 0.6), (3, 0.5)))]
     assert _found(examples, 5) == (4, 2, 1, 3)
     assert _found(examples, 2) == (4, 2)
@@ -165,11 +163,11 @@ def test_a_teacher_speaks_for_its_student(image_only: Path, both_towers: Path, c
     assert done.figures == ("grad_cam.png", "tsne.png")
 
 
-def test_four_pictures_are_no_map_and_the_reason_is_stated(both_towers: Path, tmp_path: Path) -> None:
-    draw_pictures(tmp_path / "few", 4)
+def test_four_images_are_no_map_and_the_reason_is_stated(both_towers: Path, tmp_path: Path) -> None:
+    draw_images(tmp_path / "few", 4)
     done = explain(str(both_towers), read_gallery(tmp_path / "few", limit=None), tmp_path / "few", tmp_path, ask=["x"])
     assert done.figures == ("grad_cam.png",)
-    assert "5 different pictures; there are 4" in done.skipped[0].reason
+    assert "5 different images; there are 4" in done.skipped[0].reason
 
 
 def test_a_model_that_fails_leaves_the_rest_of_the_report(classes: Path, tmp_path: Path) -> None:
@@ -209,7 +207,7 @@ def test_the_command_draws_into_its_report(
     assert code == 0, err
     document: dict[str, Any] = json.loads(out)
     assert document["explain"]["grad_cam"] == "explain/grad_cam.png"
-    assert is_picture(tmp_path / "out" / "explain" / "tsne.png")
+    assert is_image(tmp_path / "out" / "explain" / "tsne.png")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png") == 3 and "Where pair looks" in page
     assert json.loads((tmp_path / "out" / "report.json").read_text())["explain"] == document["explain"]

@@ -37,7 +37,7 @@ def noise(model: Model, count: int) -> np.ndarray:
 
 
 class AveragingTrunk(nn.Module):
-    """The grid is the picture's colours in blocks of 4 × 4 pixels; the head averages it."""
+    """The grid is the image's colours in blocks of 4 × 4 pixels; the head averages it."""
 
     def forward_features(self, images: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(images, 4)
@@ -118,7 +118,7 @@ def test_heat_lies_where_the_colour_is_that_the_text_asks_for() -> None:
     assert heat[0, 12:, 12:].max() < 0.1
 
 
-def test_a_picture_has_the_same_heat_alone_and_among_others() -> None:
+def test_an_image_has_the_same_heat_alone_and_among_others() -> None:
     model = random_model("conv-s")
     pixels, texts = noise(model, 20), np.random.default_rng(2).standard_normal((2, 16))
     together = grad_cam(model, pixels, texts)
@@ -134,7 +134,7 @@ def test_the_model_stays_as_it_was() -> None:
     assert not any(module._forward_hooks for module in model.network.modules())
 
 
-def test_no_picture_gives_no_map() -> None:
+def test_no_image_gives_no_map() -> None:
     model = random_model("conv-s")
     assert grad_cam(model, noise(model, 0), np.eye(16)[:2]).heat.shape == (0, 2, 64, 64)
 

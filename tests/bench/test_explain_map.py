@@ -16,34 +16,34 @@ def clusters(count: int, each: int) -> np.ndarray:
 def test_the_same_seed_gives_the_same_map() -> None:
     vectors = clusters(3, 6)
     first, again = embedding_map(vectors, vectors[::6], seed=7), embedding_map(vectors, vectors[::6], seed=7)
-    np.testing.assert_array_equal(first.pictures, again.pictures)
+    np.testing.assert_array_equal(first.images, again.images)
     np.testing.assert_array_equal(first.texts, again.texts)
 
 
 def test_neighbours_stay_neighbours_and_a_text_stands_in_its_class() -> None:
-    """Though all texts lie far from all pictures: every one has a large part in a direction that no picture has."""
-    pictures = clusters(3, 12)
+    """Though all texts lie far from all images: every one has a large part in a direction that no image has."""
+    images = clusters(3, 12)
     texts = np.eye(16)[:3] + 3 * np.eye(16)[15]
-    places = embedding_map(pictures, texts)
+    places = embedding_map(images, texts)
     labels = np.repeat(np.arange(3), 12)
-    distances = np.linalg.norm(places.pictures[:, None] - places.pictures[None], axis=2)
+    distances = np.linalg.norm(places.images[:, None] - places.images[None], axis=2)
     np.fill_diagonal(distances, np.inf)
     assert (labels[distances.argmin(axis=1)] == labels).all()
-    to_texts = np.linalg.norm(places.texts[:, None] - places.pictures[None], axis=2)
+    to_texts = np.linalg.norm(places.texts[:, None] - places.images[None], axis=2)
     assert (labels[to_texts.argmin(axis=1)] == np.arange(3)).all()
 
 
 def test_places_fill_the_unit_disc() -> None:
     places = embedding_map(clusters(2, 3))
-    assert places.pictures.shape == (6, 2) and places.texts.shape == (0, 2)
-    assert np.linalg.norm(places.pictures, axis=1).max() == pytest.approx(1)
-    np.testing.assert_allclose(places.pictures.mean(axis=0), 0, atol=1e-6)
+    assert places.images.shape == (6, 2) and places.texts.shape == (0, 2)
+    assert np.linalg.norm(places.images, axis=1).max() == pytest.approx(1)
+    np.testing.assert_allclose(places.images.mean(axis=0), 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("pictures", [clusters(2, 2), np.ones((9, 16))])
-def test_fewer_than_five_different_pictures_are_no_map(pictures: np.ndarray) -> None:
-    with pytest.raises(DataError, match="5 different pictures"):
-        embedding_map(pictures)
+@pytest.mark.parametrize("images", [clusters(2, 2), np.ones((9, 16))])
+def test_fewer_than_five_different_images_are_no_map(images: np.ndarray) -> None:
+    with pytest.raises(DataError, match="5 different images"):
+        embedding_map(images)
 
 
 def test_one_text_alone_is_refused() -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.bench.figures import METRICS, figure_of, require_figure
-from mobileclip_kit.bench.judging import Judgement, WorldMaterial
+from mobileclip_kit.bench.judging import Judgement, ScenesMaterial
 from mobileclip_kit.bench.searched import SearchedIndex
-from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.indexing.imported import import_vectors
+from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from tests.bench.fakes import FakeEncoder, FakeProcess
 
 
@@ -24,15 +24,15 @@ def index(folder: Path, rows: np.ndarray) -> Path:
 def test_the_built_in_world_judges_both_towers(tmp_path: Path) -> None:
     for split in ("test", "gallery"):
         (tmp_path / split).mkdir()
-        write_world(tmp_path / split, World(items=50, seed=1, size=16, split=split), workers=1)  # type: ignore[arg-type]
-    material = WorldMaterial(tmp_path / "test", tmp_path / "gallery")
+        write_scenes(tmp_path / split, SceneSet(items=50, seed=1, size=16, split=split), workers=1)  # type: ignore[arg-type]
+    material = ScenesMaterial(tmp_path / "test", tmp_path / "gallery")
     process = FakeProcess(FakeEncoder())
     process.ask(do="open", model="m", threads=1)
     figures = material.judge(process, ["image", "text"]).figures
-    assert {"world_right_first", "world_word_over_thing"} <= set(figures) <= set(METRICS)
+    assert {"scenes_precision_at_1", "scenes_typographic_error_rate"} <= set(figures) <= set(METRICS)
     assert all(0 <= share <= 1 for share in figures.values())
     assert material.judge(process, ["image"]) == Judgement()
-    assert material.describe()["pictures"] == 50
+    assert material.describe()["images"] == 50
 
 
 def test_an_exact_index_finds_all_of_the_exact_answer(tmp_path: Path) -> None:

@@ -65,14 +65,14 @@ def test_a_table_of_labels(tmp_path: Path) -> None:
     gallery = read_labelled(tmp_path / "labels.csv", limit=None)
     assert gallery.classes == ("blue, deep", "red") and gallery.labels == (1, 0)
     assert [left.reason for left in gallery.skipped] == [
-        "labels.csv line 4: the picture 'gone.png' does not exist.",
+        "labels.csv line 4: the image 'gone.png' does not exist.",
         "labels.csv line 5: there is no label.",
     ]
 
 
-def test_pictures_that_cannot_be_used_are_skipped(tmp_path: Path) -> None:
+def test_images_that_cannot_be_used_are_skipped(tmp_path: Path) -> None:
     draw(tmp_path / "x")
-    (tmp_path / "x" / "red_thing" / "bad.png").write_text("no picture")
+    (tmp_path / "x" / "red_thing" / "bad.png").write_text("no image")
     Image.new("RGB", (9, 9)).save(tmp_path / "x" / "lone.png")
     gallery = read_labelled(tmp_path / "x", limit=None)
     assert {left.item for left in gallery.skipped} == {"red_thing/bad.png", "lone.png"}
@@ -109,7 +109,7 @@ def test_a_data_set_needs_its_package(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_data_set_of_clip_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its builder's face, without its package: pictures with labels, names, prompts with {c}."""
+    """Its builder's face, without its package: images with labels, names, prompts with {c}."""
 
     class Tiny(list):
         classes = ["red", "blue"]
@@ -146,9 +146,9 @@ def test_a_local_data_set_of_the_real_package(tmp_path: Path) -> None:
     (tmp_path / "zeroshot_classification_templates.txt").write_text("a {c}\nthe {c}\n")
     with tarfile.open(shards / "0.tar", "w") as tar:
         for number, label in enumerate("10"):
-            picture = io.BytesIO()
-            Image.new("RGB", (8, 8), (number, 0, 0)).save(picture, "PNG")
-            for suffix, content in (("png", picture.getvalue()), ("cls", label.encode())):
+            image = io.BytesIO()
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(image, "PNG")
+            for suffix, content in (("png", image.getvalue()), ("cls", label.encode())):
                 entry = tarfile.TarInfo(f"{number}.{suffix}")
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))

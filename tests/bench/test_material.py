@@ -9,15 +9,15 @@ from mobileclip_kit.bench.material import ask_teacher, cached_teacher, read_gall
 from mobileclip_kit.bench.measure import Settings
 from mobileclip_kit.bench.quality import Teacher
 from mobileclip_kit.errors import DataError, ShapeError
-from tests.bench.fakes import FakeEncoder, FakeProcess, draw_pictures, write_cache
+from tests.bench.fakes import FakeEncoder, FakeProcess, draw_images, write_cache
 
 
 def some_vectors(count: int) -> np.ndarray:
     return np.arange(1, 1 + count * 4, dtype=np.float32).reshape(count, 4)
 
 
-def test_captions_keep_their_pictures(tmp_path: Path) -> None:
-    draw_pictures(tmp_path, 3)
+def test_captions_keep_their_images(tmp_path: Path) -> None:
+    draw_images(tmp_path, 3)
     rows = ["image,caption", "000.png,one", "001.png,two", "001.png,three", "gone.png,four"]
     (tmp_path / "captions.csv").write_text("\n".join(rows), encoding="utf-8")
     gallery = read_gallery(tmp_path / "captions.csv", limit=None)
@@ -27,9 +27,9 @@ def test_captions_keep_their_pictures(tmp_path: Path) -> None:
     assert read_gallery(tmp_path / "captions.csv", limit=1).captions == ("one",)
 
 
-def test_a_cache_knows_pictures_by_their_content(tmp_path: Path) -> None:
-    """Renamed pictures keep their vectors; pictures that the cache has never seen are skipped with the reason."""
-    paths = draw_pictures(tmp_path / "photos", 5)
+def test_a_cache_knows_images_by_their_content(tmp_path: Path) -> None:
+    """Renamed images keep their vectors; images that the cache has never seen are skipped with the reason."""
+    paths = draw_images(tmp_path / "photos", 5)
     vectors = some_vectors(2)
     write_cache(tmp_path / "cache", [paths[3], paths[1]], vectors)
     paths[1].rename(paths[1].with_name("zebra.png"))
@@ -40,8 +40,8 @@ def test_a_cache_knows_pictures_by_their_content(tmp_path: Path) -> None:
     assert teacher.name == "master"
 
 
-def test_captions_follow_when_pictures_are_left_out(tmp_path: Path) -> None:
-    paths = draw_pictures(tmp_path, 3)
+def test_captions_follow_when_images_are_left_out(tmp_path: Path) -> None:
+    paths = draw_images(tmp_path, 3)
     (tmp_path / "captions.csv").write_text("image,caption\n000.png,a\n002.png,c\n001.png,b\n", encoding="utf-8")
     write_cache(tmp_path / "cache", paths[1:], some_vectors(2))
     judged, _ = cached_teacher(tmp_path / "cache", read_gallery(tmp_path / "captions.csv", limit=None))
@@ -51,35 +51,35 @@ def test_captions_follow_when_pictures_are_left_out(tmp_path: Path) -> None:
     ]
 
 
-def test_a_cache_of_other_pictures_is_refused(tmp_path: Path) -> None:
-    paths = draw_pictures(tmp_path / "photos", 4)
+def test_a_cache_of_other_images_is_refused(tmp_path: Path) -> None:
+    paths = draw_images(tmp_path / "photos", 4)
     write_cache(tmp_path / "cache", paths[:2], some_vectors(2))
     paths[0].unlink()
     paths[1].unlink()
-    with pytest.raises(DataError, match="none of the 2 pictures"):
+    with pytest.raises(DataError, match="none of the 2 images"):
         cached_teacher(tmp_path / "cache", read_gallery(tmp_path / "photos", limit=None))
 
 
 def test_a_cache_of_augmented_views_is_refused(tmp_path: Path) -> None:
-    paths = draw_pictures(tmp_path / "photos", 2)
+    paths = draw_images(tmp_path / "photos", 2)
     write_cache(tmp_path / "cache", paths, some_vectors(2), augmentation={"crop": 0.5})
     with pytest.raises(DataError, match="augmented views"):
         cached_teacher(tmp_path / "cache", read_gallery(tmp_path / "photos", limit=None))
 
 
-def test_no_usable_picture_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "text.jpg").write_text("no picture")
-    with pytest.raises(DataError, match="no picture that can be used"):
+def test_no_usable_image_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(DataError, match="no image that can be used"):
         read_gallery(tmp_path, limit=None)
 
 
 @pytest.mark.parametrize("text", [True, False])
-def test_a_live_teacher_answers_pictures_and_captions(
+def test_a_live_teacher_answers_images_and_captions(
     text: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = FakeEncoder(text=text)
     monkeypatch.setattr("mobileclip_kit.bench.material.WorkerProcess", lambda **_: FakeProcess(encoder))
-    draw_pictures(tmp_path, 3)
+    draw_images(tmp_path, 3)
     (tmp_path / "captions.csv").write_text("image,caption\n000.png,red\n002.png,blue\n", encoding="utf-8")
     teacher = ask_teacher("x", read_gallery(tmp_path, limit=None), Settings(threads=1))
     assert teacher.name == "fake"

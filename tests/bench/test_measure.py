@@ -8,10 +8,10 @@ import pytest
 from mobileclip_kit.bench.candidate import Candidate
 from mobileclip_kit.bench.judging import Material
 from mobileclip_kit.bench.measure import Settings, run_bench
-from mobileclip_kit.bench.process import encode_pictures
+from mobileclip_kit.bench.process import encode_images
 from mobileclip_kit.bench.quality import Gallery, Teacher
 from mobileclip_kit.errors import ModelError
-from tests.bench.fakes import FakeEncoder, FakeProcess, draw_pictures
+from tests.bench.fakes import FakeEncoder, FakeProcess, draw_images
 
 SETTINGS = Settings(threads=1, seconds=0.001, rounds=2)
 
@@ -33,10 +33,10 @@ def bench(encoders: dict[str, FakeEncoder], materials: list[Material] | None = N
 
 def test_a_row_has_the_promised_keys() -> None:
     row = bench({"a": FakeEncoder()})["a"]
-    assert {"name", "kind", "size_bytes", "parameters", "pictures_per_s", "peak_memory_bytes", "metrics"} <= set(row)
+    assert {"name", "kind", "size_bytes", "parameters", "images_per_s", "peak_memory_bytes", "metrics"} <= set(row)
     assert {"p50", "p95"} <= set(row["latency_ms"])
     assert row["text_latency_ms"]["calls"] > 0
-    assert row["pictures_per_s"] == max(row["pictures_per_s_by_batch"].values()) > 0
+    assert row["images_per_s"] == max(row["images_per_s_by_batch"].values()) > 0
     assert row["failure"] is None
 
 
@@ -46,7 +46,7 @@ def test_an_image_tower_alone_has_no_text_latency() -> None:
 
 def test_a_model_that_fails_half_way_is_a_row_with_its_reason() -> None:
     rows = bench({"good": FakeEncoder(), "tired": FakeEncoder(fail_after=10), "broken": FakeEncoder(fail_after=0)})
-    assert rows["good"]["failure"] is None and rows["good"]["pictures_per_s"] > 0
+    assert rows["good"]["failure"] is None and rows["good"]["images_per_s"] > 0
     assert rows["tired"]["failure"] == rows["broken"]["failure"] == "The fake is tired."
     assert rows["tired"]["load_ms"] is not None
     assert rows["broken"]["load_ms"] is None
@@ -57,13 +57,13 @@ def test_nothing_measured_is_an_error() -> None:
         bench({"a": FakeEncoder(fail_after=0)})
 
 
-def test_accuracy_on_pictures_with_captions_and_a_teacher(tmp_path: Path) -> None:
-    paths = draw_pictures(tmp_path, 30)
+def test_accuracy_on_images_with_captions_and_a_teacher(tmp_path: Path) -> None:
+    paths = draw_images(tmp_path, 30)
     keys = tuple(path.name for path in paths)
     encoder = FakeEncoder()
     worker = FakeProcess(encoder)
     worker.ask(do="open", model="x", threads=1)
-    images = encode_pictures(worker, paths)
+    images = encode_images(worker, paths)
     gallery = Gallery(keys, tuple(paths), ("red", "blue"), (int(images[:, 0].argmax()), int(images[:, 2].argmax())))
     teacher = Teacher(
         "master", images, texts=encoder.encode_texts(["red", "blue"]), queries=np.eye(3, dtype=np.float32)
@@ -77,8 +77,8 @@ def test_accuracy_on_pictures_with_captions_and_a_teacher(tmp_path: Path) -> Non
     assert rows["image only"]["metrics"]["recall_at_1_text_to_image"] == 1
 
 
-def test_one_picture_gives_no_agreement_but_a_row(tmp_path: Path) -> None:
-    paths = draw_pictures(tmp_path, 1)
+def test_one_image_gives_no_agreement_but_a_row(tmp_path: Path) -> None:
+    paths = draw_images(tmp_path, 1)
     material = Material(Gallery(("a",), tuple(paths)), Teacher("master", np.ones((1, 3), np.float32)))
     row = bench({"a": FakeEncoder()}, [material])["a"]
     assert set(row["metrics"]) == {"cosine"}
@@ -120,7 +120,7 @@ def test_an_interrupted_run_keeps_what_was_measured() -> None:
     )
     assert document["interrupted"]
     assert all(row["latency_ms"] for row in document["rows"])
-    assert all(row["pictures_per_s"] is None for row in document["rows"])
+    assert all(row["images_per_s"] is None for row in document["rows"])
 
 
 def test_every_model_is_held_against_the_first_one() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mobileclip_kit.bench.page import (
     Bar,
-    Picture,
+    Thumbnail,
     bars,
     bullets,
     code,
@@ -22,16 +22,16 @@ from mobileclip_kit.bench.page import (
     page,
     pairs,
     paragraph,
-    picture_row,
     section,
     table,
     thumbnail,
+    thumbnail_row,
     write_page,
 )
 from mobileclip_kit.bench.report import write_report
 from mobileclip_kit.bench.report_page import write_report_page
 from mobileclip_kit.errors import ImageError
-from tests.bench.fakes import draw_pictures
+from tests.bench.fakes import draw_images
 from tests.bench.test_report import document, row
 
 EVIL = "<script>alert('\"&')</script>"
@@ -65,14 +65,14 @@ class Outline(HTMLParser):
 
 
 def everything(tmp_path: Path) -> str:
-    (path,) = draw_pictures(tmp_path / "pictures", 1)
+    (path,) = draw_images(tmp_path / "images", 1)
     return page(
         EVIL,
         section(EVIL, paragraph(EVIL), bullets([EVIL]), code(EVIL), facts({EVIL: EVIL}), pairs({EVIL: EVIL})),
         section(
             "more", table([EVIL, "n"], [[EVIL, "1"]], caption=EVIL), bars([Bar(EVIL, (1, 2), EVIL)], legend=[EVIL])
         ),
-        section("seen", figure(path, alt=EVIL, caption=EVIL), picture_row(EVIL, [Picture(path, EVIL, right=True)])),
+        section("seen", figure(path, alt=EVIL, caption=EVIL), thumbnail_row(EVIL, [Thumbnail(path, EVIL, right=True)])),
         lead=EVIL,
     )
 
@@ -96,8 +96,8 @@ def test_a_page_is_read_on_phones_and_in_the_dark() -> None:
     assert "prefers-color-scheme: dark" in text and "@media (max-width" in text
 
 
-def test_a_picture_travels_byte_for_byte(tmp_path: Path) -> None:
-    (path,) = draw_pictures(tmp_path, 1)
+def test_an_image_travels_byte_for_byte(tmp_path: Path) -> None:
+    (path,) = draw_images(tmp_path, 1)
     head, _, body = data_uri(path).partition(",")
     assert head == "data:image/png;base64"
     assert base64.b64decode(body) == path.read_bytes()
@@ -106,9 +106,9 @@ def test_a_picture_travels_byte_for_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("right", "said"), [(True, "right"), (False, "wrong"), (None, "")])
-def test_whether_a_picture_is_right_is_not_in_its_colour_alone(tmp_path: Path, right: bool | None, said: str) -> None:
-    (path,) = draw_pictures(tmp_path, 1)
-    assert f'alt="{said}">' in picture_row("a red star", [Picture(path, "0.5", right)])
+def test_whether_an_image_is_right_is_not_in_its_colour_alone(tmp_path: Path, right: bool | None, said: str) -> None:
+    (path,) = draw_images(tmp_path, 1)
+    assert f'alt="{said}">' in thumbnail_row("a red star", [Thumbnail(path, "0.5", right)])
 
 
 def test_a_sheet_stays_legible_where_there_is_little_room(tmp_path: Path) -> None:
@@ -123,10 +123,10 @@ def test_thumbnails_are_small_and_upright(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 900, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "turned.jpg", exif=exif)
     (tmp_path / "small.jpg").write_bytes(thumbnail(tmp_path / "turned.jpg", 90))
-    with Image.open(tmp_path / "small.jpg") as picture:
-        assert picture.format == "JPEG" and picture.size == (30, 90)
+    with Image.open(tmp_path / "small.jpg") as image:
+        assert image.format == "JPEG" and image.size == (30, 90)
     with pytest.raises(ImageError):
-        thumbnail(b"no picture")
+        thumbnail(b"no image")
 
 
 def test_columns_of_figures_stand_to_the_right() -> None:
@@ -160,7 +160,7 @@ def bench_document(**more: Any) -> dict[str, Any]:
     found = {**document(*rows), **more}
     found["machine"] = {**found["machine"], "memory_bytes": 8_000_000_000, "versions": {"numpy": "2.3"}}
     found["material"] = [
-        {"pictures": 3, "captions": 0, "teacher": "t", "queries": 0, "skipped": [{"item": "x.jpg", "reason": "Empty."}]}
+        {"images": 3, "captions": 0, "teacher": "t", "queries": 0, "skipped": [{"item": "x.jpg", "reason": "Empty."}]}
     ]
     return found
 
@@ -168,8 +168,8 @@ def bench_document(**more: Any) -> dict[str, Any]:
 def test_the_bench_page_shows_what_the_report_holds(tmp_path: Path) -> None:
     found = bench_document()
     write_report(found, tmp_path)
-    pictures = [Picture(path, "0.5") for path in draw_pictures(tmp_path / "pictures", 2)]
-    name = write_report_page(found, tmp_path, examples=[("a red car", pictures)])
+    images = [Thumbnail(path, "0.5") for path in draw_images(tmp_path / "images", 2)]
+    name = write_report_page(found, tmp_path, examples=[("a red car", images)])
     outline = Outline((tmp_path / name).read_text(encoding="utf-8"))
     for words in ("MAP@10…20", "0.400", "b <odd> failed: It is damaged.", "5.0 + 2.0 ms", "a red car", "x.jpg: Empty."):
         assert words in outline.text
@@ -179,20 +179,20 @@ def test_the_bench_page_shows_what_the_report_holds(tmp_path: Path) -> None:
 
 def test_explanations_stand_in_the_page_with_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "explain").mkdir()
-    (path,) = draw_pictures(tmp_path / "explain", 1)
+    (path,) = draw_images(tmp_path / "explain", 1)
     left = [{"item": "grad_cam.png", "reason": "No text tower."}]
     told = {"model": "a", "grad_cam": None, "tsne": f"explain/{path.name}", "examples": [], "skipped": left}
     found = bench_document(explain=told)
     name = write_report_page(found, tmp_path)
     outline = Outline((tmp_path / name).read_text(encoding="utf-8"))
-    assert "How a sorts the pictures" in outline.text and "Where a looks" not in outline.text
+    assert "How a sorts the images" in outline.text and "Where a looks" not in outline.text
     assert "grad_cam.png: No text tower." in outline.text
     assert len(outline.addresses) == 1
 
 
 def test_the_page_names_the_models_that_its_plot_leaves_out(tmp_path: Path) -> None:
     """An image tower alone cannot be asked in words, so it has no height where words judge."""
-    judged = document(row("both", metrics={"world_right_first": 0.9}), row("image tower"))
+    judged = document(row("both", metrics={"scenes_precision_at_1": 0.9}), row("image tower"))
     write_report(judged, tmp_path)
     write_report_page(judged, tmp_path)
     assert "so not drawn: image tower." in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -31,7 +31,7 @@ def row(name: str, **facts: Any) -> dict[str, Any]:
         "multiply_accumulates": None,
         "latency_ms": TIMING,
         "text_latency_ms": None,
-        "pictures_per_s": 210.4,
+        "images_per_s": 210.4,
         "load_ms": 30.0,
         "peak_memory_bytes": 90_000_000,
         "metrics": {},
@@ -48,14 +48,14 @@ def document(*rows: dict[str, Any]) -> dict[str, Any]:
 def test_the_table_states_units_and_leaves_out_empty_columns() -> None:
     header, cells = table_cells([row("a"), row("b", metrics={"overlap_at_10": 0.5})])
     assert header == [
-        "model", "kind", "MB", "params M", "p50 ms", "p95 ms", "pictures/s", "load ms", "memory MB", "overlap@10",
+        "model", "kind", "MB", "params M", "p50 ms", "p95 ms", "images/s", "load ms", "memory MB", "overlap@10",
     ]  # fmt: skip
     assert cells[0] == ["a", "onnx int8", "12.6", "12.00", "5.00", "6.25", "210.4", "30", "90", "–"]
     assert cells[1][-1] == "0.500"
 
 
 def test_a_failed_model_has_a_line_of_its_own() -> None:
-    rows = [row("a"), row("b", latency_ms=None, pictures_per_s=None, failure="It is damaged.")]
+    rows = [row("a"), row("b", latency_ms=None, images_per_s=None, failure="It is damaged.")]
     assert remarks(rows) == ["b failed: It is damaged."]
     assert "b failed: It is damaged." in to_markdown(document(*rows))
 
@@ -91,8 +91,8 @@ def test_the_report_holds_what_the_document_says(tmp_path: Path) -> None:
     names = write_report(rows, tmp_path)
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
     assert json.loads((tmp_path / "report.json").read_text()) == rows
-    with Image.open(tmp_path / PLOT_FILE) as picture:
-        assert picture.size == (960, 600)
+    with Image.open(tmp_path / PLOT_FILE) as image:
+        assert image.size == (960, 600)
 
 
 def test_the_plot_does_without_accuracy_and_without_rows(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_median_that_waited_for_the_processor_is_not_to_be_trusted() -> None:
     """On a machine with other work every round waits alike, so the spread of the rounds tells nothing of it."""
     waited = {**TIMING, "p50": 40.0, "min": 2.5}
     (line,) = remarks([row("a"), row("b", latency_ms=waited)])
-    assert line.startswith("b: the median of its pictures is 16.0 times the fastest")
+    assert line.startswith("b: the median of its images is 16.0 times the fastest")
     assert remarks([row("b", latency_ms={**TIMING, "p50": 5.0, "min": 2.0})]) == []
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileclip_kit.bench.process import WorkerProcess, encode_pictures, encode_texts
+from mobileclip_kit.bench.process import WorkerProcess, encode_images, encode_texts
 from mobileclip_kit.bench.worker import Worker
 from mobileclip_kit.errors import ModelError
-from tests.bench.fakes import FakeEncoder, FakeProcess, draw_pictures
+from tests.bench.fakes import FakeEncoder, FakeProcess, draw_images
 
 # Answers one request well, then goes wrong in the way that its argument says.
 _BAD_CHILD = """
@@ -56,10 +56,10 @@ def test_vectors_come_back_in_order(tmp_path: Path) -> None:
     encoder = FakeEncoder()
     process = FakeProcess(encoder)
     process.ask(do="open", model="x", threads=1)
-    paths = draw_pictures(tmp_path, 20)  # more than are encoded at once
-    vectors = encode_pictures(process, paths)
+    paths = draw_images(tmp_path, 20)  # more than are encoded at once
+    vectors = encode_images(process, paths)
     assert vectors.shape == (20, 3)
-    np.testing.assert_array_equal(vectors[19:], encode_pictures(process, paths[19:]))
+    np.testing.assert_array_equal(vectors[19:], encode_images(process, paths[19:]))
     np.testing.assert_array_equal(encode_texts(process, ["a red cat"]), encoder.encode_texts(["red"]))
 
 

@@ -37,7 +37,7 @@ def moved(factor: float, *, yardstick: float | None) -> dict[str, Any]:
         facts = row(
             "a",
             latency_ms=p50(10 * scale, 9.9 * scale, 10.1 * scale),
-            pictures_per_s=100 / scale**4,
+            images_per_s=100 / scale**4,
             size_bytes=7,
         )
         report = document(facts)
@@ -58,9 +58,9 @@ def test_a_latency_may_move_as_far_as_the_machine_did(factor: float, yardstick: 
 
 def test_rates_move_the_other_way() -> None:
     slower = {change["figure"]: change["verdict"] for change in moved(1.2, yardstick=1.5)["changes"]}
-    assert slower["pictures_per_s"] == "same"  # 100 → 48, half as many on a machine of two thirds
+    assert slower["images_per_s"] == "same"  # 100 → 48, half as many on a machine of two thirds
     alone = {change["figure"]: change["verdict"] for change in moved(1.2, yardstick=1.0)["changes"]}
-    assert alone["pictures_per_s"] == "worse"
+    assert alone["images_per_s"] == "worse"
 
 
 def test_a_machine_that_moved_is_told_of() -> None:

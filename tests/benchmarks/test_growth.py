@@ -25,21 +25,21 @@ def test_one_point_has_no_slope_and_failures_are_left_out() -> None:
 
 
 def test_points_that_failed_are_walked_again(tmp_path: Path) -> None:
-    curves = {"pictures": [{"n": 10, "index_s": 1.0}, {"n": 100, "failure": "killed"}]}
+    curves = {"images": [{"n": 10, "index_s": 1.0}, {"n": 100, "failure": "killed"}]}
     (tmp_path / "growth.json").write_text(json.dumps({"curves": curves}))
-    assert growth.kept(tmp_path / "growth.json")["pictures"] == [{"n": 10, "index_s": 1.0}]
-    assert growth.kept(tmp_path / "none.json") == {"vectors": [], "pictures": [], "batch": [], "threads": []}
+    assert growth.kept(tmp_path / "growth.json")["images"] == [{"n": 10, "index_s": 1.0}]
+    assert growth.kept(tmp_path / "none.json") == {"vectors": [], "images": [], "batch": [], "threads": []}
 
 
 def test_a_walk_is_written_and_drawn_after_each_point(tmp_path: Path) -> None:
     chosen = argparse.Namespace(results=tmp_path / "growth.json", export=Path("export"))
-    curves = {name: [] for name in growth.CURVES} | {"batch": [{"n": 1, "picture_ms": 2.0}]}
+    curves = {name: [] for name in growth.CURVES} | {"batch": [{"n": 1, "image_ms": 2.0}]}
     growth.write(chosen, curves)
-    assert json.loads(chosen.results.read_text())["curves"]["batch"] == [{"n": 1, "picture_ms": 2.0}]
+    assert json.loads(chosen.results.read_text())["curves"]["batch"] == [{"n": 1, "image_ms": 2.0}]
     assert (tmp_path / "growth.png").stat().st_size > 1000
 
 
-def test_drawn_pictures_differ(tmp_path: Path) -> None:
+def test_drawn_images_differ(tmp_path: Path) -> None:
     """Equal ones would be taken for copies, which an index encodes once."""
     growth.draw(tmp_path, 70)
     contents = {path.read_bytes() for path in tmp_path.rglob("*.jpg")}

@@ -33,7 +33,7 @@ def test_rows_tell_the_ratio_or_the_reason() -> None:
     assert peers.describe(peers.row_of("nncf", "import nncf: no")).endswith("failed: import nncf: no")
 
 
-def test_the_worst_picture_counts() -> None:
+def test_the_worst_image_counts() -> None:
     truth = np.eye(2, dtype=np.float32)
     assert peers.least_cosine(np.array([[2.0, 0.0], [1.0, 1.0]]), truth) == pytest.approx(np.sqrt(0.5))
 

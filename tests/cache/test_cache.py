@@ -87,7 +87,7 @@ def test_norms_are_kept(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(kept, axis=1), np.linalg.norm(vectors, axis=1), rtol=FLOAT16)
 
 
-def test_changed_picture_takes_its_new_vector(tmp_path: Path) -> None:
+def test_changed_image_takes_its_new_vector(tmp_path: Path) -> None:
     for sha256, value in (("old", 1.0), ("new", 2.0)):
         with CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
             writer.add(["a"], [sha256], np.full((1, 1, 4), value, np.float32))
@@ -172,24 +172,24 @@ def test_teachers_are_not_mixed(tmp_path: Path) -> None:
     assert len(TeacherCache.open(tmp_path / "c")) == 0
 
 
-def test_import_matches_rows_with_pictures(tmp_path: Path) -> None:
-    pictures = draw(tmp_path / "pictures", 3)
+def test_import_matches_rows_with_images(tmp_path: Path) -> None:
+    images = draw(tmp_path / "images", 3)
     vectors = random_vectors(4)
     given = write_vectors(tmp_path, vectors, ["02.png", "gone.png", "00.png", "01.png"])
-    report = import_vectors(pictures, out=tmp_path / "c", **given)
+    report = import_vectors(images, out=tmp_path / "c", **given)
     cache = TeacherCache.open(tmp_path / "c")
     assert (report.items, report.added, [skip.item for skip in report.failed]) == (3, 3, ["gone.png"])
     np.testing.assert_allclose(cache.vectors(["02.png", "01.png"])[:, 0], vectors[[0, 3]], rtol=FLOAT16)
-    assert cache.hashes[0] == sha256_of_file(pictures / "02.png")
+    assert cache.hashes[0] == sha256_of_file(images / "02.png")
     assert not cache.description.normalized
-    assert import_vectors(pictures, out=tmp_path / "c", **given).added == 0
+    assert import_vectors(images, out=tmp_path / "c", **given).added == 0
 
 
 def test_import_recognises_unit_vectors(tmp_path: Path) -> None:
     vectors = random_vectors(2)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     given = write_vectors(tmp_path, vectors.astype(np.float16), ["00.png", "01.png"])
-    import_vectors(draw(tmp_path / "pictures", 2), out=tmp_path / "c", teacher="CLIP", **given)
+    import_vectors(draw(tmp_path / "images", 2), out=tmp_path / "c", teacher="CLIP", **given)
     description = TeacherCache.open(tmp_path / "c").description
     assert description.normalized and description.teacher == "CLIP"
 
@@ -200,7 +200,7 @@ def test_import_recognises_unit_vectors(tmp_path: Path) -> None:
         (["00.png"], 1.0, "1 names, but .* 2 rows"),
         (["00.png", "00.png"], 1.0, "'00.png' on the lines 1 and 2"),
         (["00.png", "01.png"], np.nan, "vector of 01.png, is not finite"),
-        (["x.png", "y.png"], 1.0, "None of the 2 pictures"),
+        (["x.png", "y.png"], 1.0, "None of the 2 images"),
         (["00.png", "../01.png"], 1.0, "'../01.png' on line 2, which leads out"),
         (["00.png", "/01.png"], 1.0, "'/01.png' on line 2, which leads out"),
     ],
@@ -210,20 +210,20 @@ def test_import_refuses(tmp_path: Path, names: list[str], value: float, message:
     vectors[1, 0] = value
     given = write_vectors(tmp_path, vectors, names)
     with pytest.raises(DataError, match=message):
-        import_vectors(draw(tmp_path / "pictures", 2), out=tmp_path / "c", **given)
+        import_vectors(draw(tmp_path / "images", 2), out=tmp_path / "c", **given)
     assert not (tmp_path / "c").exists()
 
 
 def test_live_teacher_equals_its_network(tmp_path: Path) -> None:
-    pictures = draw(tmp_path / "pictures", 5)
-    (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+    images = draw(tmp_path / "images", 5)
+    (images / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     teacher = tiny_teacher()
-    report = build_cache(teacher, open_source(pictures), tmp_path / "c", batch_size=2)
+    report = build_cache(teacher, open_source(images), tmp_path / "c", batch_size=2)
     assert (report.items, report.added) == (5, 5)
     assert [skip.item for skip in report.failed] == ["broken.png"]
     cache = TeacherCache.open(tmp_path / "c")
     spec = teacher.spec.require_image()
-    pixels = np.stack([load_pixels(pictures / key, spec) for key in cache.keys])
+    pixels = np.stack([load_pixels(images / key, spec) for key in cache.keys])
     with torch.no_grad():
         expected = encode_raw(teacher.network, torch.from_numpy(normalize(pixels, spec))).numpy()
     # float16 storage, and batches of another size may be summed in another order.
@@ -233,32 +233,32 @@ def test_live_teacher_equals_its_network(tmp_path: Path) -> None:
 
 
 def test_cache_is_extended_not_rebuilt(tmp_path: Path) -> None:
-    pictures = draw(tmp_path / "pictures", 3)
-    build_cache(tiny_teacher(), open_source(pictures), tmp_path / "c")
+    images = draw(tmp_path / "images", 3)
+    build_cache(tiny_teacher(), open_source(images), tmp_path / "c")
     first = (tmp_path / "c" / "shards" / "00000.npy").stat().st_mtime_ns
-    report = build_cache(tiny_teacher(), open_source(draw(pictures, 2, start=3)), tmp_path / "c")
+    report = build_cache(tiny_teacher(), open_source(draw(images, 2, start=3)), tmp_path / "c")
     assert (report.items, report.added) == (5, 2)
     assert (tmp_path / "c" / "shards" / "00000.npy").stat().st_mtime_ns == first
     with pytest.raises(ModelMismatchError, match="teacher_hash"):
-        build_cache(tiny_teacher(seed=1), open_source(pictures), tmp_path / "c")
+        build_cache(tiny_teacher(seed=1), open_source(images), tmp_path / "c")
 
 
-def test_renamed_pictures_are_not_asked_again(tmp_path: Path) -> None:
-    pictures = draw(tmp_path / "pictures", 3)
-    build_cache(tiny_teacher(), open_source(pictures), tmp_path / "c")
-    (pictures / "00.png").rename(pictures / "new.png")
-    report = build_cache(tiny_teacher(), open_source(pictures), tmp_path / "c")
+def test_renamed_images_are_not_asked_again(tmp_path: Path) -> None:
+    images = draw(tmp_path / "images", 3)
+    build_cache(tiny_teacher(), open_source(images), tmp_path / "c")
+    (images / "00.png").rename(images / "new.png")
+    report = build_cache(tiny_teacher(), open_source(images), tmp_path / "c")
     assert (report.items, report.added) == (3, 0)
 
 
-def test_a_renamed_picture_whose_name_another_one_took_keeps_its_vector(tmp_path: Path) -> None:
-    pictures = draw(tmp_path / "pictures", 3)
-    build_cache(tiny_teacher(), open_source(pictures), tmp_path / "c")
-    (pictures / "00.png").rename(pictures / "new.png")
+def test_a_renamed_image_whose_name_another_one_took_keeps_its_vector(tmp_path: Path) -> None:
+    images = draw(tmp_path / "images", 3)
+    build_cache(tiny_teacher(), open_source(images), tmp_path / "c")
+    (images / "00.png").rename(images / "new.png")
     draw(tmp_path / "other", 1, start=7)
-    (tmp_path / "other" / "07.png").rename(pictures / "00.png")
-    build_cache(tiny_teacher(), open_source(pictures), tmp_path / "c")
-    assert {sha256_of_file(path) for path in pictures.iterdir()} == set(TeacherCache.open(tmp_path / "c").hashes)
+    (tmp_path / "other" / "07.png").rename(images / "00.png")
+    build_cache(tiny_teacher(), open_source(images), tmp_path / "c")
+    assert {sha256_of_file(path) for path in images.iterdir()} == set(TeacherCache.open(tmp_path / "c").hashes)
 
 
 @pytest.mark.parametrize("left", [[], ["00000.npy", ".00000.jsonl.ab12.part"]])
@@ -298,11 +298,11 @@ def test_a_cache_that_is_replaced_is_one_until_the_end(tmp_path: Path, monkeypat
     assert len(TeacherCache.open(tmp_path / "c")) == 0
 
 
-def test_no_usable_picture_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match="No picture could be used"):
-        build_cache(tiny_teacher(), open_source(tmp_path / "pictures"), tmp_path / "c")
+def test_no_usable_image_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "broken.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="No image could be used"):
+        build_cache(tiny_teacher(), open_source(tmp_path / "images"), tmp_path / "c")
 
 
 def test_description_survives_json(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Text vectors beside a cache's picture vectors."""
+"""Text vectors beside a cache's image vectors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.cache.test_cache import draw, write_vectors
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    pictures = draw(tmp_path / "pictures", 3)
+    images = draw(tmp_path / "images", 3)
     given = write_vectors(tmp_path, np.eye(3, 4, dtype=np.float32), [f"{row:02d}.png" for row in range(3)])
-    import_vectors(pictures, out=tmp_path / "cache", **given)
+    import_vectors(images, out=tmp_path / "cache", **given)
     return tmp_path / "cache"
 
 

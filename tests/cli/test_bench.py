@@ -11,7 +11,7 @@ from mobileclip_kit.bench.candidate import random_students
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.indexing.imported import import_vectors
-from tests.bench.fakes import draw_pictures, write_cache
+from tests.bench.fakes import draw_images, write_cache
 
 PHONE = Path(__file__).parent.parent / "golden" / "phone-bench.json"
 
@@ -39,9 +39,9 @@ def test_a_student_beside_a_damaged_export(student: Path, tmp_path: Path, capsys
     """The whole command: a real process, agreement with stored vectors, queries, a report, a row that failed."""
     photos = tmp_path / "photos"
     rng = np.random.default_rng(0)
-    write_cache(tmp_path / "cache", draw_pictures(photos, 24), rng.standard_normal((24, 512)))
+    write_cache(tmp_path / "cache", draw_images(photos, 24), rng.standard_normal((24, 512)))
     (photos / "empty.png").write_bytes(b"")
-    (photos / "text.jpg").write_text("no picture")
+    (photos / "text.jpg").write_text("no image")
     np.save(tmp_path / "queries.npy", rng.standard_normal((5, 512)).astype(np.float16))
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "export.json").write_text("{")
@@ -57,7 +57,7 @@ def test_a_student_beside_a_damaged_export(student: Path, tmp_path: Path, capsys
     assert good["parameters"] > 500_000 and good["multiply_accumulates"]["image"] > 10_000_000
     assert "damaged" in bad["failure"]
     (material,) = document["material"]
-    assert (material["pictures"], material["queries"], material["teacher"]) == (24, 5, "master")
+    assert (material["images"], material["queries"], material["teacher"]) == (24, 5, "master")
     assert {left["item"] for left in material["skipped"]} == {"empty.png", "text.jpg"}
     assert document["machine"]["cpu"] and document["settings"]["threads"] == 1
     written = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -69,7 +69,7 @@ def test_a_student_beside_a_damaged_export(student: Path, tmp_path: Path, capsys
     [
         (["--images", "photos"], "Random weights have no accuracy"),
         (["m", "--images", "photos", "--teacher", "t", "--cache", "c"], "exclude each other"),
-        (["m", "--teacher", "t"], "needs pictures"),
+        (["m", "--teacher", "t"], "needs images"),
         (["m", "--images", "photos", "--queries", "q.npy"], "asked of the teacher"),
     ],
 )
@@ -84,14 +84,14 @@ def test_flags_that_make_no_sense_are_refused(
 def test_without_captions_the_rest_of_the_table_comes(
     student: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    draw_pictures(tmp_path / "pictures", 2)
-    code, out, _ = run(capsys, student, "--images", tmp_path / "pictures", "--seconds", "0.01", "--rounds", "2")
+    draw_images(tmp_path / "images", 2)
+    code, out, _ = run(capsys, student, "--images", tmp_path / "images", "--seconds", "0.01", "--rounds", "2")
     assert code == 0
-    assert "no accuracy: 2 pictures without captions, classes or a teacher to judge by" in out
+    assert "no accuracy: 2 images without captions, classes or a teacher to judge by" in out
     assert "p50 ms" in out
 
 
-def test_pictures_that_are_not_there_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_that_are_not_there_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "m", "--images", "nowhere", "--teacher", "t")
     assert code == 1
     assert "nowhere does not exist" in err
@@ -151,7 +151,7 @@ def test_a_phones_figures_alone_need_no_model(capsys: pytest.CaptureFixture[str]
     [
         (["m", "--compare", "a", "b"], "measures nothing"),
         (["m", "--templates", "t"], "sentences for classes"),
-        (["m", "--world", "3"], "tell nothing"),
+        (["m", "--scenes", "3"], "tell nothing"),
         (["m", "--seconds", "nan"], "no length of time"),
         (["m", "--seconds", "inf"], "no length of time"),
         (["--labels", "x"], "Random weights"),

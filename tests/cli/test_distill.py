@@ -24,62 +24,62 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(students.STUDENTS, "tiny", STUDENT)
-    draw(tmp_path / "pictures", 6)
+    draw(tmp_path / "images", 6)
     np.save(tmp_path / "v.npy", random_vectors(7, 16))
     (tmp_path / "names.txt").write_text("".join(f"{row:02d}.png\n" for row in range(7)))
     return tmp_path
 
 
-def imported(world: Path) -> list[object]:
-    return ["cache", "import", "--images", world / "pictures", "--vectors", world / "v.npy", "--names",
-            world / "names.txt", "-o", world / "c"]  # fmt: skip
+def imported(scenes: Path) -> list[object]:
+    return ["cache", "import", "--images", scenes / "images", "--vectors", scenes / "v.npy", "--names",
+            scenes / "names.txt", "-o", scenes / "c"]  # fmt: skip
 
 
-def distilled(world: Path, *more: object) -> list[object]:
-    return ["distill", "--cache", world / "c", "--data", world / "pictures", "--student", "tiny", "--steps", "2",
-            "--batch-size", "4", "-o", world / "m", *more]  # fmt: skip
+def distilled(scenes: Path, *more: object) -> list[object]:
+    return ["distill", "--cache", scenes / "c", "--data", scenes / "images", "--student", "tiny", "--steps", "2",
+            "--batch-size", "4", "-o", scenes / "m", *more]  # fmt: skip
 
 
-def test_import_distill_inspect(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, *imported(world), "--json")
+def test_import_distill_inspect(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *imported(scenes), "--json")
     document = json.loads(out)
     assert code == 0
     assert {"cache", "items", "views", "added", "failed"} <= set(document)
     assert (document["items"], document["added"], document["failed"][0]["item"]) == (6, 6, "06.png")
     assert "skipped 06.png" in err
 
-    code, out, _ = run(capsys, *distilled(world, "--json"))
+    code, out, _ = run(capsys, *distilled(scenes, "--json"))
     document = json.loads(out)
     assert code == 0
-    assert {"model", "steps", "seconds", "pictures_per_s", "metrics"} <= set(document)
+    assert {"model", "steps", "seconds", "images_per_s", "metrics"} <= set(document)
     assert document["steps"] == 2 and "loss" in document["metrics"]
 
-    code, out, _ = run(capsys, "inspect", world / "m", "--json")
+    code, out, _ = run(capsys, "inspect", scenes / "m", "--json")
     found = json.loads(out)
     assert (code, found["kind"], found["towers"], found["made_recipe"]) == (0, "model folder", ["image"], "piccollage")
-    code, out, _ = run(capsys, "inspect", world / "m")
+    code, out, _ = run(capsys, "inspect", scenes / "m")
     assert "model folder" in out and "made_student" in out
 
 
-def test_live_teacher_fills_a_cache(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, folder = tiny_teacher(), world / "t"
+def test_live_teacher_fills_a_cache(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, folder = tiny_teacher(), scenes / "t"
     folder.mkdir()
     save_model(folder, model.network, model.config, model.spec)
-    arguments = ["cache", "--teacher", folder, "--data", world / "pictures", "-o", world / "c"]
+    arguments = ["cache", "--teacher", folder, "--data", scenes / "images", "-o", scenes / "c"]
     code, out, _ = run(capsys, *arguments, "--limit", 4, "--json")
     assert (code, json.loads(out)["added"]) == (0, 4)
     code, out, _ = run(capsys, *arguments, "--json")
     assert (code, json.loads(out)["items"], json.loads(out)["added"]) == (0, 6, 2)
 
 
-def test_distilling_twice_needs_force(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(capsys, *imported(world))
-    run(capsys, *distilled(world))
-    code, _, err = run(capsys, *distilled(world))
+def test_distilling_twice_needs_force(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, *imported(scenes))
+    run(capsys, *distilled(scenes))
+    code, _, err = run(capsys, *distilled(scenes))
     assert code == 1 and "exists already" in err
-    assert run(capsys, *distilled(world, "--force"))[0] == 0
+    assert run(capsys, *distilled(scenes, "--force"))[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -96,49 +96,49 @@ def test_distilling_twice_needs_force(world: Path, capsys: pytest.CaptureFixture
     ],
 )
 def test_wrong_calls_are_one_sentence(
-    world: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], code: int, message: str
+    scenes: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], code: int, message: str
 ) -> None:
-    run(capsys, *imported(world))
-    got, out, err = run(capsys, *distilled(world, *[part for pair in change.items() for part in pair], "--json"))
+    run(capsys, *imported(scenes))
+    got, out, err = run(capsys, *distilled(scenes, *[part for pair in change.items() for part in pair], "--json"))
     assert got == code
     assert message in err and "Traceback" not in err
     assert "error" in json.loads(out)
-    assert not (world / "m").exists()
+    assert not (scenes / "m").exists()
 
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_after_ctrl_c_the_hint_names_resume_where_a_run_was_kept(
-    begun: bool, world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    begun: bool, scenes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
         if begun:
-            (world / "m.run").mkdir()
+            (scenes / "m.run").mkdir()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mobileclip_kit.distill.distillation.distill", interrupted)
-    code, out, _ = run(capsys, *distilled(world, "--json"))
+    code, out, _ = run(capsys, *distilled(scenes, "--json"))
     error = json.loads(out)["error"]
     assert (code, error["kind"]) == (1, "Interrupted")
     assert error["hint"] == (
-        f"{world / 'm.run'} keeps what was done: add --resume to go on." if begun
+        f"{scenes / 'm.run'} keeps what was done: add --resume to go on." if begun
         else "Run the same command again to go on."
     )  # fmt: skip
 
 
-def test_what_cache_cannot_do_is_said_before_the_teacher_runs(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(capsys, *imported(world))
-    model, folder = tiny_teacher(), world / "t"
+def test_what_cache_cannot_do_is_said_before_the_teacher_runs(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, *imported(scenes))
+    model, folder = tiny_teacher(), scenes / "t"
     folder.mkdir()
     save_model(folder, model.network, model.config, model.spec)
-    given = ["cache", "--teacher", folder, "--data", world / "pictures", "-o"]
+    given = ["cache", "--teacher", folder, "--data", scenes / "images", "-o"]
     for arguments, message in (
-        ([world / "new", "--captions"], "has a caption, so --captions has nothing to keep"),
-        ([world / "new", "--recipe", "piccollage"], "--recipe needs --views"),
-        ([world / "c", "--teacher", folder], "is the cache of one teacher"),
+        ([scenes / "new", "--captions"], "has a caption, so --captions has nothing to keep"),
+        ([scenes / "new", "--recipe", "piccollage"], "--recipe needs --views"),
+        ([scenes / "c", "--teacher", folder], "is the cache of one teacher"),
     ):
         code, _, err = run(capsys, *given, *arguments)
         assert code != 0 and message in err
-    assert not (world / "new").exists() and not (world / "c" / "00").exists()
+    assert not (scenes / "new").exists() and not (scenes / "c" / "00").exists()
 
 
 def test_missing_flags_of_cache_are_named(capsys: pytest.CaptureFixture[str]) -> None:

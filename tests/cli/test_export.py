@@ -45,7 +45,7 @@ def test_verify_prints_one_document(
     rows = json.loads(out)["exports"]
     assert code == 0
     assert [(row["tower"], row["passed"]) for row in rows] == [("image", True), ("text", True)]
-    assert rows[0]["pictures"] == 4
+    assert rows[0]["images"] == 4
     assert "torn.jpg" in err
     assert [entry["item"] for entry in json.loads(out)["skipped"]] == ["torn.jpg"]
 
@@ -97,7 +97,7 @@ def test_verify_against_another_model(capsys: pytest.CaptureFixture[str], onnx_e
         ([], "--format onnx"),
         (["--compare", "--int8"], "--compare writes every precision"),
         (["--format", "coreml", "--int8", "--max-recall-drop", "0.01"], "--format onnx --int8 alone"),
-        (["--format", "onnx", "--int8", "--max-recall-drop", "0.01"], "needs pictures with captions"),
+        (["--format", "onnx", "--int8", "--max-recall-drop", "0.01"], "needs images with captions"),
         (["--format", "coreml", "--int8-weights"], "not in int8-weights"),
         (["--compare", "--sensitivity", "student-int8"], "--compare writes every precision"),
         (["--format", "onnx", "--sensitivity", "student-int8"], "--sensitivity chooses what stays in float"),
@@ -123,17 +123,17 @@ def test_existing_output_is_refused_at_once(capsys: pytest.CaptureFixture[str], 
     assert "exists already" in err
 
 
-def test_calibration_without_pictures(
+def test_calibration_without_images(
     capsys: pytest.CaptureFixture[str],
     tiny_model_folder: Path,
     tmp_path: Path,
 ) -> None:
     (tmp_path / "notes").mkdir()
-    (tmp_path / "notes/notes.png").write_text("no picture")
+    (tmp_path / "notes/notes.png").write_text("no image")
     flags = ["--format", "onnx", "--int8", "--calibration", tmp_path / "notes", "-o", tmp_path / "out"]
     code, _, err = run(capsys, "export", tiny_model_folder, *flags)
     assert code == 1
-    assert "no picture that can be read" in err
+    assert "no image that can be read" in err
     assert not (tmp_path / "out").exists()
 
 
@@ -170,7 +170,7 @@ def test_verify_tells_the_operators_of_what_fails(
 
 def test_the_report_names_what_int8_costs(tmp_path: Path) -> None:
     found = [Sensitivity("a", "Gemm", "w", 0.25), Sensitivity("b", "Conv", "v", 0.0)]
-    write_sensitivities(table_path(tmp_path, "image"), found, "8 pictures")
+    write_sensitivities(table_path(tmp_path, "image"), found, "8 images")
     tower = ExportedTower(tower="image", file="image.onnx", size_bytes=1, sha256="", kept_in_float=("Gemm of w",))
     spec = ModelSpec(name="chain", embedding_dim=8, image=ImageSpec(height=4, width=4), text=None)
     text = describe(Export(path=tmp_path, spec=spec, format="onnx", precision="int8", towers={"image": tower}))
@@ -179,14 +179,14 @@ def test_the_report_names_what_int8_costs(tmp_path: Path) -> None:
 
 
 def test_the_report_says_what_recall_costs_once(tmp_path: Path) -> None:
-    noted = {"on": "60 pictures with 151 captions of img.csv", "before": 0.75, "after": 0.7456, "max_drop": 0.01}
+    noted = {"on": "60 images with 151 captions of img.csv", "before": 0.75, "after": 0.7456, "max_drop": 0.01}
     towers = {
         name: ExportedTower(tower=name, file=f"{name}.onnx", size_bytes=1, sha256="", notes={"mean_recall": noted})
         for name in get_args(Tower)
     }
     spec = ModelSpec(name="chain", embedding_dim=8, image=ImageSpec(height=4, width=4), text=None)
     text = describe(Export(path=tmp_path, spec=spec, format="onnx", precision="int8", towers=towers))
-    assert text.count("mean recall 0.7500 before, 0.7456 after: 60 pictures with 151 captions of img.csv") == 1
+    assert text.count("mean recall 0.7500 before, 0.7456 after: 60 images with 151 captions of img.csv") == 1
 
 
 def test_a_comparison_says_a_reason_once_and_why_nothing_is_timed() -> None:
@@ -212,11 +212,11 @@ def test_the_report_says_what_float32_costs_core_ml(tmp_path: Path) -> None:
     [
         (("--format", "coreml", "--calibration", "photos"), ("--calibration ",)),
         (("--format", "onnx", "--calibration-method", "entropy"), ("--calibration-method",)),
-        (("--format", "onnx", "--pictures", "4"), ("--pictures",)),
+        (("--format", "onnx", "--num-images", "4"), ("--num-images",)),
         (("--format", "onnx", "--int8", "--calibration", "photos", "--calibration-method", "minmax"), ()),
         (("--compare", "--calibration", "photos", "--calibration-method", "minmax"), ()),
         (("--compare", "--format", "coreml", "--calibration", "photos"), ("--calibration ",)),
-        (("--format", "onnx", "--images", "photos", "--pictures", "4"), ()),
+        (("--format", "onnx", "--images", "photos", "--num-images", "4"), ()),
     ],
 )
 def test_options_without_effect_are_told(

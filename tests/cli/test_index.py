@@ -21,7 +21,7 @@ from tests.indexing.fakes import COLOURS, DIM, ColourEncoder, draw
 def photos(tmp_path: Path) -> Path:
     for name, colour in COLOURS.items():
         draw(tmp_path / "photos" / f"{name}.png", colour)
-    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no image")
     return tmp_path / "photos"
 
 
@@ -49,10 +49,10 @@ def test_index_then_search(photos: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert document["index"] == str(tmp_path / "i")
     assert (document["items"], document["added"], document["updated"], document["removed"]) == (3, 3, 0, 0)
     assert [failure["item"] for failure in document["failed"]] == ["broken.jpg"]
-    assert document["pictures_per_s"] > 0
+    assert document["images_per_s"] > 0
 
     out, err = run(capsys, "index", photos, "--model", "colours", "-o", tmp_path / "i")
-    assert "3 pictures (nothing changed); 1 without a vector" in out
+    assert "3 images (nothing changed); 1 without a vector" in out
     assert "broken.jpg" in err
 
     out, _ = run(capsys, "search", tmp_path / "i", "red", "a green thing", "-k", "2", "--json")
@@ -180,7 +180,7 @@ def test_parts_are_made_merged_written_out_and_read_back(
     out, _ = run(capsys, "dump", tmp_path / "all", "-o", tmp_path / "out", "--json")
     assert json.loads(out) == {"out": str(tmp_path / "out"), "format": "clip-retrieval", "items": 3, "left_out": []}
     out, _ = run(capsys, "index", "--from-clip-retrieval", tmp_path / "out", "-o", tmp_path / "back")
-    assert "3 pictures (3 added" in out
+    assert "3 images (3 added" in out
     out, _ = run(capsys, "search", tmp_path / "back", "--like", "red.png", "--json")
     assert len(json.loads(out)["results"][0]["hits"]) == 2
     run(capsys, "merge", tmp_path / "part1", "-o", tmp_path / "all", code=1)

@@ -43,7 +43,7 @@ def write_tower(
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures become their mean colour; a text becomes the sum of its tokens' rows, which name red, green and blue."""
+    """Images become their mean colour; a text becomes the sum of its tokens' rows, which name red, green and blue."""
     folder = tmp_path_factory.mktemp("export")
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])
     mean = helper.make_node("ReduceMean", ["image"], ["sum"], axes=[2, 3], keepdims=0)

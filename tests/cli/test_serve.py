@@ -45,7 +45,7 @@ def test_it_says_where_it_is_serves_this_machine_and_ends_quietly(index: Path, t
         assert document["url"].startswith("http://127.0.0.1:")
         with urllib.request.urlopen(f"{document['url']}api/library") as answer:
             library = json.load(answer)
-        assert library["pictures"] == 6
+        assert library["images"] == 6
         program.send_signal(end)
         assert program.stderr.read() == ""
         program.wait(30)

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobileclip_kit.data.scenes.folder import World, write_world
+from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
 from tests.cli.test_index import run
 from tests.indexing.fakes import draw
@@ -20,7 +20,7 @@ DIM = 5
 
 
 class EdgeEncoder:
-    """Knows the mean colour of a picture and how many sharp edges it has: enough to tell words from none."""
+    """Knows the mean colour of an image and how many sharp edges it has: enough to tell words from none."""
 
     runtime = "fake"
 
@@ -72,7 +72,7 @@ def test_fit_search_and_grid(photos: Path, tmp_path: Path, capsys: pytest.Captur
     document = json.loads(out)
     assert document["norm"] == 1
     assert document["accuracy"] > 0.9
-    assert (document["pictures"], document["pairs"]) == (30, 60)
+    assert (document["images"], document["pairs"]) == (30, 60)
     assert [failure["item"] for failure in document["failed"]] == [str(photos / "broken.png")]
     assert "broken.png" in err
     run(capsys, "textness", "fit", photos, "-m", "edges", "-o", tmp_path / "t.json", code=1)
@@ -126,15 +126,15 @@ def test_vectors_made_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_eval_on_a_drawn_world(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "textness", "fit", photos, "-m", "edges", "-o", tmp_path / "t.json")
-    (tmp_path / "world").mkdir()
-    write_world(tmp_path / "world", World(items=160, seed=1, size=48, split="gallery"), workers=1)
-    asked = ["textness", "eval", tmp_path / "world", "-m", "edges", "--textness-vector", tmp_path / "t.json"]
+    (tmp_path / "scenes").mkdir()
+    write_scenes(tmp_path / "scenes", SceneSet(items=160, seed=1, size=48, split="gallery"), workers=1)
+    asked = ["textness", "eval", tmp_path / "scenes", "-m", "edges", "--textness-vector", tmp_path / "t.json"]
     out, _ = run(capsys, *asked, "--json")
     document = json.loads(out)
     scales = [row["scale"] for row in document["scales"]]
     assert scales == sorted(scales)
     assert {step / 4 for step in range(-12, 13)} | {-0.05, 0.95} <= set(scales)
-    assert all(0 <= row["word_over_thing"] <= 1 for row in document["scales"])
+    assert all(0 <= row["typographic_error_rate"] <= 1 for row in document["scales"])
     assert set(document) >= {"accuracy", "norm", "projection", "best"}
     out, _ = run(capsys, *asked, "--plot", tmp_path / "scales.png")
     assert "projection" in out
@@ -144,18 +144,18 @@ def test_eval_on_a_drawn_world(photos: Path, tmp_path: Path, capsys: pytest.Capt
     run(capsys, *asked, "--plot", tmp_path / "scales.png", code=1)
     run(capsys, *asked, "--plot", tmp_path / "scales.gif", code=2)
     _, err = run(capsys, "textness", "eval", photos, "-m", "edges", "--textness-vector", tmp_path / "t.json", code=1)
-    assert "not a drawn world" in err
+    assert "not synthetic scenes" in err
     _, err = run(capsys, *asked[:3], "-m", "other", *asked[5:], code=1)
     assert "belongs to the model" in err
 
 
 def test_a_world_of_pairs_brings_its_own_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pairs").mkdir()
-    write_world(tmp_path / "pairs", World(items=60, seed=1, size=48, split="pairs"), workers=1)
+    write_scenes(tmp_path / "pairs", SceneSet(items=60, seed=1, size=48, split="pairs"), workers=1)
     out, _ = run(capsys, "textness", "fit", tmp_path / "pairs", "-m", "edges", "-o", tmp_path / "t.json", "--json")
     document = json.loads(out)
-    assert (document["pictures"], document["source"]) == (30, "pairs of a drawn world")
-    (tmp_path / "pairs" / "world.json").write_text(json.dumps({"split": "pairs"}))
+    assert (document["images"], document["source"]) == (30, "pairs of synthetic scenes")
+    (tmp_path / "pairs" / "scenes.json").write_text(json.dumps({"split": "pairs"}))
     lines = (tmp_path / "pairs" / "truth.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "pairs" / "truth.jsonl").write_text("".join(lines[1:]))
     _, err = run(capsys, "textness", "fit", tmp_path / "pairs", "-m", "edges", "-o", tmp_path / "u.json", code=1)

@@ -39,8 +39,8 @@ def test_train_says_what_it_made_and_what_it_left_out(captions, capsys):
     code, out, err = run(capsys, *arguments(captions, "--json", "--losses", "none"))
     document = json.loads(out)
     assert code == 0
-    assert {"model", "steps", "seconds", "pictures_per_s", "metrics"} <= set(document)
-    assert (document["steps"], document["pictures"]) == (2, 5)
+    assert {"model", "steps", "seconds", "images_per_s", "metrics"} <= set(document)
+    assert (document["steps"], document["images"]) == (2, 5)
     assert document["skipped"][0]["item"] == "missing.png"
     assert "skipped missing.png" in err
     saved = load_recipe(captions.parent / "model" / "recipe.toml")

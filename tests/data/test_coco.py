@@ -18,7 +18,7 @@ IMAGES = [{"id": 7, "file_name": "000007.jpg"}, {"id": 9, "file_name": "000009.j
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """COCO's own layout, two pictures of the split val2017."""
+    """COCO's own layout, two images of the split val2017."""
     for image in IMAGES:
         draw(tmp_path / "val2017" / str(image["file_name"]))
     (tmp_path / "annotations").mkdir()
@@ -31,7 +31,7 @@ def write(folder: Path, name: str, annotations: list[dict[str, Any]], **other: A
     return path
 
 
-def test_captions_belong_to_their_pictures(coco: Path) -> None:
+def test_captions_belong_to_their_images(coco: Path) -> None:
     path = write(coco, "captions_val2017.json", [
         {"image_id": 9, "caption": "A dog. "}, {"image_id": 7, "caption": "A cat"}, {"image_id": 9, "caption": "Two"},
         {"image_id": 9, "caption": "Two"}, {"image_id": 7, "caption": "  "},
@@ -55,14 +55,14 @@ def test_instances_name_their_categories_the_commonest_first(coco: Path) -> None
 
 
 @pytest.mark.parametrize("place", ["images", "images/val2017", "val2017", "."])
-def test_pictures_may_lie_in_several_places(tmp_path: Path, place: str) -> None:
+def test_images_may_lie_in_several_places(tmp_path: Path, place: str) -> None:
     for image in IMAGES:
         draw(tmp_path / place / str(image["file_name"]))
     path = write(tmp_path, "captions_val2017.json", [{"image_id": 7, "caption": "x"}])
     assert len(list(open_source(path))) == 2
 
 
-def test_missing_pictures_are_skipped(coco: Path) -> None:
+def test_missing_images_are_skipped(coco: Path) -> None:
     (coco.parent / "val2017" / "000009.jpg").unlink()
     skipped: list[Skipped] = []
     assert len(list(open_source(write(coco, "captions_val2017.json", []), skipped))) == 1
@@ -77,9 +77,9 @@ def test_missing_pictures_are_skipped(coco: Path) -> None:
         ('{"images": [], "annotations": 3}', "is not a COCO annotation file"),
         ('{"images": [{"id": 1}], "annotations": []}', "entry 0 lacks file_name"),
         ('{"images": [], "annotations": [{"caption": "x"}]}', "entry 0 lacks image_id"),
-        ('{"images": [], "annotations": [{"image_id": 3, "caption": "x"}]}', "the picture 3, which images lacks"),
+        ('{"images": [], "annotations": [{"image_id": 3, "caption": "x"}]}', "the image 3, which images lacks"),
         ('{"images": [], "annotations": [{"image_id": 3, "category_id": 4}]}', "neither a caption nor a known"),
-        ('{"images": [], "annotations": []}', "holds no usable picture"),
+        ('{"images": [], "annotations": []}', "holds no usable image"),
         ('{"images": [], "annotations": [], "categories": [5]}', "is not a COCO annotation file"),
         ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', "entry 0 lacks name"),
         (
@@ -89,7 +89,7 @@ def test_missing_pictures_are_skipped(coco: Path) -> None:
         ('{"images": [], "annotations": [{"image_id": {}, "caption": "x"}]}', "has the image_id {}; it must be"),
         ('{"images": [], "annotations": [{"image_id": 1, "category_id": [4]}]}', "has the category_id"),
         ('{"images": [{"id": [1], "file_name": "x"}], "annotations": []}', "has the id"),
-        (f'{{"images": [{{"id": 1, "file_name": "{"x" * 5000}"}}], "annotations": []}}', "holds no usable picture"),
+        (f'{{"images": [{{"id": 1, "file_name": "{"x" * 5000}"}}], "annotations": []}}', "holds no usable image"),
         ("[" * 100_000, "is not valid JSON"),
     ],
 )

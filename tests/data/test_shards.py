@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobileclip_kit.data.images import FileImages, content_hashes, identities_of
 from mobileclip_kit.data.pair import Member, Skipped
-from mobileclip_kit.data.pictures import FilePictures, content_hashes, identities_of
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.spec import ImageSpec
 
 
-def picture(shade: int) -> bytes:
+def image(shade: int) -> bytes:
     stream = io.BytesIO()
     Image.new("RGB", (8, 8), (shade, 0, 0)).save(stream, "PNG")
     return stream.getvalue()
@@ -49,10 +49,10 @@ def read(place: Path | str) -> tuple[dict[str, tuple[str, ...]], list[Skipped]]:
 def test_members_of_one_name_are_one_pair(tmp_path: Path) -> None:
     document = json.dumps({"caption": "two", "width": 8}).encode()
     path = write(tmp_path / "a.tar", {
-        "0.png": picture(0), "0.txt": b" one \n", "0.json": document,
-        "deep/1.jpg.png": picture(1), "deep/1.txt": "ü 猫".encode(),
-        "2.json": json.dumps({"captions": ["x", "y", "x"]}).encode(), "2.png": picture(2),
-        "3.png": picture(3),
+        "0.png": image(0), "0.txt": b" one \n", "0.json": document,
+        "deep/1.jpg.png": image(1), "deep/1.txt": "ü 猫".encode(),
+        "2.json": json.dumps({"captions": ["x", "y", "x"]}).encode(), "2.png": image(2),
+        "3.png": image(3),
     })  # fmt: skip
     pairs, skipped = read(path)
     assert pairs == {
@@ -64,14 +64,14 @@ def test_members_of_one_name_are_one_pair(tmp_path: Path) -> None:
     assert skipped == []
 
 
-def test_pictures_are_read_where_they_lie_in_any_order(tmp_path: Path) -> None:
-    write(tmp_path / "s" / "a.tar", {f"{row}.png": picture(row) for row in range(4)})
-    write(tmp_path / "s" / "b.tar", {f"{row}.png": picture(100 + row) for row in range(4)})
+def test_images_are_read_where_they_lie_in_any_order(tmp_path: Path) -> None:
+    write(tmp_path / "s" / "a.tar", {f"{row}.png": image(row) for row in range(4)})
+    write(tmp_path / "s" / "b.tar", {f"{row}.png": image(100 + row) for row in range(4)})
     pairs = list(open_source(tmp_path / "s"))
     assert all(isinstance(pair.image, Member) for pair in pairs)
     names = [pair.key for pair in pairs]
-    pictures = FilePictures([pair.image for pair in pairs], names, identities_of(names), ImageSpec(height=8, width=8))
-    ((_, pixels),) = pictures.read(iter([np.array([6, 0, 3])]))
+    images = FileImages([pair.image for pair in pairs], names, identities_of(names), ImageSpec(height=8, width=8))
+    ((_, pixels),) = images.read(iter([np.array([6, 0, 3])]))
     assert pixels[:, 0, 0, 0].tolist() == [102, 0, 3]
     hashes, unreadable = content_hashes([pair.image for pair in pairs], names)
     assert len(set(hashes)) == 8 and unreadable == []
@@ -79,7 +79,7 @@ def test_pictures_are_read_where_they_lie_in_any_order(tmp_path: Path) -> None:
 
 def test_numbers_and_stars_name_several_shards(tmp_path: Path) -> None:
     for number in range(12):
-        write(tmp_path / f"s-{number:03d}.tar", {f"{number}.png": picture(number)})
+        write(tmp_path / f"s-{number:03d}.tar", {f"{number}.png": image(number)})
     assert len(read(tmp_path / "s-{002..010}.tar")[0]) == 9
     assert list(read(tmp_path / "s-01*.tar")[0]) == ["s-010.tar/10.png", "s-011.tar/11.png"]
     with pytest.raises(DataError, match=r"s-099.tar does not exist"):
@@ -91,11 +91,11 @@ def test_numbers_and_stars_name_several_shards(tmp_path: Path) -> None:
 def test_urls_are_read_through_fsspec() -> None:
     files = fsspec.filesystem("memory")
     for number in range(2):
-        files.pipe(f"/shards/{number}.tar", shard({"0.png": picture(number), "0.txt": b"a cat"}))
+        files.pipe(f"/shards/{number}.tar", shard({"0.png": image(number), "0.txt": b"a cat"}))
     for url in ("memory://shards/{0..1}.tar", "memory://shards/*.tar"):
         pairs = list(open_source(url))
         assert [pair.key for pair in pairs] == ["0.tar/0.png", "1.tar/0.png"]
-        assert [pair.source() for pair in pairs] == [picture(0), picture(1)]
+        assert [pair.source() for pair in pairs] == [image(0), image(1)]
         assert pairs[0].captions == ("a cat",)
     with pytest.raises(DataError, match="memory://shards/7.tar does not exist"):
         read("memory://shards/7.tar")
@@ -106,21 +106,21 @@ def test_urls_are_read_through_fsspec() -> None:
 
 
 def test_a_cut_shard_gives_what_comes_before_the_cut(tmp_path: Path) -> None:
-    whole = shard({f"{row}.png": picture(row) for row in range(6)})
+    whole = shard({f"{row}.png": image(row) for row in range(6)})
     (tmp_path / "cut.tar").write_bytes(whole[: 3 * 1024 + 700])
     pairs, skipped = read(tmp_path / "cut.tar")
     assert 0 < len(pairs) < 6
     assert "cut.tar is cut off" in skipped[-1].reason
     last = list(open_source(tmp_path / "cut.tar"))[-1]
     _, unreadable = content_hashes([last.image], [last.key])
-    assert unreadable == [] or "ends within a picture" in unreadable[0].reason
+    assert unreadable == [] or "ends within an image" in unreadable[0].reason
 
 
 @pytest.mark.parametrize("damage", ["between members", "inside a header", "header"])
 def test_members_that_damage_hides_are_not_lost_silently(tmp_path: Path, damage: str) -> None:
     """Where tarfile sees the end of the archive, as it takes any header that it cannot read."""
-    whole = shard({f"{row}.png": picture(row) for row in range(6)})
-    fourth = 3 * 1024  # a header and a block of a picture each
+    whole = shard({f"{row}.png": image(row) for row in range(6)})
+    fourth = 3 * 1024  # a header and a block of an image each
     cut = {"between members": whole[:fourth], "inside a header": whole[: fourth + 100],
            "header": whole[: fourth + 148] + b"garbage!" + whole[fourth + 156 :]}  # fmt: skip
     (tmp_path / "cut.tar").write_bytes(cut[damage])
@@ -133,8 +133,8 @@ def test_members_that_damage_hides_are_not_lost_silently(tmp_path: Path, damage:
 
 def test_what_cannot_be_used_is_stated(tmp_path: Path) -> None:
     pairs, skipped = read(write(tmp_path / "a.tar", {
-        "0.png": picture(0), "1.txt": b"alone", "2.png": b"", "3.png": picture(3), "3.json": b"{", "4.png": picture(4),
-        "4.txt": b"caf\xe9", "5.png": picture(5), "5.json": b"[" * 100_000, "6.png": picture(6),
+        "0.png": image(0), "1.txt": b"alone", "2.png": b"", "3.png": image(3), "3.json": b"{", "4.png": image(4),
+        "4.txt": b"caf\xe9", "5.png": image(5), "5.json": b"[" * 100_000, "6.png": image(6),
         "6.json": b'{"caption": "\\ud83d"}',
     }))  # fmt: skip
     assert list(pairs) == ["a.tar/0.png", *(f"a.tar/{number}.png" for number in (3, 4, 5, 6))]
@@ -144,5 +144,5 @@ def test_what_cannot_be_used_is_stated(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_tar_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(b"\x1f\x8b" + bytes(600))
-    with pytest.raises(DataError, match=r"no usable picture \(1 skipped; the first: .* no plain tar"):
+    with pytest.raises(DataError, match=r"no usable image \(1 skipped; the first: .* no plain tar"):
         read(tmp_path / "x.tar")

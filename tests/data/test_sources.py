@@ -27,7 +27,7 @@ def read(path: Path) -> tuple[dict[str, tuple[str, ...]], list[Skipped]]:
 def test_folder_gives_relative_keys_in_order(tmp_path: Path) -> None:
     draw(tmp_path / "b.png")
     draw(tmp_path / "a" / "deep" / "ü 猫.jpg")
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "empty.png").touch()
     pairs, skipped = read(tmp_path)
     assert list(pairs) == ["a/deep/ü 猫.jpg", "b.png"]
@@ -81,7 +81,7 @@ def test_captions_cut_inside_a_character_are_skipped(tmp_path: Path) -> None:
     assert [skip.reason for skip in skipped] == ["list.jsonl line 1: the caption holds half a character."]
 
 
-def test_rows_of_one_picture_are_joined(tmp_path: Path) -> None:
+def test_rows_of_one_image_are_joined(tmp_path: Path) -> None:
     """Whichever of its names the table uses."""
     draw(tmp_path / "images" / "a.png")
     draw(tmp_path / "b.png")
@@ -114,12 +114,12 @@ def test_unusable_rows_are_skipped_with_their_line(tmp_path: Path) -> None:
     for reason, expected in zip(
         reasons,
         [
-            "line 3: the picture gone.png does not exist",
+            "line 3: the image gone.png does not exist",
             "line 4: the caption is empty",
-            "line 5: the picture is listed again",
+            "line 5: the image is listed again",
             "line 6 has more cells",
-            "line 7: there is no picture's name",
-            "line 8: the picture xxx",
+            "line 7: there is no image's name",
+            "line 8: the image xxx",
             "line 9: the caption is empty",
         ],
         strict=True,
@@ -141,8 +141,8 @@ def test_long_captions_are_kept(tmp_path: Path) -> None:
         ("x.csv", b"", "has no columns"),
         ("x.csv", b"image,caption\na.png,ok\na.png,caf\xe9\n", "line 3 is not UTF-8: byte 0xe9"),
         ("x.csv", b'image,caption\na.png,"open\n', "line 2 is not valid CSV"),
-        ("x.csv", b"image,caption\n", "holds no usable picture"),
-        ("x.csv", b"image,caption\ngone.png,a\n", r"1 skipped; the first: x.csv line 2: the picture gone.png"),
+        ("x.csv", b"image,caption\n", "holds no usable image"),
+        ("x.csv", b"image,caption\ngone.png,a\n", r"1 skipped; the first: x.csv line 2: the image gone.png"),
         ("x.jsonl", b'{"image": "a.png", "caption": "a"}\n{"image"\n', "line 2 is not valid JSON"),
         ("x.jsonl", b'["a.png"]\n', "line 1 holds a JSON list"),
         ("x.jsonl", b'{"image": "a.png"}\n', "line 1 has the columns image, but none of caption"),
@@ -160,5 +160,5 @@ def test_unusable_files_are_refused(tmp_path: Path, name: str, content: bytes, m
 def test_missing_and_empty_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="holds no usable picture"):
+    with pytest.raises(DataError, match="holds no usable image"):
         read(tmp_path)

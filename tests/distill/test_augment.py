@@ -1,4 +1,4 @@
-"""Augmentation: identity by default, a pure function of (seed, epoch, picture), exact where it can be."""
+"""Augmentation: identity by default, a pure function of (seed, epoch, image), exact where it can be."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from mobileclip_kit.data.pictures import identities_of
+from mobileclip_kit.data.images import identities_of
 from mobileclip_kit.distill.augment import Augmentation, random_numbers
 from mobileclip_kit.errors import UsageError
 
-NAMES = identities_of(f"picture {number}" for number in range(6))
+NAMES = identities_of(f"image {number}" for number in range(6))
 STRONG = Augmentation(
     crop_scale=(0.3, 0.9), crop_ratio=(0.75, 1.33), flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4, grey=0.2,
     hue=0.1, blur=0.5,
@@ -28,14 +28,14 @@ def test_default_changes_nothing() -> None:
     assert not STRONG.changes_nothing
 
 
-def test_same_arguments_give_the_same_pictures() -> None:
+def test_same_arguments_give_the_same_images() -> None:
     one = STRONG.apply(images(), NAMES, seed=1, epoch=2)
     assert torch.equal(one, STRONG.apply(images(), NAMES, seed=1, epoch=2))
     assert not torch.equal(one, STRONG.apply(images(), NAMES, seed=1, epoch=3))
     assert not torch.equal(one, STRONG.apply(images(), NAMES, seed=2, epoch=2))
 
 
-def test_a_picture_does_not_depend_on_its_batch() -> None:
+def test_an_image_does_not_depend_on_its_batch() -> None:
     whole = STRONG.apply(images(), NAMES, seed=1, epoch=2)
     order = [4, 1, 5]
     part = STRONG.apply(images()[order], NAMES[order], seed=1, epoch=2)
@@ -92,11 +92,11 @@ def test_blur_is_a_gaussian_of_the_width_that_simclr_has() -> None:
     assert 1.6 < across.max() < 2.0 and across.min() < 0.4
 
 
-def test_blur_takes_its_share_of_the_pictures_and_leaves_the_others_as_they_are() -> None:
+def test_blur_takes_its_share_of_the_images_and_leaves_the_others_as_they_are() -> None:
     names = identities_of(map(str, range(200)))
     given = torch.rand(200, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     changed = (Augmentation(blur=0.3).apply(given, names, seed=0, epoch=0) - given).abs().amax(dim=(1, 2, 3)) > 1e-4
-    # Three standard errors of 0.3 in 200 are 0.1; the least blurs of so small a picture change nothing.
+    # Three standard errors of 0.3 in 200 are 0.1; the least blurs of so small an image change nothing.
     assert 0.1 < changed.float().mean() < 0.4
 
 
@@ -106,7 +106,7 @@ def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
         Augmentation(**wrong)
 
 
-def test_a_picture_keeps_its_first_numbers_when_more_are_drawn() -> None:
+def test_an_image_keeps_its_first_numbers_when_more_are_drawn() -> None:
     """Stored views stay valid when another kind of augmentation is added."""
     np.testing.assert_array_equal(
         random_numbers(NAMES, seed=1, epoch=2, count=10)[:, :8], random_numbers(NAMES, seed=1, epoch=2, count=8)

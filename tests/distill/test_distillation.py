@@ -1,4 +1,4 @@
-"""Distillation from pictures to a model folder, on a tiny student."""
+"""Distillation from images to a model folder, on a tiny student."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, Out
 from mobileclip_kit.networks import students
 from mobileclip_kit.networks.model import Model, describe, load_model, save_model
 from tests.cache.test_cache import draw, tiny_teacher
-from tests.lives import appears, life
+from tests.processes import appears, life
 
 STUDENT = {"image_size": 32, "layers": 1, "width": 24, "head_width": 12, "patch_size": 16}
 RECIPE = load_recipe("piccollage").with_training(epochs=3, batch_size=4, lr=1e-2)
@@ -47,12 +47,12 @@ def teacher(tmp_path: Path) -> tuple[Path, Model]:
 
 @pytest.fixture
 def cache(tmp_path: Path, teacher: tuple[Path, Model]) -> Path:
-    build_cache(teacher[1], open_source(draw(tmp_path / "pictures", 10)), tmp_path / "cache")
+    build_cache(teacher[1], open_source(draw(tmp_path / "images", 10)), tmp_path / "cache")
     return tmp_path / "cache"
 
 
 def request(tmp_path: Path, **changes: Any) -> DistillRequest:
-    values: dict[str, Any] = {"data": tmp_path / "pictures", "out": tmp_path / "student", "student": "tiny"}
+    values: dict[str, Any] = {"data": tmp_path / "images", "out": tmp_path / "student", "student": "tiny"}
     return DistillRequest(**{**values, "recipe": RECIPE, **changes})
 
 
@@ -86,14 +86,14 @@ def test_open_clip_loads_the_student(tmp_path: Path, cache: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = open_clip.create_model(f"local-dir:{tmp_path / 'student'}").eval()
-    pictures = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         ours = load_model(tmp_path / "student").network
-        assert torch.equal(theirs.encode_image(pictures), ours.encode_image(pictures))
+        assert torch.equal(theirs.encode_image(images), ours.encode_image(images))
 
 
 def test_live_teacher_gives_its_text_tower_unchanged(tmp_path: Path, teacher: tuple[Path, Model]) -> None:
-    draw(tmp_path / "pictures", 10)
+    draw(tmp_path / "images", 10)
     report = distill(request(tmp_path, teacher=str(teacher[0])))
     student = load_model(tmp_path / "student")
     assert student.spec.towers == ("image", "text")
@@ -111,16 +111,16 @@ def test_live_teacher_equals_its_cache(tmp_path: Path, teacher: tuple[Path, Mode
     one, other = weights(tmp_path / "student"), weights(tmp_path / "live")
     for name in one:
         if name.startswith("visual."):
-            # Pictures may meet the teacher in other batches: the last bit of a float16 target may differ.
+            # Images may meet the teacher in other batches: the last bit of a float16 target may differ.
             torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-4)
 
 
-def test_teacher_in_the_loop_sees_the_augmented_pictures(tmp_path: Path, teacher: tuple[Path, Model]) -> None:
-    draw(tmp_path / "pictures", 10)
+def test_teacher_in_the_loop_sees_the_augmented_images(tmp_path: Path, teacher: tuple[Path, Model]) -> None:
+    draw(tmp_path / "images", 10)
     varied = replace(RECIPE, augmentation=replace(RECIPE.augmentation, flip=0.5, crop_scale=(0.5, 1.0)))
     report = distill(request(tmp_path, teacher=str(teacher[0]), recipe=varied, holdout="0.3"))
     assert report.spec.provenance["targets"] == "live"
-    assert report.metrics["holdout_pictures"] == 3
+    assert report.metrics["holdout_images"] == 3
 
 
 def test_student_approaches_its_teacher(tmp_path: Path, cache: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_start_from_another_teachers_student_does_not_bring_its_text_tower(
     report = distill(request(tmp_path, cache=cache, init=str(tmp_path / "theirs"), out=tmp_path / "started"))
     assert report.spec.towers == ("image",)
     assert any("--text-from names the teacher's model" in note for note in report.notes)
-    assert any("theirs saw pictures with mean (0.5, 0.5, 0.5)" in note for note in report.notes)
+    assert any("theirs saw images with mean (0.5, 0.5, 0.5)" in note for note in report.notes)
     distill(request(tmp_path, teacher=str(teacher[0]), out=tmp_path / "ours"))
     again = distill(request(tmp_path, cache=cache, init=str(tmp_path / "ours"), out=tmp_path / "again"))
     assert again.spec.towers == ("image", "text") and not again.notes
@@ -200,8 +200,8 @@ def test_a_start_from_another_teachers_student_does_not_bring_its_text_tower(
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
-        ({"holdout": "0.01"}, "--holdout 0.01 of 10 pictures is none"),
-        ({"recipe": replace(RECIPE, augmentation=Augmentation(flip=0.5))}, "holds vectors of plain pictures"),
+        ({"holdout": "0.01"}, "--holdout 0.01 of 10 images is none"),
+        ({"recipe": replace(RECIPE, augmentation=Augmentation(flip=0.5))}, "holds vectors of plain images"),
         ({"bank": "bank.txt"}, "--bank has no effect"),
     ],
 )
@@ -215,28 +215,28 @@ def test_unit_vectors_are_scaled(tmp_path: Path) -> None:
     """A student of unit vectors gives raw vectors whose norm is near the recipe's unit_scale."""
     from mobileclip_kit.cache.importing import import_vectors
 
-    pictures = draw(tmp_path / "pictures", 10)
+    images = draw(tmp_path / "images", 10)
     vectors = F.normalize(torch.randn(10, 16, generator=torch.Generator().manual_seed(0)), dim=1).numpy()
     np.save(tmp_path / "v.npy", vectors)
     (tmp_path / "names.txt").write_text("\n".join(f"{row:02d}.png" for row in range(10)))
-    import_vectors(pictures, tmp_path / "v.npy", tmp_path / "names.txt", tmp_path / "c")
+    import_vectors(images, tmp_path / "v.npy", tmp_path / "names.txt", tmp_path / "c")
     report = distill(request(tmp_path, cache=tmp_path / "c", recipe=RECIPE.with_training(steps=150)))
     assert any("CLIP's own preprocessing is assumed" in note for note in report.notes)
     network: Any = load_model(tmp_path / "student").network
     from mobileclip_kit.images import load_pixels, normalize
 
     spec = report.spec.require_image()
-    pixels = np.stack([load_pixels(pictures / f"{row:02d}.png", spec) for row in range(10)])
+    pixels = np.stack([load_pixels(images / f"{row:02d}.png", spec) for row in range(10)])
     with torch.no_grad():
         raw = network.encode_image(torch.from_numpy(normalize(pixels, spec)))
     assert float(raw.norm(dim=1).mean()) == pytest.approx(10.0, rel=0.1)
 
 
-def test_held_out_pictures_are_not_trained_on(tmp_path: Path, cache: Path) -> None:
+def test_held_out_images_are_not_trained_on(tmp_path: Path, cache: Path) -> None:
     names = tmp_path / "aside.txt"
     names.write_text("03.png\n07.png\n")
     by_file = distill(request(tmp_path, cache=cache, holdout=str(names)))
-    assert (by_file.pictures, by_file.metrics["holdout_pictures"]) == (8, 2)
+    assert (by_file.images, by_file.metrics["holdout_images"]) == (8, 2)
     stored = TeacherCache.open(cache)
     aside = F.normalize(torch.from_numpy(stored.vectors(["03.png", "07.png"])[:, 0]), dim=1)
     # Two unit vectors at angle φ: each has the cosine cos(φ/2) to their mean.
@@ -244,41 +244,41 @@ def test_held_out_pictures_are_not_trained_on(tmp_path: Path, cache: Path) -> No
     assert by_file.metrics["holdout_cosine_of_mean"] == pytest.approx(expected, abs=1e-5)
     assert -1.0 <= by_file.metrics["holdout_cosine"] <= 1.0
     by_share = distill(request(tmp_path, cache=cache, holdout="0.4", out=tmp_path / "share"))
-    assert (by_share.pictures, by_share.metrics["holdout_pictures"]) == (6, 4)
+    assert (by_share.images, by_share.metrics["holdout_images"]) == (6, 4)
 
 
-def test_a_held_out_picture_is_not_trained_on_under_another_name(tmp_path: Path, cache: Path) -> None:
-    folder = tmp_path / "pictures"
+def test_a_held_out_image_is_not_trained_on_under_another_name(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "images"
     (folder / "twin.png").write_bytes((folder / "03.png").read_bytes())
     (tmp_path / "aside.txt").write_text("03.png\n")
     report = distill(request(tmp_path, cache=cache, holdout=str(tmp_path / "aside.txt")))
-    assert (report.pictures, report.metrics["holdout_pictures"]) == (9, 1)
+    assert (report.images, report.metrics["holdout_images"]) == (9, 1)
 
 
-def test_unusable_pictures_are_skipped_with_reasons(tmp_path: Path, cache: Path) -> None:
-    pictures = tmp_path / "pictures"
-    (pictures / "empty.png").touch()
-    draw(pictures, 1, start=50)  # not in the cache
-    (pictures / "00.png").rename(pictures / "renamed.png")  # found by its content
+def test_unusable_images_are_skipped_with_reasons(tmp_path: Path, cache: Path) -> None:
+    images = tmp_path / "images"
+    (images / "empty.png").touch()
+    draw(images, 1, start=50)  # not in the cache
+    (images / "00.png").rename(images / "renamed.png")  # found by its content
     report = distill(request(tmp_path, cache=cache))
-    assert report.pictures == 10
+    assert report.images == 10
     assert {skip.item: skip.reason.split()[1] for skip in report.skipped} == {"empty.png": "file", "50.png": "cache"}
 
 
-def test_broken_pictures_of_a_live_teacher_are_skipped(tmp_path: Path, teacher: tuple[Path, Model]) -> None:
-    pictures = draw(tmp_path / "pictures", 6)
-    whole = (pictures / "02.png").read_bytes()
-    (pictures / "broken.png").write_bytes(whole[: len(whole) // 2])
-    (pictures / "text.png").write_text("not a picture")
+def test_broken_images_of_a_live_teacher_are_skipped(tmp_path: Path, teacher: tuple[Path, Model]) -> None:
+    images = draw(tmp_path / "images", 6)
+    whole = (images / "02.png").read_bytes()
+    (images / "broken.png").write_bytes(whole[: len(whole) // 2])
+    (images / "text.png").write_text("not an image")
     report = distill(request(tmp_path, teacher=str(teacher[0])))
-    assert report.pictures == 6
+    assert report.images == 6
     assert {skip.item for skip in report.skipped} == {"broken.png", "text.png"}
 
 
 def test_small_sets_make_a_smaller_batch(tmp_path: Path, cache: Path) -> None:
     report = distill(request(tmp_path, cache=cache, recipe=RECIPE.with_training(batch_size=64), limit=5))
     assert report.result.steps == 3
-    assert "5 pictures do not fill a batch of 64; the batch is 5." in report.notes
+    assert "5 images do not fill a batch of 64; the batch is 5." in report.notes
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_small_sets_make_a_smaller_batch(tmp_path: Path, cache: Path) -> None:
         ({"teacher": "ViT-B-32"}, UsageError, "either --teacher or --cache"),
         ({"student": "tyni"}, ModelError, "Did you mean tiny"),
         ({"cache": None, "teacher": "ViT-B33"}, ModelError, "Did you mean ViT-B-32"),
-        ({"limit": 1}, DataError, "1 pictures can be trained on"),
+        ({"limit": 1}, DataError, "1 images can be trained on"),
         ({"holdout": "1.5"}, UsageError, "must be in 0…1"),
         ({"holdout": "nowhere.txt"}, UsageError, "neither a share nor a readable file"),
         ({"device": "tpu"}, UsageError, "'tpu' is not on this machine"),
@@ -314,7 +314,7 @@ def test_recipe_of_another_objective_is_refused(tmp_path: Path, cache: Path) -> 
         distill(request(tmp_path, cache=cache, recipe=other))
 
 
-def test_pictures_that_do_not_fit_into_memory_train_the_same(
+def test_images_that_do_not_fit_into_memory_train_the_same(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distill(request(tmp_path, cache=cache))

@@ -19,13 +19,13 @@ def test_two_words_of_a_class_are_exchanged(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_single_word_becomes_the_one_that_the_picture_also_shows(seed):
+def test_a_single_word_becomes_the_one_that_the_image_also_shows(seed):
     others = ("a red star", "a blue house")
     made = wrong_caption("a red star", others, (COLOURS,), Random(seed))
     assert made == "a blue star"
 
 
-def test_a_single_word_becomes_any_other_of_its_class_when_the_picture_shows_no_other():
+def test_a_single_word_becomes_any_other_of_its_class_when_the_image_shows_no_other():
     made = {wrong_caption("a red star", ("a red star",), (COLOURS,), Random(seed)) for seed in range(40)}
     assert made == {"a blue star", "a green star"}
 

@@ -28,7 +28,7 @@ from mobileclip_kit.losses.feature import kld_l1_loss
 from mobileclip_kit.losses.neighbours import neighbour_loss
 from tests.cache.test_cache import tiny_teacher
 
-PICTURES, BATCH, WIDTH = 8, 6, 16
+IMAGES, BATCH, WIDTH = 8, 6, 16
 MOMENT = Moment(step=2, steps=10, epoch=0, epochs=3, seed=0)
 ROWS = np.array([5, 0, 3, 7, 1, 2])
 BANK = ["cat", "dog", "house", "tree", "car"]
@@ -45,11 +45,11 @@ def numbers(*shape: int, seed: int) -> Tensor:
 
 
 def texts(bank: bool = True) -> Texts:
-    return collect_texts([(f"picture {row}", f"photo {row}") for row in range(PICTURES)], BANK if bank else [])
+    return collect_texts([(f"image {row}", f"photo {row}") for row in range(IMAGES)], BANK if bank else [])
 
 
 def side(width: int, seed: int, scale: float, known: Texts) -> TeacherSide:
-    lookup = lookup_in(4 * numbers(PICTURES, 1, width, seed=seed))
+    lookup = lookup_in(4 * numbers(IMAGES, 1, width, seed=seed))
     return TeacherSide(stored_targets(lookup), lookup, 3 * numbers(len(known.texts), width, seed=seed + 1), scale)
 
 
@@ -59,12 +59,12 @@ def objective(options: MixtureOptions, *, known: Texts | None = None, towers: tu
     tokens = torch.randint(1, 500, (len(known.texts), 8), generator=torch.Generator().manual_seed(9))
     tokens[:, -1] = 599  # the end token has the greatest identifier
     sides = sides or [side(WIDTH, 10, 20.0, known), side(24, 20, 50.0, known)]
-    return MixtureObjective(tiny_teacher().network.train(), options, sides, pictures=PICTURES, texts=known,
+    return MixtureObjective(tiny_teacher().network.train(), options, sides, images=IMAGES, texts=known,
                             towers=towers, tokens=tokens)  # fmt: skip
 
 
 def batch(rows: Any = ROWS) -> Batch:
-    images = numbers(PICTURES, 3, 32, 32, seed=3)
+    images = numbers(IMAGES, 3, 32, 32, seed=3)
     return Batch(rows, images[torch.from_numpy(rows)], MOMENT)
 
 
@@ -109,7 +109,7 @@ def test_only_the_asked_towers_are_trained() -> None:
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 4])
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(micro_batch: int) -> None:
-    """GradCache: the affinity still compares every picture with the whole batch."""
+    """GradCache: the affinity still compares every image with the whole batch."""
     value, expected = whole_gradient()
     made = objective(EVERYTHING)
     parts = [batch(ROWS[start : start + micro_batch]) for start in range(0, BATCH, micro_batch)]
@@ -135,7 +135,7 @@ ranks, found = open_ranks("cpu"), {}
 for name, without_last, micro_batch in (("whole", None, 2), ("missing", 0, None)):
     made = objective(EVERYTHING)
     rows = ranks.share(ROWS)
-    rows = rows[:-1] if ranks.index == without_last else rows  # a picture that could not be decoded
+    rows = rows[:-1] if ranks.index == without_last else rows  # an image that could not be decoded
     parts = [batch(rows[part]) for part in cut(rows, micro_batch)]
     loss, log, stop = backward_whole_batch(made, parts, MOMENT, ranks=ranks, share=3, stop=ranks.index == 1,
                                            autocast=nullcontext(), scaler=torch.amp.GradScaler("cpu", enabled=False))
@@ -147,7 +147,7 @@ if ranks.is_first:
 
 
 def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
-    """With gloo under torchrun, each with half the batch: whole, and with a picture missing in the first process."""
+    """With gloo under torchrun, each with half the batch: whole, and with an image missing in the first process."""
     (tmp_path / "rank.py").write_text(RANK)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
                "--rdzv-endpoint=localhost:0", str(tmp_path / "rank.py"), str(tmp_path / "out.pt")]  # fmt: skip
@@ -173,8 +173,8 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "known", "towers", "message"),
     [
-        (MixtureOptions(affinity=1.0), collect_texts([()] * PICTURES, []), ("image",), "needs texts"),
-        (MixtureOptions(contrastive=1.0), collect_texts([()] * PICTURES, BANK), ("image",), "caption of every picture"),
+        (MixtureOptions(affinity=1.0), collect_texts([()] * IMAGES, []), ("image",), "needs texts"),
+        (MixtureOptions(contrastive=1.0), collect_texts([()] * IMAGES, BANK), ("image",), "caption of every image"),
         (MixtureOptions(neighbours=1.0), texts(), ("text",), "not trained"),
     ],
 )
@@ -185,7 +185,7 @@ def test_mixtures_without_what_they_need_are_refused(
         objective(options, known=known, towers=towers)
 
 
-def test_a_bank_of_other_pictures_needs_stored_vectors() -> None:
+def test_a_bank_of_other_images_needs_stored_vectors() -> None:
     live = replace(side(WIDTH, 10, 20.0, texts()), lookup=None)
     with pytest.raises(UsageError, match="answers live"):
         objective(MixtureOptions(neighbours=1.0, neighbours_bank=4), sides=[live])

@@ -98,7 +98,7 @@ def test_the_logit_scale_stays_within_clips_bound():
 
 
 def test_matching_sees_pairs_and_not_other_captions():
-    """Exchanging the captions of two pictures changes the matching."""
+    """Exchanging the captions of two images changes the matching."""
     made = objective(losses=("tokens",), align_weight=0.0, tokens_weight=1.0)
     made.network.eval()
     with torch.no_grad():
@@ -108,7 +108,7 @@ def test_matching_sees_pairs_and_not_other_captions():
 
 
 def test_vectors_are_compared_as_unit_vectors():
-    """A picture's contrast must not change how it is compared: the loss sees directions alone."""
+    """An image's contrast must not change how it is compared: the loss sees directions alone."""
     vectors = F.normalize(torch.randn(3, 4), dim=-1)
     assert alignment_loss(vectors, vectors, 10.0).item() < alignment_loss(vectors, vectors.roll(1, 0), 10.0).item()
 
@@ -127,14 +127,14 @@ def test_options_out_of_range_are_refused(wrong):
 
 @pytest.mark.parametrize(("known", "expected"), [(False, {"a red house", "a blue star"}), (True, {"a blue star"})])
 def test_hard_negatives_may_be_kept_to_phrases_that_captions_have(known, expected):
-    """Nobody shows a red house; to call it wrong for every picture would teach that there is none."""
+    """Nobody shows a red house; to call it wrong for every image would teach that there is none."""
     captions = [["a red star"], ["a blue house"], ["two stars near a blue star"], ["a cat"]]
     made = objective(captions, losses=(), word_classes=(("red", "blue"),), known_phrases=known)
     wrong = {text for _ in range(20) for texts in made._choose(batch())[1] for text in texts}
     assert {text for text in wrong if len(text.split()) == 3} == expected
 
 
-def test_a_picture_may_have_several_wrong_captions_each_once():
+def test_an_image_may_have_several_wrong_captions_each_once():
     captions = [["a red star"], ["a photo"], ["a cat"], ["a dog"]]
     made = objective(captions, losses=(), word_classes=(("red", "blue"), ("star", "house")), wrong_captions=8)
     first, *others = made._choose(batch())[1]
@@ -143,7 +143,7 @@ def test_a_picture_may_have_several_wrong_captions_each_once():
     assert others == [(), (), ()]
 
 
-def test_a_picture_sees_its_own_wrong_captions_alone():
+def test_an_image_sees_its_own_wrong_captions_alone():
     """The loss with one wrong caption, put together by hand from the network's vectors."""
     captions = [["a photo"], ["a cat"], ["a red star"], ["a dog"]]
     made = objective(captions, losses=(), align_weight=1.0, word_classes=(("red", "blue"),))
@@ -175,7 +175,7 @@ def test_phrases_are_labels_beside_the_words():
 
 
 def test_labels_count_wherever_their_captions_stand(monkeypatch):
-    """In sorted data the first pictures say nothing of the last, and a first caption may be a title."""
+    """In sorted data the first images say nothing of the last, and a first caption may be a title."""
     monkeypatch.setattr("mobileclip_kit.distill.pairs._CAPTIONS_COUNTED", 24)
     captions = [["a photo", "a red star"]] * 20 + [["a photo", "a blue house"]] * 20
     made = objective(captions, losses=(), words_weight=1.0, phrase_labels=8)
@@ -185,7 +185,7 @@ def test_labels_count_wherever_their_captions_stand(monkeypatch):
 
 
 def test_phrases_of_both_towers_by_hand():
-    """The same labels for pictures and captions by one head, captions as long as pictures are in the mean."""
+    """The same labels for images and captions by one head, captions as long as images are in the mean."""
     captions = [["red star"], ["blue star"], ["red star"], ["blue star"]]
     made = objective(captions, losses=(), align_weight=0.0, words_weight=1.0, phrase_labels=2)
     made.network.eval()
@@ -199,7 +199,7 @@ def test_phrases_of_both_towers_by_hand():
         targets[row, [*own, pieces + phrase]] = 1 / (len(own) + 1)
     with torch.no_grad():
         loss, _ = loss_of(made)
-        pictures = made.network.encode_image(batch().images)
-        texts = made.network.encode_text(ids, normalize=True) * pictures.norm(dim=1).mean()
-        by_hand = sum(F.cross_entropy(made._words(each), targets) for each in (pictures, texts)) / 2
+        images = made.network.encode_image(batch().images)
+        texts = made.network.encode_text(ids, normalize=True) * images.norm(dim=1).mean()
+        by_hand = sum(F.cross_entropy(made._words(each), targets) for each in (images, texts)) / 2
     torch.testing.assert_close(loss, by_hand)

@@ -22,7 +22,7 @@ from mobileclip_kit.errors import ModelError, TrainingError, UsageError
 from mobileclip_kit.networks.model import build_network, describe, load_model, save_model, tower_parameters
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
 from tests.exports import WORDS, tiny_config
-from tests.lives import appears, life
+from tests.processes import appears, life
 
 STAGES: dict[str, Any] = {"shares": [0.75, 0.4], "mask_steps": 5, "mask_warmup_steps": 2, "gate_lr": 3.0}
 DOCUMENT: dict[str, Any] = {
@@ -56,8 +56,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Eight pictures with two captions to choose from."""
-    folder = tmp_path / "pictures"
+    """Eight images with two captions to choose from."""
+    folder = tmp_path / "images"
     folder.mkdir()
     with (folder / "captions.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)

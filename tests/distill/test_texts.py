@@ -22,7 +22,7 @@ def test_every_text_is_numbered_once() -> None:
     assert texts.bank.tolist() == [2, 0]
 
 
-def test_a_picture_shows_all_its_captions_in_time_and_always_the_same_ones_again() -> None:
+def test_an_image_shows_all_its_captions_in_time_and_always_the_same_ones_again() -> None:
     texts = collect_texts([["a"], ["b", "c", "d"]], [])
     rows = np.array([0, 1])
     chosen = [texts.caption_rows(rows, replace(START, epoch=epoch)).tolist() for epoch in range(30)]

@@ -41,7 +41,7 @@ def teacher(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = draw(tmp_path / "pictures", 10)
+    folder = draw(tmp_path / "images", 10)
     lines = [f"{row:02d}.png,{WORDS[row % len(WORDS)]}" for row in range(10)]
     (folder / "captions.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
     return folder
@@ -91,14 +91,14 @@ def test_affinity_on_captions_trains_the_image_tower_and_leaves_the_text_tower(
 
 
 def test_a_bank_needs_no_captions(tmp_path: Path, teacher: Path) -> None:
-    pictures = draw(tmp_path / "bare", 8)
+    images = draw(tmp_path / "bare", 8)
     (tmp_path / "bank.txt").write_text("star\nhouse\ncat\n")
     (tmp_path / "templates.txt").write_text("a red {}\n{}\n")
     given = {"teacher": str(teacher), "student": "tiny", "recipe": recipe(affinity=1.0, bank_sample=4)}
-    report = run(tmp_path, pictures, **given, bank=tmp_path / "bank.txt", templates=tmp_path / "templates.txt")
-    assert report.pictures == 8
-    with pytest.raises(DataError, match="No picture of .* has a caption"):
-        run(tmp_path, pictures, **given, out=tmp_path / "other")
+    report = run(tmp_path, images, **given, bank=tmp_path / "bank.txt", templates=tmp_path / "templates.txt")
+    assert report.images == 8
+    with pytest.raises(DataError, match="No image of .* has a caption"):
+        run(tmp_path, images, **given, out=tmp_path / "other")
 
 
 def test_a_cache_with_texts_needs_no_teacher(tmp_path: Path, data: Path, teacher: Path) -> None:
@@ -215,7 +215,7 @@ def test_contradictions_are_refused(tmp_path: Path, data: Path, teacher: Path, c
 
 
 def test_trimming_without_texts_or_tower_is_refused(tmp_path: Path, teacher: Path) -> None:
-    pictures = draw(tmp_path / "bare", 4)
+    images = draw(tmp_path / "bare", 4)
     given = {"teacher": str(teacher), "student": "tiny", "recipe": recipe(mse=1.0), "trim_vocab": True}
     with pytest.raises(UsageError, match="--trim-vocab needs texts"):
-        run(tmp_path, pictures, **given)
+        run(tmp_path, images, **given)

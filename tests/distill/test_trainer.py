@@ -21,7 +21,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobileclip_kit.data.pictures import MemoryPictures, identities_of
+from mobileclip_kit.data.images import MemoryImages, identities_of
 from mobileclip_kit.distill.augment import Augmentation
 from mobileclip_kit.distill.checkpoint import Checkpoint, load_checkpoint, restore_optimizer, save_checkpoint
 from mobileclip_kit.distill.objective import Batch, Encoded, Moment
@@ -30,7 +30,7 @@ from mobileclip_kit.distill.recipe import TrainingPlan
 from mobileclip_kit.distill.trainer import LOG_FILE, Trainer, TrainingResult
 from mobileclip_kit.errors import DataError, OutputError, TrainingError, UsageError
 from mobileclip_kit.spec import ImageSpec
-from tests.lives import life
+from tests.processes import life
 
 IMAGE = ImageSpec(height=8, width=8)
 PLAN = TrainingPlan(epochs=4, batch_size=4, lr=1e-2, seed=3)
@@ -38,7 +38,7 @@ AUGMENTATION = Augmentation(crop_scale=(0.5, 1.0), flip=0.5, brightness=0.2)
 
 
 class MeanColour:
-    """Predicts a picture's number; batch norm has buffers, dropout draws random numbers."""
+    """Predicts an image's number; batch norm has buffers, dropout draws random numbers."""
 
     def __init__(self, *, fail_at: int = -1, interrupt_at: int = -1, pause: float = 0.0) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -80,28 +80,28 @@ class PartsColour(MeanColour):
         return (encoded.trained["found"] - torch.from_numpy(rows % 5)[:, None]).square().mean(), {"part": 1.0}
 
 
-class LosingPictures(MemoryPictures):
-    """Some steps' pictures cannot be decoded, but for a few."""
+class LosingImages(MemoryImages):
+    """Some steps' images cannot be decoded, but for a few."""
 
     def __init__(self, left: Mapping[int, int]) -> None:
-        made = pictures()
+        made = images()
         super().__init__(made.pixels, made.identities)
         self.left = left
 
     def read(self, batches: Any) -> Any:
-        """See Pictures."""
+        """See Images."""
         for step, (rows, pixels) in enumerate(super().read(batches)):
             yield rows[: self.left.get(step)], pixels[: self.left.get(step)]
 
 
-def pictures(count: int = 18) -> MemoryPictures:
+def images(count: int = 18) -> MemoryImages:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), np.uint8)
-    return MemoryPictures(pixels, identities_of(str(row) for row in range(count)))
+    return MemoryImages(pixels, identities_of(str(row) for row in range(count)))
 
 
 def train(folder: Path, objective: MeanColour, *, plan: TrainingPlan = PLAN, resume: bool = False,
-          seconds: float = 1e9, shown: MemoryPictures | None = None, **fingerprint: Any) -> TrainingResult:  # fmt: skip
-    trainer = Trainer(objective, shown or pictures(), plan, augmentation=AUGMENTATION, image=IMAGE, folder=folder,
+          seconds: float = 1e9, shown: MemoryImages | None = None, **fingerprint: Any) -> TrainingResult:  # fmt: skip
+    trainer = Trainer(objective, shown or images(), plan, augmentation=AUGMENTATION, image=IMAGE, folder=folder,
                       fingerprint={"data": "toy", **fingerprint}, checkpoint_seconds=seconds)  # fmt: skip
     return trainer.run(resume=resume)
 
@@ -148,7 +148,7 @@ def test_ctrl_c_while_a_cut_batch_is_compared_stops_after_the_step(tmp_path: Pat
 @pytest.mark.parametrize("micro_batch", [None, 2])
 def test_batches_of_which_nothing_is_left_teach_nothing(tmp_path: Path, micro_batch: int | None) -> None:
     """The last step among them: its loss is no number, and the result still can be written."""
-    shown = LosingPictures({3: 0, 8: 1, 15: 0})
+    shown = LosingImages({3: 0, 8: 1, 15: 0})
     result = train(tmp_path, PartsColour(), plan=replace(PLAN, micro_batch=micro_batch), shown=shown)
     losses = [json.loads(line)["loss"] for line in (tmp_path / LOG_FILE).read_text().splitlines()]
     assert [step for step, loss in enumerate(losses) if loss is None] == [3, 8, 15]
@@ -303,13 +303,13 @@ def test_moving_average_becomes_the_result(tmp_path: Path) -> None:
     assert not torch.equal(last.network[1].weight, average.network[1].weight)
 
 
-def test_fewer_pictures_than_a_batch_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="18 pictures do not fill a batch of 32"):
+def test_fewer_images_than_a_batch_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="18 images do not fill a batch of 32"):
         train(tmp_path, MeanColour(), plan=replace(PLAN, batch_size=32))
 
 
 def test_weight_decay_spares_vectors(tmp_path: Path) -> None:
-    trainer = Trainer(MeanColour(), pictures(), PLAN, augmentation=Augmentation(), image=IMAGE, folder=tmp_path,
+    trainer = Trainer(MeanColour(), images(), PLAN, augmentation=Augmentation(), image=IMAGE, folder=tmp_path,
                       fingerprint={})  # fmt: skip
     decayed, spared = trainer._optimizer.param_groups
     assert {tuple(p.shape) for p in decayed["params"]} == {(8, 192), (1, 8)}

@@ -28,9 +28,7 @@ AUGMENTATION = Augmentation(crop_scale=(0.3, 0.8), flip=0.5, brightness=0.3)
 def cache(tmp_path: Path) -> Path:
     teacher = tiny_teacher()
     description, make = plan_views(describe_teacher(teacher), AUGMENTATION, views=3, seed=9)
-    build_cache(
-        teacher, open_source(draw(tmp_path / "pictures", 6)), tmp_path / "c", description=description, views=make
-    )
+    build_cache(teacher, open_source(draw(tmp_path / "images", 6)), tmp_path / "c", description=description, views=make)
     return tmp_path / "c"
 
 
@@ -66,8 +64,8 @@ def test_training_replays_the_views_exactly(tmp_path: Path, cache: Path, monkeyp
     assert not torch.allclose(first, other, rtol=2e-3, atol=2e-3)
 
 
-def test_first_view_is_the_picture_itself(tmp_path: Path, cache: Path) -> None:
-    build_cache(tiny_teacher(), open_source(tmp_path / "pictures"), tmp_path / "plain")
+def test_first_view_is_the_image_itself(tmp_path: Path, cache: Path) -> None:
+    build_cache(tiny_teacher(), open_source(tmp_path / "images"), tmp_path / "plain")
     plain, views = TeacherCache.open(tmp_path / "plain"), TeacherCache.open(cache)
     assert views.description.views == 3
     torch.testing.assert_close(
@@ -90,9 +88,9 @@ def test_caches_of_other_views_are_not_mixed(tmp_path: Path, cache: Path) -> Non
     for seed, views, wrong in ((9, 2, "views 3, not 2"), (8, 3, "augmentation")):
         description, make = plan_views(describe_teacher(teacher), AUGMENTATION, views=views, seed=seed)
         with pytest.raises(ModelMismatchError, match=wrong):
-            build_cache(teacher, open_source(tmp_path / "pictures"), cache, description=description, views=make)
+            build_cache(teacher, open_source(tmp_path / "images"), cache, description=description, views=make)
     description, make = plan_views(describe_teacher(teacher), AUGMENTATION, views=3, seed=9)
-    again = build_cache(teacher, open_source(tmp_path / "pictures"), cache, description=description, views=make)
+    again = build_cache(teacher, open_source(tmp_path / "images"), cache, description=description, views=make)
     assert again.added == 0
 
 

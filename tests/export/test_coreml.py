@@ -1,4 +1,4 @@
-"""Core ML towers: a picture in, normalisation inside, a unit vector out, metadata."""
+"""Core ML towers: an image in, normalisation inside, a unit vector out, metadata."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mobileclip_kit.mil.program import read_program
 from mobileclip_kit.networks.model import Model
 
 
-def test_picture_in_unit_vector_out(coreml_export: Export, tiny_model: Model) -> None:
+def test_image_in_unit_vector_out(coreml_export: Export, tiny_model: Model) -> None:
     program = read_program(coreml_export.tower_path("image"))
     assert [feature.name for feature in program.inputs] == ["image"]
     assert program.inputs[0].image is not None

@@ -26,7 +26,7 @@ def test_core_ml_manifest_round_trip(coreml_export: Export) -> None:
 
 
 def test_rows_carry_the_agreed_keys(int8_export: Export) -> None:
-    agreed = {"path", "model", "tower", "format", "precision", "runtime", "pictures", "cosine_min", "cosine_mean",
+    agreed = {"path", "model", "tower", "format", "precision", "runtime", "images", "cosine_min", "cosine_mean",
               "overlap_at_10", "size_bytes", "threshold", "passed", "kept_in_float"}  # fmt: skip
     rows = int8_export.rows()
     assert [row["tower"] for row in rows] == ["image", "text"]
@@ -121,6 +121,6 @@ def test_hash_of_a_folder_depends_on_names_and_contents(tmp_path: Path) -> None:
 
 
 def test_passed_compares_the_least_cosine() -> None:
-    result = Verification(tower="image", runtime="mil", pictures=2, inputs="2 drawn pictures", cosine_min=0.99,
+    result = Verification(tower="image", runtime="mil", images=2, inputs="2 drawn images", cosine_min=0.99,
                           cosine_mean=0.995, overlap_at_10=None, threshold=0.99)  # fmt: skip
     assert result.passed

@@ -11,7 +11,7 @@ from mobileclip_kit.errors import UsageError
 from mobileclip_kit.export.exporter import export_model
 from mobileclip_kit.export.folder import Export
 from mobileclip_kit.export.int8 import kept_in_float
-from mobileclip_kit.export.samples import draw_pictures
+from mobileclip_kit.export.samples import draw_images
 from mobileclip_kit.networks.model import Model
 from tests.exports import IMAGE
 
@@ -58,7 +58,7 @@ def test_int8_is_smaller(int8_export: Export, onnx_export: Export) -> None:
         assert int8_export.towers[tower].size_bytes < onnx_export.towers[tower].size_bytes
 
 
-def test_a_convolution_of_the_picture_counts_as_float_when_it_is() -> None:
+def test_a_convolution_of_the_image_counts_as_float_when_it_is() -> None:
     """Neither the graph's input nor a float weight has a maker; dequantised ones have."""
     quantized = [
         helper.make_node("DequantizeLinear", [f"{name}_int8", "scale"], [f"{name}_float"]) for name in ("image", "w")
@@ -77,10 +77,10 @@ def test_calibration_is_required(tiny_model: Model, tmp_path: pytest.TempPathFac
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_one_picture_shows_no_range(tiny_model: Model, tmp_path: pytest.TempPathFactory, count: int) -> None:
+def test_one_image_shows_no_range(tiny_model: Model, tmp_path: pytest.TempPathFactory, count: int) -> None:
     with pytest.raises(UsageError, match="at least 2"):
         export_model(tiny_model, tmp_path / "out", format="onnx", precision="int8",
-                     calibration=draw_pictures(IMAGE, count=count))  # fmt: skip
+                     calibration=draw_images(IMAGE, count=count))  # fmt: skip
 
 
 def test_an_export_that_measured_nothing_is_no_measurement(
@@ -88,4 +88,4 @@ def test_an_export_that_measured_nothing_is_no_measurement(
 ) -> None:
     with pytest.raises(UsageError, match="holds no sensitivities"):
         export_model(tiny_model, tmp_path / "out", format="onnx", precision="int8", measured=onnx_export,
-                     calibration=draw_pictures(IMAGE, count=2))  # fmt: skip
+                     calibration=draw_images(IMAGE, count=2))  # fmt: skip

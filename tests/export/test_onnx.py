@@ -27,8 +27,8 @@ def test_inputs_and_outputs(onnx_export: Export) -> None:
 
 @pytest.mark.parametrize("batch", [1, 3, 17])
 def test_batch_is_dynamic_and_rows_are_unit(onnx_export: Export, batch: int) -> None:
-    pictures = np.random.default_rng(0).random((batch, 3, 32, 32), np.float32)
-    vectors = open_session(onnx_export.tower_path("image"), threads=1).run(None, {"image": pictures})[0]
+    images = np.random.default_rng(0).random((batch, 3, 32, 32), np.float32)
+    vectors = open_session(onnx_export.tower_path("image"), threads=1).run(None, {"image": images})[0]
     assert vectors.shape == (batch, 16)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 

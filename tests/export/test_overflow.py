@@ -13,7 +13,7 @@ from mobileclip_kit.errors import ExportError
 from mobileclip_kit.export import overflow
 from mobileclip_kit.export.exporter import export_model
 from mobileclip_kit.export.overflow import find_imprecise, find_overflows, probe
-from mobileclip_kit.export.samples import draw_pictures
+from mobileclip_kit.export.samples import draw_images
 from mobileclip_kit.mil.graph import Feature, Function, Operation, Program, Ref, Tensor
 from mobileclip_kit.networks.model import Model, load_model
 from tests.exports import IMAGE
@@ -43,7 +43,7 @@ def test_operators_beyond_float16_stay_in_float32(loud: Model, tmp_path: Path) -
 
 def test_a_program_within_range_has_none(coreml_export: object) -> None:
     path = coreml_export.tower_path("image")  # type: ignore[attr-defined]
-    assert find_overflows(probe(path, [{"image": draw_pictures(IMAGE, count=1).pixels}])) == frozenset()
+    assert find_overflows(probe(path, [{"image": draw_images(IMAGE, count=1).pixels}])) == frozenset()
 
 
 def far_away() -> Program:

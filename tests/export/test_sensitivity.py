@@ -167,7 +167,7 @@ def test_the_choice_has_to_hold_for_ranges_that_have_not_seen_the_inputs(graphs:
 
 def test_table_round_trip(tmp_path: Path) -> None:
     table = [Sensitivity("a", "Gemm", "w", 0.25), Sensitivity("b", "Conv", "v", 0.0)]
-    write_sensitivities(tmp_path / "table.json", table, "8 pictures")
+    write_sensitivities(tmp_path / "table.json", table, "8 images")
     assert read_sensitivities(tmp_path / "table.json") == table
 
 

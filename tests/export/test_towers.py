@@ -25,11 +25,11 @@ def token_rows(tiny_model: Model) -> Tensor:
 
 
 def test_image_tower_normalises_inside(tiny_model: Model) -> None:
-    pictures = torch.rand(3, 3, 32, 32)
+    images = torch.rand(3, 3, 32, 32)
     mean, std = torch.tensor(IMAGE.mean).view(3, 1, 1), torch.tensor(IMAGE.std).view(3, 1, 1)
     with torch.no_grad():
-        wanted = tiny_model.network.encode_image((pictures - mean) / std, normalize=True)
-        torch.testing.assert_close(ImageTower(tiny_model)(pictures), wanted, **CLOSE)
+        wanted = tiny_model.network.encode_image((images - mean) / std, normalize=True)
+        torch.testing.assert_close(ImageTower(tiny_model)(images), wanted, **CLOSE)
 
 
 def test_text_tower_equals_the_network(tiny_model: Model) -> None:
@@ -98,9 +98,9 @@ def test_branches_are_merged_on_a_copy() -> None:
     merged = reparameterize(network)
     assert sum(isinstance(part, nn.Conv2d) for part in merged.modules()) < count
     assert sum(isinstance(part, nn.Conv2d) for part in network.modules()) == count
-    pictures = torch.rand(1, 3, 64, 64)
+    images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(merged(pictures), network(pictures), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(merged(images), network(images), atol=1e-4, rtol=1e-4)
 
 
 def test_student_without_text_has_an_image_tower_only() -> None:

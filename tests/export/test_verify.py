@@ -14,8 +14,9 @@ from mobileclip_kit.errors import ModelMismatchError, ParityError, UsageError
 from mobileclip_kit.export import exporter
 from mobileclip_kit.export.exporter import export_model
 from mobileclip_kit.export.folder import Export, ExportedTower, open_export
-from mobileclip_kit.export.samples import PROMPTS, draw_pictures, read_pictures, spread, tokenize_texts
-from mobileclip_kit.export.verify import _check_vectors, nearest_overlap, verify_export
+from mobileclip_kit.export.samples import PROMPTS, draw_images, read_images, spread, tokenize_texts
+from mobileclip_kit.export.verify import _check_vectors, verify_export
+from mobileclip_kit.metrics import nearest_overlap
 from mobileclip_kit.mil.interpreter import Finding
 from mobileclip_kit.networks.model import Model, load_model
 from mobileclip_kit.spec import Tower
@@ -109,21 +110,21 @@ def test_overlap_of_unrelated_vectors_is_chance() -> None:
     assert overlap < 0.15
 
 
-def test_drawn_pictures_repeat_and_differ() -> None:
-    pixels = draw_pictures(IMAGE, count=4).pixels
-    assert np.array_equal(pixels, draw_pictures(IMAGE, count=4).pixels)
+def test_drawn_images_repeat_and_differ() -> None:
+    pixels = draw_images(IMAGE, count=4).pixels
+    assert np.array_equal(pixels, draw_images(IMAGE, count=4).pixels)
     assert not np.array_equal(pixels[0], pixels[1])
     assert pixels.shape == (4, 32, 32, 3)
 
 
-def test_unreadable_pictures_are_listed(tmp_path: Path) -> None:
+def test_unreadable_images_are_listed(tmp_path: Path) -> None:
     from PIL import Image
 
     Image.new("RGB", (40, 40), "red").save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_bytes(b"not a picture")
-    pictures = read_pictures(sorted(tmp_path.iterdir()), IMAGE, source="here")
-    assert pictures.source == "1 pictures of here"
-    assert [name for name, _ in pictures.skipped] == ["bad.png"]
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    images = read_images(sorted(tmp_path.iterdir()), IMAGE, source="here")
+    assert images.source == "1 images of here"
+    assert [name for name, _ in images.skipped] == ["bad.png"]
 
 
 def test_prompts_serve_when_there_are_no_captions(tiny_model: Model) -> None:

@@ -3,7 +3,7 @@
 ``python -m tests.golden.make_golden`` writes all but the bundle; ``--bundle`` writes it as well, from a tiny model
 with random weights (its packages carry identifiers of their own, so its bytes differ from run to run).
 
-The truth about cropping is taken from the image path itself, by handing it a picture that only records what is done to
+The truth about cropping is taken from the image path itself, by handing it an image that only records what is done to
 it.
 """
 
@@ -203,7 +203,7 @@ def _terms(query: str) -> list[dict[str, Any]]:
 
 
 def make_crops() -> None:
-    """``crops.json``: where 200 sizes of pictures go, for each way of resizing."""
+    """``crops.json``: where 200 sizes of images go, for each way of resizing."""
     generator = random.Random(4)
     sizes = [
         (1, 1),
@@ -231,7 +231,7 @@ def make_crops() -> None:
 
 
 class _Recorder:
-    """Looks like a picture to the image path, and remembers what is asked of it."""
+    """Looks like an image to the image path, and remembers what is asked of it."""
 
     mode, info = "RGB", {}  # type: ignore[var-annotated]
 
@@ -266,7 +266,7 @@ def make_phone_bench() -> None:
     def row(units: str, image_ms: float, text_ms: float) -> dict[str, Any]:
         image = {"load_ms": 120.5, "latency_ms": {"p50": image_ms, "p95": 1.5 * image_ms, "runs": 20}}
         text = {"load_ms": 80.25, "latency_ms": {"p50": text_ms, "p95": 1.25 * text_ms, "runs": 20}}
-        return {"compute_units": units, "image": image, "text": text, "pictures_per_s": 1000 / image_ms, "batch": 64,
+        return {"compute_units": units, "image": image, "text": text, "images_per_s": 1000 / image_ms, "batch": 64,
                 "memory_bytes": 157286400}  # fmt: skip
 
     document = {
@@ -320,7 +320,7 @@ def make_bundle() -> None:
 
 
 def make_parity() -> None:
-    """``parity/``: pictures and texts with the vectors that the bundle's model gives them in PyTorch."""
+    """``parity/``: image_rows and texts with the vectors that the bundle's model gives them in PyTorch."""
     from mobileclip_kit.bundle import open_bundle
     from mobileclip_kit.runtime.open import open_encoder
 
@@ -329,7 +329,7 @@ def make_parity() -> None:
     generator = np.random.default_rng(8)
     sizes = {"exact-1.png": (32, 32), "exact-2.png": (32, 32), "wide.png": (96, 48), "tall.png": (50, 120)}
     for name, size in sizes.items():
-        # Coarse noise, made smooth: pictures have no detail finer than what a resize keeps.
+        # Coarse noise, made smooth: image_rows have no detail finer than what a resize keeps.
         coarse = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
         coarse.resize(size, Image.Resampling.BICUBIC).save(folder / name)
     texts = ["a photo of a dog", "Two cats on a TABLE", "a red house, by the lake &amp; a tree", ""]
@@ -338,7 +338,7 @@ def make_parity() -> None:
         assert encoder.spec.model_hash == open_bundle(GOLDEN / "bundle").spec.model_hash
         spec = encoder.spec.require_image()
         pixels = np.stack([images.load_pixels(folder / name, spec) for name in sizes])
-        pictures = [
+        image_rows = [
             {"file": name, "vector": vector.tolist()}
             for name, vector in zip(sizes, encoder.encode_images(pixels), strict=True)
         ]
@@ -346,7 +346,7 @@ def make_parity() -> None:
             {"text": text, "vector": vector.tolist()}
             for text, vector in zip(texts, encoder.encode_texts(texts), strict=True)
         ]
-    _write_lines(folder / "parity.json", {"pictures": pictures, "texts": words})
+    _write_lines(folder / "parity.json", {"images": image_rows, "texts": words})
 
 
 def _write_tiny_model(folder: Path) -> Path:

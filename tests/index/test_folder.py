@@ -21,7 +21,7 @@ DIM = 8
 HEADER = IndexHeader(
     spec=ModelSpec(name="m", embedding_dim=DIM, image=None, text=None, model_hash="ff"),
     model="models/m",
-    pictures=os.fsdecode(b"/photos/\xff"),
+    images=os.fsdecode(b"/photos/\xff"),
 )
 
 
@@ -88,7 +88,7 @@ def test_a_second_writer_gets_a_clear_error(folder: Path) -> None:
         {"model": None},
         {"model": "m"},
         {"model_path": 7},
-        {"pictures": []},
+        {"images": []},
         {"shard": [1]},
         {"shard": "12"},
         {"derived": 3},

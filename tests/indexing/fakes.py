@@ -1,4 +1,4 @@
-"""A small encoder and small pictures."""
+"""A small encoder and small images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ColourEncoder:
     """Vectors are mean colours, and a text is the colour that it names: an encoder whose answers are known.
 
     Attributes:
-        encoded: Pictures encoded so far.
+        encoded: Images encoded so far.
         seconds: How long each batch takes at least.
     """
 
@@ -53,7 +53,7 @@ class ColourEncoder:
 
 
 class NanEncoder(ColourEncoder):
-    """Gives NaN for pictures that are mostly red, or for all of them."""
+    """Gives NaN for images that are mostly red, or for all of them."""
 
     def __init__(self, *, always: bool) -> None:
         super().__init__()
@@ -67,13 +67,13 @@ class NanEncoder(ColourEncoder):
 
 
 def draw(path: Path, colour: tuple[int, int, int], size: int = 10) -> Path:
-    """Write a picture of one colour."""
+    """Write an image of one colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (size, size), colour).save(path)
     return path
 
 
 def draw_many(folder: Path, count: int) -> None:
-    """Write ``count`` different pictures."""
+    """Write ``count`` different images."""
     for number in range(count):
         draw(folder / f"{number:04d}.png", (number % 256, 255 - number % 256, number // 256 * 40))

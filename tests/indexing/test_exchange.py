@@ -55,7 +55,7 @@ def test_paths_become_relative_to_the_given_folder(tmp_path: Path) -> None:
     assert update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", prune=True).added == 1
 
 
-@pytest.mark.parametrize("damage", [{"model": None}, {"model": []}, {"pictures": 7}])
+@pytest.mark.parametrize("damage", [{"model": None}, {"model": []}, {"images": 7}])
 def test_a_damaged_description_is_told(tmp_path: Path, damage: dict[str, object]) -> None:
     write_part(tmp_path / "e", 0, raw(1), image_path=["a.png"])
     (tmp_path / "e" / "vectors.json").write_text(json.dumps(damage))

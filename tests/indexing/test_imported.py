@@ -49,7 +49,7 @@ def test_unusable_rows_are_listed_and_left_out(tmp_path: Path, bad: float) -> No
     assert [(item.name, item.reason) for item in report.failed] == [("b", "Its vector is zero or not finite.")]
 
 
-def test_pictures_that_are_not_there_are_listed_and_left_out(tmp_path: Path) -> None:
+def test_images_that_are_not_there_are_listed_and_left_out(tmp_path: Path) -> None:
     draw(tmp_path / "photos" / "a.png", (1, 2, 3))
     report = import_vectors(*write(tmp_path, raw(2), ["a.png", "b.png"]), tmp_path / "i", images=tmp_path / "photos")
     assert [item.name for item in report.failed] == ["b.png"]

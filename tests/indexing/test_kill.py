@@ -16,7 +16,7 @@ from mobileclip_kit.index.folder import Index
 from mobileclip_kit.indexing import update_index
 from tests.indexing.fakes import ColourEncoder, draw_many
 
-PICTURES = 60
+IMAGES = 60
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -29,7 +29,7 @@ update_index(Path(sys.argv[1]), ColourEncoder(seconds=0.05), Path(sys.argv[2]), 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 def test_killed_runs_continue_without_losing_or_doubling_an_item(tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "index"
-    draw_many(photos, PICTURES)
+    draw_many(photos, IMAGES)
     counts = [0]
     for _ in range(3):
         target = counts[-1] + 9
@@ -45,15 +45,15 @@ def test_killed_runs_continue_without_losing_or_doubling_an_item(tmp_path: Path)
         assert process.wait() == -signal.SIGKILL
         counts.append(count_rows(out))
     assert counts == sorted(counts)
-    assert 0 < counts[-1] < PICTURES
+    assert 0 < counts[-1] < IMAGES
 
     encoder = ColourEncoder()
     report = update_index(photos, encoder, out)
-    assert report.items == PICTURES
-    assert encoder.encoded == report.added == PICTURES - counts[-1]
+    assert report.items == IMAGES
+    assert encoder.encoded == report.added == IMAGES - counts[-1]
     with Index(out) as index:
         items = list(index.store.items())
-        assert len({item.row for item in items}) == len(items) == len(index.matrix) == PICTURES
+        assert len({item.row for item in items}) == len(items) == len(index.matrix) == IMAGES
         spec = encoder.spec.require_image()
         for item in items:
             expected = encoder.encode_images(load_pixels(photos / item.name, spec)[None])[0]

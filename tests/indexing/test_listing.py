@@ -12,12 +12,12 @@ import pytest
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.index.folder import Index
 from mobileclip_kit.indexing import update_index
-from mobileclip_kit.indexing.listing import find_picture, list_library, parse_shard, part_of
+from mobileclip_kit.indexing.listing import find_image, list_library, parse_shard, part_of
 from tests.indexing.fakes import ColourEncoder, draw
 
 
 def pack(path: Path, colours: dict[str, tuple[int, int, int]], **others: bytes) -> None:
-    """A webdataset shard with these pictures and other members."""
+    """A webdataset shard with these images and other members."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files = {name: draw(path.parent / ".drawn" / f"{name}.png", colour) for name, colour in colours.items()}
     with tarfile.open(path, "w") as tar:
@@ -34,17 +34,17 @@ def pack(path: Path, colours: dict[str, tuple[int, int, int]], **others: bytes) 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
     folder = tmp_path / "shards"
-    pack(folder / "00.tar", {"a": (1, 2, 3), "b": (200, 2, 3)}, c_jpg=b"no picture")
+    pack(folder / "00.tar", {"a": (1, 2, 3), "b": (200, 2, 3)}, c_jpg=b"no image")
     pack(folder / "deep" / "01.tar", {"a": (1, 200, 3), "sub/d": (1, 2, 200)})
     draw(folder / "loose.png", (9, 9, 9))
     return folder
 
 
-def test_pictures_in_tars_are_indexed_where_they_lie(shards: Path, tmp_path: Path) -> None:
+def test_images_in_tars_are_indexed_where_they_lie(shards: Path, tmp_path: Path) -> None:
     encoder = ColourEncoder()
     report = update_index(shards, encoder, tmp_path / "i", tars=True)
     assert [(item.name, item.reason) for item in report.failed] == [
-        ("00.tar/c.jpg", "00.tar/c.jpg is not a picture in a format that can be decoded here.")
+        ("00.tar/c.jpg", "00.tar/c.jpg is not an image in a format that can be decoded here.")
     ]
     with Index(tmp_path / "i") as index:
         vectors = {item.name: index.matrix[item.row] for item in index.store.items() if item.row is not None}
@@ -56,7 +56,7 @@ def test_pictures_in_tars_are_indexed_where_they_lie(shards: Path, tmp_path: Pat
     assert update_index(shards, encoder, tmp_path / "plain").items == 1, "tars are looked into on request only"
 
 
-def test_a_tar_that_is_written_again_costs_only_its_new_pictures(shards: Path, tmp_path: Path) -> None:
+def test_a_tar_that_is_written_again_costs_only_its_new_images(shards: Path, tmp_path: Path) -> None:
     update_index(shards, ColourEncoder(), tmp_path / "i", tars=True)
     pack(shards / "00.tar", {"a": (1, 2, 3), "b": (200, 2, 3), "new": (77, 2, 3)})
     os.utime(shards / "00.tar", (1, 1))
@@ -78,12 +78,12 @@ def test_damaged_and_compressed_tars_are_listed_with_their_reason(shards: Path, 
 
 
 def test_an_item_leads_to_its_file_or_its_bytes(shards: Path) -> None:
-    assert find_picture(shards, "loose.png") == shards / "loose.png"
-    found = find_picture(shards, "deep/01.tar/sub/d.png")
+    assert find_image(shards, "loose.png") == shards / "loose.png"
+    found = find_image(shards, "deep/01.tar/sub/d.png")
     assert isinstance(found, bytes)
     assert found.startswith(b"\x89PNG")
     with pytest.raises(DataError, match="no longer in"):
-        find_picture(shards, "00.tar/gone.png")
+        find_image(shards, "00.tar/gone.png")
 
 
 def test_parts_are_disjoint_complete_and_stable(shards: Path) -> None:

@@ -25,14 +25,14 @@ def test_four_workers_make_what_one_makes(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     draw_many(photos / "a", 30)
     draw(photos / "twin.png", (0, 255, 0))
-    (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / "broken.jpg").write_bytes(b"no image")
     encoder = ColourEncoder()
     parts = []
     for number in range(1, PARTS + 1):
         parts.append(tmp_path / f"part{number}")
         report = update_index(photos, encoder, parts[-1], shard=(number, PARTS))
         assert 0 < report.items < 31
-    assert encoder.encoded == 31, "every picture belongs to one part"
+    assert encoder.encoded == 31, "every image belongs to one part"
 
     report = merge_indexes(parts, tmp_path / "merged")
     update_index(photos, encoder, tmp_path / "whole")
@@ -81,7 +81,7 @@ def test_machines_that_saw_the_folder_elsewhere_are_told_where_it_is(tmp_path: P
     update_index(tmp_path / "here", ColourEncoder(), tmp_path / "a", shard=(1, 2))
     draw_many(tmp_path / "copy", 4)
     update_index(tmp_path / "copy", ColourEncoder(), tmp_path / "b", shard=(2, 2))
-    merge_indexes([tmp_path / "a", tmp_path / "b"], tmp_path / "merged", pictures=tmp_path / "here")
+    merge_indexes([tmp_path / "a", tmp_path / "b"], tmp_path / "merged", images=tmp_path / "here")
     assert set(contents(tmp_path / "merged")) == {f"000{number}.png" for number in range(4)}
 
 
@@ -98,7 +98,7 @@ def test_of_one_name_the_vector_wins_over_the_failure_and_the_newer_over_the_old
         assert contents(tmp_path / "-".join(order)) == contents(tmp_path / "new")
 
 
-def test_one_index_is_copied_without_the_rows_of_removed_pictures(tmp_path: Path) -> None:
+def test_one_index_is_copied_without_the_rows_of_removed_images(tmp_path: Path) -> None:
     draw_many(tmp_path / "photos", 10)
     update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "a")
     (tmp_path / "photos" / "0003.png").unlink()
@@ -121,7 +121,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
         merge_indexes([], tmp_path / "out")
     encoder = ColourEncoder()
     import_vectors(*write(tmp_path, raw(1), ["0000.png"]), tmp_path / "c", spec=encoder.spec)
-    with pytest.raises(UsageError, match="--pictures"):
+    with pytest.raises(UsageError, match="--images"):
         merge_indexes([tmp_path / "a", tmp_path / "c"], tmp_path / "out")
     import_vectors(*write(tmp_path, -raw(1), ["0000.png"]), tmp_path / "d", spec=encoder.spec)
     with pytest.raises(DataError, match="another one"):

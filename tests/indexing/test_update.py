@@ -42,7 +42,7 @@ def test_builds_an_index_of_unit_vectors_in_their_rows(photos: Path, out: Path) 
     encoder = ColourEncoder()
     report = update(photos, out, encoder)
     assert (report.items, report.added, report.failed) == (10, 10, [])
-    assert report.pictures_per_s > 0
+    assert report.images_per_s > 0
     found = contents(out)
     assert set(found) == {"red.png", "green.png", "blue.png", *(f"more/{n}.png" for n in range(7))}
     for name, vector in found.items():
@@ -56,10 +56,10 @@ def test_an_unchanged_folder_costs_no_encoding(photos: Path, out: Path) -> None:
     report = update(photos, out, encoder)
     assert encoder.encoded == 0
     assert (report.items, report.unchanged, report.added, report.updated, report.removed) == (10, 10, 0, 0, 0)
-    assert report.pictures_per_s == 0
+    assert report.images_per_s == 0
 
 
-def test_touched_pictures_keep_their_vectors(photos: Path, out: Path) -> None:
+def test_touched_images_keep_their_vectors(photos: Path, out: Path) -> None:
     update(photos, out)
     before = contents(out)
     os.utime(photos / "red.png", (1, 1))
@@ -70,7 +70,7 @@ def test_touched_pictures_keep_their_vectors(photos: Path, out: Path) -> None:
     assert update(photos, out).unchanged == 10
 
 
-def test_changed_pictures_get_new_vectors(photos: Path, out: Path) -> None:
+def test_changed_images_get_new_vectors(photos: Path, out: Path) -> None:
     update(photos, out)
     before = contents(out)
     draw(photos / "red.png", COLOURS["green"])
@@ -84,7 +84,7 @@ def test_changed_pictures_get_new_vectors(photos: Path, out: Path) -> None:
     assert update(photos, out, encoder).updated == encoder.encoded == 1
 
 
-def test_moved_pictures_keep_their_rows(photos: Path, out: Path) -> None:
+def test_moved_images_keep_their_rows(photos: Path, out: Path) -> None:
     update(photos, out)
     before = contents(out)
     (photos / "more").rename(photos / "elsewhere")
@@ -110,7 +110,7 @@ def test_exchanged_names_exchange_their_vectors(photos: Path, out: Path) -> None
     assert (after["red.png"], after["blue.png"]) == (before["blue.png"], before["red.png"])
 
 
-def test_deleted_pictures_are_forgotten(photos: Path, out: Path) -> None:
+def test_deleted_images_are_forgotten(photos: Path, out: Path) -> None:
     update(photos, out)
     (photos / "red.png").unlink()
     report = update(photos, out)
@@ -132,7 +132,7 @@ def test_a_vanished_library_is_not_forgotten_unasked(photos: Path, out: Path) ->
     before = contents(out)
     for path in (photos / "more").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match="7 of the index's 10 pictures") as caught:
+    with pytest.raises(DataError, match="7 of the index's 10 images") as caught:
         update(photos, out)
     assert "--prune" in str(caught.value)
     assert contents(out) == before
@@ -141,7 +141,7 @@ def test_a_vanished_library_is_not_forgotten_unasked(photos: Path, out: Path) ->
 
 
 def test_failures_are_kept_with_their_reason_and_retried_on_request(photos: Path, out: Path) -> None:
-    (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / "broken.jpg").write_bytes(b"no image")
     (photos / "empty.png").touch()
     report = update(photos, out)
     assert [item.name for item in report.failed] == ["broken.jpg", "empty.png"]
@@ -181,13 +181,13 @@ def test_a_time_that_no_store_can_hold_is_no_obstacle(photos: Path, out: Path, y
 
 
 def test_content_that_changed_behind_size_and_time_is_found_on_request(photos: Path, out: Path) -> None:
-    picture = photos / "red.bmp"
-    draw(picture, (220, 20, 20))
-    moment = picture.stat().st_mtime_ns
+    image = photos / "red.bmp"
+    draw(image, (220, 20, 20))
+    moment = image.stat().st_mtime_ns
     update(photos, out)
     before = contents(out)
-    draw(picture, (20, 20, 220))
-    os.utime(picture, ns=(moment, moment))
+    draw(image, (20, 20, 220))
+    os.utime(image, ns=(moment, moment))
     assert update(photos, out).unchanged == 11
     encoder = ColourEncoder()
     report = update(photos, out, encoder, rehash=True)
@@ -196,7 +196,7 @@ def test_content_that_changed_behind_size_and_time_is_found_on_request(photos: P
     assert [name for name in before if before[name] != after[name]] == ["red.bmp"]
 
 
-def test_a_picture_that_breaks_loses_its_vector(photos: Path, out: Path) -> None:
+def test_an_image_that_breaks_loses_its_vector(photos: Path, out: Path) -> None:
     update(photos, out)
     (photos / "red.png").write_bytes(b"overwritten")
     report = update(photos, out)
@@ -299,7 +299,7 @@ def test_several_encoders_give_the_index_that_one_gives(photos: Path, out: Path)
     assert contents(out) == contents(out.with_name("one"))
 
 
-def test_several_encoders_begin_with_one_picture_that_loads_the_model(photos: Path, out: Path) -> None:
+def test_several_encoders_begin_with_one_image_that_loads_the_model(photos: Path, out: Path) -> None:
     draw_many(photos / "many", 20)
     sizes: list[int] = []
 

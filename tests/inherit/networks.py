@@ -61,7 +61,7 @@ def uneven_choice(layout: Layout, seed: int) -> dict[str, Tensor]:
 
 
 def inputs(size: int = 32) -> tuple[Tensor, Tensor]:
-    """Three pictures and three texts."""
+    """Three images and three texts."""
     generator = torch.Generator().manual_seed(9)
-    pictures = torch.randn(3, 3, size, size, generator=generator)
-    return pictures, torch.randint(0, 30, (3, 8), generator=generator)
+    images = torch.randn(3, 3, size, size, generator=generator)
+    return images, torch.randint(0, 30, (3, 8), generator=generator)

@@ -32,9 +32,9 @@ def test_student_has_the_teachers_leading_channels() -> None:
 def test_a_tower_of_the_same_width_inherits_everything(name: str) -> None:
     student, teacher = build(name, 0), build(name, 1)
     inherit_channels(student, teacher)
-    pictures = torch.rand(2, 3, 64, 64)
+    images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(student.encode_image(pictures), teacher.encode_image(pictures))
+        assert torch.equal(student.encode_image(images), teacher.encode_image(images))
 
 
 def test_query_key_and_value_are_cut_head_by_head() -> None:
@@ -152,9 +152,9 @@ def test_the_heaviest_channels_are_inherited_wherever_they_stand() -> None:
                     idle[axis.places(kept[axis.group], large.groups[axis.group])] = False
                     state[name].transpose(0, dimension)[idle] = 0.0
     inherit_channels(student, teacher, choice="heaviest")
-    pictures = torch.rand(2, 3, 64, 64)
+    images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        ours, theirs = student.eval().encode_image(pictures), teacher.eval().encode_image(pictures)
+        ours, theirs = student.eval().encode_image(images), teacher.eval().encode_image(images)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 

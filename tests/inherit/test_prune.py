@@ -35,9 +35,9 @@ EQUAL = 1e-4
 
 
 def outputs(network: Any, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
-    pictures, ids = inputs(size)
+    images, ids = inputs(size)
     with torch.no_grad():
-        return network.encode_image(pictures), network.encode_text(ids)
+        return network.encode_image(images), network.encode_text(ids)
 
 
 def build(kind: str) -> tuple[Any, dict[str, Any], int]:
@@ -116,8 +116,8 @@ def test_gradients_reach_every_gate_and_the_weights_behind_it() -> None:
     with masked(network, layout, gates):
         torch.manual_seed(0)
         gates.draw()
-        pictures, ids = inputs()
-        (network.encode_image(pictures).square().sum() + network.encode_text(ids).square().sum()).backward()
+        images, ids = inputs()
+        (network.encode_image(images).square().sum() + network.encode_text(ids).square().sum()).backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in gates.parameters())
     assert {name for name, _ in network.named_parameters()} == names, "the masks are gone"
     assert network.transformer.resblocks[0].attn.out_proj.weight.grad.abs().sum() > 0

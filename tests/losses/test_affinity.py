@@ -32,15 +32,15 @@ def entropy(p: float) -> float:
 
 
 def test_a_hand_computed_value() -> None:
-    # Two pictures and two texts along the axes. Student scale ln 3: each right answer has probability 3/4. Teacher
+    # Two images and two texts along the axes. Student scale ln 3: each right answer has probability 3/4. Teacher
     # scale ln 9: 9/10. Both directions are alike.
     value = affinity_loss(rows(EAST, NORTH), rows(EAST, NORTH), rows(EAST, NORTH), rows(EAST, NORTH),
                           math.log(3), math.log(9))  # fmt: skip
     assert float(value) == pytest.approx(-0.9 * math.log(0.75) - 0.1 * math.log(0.25), rel=1e-6)
 
 
-def test_a_hand_computed_value_with_more_texts_than_pictures() -> None:
-    # One picture, two texts: over the pictures there is nothing to choose, so that direction costs nothing.
+def test_a_hand_computed_value_with_more_texts_than_images() -> None:
+    # One image, two texts: over the images there is nothing to choose, so that direction costs nothing.
     value = affinity_loss(rows(EAST), rows(EAST, NORTH), rows(NORTH), rows(EAST, NORTH), math.log(3), math.log(9))
     assert float(value) == pytest.approx((-0.1 * math.log(0.75) - 0.9 * math.log(0.25)) / 2, rel=1e-6)
 
@@ -107,8 +107,8 @@ def test_vectors_that_do_not_fit_are_refused(image: tuple[int, ...], text: tuple
         affinity_logits(torch.ones(image), torch.ones(text), 1.0)
 
 
-def test_teachers_of_other_pictures_are_refused() -> None:
-    with pytest.raises(ShapeError, match="same pictures and texts"):
+def test_teachers_of_other_images_are_refused() -> None:
+    with pytest.raises(ShapeError, match="same images and texts"):
         teacher_affinities([(torch.ones(2, 3), torch.ones(2, 3), 1.0), (torch.ones(3, 3), torch.ones(2, 3), 1.0)])
     with pytest.raises(ShapeError, match="The student compares"):
         affinity_cross_entropy(torch.ones(3, 2), teacher_affinities([(torch.ones(2, 3), torch.ones(2, 3), 1.0)]))

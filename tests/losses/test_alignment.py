@@ -92,7 +92,7 @@ def test_alpha_out_of_range_is_refused():
         alignment_targets(torch.eye(3), "smoothed", 1.5)
 
 
-def test_pictures_with_the_same_caption_share_the_label():
+def test_images_with_the_same_caption_share_the_label():
     """Two of three captions are equal: by hand, the targets are ½ ½ 0, ½ ½ 0, 0 0 1."""
     generator = torch.Generator().manual_seed(0)
     images = F.normalize(torch.randn(3, 4, generator=generator), dim=-1)
@@ -114,8 +114,8 @@ def test_different_captions_give_plain_infonce():
     )
 
 
-def test_hard_negatives_stand_among_the_texts_of_their_own_picture_only():
-    """By hand with two unit axes: a picture sees its text (1) and the other's (0), the first one also two negatives."""
+def test_hard_negatives_stand_among_the_texts_of_their_own_image_only():
+    """By hand with two unit axes: an image sees its text (1) and the other's (0), the first one also two negatives."""
     images = torch.eye(2)
     scale = torch.tensor(1.0, requires_grad=True)
     negatives = torch.tensor([[0.6, 0.8], [0.0, 1.0]]), torch.tensor([0, 0])

@@ -23,7 +23,7 @@ def test_no_hardness_is_infonce() -> None:
 
 
 def test_a_hand_computed_value() -> None:
-    # Scaled cosines of the first picture: 0 to its own text, 0 and 1 to the two wrong ones; all other rows and columns
+    # Scaled cosines of the first image: 0 to its own text, 0 and 1 to the two wrong ones; all other rows and columns
     # are computed by the same formula in plain numbers below.
     images = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     texts = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])

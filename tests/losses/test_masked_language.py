@@ -1,4 +1,4 @@
-"""Masked language modelling helped by the picture."""
+"""Masked language modelling helped by the image."""
 
 import math
 

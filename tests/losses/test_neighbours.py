@@ -14,19 +14,19 @@ AXES = torch.eye(2)
 
 
 def test_a_hand_computed_value() -> None:
-    # The teacher's picture lies on the first axis, the student's on the second; scale ln 3: 3/4 against 1/4.
+    # The teacher's image lies on the first axis, the student's on the second; scale ln 3: 3/4 against 1/4.
     value = neighbour_loss(AXES[1:], AXES[:1], AXES, math.log(3))
     assert float(value) == pytest.approx(-0.75 * math.log(0.25) - 0.25 * math.log(0.75), rel=1e-6)
 
 
-def test_a_picture_is_not_its_own_neighbour() -> None:
+def test_an_image_is_not_its_own_neighbour() -> None:
     three = torch.eye(3)
     same = torch.eye(3, dtype=torch.bool)
-    # With itself hidden, each picture finds the two others equally far.
+    # With itself hidden, each image finds the two others equally far.
     assert float(neighbour_loss(three, three, three, 50.0, same)) == pytest.approx(math.log(2), rel=1e-5)
 
 
-def test_a_picture_without_any_other_is_left_out() -> None:
+def test_an_image_without_any_other_is_left_out() -> None:
     assert float(neighbour_loss(AXES[:1], AXES[:1], AXES[:1], 50.0, torch.ones(1, 1, dtype=torch.bool))) == 0.0
 
 

@@ -59,4 +59,4 @@ def test_dilations_that_are_constants_of_the_program_are_looked_up() -> None:
 def test_a_converted_tower_has_no_dilation(coreml_export: Export) -> None:
     found = leaving_operators(read_program(coreml_export.tower_path("image")))
     assert not any("dilated" in reason for reason in found)
-    assert found.get("mul (float32)") == 1  # the picture's division by 255
+    assert found.get("mul (float32)") == 1  # the image's division by 255

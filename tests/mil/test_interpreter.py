@@ -1,4 +1,4 @@
-"""Execution: rounding, findings, pictures, refusals; on programs written down by hand."""
+"""Execution: rounding, findings, images, refusals; on programs written down by hand."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_relative_error_by_hand() -> None:
 
 
 @pytest.mark.parametrize("color", ["RGB", "BGR"])
-def test_picture_goes_in_as_pixels(color: Any) -> None:
+def test_image_goes_in_as_pixels(color: Any) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     source = program(op("identity", "same", of="fp32", shape=(1, 3, 4, 6), x=X), shape=(1, 3, 4, 6),
                      image=Image(height=4, width=6, color=color))  # fmt: skip

@@ -22,15 +22,15 @@ WEIGHT = np.random.default_rng(0).normal(size=(16, 3, 4, 4)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def package(ct: Any, build: Any, save: Any) -> Path:
-    """A convolution on an 8 × 12 picture in BGR, with metadata."""
+    """A convolution on an 8 × 12 image in BGR, with metadata."""
     from coremltools.converters.mil import Builder as mb
 
     @mb.program(input_specs=[mb.TensorSpec((1, 3, 8, 12))], opset_version=ct.target.iOS16)
     def program(image):
         return mb.conv(x=image, weight=WEIGHT, strides=[4, 4], name="patches")
 
-    picture = ct.ImageType(name="image", shape=(1, 3, 8, 12), scale=1 / 255, color_layout=ct.colorlayout.BGR)
-    model = build(program, inputs=[picture])
+    image_type = ct.ImageType(name="image", shape=(1, 3, 8, 12), scale=1 / 255, color_layout=ct.colorlayout.BGR)
+    model = build(program, inputs=[image_type])
     model.author, model.license = "A. Nother", "MIT"
     model.user_defined_metadata["model_hash"] = "abc"
     return save(model)
@@ -77,7 +77,7 @@ def test_operators_come_with_their_weights_and_names(package: Path) -> None:
     np.testing.assert_array_equal(weight.attributes["val"], WEIGHT)
 
 
-def test_scale_of_the_picture_is_an_operator_of_the_program(package: Path) -> None:
+def test_scale_of_the_image_is_an_operator_of_the_program(package: Path) -> None:
     """So a reader needs nothing but the pixels and the colour order."""
     types = [operation.type for operation in read_program(package).main.operations]
     assert types.index("mul") < types.index("conv")

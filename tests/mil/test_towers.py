@@ -47,7 +47,7 @@ def _network(vision: dict[str, Any]) -> Any:
     torch.manual_seed(0)
     text = {"context_length": 16, "vocab_size": 64, "width": 64, "heads": 2, "layers": 2}
     network = open_clip.model.CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text).eval()
-    for parameter in network.parameters():  # fresh weights are too small to tell pictures apart
+    for parameter in network.parameters():  # fresh weights are too small to tell images apart
         nn.init.normal_(parameter, std=0.15) if parameter.ndim > 1 else None
     return network
 
@@ -76,9 +76,9 @@ def _trace(tower: nn.Module, example: torch.Tensor) -> Any:
 
 def _image_program(ct: Any, convert: Any, tower: nn.Module, size: int, **how: Any) -> Program:
     shape = (1, 3, size, size)
-    picture = ct.ImageType(name="image", shape=shape, scale=1 / 255, color_layout=ct.colorlayout.RGB)
+    image = ct.ImageType(name="image", shape=shape, scale=1 / 255, color_layout=ct.colorlayout.RGB)
     return read_program(
-        convert(_trace(tower, torch.rand(shape)), inputs=[picture], outputs=[ct.TensorType(name="embedding")],
+        convert(_trace(tower, torch.rand(shape)), inputs=[image], outputs=[ct.TensorType(name="embedding")],
                 precision="FLOAT16", optimize=True, **how)
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ def _compare(program: Program, name: str, inputs: list[Any], expected: Any) -> N
     for precision, tolerance in TOLERANCES.items():
         interpreter = Interpreter(program, precision=precision)
         rows = np.concatenate([interpreter.run({name: value})["embedding"] for value in inputs])
-        # Fresh networks give all pictures nearly the same vector: what counts is the error beside their differences.
+        # Fresh networks give all images nearly the same vector: what counts is the error beside their differences.
         differences = np.linalg.norm(expected - expected.mean(0))
         assert np.linalg.norm(rows - expected) / differences < tolerance
         assert interpreter.findings == ()

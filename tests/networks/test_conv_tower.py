@@ -16,7 +16,7 @@ def test_a_pooled_head_sees_each_channels_places_and_then_its_greatest_value():
 
 
 def test_a_head_with_products_sees_what_stands_at_the_same_place():
-    """Two pictures with the same channels in all, at the same place in one and apart in the other."""
+    """Two images with the same channels in all, at the same place in one and apart in the other."""
     tower = ConvTower((2, 2, 2, 2), (0, 0, 0, 0), 32, products=1).eval()
     with torch.no_grad():
         # Each channel is multiplied with the other one.
@@ -38,11 +38,11 @@ def test_features_have_the_announced_width(pooled, products):
 
 def test_a_hybrid_towers_last_grid_holds_the_tokens_whose_mean_is_its_output():
     tower = HybridTower((4, 4, 4, 8), (0, 0, 1, 0), layers=1, heads=2, image_size=48).eval()
-    pictures = torch.rand(2, 3, 48, 48)
+    images = torch.rand(2, 3, 48, 48)
     with torch.no_grad():
-        _, grids = tower.forward_intermediates(pictures)
+        _, grids = tower.forward_intermediates(images)
         assert [tuple(grid.shape[1:]) for grid in grids] == [(4, 24, 24), (4, 12, 12), (4, 6, 6), (8, 3, 3)]
-        torch.testing.assert_close(grids[-1].mean(dim=(2, 3)), tower(pictures))
+        torch.testing.assert_close(grids[-1].mean(dim=(2, 3)), tower(images))
 
 
 def test_a_hybrid_towers_products_stand_behind_each_channels_mean():

@@ -15,7 +15,7 @@ def network():
     return build_student(pair_config("conv-s", text="text-4", embedding_dim=16, vocab_size=VOCABULARY), seed=0)
 
 
-def picture(seed):
+def image(seed):
     generator = torch.Generator().manual_seed(seed)
     grids = tuple(torch.randn(2, width, 4, 4, generator=generator) for width in CHANNELS)
     return ImageStages(grids, torch.zeros(2, 16))
@@ -27,7 +27,7 @@ def predict(network, seed):
     ids = torch.tensor([[5, 6, module.mask_id, 7], [5, module.mask_id, 8, 0]])
     is_token = torch.tensor([[True] * 4, [True, True, True, False]])
     with torch.no_grad():
-        return module(ids, is_token, ids == module.mask_id, picture(seed))
+        return module(ids, is_token, ids == module.mask_id, image(seed))
 
 
 def test_each_masked_token_gets_a_row_of_the_vocabulary(network):
@@ -35,7 +35,7 @@ def test_each_masked_token_gets_a_row_of_the_vocabulary(network):
     assert alone.shape == fused.shape == (2, VOCABULARY)
 
 
-def test_the_picture_reaches_the_fused_stream_alone(network):
+def test_the_image_reaches_the_fused_stream_alone(network):
     (alone, fused), (alone_too, fused_too) = predict(network, 0), predict(network, 1)
     assert torch.equal(alone, alone_too)
     assert not torch.allclose(fused, fused_too)

@@ -48,10 +48,10 @@ def test_open_clip_loads_the_folder_and_computes_the_same(tiny_folder: tuple[Pat
         warnings.simplefilter("ignore")
         theirs = open_clip.create_model(f"local-dir:{folder}").eval()
     ours = load_model(folder).network
-    pictures = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 32, 32)
     ids = torch.randint(0, 600, (2, 8))
     with torch.no_grad():
-        assert torch.equal(theirs.encode_image(pictures), ours.encode_image(pictures))
+        assert torch.equal(theirs.encode_image(images), ours.encode_image(images))
         assert torch.equal(theirs.encode_text(ids), ours.encode_text(ids))
 
 

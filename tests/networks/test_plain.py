@@ -9,7 +9,6 @@ import torch
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
-from mobileclip_kit.networks.kept import KeptAttention
 from mobileclip_kit.networks.model import build_network
 from mobileclip_kit.networks.plain import (
     ClassTokenBlock,
@@ -18,6 +17,7 @@ from mobileclip_kit.networks.plain import (
     is_plain,
     simplify_tower,
 )
+from mobileclip_kit.networks.pruned import KeptAttention
 
 # float32 sums in another order.
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -162,7 +162,7 @@ def test_normalisation_moves_into_the_first_convolution() -> None:
 
 
 def test_a_padded_convolution_keeps_its_normalisation_outside() -> None:
-    """Zeros around a normalised picture are no zeros around a raw one."""
+    """Zeros around a normalised image are no zeros around a raw one."""
     tower = vit()
     tower.conv1 = nn.Conv2d(3, 32, 16, 16, padding=1)
     before = copy.deepcopy(tower.conv1.state_dict())

@@ -43,9 +43,9 @@ def test_open_clip_loads_towers_that_timm_has_no_name_for(name, tmp_path):
     config, network = build(name)
     save_model(tmp_path, network, config, describe(name, network, config))
     theirs = open_clip.create_model(f"local-dir:{tmp_path}").eval()
-    picture = torch.rand(2, 3, 64, 64)
+    image = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(theirs.encode_image(picture), network.encode_image(picture))
+        torch.testing.assert_close(theirs.encode_image(image), network.encode_image(image))
 
 
 def test_half_precision_folders_are_computed_with_in_float32(tmp_path):

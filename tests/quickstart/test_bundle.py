@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.bundle import FILE_NAMES, open_bundle
-from mobileclip_kit.data.scenes.folder import World, write_world
 from mobileclip_kit.export.exporter import export_model
 from mobileclip_kit.index.folder import Index
 from mobileclip_kit.index.phone import PhoneIndex
@@ -19,13 +18,14 @@ from mobileclip_kit.quickstart.run import TEACHER
 from mobileclip_kit.quickstart.tour import Tour, TourPlan
 from mobileclip_kit.resources import models_folder
 from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from mobileclip_kit.search import encode_queries
 from mobileclip_kit.textness.vector import Textness, shift
 from mobileclip_kit.tokenizer import Tokenizer
 from tests.swift import ask_swift, needs_swift
 
 TEXTS = ("a red star", "two blue fish", "the word boat", "Ein gr\u00fcner Baum &amp; ein Haus", "")
-PICTURES = 24
+IMAGES = 24
 SCALES = (0.0, -0.4, 0.4)
 
 
@@ -35,9 +35,9 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
     tour = Tour(tmp_path_factory.mktemp("quickstart"), models_folder() / TEACHER, TourPlan())
     model = load_model(tour.teacher)
     export_model(model, tour.export(stages.BUNDLED), format="coreml", precision="fp16")
-    tour.world("test").mkdir(parents=True)
-    write_world(tour.world("test"), World(items=PICTURES, seed=5, size=64, split="test"))
-    update_index(tour.world("test"), open_encoder(tour.teacher), tour.index, workers=1)
+    tour.scenes("test").mkdir(parents=True)
+    write_scenes(tour.scenes("test"), SceneSet(items=IMAGES, seed=5, size=64, split="test"))
+    update_index(tour.scenes("test"), open_encoder(tour.teacher), tour.index, workers=1)
     spec = model.spec
     direction = np.eye(spec.embedding_dim, dtype=np.float32)[7]
     Textness(model=spec.name, model_hash=spec.model_hash, directions={"probe": direction}).save(tour.textness)
@@ -49,7 +49,7 @@ def test_the_bundle_holds_every_part_and_is_whole(tour):
     bundle = open_bundle(tour.bundle, check=True)
     assert set(bundle.files) == set(FILE_NAMES)
     assert figures["size_bytes"] == bundle.size_bytes == sum(figures["files"].values())
-    assert len(PhoneIndex(tour.bundle / FILE_NAMES["index"])) == PICTURES
+    assert len(PhoneIndex(tour.bundle / FILE_NAMES["index"])) == IMAGES
     # An interrupted tour packs it once more.
     assert stages.pack_bundle(tour) == figures
 
@@ -61,7 +61,7 @@ def test_swift_opens_verifies_tokenises_and_searches_it(tour, tmp_path):
     vectors = np.concatenate([encode_queries(open_encoder(tour.teacher), [text]) for text in TEXTS if text])
     queries = [{"vector": vector.tolist(), "textness": scale} for vector in vectors for scale in SCALES]
     questions = tmp_path / "questions.json"
-    questions.write_text(json.dumps({"texts": TEXTS, "queries": queries, "limit": PICTURES}))
+    questions.write_text(json.dumps({"texts": TEXTS, "queries": queries, "limit": IMAGES}))
     seen = ask_swift("bundle", tour.bundle, questions)
     assert seen["name"] == spec.name
     assert seen["parts"] == sorted(FILE_NAMES)
@@ -73,7 +73,7 @@ def test_swift_opens_verifies_tokenises_and_searches_it(tour, tmp_path):
     direction = Textness.load(tour.textness).vector
     for query, hits in zip(queries, seen["hits"], strict=True):
         moved = shift(np.array([query["vector"]], np.float32), direction, query["textness"])[0]
-        expected = index.search(moved, PICTURES)
+        expected = index.search(moved, IMAGES)
         assert [hit["item"] for hit in hits] == [names[row] for row, _ in expected]
         np.testing.assert_allclose([hit["score"] for hit in hits], [score for _, score in expected], atol=1e-4)
 
@@ -89,5 +89,5 @@ def test_the_phones_scores_are_the_indexs_own(tour):
         exact = {
             item.name: float(whole.matrix[item.row] @ query) for item in whole.store.items() if item.row is not None
         }
-    for row, score in index.search(query, PICTURES):
+    for row, score in index.search(query, IMAGES):
         assert abs(score - exact[names[row]]) < 5e-3

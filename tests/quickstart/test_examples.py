@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from mobileclip_kit.data.scenes.truth import Objects, Truth, Word
 from mobileclip_kit.quickstart.page import next_commands
 from mobileclip_kit.quickstart.stages import sliding_query
+from mobileclip_kit.scenes.truth import Objects, Truth, Word
 
 BOX = (0.0, 0.0, 0.5, 0.5)
 
 
-def picture(name: str, *, thing: str | None = None, word: str | None = None) -> Truth:
+def image(name: str, *, thing: str | None = None, word: str | None = None) -> Truth:
     objects = () if thing is None else (Objects(kind=thing, colour="red", size="big", boxes=(BOX,)),)
     written = None if word is None else Word(text=word, typeface="sans", colour="red", angle=0.0, box=BOX)
     form = "word" if thing is None else "thing"
@@ -21,10 +21,10 @@ def picture(name: str, *, thing: str | None = None, word: str | None = None) -> 
 
 def test_slides_over_the_kind_that_is_shown_and_written_and_says_it_as_captions_do():
     gallery = [
-        *(picture(f"star {at}", thing="star") for at in range(5)),
-        picture("an apple", thing="apple"),
-        picture("another", thing="apple"),
-        picture("its word", word="apple"),
+        *(image(f"star {at}", thing="star") for at in range(5)),
+        image("an apple", thing="apple"),
+        image("another", thing="apple"),
+        image("its word", word="apple"),
     ]
     assert sliding_query(gallery) == "a photo of an apple"
 

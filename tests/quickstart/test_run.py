@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from mobileclip_kit.data.scenes.queries import count_queries, reading_queries, thing_queries
-from mobileclip_kit.data.scenes.truth import read_truth
 from mobileclip_kit.errors import OutputError
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.inspection import inspect_path
 from mobileclip_kit.quickstart.run import STAGES, describe, run_quickstart
 from mobileclip_kit.quickstart.tour import REPORT_FILE, STATE_FILE, TourPlan
+from mobileclip_kit.scenes.queries import count_queries, reading_queries, thing_queries
+from mobileclip_kit.scenes.truth import read_truth
 
 RECIPE = """
 name = "tiny"
@@ -40,24 +40,22 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TourPlan, dict
     folder = tmp_path_factory.mktemp("tour")
     recipe = folder / "tiny.toml"
     recipe.write_text(RECIPE)
-    plan = TourPlan(
-        recipe=str(recipe), train_pictures=96, test_pictures=120, fair_pictures=80, pairs=24, bench_seconds=0.05
-    )
+    plan = TourPlan(recipe=str(recipe), train_images=96, test_images=120, fair_images=80, pairs=24, bench_seconds=0.05)
     return folder / "tour", plan, run_quickstart(folder / "tour", plan)
 
 
 def test_every_stage_ran_and_left_its_files(tour):
     out, _, document = tour
     assert list(document["stages"]) == [name for name, _, _ in STAGES]
-    assert {path.name for path in out.iterdir()} >= {"world", "student", "exports", "index", "bundle", REPORT_FILE}
+    assert {path.name for path in out.iterdir()} >= {"scenes", "student", "exports", "index", "bundle", REPORT_FILE}
     assert document["student"]["parameters"]["image"] < document["teacher"]["parameters"]["image"] / 3
     assert [row["passed"] for row in document["exports"]] == [True] * 6
 
 
-def test_asks_for_things_that_some_picture_shows(tour):
+def test_asks_for_things_that_some_image_shows(tour):
     out = tour[0]
     asked = read_json(out / STATE_FILE)["figures"]["search"]["queries"]
-    truth = read_truth(out / "world" / "test")
+    truth = read_truth(out / "scenes" / "test")
     answered = {query.text for query in [*thing_queries(truth), *count_queries(truth), *reading_queries(truth)]}
     assert 1 <= len(asked) <= 6
     assert set(asked) <= answered

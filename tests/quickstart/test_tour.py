@@ -18,22 +18,22 @@ def tour(out: Path, plan: TourPlan | None = None) -> Tour:
 def begin(out: Path, plan: TourPlan | None = None) -> None:
     begun = tour(out, plan)
     begun.open(force=False)
-    begun.stage("world", "drawing", lambda tour: {"pictures": {}})
+    begun.stage("scenes", "drawing", lambda tour: {"images": {}})
 
 
 def test_goes_on_where_it_stopped(tmp_path):
     begin(tmp_path / "tour")
     again = tour(tmp_path / "tour")
     again.open(force=False)
-    assert again.figures == {"world": {"pictures": {}}}
-    again.stage("world", "drawing", lambda tour: pytest.fail("done already"))
+    assert again.figures == {"scenes": {"images": {}}}
+    again.stage("scenes", "drawing", lambda tour: pytest.fail("done already"))
 
 
 def test_a_tour_that_was_interrupted_early_can_be_begun_anew_at_another_size(tmp_path):
     """Long before anything but its state tells that mckit made the folder."""
     begin(tmp_path / "tour")
-    (tmp_path / "tour" / "world").mkdir()
-    other = TourPlan(train_pictures=1)
+    (tmp_path / "tour" / "scenes").mkdir()
+    other = TourPlan(train_images=1)
     with pytest.raises(OutputError, match="another size") as refused:
         tour(tmp_path / "tour", other).open(force=False)
     assert "--force" in (refused.value.hint or "")

@@ -15,7 +15,7 @@ from mobileclip_kit.textness.evaluate import (
     summarise,
 )
 
-# Axes: cat, dog, words. A picture of the word "cat" lies nearer to the text "cat" than a picture of a cat.
+# Axes: cat, dog, words. An image of the word "cat" lies nearer to the text "cat" than an image of a cat.
 CAT, DOG, WORDS = np.eye(3)
 GALLERY = np.array([0.8 * CAT + 0.6 * DOG, 0.6 * CAT + 0.8 * DOG, 0.9 * CAT + 0.43589 * WORDS], np.float32)
 TEXTS = np.stack([CAT, DOG]).astype(np.float32)
@@ -26,23 +26,23 @@ READING = Questions(TEXTS[:1], GALLERY, [frozenset({2})])
 
 def test_answers_by_hand() -> None:
     answers = answer(TYPOGRAPHIC)
-    assert answers.right_first == 0.5
+    assert answers.precision_at_1 == 0.5
     assert answers.right_in_ten == 0.5
-    assert answers.word_over_thing == 1, "of the one query that has both"
-    assert answer(CLEAN).right_first == 1
-    assert answer(CLEAN).word_over_thing is None
+    assert answers.typographic_error_rate == 1, "of the one query that has both"
+    assert answer(CLEAN).precision_at_1 == 1
+    assert answer(CLEAN).typographic_error_rate is None
 
 
 def test_negative_scales_mend_and_positive_ones_promote() -> None:
     rows = evaluate_scales(TYPOGRAPHIC, CLEAN, WORDS.astype(np.float32), (-1, 0, 1), reading=READING)
     assert [row["scale"] for row in rows] == [-1, 0, 1]
-    assert [row["typographic_right_first"] for row in rows] == [1, 0.5, 0.5]
-    assert [row["word_over_thing"] for row in rows] == [0, 1, 1]
-    assert [row["clean_right_first"] for row in rows] == [1, 1, 1]
-    assert [row["reading_right_first"] for row in rows] == [0, 1, 1]
+    assert [row["typographic_precision_at_1"] for row in rows] == [1, 0.5, 0.5]
+    assert [row["typographic_error_rate"] for row in rows] == [0, 1, 1]
+    assert [row["clean_precision_at_1"] for row in rows] == [1, 1, 1]
+    assert [row["reading_precision_at_1"] for row in rows] == [0, 1, 1]
     best = summarise(rows)
     assert best["suppress"] == {
-        "scale": -1, "errors_removed": 1, "reading_right_first": 0, "clean_drop": 0, "clean_in_ten_drop": 0,
+        "scale": -1, "errors_removed": 1, "reading_precision_at_1": 0, "clean_drop": 0, "clean_in_ten_drop": 0,
     }  # fmt: skip
     assert best["promote"]["scale"] == 1
 
@@ -50,7 +50,7 @@ def test_negative_scales_mend_and_positive_ones_promote() -> None:
 def test_a_scale_that_costs_too_much_is_not_the_best() -> None:
     direction = (-0.6 * CAT + 0.8 * WORDS).astype(np.float32)
     rows = evaluate_scales(TYPOGRAPHIC, CLEAN, direction, (-3, -0.25, 0))
-    assert rows[0]["clean_right_first"] == 0.5
+    assert rows[0]["clean_precision_at_1"] == 0.5
     suppress = summarise(rows)["suppress"]
     assert suppress is not None
     assert suppress["scale"] == -0.25
@@ -63,8 +63,8 @@ def test_projection_takes_a_direction_out_of_both_sides() -> None:
     np.testing.assert_allclose(project_out(GALLERY[:2], words), GALLERY[:2], atol=1e-6)
     np.testing.assert_array_equal(project_out(words, words), 0)
     figures = evaluate_projection(TYPOGRAPHIC, CLEAN, words, reading=READING)
-    assert figures["clean_right_first"] == 1
-    assert figures["word_over_thing"] == 1, "without its words, the picture of the word is all cat"
+    assert figures["clean_precision_at_1"] == 1
+    assert figures["typographic_error_rate"] == 1, "without its words, the image of the word is all cat"
 
 
 def test_questions_that_do_not_fit_are_refused() -> None:

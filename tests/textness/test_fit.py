@@ -16,7 +16,7 @@ SPEC = ModelSpec(name="m", embedding_dim=DIM, image=None, text=None, model_hash=
 
 
 def pairs(count: int = 300, strength: float = 0.6) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Random pictures, and the same moved along the first axis by their words."""
+    """Random images, and the same moved along the first axis by their words."""
     clean = unit_rows(count, DIM)
     text = clean + strength * np.eye(DIM, dtype=np.float32)[0]
     return clean, (text / np.linalg.norm(text, axis=1, keepdims=True)).astype(np.float32)
@@ -63,29 +63,29 @@ def test_both_directions_find_what_was_planted() -> None:
 
 
 def test_words_that_leave_no_trace_are_not_learned_by_heart() -> None:
-    """Accuracy is measured on pictures that were held out: random labels stay at chance."""
+    """Accuracy is measured on images that were held out: random labels stay at chance."""
     clean, text = unit_rows(200, DIM, seed=1), unit_rows(200, DIM, seed=2)
     report = fit_textness(clean, text, SPEC).report
     assert report["training_accuracy"] > report["accuracy"]
     assert abs(report["accuracy"] - 0.5) < 0.15
 
 
-def test_copies_of_a_picture_are_held_out_together() -> None:
-    """With pictures that repeat exactly, a split by row would let the probe know every held-out row."""
+def test_copies_of_an_image_are_held_out_together() -> None:
+    """With images that repeat exactly, a split by row would let the probe know every held-out row."""
     clean, text = unit_rows(20, DIM, seed=1), unit_rows(20, DIM, seed=2)
     repeated = fit_textness(
-        np.repeat(clean, 10, axis=0), np.repeat(text, 10, axis=0), SPEC, pictures=np.repeat(np.arange(20), 10)
+        np.repeat(clean, 10, axis=0), np.repeat(text, 10, axis=0), SPEC, images=np.repeat(np.arange(20), 10)
     )
     once = fit_textness(clean, text, SPEC)
     assert repeated.report["accuracy"] == once.report["accuracy"]
     assert repeated.report["held_out_rows"] == 10 * once.report["held_out_rows"]
 
 
-def test_extra_pictures_with_words_count_as_positives() -> None:
+def test_extra_images_with_words_count_as_positives() -> None:
     clean, text = pairs(60)
     extra = text[:40] + np.float32(0.05)
     fitted = fit_textness(clean, text, SPEC, extra_text=extra)
-    assert fitted.report["extra_text_pictures"] == 40
+    assert fitted.report["extra_text_images"] == 40
     assert fitted.report["held_out_rows"] == 24 + 8
 
 

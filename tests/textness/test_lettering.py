@@ -1,4 +1,4 @@
-"""Words on pictures."""
+"""Words on images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.indexing.fakes import draw
 
 
 def written(seed: int, size: tuple[int, int] = (160, 120)) -> np.ndarray:
-    """Where the words of a seed changed a grey picture, as a mask."""
-    picture = Image.new("RGB", size, (128, 128, 128))
-    return (np.asarray(draw_words(picture, np.random.default_rng(seed))) != 128).any(axis=2)
+    """Where the words of a seed changed a grey image, as a mask."""
+    image = Image.new("RGB", size, (128, 128, 128))
+    return (np.asarray(draw_words(image, np.random.default_rng(seed))) != 128).any(axis=2)
 
 
-def test_every_picture_gets_legible_words_and_keeps_most_of_itself() -> None:
+def test_every_image_gets_legible_words_and_keeps_most_of_itself() -> None:
     shares = [written(seed).mean() for seed in range(60)]
     assert min(shares) > 0.002
     assert np.median(shares) < 0.25
@@ -32,15 +32,15 @@ def test_words_stand_in_many_places_and_sizes() -> None:
 
 
 def test_equal_seeds_give_equal_words_and_the_original_is_left_alone() -> None:
-    picture = Image.new("RGB", (90, 90), (10, 200, 30))
-    first, second = (draw_words(picture, np.random.default_rng(3)) for _ in range(2))
+    image = Image.new("RGB", (90, 90), (10, 200, 30))
+    first, second = (draw_words(image, np.random.default_rng(3)) for _ in range(2))
     assert first.tobytes() == second.tobytes()
-    assert first.tobytes() != draw_words(picture, np.random.default_rng(4)).tobytes()
-    assert picture.getcolors() == [(8100, (10, 200, 30))]
+    assert first.tobytes() != draw_words(image, np.random.default_rng(4)).tobytes()
+    assert image.getcolors() == [(8100, (10, 200, 30))]
 
 
 @pytest.mark.parametrize("size", [(16, 16), (400, 20), (20, 400)])
-def test_small_and_narrow_pictures_take_words(size: tuple[int, int]) -> None:
+def test_small_and_narrow_images_take_words(size: tuple[int, int]) -> None:
     assert any(written(seed, size).any() for seed in range(20))
 
 

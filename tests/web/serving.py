@@ -1,4 +1,4 @@
-"""A small library of coloured pictures, and ways to serve it to tests."""
+"""A small library of coloured images, and ways to serve it to tests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DAY_S = 24 * 3600
 
 
 def make_photos(folder: Path) -> Path:
-    """Pictures of three colours in folders, the last one the newest, and names of every kind."""
+    """Images of three colours in folders, the last one the newest, and names of every kind."""
     colours = [(230, 20, 20), (200, 30, 30), (170, 25, 20), (20, 220, 40), (30, 180, 30), (30, 40, 230)]
     names = ["red.png", "trips/north/ruby.png", "trips/brick.png", "green.png", "trips/moss.png", "blue.png"]
     for number, (name, colour) in enumerate(zip(names, colours, strict=True)):
@@ -54,14 +54,14 @@ def make_index(folder: Path, photos: Path, *, model: str | None = "colours") -> 
 
 
 def make_many(folder: Path, count: int) -> Path:
-    """An index of ``count`` pictures, all of them links to a few files, with random vectors."""
+    """An index of ``count`` images, all of them links to a few files, with random vectors."""
     photos = folder / "photos"
     first = [draw(photos / "many" / f"base{shade}.png", (shade * 8, 255 - shade * 8, 90), 64) for shade in range(30)]
     names = [f"many/{number:05d}.png" for number in range(count)]
     for number, name in enumerate(names):
         os.link(first[number % len(first)], photos / name)
     index = folder / "index"
-    create_index(index, IndexHeader(spec=ColourEncoder().spec, model="colours", pictures=str(photos)))
+    create_index(index, IndexHeader(spec=ColourEncoder().spec, model="colours", images=str(photos)))
     with open_writer(index) as writer:
         row = writer.matrix.append(unit_rows(count, DIM))
         for offset, name in enumerate(names):
@@ -105,8 +105,8 @@ def running(service: Service) -> Iterator[str]:
 
 def save_turned(path: Path) -> None:
     """A wide JPEG, red on its left, whose EXIF says that it was taken with the camera held upright."""
-    picture = Image.new("RGB", (1200, 600), (0, 0, 255))
-    picture.paste((255, 0, 0), (0, 0, 600, 600))
+    image = Image.new("RGB", (1200, 600), (0, 0, 255))
+    image.paste((255, 0, 0), (0, 0, 600, 600))
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture.save(path, quality=95, exif=exif)
+    image.save(path, quality=95, exif=exif)

@@ -1,4 +1,4 @@
-"""What the server answers: hits, filters, pictures, and words for everything that cannot be."""
+"""What the server answers: hits, filters, images, and words for everything that cannot be."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mobileclip_kit.index.folder import Index
 from mobileclip_kit.indexing import import_vectors
 from mobileclip_kit.search import encode_queries, search
 from mobileclip_kit.web import service
-from mobileclip_kit.web.app import MAX_PICTURE_BYTES, build_app
+from mobileclip_kit.web.app import MAX_IMAGE_BYTES, build_app
 from mobileclip_kit.web.library import Library
 from tests.indexing.fakes import ColourEncoder, draw
 from tests.web.serving import ODD_NAMES, make_index, open_service, save_turned
@@ -102,8 +102,8 @@ def test_days_beyond_what_a_store_can_hold_are_days(client: TestClient) -> None:
 
 def test_the_library_counts_its_folders(client: TestClient) -> None:
     library = client.get("/api/library").json()
-    assert library["folders"] == [{"path": "trips", "pictures": 3}, {"path": "trips/north", "pictures": 1}]
-    assert (library["pictures"], library["failures"], library["name"]) == (6, 0, "colours.index")
+    assert library["folders"] == [{"path": "trips", "images": 3}, {"path": "trips/north", "images": 1}]
+    assert (library["images"], library["failures"], library["name"]) == (6, 0, "colours.index")
 
 
 def test_textness_turns_the_order_both_ways(client: TestClient) -> None:
@@ -119,7 +119,7 @@ def test_textness_without_a_vector_is_refused_with_a_reason(tmp_path: Path, inde
         assert refusal(client, words="red", textness=1)[0] == 400
 
 
-def test_more_like_this_leaves_the_picture_itself_out(client: TestClient) -> None:
+def test_more_like_this_leaves_the_image_itself_out(client: TestClient) -> None:
     red = id_of(client, "red.png")
     answer = ask(client, like=[red])
     assert answer["total"] == 5
@@ -127,24 +127,24 @@ def test_more_like_this_leaves_the_picture_itself_out(client: TestClient) -> Non
     assert names(client, like=[red], words="blue +blue +blue")[0] == "blue.png"
 
 
-def test_a_handed_in_picture_finds_its_like(client: TestClient) -> None:
-    answer = client.post("/api/pictures", content=png((25, 45, 225)), headers={"Content-Type": "image/png"})
+def test_a_handed_in_image_finds_its_like(client: TestClient) -> None:
+    answer = client.post("/api/images", content=png((25, 45, 225)), headers={"Content-Type": "image/png"})
     token = answer.json()["token"]
-    assert names(client, pictures=[token])[0] == "blue.png"
-    assert refusal(client, pictures=["0" * 32]) == (404, "The picture that was handed in is no longer remembered.")
+    assert names(client, images=[token])[0] == "blue.png"
+    assert refusal(client, images=["0" * 32]) == (404, "The image that was handed in is no longer remembered.")
 
 
-def test_what_is_handed_in_must_be_a_picture_of_bearable_size(client: TestClient) -> None:
+def test_what_is_handed_in_must_be_an_image_of_bearable_size(client: TestClient) -> None:
     def hand_in(data: bytes, kind: str = "image/png", **headers: str):
-        return client.post("/api/pictures", content=data, headers={"Content-Type": kind, **headers})
+        return client.post("/api/images", content=data, headers={"Content-Type": kind, **headers})
 
-    refused = hand_in(b"no picture")
+    refused = hand_in(b"no image")
     assert refused.status_code == 422
-    assert refused.json()["error"]["message"].startswith("What was handed in is not a picture")
+    assert refused.json()["error"]["message"].startswith("What was handed in is not an image")
     assert hand_in(b"").status_code == 422
     assert hand_in(png((1, 2, 3))[:-30]).status_code == 422
     assert hand_in(png((1, 2, 3)), "text/plain").status_code == 415
-    assert hand_in(b"x" * 10, **{"Content-Length": str(MAX_PICTURE_BYTES + 1)}).status_code == 413
+    assert hand_in(b"x" * 10, **{"Content-Length": str(MAX_IMAGE_BYTES + 1)}).status_code == 413
 
 
 def test_a_decompression_bomb_is_refused_from_its_header(client: TestClient) -> None:
@@ -158,7 +158,7 @@ def test_a_decompression_bomb_is_refused_from_its_header(client: TestClient) -> 
         + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
         + chunk(b"IEND", b"")
     )
-    answer = client.post("/api/pictures", content=bomb, headers={"Content-Type": "image/png"})
+    answer = client.post("/api/images", content=bomb, headers={"Content-Type": "image/png"})
     assert answer.status_code == 422
     assert "20000×20000" in answer.json()["error"]["message"]
 
@@ -213,28 +213,28 @@ def test_thumbnails_are_upright_small_and_asked_for_once(tmp_path: Path, photos:
         address = f"/thumbnails/{id_of(client, 'turned.jpg')}"
         answer = client.get(address)
         assert answer.headers["content-type"] == "image/webp"
-        picture = Image.open(io.BytesIO(answer.content))
-        assert picture.size == (240, 480)
-        top, bottom = np.asarray(picture.convert("RGB"))[[40, 440], 120].astype(int)
+        image = Image.open(io.BytesIO(answer.content))
+        assert image.size == (240, 480)
+        top, bottom = np.asarray(image.convert("RGB"))[[40, 440], 120].astype(int)
         assert top[0] > 200 > 60 > top[2] and bottom[2] > 200 > 60 > bottom[0]
         again = client.get(address, headers={"If-None-Match": answer.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
 
 
-def test_pictures_come_as_they_are_or_in_a_format_that_browsers_know(tmp_path: Path, photos: Path) -> None:
+def test_images_come_as_they_are_or_in_a_format_that_browsers_know(tmp_path: Path, photos: Path) -> None:
     Image.new("RGB", (50, 40), (9, 9, 200)).save(photos / "scan.tif")
     service = open_service(make_index(tmp_path / "index", photos), tmp_path / "cache")
     with TestClient(build_app(service), base_url="http://localhost") as client:
-        answer = client.get(f"/pictures/{id_of(client, 'red.png')}")
+        answer = client.get(f"/images/{id_of(client, 'red.png')}")
         assert (answer.content, answer.headers["content-type"]) == ((photos / "red.png").read_bytes(), "image/png")
         assert client.get(answer.url.path, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
-        answer = client.get(f"/pictures/{id_of(client, 'scan.tif')}")
+        answer = client.get(f"/images/{id_of(client, 'scan.tif')}")
         assert answer.headers["content-type"] == "image/jpeg"
         assert Image.open(io.BytesIO(answer.content)).size == (50, 40)
 
 
-@pytest.mark.parametrize("way", ["thumbnails", "pictures"])
-def test_a_vanished_picture_is_gone_in_words(client: TestClient, photos: Path, way: str) -> None:
+@pytest.mark.parametrize("way", ["thumbnails", "images"])
+def test_a_vanished_image_is_gone_in_words(client: TestClient, photos: Path, way: str) -> None:
     address = f"/{way}/{id_of(client, 'red.png')}"
     (photos / "red.png").unlink()
     answer = client.get(address)
@@ -243,7 +243,7 @@ def test_a_vanished_picture_is_gone_in_words(client: TestClient, photos: Path, w
     assert names(client, words="red")[0] == "red.png", "the index is as it was"
 
 
-def test_a_picture_that_vanishes_while_it_is_asked_for_is_gone(
+def test_an_image_that_vanishes_while_it_is_asked_for_is_gone(
     client: TestClient, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was there when the answer began, and could not be read when its turn came."""
@@ -257,21 +257,21 @@ def test_a_picture_that_vanishes_while_it_is_asked_for_is_gone(
     assert (answer.status_code, "is no longer where" in answer.json()["error"]["message"]) == (410, True)
 
 
-@pytest.mark.parametrize("way", ["thumbnails", "pictures"])
-def test_a_picture_that_is_none_any_more_is_refused(client: TestClient, photos: Path, way: str) -> None:
+@pytest.mark.parametrize("way", ["thumbnails", "images"])
+def test_an_image_that_is_none_any_more_is_refused(client: TestClient, photos: Path, way: str) -> None:
     address = f"/{way}/{id_of(client, 'red.png')}"
     (photos / "red.png").write_text("<script>alert(1)</script>")
     answer = client.get(address)
     assert answer.status_code == 422
-    assert answer.json()["error"]["message"].startswith("red.png is not a picture")
+    assert answer.json()["error"]["message"].startswith("red.png is not an image")
     (photos / "red.png").unlink()
     os.mkfifo(photos / "red.png")
     assert client.get(address).status_code == 410, "a pipe is not waited for"
 
 
 @pytest.mark.parametrize("address", ["9999-00000000", "0-00000000", "0", "..%2Fred.png", "red.png", "-1-00000000"])
-@pytest.mark.parametrize("way", ["thumbnails", "pictures", "api/items"])
-def test_only_ids_of_the_index_lead_to_pictures(client: TestClient, way: str, address: str) -> None:
+@pytest.mark.parametrize("way", ["thumbnails", "images", "api/items"])
+def test_only_ids_of_the_index_lead_to_images(client: TestClient, way: str, address: str) -> None:
     assert client.get(f"/{way}/{address}").status_code == 404
 
 
@@ -283,13 +283,13 @@ def test_names_that_lead_out_of_the_folder_are_not_shown(tmp_path: Path, photos:
     with TestClient(
         build_app(open_service(tmp_path / "index", tmp_path / "cache")), base_url="http://localhost"
     ) as client:
-        answer = client.get(f"/pictures/{id_of(client, '../secret.png')}")
+        answer = client.get(f"/images/{id_of(client, '../secret.png')}")
         assert answer.status_code == 404
         assert "outside the indexed folder" in answer.json()["error"]["message"]
-        assert client.get(f"/pictures/{id_of(client, 'red.png')}").status_code == 200
+        assert client.get(f"/images/{id_of(client, 'red.png')}").status_code == 200
 
 
-def test_odd_names_are_shown_safely_and_lead_to_their_pictures(tmp_path: Path, photos: Path) -> None:
+def test_odd_names_are_shown_safely_and_lead_to_their_images(tmp_path: Path, photos: Path) -> None:
     for name in ODD_NAMES:
         draw(photos / name, (5, 5, 5))
     service = open_service(make_index(tmp_path / "index", photos), tmp_path / "cache")
@@ -299,7 +299,7 @@ def test_odd_names_are_shown_safely_and_lead_to_their_pictures(tmp_path: Path, p
         assert "\\udcff\\udcfe.png" in shown
         for address in shown.values():
             assert client.get(f"/thumbnails/{address}").status_code == 200
-            assert client.get(f"/pictures/{address}").status_code == 200
+            assert client.get(f"/images/{address}").status_code == 200
             assert client.get(f"/api/items/{address}").status_code == 200
 
 
@@ -323,7 +323,7 @@ def test_an_index_that_grows_while_it_is_served_is_opened_again(
     client.app.state.service.library._look_again = 0.0
     assert "new.png" in names(client, words="blue")
     library = client.get("/api/library").json()
-    assert library["pictures"] == library_before["pictures"] + 1
+    assert library["images"] == library_before["images"] + 1
     assert library["generation"] == library_before["generation"] + 1
 
 
@@ -347,7 +347,7 @@ def test_an_id_of_an_index_that_was_built_anew_leads_nowhere(tmp_path: Path, pho
     library.close()
 
 
-def test_vectors_without_pictures_and_model_can_be_looked_through(tmp_path: Path) -> None:
+def test_vectors_without_images_and_model_can_be_looked_through(tmp_path: Path) -> None:
     np.save(tmp_path / "vectors.npy", np.eye(3, 6, dtype=np.float32))
     (tmp_path / "names.txt").write_text("a\nb\nc\n")
     import_vectors(tmp_path / "vectors.npy", tmp_path / "names.txt", tmp_path / "index")

@@ -47,9 +47,7 @@ def test_a_server_for_the_network_takes_addresses_and_the_names_it_was_given(tmp
 def test_another_origin_can_neither_ask_nor_hand_in(client: TestClient, origin: str) -> None:
     headers = {"Origin": origin}
     assert client.post("/api/search", content=b"{}", headers={**JSON, **headers}).status_code == 403
-    assert (
-        client.post("/api/pictures", content=b"x", headers={"Content-Type": "image/png", **headers}).status_code == 403
-    )
+    assert client.post("/api/images", content=b"x", headers={"Content-Type": "image/png", **headers}).status_code == 403
     assert client.get("/api/library", headers=headers).status_code == 403
 
 
@@ -60,13 +58,13 @@ def test_the_page_itself_may_ask(client: TestClient) -> None:
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_other_pages_may_link_here_and_no_more(client: TestClient, site: str) -> None:
-    picture = client.post("/api/search", json={}).json()["hits"][0]["id"]
+    image = client.post("/api/search", json={}).json()["hits"][0]["id"]
     embedding = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
-    for path in (f"/thumbnails/{picture}", f"/pictures/{picture}", "/thumbnails/7-00000000", "/static/page.js", "/"):
+    for path in (f"/thumbnails/{image}", f"/images/{image}", "/thumbnails/7-00000000", "/static/page.js", "/"):
         assert client.get(path, headers=embedding).status_code == 403, "an embedding page learns nothing"
     link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
     assert client.get("/", headers=link).status_code == 200
-    assert client.get(f"/pictures/{picture}", headers=link).status_code == 403
+    assert client.get(f"/images/{image}", headers=link).status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/", "/static/page.css", "/api/library", "/api/items/0-0", "/nowhere"])
@@ -91,5 +89,5 @@ def test_no_other_file_is_served(client: TestClient, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_nothing_can_be_changed(client: TestClient, method: str) -> None:
-    for path in ("/", "/api/search", "/api/library", "/pictures/0-00000000"):
+    for path in ("/", "/api/search", "/api/library", "/images/0-00000000"):
         assert client.request(method, path).status_code == 405

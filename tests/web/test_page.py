@@ -1,4 +1,4 @@
-"""The page in a real browser: typing, sliding, clicking, dropping, keys, a narrow window, ten thousand pictures."""
+"""The page in a real browser: typing, sliding, clicking, dropping, keys, a narrow window, ten thousand images."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a library of ten thousand pictures."""
+    """The address of a library of ten thousand images."""
     folder = tmp_path_factory.mktemp("many")
     with running(open_service(make_many(folder, MANY), folder / "cache")) as url:
         yield url
@@ -91,12 +91,12 @@ def open_page(browser: playwright.Browser) -> Iterator[OpenPage]:
 
 
 def tiles(page: playwright.Page) -> list[str]:
-    """The pictures in their order, as a screen reader meets them."""
+    """The images in their order, as a screen reader meets them."""
     return page.eval_on_selector_all(".tile img", "images => images.map(image => image.alt)")
 
 
 def wait_for(page: playwright.Page, names: list[str]) -> None:
-    """Wait until the first pictures are these."""
+    """Wait until the first images are these."""
     page.wait_for_function(
         "names => names.every((name, at) => document.querySelectorAll('.tile img')[at]?.alt === name)", arg=names
     )
@@ -133,15 +133,15 @@ def png(colour: tuple[int, int, int]) -> bytes:
     return stream.getvalue()
 
 
-def test_pictures_fill_in_where_their_place_was_kept(open_page: OpenPage, library: str) -> None:
+def test_images_fill_in_where_their_place_was_kept(open_page: OpenPage, library: str) -> None:
     page = open_page(library)
     wait_for(page, NEWEST_FIRST)
     before = page.eval_on_selector_all(".tile", "tiles => tiles.map(tile => tile.getBoundingClientRect().toJSON())")
     until(page, "document.querySelectorAll('.tile img.there').length === 6")
     after = page.eval_on_selector_all(".tile", "tiles => tiles.map(tile => tile.getBoundingClientRect().toJSON())")
     assert before == after
-    assert page.inner_text("#summary") == "6 picturesnewest first"
-    until(page, "document.getElementById('status').textContent === '6 pictures, newest first'")
+    assert page.inner_text("#summary") == "6 imagesnewest first"
+    until(page, "document.getElementById('status').textContent === '6 images, newest first'")
 
 
 def test_typing_searches_and_the_address_can_be_shared_and_stepped_through(open_page: OpenPage, library: str) -> None:
@@ -204,10 +204,10 @@ def test_more_like_this_by_mouse_and_by_key(open_page: OpenPage, library: str) -
     page.keyboard.press("ArrowDown")
     page.keyboard.press("m")
     until(page, "location.hash.startsWith('#like=')")
-    until(page, "document.getElementById('summary').textContent.startsWith('5 pictures')")
+    until(page, "document.getElementById('summary').textContent.startsWith('5 images')")
 
 
-def test_a_dropped_a_chosen_and_a_pasted_picture_are_looked_for(open_page: OpenPage, library: str) -> None:
+def test_a_dropped_a_chosen_and_a_pasted_image_are_looked_for(open_page: OpenPage, library: str) -> None:
     page = open_page(library)
     wait_for(page, NEWEST_FIRST)
     drop(page, png((25, 190, 35)))
@@ -234,12 +234,12 @@ def test_a_dropped_a_chosen_and_a_pasted_picture_are_looked_for(open_page: OpenP
     wait_for(page, NEWEST_FIRST)
 
 
-def test_a_dropped_file_that_is_no_picture_is_told(open_page: OpenPage, library: str) -> None:
+def test_a_dropped_file_that_is_no_image_is_told(open_page: OpenPage, library: str) -> None:
     page = open_page(library, expected="422")
     wait_for(page, NEWEST_FIRST)
-    drop(page, b"not a picture", "notes.txt", "text/plain")
+    drop(page, b"not an image", "notes.txt", "text/plain")
     page.wait_for_selector(".toast")
-    assert "not a picture" in page.inner_text(".toast")
+    assert "not an image" in page.inner_text(".toast")
     assert page.is_hidden("#drop")
     assert tiles(page) == NEWEST_FIRST
 
@@ -298,10 +298,10 @@ def test_filters_narrow_and_say_when_nothing_is_left(open_page: OpenPage, librar
     page.click("#filters")
     page.select_option("#folder", "trips")
     wait_for(page, ["moss.png", "brick.png", "ruby.png"])
-    assert page.inner_text("#summary").startswith("3 pictures of 6")
+    assert page.inner_text("#summary").startswith("3 images of 6")
     page.fill("#last-day", "2001-01-01")
     page.dispatch_event("#last-day", "change")
-    page.wait_for_selector("#message >> text=No picture passes these filters")
+    page.wait_for_selector("#message >> text=No image passes these filters")
     assert tiles(page) == []
     page.click("#message button")
     wait_for(page, NEWEST_FIRST)
@@ -393,10 +393,10 @@ def test_every_control_has_a_name(open_page: OpenPage, library: str) -> None:
     assert (first.get_attribute("aria-posinset"), first.get_attribute("aria-setsize")) == ("1", "6")
 
 
-def test_ten_thousand_pictures_are_one_long_page_of_few_elements(open_page: OpenPage, many: str) -> None:
+def test_ten_thousand_images_are_one_long_page_of_few_elements(open_page: OpenPage, many: str) -> None:
     page = open_page(many)
     wait_for(page, ["09999.png", "09998.png"])
-    assert page.inner_text("#summary").startswith("10,000 pictures")
+    assert page.inner_text("#summary").startswith("10,000 images")
     height = page.evaluate("document.documentElement.scrollHeight")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -415,7 +415,7 @@ def test_ten_thousand_pictures_are_one_long_page_of_few_elements(open_page: Open
     page.fill("#words", "red")
     until(page, "document.getElementById('summary').textContent.includes('best first')")
     assert page.evaluate("scrollY") == 0
-    assert page.inner_text("#summary").startswith("10,000 pictures")
+    assert page.inner_text("#summary").startswith("10,000 images")
     page.focus("#words")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("End")
@@ -436,7 +436,7 @@ def test_going_back_finds_the_place_again(open_page: OpenPage, many: str) -> Non
     page.wait_for_function("(top) => Math.abs(scrollY - top) < 2", arg=seen)
 
 
-def test_a_vanished_picture_keeps_its_place_in_words(
+def test_a_vanished_image_keeps_its_place_in_words(
     open_page: OpenPage, tmp_path: Path, photos: Path, index: Path
 ) -> None:
     with running(open_service(index, tmp_path / "cache")) as url:

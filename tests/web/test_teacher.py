@@ -1,4 +1,4 @@
-"""The whole way with a real model: drawn pictures, the bundled teacher's vectors, words from the page."""
+"""The whole way with a real model: drawn images, the bundled teacher's vectors, words from the page."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
-from mobileclip_kit.data.scenes.folder import PICTURES_FOLDER, World, write_world
-from mobileclip_kit.data.scenes.queries import reading_queries
-from mobileclip_kit.data.scenes.truth import TRUTH_FILE, read_truth
 from mobileclip_kit.indexing import update_index
 from mobileclip_kit.resources import models_folder
 from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.scenes.folder import IMAGES_FOLDER, SceneSet, write_scenes
+from mobileclip_kit.scenes.queries import reading_queries
+from mobileclip_kit.scenes.truth import TRUTH_FILE, read_truth
 from mobileclip_kit.web.app import build_app
 from mobileclip_kit.web.server import open_service
 
 
 def test_words_find_drawn_words(tmp_path: Path) -> None:
-    """The teacher reads; it was trained on that, and on nothing that this picture set shows."""
-    world, teacher = tmp_path / "world", str(models_folder() / "scenes-teacher")
-    world.mkdir()
-    write_world(world, World(items=40, seed=3, size=64, split="gallery"), workers=1)
-    update_index(world / PICTURES_FOLDER, open_encoder(teacher, threads=1), tmp_path / "index", model=teacher)
-    queries = reading_queries(read_truth(world / TRUTH_FILE))
+    """The teacher reads; it was trained on that, and on nothing that this image set shows."""
+    scenes, teacher = tmp_path / "scenes", str(models_folder() / "scenes-teacher")
+    scenes.mkdir()
+    write_scenes(scenes, SceneSet(items=40, seed=3, size=64, split="gallery"), workers=1)
+    update_index(scenes / IMAGES_FOLDER, open_encoder(teacher, threads=1), tmp_path / "index", model=teacher)
+    queries = reading_queries(read_truth(scenes / TRUTH_FILE))
     service = open_service(tmp_path / "index", threads=1, thumbnails=tmp_path / "cache")
     with TestClient(build_app(service), base_url="http://localhost") as client:
         right = 0

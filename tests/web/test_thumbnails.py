@@ -24,7 +24,7 @@ def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def test_thumbnails_fit_the_side_and_small_pictures_stay(tmp_path: Path) -> None:
+def test_thumbnails_fit_the_side_and_small_images_stay(tmp_path: Path) -> None:
     save_turned(tmp_path / "turned.jpg")
     Image.new("RGB", (30, 20)).save(tmp_path / "small.png")
     assert opened(make_thumbnail(tmp_path / "turned.jpg")).size == (SIDE_PIXELS // 2, SIDE_PIXELS)
@@ -42,7 +42,7 @@ def test_only_profiles_of_rgb_are_kept(tmp_path: Path) -> None:
     assert "icc_profile" not in opened(make_thumbnail(tmp_path / "grey.png")).info
 
 
-def test_a_damaged_picture_has_no_thumbnail(tmp_path: Path) -> None:
+def test_a_damaged_image_has_no_thumbnail(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
     with pytest.raises(ImageError, match="bad.jpg"):
         make_thumbnail(tmp_path / "bad.jpg")
@@ -100,7 +100,7 @@ def test_a_damaged_file_and_a_forbidden_place_are_refused_in_words(tmp_path: Pat
         Thumbnails(tmp_path / "file")
 
 
-def test_a_cache_that_fails_is_told_and_costs_no_picture(tmp_path: Path) -> None:
+def test_a_cache_that_fails_is_told_and_costs_no_image(tmp_path: Path) -> None:
     thumbnails = Thumbnails(tmp_path)
     thumbnails._file.execute("DROP TABLE thumbnails")
     assert thumbnails.get(b"key") is None

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.bench.examples import PictureRows
+from mobileclip_kit.bench.examples import ImageRows
 from mobileclip_kit.bench.explain.explanation import GRAD_CAM_FILE, MAP_FILE, Explanation, explain
 from mobileclip_kit.bench.explain.gallery import short
-from mobileclip_kit.bench.page import Picture
+from mobileclip_kit.bench.page import Thumbnail
 from mobileclip_kit.bench.quality import Gallery
 from mobileclip_kit.errors import MckitError
 from mobileclip_kit.runtime.encoder import Vectors
@@ -28,12 +28,12 @@ def explain_for_report(
     ask: Sequence[str] = (),
     teacher: str | None = None,
     queries: Vectors | None = None,
-) -> tuple[dict[str, Any], PictureRows]:
+) -> tuple[dict[str, Any], ImageRows]:
     """Fill ``explain/`` in a report's folder; a model that fails is stated and leaves the rest of the report as it is.
 
     Args:
         name: A model folder or open_clip name.
-        gallery: Pictures.
+        gallery: Images.
         source: Where they come from.
         report: The folder, which exists.
         ask: See :func:`.explanation.explain`.
@@ -52,9 +52,10 @@ def explain_for_report(
         lost = [{"item": item, "reason": str(error)} for item in _KEYS]
         return {"model": _short(name), **dict.fromkeys(_KEYS.values()), "examples": [], "skipped": lost}, []
     rows = [
-        (one.text, [Picture(gallery.paths[row], f"{cosine:.3f}") for row, cosine in one.hits]) for one in done.examples
+        (one.text, [Thumbnail(gallery.paths[row], f"{cosine:.3f}") for row, cosine in one.hits])
+        for one in done.examples
     ]
-    return _document(_short(name), done, gallery), [(short(text, 100), pictures) for text, pictures in rows]
+    return _document(_short(name), done, gallery), [(short(text, 100), images) for text, images in rows]
 
 
 def _document(name: str, done: Explanation, gallery: Gallery) -> dict[str, Any]:

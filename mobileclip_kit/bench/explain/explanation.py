@@ -13,11 +13,11 @@ from mobileclip_kit.bench.explain.figures import HUES, Named, draw_map, draw_she
 from mobileclip_kit.bench.explain.gallery import Shown, choose, prompt, spread, texts_of
 from mobileclip_kit.bench.explain.grad_cam import grad_cam
 from mobileclip_kit.bench.quality import Gallery
-from mobileclip_kit.bench.ranking import top_k, unit_rows
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.errors import DataError, ExportError, ShapeError, UsageError
 from mobileclip_kit.export.folder import is_export, open_export
 from mobileclip_kit.images import load_pixels
+from mobileclip_kit.metrics import top_k, unit_rows
 from mobileclip_kit.networks.model import Model, load_model
 from mobileclip_kit.runtime.encoder import Vectors
 from mobileclip_kit.runtime.torch import TorchEncoder
@@ -89,14 +89,14 @@ def explain(
 ) -> Explanation:
     """Draw the heat maps and the map of one model into a folder.
 
-    The heat maps show pictures of as many classes as possible, or what ``ask`` finds.
+    The heat maps show images of as many classes as possible, or what ``ask`` finds.
 
     Args:
         name: A model folder or open_clip name.
-        gallery: Pictures, with captions or not.
+        gallery: Images, with captions or not.
         source: Where the gallery comes from, see :func:`~mobileclip_kit.bench.explain.gallery.choose`.
         out: The folder, which exists.
-        ask: Texts of the heat maps; without them, the classes or captions of the pictures shown.
+        ask: Texts of the heat maps; without them, the classes or captions of the images shown.
         teacher: A model in whose space an image-only model lives: its text tower speaks for it.
         queries: ``(q, d)`` vectors of texts that nobody can read here: the first of them are asked if need be.
 
@@ -136,12 +136,12 @@ def _questions(
         return [f"query {number}" for number in range(1, len(asked) + 1)], asked
     if reader is None:
         raise DataError(silence, hint="Pass the model that it was distilled from as --teacher.")
-    raise DataError("The pictures have neither captions nor classes.", hint="Ask something with --ask TEXT.")
+    raise DataError("The images have neither captions nor classes.", hint="Ask something with --ask TEXT.")
 
 
 def _draw_heat(model: Model, paths: Sequence[Path], texts: Sequence[str], vectors: Vectors, path: Path) -> None:
     spec = model.spec.require_image()
-    pixels = np.stack([load_pixels(picture, spec) for picture in paths])
+    pixels = np.stack([load_pixels(image, spec) for image in paths])
     draw_sheet(pixels, texts, grad_cam(model, pixels, vectors), path)
 
 

@@ -1,4 +1,4 @@
-"""Drawing: heat over a picture, the sheet of heat maps, the map of vectors.
+"""Drawing: heat over an image, the sheet of heat maps, the map of vectors.
 
 Figures have no background of their own and letters of a middle grey, so that they can be read on a light and on a dark
 page.
@@ -36,7 +36,7 @@ _DPI = 130
 
 
 def overlay(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
-    """Heat over a picture: its cold parts lose colour and light, its hot ones glow.
+    """Heat over an image: its cold parts lose colour and light, its hot ones glow.
 
     Args:
         pixels: ``(height, width, 3)`` uint8.
@@ -47,23 +47,23 @@ def overlay(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
     """
     from matplotlib import colormaps
 
-    picture = pixels.astype(np.float32) / 255
-    grey = picture.mean(axis=2, keepdims=True)
+    image = pixels.astype(np.float32) / 255
+    grey = image.mean(axis=2, keepdims=True)
     share = heat[..., None]
-    muted = 0.35 * picture + 0.45 * grey
-    lit = share * picture + (1 - share) * muted
+    muted = 0.35 * image + 0.45 * grey
+    lit = share * image + (1 - share) * muted
     glow = colormaps["inferno"](0.25 + 0.65 * heat)[..., :3]
     strength = 0.55 * share
     return np.asarray(np.rint(255 * ((1 - strength) * lit + strength * glow)), dtype=np.uint8)
 
 
 def draw_sheet(pixels: Pixels, texts: Sequence[str], maps: HeatMaps, path: Path) -> None:
-    """A row for each picture, a column for each text; a picture's greatest cosine stands in bold.
+    """A row for each image, a column for each text; an image's greatest cosine stands in bold.
 
     Args:
         pixels: ``(n, height, width, 3)``.
         texts: ``q`` of them.
-        maps: Of these pictures and texts.
+        maps: Of these images and texts.
         path: The PNG.
     """
     rows, columns = len(pixels), len(texts) + 1
@@ -75,10 +75,10 @@ def draw_sheet(pixels: Pixels, texts: Sequence[str], maps: HeatMaps, path: Path)
             axes: Axes = grid[row, column]
             axes.set_axis_off()
             text = column - 1
-            picture = pixels[row] if text < 0 else overlay(pixels[row], maps.heat[row, text])
-            axes.imshow(picture, interpolation="bicubic")
+            image = pixels[row] if text < 0 else overlay(pixels[row], maps.heat[row, text])
+            axes.imshow(image, interpolation="bicubic")
             if row == 0:
-                title = "picture" if text < 0 else "\n".join(textwrap.wrap(short(_plain(texts[text])), 20))
+                title = "image" if text < 0 else "\n".join(textwrap.wrap(short(_plain(texts[text])), 20))
                 axes.set_title(title, fontsize=10, color=INK)
             if text >= 0:
                 axes.text(
@@ -93,8 +93,8 @@ class Named:
     """What the points of a map are called.
 
     Attributes:
-        labels: The class of each picture, ``""`` where none is known.
-        written: Whether a picture shows only its class's name.
+        labels: The class of each image, ``""`` where none is known.
+        written: Whether an image shows only its class's name.
         texts: What each star is called.
         classes: The class of each star, ``""`` for none.
     """
@@ -112,7 +112,7 @@ class Named:
 
 
 def draw_map(places: EmbeddingMap, named: Named, path: Path) -> None:
-    """Dots for pictures, squares for those of a written name, stars for texts.
+    """Dots for images, squares for those of a written name, stars for texts.
 
     Args:
         places: Where everything stands.
@@ -124,7 +124,7 @@ def draw_map(places: EmbeddingMap, named: Named, path: Path) -> None:
     axes.set(aspect="equal", xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set(color=INK, alpha=0.4)
-    _draw_pictures(axes, places.pictures, named)
+    _draw_images(axes, places.images, named)
     for place, text, name in zip(places.texts, named.texts, named.classes, strict=True):
         colour = named.colours().get(name, INK)
         axes.scatter([place[0]], [place[1]], s=230, marker="*", color=colour, edgecolors=INK, linewidths=0.8, zorder=3)
@@ -141,7 +141,7 @@ def draw_map(places: EmbeddingMap, named: Named, path: Path) -> None:
     figure.savefig(path, dpi=_DPI, transparent=True)
 
 
-def _draw_pictures(axes: Axes, places: NDArray[np.float32], named: Named) -> None:
+def _draw_images(axes: Axes, places: NDArray[np.float32], named: Named) -> None:
     colours, written = named.colours(), np.asarray(named.written, dtype=bool)
     labels = np.asarray(named.labels)
     rest = places[~np.isin(labels, list(colours))]
@@ -153,7 +153,7 @@ def _draw_pictures(axes: Axes, places: NDArray[np.float32], named: Named) -> Non
             color=_REST,
             alpha=0.55,
             linewidths=0,
-            label="others" if colours else "pictures",
+            label="others" if colours else "images",
         )
     for name, colour in colours.items():
         for marker, alone in (("o", False), ("s", True)):

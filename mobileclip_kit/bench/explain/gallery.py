@@ -1,4 +1,4 @@
-"""What the figures show of a gallery: which pictures, which classes, which texts."""
+"""What the figures show of a gallery: which images, which classes, which texts."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobileclip_kit.bench.quality import Gallery
-from mobileclip_kit.data.scenes.captions import noun_phrase
-from mobileclip_kit.data.scenes.truth import TRUTH_FILE, Truth, read_truth
+from mobileclip_kit.scenes.captions import noun_phrase
+from mobileclip_kit.scenes.truth import TRUTH_FILE, Truth, read_truth
 
-_SHEET_PICTURES = 5
-_MAP_PICTURES = 600
+_SHEET_IMAGES = 5
+_MAP_IMAGES = 600
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The pictures of the figures.
+    """The images of the figures.
 
     Attributes:
         sheet: Rows of the gallery that the heat maps show.
@@ -34,31 +34,29 @@ class Shown:
 
 
 def choose(gallery: Gallery, source: Path) -> Shown:
-    """Choose pictures of as many classes as there is room for, the same ones every time.
+    """Choose images of as many classes as there is room for, the same ones every time.
 
     Args:
-        gallery: All pictures.
-        source: Where they come from. A folder of the built-in world says what each picture shows; elsewhere a picture's
+        gallery: All images.
+        source: Where they come from. A folder of the synthetic scenes says what each image shows; elsewhere an image's
             class is the folder that it lies in, if there are several.
     """
-    in_world = (source / TRUTH_FILE).is_file()
-    labels, written = _labels_of_world(gallery, source) if in_world else _labels_of_folders(gallery)
+    in_scenes = (source / TRUTH_FILE).is_file()
+    labels, written = _labels_of_scenes(gallery, source) if in_scenes else _labels_of_folders(gallery)
     things = ["" if alone else label for label, alone in zip(labels, written, strict=True)]
     counts = Counter(label for label in things if label)
     ordered = tuple(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-    names = ordered if in_world or not gallery.captions else ()
+    names = ordered if in_scenes or not gallery.captions else ()
     if names:
-        firsts = [things.index(name) for name in names[:_SHEET_PICTURES]]
-        sheet = tuple(
-            firsts + [row for row in range(len(labels)) if row not in firsts][: _SHEET_PICTURES - len(firsts)]
-        )
+        firsts = [things.index(name) for name in names[:_SHEET_IMAGES]]
+        sheet = tuple(firsts + [row for row in range(len(labels)) if row not in firsts][: _SHEET_IMAGES - len(firsts)])
     else:
-        sheet = spread(len(gallery.keys), _SHEET_PICTURES)
-    return Shown(sheet, spread(len(gallery.keys), _MAP_PICTURES), labels, written, names)
+        sheet = spread(len(gallery.keys), _SHEET_IMAGES)
+    return Shown(sheet, spread(len(gallery.keys), _MAP_IMAGES), labels, written, names)
 
 
 def texts_of(gallery: Gallery, shown: Shown) -> tuple[str, ...]:
-    """A text for each picture of the sheet: its class if classes are known, else its first caption."""
+    """A text for each image of the sheet: its class if classes are known, else its first caption."""
     if shown.names:
         return tuple(
             dict.fromkeys(prompt(shown.labels[row]) for row in shown.sheet if shown.labels[row] in shown.names)
@@ -77,7 +75,7 @@ def spread(count: int, most: int) -> tuple[int, ...]:
     return tuple(range(count)) if count <= most else tuple(place * count // most for place in range(most))
 
 
-def _labels_of_world(gallery: Gallery, source: Path) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+def _labels_of_scenes(gallery: Gallery, source: Path) -> tuple[tuple[str, ...], tuple[bool, ...]]:
     truth = {row.image: row for row in read_truth(source)}
     known = [truth.get(key) for key in gallery.keys]
     return tuple("" if row is None else _what(row) for row in known), tuple(
@@ -92,7 +90,7 @@ def _labels_of_folders(gallery: Gallery) -> tuple[tuple[str, ...], tuple[bool, .
 
 
 def _what(row: Truth) -> str:
-    """The first thing that a picture shows, or the word alone."""
+    """The first thing that an image shows, or the word alone."""
     if row.objects:
         return row.objects[0].kind
     return "" if row.word is None else row.word.text

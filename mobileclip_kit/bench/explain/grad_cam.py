@@ -1,13 +1,13 @@
-"""Grad-CAM: where in a picture the cosine with a text comes from.
+"""Grad-CAM: where in an image the cosine with a text comes from.
 
 Grad-CAM (arXiv 1610.02391) weighs the channels of the last spatial feature map by the gradient of a score, averaged
-over the places, and keeps what is positive. Our score is the cosine between the picture's and the text's unit vectors,
+over the places, and keeps what is positive. Our score is the cosine between the image's and the text's unit vectors,
 as in LightCLIP's figures (arXiv 2312.00674).
 
 Which map is the last one depends on the tower: see :mod:`.grids`. For a ConvTower we depart from it: each place of its
-last 4 × 4 grid has seen nearly the whole picture. As the paper multiplies Grad-CAM by a finer gradient ("guided"
+last 4 × 4 grid has seen nearly the whole image. As the paper multiplies Grad-CAM by a finer gradient ("guided"
 Grad-CAM), we multiply it by gradient times value of an early stage, place by place. Asked for either
-thing of 200 pictures of the built-in world that show two, the bundled teacher's hottest place then lies on the thing in
+thing of 200 images of the synthetic scenes that show two, the bundled teacher's hottest place then lies on the thing in
 86 % and not in 46 % (19 % of the area is the thing).
 """
 
@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.bench.explain.grids import Grid, run_tower
-from mobileclip_kit.bench.ranking import unit_rows
 from mobileclip_kit.errors import ShapeError
 from mobileclip_kit.images import normalize
+from mobileclip_kit.metrics import unit_rows
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.encoder import Pixels
 
@@ -34,12 +34,12 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class HeatMaps:
-    """What each text finds in each picture.
+    """What each text finds in each image.
 
     Attributes:
-        heat: ``(pictures, texts, height, width)`` float32 in the size of the model's input. Each map's greatest value
+        heat: ``(images, texts, height, width)`` float32 in the size of the model's input. Each map's greatest value
             is 1, so that maps show *where*, not *how much*; a map is 0 everywhere when nothing speaks for the text.
-        cosines: ``(pictures, texts)`` float32: how much.
+        cosines: ``(images, texts)`` float32: how much.
     """
 
     heat: NDArray[np.float32]
@@ -47,7 +47,7 @@ class HeatMaps:
 
 
 def grad_cam(model: Model, pixels: Pixels, text_vectors: ArrayLike) -> HeatMaps:
-    """Heat maps of pictures under texts.
+    """Heat maps of images under texts.
 
     Args:
         model: A torch model with an image tower; its weights and their gradients stay untouched.
@@ -56,7 +56,7 @@ def grad_cam(model: Model, pixels: Pixels, text_vectors: ArrayLike) -> HeatMaps:
 
     Raises:
         ModelError: The model has no image tower, or one whose feature map is not known.
-        ShapeError: The texts have another width than the model, or the pictures another size.
+        ShapeError: The texts have another width than the model, or the images another size.
     """
     spec = model.spec.require_image()
     if pixels.ndim != 4 or pixels.shape[1:] != (spec.height, spec.width, 3):
@@ -64,7 +64,7 @@ def grad_cam(model: Model, pixels: Pixels, text_vectors: ArrayLike) -> HeatMaps:
     texts = torch.from_numpy(unit_rows(text_vectors, "The texts"))
     if texts.shape[1] != model.spec.embedding_dim:
         raise ShapeError(
-            f"The texts have {texts.shape[1]} dimensions, the pictures of {model.spec.name} {model.spec.embedding_dim}."
+            f"The texts have {texts.shape[1]} dimensions, the images of {model.spec.name} {model.spec.embedding_dim}."
         )
     parts = []
     for start in range(0, len(pixels), _BATCH):
@@ -84,7 +84,7 @@ def _heat(model: Model, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
     cosines = F.normalize(seen.vectors.float(), dim=-1) @ texts.T  # (n, q)
     maps = []
     for text in range(len(texts)):
-        # A picture's cosine depends on its own row only, so the sum's gradient holds each picture's.
+        # An image's cosine depends on its own row only, so the sum's gradient holds each image's.
         gradients = torch.autograd.grad(cosines[:, text].sum(), [grid.values for grid in seen.grids], retain_graph=True)
         heat = torch.ones(len(images), *images.shape[2:])
         for grid, gradient in zip(seen.grids, gradients, strict=True):

@@ -5,9 +5,9 @@
 * A transformer that pools its patches: its patch tokens after the last block.
 * A transformer that pools by its class token: the patch tokens as they enter the last block's attention, since nothing
   after it reads them.
-* Our towers for small pictures, :class:`~mobileclip_kit.networks.conv_tower.ConvTower` and
+* Our towers for small images, :class:`~mobileclip_kit.networks.conv_tower.ConvTower` and
   :class:`~mobileclip_kit.networks.hybrid_tower.HybridTower`: their last convolutional stage and the second one. Each of
-  the last stage's few places has seen nearly the whole picture, so that it knows *what* but hardly *where*.
+  the last stage's few places has seen nearly the whole image, so that it knows *what* but hardly *where*.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mobileclip_kit.networks.model import Model
 
 ToPlanes = Callable[[Tensor], Tensor]
 
-_FINE_STAGES = 2  # of our towers for small pictures: a place of the second one has seen 7 × 7 pixels
+_FINE_STAGES = 2  # of our towers for small images: a place of the second one has seen 7 × 7 pixels
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@
 const BURST_MS = 1500;
 const WRITE_MS = 200;
 
-const NOTHING = { words: "", like: [], pictures: [], textness: 0, folder: "", first_day: "", last_day: "", view: "" };
-const LISTS = ["like", "pictures"];
+const NOTHING = { words: "", like: [], images: [], textness: 0, folder: "", first_day: "", last_day: "", view: "" };
+const LISTS = ["like", "images"];
 
 export function parse(hash) {
   const state = structuredClone(NOTHING);

@@ -14,7 +14,7 @@ export class Problem extends Error {
 }
 
 export const thumbnailOf = (id) => `/thumbnails/${id}`;
-export const pictureOf = (id) => `/pictures/${id}`;
+export const imageOf = (id) => `/images/${id}`;
 
 async function ask(path, options) {
   let answer;
@@ -50,14 +50,14 @@ export const search = (question, start, count, signal) =>
   });
 
 export const handIn = (file, signal) =>
-  ask("/api/pictures", {
+  ask("/api/images", {
     method: "POST",
     headers: { "Content-Type": file.type.startsWith("image/") ? file.type : "application/octet-stream" },
     body: file,
     signal,
   });
 
-/** Why an address of a picture gives none. */
+/** Why an address of an image gives none. */
 export async function whyNot(path, signal) {
   try {
     const answer = await fetch(path, { signal });

@@ -34,9 +34,9 @@ export class Filters {
   /** The folders and days of a library. */
   allow({ folders, folders_left_out: leftOut, days }) {
     const chosen = this._folder.value;
-    const options = folders.map(({ path, pictures }) => {
+    const options = folders.map(({ path, images }) => {
       const depth = path.split("/").length - 1;
-      const option = new Option(`${"\u2003".repeat(depth)}${path.split("/").pop()}  (${number(pictures)})`, path);
+      const option = new Option(`${"\u2003".repeat(depth)}${path.split("/").pop()}  (${number(images)})`, path);
       option.title = path;
       return option;
     });

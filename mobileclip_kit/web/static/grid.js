@@ -1,6 +1,6 @@
-// The pictures: a grid as long as all hits, of which only what is near the window exists.
+// The images: a grid as long as all hits, of which only what is near the window exists.
 //
-// Tiles are placed by a transform and kept by their picture, so a new order slides them to their new places, no
+// Tiles are placed by a transform and kept by their image, so a new order slides them to their new places, no
 // thumbnail is loaded twice, and ten thousand hits cost as much as fifty.
 
 import { thumbnailOf } from "./api.js";
@@ -18,7 +18,7 @@ export class Grid {
   constructor(root, actions) {
     this._root = root;
     this._actions = actions;
-    this._tiles = new Map(); // picture id, or the number of a hit that is still to come → tile
+    this._tiles = new Map(); // image id, or the number of a hit that is still to come → tile
     this._results = null;
     this._active = 0;
     this._side = 1;
@@ -37,7 +37,7 @@ export class Grid {
     this._measure();
   }
 
-  /** Show other results; tiles of pictures that are in both slide to their new places. */
+  /** Show other results; tiles of images that are in both slide to their new places. */
   show(results) {
     this._results = results;
     this._active = 0;
@@ -153,7 +153,7 @@ export class Grid {
       this._putAfter(tile, before);
       before = tile;
     }
-    // The tile that had it may have made way for one whose picture has arrived.
+    // The tile that had it may have made way for one whose image has arrived.
     if (focused && !this._holdsFocus) this._focusActive();
   }
 
@@ -182,7 +182,7 @@ export class Grid {
     if (!hit?.id) {
       tile.classList.add("coming");
       tile.tabIndex = -1;
-      if (hit) this._markGone(tile, "This picture was removed from the index.");
+      if (hit) this._markGone(tile, "This image was removed from the index.");
       return tile;
     }
     const name = hit.name.split("/").pop();
@@ -195,7 +195,7 @@ export class Grid {
     tile.querySelector("bdi").textContent = name;
     like.setAttribute("aria-label", `More like ${name}`);
     link.draggable = true;
-    link.addEventListener("dragstart", (event) => event.dataTransfer.setData("application/x-mckit-picture", hit.id));
+    link.addEventListener("dragstart", (event) => event.dataTransfer.setData("application/x-mckit-image", hit.id));
     link.addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();

@@ -1,6 +1,6 @@
 // Loads the thumbnails of tiles, a few at once, those that can be seen first.
 //
-// A browser opens six connections to a server. Two stay free, so that a question never waits behind pictures.
+// A browser opens six connections to a server. Two stay free, so that a question never waits behind images.
 
 const AT_ONCE = 4;
 
@@ -29,7 +29,7 @@ export class Loader {
     }
   }
 
-  /** While somebody flies past thousands of pictures, none is loaded. */
+  /** While somebody flies past thousands of images, none is loaded. */
   set paused(paused) {
     this._paused = paused;
     this._pump();

@@ -1,4 +1,4 @@
-// What the page says: short notes that go away, and words where pictures would stand.
+// What the page says: short notes that go away, and words where images would stand.
 
 const NOTE_MS = 6000;
 
@@ -23,12 +23,12 @@ export function note({ message, hint = null }, action = null) {
   return close;
 }
 
-/** Words in the place of pictures; nothing hides them. */
+/** Words in the place of images; nothing hides them. */
 export function message(content) {
   const place = document.getElementById("message");
   place.hidden = !content;
   if (!content) return place.replaceChildren();
-  const { title, text = "", code = "", actions = [], icon = "picture", alert = false } = content;
+  const { title, text = "", code = "", actions = [], icon = "image", alert = false } = content;
   place.innerHTML = `<svg class="icon" aria-hidden="true"><use href="#i-${icon}"/></svg><h2></h2><p></p>`;
   place.querySelector("h2").textContent = title;
   place.querySelector("p").textContent = text;

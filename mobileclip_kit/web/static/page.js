@@ -4,12 +4,12 @@ import * as api from "./api.js";
 import { Address, format, questionOf, sameQuestion } from "./address.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
-import { Handed } from "./handed.js";
+import { Handed } from "./image_query.js";
 import { message, note } from "./messages.js";
 import { Results } from "./results.js";
 import { Textness } from "./textness.js";
 import { Viewer } from "./viewer.js";
-import { milliseconds, number, pictures } from "./words.js";
+import { milliseconds, number, images } from "./words.js";
 
 const TYPING_MS = 120;
 const LOOK_MS = 10_000;
@@ -36,7 +36,7 @@ const grid = new Grid(find("results"), {
   addressOf: (hit) => format({ ...address.state, view: hit.id }),
   gone: async (path) => {
     try {
-      return (await api.whyNot(path))?.message ?? "The browser cannot show this picture.";
+      return (await api.whyNot(path))?.message ?? "The browser cannot show this image.";
     } catch {
       return "";
     }
@@ -58,7 +58,7 @@ const textness = new Textness((scale) => {
 const filters = new Filters((fields) => change(fields, "filter"));
 
 const handed = new Handed({
-  take: (token) => change({ pictures: [token], like: [], view: "" }, "picture"),
+  take: (token) => change({ images: [token], like: [], view: "" }, "image"),
   like: (id) => likeThis(id),
   remove: (list, value) => {
     change({ [list]: address.state[list].filter((one) => one !== value) }, "remove");
@@ -76,7 +76,7 @@ function change(fields, kind) {
 }
 
 function likeThis(id) {
-  change({ words: "", like: [id], pictures: [], view: "" }, "like");
+  change({ words: "", like: [id], images: [], view: "" }, "like");
 }
 
 /** Bring every control in step with the state. */
@@ -86,8 +86,8 @@ function render() {
   textness.scale = state.textness;
   filters.show(state);
   handed.show(state);
-  const name = state.words || (state.like.length + state.pictures.length ? "More like this" : "");
-  document.title = [name, library?.name ?? "Picture search"].filter(Boolean).join(" · ");
+  const name = state.words || (state.like.length + state.images.length ? "More like this" : "");
+  document.title = [name, library?.name ?? "Image search"].filter(Boolean).join(" · ");
   if (!state.view) viewer.hide();
 }
 
@@ -137,16 +137,16 @@ function describe() {
   const { total, among, ranked, latency } = results;
   const filtered = address.state.folder || address.state.first_day || address.state.last_day;
   const order = ranked ? "best first" : "newest first";
-  const count = total < among ? `${ranked ? "Best" : "Newest"} ${number(total)} of ${pictures(among)}` : pictures(total);
-  const whole = filtered && library ? ` of ${number(library.pictures)}` : "";
+  const count = total < among ? `${ranked ? "Best" : "Newest"} ${number(total)} of ${images(among)}` : images(total);
+  const whole = filtered && library ? ` of ${number(library.images)}` : "";
   find("summary").textContent = total ? `${count}${whole}` : "";
   if (total) find("summary").append(Object.assign(document.createElement("small"), { textContent: order }));
   const { encoding, searching } = latency;
   find("latency").textContent = total ? milliseconds(encoding + searching) : "";
   find("latency").title = `Model ${milliseconds(encoding)}, search ${milliseconds(searching)}`;
   find("end").hidden = !(total < among);
-  find("end").textContent = `${pictures(among - total)} more are not listed: ask for something narrower, or filter.`;
-  say(total ? `${count}${whole}, ${order}` : "No pictures");
+  find("end").textContent = `${images(among - total)} more are not listed: ask for something narrower, or filter.`;
+  say(total ? `${count}${whole}, ${order}` : "No images");
   message(total ? null : emptiness(filtered));
   document.body.classList.toggle("empty", !total);
 }
@@ -156,25 +156,25 @@ function emptiness(filtered) {
   if (first && last && first > last) {
     return {
       title: "The first day lies after the last one",
-      text: "No picture can lie between them.",
+      text: "No image can lie between them.",
       actions: [["Swap the days", () => change({ first_day: last, last_day: first }, "filter")]],
       icon: "filter",
     };
   }
   if (filtered) {
     return {
-      title: "No picture passes these filters",
+      title: "No image passes these filters",
       text: "Another folder or a longer span of days may hold what you look for.",
       actions: [["Clear the filters", () => change({ folder: "", first_day: "", last_day: "" }, "clear")]],
       icon: "filter",
     };
   }
-  if (library?.pictures) return { title: "There is nothing else", text: "This library holds no other picture." };
-  const failed = library?.failures ? ` ${pictures(library.failures)} could not be read; --retry-failed tries them again.` : "";
+  if (library?.images) return { title: "There is nothing else", text: "This library holds no other image." };
+  const failed = library?.failures ? ` ${images(library.failures)} could not be read; --retry-failed tries them again.` : "";
   return {
     title: "This library is empty",
-    text: `Index a folder of pictures; they show up here by themselves.${failed}`,
-    code: `mckit index PICTURES --model MODEL -o ${library?.name ?? "INDEX"}`,
+    text: `Index a folder of images; they show up here by themselves.${failed}`,
+    code: `mckit index IMAGES --model MODEL -o ${library?.name ?? "INDEX"}`,
   };
 }
 
@@ -191,7 +191,7 @@ function fail(problem) {
   message({
     title: problem.message,
     text: problem.hint ?? "",
-    actions: [["Show all pictures", () => change({ words: "", like: [], pictures: [], folder: "", first_day: "", last_day: "" }, "clear")]],
+    actions: [["Show all images", () => change({ words: "", like: [], images: [], folder: "", first_day: "", last_day: "" }, "clear")]],
     icon: "gone",
     alert: true,
   });
@@ -229,7 +229,7 @@ function meet(news) {
   const wasLost = !find("notice").hidden;
   library = news;
   words.disabled = Boolean(news.words.reason);
-  words.placeholder = news.words.reason ? "No search by words" : `Search ${pictures(news.pictures)}`;
+  words.placeholder = news.words.reason ? "No search by words" : `Search ${images(news.images)}`;
   find("words-why").textContent = news.words.reason ?? "";
   find("words-why").hidden = !news.words.reason;
   textness.allow(news.textness);
@@ -250,7 +250,7 @@ function meet(news) {
 /** The index has changed. What is being looked at stays until the person wants the new state. */
 function welcome(news) {
   if (!results?.total) return ask();
-  note({ message: "The index was updated.", hint: `It holds ${pictures(news.pictures)} now.` }, ["Show", () => ask()]);
+  note({ message: "The index was updated.", hint: `It holds ${images(news.images)} now.` }, ["Show", () => ask()]);
 }
 
 // The full view. Opening is a step to go back from; walking on from there is not.
@@ -326,7 +326,7 @@ words.addEventListener("keydown", (event) => {
     event.preventDefault();
     grid.focus(Math.max(0, grid.firstInView));
   } else if (event.key === "Backspace" && !words.value) {
-    const list = address.state.pictures.length ? "pictures" : "like";
+    const list = address.state.images.length ? "images" : "like";
     if (address.state[list].length) change({ [list]: address.state[list].slice(0, -1) }, "remove");
   }
 });

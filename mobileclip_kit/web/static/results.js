@@ -36,7 +36,7 @@ export class Results {
     return this._hits.get(index);
   }
 
-  /** The number of a picture among the hits that have arrived, or -1. */
+  /** The number of an image among the hits that have arrived, or -1. */
   indexOf(id) {
     for (const [index, hit] of this._hits) if (hit.id === id) return index;
     return -1;

@@ -1,4 +1,4 @@
-// The slider for words that are written in pictures: fewer of them to the left, more to the right.
+// The slider for words that are written in images: fewer of them to the left, more to the right.
 //
 // Small scales matter most, so the slider's way is squared: its middle half covers a quarter of the scale.
 

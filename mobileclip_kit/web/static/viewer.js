@@ -1,6 +1,6 @@
-// One picture in full, above the page: its thumbnail at once, then the picture itself.
+// One image in full, above the page: its thumbnail at once, then the image itself.
 
-import { item, pictureOf, thumbnailOf, whyNot } from "./api.js";
+import { item, imageOf, thumbnailOf, whyNot } from "./api.js";
 import { day, size } from "./words.js";
 
 const SWIPE_PIXELS = 60;
@@ -47,9 +47,9 @@ export class Viewer {
     this.refresh();
     this._name.textContent = hit.name?.split("/").pop() ?? "";
     this._facts.textContent = score(hit);
-    this._link.href = pictureOf(hit.id);
+    this._link.href = imageOf(hit.id);
     this._link.hidden = this._like.hidden = false;
-    this._showPicture(hit, signal);
+    this._showImage(hit, signal);
     try {
       const about = await item(hit.id, signal);
       this._name.textContent = about.name;
@@ -81,7 +81,7 @@ export class Viewer {
     return this._dialog.open;
   }
 
-  _showPicture(hit, signal) {
+  _showImage(hit, signal) {
     const small = new Image();
     small.className = "small";
     small.alt = "";
@@ -95,12 +95,12 @@ export class Viewer {
     full.addEventListener("error", async () => {
       if (signal.aborted) return;
       try {
-        this._say((await whyNot(pictureOf(hit.id), signal)) ?? { message: "The browser cannot show this picture." });
+        this._say((await whyNot(imageOf(hit.id), signal)) ?? { message: "The browser cannot show this image." });
       } catch {
-        // Another picture is shown by now.
+        // Another image is shown by now.
       }
     });
-    full.src = pictureOf(hit.id);
+    full.src = imageOf(hit.id);
     this._stage.replaceChildren(small, full);
   }
 

@@ -5,7 +5,7 @@ const DAYS = new Intl.DateTimeFormat("en", { day: "numeric", month: "long", year
 
 export const number = (value) => NUMBERS.format(value);
 
-export const pictures = (count) => `${number(count)} ${count === 1 ? "picture" : "pictures"}`;
+export const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
 
 export const day = (moment) => DAYS.format(new Date(moment));
 

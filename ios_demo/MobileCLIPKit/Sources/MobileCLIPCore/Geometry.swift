@@ -1,8 +1,8 @@
 import Foundation
 
-/// Where a picture goes before it enters the image tower: the rectangles of `mobileclip_kit/images.py`.
+/// Where an image goes before it enters the image tower: the rectangles of `mobileclip_kit/images.py`.
 ///
-/// The picture is resized to `resizedWidth` × `resizedHeight`, the crop is cut out of that, and where the crop is smaller
+/// The image is resized to `resizedWidth` × `resizedHeight`, the crop is cut out of that, and where the crop is smaller
 /// than the model's input it is put at `padX`, `padY` on a field of the fill colour.
 public struct ResizePlan: Equatable, Sendable {
     public var resizedWidth: Int
@@ -14,7 +14,7 @@ public struct ResizePlan: Equatable, Sendable {
     public var padX: Int
     public var padY: Int
 
-    /// Plans the way of an upright picture of `width` × `height` pixels; nil when a side is not positive.
+    /// Plans the way of an upright image of `width` × `height` pixels; nil when a side is not positive.
     public init?(width: Int, height: Int, spec: ImageSpec) {
         guard width > 0, height > 0, spec.width > 0, spec.height > 0 else { return nil }
         (resizedWidth, resizedHeight) = Self.resizedSize(width: width, height: height, spec: spec)

@@ -43,8 +43,8 @@ public struct ModelBundle: Equatable, Sendable, Identifiable {
         return url
     }
 
-    /// Pixels that a picture shall have on its shorter side: twice what the model sees leaves the resize something to average.
-    public var pictureSide: Int { 2 * max(model.image?.width ?? 224, model.image?.height ?? 224) }
+    /// Pixels that an image shall have on its shorter side: twice what the model sees leaves the resize something to average.
+    public var imageSide: Int { 2 * max(model.image?.width ?? 224, model.image?.height ?? 224) }
 
     /// The textness vector, length 1; nil when the bundle has none.
     public func textness() throws(ManifestError) -> [Float]? {

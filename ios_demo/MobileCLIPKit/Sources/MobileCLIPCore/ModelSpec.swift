@@ -1,6 +1,6 @@
 import Foundation
 
-/// How a picture becomes the image tower's input.
+/// How an image becomes the image tower's input.
 public struct ImageSpec: Codable, Equatable, Sendable {
     public enum ResizeMode: String, Codable, Sendable { case shortest, longest, squash }
     public enum Interpolation: String, Codable, Sendable { case bilinear, bicubic }

@@ -78,7 +78,7 @@ public struct PhoneBench: Codable, Equatable, Sendable {
         enum CodingKeys: String, CodingKey {
             case image, text, batch
             case units = "compute_units"
-            case photosPerSecond = "pictures_per_s"
+            case photosPerSecond = "images_per_s"
             case memoryBytes = "memory_bytes"
         }
     }

@@ -4,13 +4,13 @@ import Foundation
 ///
 /// Every batch is on the disk when it counts, so an app that is killed goes on where it was: what the index lacks is what is
 /// left to do.
-public actor PhotoIndexer<Source: PhotoSource, Encoder: PictureEncoder> where Source.Picture == Encoder.Picture {
+public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoder> where Source.Image == Encoder.Image {
     public typealias Report = @Sendable (IndexingProgress) async -> Void
 
     private let files: LibraryIndex
     private let source: Source
     private let encoder: Encoder
-    private let pictureSide: Int
+    private let imageSide: Int
     private let readyIndex: URL?
     private let conditions: @Sendable () async -> IndexingConditions
     private let sleep: @Sendable (Duration) async throws -> Void
@@ -21,19 +21,19 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: PictureEncoder> where So
     ///   - files: The index.
     ///   - source: The photos.
     ///   - encoder: Gives the vectors.
-    ///   - pictureSide: Pixels that a picture shall have on its shorter side, see `ModelBundle.pictureSide`.
+    ///   - imageSide: Pixels that an image shall have on its shorter side, see `ModelBundle.imageSide`.
     ///   - readyIndex: An index that came with the bundle; an empty index takes the vectors of equally named photos from it.
     ///   - conditions: Asked before each batch.
     ///   - sleep: Waits; tests do not want to.
     public init(
-        files: LibraryIndex, source: Source, encoder: Encoder, pictureSide: Int, readyIndex: URL? = nil,
+        files: LibraryIndex, source: Source, encoder: Encoder, imageSide: Int, readyIndex: URL? = nil,
         conditions: @escaping @Sendable () async -> IndexingConditions,
         sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
     ) {
         self.files = files
         self.source = source
         self.encoder = encoder
-        self.pictureSide = pictureSide
+        self.imageSide = imageSide
         self.readyIndex = readyIndex
         self.conditions = conditions
         self.sleep = sleep
@@ -113,15 +113,15 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: PictureEncoder> where So
     private func encode(
         _ photos: [LibraryPhoto], _ now: IndexingConditions, _ failures: inout FailureLog
     ) async throws -> [FlatIndexItem] {
-        var pictures: [(photo: LibraryPhoto, picture: Source.Picture)] = []
+        var images: [(photo: LibraryPhoto, image: Source.Image)] = []
         for photo in photos {
-            switch await source.picture(of: photo.key, side: pictureSide, allowsDownload: now.allowsDownload) {
-            case .success(let picture): pictures.append((photo, picture))
+            switch await source.image(of: photo.key, side: imageSide, allowsDownload: now.allowsDownload) {
+            case .success(let image): images.append((photo, image))
             case .failure(let reason): failures.record(photo, reason)
             }
         }
-        let vectors = try await vectors(of: pictures.map(\.picture))
-        return zip(pictures, vectors).compactMap { entry, vector in
+        let vectors = try await vectors(of: images.map(\.image))
+        return zip(images, vectors).compactMap { entry, vector in
             guard let vector, vector.count == files.header.dim, FlatIndexFormat.isUnit(vector) else {
                 failures.record(entry.photo, .notEncoded)
                 return nil
@@ -131,14 +131,14 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: PictureEncoder> where So
         }
     }
 
-    /// One picture that the model cannot take must not cost its neighbours their place: a batch that fails is tried one by one.
-    private func vectors(of pictures: [Source.Picture]) async throws -> [[Float]?] {
-        guard !pictures.isEmpty else { return [] }
+    /// One image that the model cannot take must not cost its neighbours their place: a batch that fails is tried one by one.
+    private func vectors(of images: [Source.Image]) async throws -> [[Float]?] {
+        guard !images.isEmpty else { return [] }
         do {
-            return try await encoder.vectors(of: pictures)
+            return try await encoder.vectors(of: images)
         } catch {
             var vectors: [[Float]?] = []
-            for picture in pictures { vectors.append(try? await encoder.vectors(of: [picture]).first ?? nil) }
+            for image in images { vectors.append(try? await encoder.vectors(of: [image]).first ?? nil) }
             // Nothing works at all: then it is the model, not the photos.
             if vectors.allSatisfy({ $0 == nil }) { throw error }
             return vectors

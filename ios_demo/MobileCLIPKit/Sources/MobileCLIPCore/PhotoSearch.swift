@@ -23,7 +23,7 @@ public actor PhotoSearch<Encoder: QueryEncoder> {
         index = try files.open()
     }
 
-    /// Whether the bundle can promote or demote pictures with written words.
+    /// Whether the bundle can promote or demote images with written words.
     public nonisolated var hasTextness: Bool { textness != nil }
 
     /// Looks at the index file again after the indexer has written to it.

@@ -2,7 +2,7 @@ import Foundation
 
 /// Where photos come from: the phone's library, or a test's own.
 public protocol PhotoSource: Sendable {
-    associatedtype Picture: Sendable
+    associatedtype Image: Sendable
 
     /// All photos that the app may see, in the order in which they shall be indexed.
     func photos() async -> [LibraryPhoto]
@@ -10,18 +10,18 @@ public protocol PhotoSource: Sendable {
     /// A photo's pixels, of at least `side` on the shorter side where it has so many; or why there are none.
     ///
     /// - Parameter allowsDownload: Whether a photo that is not on the phone may be fetched.
-    func picture(of key: String, side: Int, allowsDownload: Bool) async -> Result<Picture, FailureLog.Reason>
+    func image(of key: String, side: Int, allowsDownload: Bool) async -> Result<Image, FailureLog.Reason>
 
     /// What photos were called before they came into the library; those of which nobody knows are left out.
     func fileNames(of keys: [String]) async -> [String: String]
 }
 
-/// What turns pictures into vectors: a bundle's image tower, or a test's own.
-public protocol PictureEncoder: Sendable {
-    associatedtype Picture: Sendable
+/// What turns images into vectors: a bundle's image tower, or a test's own.
+public protocol ImageEncoder: Sendable {
+    associatedtype Image: Sendable
 
-    /// Unit vectors; nil in the place of a picture that gave none.
-    func vectors(of pictures: [Picture]) async throws -> [[Float]?]
+    /// Unit vectors; nil in the place of an image that gave none.
+    func vectors(of images: [Image]) async throws -> [[Float]?]
 }
 
 /// What turns words into a vector: a bundle's text tower, or a test's own.

@@ -3,8 +3,8 @@ import Foundation
 extension FlatIndex {
     /// What a ready index already knows of a library: its vectors under the photos' own keys.
     ///
-    /// A ready index names its items by the paths that the pictures had where it was made. A photo is taken for such a picture
-    /// when their file names are equal, whatever the case, and no other photo and no other picture has that name; all others
+    /// A ready index names its items by the paths that the images had where it was made. A photo is taken for such an image
+    /// when their file names are equal, whatever the case, and no other photo and no other image has that name; all others
     /// are left to be indexed.
     ///
     /// - Parameter names: What photos were called before they came into the library, by key.

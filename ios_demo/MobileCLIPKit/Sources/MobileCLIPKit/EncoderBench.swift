@@ -45,15 +45,15 @@
         private func measure(_ units: ComputeUnits) async throws -> PhoneBench.Row {
             let images = try await ImageEncoder(bundle: bundle, models: models, units: units)
             let texts = try await TextEncoder(bundle: bundle, models: models, units: units)
-            let picture = try Self.samplePicture()
+            let image = try Self.sampleImage()
             for _ in 0..<3 {
-                _ = try await images.encode([picture])
+                _ = try await images.encode([image])
                 _ = try await texts.encode("a photo of a dog")
             }
-            let imageTimes = try await Self.times(Self.runs) { _ = try await images.encode([picture]) }
+            let imageTimes = try await Self.times(Self.runs) { _ = try await images.encode([image]) }
             let textTimes = try await Self.times(Self.runs) { _ = try await texts.encode("a photo of a dog") }
-            let pictures = Array(repeating: picture, count: Self.batch)
-            let batchTime = try await Self.times(1) { _ = try await images.encode(pictures) }.reduce(0, +)
+            let images = Array(repeating: image, count: Self.batch)
+            let batchTime = try await Self.times(1) { _ = try await images.encode(images) }.reduce(0, +)
             return PhoneBench.Row(
                 units: units,
                 image: PhoneBench.Tower(
@@ -74,7 +74,7 @@
             return times
         }
 
-        private static func samplePicture() throws(ImageEncoderError) -> UprightPicture {
+        private static func sampleImage() throws(ImageEncoderError) -> UprightImage {
             let side = 448
             let context = CGContext(
                 data: nil, width: side, height: side, bitsPerComponent: 8, bytesPerRow: 0, space: CGColorSpaceCreateDeviceRGB(),
@@ -84,7 +84,7 @@
                 context?.fill(CGRect(x: stripe * side / 16, y: 0, width: side / 16, height: side))
             }
             guard let image = context?.makeImage() else { throw .cannotDraw(width: side, height: side) }
-            return UprightPicture(image)
+            return UprightImage(image)
         }
 
         /// What the system charges the app for, in bytes; 0 where it does not say.

@@ -5,10 +5,10 @@
     import Foundation
     import MobileCLIPCore
 
-    /// A picture whose first row is its top.
+    /// An image whose first row is its top.
     ///
     /// Its pixels never change, which Core Graphics' type does not promise in every SDK.
-    public struct UprightPicture: @unchecked Sendable {
+    public struct UprightImage: @unchecked Sendable {
         public let image: CGImage
 
         public init(_ image: CGImage) {
@@ -16,7 +16,7 @@
         }
     }
 
-    /// What can go wrong when a picture becomes a vector.
+    /// What can go wrong when an image becomes a vector.
     public enum ImageEncoderError: Error, Sendable {
         case cannotDraw(width: Int, height: Int)
         case prediction(reason: String)
@@ -26,7 +26,7 @@
     /// A bundle's image tower.
     ///
     /// An actor, since a model's predictions share buffers; its shapes come from the model itself.
-    public actor ImageEncoder: PictureEncoder {
+    public actor ImageEncoder: ImageEncoder {
         public nonisolated let units: ComputeUnits
         public nonisolated let loadMilliseconds: Double
 
@@ -54,11 +54,11 @@
             self.spec = spec
         }
 
-        /// Unit vectors of upright pictures; a picture that gives none is a failure in its place, not of the batch.
-        public func encode(_ pictures: [UprightPicture]) throws(ImageEncoderError) -> [Result<[Float], ImageEncoderError>] {
+        /// Unit vectors of upright images; an image that gives none is a failure in its place, not of the batch.
+        public func encode(_ images: [UprightImage]) throws(ImageEncoderError) -> [Result<[Float], ImageEncoderError>] {
             var drawn: [Result<CVPixelBuffer, ImageEncoderError>] = []
-            for picture in pictures {
-                drawn.append(Result { () throws(ImageEncoderError) in try PixelBuffer.draw(picture.image, spec) })
+            for image in images {
+                drawn.append(Result { () throws(ImageEncoderError) in try PixelBuffer.draw(image.image, spec) })
             }
             let usable = drawn.compactMap { try? $0.get() }
             guard !usable.isEmpty else { return drawn.map { $0.map { _ in [] } } }
@@ -79,21 +79,21 @@
             }
         }
 
-        public func vectors(of pictures: [UprightPicture]) throws -> [[Float]?] {
-            try encode(pictures).map { try? $0.get() }
+        public func vectors(of images: [UprightImage]) throws -> [[Float]?] {
+            try encode(images).map { try? $0.get() }
         }
     }
 
-    /// Pictures in the form that the model takes.
+    /// Images in the form that the model takes.
     enum PixelBuffer {
-        /// Resizes, crops and pads a picture as the bundle's model was trained to see it.
-        static func draw(_ picture: CGImage, _ spec: ImageSpec) throws(ImageEncoderError) -> CVPixelBuffer {
+        /// Resizes, crops and pads an image as the bundle's model was trained to see it.
+        static func draw(_ image: CGImage, _ spec: ImageSpec) throws(ImageEncoderError) -> CVPixelBuffer {
             var created: CVPixelBuffer?
             let options = [kCVPixelBufferCGImageCompatibilityKey: true, kCVPixelBufferCGBitmapContextCompatibilityKey: true]
             CVPixelBufferCreate(
                 kCFAllocatorDefault, spec.width, spec.height, kCVPixelFormatType_32BGRA, options as CFDictionary, &created)
-            guard let plan = ResizePlan(width: picture.width, height: picture.height, spec: spec), let buffer = created else {
-                throw .cannotDraw(width: picture.width, height: picture.height)
+            guard let plan = ResizePlan(width: image.width, height: image.height, spec: spec), let buffer = created else {
+                throw .cannotDraw(width: image.width, height: image.height)
             }
             CVPixelBufferLockBaseAddress(buffer, [])
             defer { CVPixelBufferUnlockBaseAddress(buffer, []) }
@@ -102,7 +102,7 @@
                     data: CVPixelBufferGetBaseAddress(buffer), width: spec.width, height: spec.height, bitsPerComponent: 8,
                     bytesPerRow: CVPixelBufferGetBytesPerRow(buffer), space: space,
                     bitmapInfo: CGImageAlphaInfo.noneSkipFirst.rawValue | CGBitmapInfo.byteOrder32Little.rawValue)
-            else { throw .cannotDraw(width: picture.width, height: picture.height) }
+            else { throw .cannotDraw(width: image.width, height: image.height) }
             let grey = CGFloat(spec.fillColor) / 255
             context.setFillColor(red: grey, green: grey, blue: grey, alpha: 1)
             context.fill(CGRect(x: 0, y: 0, width: spec.width, height: spec.height))
@@ -114,7 +114,7 @@
                 x: visible.minX, y: CGFloat(fromBelow(plan.padY, plan.cropHeight)), width: visible.width, height: visible.height))
             let top = plan.padY - plan.cropY
             context.draw(
-                picture,
+                image,
                 in: CGRect(
                     x: plan.padX - plan.cropX, y: fromBelow(top, plan.resizedHeight), width: plan.resizedWidth,
                     height: plan.resizedHeight))

@@ -51,12 +51,12 @@
             PHAsset.fetchAssets(withLocalIdentifiers: [key], options: nil).firstObject?.creationDate
         }
 
-        /// A picture of at least `side` pixels on its shorter side where the photo has so many.
+        /// An image of at least `side` pixels on its shorter side where the photo has so many.
         ///
         /// - Parameter allowsDownload: Whether a photo that is only in iCloud may be fetched.
-        public func picture(
+        public func image(
             of key: String, side: Int, allowsDownload: Bool
-        ) async -> Result<UprightPicture, FailureLog.Reason> {
+        ) async -> Result<UprightImage, FailureLog.Reason> {
             guard let asset = PHAsset.fetchAssets(withLocalIdentifiers: [key], options: nil).firstObject else {
                 return .failure(.undecodable)
             }
@@ -71,7 +71,7 @@
                 PHImageManager.default().requestImage(
                     for: asset, targetSize: size, contentMode: .aspectFit, options: options
                 ) { image, information in
-                    continuation.resume(returning: Self.picture(from: image, information))
+                    continuation.resume(returning: Self.image(from: image, information))
                 }
             }
         }
@@ -85,10 +85,10 @@
             }
         }
 
-        private static func picture(
+        private static func image(
             from image: PlatformImage?, _ information: [AnyHashable: Any]?
-        ) -> Result<UprightPicture, FailureLog.Reason> {
-            if let upright = image?.uprightCGImage { return .success(UprightPicture(upright)) }
+        ) -> Result<UprightImage, FailureLog.Reason> {
+            if let upright = image?.uprightCGImage { return .success(UprightImage(upright)) }
             let isElsewhere = (information?[PHImageResultIsInCloudKey] as? NSNumber)?.boolValue ?? false
             return .failure(isElsewhere ? .notDownloaded : .undecodable)
         }

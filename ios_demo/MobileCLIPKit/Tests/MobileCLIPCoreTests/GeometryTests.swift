@@ -29,7 +29,7 @@ private struct Crops: Decodable {
         }
     }
 
-    @Test func aPictureWithoutPixelsHasNoPlan() {
+    @Test func anImageWithoutPixelsHasNoPlan() {
         #expect(ResizePlan(width: 0, height: 5, spec: ImageSpec(height: 224, width: 224)) == nil)
     }
 }

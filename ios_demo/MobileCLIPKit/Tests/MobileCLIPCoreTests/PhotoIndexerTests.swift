@@ -3,7 +3,7 @@ import Testing
 
 @testable import MobileCLIPCore
 
-/// A photo library whose pictures are the photos' own keys.
+/// A photo library whose images are the photos' own keys.
 private actor FakeLibrary: PhotoSource {
     var listed: [LibraryPhoto]
     var inCloud: Set<String> = []
@@ -15,7 +15,7 @@ private actor FakeLibrary: PhotoSource {
     func photos() -> [LibraryPhoto] { listed }
     func fileNames(of keys: [String]) -> [String: String] { names.filter { keys.contains($0.key) } }
 
-    func picture(of key: String, side: Int, allowsDownload: Bool) -> Result<String, FailureLog.Reason> {
+    func image(of key: String, side: Int, allowsDownload: Bool) -> Result<String, FailureLog.Reason> {
         if broken.contains(key) { return .failure(.undecodable) }
         if inCloud.contains(key), !allowsDownload { return .failure(.notDownloaded) }
         return .success(key)
@@ -29,19 +29,19 @@ private actor FakeLibrary: PhotoSource {
 
 private struct Refusal: Error {}
 
-/// Gives each picture a direction of its own, and remembers what it was asked.
-private actor FakeEncoder: PictureEncoder {
+/// Gives each image a direction of its own, and remembers what it was asked.
+private actor FakeEncoder: ImageEncoder {
     var seen: [String] = []
     var batches: [Int] = []
     var refused: Set<String> = []
     var afterEach: @Sendable () async throws -> Void = {}
 
-    func vectors(of pictures: [String]) async throws -> [[Float]?] {
-        if !refused.isDisjoint(with: pictures) { throw Refusal() }
-        seen += pictures
-        batches.append(pictures.count)
+    func vectors(of images: [String]) async throws -> [[Float]?] {
+        if !refused.isDisjoint(with: images) { throw Refusal() }
+        seen += images
+        batches.append(images.count)
         try await afterEach()
-        return pictures.map { $0.hasPrefix("odd") ? [0, 0] : direction(of: $0) }
+        return images.map { $0.hasPrefix("odd") ? [0, 0] : direction(of: $0) }
     }
 
     func refuse(_ keys: Set<String>) { refused = keys }
@@ -86,7 +86,7 @@ private actor Phone {
         waiting: @escaping @Sendable () async -> Void = {}
     ) -> PhotoIndexer<FakeLibrary, FakeEncoder> {
         PhotoIndexer(
-            files: files, source: library, encoder: encoder, pictureSide: 64, readyIndex: ready,
+            files: files, source: library, encoder: encoder, imageSide: 64, readyIndex: ready,
             conditions: { [phone] in await phone.now },
             sleep: { [log] wait in
                 try Task.checkCancellation()
@@ -202,7 +202,7 @@ private actor Phone {
         #expect(await log.reports.last?.indexed == 2)
     }
 
-    @Test func aPictureThatFailsItsWholeBatchCostsOnlyItself() async throws {
+    @Test func anImageThatFailsItsWholeBatchCostsOnlyItself() async throws {
         let encoder = FakeEncoder()
         await encoder.refuse(["photo 2"])
         try await run(indexer(FakeLibrary(names(4)), encoder))
@@ -250,7 +250,7 @@ private actor Phone {
             try writer.append(paths.map { FlatIndexItem(key: $0, stamp: 5, vector: direction(of: $0)) })
         }
         let library = FakeLibrary(["A", "B", "C", "D", "E"])
-        // Two photos are called IMG_3, two pictures IMG_2, and nobody knows what E was called.
+        // Two photos are called IMG_3, two images IMG_2, and nobody knows what E was called.
         await library.name(["A": "img_1.jpg", "B": "IMG_2.JPG", "C": "IMG_3.jpg", "D": "IMG_3.JPG"])
         let encoder = FakeEncoder()
         try await run(indexer(library, encoder, ready: ready))

@@ -6,10 +6,10 @@
     import MobileCLIPKit
     import Testing
 
-    /// Runs the golden pictures and texts through Core ML on this machine and compares with the vectors that Python computed.
+    /// Runs the golden images and texts through Core ML on this machine and compares with the vectors that Python computed.
     @Suite struct CoreMLParityTests {
         struct Parity: Decodable {
-            struct Picture: Decodable {
+            struct Image: Decodable {
                 var file: String
                 var vector: [Float]
             }
@@ -19,7 +19,7 @@
                 var vector: [Float]
             }
 
-            var pictures: [Picture]
+            var images: [Image]
             var texts: [Text]
         }
 
@@ -44,14 +44,14 @@
                 #expect(cosine(try await texts.encode(text.text), text.vector) > 0.999, "\(text.text)")
             }
             let images = try await ImageEncoder(bundle: bundle, models: models, units: units)
-            for picture in parity.pictures {
-                let url = golden.appendingPathComponent("parity/\(picture.file)")
+            for image in parity.images {
+                let url = golden.appendingPathComponent("parity/\(image.file)")
                 let source = try #require(CGImageSourceCreateWithURL(url as CFURL, nil))
                 let image = try #require(CGImageSourceCreateImageAtIndex(source, 0, nil))
-                let vector = try await images.encode([UprightPicture(image)])[0].get()
-                // The system's resize is not Pillow's; pictures of the model's own size differ by rounding alone.
-                let least: Float = picture.file.hasPrefix("exact") ? 0.999 : 0.98
-                #expect(cosine(vector, picture.vector) > least, "\(picture.file)")
+                let vector = try await images.encode([UprightImage(image)])[0].get()
+                // The system's resize is not Pillow's; images of the model's own size differ by rounding alone.
+                let least: Float = image.file.hasPrefix("exact") ? 0.999 : 0.98
+                #expect(cosine(vector, image.vector) > least, "\(image.file)")
             }
         }
     }

@@ -1,0 +1,101 @@
+"""What textness scales mend and cost on the synthetic scenes: chosen on one gallery, reported on another.
+
+    python benchmarks/textness_scenes.py [MODEL ...] [-o results/textness_scenes.json] [--plot textness_scenes.png]
+
+MODEL has both towers and reads the words of the synthetic scenes; the bundled teacher unless given. Three worlds are
+drawn with seeds of their own: pairs to learn the direction from, a gallery to choose the scales on, and a gallery to
+report. The negative scale is the one that removes most words found in place of things while precision@1 without words
+falls by at most a point; the positive one puts most written words first. Beside them: the projection of the same
+directions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobileclip_kit.bench.machine import describe_machine
+from mobileclip_kit.bench.scale_plot import plot_scales
+from mobileclip_kit.files import atomic_file, write_json
+from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.scenes.folder import SceneSet, write_scenes
+from mobileclip_kit.textness.evaluate import evaluate_projection, evaluate_scales, summarise
+from mobileclip_kit.textness.learn import learn_from_images
+from mobileclip_kit.textness.scenes import encode_scenes, query_scenes
+
+WORLDS = {
+    "pairs": SceneSet(items=2000, seed=11, size=64, split="pairs"),
+    "choosing": SceneSet(items=1000, seed=8, size=64, split="gallery"),
+    "gallery": SceneSet(items=1000, seed=7, size=64, split="gallery"),
+}
+TEACHER = Path(__file__).parent.parent / "models" / "scenes-teacher"
+
+
+def main() -> int:
+    """Draw, learn, choose, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=Path, nargs="*", default=[TEACHER])
+    parser.add_argument("-o", "--out", type=Path, default=Path("textness_scenes.json"))
+    parser.add_argument("--plot", type=Path, help="a .png of the first model's figures")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, scenes in WORLDS.items():
+            (Path(folder) / name).mkdir()
+            write_scenes(Path(folder) / name, scenes)
+        measured = [measure(model, Path(folder)) for model in chosen.models]
+    if chosen.plot is not None:
+        first = measured[0]
+        marked = [first[direction]["scale"] for direction in ("suppress", "promote") if first[direction] is not None]
+        with atomic_file(chosen.plot) as staging:
+            plot_scales(first["scales"], staging, chosen=marked, projection=first["projection"])
+    scene_sets = {
+        name: {"items": scenes.items, "seed": scenes.seed, "split": scenes.split} for name, scenes in WORLDS.items()
+    }
+    write_json(chosen.out, {"machine": describe_machine(), "worlds": scene_sets, "models": measured})
+    return 0
+
+
+def measure(model: Path, scene_sets: Path) -> dict[str, Any]:
+    """The figures of one model."""
+    encoder = open_encoder(model)
+    textness, _ = learn_from_images(scene_sets / "pairs", encoder)
+    rows = {}
+    for name in ("choosing", "gallery"):
+        asked = query_scenes(encode_scenes(scene_sets / name, encoder), encoder)
+        rows[name] = evaluate_scales(asked.typographic, asked.clean, textness.vector, reading=asked.reading)
+    every = np.stack(list(textness.directions.values()))
+    projection = evaluate_projection(asked.typographic, asked.clean, every, reading=asked.reading)
+    report: dict[str, Any] = {
+        "model": encoder.spec.name,
+        "accuracy": textness.report["accuracies"],
+        "angle_degrees": textness.report["angle_degrees"],
+    }
+    plain = next(row for row in rows["gallery"] if row["scale"] == 0)
+    for direction, found in summarise(rows["choosing"]).items():
+        row = None if found is None else next(row for row in rows["gallery"] if row["scale"] == found["scale"])
+        report[direction] = None if row is None else price(row, plain)
+        print(f"{encoder.spec.name}: {direction}: {report[direction]}", flush=True)
+    return {**report, "plain": plain, "projection": projection, "scales": rows["gallery"]}
+
+
+def price(row: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    """What a scale mends and costs, in shares of the queries and of the first ten hits."""
+    errors = plain["typographic_error_rate"]
+    return {
+        "scale": row["scale"],
+        "errors_removed": None if not errors else (errors - row["typographic_error_rate"]) / errors,
+        "reading_precision_at_1": row["reading_precision_at_1"],
+        "clean_drop": plain["clean_precision_at_1"] - row["clean_precision_at_1"],
+        "clean_in_ten_drop": plain["clean_right_in_ten"] - row["clean_right_in_ten"],
+        "things_among_words_in_ten": row["typographic_right_in_ten"],
+        "words_in_ten": row["reading_right_in_ten"],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

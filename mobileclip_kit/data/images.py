@@ -1,0 +1,215 @@
+"""Images on their way into a model: decoded ahead of it, or held in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.data.pair import Member, Skipped
+from mobileclip_kit.errors import ImageError
+from mobileclip_kit.files import sha256_of_file
+from mobileclip_kit.images import Pixels, load_pixels
+from mobileclip_kit.progress import Progress
+from mobileclip_kit.spec import ImageSpec
+
+Rows = NDArray[np.int64]
+
+# Decoded images up to this size are kept in memory and decoded once.
+MEMORY_BYTES = 1_500_000_000
+_BATCHES_AHEAD = 3
+_CHUNK = 64
+
+
+class Images(Protocol):
+    """A training set as the trainer sees it.
+
+    Attributes:
+        identities: One number an image, the root of its augmentations, ``(n,)``.
+        skipped: What could not be decoded so far.
+    """
+
+    identities: NDArray[np.uint64]
+    skipped: list[Skipped]
+
+    def __len__(self) -> int: ...
+
+    def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Pixels]]:
+        """The pixels of each batch of rows, in order, ``(n, height, width, 3)`` uint8; decoded ahead where it helps.
+
+        Rows whose image cannot be decoded are left out of their batch and listed in ``skipped``.
+        """
+        ...
+
+
+@dataclass
+class MemoryImages:
+    """Images that lie decoded in memory.
+
+    Attributes:
+        pixels: ``(n, height, width, 3)`` uint8.
+        identities: See :class:`Images`.
+        skipped: What could not be decoded.
+    """
+
+    pixels: Pixels
+    identities: NDArray[np.uint64]
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Pixels]]:
+        """See :class:`Images`."""
+        for rows in batches:
+            yield rows, self.pixels[rows]
+
+
+@dataclass
+class NoImages:
+    """The places of images that nobody looks at, when a text tower alone is trained.
+
+    Attributes:
+        identities: See :class:`Images`.
+        skipped: Stays empty.
+    """
+
+    identities: NDArray[np.uint64]
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+    def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Pixels]]:
+        """Images of 1 × 1 pixels; see :class:`Images`."""
+        for rows in batches:
+            yield rows, np.zeros((len(rows), 1, 1, 3), np.uint8)
+
+
+class FileImages:
+    """Images that are decoded again in every epoch, ahead of the model.
+
+    Threads, not processes: Pillow gives up the interpreter's lock while it decodes and resizes.
+
+    Args:
+        sources: Files, encoded bytes, or places in archives.
+        names: What the images are called in messages.
+        identities: See :class:`Images`.
+        spec: The preprocessing.
+        draft: Reduced-resolution JPEG decoding, see :func:`mobileclip_kit.images.load_pixels`.
+        threads: Decoders; None for one a core.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Path | bytes | Member],
+        names: Sequence[str],
+        identities: NDArray[np.uint64],
+        spec: ImageSpec,
+        *,
+        draft: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self._sources, self._names, self._spec, self._draft = sources, names, spec, draft
+        self._threads = threads or os.cpu_count() or 1
+        self.identities = identities
+        self.skipped: list[Skipped] = []
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Pixels]]:
+        """See :class:`Images`."""
+        waiting: deque[tuple[Rows, list[Future[Pixels | ImageError]]]] = deque()
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        try:
+            for rows in batches:
+                waiting.append((rows, [pool.submit(self._decode, int(row)) for row in rows]))
+                if len(waiting) > _BATCHES_AHEAD:
+                    yield self._collect(*waiting.popleft())
+            while waiting:
+                yield self._collect(*waiting.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def in_memory(self) -> tuple[Rows, MemoryImages]:
+        """Decode everything once.
+
+        Returns:
+            The rows that could be decoded, and their images in the same order.
+        """
+        every = np.arange(len(self), dtype=np.int64)
+        kept: list[Rows] = []
+        pixels = np.empty((len(self), self._spec.height, self._spec.width, 3), np.uint8)
+        done = 0
+        chunks = np.array_split(every, len(self) // _CHUNK + 1)
+        with Progress("decode", total=len(self), unit="images") as progress:
+            for rows, part in self.read(iter(chunks)):
+                pixels[done : done + len(rows)] = part
+                done += len(rows)
+                kept.append(rows)
+                progress.advance(len(rows))
+        decoded = np.concatenate(kept)
+        return decoded, MemoryImages(pixels[:done], self.identities[decoded], self.skipped)
+
+    def _decode(self, row: int) -> Pixels | ImageError:
+        try:
+            source = self._sources[row]
+            source = source.read() if isinstance(source, Member) else source
+            return load_pixels(source, self._spec, draft=self._draft)
+        except ImageError as error:
+            return error
+        except OSError as error:
+            return ImageError(f"{self._names[row]} cannot be read: {error.strerror or error}.")
+
+    def _collect(self, rows: Rows, futures: list[Future[Pixels | ImageError]]) -> tuple[Rows, Pixels]:
+        kept, pixels = [], []
+        known = {skip.item for skip in self.skipped}
+        for row, future in zip(rows, futures, strict=True):
+            result = future.result()
+            if not isinstance(result, ImageError):
+                kept.append(row)
+                pixels.append(result)
+            elif self._names[row] not in known:
+                self.skipped.append(Skipped(self._names[row], result.message))
+        shape = (0, self._spec.height, self._spec.width, 3)
+        return np.array(kept, np.int64), np.stack(pixels) if pixels else np.zeros(shape, np.uint8)
+
+
+def identity_of(name: str | bytes) -> int:
+    """A 64-bit number for an image, from its content hash or key."""
+    data = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def identities_of(names: Iterable[str | bytes]) -> NDArray[np.uint64]:
+    """:func:`identity_of` of each name, ``(n,)``."""
+    return np.fromiter((identity_of(name) for name in names), np.uint64)
+
+
+def content_hashes(sources: Sequence[Path | bytes | Member], names: Sequence[str]) -> tuple[list[str], list[Skipped]]:
+    """SHA-256 of each image file's bytes, "" where it cannot be read, and what could not be read."""
+    skipped: list[Skipped] = []
+    hashes: list[str] = []
+    with ThreadPoolExecutor() as pool:
+        for name, result in zip(names, pool.map(_content_hash, sources), strict=True):
+            if isinstance(result, OSError):
+                skipped.append(Skipped(name, f"The file cannot be read: {result.strerror or result}."))
+            hashes.append("" if isinstance(result, OSError) else result)
+    return hashes, skipped
+
+
+def _content_hash(source: Path | bytes | Member) -> str | OSError:
+    try:
+        source = source.read() if isinstance(source, Member) else source
+        return hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of_file(source)
+    except OSError as error:
+        return error

@@ -1,0 +1,218 @@
+"""Reading and writing the JSON and TOML files that mckit makes, each described by one frozen dataclass.
+
+``read`` and ``from_document`` check every key and type against the dataclass's annotations: an unknown key, a missing
+key or a value of the wrong type is refused in one sentence that names the file and the key. cattrs does the conversion;
+the hooks below make it strict (a text is not taken for a number, a fraction not for a whole number).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import cattrs
+from cattrs import AttributeValidationNote
+from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError
+from cattrs.gen import make_dict_structure_fn
+
+from mobileclip_kit.errors import DataError, MckitError
+from mobileclip_kit.files import read_json, read_text, write_json
+
+Described = TypeVar("Described")
+# Makes the error from a sentence and a hint.
+Refusal = Callable[..., MckitError]
+
+
+def read(path: Path, kind: type[Described], *, error: Refusal = DataError, hint: str | None = None) -> Described:
+    """Read a JSON or, by its suffix, a TOML file into a dataclass.
+
+    Args:
+        path: The file.
+        kind: A dataclass; its annotations say what the file must hold.
+        error: The class of error to raise when the content does not fit.
+        hint: What the user can do about it.
+
+    Raises:
+        DataError: The file is missing, or neither JSON nor TOML.
+        MckitError: ``error``, naming the file and the key, when the content does not fit ``kind``.
+    """
+    document = read_toml(path) if path.suffix == ".toml" else read_json(path)
+    return from_document(document, kind, where=str(path), error=error, hint=hint)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        DataError: The file is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(read_text(path))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise DataError(f"{path} is not valid TOML: {cause}.") from cause
+
+
+def write(path: Path, described: Any, **more: Any) -> None:
+    """Write a dataclass as JSON, atomically; ``more`` are further keys of the document."""
+    write_json(path, {**more, **to_document(described)})
+
+
+def to_document(described: Any) -> Any:
+    """A dataclass as JSON values: tuples become lists, paths texts."""
+    return _CONVERTER.unstructure(described)
+
+
+def from_document(
+    document: Any, kind: type[Described], *, where: str, error: Refusal = DataError, hint: str | None = None
+) -> Described:
+    """Build a dataclass from JSON or TOML values.
+
+    Args:
+        document: What was read.
+        kind: The dataclass.
+        where: The file, and the table in it, for the message.
+        error: The class of error to raise.
+        hint: What the user can do about it; a misspelt key has its own hint.
+
+    Raises:
+        MckitError: ``error``: a key is unknown or missing, or a value has the wrong type or is out of range.
+    """
+    try:
+        return _CONVERTER.structure(document, kind)
+    except MckitError as cause:  # from __post_init__: a value out of range
+        raise error(f"{where}: {cause.message}", hint=cause.hint or hint) from cause
+    except Exception as cause:
+        place, reason, own_hint = _first_reason(cause)
+        said = f"{where}: {reason}" if not place else f"{where}: {place} {reason}"
+        raise error(f"{said.rstrip('.')}.", hint=own_hint or hint) from cause
+
+
+class _Within(Exception):
+    """An entry of a list or an object that does not fit."""
+
+    def __init__(self, step: str, cause: Exception) -> None:
+        super().__init__(step)
+        self.step, self.cause = step, cause
+
+
+def _first_reason(cause: BaseException, place: str = "") -> tuple[str, str, str | None]:
+    """The key, the sentence and the hint of the first thing that did not fit."""
+    if isinstance(cause, _Within):
+        return _first_reason(cause.cause, f"{place}{cause.step}")
+    if isinstance(cause, ClassValidationError):
+        # A misspelt key is the likelier reason than the key that is missing for it.
+        inner = min(cause.exceptions, key=lambda each: not isinstance(each, ForbiddenExtraKeysError))
+        note = next(
+            (note for note in getattr(inner, "__notes__", ()) if isinstance(note, AttributeValidationNote)), None
+        )
+        step = "" if note is None or isinstance(inner, KeyError) else note.name
+        return _first_reason(inner, f"{place}.{step}" if place and step else place or step)
+    if isinstance(cause, ForbiddenExtraKeysError):
+        known = [field.name for field in dataclasses.fields(cause.cl)]
+        key = sorted(cause.extra_fields)[0]
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
+        return place, f"has the unknown key {key!r}", hint
+    if isinstance(cause, KeyError):
+        return place, f"has no {cause.args[0]}", None
+    if isinstance(cause, MckitError):
+        return place, cause.message, cause.hint
+    return place, str(cause), None
+
+
+def _strict(wanted: type, accepts: tuple[type, ...], name: str) -> Callable[[Any, Any], Any]:
+    def structure(value: Any, _: Any) -> Any:
+        if isinstance(value, bool) and wanted is not bool or not isinstance(value, accepts):
+            raise TypeError(f"is {_shown(value)}; it must be {name}")
+        if wanted is float and not math.isfinite(typing.cast(float, value)):
+            raise TypeError(f"is {value}; it must be a finite number")
+        return wanted(value)
+
+    return structure
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _literal(value: Any, kind: Any) -> Any:
+    choices = get_args(kind)
+    if not any(value == choice and type(value) is type(choice) for choice in choices):
+        near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1, cutoff=0.6)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise TypeError(f"is {_shown(value)}; it must be one of {', '.join(map(str, choices))}{meant}")
+    return value
+
+
+def _tuple(value: Any, kind: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"is {_shown(value)}; it must be a list")
+    wanted = get_args(kind)
+    if wanted[-1] is Ellipsis:
+        kinds = [wanted[0]] * len(value)
+    elif len(wanted) != len(value):
+        raise TypeError(f"has {len(value)} entries; it must have {len(wanted)}")
+    else:
+        kinds = list(wanted)
+    pairs = enumerate(zip(value, kinds, strict=True))
+    return tuple(_entry(f"[{number}]", each, one) for number, (each, one) in pairs)
+
+
+def _mapping(value: Any, kind: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"is {_shown(value)}; it must be an object")
+    wanted = (get_args(kind) or (str, Any))[1]
+    return {key: each if wanted is Any else _entry(f".{key}", each, wanted) for key, each in value.items()}
+
+
+def _entry(step: str, value: Any, kind: Any) -> Any:
+    try:
+        return _CONVERTER.structure(value, kind)
+    except Exception as cause:
+        raise _Within(step, cause) from cause
+
+
+def _origin(kind: Any) -> Any:
+    return get_origin(kind)
+
+
+def _is_mapping(kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _dataclass(kind: Any) -> Callable[[Any, Any], Any]:
+    build = make_dict_structure_fn(kind, _CONVERTER, _cattrs_forbid_extra_keys=True)
+
+    def structure(value: Any, wanted: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"is {_shown(value)}; it must be an object")
+        return build(dict(value), wanted)
+
+    return structure
+
+
+def _converter() -> cattrs.Converter:
+    made = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
+    made.register_structure_hook(int, _strict(int, (int,), "a whole number"))
+    made.register_structure_hook(float, _strict(float, (int, float), "a number"))
+    made.register_structure_hook(str, _strict(str, (str,), "a text"))
+    made.register_structure_hook(bool, _strict(bool, (bool,), "true or false"))
+    made.register_structure_hook(Path, lambda value, _: Path(_strict(str, (str,), "a path")(value, str)))
+    made.register_unstructure_hook(Path, str)
+    made.register_structure_hook_func(lambda kind: _origin(kind) is tuple, _tuple)
+    made.register_structure_hook_func(_is_mapping, _mapping)
+    made.register_structure_hook_func(lambda kind: _origin(kind) is Literal, _literal)
+    made.register_structure_hook_factory(dataclasses.is_dataclass, _dataclass)
+    return made
+
+
+_CONVERTER = _converter()

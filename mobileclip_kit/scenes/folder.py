@@ -1,0 +1,122 @@
+"""The synthetic scenes as a folder: ``images/*.png``, ``captions.csv``, ``truth.jsonl`` and ``scenes.json``."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from mobileclip_kit.errors import UsageError
+from mobileclip_kit.files import write_json
+from mobileclip_kit.scenes.plan import SceneConfig
+from mobileclip_kit.scenes.png import encode_png
+from mobileclip_kit.scenes.scene import DEFAULT_CONFIG, Split, draw_scene
+from mobileclip_kit.scenes.truth import TRUTH_FILE
+
+CAPTIONS_FILE = "captions.csv"
+SCENES_FILE = "scenes.json"
+IMAGES_FOLDER = "images"
+
+_CHUNK = 128
+# Starting a process costs as much as drawing about so many images.
+_WORTH_A_POOL = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSet:
+    """What is drawn: with equal values the folders are equal byte by byte.
+
+    Attributes:
+        items: How many images.
+        seed: Which ones.
+        size: Pixels of their sides.
+        split: See ``world``.
+        config: What the world is made of.
+    """
+
+    items: int
+    seed: int
+    size: int
+    split: Split = "train"
+    config: SceneConfig = DEFAULT_CONFIG
+
+
+def write_scenes(
+    folder: Path, scenes: SceneSet, *, workers: int | None = None, advance: Callable[[int], None] = lambda drawn: None
+) -> None:
+    """Draw a world into an existing, empty folder.
+
+    Args:
+        folder: Where to.
+        scenes: What to draw.
+        workers: Processes; None takes one for each processor. The result does not depend on it.
+        advance: Told how many more images have been drawn.
+
+    Raises:
+        UsageError: The number of images, their size or the number of processes is out of range.
+    """
+    if scenes.items < 1:
+        raise UsageError(f"{scenes.items} images cannot be drawn.", hint="Ask for 1 or more.")
+    if workers is not None and workers < 1:
+        raise UsageError(f"{workers} processes cannot draw.", hint="Ask for 1 or more.")
+    draw_scene(
+        scenes.seed, 0, scenes.size, split=scenes.split, config=scenes.config
+    )  # refuses before anything is written
+    (folder / IMAGES_FOLDER).mkdir()
+    with (
+        (folder / CAPTIONS_FILE).open("w", encoding="utf-8", newline="") as captions_stream,
+        (folder / TRUTH_FILE).open("w", encoding="utf-8") as truth_stream,
+    ):
+        captions = csv.writer(captions_stream, lineterminator="\n")
+        captions.writerow(["image", "caption"])
+        for drawn in _chunks(folder, scenes, workers):
+            for said, truth in drawn:
+                captions.writerows(said)
+                truth_stream.write(truth + "\n")
+            advance(len(drawn))
+    write_json(folder / SCENES_FILE, asdict(scenes))
+
+
+Drawn = list[tuple[list[tuple[str, str]], str]]
+
+
+def _chunks(folder: Path, scenes: SceneSet, workers: int | None) -> Iterator[Drawn]:
+    draw = partial(_write_chunk, folder, scenes)
+    starts = range(0, scenes.items, _CHUNK)
+    processes = min(workers or _processors(), len(starts))
+    if processes == 1 or scenes.items < _WORTH_A_POOL:
+        yield from map(draw, starts)
+        return
+    # A fresh interpreter a process: forking one that has threads (torch, BLAS) may never return.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_ignore_interrupts) as pool:
+        try:
+            yield from pool.map(draw, starts)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _processors() -> int:
+    """Those that this process may use, where the system tells (a container's share), else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write_chunk(folder: Path, scenes: SceneSet, start: int) -> Drawn:
+    """Draw and write images ``start`` … and return their captions' rows and their truth's line."""
+    rows: Drawn = []
+    for index in range(start, min(start + _CHUNK, scenes.items)):
+        scene = draw_scene(scenes.seed, index, scenes.size, split=scenes.split, config=scenes.config)
+        name = f"{IMAGES_FOLDER}/{index:06d}.png"
+        (folder / name).write_bytes(encode_png(scene.image))
+        rows.append(([(name, text) for text in scene.captions], replace(scene.truth, image=name).to_json()))
+    return rows
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the parent, which cleans up for all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

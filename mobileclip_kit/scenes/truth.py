@@ -1,0 +1,147 @@
+"""What an image of the synthetic scenes shows, exactly: one JSON line an image in ``truth.jsonl``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from mobileclip_kit.errors import DataError
+
+TRUTH_FILE = "truth.jsonl"
+
+Form = Literal["thing", "pair", "word", "word over thing"]
+Size = Literal["small", "medium", "big"]
+Relation = Literal["left of", "right of", "above", "below"]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objects:
+    """One, two or three objects of one kind, colour and size.
+
+    Attributes:
+        kind: "star".
+        colour: "red".
+        size: By the longer side, as a share of the image.
+        boxes: Left, top, right, bottom of each, as shares 0…1 of the image; its length is the count.
+    """
+
+    kind: str
+    colour: str
+    size: Size
+    boxes: tuple[Box, ...]
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """A written word.
+
+    Attributes:
+        text: The name of a kind.
+        typeface: A name in ``words.TYPEFACES``.
+        colour: Of the letters.
+        angle: Degrees clockwise.
+        box: As in :class:`Objects`.
+    """
+
+    text: str
+    typeface: str
+    colour: str
+    angle: float
+    box: Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """One image.
+
+    Attributes:
+        image: Its key: the path within the folder, or ``SPLIT/SEED/INDEX`` when it was drawn in memory.
+        form: Objects of one kind; of two kinds; a word alone; a word over objects of one kind.
+        objects: None, one or two groups.
+        relation: Where the first group is as seen from the second; None unless there are two.
+        background: A name in ``backgrounds.BACKGROUNDS``.
+        word: The written word, if there is one.
+    """
+
+    image: str
+    form: Form
+    objects: tuple[Objects, ...]
+    relation: Relation | None
+    background: str
+    word: Word | None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the image shows a word and nothing else."""
+        return self.form == "word"
+
+    def to_json(self) -> str:
+        """One line."""
+        # vars() rather than asdict(), which copies each number and takes a tenth of the time of drawing.
+        document = vars(self) | {
+            "objects": [vars(group) | {"count": group.count} for group in self.objects],
+            "word": None if self.word is None else vars(self.word),
+            "alone": self.alone,
+        }
+        return json.dumps(document, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Truth:
+        """Read :meth:`to_json`'s line.
+
+        Raises:
+            KeyError, TypeError, ValueError: The line is not one; :func:`read_truth` says which.
+        """
+        document: dict[str, Any] = json.loads(line)
+        if document["form"] not in get_args(Form):
+            raise ValueError(f"unknown form {document['form']!r}")
+        word = document["word"]
+        return cls(
+            image=str(document["image"]),
+            form=document["form"],
+            objects=tuple(
+                Objects(
+                    kind=str(group["kind"]), colour=str(group["colour"]), size=group["size"],
+                    boxes=tuple(_box(box) for box in group["boxes"]),
+                )
+                for group in document["objects"]
+            ),
+            relation=document["relation"],
+            background=str(document["background"]),
+            word=None if word is None else Word(**(word | {"box": _box(word["box"])})),
+        )  # fmt: skip
+
+
+def read_truth(path: Path) -> list[Truth]:
+    """Read a ``truth.jsonl``, or the one in a folder that ``mckit scenes`` has made.
+
+    Raises:
+        DataError: It is missing, or a line is not an image's truth.
+    """
+    path = path / TRUTH_FILE if path.is_dir() else path
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist.", hint="Draw the synthetic scenes with `mckit scenes`.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(Truth.from_json(line))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}, line {number}, is not the truth of an image: {error}.") from error
+    return rows
+
+
+def _box(values: list[float]) -> Box:
+    left, top, right, bottom = (float(value) for value in values)
+    return left, top, right, bottom

@@ -1,0 +1,80 @@
+"""Images on their way into a model: order, skips, memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.data.images import FileImages, content_hashes, identities_of, identity_of
+from mobileclip_kit.files import sha256_of_file
+from mobileclip_kit.images import load_pixels
+from mobileclip_kit.spec import ImageSpec
+from tests.cache.test_cache import draw
+
+SPEC = ImageSpec(height=16, width=16)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    found = sorted(draw(tmp_path / "p", 20).iterdir())
+    found[3].write_bytes(b"broken")
+    found[7].unlink()
+    return found
+
+
+def images(files: list[Path], threads: int = 4) -> FileImages:
+    names = [file.name for file in files]
+    return FileImages(files, names, identities_of(names), SPEC, threads=threads)
+
+
+def test_batches_come_in_order_with_their_own_pixels(files: list[Path]) -> None:
+    wanted = [np.array(rows, np.int64) for rows in ([5, 0, 19], [1], [2, 5], [8, 9, 10, 11], [12], [13], [14])]
+    read = list(images(files).read(iter(wanted)))
+    assert [rows.tolist() for rows, _ in read] == [rows.tolist() for rows in wanted]
+    for rows, pixels in read:
+        for row, image in zip(rows, pixels, strict=True):
+            assert np.array_equal(image, load_pixels(files[row], SPEC))
+
+
+def test_undecodable_images_leave_their_batch_and_are_listed_once(files: list[Path]) -> None:
+    given = images(files)
+    for _ in range(2):
+        read = list(given.read(iter([np.array([2, 3, 4]), np.array([7])])))
+        assert [rows.tolist() for rows, _ in read] == [[2, 4], []]
+        assert read[1][1].shape == (0, 16, 16, 3)
+    assert [skip.item for skip in given.skipped] == ["03.png", "07.png"]
+
+
+def test_memory_holds_what_could_be_decoded(files: list[Path]) -> None:
+    given = images(files)
+    rows, memory = given.in_memory()
+    assert rows.tolist() == [row for row in range(20) if row not in (3, 7)]
+    assert len(memory) == 18
+    assert np.array_equal(memory.identities, given.identities[rows])
+    assert np.array_equal(memory.pixels[4], load_pixels(files[5], SPEC))
+    assert [skip.item for skip in memory.skipped] == ["03.png", "07.png"]
+    assert [rows.tolist() for rows, _ in memory.read(iter([np.array([1, 0])]))] == [[1, 0]]
+
+
+def test_stopping_early_stops_the_decoders(files: list[Path]) -> None:
+    reading = images(files).read(iter([np.arange(3)] * 10))
+    next(reading)
+    reading.close()
+
+
+def test_content_hashes_equal_the_files(files: list[Path]) -> None:
+    hashes, unreadable = content_hashes([*files, b"bytes"], [*(file.name for file in files), "b"])
+    assert hashes[0] == sha256_of_file(files[0])
+    assert hashes[7] == ""
+    assert [skip.item for skip in unreadable] == ["07.png"]
+    assert hashes[-1] == "277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9"
+
+
+def test_identities_do_not_change() -> None:
+    """Stored views depend on them: the value is pinned (BLAKE2b, 8 bytes, little-endian)."""
+    import hashlib
+
+    assert identity_of("a") == int.from_bytes(hashlib.blake2b(b"a", digest_size=8).digest(), "little")
+    assert identities_of(["a", b"a"]).tolist() == [identity_of("a")] * 2
