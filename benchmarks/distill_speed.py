@@ -43,6 +43,7 @@ from open_clip.loss import DistillClipLoss
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.data.images import FileImages, Rows, identities_of
 from mobileclip_kit.distill.augment import Augmentation
@@ -52,7 +53,7 @@ from mobileclip_kit.distill.recipe import TrainingPlan
 from mobileclip_kit.distill.targets import TeacherSide, live_targets, lookup_in, stored_targets
 from mobileclip_kit.distill.trainer import Trainer
 from mobileclip_kit.files import write_json
-from mobileclip_kit.images import Pixels, list_images
+from mobileclip_kit.images import list_images
 from mobileclip_kit.networks.model import Model, load_model
 from mobileclip_kit.networks.students import build_student, student_config
 

@@ -31,6 +31,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.files import write_json
 from mobileclip_kit.index.ann_build import Questions, derive
@@ -41,7 +42,6 @@ from mobileclip_kit.index.vectors import MatrixWriter, map_matrix
 
 DIM, K, CHUNK = 512, 10, 50_000
 DERIVED = tuple(kind for kind in KINDS if kind != "flat")
-Vectors = NDArray[np.float32]
 
 
 def main() -> int:

@@ -37,10 +37,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.errors import DataError, ImageError, ShapeError
 from mobileclip_kit.spec import ImageSpec
-
-Pixels = NDArray[np.uint8]
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"}

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ShapeError
 
 Rows = NDArray[np.intp]
-Vectors = NDArray[np.float32]
 
 # Queries scored at once: 256 × 100,000 images in float32 are 100 MB.
 _BLOCK = 256

@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.index.folder import Index
 from mobileclip_kit.index.npy import load_matrix, read_names, unit_rows
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.textness.vector import TEXTNESS_FILE, Textness
-
-Vectors = NDArray[np.float32]
 
 # A sign that stands before a word, as in "beach -people"; not the hyphen of "t-shirt".
 _SIGN = re.compile(r"(?:^|(?<=\s))([+-])(?=\S)")

@@ -24,14 +24,13 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import regex
-from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Ids
 from mobileclip_kit.errors import DataError, ModelError
 from mobileclip_kit.files import atomic_file
 from mobileclip_kit.spec import Cleaning, TextSpec
 
 Merge = tuple[str, str]
-Ids = NDArray[np.int64]
 
 MERGES_HEADER = "#version: mckit clip-bpe 1"
 STANDARD_MERGES_COUNT = 48_894

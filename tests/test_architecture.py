@@ -26,6 +26,7 @@ FLOORS = {
             "formats",
             "metrics",
             "options",
+            "arrays",
         ],
         0,
     ),

@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ShapeError
-from mobileclip_kit.metrics import Rows, Vectors, score_blocks, top_k, unit_rows
+from mobileclip_kit.metrics import Rows, score_blocks, top_k, unit_rows
 
 # The depths that PicCollage reports.
 MAP_DEPTHS = tuple(range(10, 21))

@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.bench.explain.gallery import short, spread
 from mobileclip_kit.bench.page import Thumbnail, thumbnail
 from mobileclip_kit.bench.quality import Gallery
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.metrics import top_k, unit_rows
-from mobileclip_kit.runtime.encoder import Vectors
 
 ImageRows = list[tuple[str, list[Thumbnail]]]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.bench.judging import encode_classes
 from mobileclip_kit.bench.machine import usable_cores
 from mobileclip_kit.bench.measure import Settings
@@ -18,7 +19,6 @@ from mobileclip_kit.errors import DataError, ImageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import load_image
 from mobileclip_kit.index.npy import load_matrix
-from mobileclip_kit.runtime.encoder import Vectors
 
 
 def read_gallery(source: Path, *, limit: int | None) -> Gallery:

@@ -17,8 +17,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import ModelError
-from mobileclip_kit.runtime.encoder import Vectors
 
 # Thread counts that the libraries below the runtimes read when they are loaded.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")

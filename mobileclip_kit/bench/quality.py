@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.bench.accuracy import agreement, flatten_recall, mean_cosine, recall_at_k, zero_shot
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.errors import ShapeError
-from mobileclip_kit.runtime.encoder import Vectors
 
 
 @dataclass(frozen=True)

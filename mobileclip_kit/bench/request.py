@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.bench.candidate import Candidate, describe_candidates, phone_students, random_students
 from mobileclip_kit.bench.dataset import read_dataset
 from mobileclip_kit.bench.elsewhere import published_rows, read_phone, with_unique_names
@@ -21,7 +22,6 @@ from mobileclip_kit.bench.material import ask_teacher, cached_teacher, read_gall
 from mobileclip_kit.bench.measure import Settings, run_bench
 from mobileclip_kit.bench.quality import Gallery
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.runtime.encoder import Vectors
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 
 _WORLD_SEED, _WORLD_SIZE = 1, 64  # the size that `mckit scenes` draws by itself

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.index.folder import Index
 from mobileclip_kit.index.npy import load_matrix, unit_rows
-from mobileclip_kit.runtime.encoder import Vectors
 
 HITS = 10
 _QUERIES = 256

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.bench.machine import peak_memory_bytes
 from mobileclip_kit.bench.searched import SearchedIndex
 from mobileclip_kit.errors import MckitError
 from mobileclip_kit.images import load_pixels
-from mobileclip_kit.runtime.encoder import Encoder, Pixels
+from mobileclip_kit.runtime.encoder import Encoder
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]

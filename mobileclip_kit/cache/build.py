@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobileclip_kit.cache.folder import CacheDescription, Vectors
+from mobileclip_kit.arrays import Pixels, Vectors
+from mobileclip_kit.cache.folder import CacheDescription
 from mobileclip_kit.cache.importing import CacheReport
 from mobileclip_kit.cache.writer import CacheWriter
 from mobileclip_kit.data.images import FileImages, content_hashes, identities_of
 from mobileclip_kit.data.pair import Pair
 from mobileclip_kit.errors import DataError
-from mobileclip_kit.images import Pixels, normalize
+from mobileclip_kit.images import normalize
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.networks.raw import encode_raw
 from mobileclip_kit.progress import Progress

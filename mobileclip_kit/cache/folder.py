@@ -23,6 +23,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import CacheError, DataError, ModelMismatchError
 from mobileclip_kit.files import read_json, sha256_of_file
 from mobileclip_kit.spec import ImageSpec
@@ -30,8 +31,6 @@ from mobileclip_kit.spec import ImageSpec
 CACHE_FILE = "cache.json"
 SHARDS = "shards"
 FORMAT_VERSION = 1
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)

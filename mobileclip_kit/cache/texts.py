@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.cache.build import describe_teacher
-from mobileclip_kit.cache.folder import CACHE_FILE, TeacherCache, Vectors
+from mobileclip_kit.cache.folder import CACHE_FILE, TeacherCache
 from mobileclip_kit.cache.writer import CacheWriter
 from mobileclip_kit.errors import CacheError, DataError
 from mobileclip_kit.index.npy import load_matrix, read_names

@@ -14,14 +14,8 @@ from typing import Self
 
 import numpy as np
 
-from mobileclip_kit.cache.folder import (
-    CACHE_FILE,
-    SHARDS,
-    CacheDescription,
-    Shard,
-    TeacherCache,
-    Vectors,
-)
+from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.cache.folder import CACHE_FILE, SHARDS, CacheDescription, Shard, TeacherCache
 from mobileclip_kit.errors import CacheError, ShapeError
 from mobileclip_kit.files import atomic_file, check_can_write, sha256_of_file, write_json
 

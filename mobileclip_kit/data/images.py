@@ -14,10 +14,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.data.pair import Member, Skipped
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.files import sha256_of_file
-from mobileclip_kit.images import Pixels, load_pixels
+from mobileclip_kit.images import load_pixels
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.spec import ImageSpec
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.data.images import Images, Rows, identity_of
 from mobileclip_kit.distill.augment import Augmentation, Replay
 from mobileclip_kit.distill.checkpoint import (
@@ -42,7 +43,6 @@ from mobileclip_kit.distill.run_log import RunLog
 from mobileclip_kit.distill.schedule import learning_rate
 from mobileclip_kit.distill.whole_batch import backward_whole_batch, cut, sum_gradients
 from mobileclip_kit.errors import DataError, TrainingError, UsageError
-from mobileclip_kit.images import Pixels
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.spec import ImageSpec
 

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.cache.build import Views
 from mobileclip_kit.cache.folder import CacheDescription
 from mobileclip_kit.distill.augment import Augmentation, Replay
 from mobileclip_kit.distill.recipe import Recipe, section_from
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.images import Pixels
 from mobileclip_kit.spec import ImageSpec
 
 

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Ids, Pixels
 from mobileclip_kit.export.folder import Export
 from mobileclip_kit.export.ranges import Method
 from mobileclip_kit.export.recall import RecallJudge
 from mobileclip_kit.export.samples import Images, Texts, draw_images, spread, tokenize_texts
-from mobileclip_kit.images import Pixels
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.runtime.towers import Ids
 from mobileclip_kit.spec import Tower
 
 # float16 is probed for overflow with so many inputs.

@@ -26,6 +26,7 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from mobileclip_kit.arrays import Ids, Pixels
 from mobileclip_kit.errors import ExportError, MckitError, UsageError
 from mobileclip_kit.export.budget import Budget, Quantized, fit_budget, split_calibration
 from mobileclip_kit.export.metadata import first_line, quiet_converters
@@ -34,8 +35,6 @@ from mobileclip_kit.export.ranges import Method, observe_ranges
 from mobileclip_kit.export.recall import RecallJudge
 from mobileclip_kit.export.rows import graph_rows
 from mobileclip_kit.export.sensitivity import QUANTIZED, table_path
-from mobileclip_kit.images import Pixels
-from mobileclip_kit.runtime.towers import Ids
 from mobileclip_kit.spec import ModelSpec, Tower
 
 LEAST_CALIBRATION = 2

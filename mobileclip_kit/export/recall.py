@@ -13,9 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mobileclip_kit.images import Pixels
-from mobileclip_kit.runtime.encoder import Vectors
-from mobileclip_kit.runtime.towers import Ids
+from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.spec import Tower
 
 KS = (1, 5, 10)

@@ -8,10 +8,9 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Ids, Pixels
 from mobileclip_kit.export.onnx import INPUTS
 from mobileclip_kit.export.ranges import Rows
-from mobileclip_kit.images import Pixels
-from mobileclip_kit.runtime.towers import Ids
 from mobileclip_kit.spec import Tower
 
 

@@ -14,13 +14,13 @@ from typing import TypeVar
 
 import numpy as np
 
+from mobileclip_kit.arrays import Ids, Pixels
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError, ImageError, ModelError
 from mobileclip_kit.export.recall import Captioned
-from mobileclip_kit.images import Pixels, load_pixels
+from mobileclip_kit.images import load_pixels
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.runtime.towers import Ids
 from mobileclip_kit.spec import ImageSpec, TextSpec
 from mobileclip_kit.tokenizer import load_tokenizer
 

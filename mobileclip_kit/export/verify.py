@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError, ParityError
 from mobileclip_kit.export.folder import Export, Precision, Verification, show_cosine
 from mobileclip_kit.export.samples import Images, Texts, draw_images, tokenize_texts
@@ -19,11 +20,10 @@ from mobileclip_kit.metrics import nearest_overlap, row_cosines
 from mobileclip_kit.mil.interpreter import Finding
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
-from mobileclip_kit.runtime.encoder import Pixels, Vectors
 from mobileclip_kit.runtime.mil import MilEncoder
 from mobileclip_kit.runtime.onnx import OnnxEncoder
 from mobileclip_kit.runtime.torch import TorchEncoder
-from mobileclip_kit.runtime.towers import Ids, TowerEncoder
+from mobileclip_kit.runtime.towers import TowerEncoder
 from mobileclip_kit.spec import Tower
 
 # Least cosine that each precision has to reach.

@@ -18,11 +18,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.files import atomic_file
 from mobileclip_kit.index.ann_index import Derived, lists_of, propose, rescore
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.kinds import Kind
-from mobileclip_kit.index.vectors import Vectors
 from mobileclip_kit.progress import Progress
 
 TARGET_RECALL = 0.98

@@ -17,10 +17,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import IndexFormatError, ShapeError
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.kinds import KINDS, Kind
-from mobileclip_kit.index.vectors import Vectors
 
 Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]

@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import ShapeError
-
-Vectors = NDArray[np.float32]
 
 # 100,000 vectors of 512 numbers, and as many scores as those have for a hundred queries.
 _SMALL_MATRIX = 51_200_000

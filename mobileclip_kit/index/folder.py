@@ -17,12 +17,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import IndexFormatError, OutputError
 from mobileclip_kit.files import atomic_file, atomic_folder, read_json
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.store import Store
-from mobileclip_kit.index.vectors import MatrixWriter, Vectors, map_matrix
+from mobileclip_kit.index.vectors import MatrixWriter, map_matrix
 from mobileclip_kit.spec import ModelSpec
 
 FORMAT_VERSION = 1

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import IndexFormatError, ModelMismatchError, ShapeError
 from mobileclip_kit.index.phone_format import (
     BATCH_MAGIC,
@@ -17,7 +18,6 @@ from mobileclip_kit.index.phone_format import (
     STORED_TYPES,
     PhoneBatch,
     PhoneHeader,
-    Vectors,
     batch_at,
     round_up,
 )

@@ -16,10 +16,10 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, IndexFormatError, ShapeError
 
 Numbers = Literal["float16", "int8"]
-Vectors = NDArray[np.float32]
 
 FORMAT_VERSION = 1
 MAX_DIM = 4096

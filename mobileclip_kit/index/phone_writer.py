@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, IndexFormatError, ShapeError
 from mobileclip_kit.files import atomic_file
 from mobileclip_kit.index.phone import PhoneIndex
@@ -18,7 +19,6 @@ from mobileclip_kit.index.phone_format import (
     MAX_BATCH_ROWS,
     STORED_TYPES,
     PhoneHeader,
-    Vectors,
     joined_body,
     quantize_rows,
     sealed_batch,

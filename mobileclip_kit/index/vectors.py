@@ -14,9 +14,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, IndexFormatError, ShapeError
-
-Vectors = NDArray[np.float32]
 
 _STORED = np.dtype("<f4")
 _ROWS_AT_ONCE = 16384

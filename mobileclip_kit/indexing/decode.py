@@ -15,9 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.files import sha256_of_file
-from mobileclip_kit.images import Pixels, load_pixels
+from mobileclip_kit.images import load_pixels
 from mobileclip_kit.indexing.listing import Found
 from mobileclip_kit.indexing.scan import Candidate
 from mobileclip_kit.spec import ImageSpec

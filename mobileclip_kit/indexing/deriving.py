@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelMismatchError
 from mobileclip_kit.index.ann_build import Questions, derive
 from mobileclip_kit.index.ann_index import Derived
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter
 from mobileclip_kit.index.kinds import Kind, choose_kind
 from mobileclip_kit.index.npy import load_matrix, unit_rows
-from mobileclip_kit.index.vectors import Vectors
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.tokenizer import standard_merges
 

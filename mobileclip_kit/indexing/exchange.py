@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.files import atomic_folder, read_json, write_json
 from mobileclip_kit.index.ann_build import Questions
@@ -25,7 +26,6 @@ from mobileclip_kit.index.npy import load_matrix
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.indexing.imported import Part, import_parts
 from mobileclip_kit.indexing.report import IndexReport
-from mobileclip_kit.runtime.encoder import Vectors
 from mobileclip_kit.spec import ModelSpec
 
 FORMAT_VERSION = 1

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelMismatchError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.index.ann_build import Questions
@@ -22,7 +23,7 @@ from mobileclip_kit.index.npy import load_matrix, read_names, unit_rows
 from mobileclip_kit.index.store import Item, storable_ns
 from mobileclip_kit.indexing.deriving import ask_texts, refresh_derived
 from mobileclip_kit.indexing.report import IndexReport
-from mobileclip_kit.runtime.encoder import Encoder, Vectors
+from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import ModelSpec
 
 _CHUNK_ROWS = 16384

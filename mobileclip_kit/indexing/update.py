@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelError, ShapeError, UsageError
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, create_index, is_index, open_writer
 from mobileclip_kit.index.kinds import Kind
@@ -26,7 +27,7 @@ from mobileclip_kit.indexing.listing import list_library
 from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.indexing.scan import Candidate, Plan, plan_update
 from mobileclip_kit.progress import Progress
-from mobileclip_kit.runtime.encoder import Encoder, Vectors
+from mobileclip_kit.runtime.encoder import Encoder
 
 _BATCHES_AHEAD = 3
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.export.folder import Export
-from mobileclip_kit.runtime.encoder import Pixels, Vectors
-from mobileclip_kit.runtime.towers import Ids, TowerEncoder
+from mobileclip_kit.runtime.towers import TowerEncoder
 from mobileclip_kit.spec import Tower
 
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from mobileclip_kit.arrays import Pixels, Vectors
 from mobileclip_kit.spec import ModelSpec
-
-Vectors = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 
 class Encoder(Protocol):

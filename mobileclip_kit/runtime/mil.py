@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.export.folder import Export
 from mobileclip_kit.mil.interpreter import Finding, Interpreter
 from mobileclip_kit.mil.program import read_program
-from mobileclip_kit.runtime.encoder import Pixels, Vectors
-from mobileclip_kit.runtime.towers import Ids, TowerEncoder
+from mobileclip_kit.runtime.towers import TowerEncoder
 from mobileclip_kit.spec import Tower
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.export.folder import Export
-from mobileclip_kit.runtime.encoder import Pixels, Vectors
 from mobileclip_kit.runtime.mapped_onnx import without_weights
-from mobileclip_kit.runtime.towers import Ids, TowerEncoder
+from mobileclip_kit.runtime.towers import TowerEncoder
 from mobileclip_kit.spec import Tower
 
 # What stands in ONNX Runtime's messages before the sentence: a code, and a place in its own source.

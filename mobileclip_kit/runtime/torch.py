@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.images import normalize
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.runtime.encoder import Pixels, Vectors
-from mobileclip_kit.runtime.towers import Ids, TowerEncoder
+from mobileclip_kit.runtime.towers import TowerEncoder
 
 
 class TorchEncoder(TowerEncoder):

@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ShapeError
-from mobileclip_kit.runtime.encoder import Pixels, Vectors
 from mobileclip_kit.spec import ModelSpec
 from mobileclip_kit.tokenizer import TextTokenizer, load_tokenizer
-
-Ids = NDArray[np.int64]
 
 
 class TowerEncoder:

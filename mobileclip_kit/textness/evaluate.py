@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import ShapeError
 from mobileclip_kit.textness.vector import shift
-
-Vectors = NDArray[np.float32]
 
 # Quarters over the whole range; finer where the query is still the longer part and scales are chosen.
 SCALES = tuple(sorted({step / 4 for step in range(-12, 13)} | {step / 20 for step in range(-20, 21)}))

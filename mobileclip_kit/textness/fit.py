@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ShapeError, TrainingError
 from mobileclip_kit.spec import ModelSpec
 from mobileclip_kit.textness.vector import Method, Textness
 
 Floats = NDArray[np.float64]
-Vectors = NDArray[np.float32]
 
 LEAST_PAIRS = 10
 _MAX_ITERATIONS = 5000

@@ -10,10 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ShapeError
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.progress import Progress
-from mobileclip_kit.runtime.encoder import Encoder, Vectors
+from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.scenes.queries import Query, WeaknessQuery
 from mobileclip_kit.scenes.truth import Truth, read_truth
 from mobileclip_kit.textness.evaluate import Questions

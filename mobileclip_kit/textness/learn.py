@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ShapeError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import list_images
 from mobileclip_kit.index.npy import load_matrix, unit_rows
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import ModelSpec
-from mobileclip_kit.textness.fit import Vectors, fit_textness
+from mobileclip_kit.textness.fit import fit_textness
 from mobileclip_kit.textness.pairs import encode_files, encode_pairs
 from mobileclip_kit.textness.scenes import encode_scene_pairs, is_pair_scenes
 from mobileclip_kit.textness.vector import Textness

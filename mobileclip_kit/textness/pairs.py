@@ -9,17 +9,15 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from mobileclip_kit.arrays import Pixels, Vectors
 from mobileclip_kit.errors import DataError, ImageError
-from mobileclip_kit.images import Pixels, load_pixels, resize_and_crop
+from mobileclip_kit.images import load_pixels, resize_and_crop
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import ImageSpec
 from mobileclip_kit.textness.lettering import draw_words
-
-Vectors = NDArray[np.float32]
 
 # Words are written at twice the model's resolution and then scaled down with the image, as they are in photos.
 _SUPERSAMPLING = 2

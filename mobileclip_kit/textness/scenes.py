@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import read_json
-from mobileclip_kit.runtime.encoder import Encoder, Vectors
+from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.scenes.folder import SCENES_FILE
 from mobileclip_kit.scenes.queries import thing_queries, weakness_queries
 from mobileclip_kit.scenes.truth import TRUTH_FILE, read_truth

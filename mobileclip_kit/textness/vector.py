@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ShapeError, UsageError
 from mobileclip_kit.files import read_json, write_json
 
@@ -22,7 +22,6 @@ FORMAT_VERSION = 1
 TEXTNESS_FILE = "textness.json"
 MAX_SCALE = 100.0
 
-Vectors = NDArray[np.float32]
 Method = Literal["probe", "mean_difference"]
 METHODS: tuple[Method, ...] = get_args(Method)
 

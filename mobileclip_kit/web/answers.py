@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import ImageError, MckitError, ModelError
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.index.flat import search_flat
@@ -31,7 +32,6 @@ MAX_RANKED = 10_000
 _RANK_AT_ONCE = 200_000
 _FIRST_HITS = 300
 
-Vectors = NDArray[np.float32]
 K = TypeVar("K")
 V = TypeVar("V")
 OpenEncoder = Callable[[Index], Encoder]

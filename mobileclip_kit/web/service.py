@@ -16,21 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, MckitError, UsageError
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.search import find_textness
 from mobileclip_kit.textness.vector import Textness
-from mobileclip_kit.web.answers import (
-    MAX_RANKED,
-    OpenEncoder,
-    Ranking,
-    Remembered,
-    Vectors,
-    Voice,
-    aim,
-    rank,
-    without,
-)
+from mobileclip_kit.web.answers import MAX_RANKED, OpenEncoder, Ranking, Remembered, Voice, aim, rank, without
 from mobileclip_kit.web.description import describe
 from mobileclip_kit.web.library import Library
 from mobileclip_kit.web.names import image_id, row_of, shown

@@ -37,7 +37,6 @@ from tests.golden.texts import hard_texts
 
 GOLDEN = Path(__file__).parent
 MODEL_HASH = hashlib.sha256(b"golden").hexdigest()
-Vectors = NDArray[np.float32]
 CROPS = [
     ("shortest", (224, 224)),
     ("shortest", (192, 256)),

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.bench.examples import ImageRows
 from mobileclip_kit.bench.explain.explanation import GRAD_CAM_FILE, MAP_FILE, Explanation, explain
 from mobileclip_kit.bench.explain.gallery import short
 from mobileclip_kit.bench.page import Thumbnail
 from mobileclip_kit.bench.quality import Gallery
 from mobileclip_kit.errors import MckitError
-from mobileclip_kit.runtime.encoder import Vectors
 
 FOLDER = "explain"
 _KEYS = {GRAD_CAM_FILE: "grad_cam", MAP_FILE: "tsne"}

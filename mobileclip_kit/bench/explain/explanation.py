@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.bench.explain.embedding_map import embedding_map
 from mobileclip_kit.bench.explain.figures import HUES, Named, draw_map, draw_sheet
 from mobileclip_kit.bench.explain.gallery import Shown, choose, prompt, spread, texts_of
@@ -19,7 +20,6 @@ from mobileclip_kit.export.folder import is_export, open_export
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.metrics import top_k, unit_rows
 from mobileclip_kit.networks.model import Model, load_model
-from mobileclip_kit.runtime.encoder import Vectors
 from mobileclip_kit.runtime.torch import TorchEncoder
 
 GRAD_CAM_FILE = "grad_cam.png"

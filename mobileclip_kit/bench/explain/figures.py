@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.bench.explain.embedding_map import EmbeddingMap
 from mobileclip_kit.bench.explain.gallery import short
 from mobileclip_kit.bench.explain.grad_cam import HeatMaps
-from mobileclip_kit.runtime.encoder import Pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,12 +22,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.bench.explain.grids import Grid, run_tower
 from mobileclip_kit.errors import ShapeError
 from mobileclip_kit.images import normalize
 from mobileclip_kit.metrics import unit_rows
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.runtime.encoder import Pixels
 
 _BATCH = 16
 
