@@ -78,7 +78,7 @@ def trace_towers(work: Path) -> dict[str, Any]:
     """Traced modules on disk, and torch's vectors of some inputs by tower."""
     import torch
 
-    from mobileclip_kit.export.towers import ImageTower, TextTower
+    from mobileclip_kit.exporting.towers import ImageTower, TextTower
     from mobileclip_kit.networks.model import Model, build_network, describe
     from mobileclip_kit.networks.students import pair_config
 

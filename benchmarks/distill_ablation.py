@@ -30,9 +30,9 @@ from mobileclip_kit.bench.scenes import evaluate_scenes
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.texts import cache_texts
 from mobileclip_kit.data.sources import open_source
-from mobileclip_kit.distill.distillation import DistillRequest, distill
-from mobileclip_kit.distill.from_pairs import train_from_pairs
-from mobileclip_kit.distill.recipe import Recipe, load_recipe
+from mobileclip_kit.distillation.distillation import DistillRequest, distill
+from mobileclip_kit.distillation.from_pairs import train_from_pairs
+from mobileclip_kit.distillation.recipe import Recipe, load_recipe
 from mobileclip_kit.errors import MckitError
 from mobileclip_kit.files import read_json, sha256_of_file, write_json
 from mobileclip_kit.networks.model import load_model

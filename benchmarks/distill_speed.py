@@ -46,12 +46,12 @@ from torch.utils.data import DataLoader, Dataset
 from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.data.images import FileImages, Rows, identities_of
-from mobileclip_kit.distill.augment import Augmentation
-from mobileclip_kit.distill.mixture import MixtureOptions
-from mobileclip_kit.distill.mixture_objective import MixtureObjective
-from mobileclip_kit.distill.recipe import TrainingPlan
-from mobileclip_kit.distill.targets import TeacherSide, live_targets, lookup_in, stored_targets
-from mobileclip_kit.distill.trainer import Trainer
+from mobileclip_kit.distillation.augment import Augmentation
+from mobileclip_kit.distillation.mixture import MixtureOptions
+from mobileclip_kit.distillation.mixture_objective import MixtureObjective
+from mobileclip_kit.distillation.recipe import TrainingPlan
+from mobileclip_kit.distillation.targets import TeacherSide, live_targets, lookup_in, stored_targets
+from mobileclip_kit.distillation.trainer import Trainer
 from mobileclip_kit.files import write_json
 from mobileclip_kit.images import list_images
 from mobileclip_kit.networks.model import Model, load_model

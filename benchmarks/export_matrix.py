@@ -125,7 +125,7 @@ def run_child(model: str, kinds: Sequence[str], chosen: argparse.Namespace) -> l
 
 def run_model(name: str, kinds: Sequence[str], chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One model, format by format."""
-    from mobileclip_kit.export.samples import read_source
+    from mobileclip_kit.exporting.samples import read_source
 
     model = load(name)
     left_out = {tower: None for tower in ("image", "text") if tower not in chosen.towers}
@@ -146,7 +146,7 @@ def run_model(name: str, kinds: Sequence[str], chosen: argparse.Namespace) -> It
 
 def parted(inputs: Any, count: int) -> tuple[Any, Any]:
     """What to verify with, spread over the images or texts, and the others, to calibrate on."""
-    from mobileclip_kit.export.samples import Images, spread
+    from mobileclip_kit.exporting.samples import Images, spread
 
     if inputs is None:
         return None, None
@@ -172,8 +172,8 @@ def export_kinds(
     """Export, verify and time in one format; a row for each tower and kind."""
     from mobileclip_kit.bench.machine import peak_memory_bytes
     from mobileclip_kit.errors import ExportError, ParityError
-    from mobileclip_kit.export.exporter import export_model
-    from mobileclip_kit.export.folder import PRECISIONS, open_export
+    from mobileclip_kit.exporting.exporter import export_model
+    from mobileclip_kit.exporting.folder import PRECISIONS, open_export
 
     first = PRECISIONS[format][0]
     base = None

@@ -210,7 +210,7 @@ def of_threads(export: Path, threads: int, _: Path) -> Point:
 
 
 def _tower(export: Path, batch: int, *, threads: int) -> tuple[Callable[[Any], Any], Any]:
-    from mobileclip_kit.export.folder import open_export
+    from mobileclip_kit.exporting.folder import open_export
     from mobileclip_kit.runtime.onnx import OnnxEncoder
 
     encoder = OnnxEncoder(open_export(export), threads=threads, batch_size=batch)

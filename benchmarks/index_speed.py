@@ -241,7 +241,7 @@ def by_mckit(images: Path, work: Path, precision: str) -> Spent:
 
 def decode_only(images: Path, model: Path) -> Spent:
     """The decoding half of an indexing run on all cores, hashing included."""
-    from mobileclip_kit.export.folder import open_export
+    from mobileclip_kit.exporting.folder import open_export
     from mobileclip_kit.indexing.decode import decode_ahead
     from mobileclip_kit.indexing.listing import list_library
     from mobileclip_kit.indexing.scan import Candidate

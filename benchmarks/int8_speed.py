@@ -68,9 +68,9 @@ def main() -> None:
 
 def prepare(chosen: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Exports and images on disk, as every contestant can read them."""
-    from mobileclip_kit.export.exporter import export_model
-    from mobileclip_kit.export.folder import open_export
-    from mobileclip_kit.export.samples import Images, read_source
+    from mobileclip_kit.exporting.exporter import export_model
+    from mobileclip_kit.exporting.folder import open_export
+    from mobileclip_kit.exporting.samples import Images, read_source
     from mobileclip_kit.networks.model import load_model
 
     model = load_model(str(chosen.model))

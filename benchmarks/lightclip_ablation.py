@@ -21,9 +21,9 @@ from typing import Any
 
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.scenes import evaluate_scenes
-from mobileclip_kit.distill.from_pairs import train_from_pairs
-from mobileclip_kit.distill.pairs import LossName, PairOptions
-from mobileclip_kit.distill.recipe import Recipe, TrainingPlan
+from mobileclip_kit.distillation.from_pairs import train_from_pairs
+from mobileclip_kit.distillation.pairs import LossName, PairOptions
+from mobileclip_kit.distillation.recipe import Recipe, TrainingPlan
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes

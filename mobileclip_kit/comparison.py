@@ -18,10 +18,10 @@ from mobileclip_kit.bench.latency import measure_latency
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.process import Asked, WorkerProcess
 from mobileclip_kit.errors import ExportError, ModelError, ParityError
-from mobileclip_kit.export.exporter import export_model
-from mobileclip_kit.export.folder import Export, Format, Precision, open_export
-from mobileclip_kit.export.ranges import Method
-from mobileclip_kit.export.samples import Images, Texts
+from mobileclip_kit.exporting.exporter import export_model
+from mobileclip_kit.exporting.folder import Export, Format, Precision, open_export
+from mobileclip_kit.exporting.ranges import Method
+from mobileclip_kit.exporting.samples import Images, Texts
 from mobileclip_kit.files import atomic_folder, write_json
 from mobileclip_kit.networks.model import Model
 
@@ -37,7 +37,7 @@ _ROUNDS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What exports are verified and calibrated with; see :func:`~mobileclip_kit.export.exporter.export_model`."""
+    """What exports are verified and calibrated with; see :func:`~mobileclip_kit.exporting.exporter.export_model`."""
 
     images: Images | None = None
     texts: Texts | None = None

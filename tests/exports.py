@@ -16,7 +16,7 @@ import pytest
 from mobileclip_kit.spec import MERGES_FILE, ImageSpec
 
 if TYPE_CHECKING:
-    from mobileclip_kit.export.folder import Export
+    from mobileclip_kit.exporting.folder import Export
     from mobileclip_kit.networks.model import Model
 
 WORDS = ("a photo of a dog", "two cats on a table", "the word bicycle on a street sign", "a red house by the lake")
@@ -62,7 +62,7 @@ def tiny_model(tiny_model_folder: Path) -> Model:
 @pytest.fixture(scope="session")
 def onnx_export(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """float32 ONNX."""
-    from mobileclip_kit.export.exporter import export_model
+    from mobileclip_kit.exporting.exporter import export_model
 
     return _once(
         tmp_path_factory, "onnx", lambda place: export_model(tiny_model, place, format="onnx", precision="fp32")
@@ -72,7 +72,7 @@ def onnx_export(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def coreml_export(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """float16 Core ML."""
-    from mobileclip_kit.export.exporter import export_model
+    from mobileclip_kit.exporting.exporter import export_model
 
     return _once(
         tmp_path_factory, "coreml", lambda place: export_model(tiny_model, place, format="coreml", precision="fp16")
@@ -82,10 +82,10 @@ def coreml_export(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def int8_export(tiny_model: Model, onnx_export: Export, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """int8 ONNX, quantised from the float32 one."""
-    from mobileclip_kit.export.samples import draw_images
+    from mobileclip_kit.exporting.samples import draw_images
 
     def make(place: Path) -> None:
-        from mobileclip_kit.export.exporter import export_model
+        from mobileclip_kit.exporting.exporter import export_model
 
         calibration = draw_images(IMAGE, count=32, seed=7)
         export_model(tiny_model, place, format="onnx", precision="int8", calibration=calibration, base=onnx_export)
@@ -95,7 +95,7 @@ def int8_export(tiny_model: Model, onnx_export: Export, tmp_path_factory: pytest
 
 def _once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Export:
     """Make an export in the first process that wants it; the test run's other processes wait and open it."""
-    from mobileclip_kit.export.folder import open_export
+    from mobileclip_kit.exporting.folder import open_export
 
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

@@ -31,7 +31,7 @@ FLOORS = {
         0,
     ),
     **dict.fromkeys(["data", "scenes", "networks", "losses", "mil", "index"], 1),
-    **dict.fromkeys(["cache", "distill", "export", "runtime", "inherit"], 2),
+    **dict.fromkeys(["cache", "distillation", "exporting", "runtime", "inherit"], 2),
     **dict.fromkeys(["textness", "indexing", "search", "bench", "bundle", "inspection", "comparison"], 3),
     **dict.fromkeys(["web", "quickstart"], 4),
     **dict.fromkeys(["cli", "__main__"], 5),
@@ -41,10 +41,10 @@ FLOORS = {
 HOMES = {
     "open_clip": ["networks/"],
     "timm": ["networks/"],
-    "coremltools": ["export/", "mil/program.py", "runtime/coreml.py"],
-    "onnxruntime": ["runtime/onnx.py", "export/int8.py"],
+    "coremltools": ["exporting/", "mil/program.py", "runtime/coreml.py"],
+    "onnxruntime": ["runtime/onnx.py", "exporting/int8.py"],
     "faiss": ["index/"],
-    "accelerate": ["distill/"],
+    "accelerate": ["distillation/"],
     "matplotlib": ["bench/"],
     "sklearn": ["bench/"],
     "click": ["cli/"],
@@ -54,10 +54,10 @@ HOMES = {
 
 # Rooms of one floor that may still know each other, and why.
 NEIGHBOURS = {
-    ("distill", "cache"),  # training replays stored teacher vectors
-    ("distill", "inherit"),  # a student may start from its teacher's weights
-    ("export", "runtime"),  # verification runs an export as its users will
-    ("runtime", "export"),  # a runtime opens an export folder through its manifest
+    ("distillation", "cache"),  # training replays stored teacher vectors
+    ("distillation", "inherit"),  # a student may start from its teacher's weights
+    ("exporting", "runtime"),  # verification runs an export as its users will
+    ("runtime", "exporting"),  # a runtime opens an export folder through its manifest
     ("bundle", "textness"),  # a bundle carries the textness vector
     ("search", "textness"),  # a query may carry the textness vector
     ("bench", "textness"),
@@ -71,7 +71,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def room_of(module: str) -> str:
-    """``mobileclip_kit.export.onnx`` → ``export``."""
+    """``mobileclip_kit.exporting.onnx`` → ``export``."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 

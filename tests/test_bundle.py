@@ -17,7 +17,7 @@ import pytest
 from mobileclip_kit.bundle import FILE_NAMES, MANIFEST_FILE, make_bundle, open_bundle
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.errors import ExportError, ModelMismatchError, OutputError
-from mobileclip_kit.export.folder import Export, ExportedTower
+from mobileclip_kit.exporting.folder import Export, ExportedTower
 from mobileclip_kit.index.folder import IndexHeader, create_index, open_writer
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.index.store import Item

@@ -16,9 +16,9 @@ from mobileclip_kit import comparison
 from mobileclip_kit.cli.export import describe_comparison
 from mobileclip_kit.comparison import Inputs, compare_precisions
 from mobileclip_kit.errors import ExportError, OutputError, ParityError
-from mobileclip_kit.export.exporter import export_model
-from mobileclip_kit.export.folder import Export
-from mobileclip_kit.export.samples import draw_images
+from mobileclip_kit.exporting.exporter import export_model
+from mobileclip_kit.exporting.folder import Export
+from mobileclip_kit.exporting.samples import draw_images
 from mobileclip_kit.networks.model import Model
 from tests.exports import IMAGE
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from mobileclip_kit.bench.operations import count_onnx, count_program
 from mobileclip_kit.errors import ExportError, MckitError, ModelError
-from mobileclip_kit.export.folder import Export, is_export, open_export
+from mobileclip_kit.exporting.folder import Export, is_export, open_export
 from mobileclip_kit.index.folder import INDEX_FILE, IndexHeader, is_index
 from mobileclip_kit.spec import MODEL_FILE, WEIGHTS_FILE, ImageSpec, read_spec
 

@@ -11,7 +11,7 @@ from mobileclip_kit.cli.output import data_place, emit, force_option, json_optio
 from mobileclip_kit.inherit.choice import Choice
 
 if TYPE_CHECKING:
-    from mobileclip_kit.distill.distillation import DistillReport
+    from mobileclip_kit.distillation.distillation import DistillReport
 
 _LISTED = 10
 
@@ -84,9 +84,9 @@ def command(teacher: str | None, caches: tuple[Path, ...], data: Path | str, stu
       mckit distill --teacher ViT-B-32:openai --data captions.csv --recipe tinyclip-auto -o quarter
       torchrun --nproc-per-node 8 -m mobileclip_kit distill --device cuda …
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
-    from mobileclip_kit.distill.distillation import DistillRequest, distill
-    from mobileclip_kit.distill.ranks import is_first_process
-    from mobileclip_kit.distill.recipe import load_recipe
+    from mobileclip_kit.distillation.distillation import DistillRequest, distill
+    from mobileclip_kit.distillation.ranks import is_first_process
+    from mobileclip_kit.distillation.recipe import load_recipe
 
     resolved = load_recipe(recipe).with_training(
         epochs=epochs, steps=steps, batch_size=batch_size, lr=lr, seed=seed, precision=precision,

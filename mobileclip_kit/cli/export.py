@@ -10,12 +10,12 @@ import click
 
 from mobileclip_kit.cli.output import NumberRange, emit, force_option, format_table, is_explicit, json_option, note
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.export.folder import PRECISIONS, Precision, show_cosine
+from mobileclip_kit.exporting.folder import PRECISIONS, Precision, show_cosine
 
 if TYPE_CHECKING:
-    from mobileclip_kit.export.folder import Export, Format
-    from mobileclip_kit.export.ranges import Method
-    from mobileclip_kit.export.samples import Images, Texts
+    from mobileclip_kit.exporting.folder import Export, Format
+    from mobileclip_kit.exporting.ranges import Method
+    from mobileclip_kit.exporting.samples import Images, Texts
     from mobileclip_kit.networks.model import Model
 
     Sampled = tuple[Images | None, Texts | None]
@@ -105,10 +105,10 @@ def command(
     mckit export student --format onnx --int8 --calibration ~/Images -o student-int8
     mckit export student --compare --calibration ~/Images --images holiday.csv
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
-    from mobileclip_kit.export.exporter import check_request, export_model
-    from mobileclip_kit.export.folder import open_export
-    from mobileclip_kit.export.recall import RecallBudget
-    from mobileclip_kit.export.samples import read_captioned, read_source
+    from mobileclip_kit.exporting.exporter import check_request, export_model
+    from mobileclip_kit.exporting.folder import open_export
+    from mobileclip_kit.exporting.recall import RecallBudget
+    from mobileclip_kit.exporting.samples import read_captioned, read_source
     from mobileclip_kit.files import check_can_write
     from mobileclip_kit.networks.model import load_model
 
@@ -292,7 +292,7 @@ def default_place(model: str, file_format: str | None, precision: str) -> Path:
 
 def describe(export: Export) -> str:
     """A table for a person, what stayed in float, and what that was chosen from."""
-    from mobileclip_kit.export.sensitivity import table_path
+    from mobileclip_kit.exporting.sensitivity import table_path
 
     header = ["tower", "runtime", "cosine min", "mean", "top-10", "MB", "required", ""]
     rows = [
@@ -324,7 +324,7 @@ def describe(export: Export) -> str:
 
 
 def _sensitivities(table: Path) -> list[str]:
-    from mobileclip_kit.export.sensitivity import read_sensitivities
+    from mobileclip_kit.exporting.sensitivity import read_sensitivities
 
     if not table.is_file():
         return []

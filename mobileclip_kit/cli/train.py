@@ -10,7 +10,7 @@ import click
 from mobileclip_kit.cli.output import data_place, emit, force_option, json_option, note, resumable
 
 if TYPE_CHECKING:
-    from mobileclip_kit.distill.recipe import Recipe
+    from mobileclip_kit.distillation.recipe import Recipe
 
 
 @click.command()
@@ -55,7 +55,7 @@ def command(
       mckit train --data world --student resnet-w16 --text text-2 --steps 2000 -o model
       mckit train --data captions.csv --recipe lightclip --losses align,tokens -o model
     """  # noqa: D301 (click's own mark for "leave these lines alone")
-    from mobileclip_kit.distill.from_pairs import train_from_pairs
+    from mobileclip_kit.distillation.from_pairs import train_from_pairs
 
     resolved = resolve_recipe(recipe, flags)
     with resumable(out):
@@ -89,8 +89,8 @@ def resolve_recipe(name: str, flags: dict[str, Any]) -> Recipe:
     """
     from dataclasses import replace
 
-    from mobileclip_kit.distill.pairs import PairOptions
-    from mobileclip_kit.distill.recipe import load_recipe
+    from mobileclip_kit.distillation.pairs import PairOptions
+    from mobileclip_kit.distillation.recipe import load_recipe
     from mobileclip_kit.errors import UsageError
 
     recipe = load_recipe(name)

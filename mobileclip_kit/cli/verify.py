@@ -46,10 +46,10 @@ def command(
     mckit verify student-coreml-fp16 --against student --intermediates
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.errors import ParityError
-    from mobileclip_kit.export.folder import open_export
-    from mobileclip_kit.export.intermediates import describe_trace, trace_export
-    from mobileclip_kit.export.samples import read_source
-    from mobileclip_kit.export.verify import require_parity, verify_export
+    from mobileclip_kit.exporting.folder import open_export
+    from mobileclip_kit.exporting.intermediates import describe_trace, trace_export
+    from mobileclip_kit.exporting.samples import read_source
+    from mobileclip_kit.exporting.verify import require_parity, verify_export
     from mobileclip_kit.networks.model import load_model
 
     opened = open_export(export, check_hashes=True)

@@ -148,7 +148,7 @@ class ChannelText(nn.Module):
 
     Args:
         source: With a finite mask and a pooling that looks for one end token; see
-            :class:`~mobileclip_kit.export.towers.TextTower`.
+            :class:`~mobileclip_kit.exporting.towers.TextTower`.
 
     Raises:
         ModelError: It has parts that this layout does not know.

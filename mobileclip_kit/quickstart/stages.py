@@ -19,11 +19,11 @@ from mobileclip_kit.bench.quality import Teacher
 from mobileclip_kit.bench.scale_plot import plot_scales
 from mobileclip_kit.bench.scenes import evaluate_scenes
 from mobileclip_kit.bundle import make_bundle
-from mobileclip_kit.distill.distillation import DistillRequest, distill
-from mobileclip_kit.distill.recipe import load_recipe
-from mobileclip_kit.export.exporter import export_model
-from mobileclip_kit.export.folder import Format, Precision
-from mobileclip_kit.export.samples import read_source
+from mobileclip_kit.distillation.distillation import DistillRequest, distill
+from mobileclip_kit.distillation.recipe import load_recipe
+from mobileclip_kit.exporting.exporter import export_model
+from mobileclip_kit.exporting.folder import Format, Precision
+from mobileclip_kit.exporting.samples import read_source
 from mobileclip_kit.files import atomic_folder
 from mobileclip_kit.index.folder import Index
 from mobileclip_kit.indexing.update import update_index

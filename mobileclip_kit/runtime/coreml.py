@@ -10,7 +10,7 @@ from PIL import Image
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError
-from mobileclip_kit.export.folder import Export
+from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.runtime.towers import TowerEncoder
 from mobileclip_kit.spec import Tower
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
-from mobileclip_kit.export.folder import Export
+from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.mil.interpreter import Finding, Interpreter
 from mobileclip_kit.mil.program import read_program
 from mobileclip_kit.runtime.towers import TowerEncoder

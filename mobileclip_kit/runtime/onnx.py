@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError
-from mobileclip_kit.export.folder import Export
+from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.runtime.mapped_onnx import without_weights
 from mobileclip_kit.runtime.towers import TowerEncoder
 from mobileclip_kit.spec import Tower

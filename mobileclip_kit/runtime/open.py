@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mobileclip_kit.errors import ExportError
-from mobileclip_kit.export.folder import Export, is_export, open_export
+from mobileclip_kit.exporting.folder import Export, is_export, open_export
 from mobileclip_kit.runtime.encoder import Encoder
 
 _LONE_FILES = (".onnx", ".mlpackage", ".mlmodel")

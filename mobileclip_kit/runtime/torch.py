@@ -1,6 +1,6 @@
 """Models executed by torch: the float32 reference that every export is measured against.
 
-Nothing of :mod:`mobileclip_kit.export` is used here on purpose: preprocessing is
+Nothing of :mod:`mobileclip_kit.exporting` is used here on purpose: preprocessing is
 :func:`mobileclip_kit.images.normalize`, masks and pooling are the network's own, so that a mistake in an exported tower
 cannot hide in its reference.
 """

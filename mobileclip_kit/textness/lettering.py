@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageStat
 
-from mobileclip_kit.data.scenes.words import TYPEFACES, font_folder
+from mobileclip_kit.scenes.words import TYPEFACES, font_folder
 
 # Short, common, and not names of things alone: the direction sought is "something is written", not "a dog is written".
 WORDS = tuple(

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from mobileclip_kit.bench.candidate import describe_candidates, phone_students, random_students
-from mobileclip_kit.export.folder import Export, ExportedTower
+from mobileclip_kit.exporting.folder import Export, ExportedTower
 from mobileclip_kit.networks.model import load_model, tower_parameters
 from mobileclip_kit.spec import WEIGHTS_FILE, ImageSpec, ModelSpec
 

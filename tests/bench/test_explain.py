@@ -20,7 +20,7 @@ from mobileclip_kit.bench.material import read_gallery
 from mobileclip_kit.bench.quality import Gallery
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.export.folder import EXPORT_FILE
+from mobileclip_kit.exporting.folder import EXPORT_FILE
 from mobileclip_kit.networks.model import describe, save_model
 from mobileclip_kit.networks.students import build_student, pair_config
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes

@@ -13,7 +13,7 @@ from mobileclip_kit.cli.entry import main
 from mobileclip_kit.networks import students
 from mobileclip_kit.networks.model import save_model
 from tests.cache.test_cache import draw, random_vectors, tiny_teacher
-from tests.distill.test_distillation import STUDENT
+from tests.distillation.test_distillation import STUDENT
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -115,7 +115,7 @@ def test_after_ctrl_c_the_hint_names_resume_where_a_run_was_kept(
             (scenes / "m.run").mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mobileclip_kit.distill.distillation.distill", interrupted)
+    monkeypatch.setattr("mobileclip_kit.distillation.distillation.distill", interrupted)
     code, out, _ = run(capsys, *distilled(scenes, "--json"))
     error = json.loads(out)["error"]
     assert (code, error["kind"]) == (1, "Interrupted")

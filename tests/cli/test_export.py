@@ -11,8 +11,8 @@ from PIL import Image
 
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.cli.export import default_place, describe, describe_comparison
-from mobileclip_kit.export.folder import Export, ExportedTower
-from mobileclip_kit.export.sensitivity import Sensitivity, table_path, write_sensitivities
+from mobileclip_kit.exporting.folder import Export, ExportedTower
+from mobileclip_kit.exporting.sensitivity import Sensitivity, table_path, write_sensitivities
 from mobileclip_kit.spec import ImageSpec, ModelSpec, Tower
 
 

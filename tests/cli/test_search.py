@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from mobileclip_kit.export.folder import Export, ExportedTower
+from mobileclip_kit.exporting.folder import Export, ExportedTower
 from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
 from tests.indexing.fakes import COLOURS, draw
 

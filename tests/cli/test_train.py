@@ -8,7 +8,7 @@ from PIL import Image
 
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.cli.train import resolve_recipe
-from mobileclip_kit.distill.recipe import load_recipe
+from mobileclip_kit.distillation.recipe import load_recipe
 from mobileclip_kit.errors import UsageError
 
 

@@ -294,7 +294,7 @@ def make_phone_bench() -> None:
 def make_bundle() -> None:
     """``bundle/``: what ``mckit bundle`` makes of a tiny model, with every part."""
     from mobileclip_kit import bundle
-    from mobileclip_kit.export.exporter import export_model
+    from mobileclip_kit.exporting.exporter import export_model
     from mobileclip_kit.index.folder import IndexHeader, create_index, open_writer
     from mobileclip_kit.index.store import Item
     from mobileclip_kit.networks.model import load_model

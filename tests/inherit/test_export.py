@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mobileclip_kit.export.exporter import export_model
+from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.inherit.layout import layout_of
 from mobileclip_kit.inherit.prune import prune
 from mobileclip_kit.networks.model import Model, build_network, describe

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.bundle import FILE_NAMES, open_bundle
-from mobileclip_kit.export.exporter import export_model
+from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.index.folder import Index
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.indexing.update import update_index

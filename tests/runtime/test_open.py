@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.errors import ExportError, ModelError, ShapeError
-from mobileclip_kit.export.folder import Export
+from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder

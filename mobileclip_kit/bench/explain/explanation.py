@@ -16,7 +16,7 @@ from mobileclip_kit.bench.explain.grad_cam import grad_cam
 from mobileclip_kit.bench.quality import Gallery
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.errors import DataError, ExportError, ShapeError, UsageError
-from mobileclip_kit.export.folder import is_export, open_export
+from mobileclip_kit.exporting.folder import is_export, open_export
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.metrics import top_k, unit_rows
 from mobileclip_kit.networks.model import Model, load_model

@@ -1,0 +1,128 @@
+"""From pairs to a training set: what can be used, what is held out, what fits into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.data.images import MEMORY_BYTES, FileImages, Images, content_hashes, identities_of
+from mobileclip_kit.data.pair import Pair, Skipped
+from mobileclip_kit.distillation.augment import random_numbers
+from mobileclip_kit.errors import DataError, UsageError
+from mobileclip_kit.spec import ImageSpec
+
+
+@dataclass
+class Usable:
+    """Pairs that have a readable file and, with a cache, a vector.
+
+    Attributes:
+        pairs: In the source's order.
+        hashes: SHA-256 of each image file.
+    """
+
+    pairs: list[Pair]
+    hashes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def take(self, rows: Collection[int]) -> Usable:
+        """Some of them."""
+        return Usable([self.pairs[row] for row in rows], [self.hashes[row] for row in rows])
+
+
+def usable_pairs(pairs: Sequence[Pair], known: Collection[str] | None, skipped: list[Skipped], cache: str) -> Usable:
+    """Hash the images and keep those that have a target.
+
+    Args:
+        pairs: The source's.
+        known: Content hashes that the cache holds; None when a live teacher can be asked for any.
+        skipped: Takes what is left out.
+        cache: The cache's name for messages.
+    """
+    hashes, unreadable = content_hashes([pair.image for pair in pairs], [pair.key for pair in pairs])
+    skipped += unreadable
+    usable = Usable([], [])
+    for pair, sha256 in zip(pairs, hashes, strict=True):
+        if known is not None and sha256 and sha256 not in known:
+            skipped.append(Skipped(pair.key, f"The cache {cache} has no vector of this image."))
+        elif sha256:
+            usable.pairs.append(pair)
+            usable.hashes.append(sha256)
+    return usable
+
+
+def split_holdout(usable: Usable, holdout: str | None) -> tuple[Usable, Usable]:
+    """Set images aside that are never trained on.
+
+    Args:
+        usable: All of them.
+        holdout: A share in 0…1, or a file that names the images, one a line. A share takes the same images in
+            every run, whatever the seed: those whose content hashes to the lowest numbers.
+
+    Returns:
+        Training and held-out images.
+
+    Raises:
+        UsageError: Neither a share nor a file.
+        DataError: The file names an image that is not there.
+    """
+    if holdout is None:
+        return usable, Usable([], [])
+    try:
+        share = float(holdout)
+    except ValueError:
+        aside = _listed(Path(holdout), usable)
+    else:
+        if not 0.0 <= share < 1.0:
+            raise UsageError(f"--holdout is {holdout}; a share must be in 0…1.")
+        numbers = random_numbers(identities_of(usable.hashes), seed=0, epoch=0, count=1)[:, 0]
+        aside = {int(row) for row in np.argsort(numbers, kind="stable")[: round(share * len(usable))]}
+    seen = {usable.hashes[row] for row in aside}  # the same image under another name is not trained on either
+    train = [row for row, sha256 in enumerate(usable.hashes) if sha256 not in seen]
+    return usable.take(train), usable.take(sorted(aside))
+
+
+def load_images(usable: Usable, image: ImageSpec, *, draft: bool = False) -> tuple[Usable, Images]:
+    """Images as the trainer takes them, decoded into memory when they fit.
+
+    Returns:
+        The pairs whose rows the images have: those that could not be decoded are gone, and listed by the images.
+    """
+    files = FileImages(
+        [pair.image for pair in usable.pairs],
+        [pair.key for pair in usable.pairs],
+        identities_of(usable.hashes),
+        image,
+        draft=draft,
+    )
+    if len(usable) * image.height * image.width * 3 > MEMORY_BYTES:
+        return usable, files
+    rows, images = files.in_memory()
+    return usable.take([int(row) for row in rows]), images
+
+
+def fingerprint_of(usable: Usable) -> str:
+    """One hash for a training set: contents and their order."""
+    numbers: NDArray[np.uint64] = identities_of(usable.hashes)
+    return f"{len(usable)} images, {identities_of([numbers.tobytes()])[0]:016x}"
+
+
+def _listed(path: Path, usable: Usable) -> set[int]:
+    try:
+        names = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UsageError(f"--holdout is {path}, neither a share nor a readable file: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--holdout names the file {path}, which is not UTF-8.") from error
+    rows = {pair.key: row for row, pair in enumerate(usable.pairs)}
+    wanted = [name.strip() for name in names if name.strip()]
+    unknown = [name for name in wanted if name not in rows]
+    if unknown:
+        raise DataError(f"{path} names {len(unknown)} images that cannot be used, the first is {unknown[0]!r}.")
+    return {rows[name] for name in wanted}

@@ -1,0 +1,204 @@
+"""int8 under a budget: what stays in float so that vectors, and a search by them, lose no more than allowed.
+
+Two steps with a file between (:mod:`mobileclip_kit.exporting.sensitivity`): what each product costs is measured and
+written down, then the fewest are chosen from that file, which may also be an earlier export's.
+
+Inputs that set the ranges fit into them, and so lose less than any others will. So a trial graph takes its ranges from
+half of the calibration inputs; products are measured in it on a quarter of them, and the choice is checked on the last
+quarter. The graph that is kept has the ranges of all.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.exporting.onnx_weights import quantize_tables
+from mobileclip_kit.exporting.ranges import Rows
+from mobileclip_kit.exporting.recall import RecallJudge
+from mobileclip_kit.exporting.rows import graph_rows
+from mobileclip_kit.exporting.samples import spread
+from mobileclip_kit.exporting.sensitivity import (
+    choose_float,
+    keep_float,
+    lowest_cosine,
+    measure_sensitivity,
+    quantized_products,
+    read_sensitivities,
+    run_graph,
+    table_path,
+    write_sensitivities,
+)
+from mobileclip_kit.spec import Tower
+
+Finish = Callable[[onnx.ModelProto], onnx.ModelProto]
+
+# Inputs that sensitivities are measured on, and others that a choice is checked on.
+_MEASURED = 16
+_CHECKED = 64
+# The least of more inputs, and of inputs of another kind, is less.
+_SHARE_OF_BUDGET = 0.8
+
+
+class Budget:
+    """What a choice of operators has to keep.
+
+    Args:
+        tower: ``image`` or ``text``.
+        cosine: What each vector's cosine to the float32 one has to reach.
+        judge: Keeps a budget of recall besides; None for cosines alone.
+    """
+
+    def __init__(self, tower: Tower, cosine: float, judge: RecallJudge | None) -> None:
+        self.asked, self.cosine = cosine, 1 - (1 - cosine) * _SHARE_OF_BUDGET
+        self.tower, self._judge = tower, judge
+
+    def accepts(self, model: onnx.ModelProto) -> bool:
+        """Whether a graph keeps the budget of recall, if there is one."""
+        return self._judge is None or self._judge.accepts(self.tower, self.vectors, model)
+
+    def vectors(self, model: onnx.ModelProto) -> NDArray[np.float32]:
+        """A graph's vectors of the captioned images, or of the captions."""
+        assert self._judge is not None
+        captioned = self._judge.budget.captioned
+        given = captioned.pixels if self.tower == "image" else captioned.ids
+        return run_graph(model, graph_rows(self.tower, given)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Calibration inputs in three parts: a trial graph's ranges, the measuring of products, the check of a choice.
+
+    Attributes:
+        ranging: Half of them.
+        measuring: Up to 16 others.
+        checking: Up to 64 others; with two or three inputs the same as ``measuring``.
+    """
+
+    ranging: Rows
+    measuring: Rows
+    checking: Rows
+
+
+def split_calibration(rows: Rows) -> Parts:
+    """Part calibration inputs, at least two, so that each part is spread over all of them."""
+    measuring = spread(rows[1::4], _MEASURED)
+    return Parts(rows[::2], measuring, spread(rows[3::4], _CHECKED) or measuring)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A float32 graph and its forms with quantise/dequantise pairs, their look-up tables still in float.
+
+    Attributes:
+        source: The float32 graph.
+        whole: With the ranges of all calibration inputs: what is kept.
+        trial: With the ranges of ``inputs.ranging``.
+        inputs: The calibration, in its parts.
+    """
+
+    source: onnx.ModelProto
+    whole: onnx.ModelProto
+    trial: onnx.ModelProto
+    inputs: Parts
+
+    def mixed(self, kept: Collection[str], finish: Finish) -> onnx.ModelProto:
+        """The finished graph with some products in float32."""
+        return finish(keep_float(self.source, self.whole, kept))
+
+    @cached_property
+    def wanted(self) -> NDArray[np.float64]:
+        """The float32 graph's vectors of the inputs that are checked, ``(n, d)``."""
+        return run_graph(self.source, self.inputs.checking)
+
+    def keeps(self, budget: Budget, finish: Finish, kept: Collection[str]) -> bool:
+        """Whether it keeps the budget: in both forms the cosines, as it is the recall."""
+        if not self._reaches(budget, finish(keep_float(self.source, self.trial, kept))):
+            return False
+        mixed = self.mixed(kept, finish)
+        return self._reaches(budget, mixed) and budget.accepts(mixed)
+
+    def _reaches(self, budget: Budget, model: onnx.ModelProto) -> bool:
+        return lowest_cosine(self.wanted, run_graph(model, self.inputs.checking)) >= budget.cosine
+
+
+def fit_budget(
+    model: Quantized, budget: Budget, table: Path, measured: Path | None
+) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """Keep as little in float as the budget allows.
+
+    Args:
+        model: What may be kept of it in int8.
+        budget: What has to be kept.
+        table: The file for the sensitivities; not written when int8 everywhere keeps the budget.
+        measured: A folder with sensitivities to choose from; None measures them.
+
+    Returns:
+        The finished graph, and what stayed in float for the budget: ``MatMul of WEIGHT``.
+
+    Raises:
+        ExportError: No choice keeps the budget, or the sensitivities are of another graph.
+    """
+    # What the look-up tables lose counts too; where that is too much, they stay in float as well.
+    finishes = (_with_int8_tables, _as_it_is) if budget.tower == "text" else (_as_it_is,)
+    if model.keeps(budget, finishes[0], ()):
+        return model.mixed((), finishes[0]), ()
+    before = None if measured is None else table_path(measured, budget.tower)
+    if before is None or not before.is_file():
+        found = measure_sensitivity(model.source, model.trial, model.inputs.measuring)
+        write_sensitivities(table, found, f"{len(model.inputs.measuring)} calibration inputs")
+    else:
+        _require_same_products(before, model)
+        shutil.copyfile(before, table)
+    return _choose(model, table, budget, finishes)
+
+
+def _choose(
+    model: Quantized, table: Path, budget: Budget, finishes: Sequence[Finish]
+) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    sensitivities = read_sensitivities(table)
+    for finish in finishes:
+        chosen = choose_float(sensitivities, partial(model.keeps, budget, finish))
+        if chosen is not None:
+            tables = _int8_tables(model.whole)[1] if finish is not finishes[0] else ()
+            stays = [f"{entry.operator} of {entry.weight}" for entry in chosen]
+            return model.mixed([entry.node for entry in chosen], finish), (*stays, *tables)
+    raise ExportError(
+        f"The {budget.tower} tower as int8 misses its budget (least cosine {budget.asked:g}, a fifth of the loss left "
+        "to other inputs) even with every product in float32.",
+        hint="Ask for less, or export in fp32.",
+    )
+
+
+def _int8_tables(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A copy with its look-up tables in int8, and which they are."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied, tuple(f"Gather of {name}" for name in quantize_tables(copied.graph))
+
+
+def _with_int8_tables(model: onnx.ModelProto) -> onnx.ModelProto:
+    return _int8_tables(model)[0]
+
+
+def _as_it_is(model: onnx.ModelProto) -> onnx.ModelProto:
+    return model
+
+
+def _require_same_products(table: Path, model: Quantized) -> None:
+    measured = {entry.node for entry in read_sensitivities(table)}
+    products = quantized_products(model.source, model.whole).keys()
+    if measured != products:
+        raise ExportError(
+            f"{table} measured {len(measured)} products, {len(measured & products)} of which are among the "
+            f"{len(products)} of this model.",
+            hint="Measure again: leave --sensitivity out.",
+        )

@@ -1,0 +1,156 @@
+"""Towers to ONNX: one file a tower, dynamic batch, checked and simplified.
+
+The graph is torch.export's (``dynamo=True``). It takes ``image``, RGB in 0…1, ``(n, 3, height, width)`` float32, or
+``ids``, ``(n, context)`` int64, and gives ``embedding``, ``(n, d)`` float32 rows of length 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx.numpy_helper
+import onnxsim
+import torch
+from torch import nn
+
+from mobileclip_kit import __version__
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.exporting.metadata import describe_tower, first_line, quiet_converters, short_description
+from mobileclip_kit.spec import ModelSpec, Tower
+
+OPERATOR_SET = 18
+_OUTPUT = "mckit_embedding"
+INPUTS: dict[Tower, str] = {"image": "image", "text": "ids"}
+
+
+def export_onnx(tower: Tower, module: nn.Module, path: Path, spec: ModelSpec) -> dict[str, Any]:
+    """Write one tower.
+
+    Args:
+        tower: ``image`` or ``text``.
+        module: An :class:`~mobileclip_kit.exporting.towers.ImageTower` or ``TextTower``.
+        path: The file to write.
+        spec: Goes into the file's metadata.
+
+    Returns:
+        Notes for the manifest: operator set, and how many operators the simplifier removed.
+
+    Raises:
+        ExportError: torch cannot export the tower, or the result is not valid ONNX.
+    """
+    graph = _convert(tower, module)
+    before = len(graph.graph.node)
+    graph, simplified = _simplify(graph)
+    set_metadata(graph, tower, spec)
+    check(graph, path)
+    path.write_bytes(graph.SerializeToString())
+    notes = {"converter": "torch.onnx (dynamo)", "operator_set": graph.opset_import[0].version}
+    return {**notes, "simplifier": {**simplified, "operators_before": before, "operators": len(graph.graph.node)}}
+
+
+def set_metadata(graph: onnx.ModelProto, tower: Tower, spec: ModelSpec) -> None:
+    """Write who made the file and of what: read by `mckit inspect`."""
+    entries = {**describe_tower(tower, spec), "description": short_description(tower, spec)}
+    graph.producer_name, graph.producer_version = "mckit", __version__
+    onnx.helper.set_model_props(graph, entries)
+
+
+def check(graph: onnx.ModelProto, path: Path) -> None:
+    """Run onnx's own checker with strict shape inference.
+
+    Raises:
+        ExportError: What it found.
+    """
+    try:
+        onnx.checker.check_model(graph, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"{path.name} is not valid ONNX: {first_line(error)}") from error
+
+
+def _convert(tower: Tower, module: nn.Module) -> onnx.ModelProto:
+    name = INPUTS[tower]
+    example: torch.Tensor = module.example  # type: ignore[assignment]
+    # Two rows: torch.export takes a size of one for a constant.
+    example = example.repeat(2, *[1] * (example.ndim - 1))
+    if tower == "text":
+        example = example.long()
+    try:
+        with quiet_converters(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                input_names=[name],
+                output_names=[_OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("n", min=1, max=4096)},),
+                opset_version=OPERATOR_SET,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # torch's exporters raise dozens of classes; all of them mean that it did not convert
+        raise ExportError(f"torch cannot export the {tower} tower to ONNX: {first_line(error)}") from error
+    assert program is not None
+    proto = program.model_proto
+    assert isinstance(proto, onnx.ModelProto)
+    _rename_output(proto.graph)
+    _reorder_gelu(proto.graph)
+    return proto
+
+
+def _rename_output(graph: onnx.GraphProto) -> None:
+    """Call the output ``embedding``, which torch's exporter also calls the result of its token look-up."""
+    names = {"embedding": "tokens_embedded", _OUTPUT: "embedding"}
+    for node in graph.node:
+        node.input[:] = [names.get(value, value) for value in node.input]
+        node.output[:] = [names.get(value, value) for value in node.output]
+    for value in [*graph.value_info, *graph.output]:
+        value.name = names.get(value.name, value.name)
+
+
+def _reorder_gelu(graph: onnx.GraphProto) -> None:
+    """``x · (½ · (1 + erf))`` to ``(x · (1 + erf)) · ½``: the order in which ONNX Runtime knows GELU and fuses it."""
+    makers = {output: node for node in graph.node for output in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    halves = {tensor.name for tensor in graph.initializer if is_half(tensor)}
+    halves |= {node.output[0] for node in graph.node if node.op_type == "Constant" and is_half(node.attribute[0].t)}
+    for outer in graph.node:
+        if outer.op_type != "Mul":
+            continue
+        for value, product in (tuple(outer.input), tuple(outer.input)[::-1]):
+            inner = makers.get(product)
+            if inner is None or inner.op_type != "Mul" or readers[product] != 1:
+                continue
+            half = next((name for name in inner.input if name in halves), None)
+            if half is None or not _adds_erf(next(name for name in inner.input if name != half), makers):
+                continue
+            inner.input[:] = [value, next(name for name in inner.input if name != half)]
+            outer.input[:] = [product, half]
+            break
+
+
+def is_half(tensor: onnx.TensorProto) -> bool:
+    """Whether a stored value is the single number ½."""
+    return math.prod(tensor.dims) == 1 and float(onnx.numpy_helper.to_array(tensor).reshape(())) == 0.5
+
+
+def _adds_erf(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    node = makers.get(name)
+    if node is None or node.op_type != "Add":
+        return False
+    return any(place in makers and makers[place].op_type == "Erf" for place in node.input)
+
+
+def _simplify(graph: onnx.ModelProto) -> tuple[onnx.ModelProto, Mapping[str, Any]]:
+    try:
+        with quiet_converters():
+            simplified, equal = onnxsim.simplify(graph)
+    except Exception as error:  # the simplifier is an aid: the graph as it was is as good, and the manifest says so
+        return graph, {"name": "onnxsim", "applied": False, "reason": first_line(error)}
+    if not equal:
+        return graph, {"name": "onnxsim", "applied": False, "reason": "its own check found a difference"}
+    return simplified, {"name": "onnxsim", "applied": True}

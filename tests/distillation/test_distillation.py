@@ -1,0 +1,323 @@
+"""Distillation from images to a model folder, on a tiny student."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from mobileclip_kit.cache.build import build_cache
+from mobileclip_kit.cache.folder import TeacherCache
+from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.distillation.augment import Augmentation
+from mobileclip_kit.distillation.distillation import DistillReport, DistillRequest, distill
+from mobileclip_kit.distillation.recipe import load_recipe, recipe_from
+from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, UsageError
+from mobileclip_kit.networks import students
+from mobileclip_kit.networks.model import Model, describe, load_model, save_model
+from tests.cache.test_cache import draw, tiny_teacher
+from tests.processes import appears, life
+
+STUDENT = {"image_size": 32, "layers": 1, "width": 24, "head_width": 12, "patch_size": 16}
+RECIPE = load_recipe("piccollage").with_training(epochs=3, batch_size=4, lr=1e-2)
+
+
+@pytest.fixture(autouse=True)
+def tiny_students(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(students.STUDENTS, "tiny", STUDENT)
+    monkeypatch.setitem(students.STUDENTS, "tiny-heads", {**STUDENT, "head_width": 6})
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> tuple[Path, Model]:
+    model, folder = tiny_teacher(), tmp_path / "teacher"
+    folder.mkdir()
+    model.spec = save_model(folder, model.network, model.config, model.spec)
+    return folder, model
+
+
+@pytest.fixture
+def cache(tmp_path: Path, teacher: tuple[Path, Model]) -> Path:
+    build_cache(teacher[1], open_source(draw(tmp_path / "images", 10)), tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def request(tmp_path: Path, **changes: Any) -> DistillRequest:
+    values: dict[str, Any] = {"data": tmp_path / "images", "out": tmp_path / "student", "student": "tiny"}
+    return DistillRequest(**{**values, "recipe": RECIPE, **changes})
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(load_model(folder).network.state_dict())
+
+
+def assert_same_model(one: Path, other: Path) -> None:
+    theirs = weights(other)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(one).items())
+
+
+def test_cache_gives_an_image_only_student(tmp_path: Path, cache: Path) -> None:
+    report = distill(request(tmp_path, cache=cache))
+    assert report.spec.towers == ("image",)
+    assert report.result.steps == 6
+    assert report.spec.provenance["teacher_hash"] == TeacherCache.open(cache).description.teacher_hash
+    assert not (tmp_path / "student.run").exists()
+    assert {path.name for path in (tmp_path / "student").iterdir()} == {
+        "model.json",
+        "open_clip_config.json",
+        "open_clip_model.safetensors",
+        "recipe.toml",
+        "training.json",
+        "log.jsonl",
+    }
+
+
+def test_open_clip_loads_the_student(tmp_path: Path, cache: Path) -> None:
+    distill(request(tmp_path, cache=cache))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = open_clip.create_model(f"local-dir:{tmp_path / 'student'}").eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        ours = load_model(tmp_path / "student").network
+        assert torch.equal(theirs.encode_image(images), ours.encode_image(images))
+
+
+def test_live_teacher_gives_its_text_tower_unchanged(tmp_path: Path, teacher: tuple[Path, Model]) -> None:
+    draw(tmp_path / "images", 10)
+    report = distill(request(tmp_path, teacher=str(teacher[0])))
+    student = load_model(tmp_path / "student")
+    assert student.spec.towers == ("image", "text")
+    ids = torch.randint(0, 600, (3, 8), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        text: Any = student.network.encode_text  # type: ignore[union-attr]
+        assert torch.equal(text(ids), teacher[1].network.encode_text(ids))  # type: ignore[operator]
+    assert report.spec.logit_scale == pytest.approx(teacher[1].spec.logit_scale)
+
+
+def test_live_teacher_equals_its_cache(tmp_path: Path, teacher: tuple[Path, Model], cache: Path) -> None:
+    """Without augmentation a live teacher is run once; what the student learns is the same."""
+    distill(request(tmp_path, cache=cache))
+    distill(request(tmp_path, teacher=str(teacher[0]), out=tmp_path / "live"))
+    one, other = weights(tmp_path / "student"), weights(tmp_path / "live")
+    for name in one:
+        if name.startswith("visual."):
+            # Images may meet the teacher in other batches: the last bit of a float16 target may differ.
+            torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-4)
+
+
+def test_teacher_in_the_loop_sees_the_augmented_images(tmp_path: Path, teacher: tuple[Path, Model]) -> None:
+    draw(tmp_path / "images", 10)
+    varied = replace(RECIPE, augmentation=replace(RECIPE.augmentation, flip=0.5, crop_scale=(0.5, 1.0)))
+    report = distill(request(tmp_path, teacher=str(teacher[0]), recipe=varied, holdout="0.3"))
+    assert report.spec.provenance["targets"] == "live"
+    assert report.metrics["holdout_images"] == 3
+
+
+def test_student_approaches_its_teacher(tmp_path: Path, cache: Path) -> None:
+    report = distill(request(tmp_path, cache=cache, recipe=RECIPE.with_training(steps=100)))
+    log = [json.loads(line) for line in (tmp_path / "student" / "log.jsonl").read_text().splitlines()]
+    assert log[0]["cosine"] < 0.7
+    assert report.metrics["cosine"] > 0.95
+
+
+def distill_tiny(asked: DistillRequest) -> None:
+    """In a process that has not seen the fixture."""
+    students.STUDENTS["tiny"] = STUDENT
+    distill(asked)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="lives of a run come from a fork server")
+def test_resume_after_sigkill_equals_the_uninterrupted_run(tmp_path: Path, cache: Path) -> None:
+    distill(request(tmp_path, cache=cache, recipe=RECIPE.with_training(steps=60)))
+    again = request(tmp_path, cache=cache, out=tmp_path / "killed", recipe=RECIPE.with_training(steps=60))
+    checkpoint = tmp_path / "killed.run" / "checkpoint.safetensors"
+    with life(distill_tiny, replace(again, checkpoint_seconds=0.0)):
+        assert appears(checkpoint)
+    assert not (tmp_path / "killed").exists()
+    with pytest.raises(OutputError, match="Add --resume"):
+        distill(again)
+    distill(replace(again, resume=True))
+    assert_same_model(tmp_path / "student", tmp_path / "killed")
+
+
+def test_heads_are_fine_tuned_from_other_heads(tmp_path: Path, cache: Path) -> None:
+    """The same weights cut into twice the heads: the start is the first student's, the outputs are not."""
+    distill(request(tmp_path, cache=cache))
+    first = str(tmp_path / "student")
+    short = RECIPE.with_training(steps=1, lr=1e-30)
+    distill(request(tmp_path, cache=cache, out=tmp_path / "more", student="tiny-heads", init=first, recipe=short))
+    one, other = weights(tmp_path / "student"), weights(tmp_path / "more")
+    assert all(torch.allclose(one[name], other[name], atol=1e-7) for name in one if name.startswith("visual."))
+    heads = load_model(tmp_path / "more").network.visual.transformer.resblocks[0].attn.num_heads  # type: ignore
+    assert heads == 4
+
+
+def test_init_of_another_shape_is_refused(tmp_path: Path, cache: Path, teacher: tuple[Path, Model]) -> None:
+    with pytest.raises(ModelError, match=r"cannot start this student: its visual\.\S+ has the shape"):
+        distill(request(tmp_path, cache=cache, init=str(teacher[0])))
+
+
+def test_text_tower_can_be_added_to_a_cached_teachers_student(
+    tmp_path: Path, cache: Path, teacher: tuple[Path, Model]
+) -> None:
+    report = distill(request(tmp_path, cache=cache, text_from=str(teacher[0])))
+    assert report.spec.towers == ("image", "text")
+    stranger, folder = tiny_teacher(seed=5), tmp_path / "stranger"
+    folder.mkdir()
+    save_model(folder, stranger.network, stranger.config, stranger.spec)
+    with pytest.raises(ModelMismatchError, match="was made by tiny"):
+        distill(request(tmp_path, cache=cache, text_from=str(folder), out=tmp_path / "other"))
+
+
+def test_a_start_from_another_teachers_student_does_not_bring_its_text_tower(
+    tmp_path: Path, cache: Path, teacher: tuple[Path, Model]
+) -> None:
+    """Its vectors lie elsewhere, be they as wide as this teacher's or not."""
+    stranger, folder = tiny_teacher(seed=5), tmp_path / "stranger"
+    folder.mkdir()
+    grey = {**stranger.config, "preprocess_cfg": {**stranger.config["preprocess_cfg"], "mean": [0.5] * 3}}
+    save_model(folder, stranger.network, grey, describe("grey", stranger.network, grey))
+    distill(request(tmp_path, teacher=str(folder), out=tmp_path / "theirs"))
+    report = distill(request(tmp_path, cache=cache, init=str(tmp_path / "theirs"), out=tmp_path / "started"))
+    assert report.spec.towers == ("image",)
+    assert any("--text-from names the teacher's model" in note for note in report.notes)
+    assert any("theirs saw images with mean (0.5, 0.5, 0.5)" in note for note in report.notes)
+    distill(request(tmp_path, teacher=str(teacher[0]), out=tmp_path / "ours"))
+    again = distill(request(tmp_path, cache=cache, init=str(tmp_path / "ours"), out=tmp_path / "again"))
+    assert again.spec.towers == ("image", "text") and not again.notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"holdout": "0.01"}, "--holdout 0.01 of 10 images is none"),
+        ({"recipe": replace(RECIPE, augmentation=Augmentation(flip=0.5))}, "holds vectors of plain images"),
+        ({"bank": "bank.txt"}, "--bank has no effect"),
+    ],
+)
+def test_what_has_no_effect_is_said(tmp_path: Path, cache: Path, changes: dict[str, Any], note: str) -> None:
+    (tmp_path / "bank.txt").write_text("star\n")
+    given = {name: tmp_path / value if name == "bank" else value for name, value in changes.items()}
+    assert any(note in said for said in distill(request(tmp_path, cache=cache, **given)).notes)
+
+
+def test_unit_vectors_are_scaled(tmp_path: Path) -> None:
+    """A student of unit vectors gives raw vectors whose norm is near the recipe's unit_scale."""
+    from mobileclip_kit.cache.importing import import_vectors
+
+    images = draw(tmp_path / "images", 10)
+    vectors = F.normalize(torch.randn(10, 16, generator=torch.Generator().manual_seed(0)), dim=1).numpy()
+    np.save(tmp_path / "v.npy", vectors)
+    (tmp_path / "names.txt").write_text("\n".join(f"{row:02d}.png" for row in range(10)))
+    import_vectors(images, tmp_path / "v.npy", tmp_path / "names.txt", tmp_path / "c")
+    report = distill(request(tmp_path, cache=tmp_path / "c", recipe=RECIPE.with_training(steps=150)))
+    assert any("CLIP's own preprocessing is assumed" in note for note in report.notes)
+    network: Any = load_model(tmp_path / "student").network
+    from mobileclip_kit.images import load_pixels, normalize
+
+    spec = report.spec.require_image()
+    pixels = np.stack([load_pixels(images / f"{row:02d}.png", spec) for row in range(10)])
+    with torch.no_grad():
+        raw = network.encode_image(torch.from_numpy(normalize(pixels, spec)))
+    assert float(raw.norm(dim=1).mean()) == pytest.approx(10.0, rel=0.1)
+
+
+def test_held_out_images_are_not_trained_on(tmp_path: Path, cache: Path) -> None:
+    names = tmp_path / "aside.txt"
+    names.write_text("03.png\n07.png\n")
+    by_file = distill(request(tmp_path, cache=cache, holdout=str(names)))
+    assert (by_file.images, by_file.metrics["holdout_images"]) == (8, 2)
+    stored = TeacherCache.open(cache)
+    aside = F.normalize(torch.from_numpy(stored.vectors(["03.png", "07.png"])[:, 0]), dim=1)
+    # Two unit vectors at angle φ: each has the cosine cos(φ/2) to their mean.
+    expected = ((1.0 + float(aside[0] @ aside[1])) / 2.0) ** 0.5
+    assert by_file.metrics["holdout_cosine_of_mean"] == pytest.approx(expected, abs=1e-5)
+    assert -1.0 <= by_file.metrics["holdout_cosine"] <= 1.0
+    by_share = distill(request(tmp_path, cache=cache, holdout="0.4", out=tmp_path / "share"))
+    assert (by_share.images, by_share.metrics["holdout_images"]) == (6, 4)
+
+
+def test_a_held_out_image_is_not_trained_on_under_another_name(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "images"
+    (folder / "twin.png").write_bytes((folder / "03.png").read_bytes())
+    (tmp_path / "aside.txt").write_text("03.png\n")
+    report = distill(request(tmp_path, cache=cache, holdout=str(tmp_path / "aside.txt")))
+    assert (report.images, report.metrics["holdout_images"]) == (9, 1)
+
+
+def test_unusable_images_are_skipped_with_reasons(tmp_path: Path, cache: Path) -> None:
+    images = tmp_path / "images"
+    (images / "empty.png").touch()
+    draw(images, 1, start=50)  # not in the cache
+    (images / "00.png").rename(images / "renamed.png")  # found by its content
+    report = distill(request(tmp_path, cache=cache))
+    assert report.images == 10
+    assert {skip.item: skip.reason.split()[1] for skip in report.skipped} == {"empty.png": "file", "50.png": "cache"}
+
+
+def test_broken_images_of_a_live_teacher_are_skipped(tmp_path: Path, teacher: tuple[Path, Model]) -> None:
+    images = draw(tmp_path / "images", 6)
+    whole = (images / "02.png").read_bytes()
+    (images / "broken.png").write_bytes(whole[: len(whole) // 2])
+    (images / "text.png").write_text("not an image")
+    report = distill(request(tmp_path, teacher=str(teacher[0])))
+    assert report.images == 6
+    assert {skip.item for skip in report.skipped} == {"broken.png", "text.png"}
+
+
+def test_small_sets_make_a_smaller_batch(tmp_path: Path, cache: Path) -> None:
+    report = distill(request(tmp_path, cache=cache, recipe=RECIPE.with_training(batch_size=64), limit=5))
+    assert report.result.steps == 3
+    assert "5 images do not fill a batch of 64; the batch is 5." in report.notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"cache": None}, UsageError, "either --teacher or --cache"),
+        ({"teacher": "ViT-B-32"}, UsageError, "either --teacher or --cache"),
+        ({"student": "tyni"}, ModelError, "Did you mean tiny"),
+        ({"cache": None, "teacher": "ViT-B33"}, ModelError, "Did you mean ViT-B-32"),
+        ({"limit": 1}, DataError, "1 images can be trained on"),
+        ({"holdout": "1.5"}, UsageError, "must be in 0…1"),
+        ({"holdout": "nowhere.txt"}, UsageError, "neither a share nor a readable file"),
+        ({"device": "tpu"}, UsageError, "'tpu' is not on this machine"),
+        ({"data": Path("nowhere")}, DataError, "nowhere does not exist"),
+    ],
+)
+def test_refusals(tmp_path: Path, cache: Path, changes: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        distill(request(tmp_path, **{"cache": cache, **changes}))
+    assert not (tmp_path / "student").exists()
+
+
+def test_existing_output_is_refused_before_any_work(tmp_path: Path, cache: Path) -> None:
+    distill(request(tmp_path, cache=cache))
+    with pytest.raises(OutputError, match="exists already"):
+        distill(request(tmp_path, cache=cache))
+    assert isinstance(distill(request(tmp_path, cache=cache, force=True)), DistillReport)
+
+
+def test_recipe_of_another_objective_is_refused(tmp_path: Path, cache: Path) -> None:
+    other = replace(recipe_from({"objective": "mixture", "mixture": {"mse": 1.0}}, source="x.toml"), objective="pairs")
+    with pytest.raises(UsageError, match="trains pairs"):
+        distill(request(tmp_path, cache=cache, recipe=other))
+
+
+def test_images_that_do_not_fit_into_memory_train_the_same(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distill(request(tmp_path, cache=cache))
+    monkeypatch.setattr("mobileclip_kit.distillation.training_set.MEMORY_BYTES", 0)
+    distill(request(tmp_path, cache=cache, out=tmp_path / "streamed"))
+    assert_same_model(tmp_path / "student", tmp_path / "streamed")

@@ -1,0 +1,221 @@
+"""Both towers or one, text banks, several teachers: whole runs on a tiny teacher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mobileclip_kit.cache.build import build_cache
+from mobileclip_kit.cache.texts import cache_texts, open_texts
+from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.distillation.distillation import DistillRequest, distill
+from mobileclip_kit.distillation.mixture import MixtureOptions
+from mobileclip_kit.distillation.recipe import Recipe, TrainingPlan
+from mobileclip_kit.errors import CacheError, DataError, ModelMismatchError, UsageError
+from mobileclip_kit.networks import students
+from mobileclip_kit.networks.model import Model, build_network, describe, load_model, save_model
+from mobileclip_kit.networks.vocabulary import trim_vocabulary
+from mobileclip_kit.runtime.open import open_encoder
+from tests.cache.test_cache import TINY, draw
+
+WORDS = ["a red star", "a blue house", "two green cats", "a tree by a road", "the word dog"]
+TOWER = {"image_size": 32, "layers": 1, "width": 24, "head_width": 12, "patch_size": 16}
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 1}
+PLAN = TrainingPlan(steps=6, batch_size=4, lr=1e-2)
+
+
+@pytest.fixture(autouse=True)
+def tiny_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(students.STUDENTS, "tiny", TOWER)
+    monkeypatch.setitem(students.TEXT_TOWERS, "tiny", TEXT)
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    return make_teacher(tmp_path / "teacher", seed=0)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = draw(tmp_path / "images", 10)
+    lines = [f"{row:02d}.png,{WORDS[row % len(WORDS)]}" for row in range(10)]
+    (folder / "captions.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
+    return folder
+
+
+def make_teacher(folder: Path, *, seed: int, width: int = 16) -> Path:
+    """A teacher that reads :data:`WORDS` with a small vocabulary."""
+    text_cfg = {**TINY["model_cfg"]["text_cfg"], "context_length": 20, "vocab_size": 49408}
+    config = {**TINY, "model_cfg": {**TINY["model_cfg"], "embed_dim": width, "text_cfg": text_cfg}}
+    torch.manual_seed(seed)
+    network = build_network(config["model_cfg"])
+    folder.mkdir()
+    whole = Model(network, config, describe("tiny", network, config))
+    model = trim_vocabulary(whole, WORDS, folder.parent / f"{folder.name}.txt")
+    save_model(folder, model.network, model.config, model.spec, model.merges)
+    return folder
+
+
+def cache_of(teacher: Path, data: Path, out: Path, *, texts: list[str] | None = None) -> Path:
+    build_cache(load_model(teacher), open_source(data), out)
+    if texts is not None:
+        cache_texts(load_model(teacher), texts, out)
+    return out
+
+
+def recipe(**options: Any) -> Recipe:
+    return Recipe(name="r", objective="mixture", training=PLAN, options=MixtureOptions(**options))
+
+
+def run(tmp_path: Path, data: Path, **changes: Any) -> Any:
+    values: dict[str, Any] = {"data": data, "out": tmp_path / "student"}
+    return distill(DistillRequest(**{**values, **changes}))
+
+
+def text_state(folder: Path) -> dict[str, torch.Tensor]:
+    state = load_model(folder).network.state_dict()
+    return {name: tensor for name, tensor in state.items() if not name.startswith(("visual.", "logit_"))}
+
+
+def test_affinity_on_captions_trains_the_image_tower_and_leaves_the_text_tower(
+    tmp_path: Path, data: Path, teacher: Path
+) -> None:
+    report = run(tmp_path, data, teacher=str(teacher), student="tiny", recipe=recipe(affinity=1.0))
+    assert report.spec.towers == ("image", "text")
+    ours, theirs = text_state(tmp_path / "student"), text_state(teacher)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+def test_a_bank_needs_no_captions(tmp_path: Path, teacher: Path) -> None:
+    images = draw(tmp_path / "bare", 8)
+    (tmp_path / "bank.txt").write_text("star\nhouse\ncat\n")
+    (tmp_path / "templates.txt").write_text("a red {}\n{}\n")
+    given = {"teacher": str(teacher), "student": "tiny", "recipe": recipe(affinity=1.0, bank_sample=4)}
+    report = run(tmp_path, images, **given, bank=tmp_path / "bank.txt", templates=tmp_path / "templates.txt")
+    assert report.images == 8
+    with pytest.raises(DataError, match="No image of .* has a caption"):
+        run(tmp_path, images, **given, out=tmp_path / "other")
+
+
+def test_a_cache_with_texts_needs_no_teacher(tmp_path: Path, data: Path, teacher: Path) -> None:
+    cache = cache_of(teacher, data, tmp_path / "cache", texts=WORDS)
+    wanted = recipe(affinity=1.0, kld_l1=0.5)
+    run(tmp_path, data, teacher=str(teacher), student="tiny", recipe=wanted)
+    report = run(tmp_path, data, cache=cache, student="tiny", recipe=wanted, out=tmp_path / "cached")
+    assert report.spec.towers == ("image",)
+    live, cached = (load_model(tmp_path / name).network.state_dict() for name in ("student", "cached"))
+    for name in cached:
+        if name.startswith("visual."):
+            torch.testing.assert_close(live[name], cached[name], rtol=0, atol=1e-4)
+
+
+def test_a_cache_that_lacks_texts_names_the_first(tmp_path: Path, data: Path, teacher: Path) -> None:
+    cache = cache_of(teacher, data, tmp_path / "cache", texts=WORDS[1:])
+    given = {"cache": cache, "student": "tiny", "recipe": recipe(affinity=1.0)}
+    with pytest.raises(CacheError, match="no vectors of 1 of 5 texts; the first is 'a red star'"):
+        run(tmp_path, data, **given)
+    assert run(tmp_path, data, **given, text_from=str(teacher), force=True).spec.towers == ("image", "text")
+
+
+def test_a_cache_takes_no_texts_of_another_teacher(tmp_path: Path, data: Path, teacher: Path) -> None:
+    cache = cache_of(teacher, data, tmp_path / "cache")
+    assert open_texts(cache) is None
+    with pytest.raises(ModelMismatchError, match="their spaces differ|Their spaces differ"):
+        cache_texts(load_model(make_teacher(tmp_path / "stranger", seed=1)), WORDS, cache)
+    assert cache_texts(load_model(teacher), WORDS, cache) == len(WORDS)
+    assert cache_texts(load_model(teacher), [*WORDS, "more"], cache) == 1
+
+
+def test_several_teachers_are_averaged(tmp_path: Path, data: Path, teacher: Path) -> None:
+    wide = make_teacher(tmp_path / "wide", seed=2, width=24)
+    one = cache_of(teacher, data, tmp_path / "caches" / "00", texts=WORDS)
+    cache_of(wide, data, tmp_path / "caches" / "01", texts=WORDS)
+    both = run(tmp_path, data, cache=tmp_path / "caches", student="tiny", recipe=recipe(affinity=1.0))
+    assert len(both.spec.provenance["teachers"]) == 2
+    assert both.spec.embedding_dim == 16  # the first teacher's space
+    alone = run(tmp_path, data, cache=one, student="tiny", recipe=recipe(affinity=1.0), out=tmp_path / "alone")
+    assert both.result.loss != alone.result.loss
+    with pytest.raises(UsageError, match="2 teachers are averaged in the affinity, whose weight is 0"):
+        run(tmp_path, data, cache=tmp_path / "caches", student="tiny", recipe=recipe(mse=1.0), out=tmp_path / "no")
+
+
+def test_text_alone_is_trained_beside_a_finished_image_tower(tmp_path: Path, data: Path, teacher: Path) -> None:
+    """MoTIS: fewer layers for the text tower; the image tower stays bit by bit."""
+    cosines = []
+    for steps in (1, 80):
+        plan = replace(recipe(mse=1.0, cosine=1.0), training=replace(PLAN, steps=steps))
+        report = run(tmp_path, data, teacher=str(teacher), text="tiny", recipe=plan, out=tmp_path / f"{steps}")
+        cosines.append(report.metrics["cosine_text"])
+    assert report.spec.towers == ("image", "text")
+    ours, theirs = (load_model(folder).network.state_dict() for folder in (tmp_path / "80", teacher))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if name.startswith("visual."))
+    assert cosines[1] > max(cosines[0], 0.9)
+    assert open_encoder(tmp_path / "80").encode_texts(WORDS).shape == (5, 16)
+
+
+def test_a_text_tower_is_not_trained_beside_another_teachers_student(tmp_path: Path, data: Path, teacher: Path) -> None:
+    stranger = make_teacher(tmp_path / "stranger", seed=1)
+    run(tmp_path, data, teacher=str(stranger), student="tiny", recipe=recipe(mse=1.0))
+    given = {"text": "tiny", "recipe": recipe(cosine=1.0), "out": tmp_path / "both"}
+    with pytest.raises(ModelMismatchError, match="was distilled from another teacher"):
+        run(tmp_path, data, **given, teacher=str(teacher), init=str(tmp_path / "student"))
+    unknown = run(tmp_path, data, **given, teacher=str(teacher), init=str(stranger))
+    assert any("Nothing says" in note for note in unknown.notes)
+    known = run(
+        tmp_path, data, **{**given, "out": tmp_path / "known"}, teacher=str(stranger), init=str(tmp_path / "student")
+    )
+    assert not known.notes
+
+
+def test_both_towers_are_trained_together(tmp_path: Path, data: Path, teacher: Path) -> None:
+    mixture = recipe(affinity=1.0, contrastive=0.5, kld_l1=0.1, neighbours=0.2)
+    report = run(tmp_path, data, teacher=str(teacher), student="tiny", text="tiny", recipe=mixture)
+    assert report.spec.towers == ("image", "text")
+    assert {"loss_affinity", "loss_contrastive", "loss_kld_l1", "loss_neighbours", "cosine_text"} <= set(
+        report.result.parts
+    )
+    again = run(tmp_path, data, teacher=str(teacher), text="teacher", recipe=recipe(affinity=1.0), out=tmp_path / "own")
+    assert again.spec.require_text().vocab_size == load_model(teacher).spec.require_text().vocab_size
+
+
+def test_a_trimmed_vocabulary_keeps_the_texts_vectors(tmp_path: Path, data: Path, teacher: Path) -> None:
+    (data / "captions.csv").write_text("image,caption\n" + "\n".join(f"{row:02d}.png,a red star" for row in range(10)))
+    run(tmp_path, data, teacher=str(teacher), student="tiny", recipe=recipe(mse=1.0), trim_vocab=True)
+    student, whole = open_encoder(tmp_path / "student"), open_encoder(teacher)
+    assert student.spec.require_text().vocab_size < whole.spec.require_text().vocab_size
+    assert (student.encode_texts(["a red star"]) == whole.encode_texts(["a red star"])).all()
+    assert student.encode_texts(["an unknown zebra"]).shape == (1, 16)
+
+
+def test_a_new_text_tower_gets_a_trimmed_vocabulary(tmp_path: Path, data: Path, teacher: Path) -> None:
+    plan = recipe(cosine=1.0)
+    report = run(tmp_path, data, teacher=str(teacher), text="tiny", recipe=plan, trim_vocab=True)
+    text = report.spec.require_text()
+    assert (text.merges, text.context_length) == ("trimmed", 20)
+    assert text.vocab_size <= load_model(teacher).spec.require_text().vocab_size
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"student": None}, "Name a --student"),
+        ({"text": "tiny", "student": None, "holdout": "0.2"}, "only a text tower is trained"),
+        ({"templates": Path("t.txt")}, "--templates needs --bank"),
+        ({"recipe": recipe(neighbours=1.0), "text": "tiny", "student": None}, "image tower is not trained"),
+    ],
+)
+def test_contradictions_are_refused(tmp_path: Path, data: Path, teacher: Path, changes: Any, message: str) -> None:
+    values = {"teacher": str(teacher), "student": "tiny", "recipe": recipe(affinity=1.0), **changes}
+    with pytest.raises(UsageError, match=message):
+        run(tmp_path, data, **values)
+
+
+def test_trimming_without_texts_or_tower_is_refused(tmp_path: Path, teacher: Path) -> None:
+    images = draw(tmp_path / "bare", 4)
+    given = {"teacher": str(teacher), "student": "tiny", "recipe": recipe(mse=1.0), "trim_vocab": True}
+    with pytest.raises(UsageError, match="--trim-vocab needs texts"):
+        run(tmp_path, images, **given)

@@ -1,0 +1,151 @@
+"""Verification: equal models pass, changed ones fail with a number, others are refused."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mobileclip_kit.errors import ModelMismatchError, ParityError, UsageError
+from mobileclip_kit.exporting import exporter
+from mobileclip_kit.exporting.exporter import export_model
+from mobileclip_kit.exporting.folder import Export, ExportedTower, open_export
+from mobileclip_kit.exporting.samples import PROMPTS, draw_images, read_images, spread, tokenize_texts
+from mobileclip_kit.exporting.verify import _check_vectors, verify_export
+from mobileclip_kit.metrics import nearest_overlap
+from mobileclip_kit.mil.interpreter import Finding
+from mobileclip_kit.networks.model import Model, load_model
+from mobileclip_kit.spec import Tower
+from tests.exports import IMAGE
+
+
+def test_float32_onnx_equals_its_model(onnx_export: Export) -> None:
+    for row in onnx_export.rows():
+        assert row["cosine_min"] > 0.99999
+        assert row["overlap_at_10"] > 0.99
+        assert row["runtime"] == "onnxruntime"
+
+
+def test_float16_core_ml_is_executed_and_passes(coreml_export: Export) -> None:
+    assert {(row["tower"], row["runtime"]) for row in coreml_export.rows()} >= {("image", "mil"), ("text", "mil")}
+    assert all(row["cosine_min"] > 0.999 for row in coreml_export.rows())
+
+
+def test_another_model_is_refused(onnx_export: Export, tiny_model_folder: Path) -> None:
+    other = load_model(tiny_model_folder)
+    other.spec = replace(other.spec, model_hash="0" * 64)
+    with pytest.raises(ModelMismatchError, match="belongs to the model"):
+        verify_export(onnx_export, other)
+
+
+def changed(tiny_model_folder: Path, scale: float) -> Model:
+    """The model with noise in its weights but its old hash: a stand-in for a conversion that went wrong."""
+    model = load_model(tiny_model_folder)
+    with torch.no_grad():
+        weight = model.network.visual.proj
+        weight += scale * weight.std() * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    return model
+
+
+def test_wrong_weights_fail_with_the_number(onnx_export: Export, tiny_model_folder: Path) -> None:
+    image = [r for r in verify_export(onnx_export, changed(tiny_model_folder, 1.0)) if r.tower == "image"]
+    assert not image[0].passed
+    assert image[0].cosine_min < 0.99
+
+
+@pytest.fixture
+def converted(coreml_export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Towers come from an export that exists already: conversion is what costs seconds."""
+
+    def copy_tower(model: Model, tower: Tower, path: Path, *_: object) -> ExportedTower:
+        shutil.copytree(coreml_export.tower_path(tower), path)
+        return ExportedTower.from_file(tower, path)
+
+    monkeypatch.setattr(exporter, "_write_tower", copy_tower)
+
+
+@pytest.mark.usefixtures("converted")
+def test_failed_export_leaves_nothing(tiny_model: Model, tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match=r"least cosine 0\.\d+"):
+        export_model(tiny_model, tmp_path / "out", format="coreml", precision="fp16", threshold=1.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("converted")
+def test_failed_export_is_kept_when_asked(tiny_model: Model, tmp_path: Path) -> None:
+    with pytest.raises(ParityError):
+        export_model(tiny_model, tmp_path / "out", format="coreml", precision="fp16", threshold=1.0, keep_failed=True)
+    assert not all(row["passed"] for row in open_export(tmp_path / "out").rows())
+
+
+def test_format_without_that_precision(tiny_model: Model, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="onnx exports are written in fp32, fp16, int8, int8-weights"):
+        export_model(tiny_model, tmp_path / "out", format="onnx", precision="palette6")
+
+
+def test_overlap_by_hand() -> None:
+    """Five points on a line of angles; k = 2. Moving one point past its neighbour changes two of ten choices."""
+    angles = np.radians([0, 10, 21, 33, 46])
+    moved = np.radians([0, 10, 21, 33, 22])
+    wanted, actual = (np.stack([np.cos(a), np.sin(a)], axis=1).astype(np.float32) for a in (angles, moved))
+    assert nearest_overlap(wanted, wanted) == 1.0
+    # The nearest two of each: 0: {1,2} → {1,2}; 1: {0,2} → {0,2}; 2: {1,3} → {4,1}; 3: {2,4} → {4,2}; 4: {3,2} → {2,3}.
+    assert nearest_overlap(wanted, actual) == pytest.approx(9 / 10)
+
+
+def test_overlap_needs_three_inputs() -> None:
+    assert nearest_overlap(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)) is None
+
+
+def test_overlap_of_unrelated_vectors_is_chance() -> None:
+    """Ten of 199 others by chance: about 0.05."""
+    random = np.random.default_rng(0)
+    first, second = (random.standard_normal((200, 64)).astype(np.float32) for _ in range(2))
+    overlap = nearest_overlap(first, second)
+    assert overlap is not None
+    assert overlap < 0.15
+
+
+def test_drawn_images_repeat_and_differ() -> None:
+    pixels = draw_images(IMAGE, count=4).pixels
+    assert np.array_equal(pixels, draw_images(IMAGE, count=4).pixels)
+    assert not np.array_equal(pixels[0], pixels[1])
+    assert pixels.shape == (4, 32, 32, 3)
+
+
+def test_unreadable_images_are_listed(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    images = read_images(sorted(tmp_path.iterdir()), IMAGE, source="here")
+    assert images.source == "1 images of here"
+    assert [name for name, _ in images.skipped] == ["bad.png"]
+
+
+def test_prompts_serve_when_there_are_no_captions(tiny_model: Model) -> None:
+    texts = tokenize_texts(tiny_model, None, count=5)
+    assert texts.ids.shape == (5, 12)
+    assert texts.source == "5 built-in prompts"
+    assert len(set(PROMPTS)) == len(PROMPTS)
+
+
+def test_spread_is_even() -> None:
+    assert spread(list(range(10)), 5) == [0, 2, 4, 6, 8]
+    assert spread([1, 2], 5) == [1, 2]
+
+
+def test_vectors_that_are_no_numbers_name_the_operators() -> None:
+    found = [Finding(f"exp_{number}", "exp", "overflow", 3, 1e9) for number in range(5)]
+    broken, whole = np.full((2, 3), np.nan, np.float32), np.eye(2, 3, dtype=np.float32)
+    with pytest.raises(
+        ParityError, match=r"2 of 2 inputs: exp_0 \(exp\) overflows float16's 65,504: 3 elements"
+    ) as told:
+        _check_vectors(broken, whole, "The image tower", found)
+    assert "exp_2" in told.value.message and "exp_3" not in told.value.message
+    with pytest.raises(ParityError, match=r"for 2 of 2 inputs\."):
+        _check_vectors(broken, whole, "The image tower", ())
