@@ -146,11 +146,11 @@ def run_model(name: str, kinds: Sequence[str], chosen: argparse.Namespace) -> It
 
 def parted(inputs: Any, count: int) -> tuple[Any, Any]:
     """What to verify with, spread over the images or texts, and the others, to calibrate on."""
-    from mobileclip_kit.exporting.samples import Images, spread
+    from mobileclip_kit.exporting.samples import ImageInputs, spread
 
     if inputs is None:
         return None, None
-    name = "pixels" if isinstance(inputs, Images) else "ids"
+    name = "pixels" if isinstance(inputs, ImageInputs) else "ids"
     rows = getattr(inputs, name)
     shown = spread(range(len(rows)), count)
     others = [row for row in range(len(rows)) if row not in shown]

@@ -70,7 +70,7 @@ def prepare(chosen: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Exports and images on disk, as every contestant can read them."""
     from mobileclip_kit.exporting.exporter import export_model
     from mobileclip_kit.exporting.folder import open_export
-    from mobileclip_kit.exporting.samples import Images, read_source
+    from mobileclip_kit.exporting.samples import ImageInputs, read_source
     from mobileclip_kit.networks.model import load_model
 
     model = load_model(str(chosen.model))
@@ -79,7 +79,7 @@ def prepare(chosen: argparse.Namespace, work: Path) -> dict[str, Any]:
     assert calibration is not None and evaluated is not None, "the model has an image tower"
     for name, images in (("calibration", calibration), ("evaluated", evaluated)):
         np.save(work / f"{name}.npy", images.pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
-    some = Images(evaluated.pixels[:16], evaluated.source)
+    some = ImageInputs(evaluated.pixels[:16], evaluated.source)
     if not (work / "fp32").exists():
         export_model(model, work / "fp32", format="onnx", precision="fp32", images=some)
     if not (work / "int8").exists():

@@ -21,7 +21,7 @@ from mobileclip_kit.errors import ExportError, ModelError, ParityError
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export, Format, Precision, open_export
 from mobileclip_kit.exporting.ranges import Method
-from mobileclip_kit.exporting.samples import Images, Texts
+from mobileclip_kit.exporting.samples import ImageInputs, TextInputs
 from mobileclip_kit.files import atomic_folder, write_json
 from mobileclip_kit.networks.model import Model
 
@@ -39,10 +39,10 @@ _ROUNDS = 10
 class Inputs:
     """What exports are verified and calibrated with; see :func:`~mobileclip_kit.exporting.exporter.export_model`."""
 
-    images: Images | None = None
-    texts: Texts | None = None
-    calibration: Images | None = None
-    calibration_texts: Texts | None = None
+    images: ImageInputs | None = None
+    texts: TextInputs | None = None
+    calibration: ImageInputs | None = None
+    calibration_texts: TextInputs | None = None
     method: Method = "minmax"
 
 

@@ -15,10 +15,10 @@ from mobileclip_kit.exporting.folder import PRECISIONS, Precision, show_cosine
 if TYPE_CHECKING:
     from mobileclip_kit.exporting.folder import Export, Format
     from mobileclip_kit.exporting.ranges import Method
-    from mobileclip_kit.exporting.samples import Images, Texts
+    from mobileclip_kit.exporting.samples import ImageInputs, TextInputs
     from mobileclip_kit.networks.model import Model
 
-    Sampled = tuple[Images | None, Texts | None]
+    Sampled = tuple[ImageInputs | None, TextInputs | None]
 
 _IMAGES = 48
 _CALIBRATION = 200
@@ -333,7 +333,7 @@ def _sensitivities(table: Path) -> list[str]:
     return [f"{table.name}: what each of {len(found)} products costs alone in int8; most do {worst}"]
 
 
-def skipped_of(images: Images | None) -> list[dict[str, str]]:
+def skipped_of(images: ImageInputs | None) -> list[dict[str, str]]:
     """The images of a source that could not be read, with reasons: the ``skipped`` of ``--json``."""
     return [] if images is None else [{"item": item, "reason": reason} for item, reason in images.skipped]
 

@@ -14,7 +14,7 @@ from mobileclip_kit.arrays import Ids, Pixels
 from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.exporting.ranges import Method
 from mobileclip_kit.exporting.recall import RecallJudge
-from mobileclip_kit.exporting.samples import Images, Texts, draw_images, spread, tokenize_texts
+from mobileclip_kit.exporting.samples import ImageInputs, TextInputs, draw_images, spread, tokenize_texts
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.spec import Tower
 
@@ -30,7 +30,7 @@ class Aids:
         least_cosine: Of every vector to the model's.
         images: To probe the image tower with; None draws some.
         texts: To probe the text tower with; None takes built-in prompts.
-        calibration: Images for int8 ranges.
+        calibration: ImageInputs for int8 ranges.
         calibration_texts: Texts for them; None takes built-in prompts.
         method: How int8 ranges are chosen.
         judge: Keeps a budget of recall.
@@ -40,10 +40,10 @@ class Aids:
     """
 
     least_cosine: float
-    images: Images | None = None
-    texts: Texts | None = None
-    calibration: Images | None = None
-    calibration_texts: Texts | None = None
+    images: ImageInputs | None = None
+    texts: TextInputs | None = None
+    calibration: ImageInputs | None = None
+    calibration_texts: TextInputs | None = None
     method: Method = "minmax"
     judge: RecallJudge | None = None
     measured: Path | None = None

@@ -11,7 +11,7 @@ from mobileclip_kit.exporting.folder import PRECISIONS, SUFFIXES, Export, Export
 from mobileclip_kit.exporting.int8 import require_calibration
 from mobileclip_kit.exporting.ranges import Method
 from mobileclip_kit.exporting.recall import RecallBudget, RecallJudge
-from mobileclip_kit.exporting.samples import Images, Texts
+from mobileclip_kit.exporting.samples import ImageInputs, TextInputs
 from mobileclip_kit.exporting.sensitivity import table_path
 from mobileclip_kit.exporting.towers import ImageTower, TextTower
 from mobileclip_kit.exporting.verify import THRESHOLDS, require_parity, verify_export
@@ -30,10 +30,10 @@ def export_model(
     *,
     format: Format,
     precision: Precision,
-    images: Images | None = None,
-    texts: Texts | None = None,
-    calibration: Images | None = None,
-    calibration_texts: Texts | None = None,
+    images: ImageInputs | None = None,
+    texts: TextInputs | None = None,
+    calibration: ImageInputs | None = None,
+    calibration_texts: TextInputs | None = None,
     method: Method = "minmax",
     threshold: float | None = None,
     recall: RecallBudget | None = None,
@@ -52,7 +52,7 @@ def export_model(
         precision: One of the format's :data:`~mobileclip_kit.exporting.folder.PRECISIONS`.
         images: To verify the image tower with; None draws some.
         texts: To verify the text tower with; None takes built-in prompts.
-        calibration: Images whose activations set the image tower's int8 ranges.
+        calibration: ImageInputs whose activations set the image tower's int8 ranges.
         calibration_texts: The same for the text tower; None takes built-in prompts.
         method: How int8 ranges are chosen from what was observed.
         threshold: Least cosine; None takes the precision's own. For int8 it is also the budget by which operators are

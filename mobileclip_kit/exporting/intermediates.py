@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.exporting.aids import Aids
 from mobileclip_kit.exporting.folder import Export
-from mobileclip_kit.exporting.samples import Images, Texts
+from mobileclip_kit.exporting.samples import ImageInputs, TextInputs
 from mobileclip_kit.exporting.verify import THRESHOLDS
 from mobileclip_kit.mil.divergence import Divergence, divergences
 from mobileclip_kit.mil.interpreter import Finding, Interpreter
@@ -56,7 +56,7 @@ class TowerTrace:
 
 
 def trace_export(
-    export: Export, model: Model, *, images: Images | None = None, texts: Texts | None = None
+    export: Export, model: Model, *, images: ImageInputs | None = None, texts: TextInputs | None = None
 ) -> list[TowerTrace]:
     """Compare every operator of every tower; a few of the inputs are looked at.
 

@@ -35,7 +35,7 @@ PROMPTS = tuple(kind.format(thing) for kind, thing in itertools.product(_KINDS, 
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageInputs:
     """Images ready for every runtime.
 
     Attributes:
@@ -50,7 +50,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextInputs:
     """Texts ready for every runtime.
 
     Attributes:
@@ -62,7 +62,7 @@ class Texts:
     source: str
 
 
-def read_source(path: Path, model: Model, *, count: int) -> tuple[Images | None, Texts | None]:
+def read_source(path: Path, model: Model, *, count: int) -> tuple[ImageInputs | None, TextInputs | None]:
     """Images and captions of a folder or captions file, as far as the model has towers and the source has captions.
 
     Args:
@@ -119,7 +119,9 @@ def read_captioned(path: Path, model: Model, *, count: int) -> Captioned:
     return Captioned(np.stack(pixels), ids, np.array(image_of), source)
 
 
-def read_images(files: Sequence[Path | bytes], spec: ImageSpec, *, source: str, count: int | None = None) -> Images:
+def read_images(
+    files: Sequence[Path | bytes], spec: ImageSpec, *, source: str, count: int | None = None
+) -> ImageInputs:
     """Decode images spread evenly over a list.
 
     Args:
@@ -140,10 +142,10 @@ def read_images(files: Sequence[Path | bytes], spec: ImageSpec, *, source: str, 
     if not pixels:
         reason = f" The first one: {skipped[0][1]}" if skipped else ""
         raise DataError(f"{source} holds no image that can be read.{reason}", hint="Pass a folder of images.")
-    return Images(np.stack(pixels), f"{len(pixels)} images of {source}", tuple(skipped))
+    return ImageInputs(np.stack(pixels), f"{len(pixels)} images of {source}", tuple(skipped))
 
 
-def draw_images(spec: ImageSpec, *, count: int = DEFAULT_COUNT, seed: int = 0) -> Images:
+def draw_images(spec: ImageSpec, *, count: int = DEFAULT_COUNT, seed: int = 0) -> ImageInputs:
     """Images of soft colour fields with a few hard-edged boxes, the same ones for the same seed."""
     random = np.random.default_rng(seed)
     pixels = np.empty((count, spec.height, spec.width, 3), np.uint8)
@@ -156,10 +158,10 @@ def draw_images(spec: ImageSpec, *, count: int = DEFAULT_COUNT, seed: int = 0) -
             top, left = random.integers(0, spec.height), random.integers(0, spec.width)
             tall, wide = random.integers(1, spec.height + 1), random.integers(1, spec.width + 1)
             image[top : top + tall // 2 + 1, left : left + wide // 2 + 1] = random.integers(0, 256, 3)
-    return Images(pixels, f"{count} drawn images")
+    return ImageInputs(pixels, f"{count} drawn images")
 
 
-def tokenize_texts(model: Model, texts: Iterable[str] | None, *, count: int = DEFAULT_COUNT) -> Texts:
+def tokenize_texts(model: Model, texts: Iterable[str] | None, *, count: int = DEFAULT_COUNT) -> TextInputs:
     """Token rows of the user's texts, or of built-in prompts.
 
     A tokenizer of another library that is not installed here is no reason to leave a text tower unverified: then token
@@ -172,10 +174,10 @@ def tokenize_texts(model: Model, texts: Iterable[str] | None, *, count: int = DE
     try:
         tokenizer = load_tokenizer(spec, model.merges)
     except ModelError as error:
-        return Texts(_draw_ids(spec, count), f"{count} drawn token rows ({error.message})")
+        return TextInputs(_draw_ids(spec, count), f"{count} drawn token rows ({error.message})")
     if given is None:
-        return Texts(tokenizer(PROMPTS[:count]), f"{len(PROMPTS[:count])} built-in prompts")
-    return Texts(tokenizer(given), f"{len(given)} captions")
+        return TextInputs(tokenizer(PROMPTS[:count]), f"{len(PROMPTS[:count])} built-in prompts")
+    return TextInputs(tokenizer(given), f"{len(given)} captions")
 
 
 def spread(items: Sequence[Item], count: int | None) -> list[Item]:

@@ -15,7 +15,7 @@ import numpy as np
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError, ParityError
 from mobileclip_kit.exporting.folder import Export, Precision, Verification, show_cosine
-from mobileclip_kit.exporting.samples import Images, Texts, draw_images, tokenize_texts
+from mobileclip_kit.exporting.samples import ImageInputs, TextInputs, draw_images, tokenize_texts
 from mobileclip_kit.metrics import nearest_overlap, row_cosines
 from mobileclip_kit.mil.interpreter import Finding
 from mobileclip_kit.networks.model import Model
@@ -48,8 +48,8 @@ def verify_export(
     export: Export,
     model: Model,
     *,
-    images: Images | None = None,
-    texts: Texts | None = None,
+    images: ImageInputs | None = None,
+    texts: TextInputs | None = None,
     threshold: float | None = None,
     threads: int | None = None,
 ) -> list[Verification]:

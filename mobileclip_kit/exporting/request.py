@@ -1,0 +1,212 @@
+"""A request for an export: the options of ``mckit export``, and the ones that ``export_model`` takes.
+
+:class:`ExportRequest` names files and numbers, as a command line or a script gives them; it is checked before torch is
+imported. :class:`ExportOptions` holds the same with the images and texts in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from mobileclip_kit.errors import UsageError
+from mobileclip_kit.exporting.precisions import FORMATS, Format, Precision, find_precision
+from mobileclip_kit.options import Option
+
+if TYPE_CHECKING:
+    from mobileclip_kit.exporting.folder import Export
+    from mobileclip_kit.exporting.recall import RecallBudget
+    from mobileclip_kit.exporting.samples import ImageInputs, TextInputs
+
+CalibrationMethod = Literal["minmax", "percentile", "entropy"]
+# Receives a line about what is being done.
+Report = Callable[[str], None]
+
+VERIFIED_IMAGES = 48
+LEAST_CALIBRATION = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """What to export, into what, and how to check it.
+
+    Attributes:
+        precision: A name from :mod:`mobileclip_kit.exporting.precisions`; None for the format's default.
+    """
+
+    model: Annotated[str, Option("A model folder or an open_clip name.", names=("model",))]
+    format: Annotated[Format | None, Option("The format to write.")] = None
+    precision: str | None = None
+    ane: Annotated[bool, Option("Use the layout of Apple's Neural Engine (coreml; open_clip's transformers).")] = False
+    compare: Annotated[bool, Option("Write every precision of --format, or of all formats, and compare them.")] = False
+    calibration: Annotated[Path | None, Option("Images, or a captions file, to calibrate onnx int8 on.")] = None
+    calibration_method: Annotated[
+        CalibrationMethod | None, Option("How int8 ranges are chosen from what calibration shows; minmax by default.")
+    ] = None
+    max_recall_drop: Annotated[
+        float | None,
+        Option("Mean recall (at 1, 5, 10) that onnx int8 may lose on the captions of --images.", at_least=0, at_most=1),
+    ] = None
+    sensitivity: Annotated[
+        Path | None, Option("An earlier onnx int8 export: choose what stays in float from its measurements.")
+    ] = None
+    images: Annotated[Path | None, Option("Images, or a captions file, to verify with.")] = None
+    num_images: Annotated[
+        int | None, Option(f"Verify with at most this many images; {VERIFIED_IMAGES} by default.", at_least=1)
+    ] = None
+    threshold: Annotated[
+        float | None,
+        Option("The least cosine; each precision has its own default.", names=("--threshold", "--min-cosine"),
+               at_least=-1, at_most=1),
+    ] = None  # fmt: skip
+    keep_failed: Annotated[
+        bool, Option("Keep an export below the threshold for inspection; the command still fails.")
+    ] = False
+    out: Annotated[
+        Path | None,
+        Option("The folder to write; by default MODEL-FORMAT-PRECISION, such as student-onnx-fp32 or "
+               "student-coreml-fp16.", names=("-o", "--out")),
+    ] = None  # fmt: skip
+    force: Annotated[bool, Option("Replace an output that exists already.")] = False
+
+    def check(self) -> None:
+        """Refuse options that contradict each other, before anything is loaded.
+
+        Raises:
+            UsageError: Says which.
+        """
+        if self.compare:
+            if self.precision or self.ane or self.max_recall_drop is not None or self.sensitivity is not None:
+                raise UsageError("--compare writes every precision, so it takes no other choice of one.")
+            return
+        if self.format is None:
+            wanted = " or ".join(f"--format {name}" for name in FORMATS)
+            raise UsageError("The format to write is missing.", hint=f"Add {wanted}, or --compare.")
+        row = find_precision(self.format, self.precision)
+        for flag, value in (("--max-recall-drop", self.max_recall_drop), ("--sensitivity", self.sensitivity)):
+            if value is not None and not row.calibrated:
+                raise UsageError(f"{flag} chooses what stays in float in --format onnx --int8 alone.")
+        if self.max_recall_drop is not None and self.images is None:
+            raise UsageError(
+                "--max-recall-drop needs images with captions.", hint="Pass a captions file with --images."
+            )
+        check_precision(row, ane=self.ane, calibrated=self.calibration is not None)
+
+    def options_without_effect(self) -> list[str]:
+        """A sentence for each option that changes nothing beside the others."""
+        formats = FORMATS if self.format is None else (self.format,)
+        rows = [find_precision(format, self.precision) for format in formats]
+        calibrates = "onnx" in formats if self.compare else any(row.calibrated for row in rows)
+        found = []
+        if self.calibration is not None and not calibrates:
+            found.append("--calibration has no effect here: only --format onnx --int8 is calibrated.")
+        if self.calibration_method is not None and (self.calibration is None or not calibrates):
+            found.append("--calibration-method has no effect here: it needs --format onnx --int8 --calibration.")
+        if self.num_images is not None and self.images is None:
+            found.append("--num-images has no effect without --images: the generated ones have their own number.")
+        return found
+
+    def destination(self) -> Path:
+        """``out``, or ``MODEL-FORMAT-PRECISION`` beside a model folder, or here for an open_clip name."""
+        if self.out is not None:
+            return self.out
+        folder = Path(self.model.removeprefix("local-dir:"))
+        name = folder.resolve().name if folder.is_dir() else self.model.replace("/", "-").replace(":", "-")
+        parts = [name, self.format, "compared"]
+        if self.format is not None and not self.compare:
+            parts[2:] = [find_precision(self.format, self.precision).name, "ane" if self.ane else None]
+        return (folder.resolve().parent if folder.is_dir() else Path()) / "-".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What :func:`~mobileclip_kit.exporting.exporter.export_model` takes beside the model.
+
+    Attributes:
+        format: A key of :data:`~mobileclip_kit.exporting.precisions.FORMATS`.
+        precision: One of the format's; None for its default.
+        images: To verify the image tower with; None generates some.
+        texts: To verify the text tower with; None takes built-in prompts.
+        calibration: Images whose activations set the image tower's int8 ranges.
+        calibration_texts: The same for the text tower; None takes built-in prompts.
+        calibration_method: How int8 ranges are chosen from what was observed.
+        threshold: The least cosine; None takes the precision's own. For int8 and float16 it is also the budget by which
+            operators are kept in float32.
+        recall: How much mean recall ONNX int8 may lose, and on what; None for no such budget.
+        measured: An int8 export of the same model whose measured sensitivities are used again.
+        base: The same model's export in the format's default precision: reduced without converting the network again.
+        ane: Core ML only: the layout of the Neural Engine, see :mod:`mobileclip_kit.networks.channels_first`.
+        force: Replace what stands at the destination.
+        keep_failed: Keep an export below the threshold; the error is raised all the same.
+        report: Called with a line about each step.
+    """
+
+    format: str = "onnx"
+    precision: str | None = None
+    images: ImageInputs | None = None
+    texts: TextInputs | None = None
+    calibration: ImageInputs | None = None
+    calibration_texts: TextInputs | None = None
+    calibration_method: CalibrationMethod = "minmax"
+    threshold: float | None = None
+    recall: RecallBudget | None = None
+    measured: Export | None = None
+    base: Export | None = None
+    ane: bool = False
+    force: bool = False
+    keep_failed: bool = False
+    report: Report = lambda line: None
+
+    @property
+    def row(self) -> Precision:
+        """The precision's row of the table."""
+        return find_precision(self.format, self.precision)
+
+    @property
+    def least_cosine(self) -> float:
+        """The threshold that applies."""
+        return self.row.threshold if self.threshold is None else self.threshold
+
+    def check(self, *, has_images: bool) -> None:
+        """Refuse what cannot work before minutes are spent on it.
+
+        Args:
+            has_images: Whether the model has an image tower.
+
+        Raises:
+            UsageError: The format has no such precision or layout, or int8 has too few calibration images.
+        """
+        check_precision(self.row, ane=self.ane, calibrated=self.calibration is not None or not has_images)
+        if self.row.calibrated and self.calibration is not None:
+            require_calibration(len(self.calibration.pixels), "image(s)")
+
+
+def check_precision(row: Precision, *, ane: bool, calibrated: bool) -> None:
+    """Refuse a layout that the format does not have, and a calibrated precision without images.
+
+    Raises:
+        UsageError: Says which.
+    """
+    if ane and not FORMATS[row.format].neural_engine:
+        raise UsageError(f"--ane is a layout for Core ML, not for {row.format}.", hint="Add --format coreml.")
+    if row.calibrated and not calibrated:
+        raise UsageError(
+            f"{row.name} needs images of the kind that the model will meet, to observe the ranges of its activations.",
+            hint="Pass a folder of them with --calibration.",
+        )
+
+
+def require_calibration(count: int, what: str) -> None:
+    """Refuse a calibration that shows no range of values.
+
+    Raises:
+        UsageError: Fewer than two inputs.
+    """
+    if count < LEAST_CALIBRATION:
+        raise UsageError(
+            f"int8 would be calibrated with {count} {what}; observing ranges takes at least {LEAST_CALIBRATION}, and "
+            "100 are good.",
+            hint="Pass more with --calibration.",
+        )
