@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.bench.accuracy import agreement, flatten_recall, recall_at_k
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.scenes import evaluate_scenes
 from mobileclip_kit.cache.build import build_cache
@@ -35,6 +34,7 @@ from mobileclip_kit.distillation.from_pairs import train_from_pairs
 from mobileclip_kit.distillation.recipe import Recipe, load_recipe
 from mobileclip_kit.errors import MckitError
 from mobileclip_kit.files import read_json, sha256_of_file, write_json
+from mobileclip_kit.metrics import agreement, flatten_recall, recall_at_k
 from mobileclip_kit.networks.model import load_model
 from mobileclip_kit.resources import models_folder
 from mobileclip_kit.runtime.encoder import Encoder

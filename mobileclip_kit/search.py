@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.index.folder import Index
-from mobileclip_kit.index.npy import load_matrix, read_names, unit_rows
+from mobileclip_kit.index.npy import load_matrix, read_names
+from mobileclip_kit.metrics import scale_rows
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.textness.vector import TEXTNESS_FILE, Textness
@@ -116,7 +117,7 @@ def encode_queries(
     sentences = [template.replace("{}", text) for text in texts for template in templates or ("{}",)]
     encoded = encoder.encode_texts(sentences).reshape(len(texts), -1, encoder.spec.embedding_dim)
     # (texts, templates, d) → a unit vector for each text
-    vector_of = dict(zip(texts, unit_rows(encoded.mean(axis=1))[0], strict=True))
+    vector_of = dict(zip(texts, scale_rows(encoded.mean(axis=1))[0], strict=True))
     rows = []
     for terms in parsed:
         weights, vectors = [term.weight for term in terms], [vector_of[term.text] for term in terms]
@@ -169,7 +170,7 @@ def load_query_vectors(path: Path, names: Path | None, dim: int) -> tuple[list[s
     labels = [f"vector {number}" for number in range(len(matrix))] if names is None else read_names(names)
     if len(labels) != len(matrix):
         raise DataError(f"{path} holds {len(matrix)} vectors, but {names} holds {len(labels)} names.")
-    vectors, bad = unit_rows(matrix)
+    vectors, bad = scale_rows(matrix)
     if bad.any():
         raise DataError(f"Vector {int(np.flatnonzero(bad)[0])} of {path} is zero or not finite.")
     return labels, vectors

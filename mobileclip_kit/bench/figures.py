@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mobileclip_kit.bench.accuracy import MAP_DEPTHS
 from mobileclip_kit.errors import DataError, UsageError
+from mobileclip_kit.metrics import MAP_DEPTHS
 
 Row = Mapping[str, Any]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.bench.accuracy import class_vectors
 from mobileclip_kit.bench.examples import find_examples
 from mobileclip_kit.bench.process import Asked, encode_images, encode_texts
 from mobileclip_kit.bench.quality import Gallery, Teacher, quality
 from mobileclip_kit.bench.scenes import evaluate_scenes
+from mobileclip_kit.metrics import class_vectors
 from mobileclip_kit.scenes.truth import read_truth
 from mobileclip_kit.textness.gallery import EncodedGallery
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.bench.accuracy import agreement, flatten_recall, mean_cosine, recall_at_k, zero_shot
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.errors import ShapeError
+from mobileclip_kit.metrics import agreement, flatten_recall, mean_cosine, recall_at_k, zero_shot
 
 
 @dataclass(frozen=True)

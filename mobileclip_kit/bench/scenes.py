@@ -7,7 +7,7 @@ of each word alone as of its thing: it gives the share of things whose written n
 
 from __future__ import annotations
 
-from mobileclip_kit.bench.accuracy import precision_at_1
+from mobileclip_kit.metrics import precision_at_1
 from mobileclip_kit.scenes.queries import (
     count_queries,
     reading_queries,

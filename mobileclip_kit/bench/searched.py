@@ -10,7 +10,8 @@ import numpy as np
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.index.folder import Index
-from mobileclip_kit.index.npy import load_matrix, unit_rows
+from mobileclip_kit.index.npy import load_matrix
+from mobileclip_kit.metrics import scale_rows
 
 HITS = 10
 _QUERIES = 256
@@ -40,7 +41,7 @@ class SearchedIndex:
             raise DataError(f"The index {path} holds no vector.", hint="Build it from a folder with images.")
         given = None if queries is None else np.asarray(load_matrix(queries), np.float32)
         if given is not None and given.shape[1] == dim:
-            self._queries, self._asked = unit_rows(given)[0], f"{len(given)} vectors of {queries and queries.name}"
+            self._queries, self._asked = scale_rows(given)[0], f"{len(given)} vectors of {queries and queries.name}"
         else:
             self._queries, self._asked = _drawn(self._index.matrix), "stored vectors with noise"
 
@@ -70,4 +71,4 @@ def _drawn(matrix: Vectors) -> Vectors:
     picked = np.sort(rng.choice(len(matrix), min(_QUERIES, len(matrix)), replace=False))
     noise = rng.standard_normal((len(picked), matrix.shape[1])).astype(np.float32)
     noise *= _NOISE / np.linalg.norm(noise, axis=1, keepdims=True)
-    return unit_rows(np.asarray(matrix[picked], np.float32) + noise)[0]
+    return scale_rows(np.asarray(matrix[picked], np.float32) + noise)[0]

@@ -29,7 +29,6 @@ from mobileclip_kit.exporting.samples import spread
 from mobileclip_kit.exporting.sensitivity import (
     choose_float,
     keep_float,
-    lowest_cosine,
     measure_sensitivity,
     quantized_products,
     read_sensitivities,
@@ -37,6 +36,7 @@ from mobileclip_kit.exporting.sensitivity import (
     table_path,
     write_sensitivities,
 )
+from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.spec import Tower
 
 Finish = Callable[[onnx.ModelProto], onnx.ModelProto]
@@ -127,7 +127,7 @@ class Quantized:
         return self._reaches(budget, mixed) and budget.accepts(mixed)
 
     def _reaches(self, budget: Budget, model: onnx.ModelProto) -> bool:
-        return lowest_cosine(self.wanted, run_graph(model, self.inputs.checking)) >= budget.cosine
+        return bool(row_cosines(self.wanted, run_graph(model, self.inputs.checking)).min() >= budget.cosine)
 
 
 def fit_budget(

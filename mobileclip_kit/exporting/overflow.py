@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.errors import ExportError
+from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.mil.graph import Operation, Program, Ref
 from mobileclip_kit.mil.interpreter import Finding, Interpreter
 from mobileclip_kit.mil.ops_shapes import SHAPES
@@ -121,7 +122,7 @@ def find_imprecise(probed: Probed, *, least_cosine: float) -> frozenset[str]:
     wanted = [full.run(row)["embedding"] for row in inputs]
 
     def loss_of(vectors: Sequence[NDArray[Any]]) -> float:
-        return 1 - min(cosine(vector, other) for vector, other in zip(vectors, wanted, strict=True))
+        return 1 - float(row_cosines(np.concatenate(vectors), np.concatenate(wanted)).min())
 
     def loss(exact: Collection[str]) -> float:
         half = Interpreter(program, precision="float16", exact=exact)
@@ -157,14 +158,6 @@ def _costly(
     middle = len(group) // 2
     yield from _costly(group[:middle], loss_of, least)
     yield from _costly(group[middle:], loss_of, least)
-
-
-def cosine(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Of two vectors of any length; −1 where one has no direction."""
-    a, b = first.astype(np.float64).ravel(), second.astype(np.float64).ravel()
-    length = np.linalg.norm(a) * np.linalg.norm(b)
-    # A vector that is zero or no number has no direction.
-    return float(a @ b / length) if np.isfinite(length) and length > 0 else -1.0
 
 
 def _converter_name(name: str) -> str:

@@ -14,9 +14,9 @@ import onnx
 from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
+from mobileclip_kit.metrics import RECALL_DEPTHS, first_right_ranks
 from mobileclip_kit.spec import Tower
 
-KS = (1, 5, 10)
 # The image tower may use so much of the budget; the text tower is judged together with it.
 _IMAGE_SHARE = 0.5
 
@@ -95,7 +95,5 @@ def mean_recall(images: Vectors, texts: Vectors, image_of: NDArray[np.int64]) ->
     Returns:
         0…1. Equal scores count as ranked behind: vectors that collapsed into one find nothing.
     """
-    scores = texts.astype(np.float64) @ images.astype(np.float64).T  # (m, n)
-    own = scores[np.arange(len(texts)), image_of][:, None]
-    ahead = (scores >= own).sum(axis=1) - 1
-    return float(np.mean([(ahead < k).mean() for k in KS]))
+    ranks = first_right_ranks(texts, images, image_of[:, None], ties_behind=True)
+    return float(np.mean([(ranks < k).mean() for k in RECALL_DEPTHS]))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.files import read_json, write_json
+from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.runtime.onnx import open_session
 from mobileclip_kit.spec import Tower
 
@@ -59,7 +60,8 @@ def measure_sensitivity(float_model: onnx.ModelProto, int8_model: onnx.ModelProt
     for node in products.values():
         alone = keep_float(float_model, int8_model, products.keys() - {node.name})
         weight = next((name for name in node.input if name in weights), "two activations")
-        found.append(Sensitivity(node.name, node.op_type, weight, 1 - lowest_cosine(wanted, run_graph(alone, inputs))))
+        loss = 1 - float(row_cosines(wanted, run_graph(alone, inputs)).min())
+        found.append(Sensitivity(node.name, node.op_type, weight, loss))
     return sorted(found, key=lambda entry: -entry.loss)
 
 
@@ -185,10 +187,3 @@ def run_graph(model: onnx.ModelProto, inputs: Inputs) -> NDArray[np.float64]:
         [session.run(["embedding"], dict(row))[0] for row in inputs], dtype=float
     )
     return vectors
-
-
-def lowest_cosine(wanted: NDArray[np.float64], actual: NDArray[np.float64]) -> float:
-    """The least cosine between the rows of two matrices, ``(n, d)``."""
-    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(actual, axis=1)
-    # A vector that int8 has made zero has no direction: its cosine counts as 0.
-    return float(((wanted * actual).sum(axis=1) / np.maximum(lengths, 1e-30)).min())

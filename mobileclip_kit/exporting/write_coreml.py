@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,8 +14,9 @@ from mobileclip_kit.exporting.aids import Aids
 from mobileclip_kit.exporting.compress import COMPRESSED
 from mobileclip_kit.exporting.coreml import compress_coreml, export_coreml
 from mobileclip_kit.exporting.folder import ExportedTower, Precision
-from mobileclip_kit.exporting.overflow import Probed, cosine, find_imprecise, find_overflows, kinds_by_name, probe
+from mobileclip_kit.exporting.overflow import Probed, find_imprecise, find_overflows, kinds_by_name, probe
 from mobileclip_kit.files import size_bytes
+from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.spec import Tower
 
@@ -72,10 +74,9 @@ def write_coreml_tower(
 
 def _least_cosine(probed: Probed, module: nn.Module) -> float:
     """Of the program's vectors to the network's: a look that costs little before the operators are searched."""
-    cosines = []
+    wanted = []
     with torch.no_grad():
-        for row, vector in zip(probed.inputs, probed.vectors, strict=True):
+        for row in probed.inputs:
             (given,) = (torch.from_numpy(value) for value in row.values())
-            wanted = module(given.permute(0, 3, 1, 2) / 255 if given.ndim == 4 else given).numpy()
-            cosines.append(cosine(vector, wanted))
-    return min(cosines)
+            wanted.append(module(given.permute(0, 3, 1, 2) / 255 if given.ndim == 4 else given).numpy())
+    return float(row_cosines(np.concatenate(probed.vectors), np.concatenate(wanted)).min())

@@ -21,6 +21,7 @@ from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import IndexFormatError, ShapeError
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.kinds import KINDS, Kind
+from mobileclip_kit.metrics import best_first
 
 Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -235,5 +236,5 @@ def rescore(matrix: Vectors, queries: Vectors, candidates: Rows, k: int) -> tupl
 
 def best(scores: Scores, rows: Rows, k: int) -> tuple[Scores, Rows]:
     """The ``k`` greatest of each line, best first; equal ones stay in their order."""
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    order = best_first(scores, k)
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import ShapeError
+from mobileclip_kit.metrics import best_first
 
 # 100,000 vectors of 512 numbers, and as many scores as those have for a hundred queries.
 _SMALL_MATRIX = 51_200_000
@@ -71,5 +72,5 @@ def _multiply(
         scores[:, ~allowed] = -np.inf
     rows = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k :]
     found = np.take_along_axis(scores, rows, axis=1)
-    order = np.argsort(-found, axis=1, kind="stable")
+    order = best_first(found)
     return np.take_along_axis(found, order, axis=1), np.take_along_axis(rows, order, axis=1)

@@ -64,14 +64,3 @@ def read_names(path: Path) -> list[str]:
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         raise DataError(f"{path} is not a JSON list of strings.")
     return listed
-
-
-def unit_rows(rows: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Rows scaled to length 1, and which of them could not be (not finite, or zero)."""
-    wide = np.asarray(rows, np.float64)
-    # Scaled by the greatest entry first, so that no square overflows or vanishes.
-    greatest = np.abs(wide).max(axis=1, keepdims=True)
-    bad = ~np.isfinite(greatest[:, 0]) | (greatest[:, 0] == 0)
-    wide = np.divide(wide, greatest, where=~bad[:, None], out=np.zeros_like(wide))
-    norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    return np.divide(wide, norms, where=~bad[:, None], out=np.zeros_like(wide)).astype(np.float32), bad

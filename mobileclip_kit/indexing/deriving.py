@@ -14,7 +14,8 @@ from mobileclip_kit.index.ann_build import Questions, derive
 from mobileclip_kit.index.ann_index import Derived
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter
 from mobileclip_kit.index.kinds import Kind, choose_kind
-from mobileclip_kit.index.npy import load_matrix, unit_rows
+from mobileclip_kit.index.npy import load_matrix
+from mobileclip_kit.metrics import scale_rows
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.tokenizer import standard_merges
 
@@ -124,7 +125,7 @@ def _given(path: Path, dim: int) -> Questions:
     matrix = load_matrix(path)
     if matrix.shape[1] != dim:
         raise ModelMismatchError(f"{path} holds vectors of {matrix.shape[1]} numbers; the index holds {dim}.")
-    vectors, bad = unit_rows(matrix)
+    vectors, bad = scale_rows(matrix)
     if bad.any() or len(vectors) == 0:
         raise DataError(f"{path} holds {int(bad.sum())} vectors that are zero or not finite among {len(vectors)}.")
     places = np.unique(np.linspace(0, len(vectors) - 1, 4 * _QUESTIONS).astype(np.int64))

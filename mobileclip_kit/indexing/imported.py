@@ -19,10 +19,11 @@ from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.index.ann_build import Questions
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, open_writer, staged_index
 from mobileclip_kit.index.kinds import Kind
-from mobileclip_kit.index.npy import load_matrix, read_names, unit_rows
+from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.index.store import Item, storable_ns
 from mobileclip_kit.indexing.deriving import ask_texts, refresh_derived
 from mobileclip_kit.indexing.report import IndexReport
+from mobileclip_kit.metrics import scale_rows
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import ModelSpec
 
@@ -171,7 +172,7 @@ def _can_name_a_file(name: str) -> bool:
 
 
 def _add(writer: IndexWriter, rows: NDArray[np.floating], names: Sequence[str], images: Path | None) -> None:
-    vectors, bad = unit_rows(rows)
+    vectors, bad = scale_rows(rows)
     items, keep = [], []
     for number, name in enumerate(names):
         item = _describe(name, images)

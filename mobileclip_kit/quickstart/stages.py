@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mobileclip_kit.bench.accuracy import agreement
 from mobileclip_kit.bench.candidate import describe_candidates
 from mobileclip_kit.bench.explain.explanation import explain
 from mobileclip_kit.bench.judging import Material
@@ -27,6 +26,7 @@ from mobileclip_kit.exporting.samples import read_source
 from mobileclip_kit.files import atomic_folder
 from mobileclip_kit.index.folder import Index
 from mobileclip_kit.indexing.update import update_index
+from mobileclip_kit.metrics import agreement
 from mobileclip_kit.networks.model import load_model, tower_parameters
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.quickstart.tour import EXPLAIN_FOLDER, SCALES_PLOT, Figures, Tour

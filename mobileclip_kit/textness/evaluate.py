@@ -15,6 +15,7 @@ import numpy as np
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import ShapeError
+from mobileclip_kit.metrics import best_first
 from mobileclip_kit.textness.vector import shift
 
 # Quarters over the whole range; finer where the query is still the longer part and scales are chosen.
@@ -74,7 +75,7 @@ def answer(questions: Questions, queries: Vectors | None = None, gallery: Vector
         gallery: In place of the questions' own.
     """
     scores = (questions.queries if queries is None else queries) @ (questions.gallery if gallery is None else gallery).T
-    order = np.argsort(-scores, axis=1, kind="stable")
+    order = best_first(scores)
     first = [row[0] in right for row, right in zip(order.tolist(), questions.right, strict=True)]
     shares = []
     for row, right in zip(order, questions.right, strict=True):

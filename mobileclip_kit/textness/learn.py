@@ -11,7 +11,8 @@ from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ShapeError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import list_images
-from mobileclip_kit.index.npy import load_matrix, unit_rows
+from mobileclip_kit.index.npy import load_matrix
+from mobileclip_kit.metrics import scale_rows
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import ModelSpec
 from mobileclip_kit.textness.fit import fit_textness
@@ -94,7 +95,7 @@ def learn_from_vectors(clean: Path, text: Path, spec: ModelSpec | None, *, seed:
     """
     rows: list[Vectors] = []
     for path in (clean, text):
-        vectors, bad = unit_rows(load_matrix(path))
+        vectors, bad = scale_rows(load_matrix(path))
         if bad.any():
             raise DataError(f"Vector {int(np.flatnonzero(bad)[0])} of {path} is zero or not finite.")
         rows.append(vectors)

@@ -19,13 +19,13 @@ from mobileclip_kit.exporting.sensitivity import (
     Sensitivity,
     choose_float,
     keep_float,
-    lowest_cosine,
     measure_sensitivity,
     quantized_products,
     read_sensitivities,
     run_graph,
     write_sensitivities,
 )
+from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
 
 SPEC = ModelSpec(name="chain", embedding_dim=8, image=ImageSpec(height=4, width=4), text=None)
@@ -33,7 +33,7 @@ Graphs = tuple[onnx.ModelProto, onnx.ModelProto]
 
 
 def least_cosine(one: onnx.ModelProto, other: onnx.ModelProto, inputs: Inputs) -> float:
-    return lowest_cosine(run_graph(one, inputs), run_graph(other, inputs))
+    return float(row_cosines(run_graph(one, inputs), run_graph(other, inputs)).min())
 
 
 def chain() -> onnx.ModelProto:

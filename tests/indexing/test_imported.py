@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import DataError, ModelMismatchError, OutputError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.index.folder import Index
-from mobileclip_kit.index.npy import unit_rows
 from mobileclip_kit.indexing import IndexReport, import_vectors, update_index
+from mobileclip_kit.metrics import scale_rows
 from tests.indexing.fakes import DIM, ColourEncoder, draw
 
 
@@ -97,11 +97,11 @@ def test_names_from_json_may_hold_line_breaks(tmp_path: Path) -> None:
 
 
 def test_half_precision_and_extremes_become_unit_rows() -> None:
-    rows, bad = unit_rows(np.array([[3e4, 4e4], [3e-7, 4e-7]], np.float16))
+    rows, bad = scale_rows(np.array([[3e4, 4e4], [3e-7, 4e-7]], np.float16))
     assert not bad.any()
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(rows[0], [0.6, 0.8], atol=1e-3)
-    tiny, _ = unit_rows(np.array([[3e-300, 4e-300]]))
+    tiny, _ = scale_rows(np.array([[3e-300, 4e-300]]))
     np.testing.assert_allclose(tiny[0], [0.6, 0.8], atol=1e-7)
 
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mobileclip_kit.bench.accuracy import (
+from mobileclip_kit.errors import DataError, ShapeError
+from mobileclip_kit.metrics import (
     agreement,
+    best_first,
     class_vectors,
     first_right_ranks,
     flatten_recall,
-    map_at_n,
     map_over_depths,
     mean_cosine,
+    nearest_overlap,
     overlap_at_k,
     precision_at_1,
     recall_at_k,
-    rows_of,
+    row_cosines,
+    scale_rows,
+    top_k,
     zero_shot,
 )
-from mobileclip_kit.errors import DataError, ShapeError
-from mobileclip_kit.metrics import top_k
 
 SUMS = 1e-6  # float32 sums in another order
 
@@ -49,6 +51,10 @@ def slow_map(student: np.ndarray, teacher: np.ndarray, n: int) -> float:
                 precision_sum += found / place
         total += precision_sum / n
     return total / len(teacher)
+
+
+def map_at_n(student: np.ndarray, teacher: np.ndarray, n: int, **queries: np.ndarray) -> float:
+    return map_over_depths(student, teacher, (n,), **queries)[n]
 
 
 def on_circle(*degrees: float) -> np.ndarray:
@@ -86,7 +92,9 @@ def test_map_by_hand() -> None:
     query = np.array([[0.1, 0.9, 0.8, 0.7, 0.2]], dtype=np.float32)
     student_query = np.array([[0.1, 0.9, 0.2, 0.7, 0.8]], dtype=np.float32)
     expected = (1 / 1 + 2 / 3) / 3
-    assert map_at_n(teacher, teacher, 3, query, student_query) == pytest.approx(expected, abs=SUMS)
+    assert map_at_n(teacher, teacher, 3, queries=query, student_queries=student_query) == pytest.approx(
+        expected, abs=SUMS
+    )
 
 
 def test_map_equals_the_slow_reference() -> None:
@@ -165,14 +173,42 @@ def test_a_collapsed_model_recalls_by_chance() -> None:
     assert recall_at_k(alike, alike, range(50))["text_to_image"] == {1: 0.02, 5: 0.1, 10: 0.2}
 
 
+def test_ties_may_count_against_the_right_answer() -> None:
+    alike = np.ones((4, 2))
+    right = [[0], [1], [2, 3]]
+    assert first_right_ranks(alike[:3], alike, right).tolist() == [0, 1, 2]
+    assert first_right_ranks(alike[:3], alike, right, ties_behind=True).tolist() == [3, 3, 2]
+
+
+def test_best_first_by_hand() -> None:
+    scores = np.array([[0.1, 0.9, 0.9, 0.5]])
+    assert best_first(scores).tolist() == [[1, 2, 3, 0]]
+    assert best_first(scores, 2).tolist() == [[1, 2]]
+
+
+def test_scale_rows_names_rows_without_a_direction() -> None:
+    rows, bad = scale_rows(np.array([[3, 4], [0, 0], [np.inf, 1], [3e-300, 4e-300], [3e300, 4e300]]))
+    assert bad.tolist() == [False, True, True, False, False]
+    np.testing.assert_allclose(rows, [[0.6, 0.8], [0, 0], [0, 0], [0.6, 0.8], [0.6, 0.8]], atol=SUMS)
+
+
+def test_row_cosines_by_hand() -> None:
+    first = np.array([[1, 0], [2, 2], [1, 0], [0, 0], [np.inf, 0]])
+    second = np.array([[3, 0], [-1, 0], [0, 5], [1, 0], [1, 0]])
+    np.testing.assert_allclose(row_cosines(first, second), [1, -np.sqrt(0.5), 0, 0, 0], atol=1e-15)
+
+
+def test_nearest_overlap_compares_at_most_half_of_the_others() -> None:
+    a, b = on_circle(0, 10, 25, 180), on_circle(0, 12, 20, 180)
+    # k = 1: 0 names 1 in both; 1 names 0 in a and 2 in b; 2 names 1 in both; 3 names 2 in both.
+    assert nearest_overlap(a, b) == 0.75
+    assert nearest_overlap(a[:2], b[:2]) is None
+
+
 def test_precision_at_1_by_hand() -> None:
     gallery = on_circle(0, 30, 90)
     assert precision_at_1(on_circle(1, 29, 89, 50), gallery, [{0}, {0, 1}, {1}, {0, 1}]) == 0.75
     assert first_right_ranks(on_circle(89), gallery, [{0}]).tolist() == [2]
-
-
-def test_rows_of_keys() -> None:
-    assert rows_of(["a", "b", "c"], {"c", "a", "elsewhere"}) == [0, 2]
 
 
 def test_zero_shot_by_hand() -> None:
@@ -214,6 +250,7 @@ def test_agreement_leaves_out_depths_that_need_more_images() -> None:
         (lambda: recall_at_k(np.ones((2, 2)), np.ones((2, 2)), [0, 2]), DataError, "2 images"),
         (lambda: recall_at_k(np.ones((2, 2)), np.ones((2, 2)), [0]), ShapeError, "2 texts"),
         (lambda: precision_at_1(np.ones((1, 2)), np.ones((2, 2)), [set()]), DataError, "right answer"),
+        (lambda: row_cosines(np.ones((1, 2)), np.ones((1, 3))), ShapeError, "one space"),
         (lambda: zero_shot(np.ones((1, 2)), [0], np.ones((1, 2))), DataError, "1 class"),
         (lambda: zero_shot(np.ones((1, 2)), [-1], np.ones((2, 2))), DataError, "label"),
         (lambda: class_vectors(lambda texts: np.ones((1, 2)), ["cat"], ["a photo"]), DataError, "{}"),
