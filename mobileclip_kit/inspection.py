@@ -123,7 +123,8 @@ def _cache(path: Path) -> Facts:
 
 def _index(path: Path) -> Facts:
     document = read_json(path / "index.json")
-    facts = {**_spec_facts(document.get("model") or {}), "images": document.get("images")}
+    images = document.get("images", document.get("pictures"))  # the first version's name of the key
+    facts = {**_spec_facts(document.get("model") or {}), "images": images}
     facts["search"] = document.get("kind")
     matrices = sorted(path.glob("vectors*.f32"), key=lambda each: each.stat().st_mtime_ns)
     if facts.get("embedding_dim") and matrices:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.bench.figures import FIGURES, Figure, figure_of, require_finite
+from mobileclip_kit.bench.figures import FIGURES, Figure, figure_of, require_finite, with_current_names
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import read_json
 
@@ -31,7 +31,7 @@ def read_report(path: Path) -> dict[str, Any]:
         DataError: It is missing or not a bench's document.
     """
     file = path / "report.json" if path.is_dir() else path
-    document = read_json(file)
+    document: dict[str, Any] = with_current_names(read_json(file))
     rows = document.get("rows")
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows

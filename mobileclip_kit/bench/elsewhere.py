@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.bench.figures import require_finite
+from mobileclip_kit.bench.figures import require_finite, with_current_names
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import read_json
 
@@ -43,7 +43,7 @@ def read_phone(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: It is no such document, or of a newer version.
     """
-    document = read_json(path)
+    document = with_current_names(read_json(path))
     require_finite(document, str(path))
     if document.get("kind") != _PHONE_KIND:
         raise DataError(f"{path} is not what the app's bench screen shares.", hint=f'Its "kind" is {_PHONE_KIND!r}.')

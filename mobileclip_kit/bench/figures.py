@@ -76,6 +76,29 @@ FIGURES: dict[str, Figure] = {
 }
 
 
+# Parts of keys that the first version wrote → today's.
+_RENAMED = {
+    "pictures": "images",
+    "right_first": "precision_at_1",
+    "word_over_thing": "typographic_error_rate",
+    "world": "scenes",
+}
+
+
+def current_name(name: str) -> str:
+    """A key or a figure's name as it is called today."""
+    for former, current in _RENAMED.items():
+        name = name.replace(former, current)
+    return name
+
+
+def with_current_names(document: Any) -> Any:
+    """A document of the bench with today's keys; one that the first version wrote has others."""
+    if isinstance(document, Mapping):
+        return {current_name(key): with_current_names(value) for key, value in document.items()}
+    return [with_current_names(value) for value in document] if isinstance(document, list) else document
+
+
 def require_figure(name: str, where: str) -> Figure:
     """A figure by its name.
 

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.bench.figures import figure_of, require_figure
+from mobileclip_kit.bench.figures import current_name, figure_of, require_figure
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.files import read_text
 
@@ -157,5 +157,6 @@ def _gate(entry: Mapping[str, Any], where: str) -> Gate:
             raise UsageError(f"{where} has the {key} {value}, which nothing can miss or meet.", hint="Add a number.")
     if len(bounds) == 2 and bounds["at_least"] > bounds["at_most"]:
         raise UsageError(f"{where} wants at least {bounds['at_least']} and at most {bounds['at_most']}.")
-    require_figure(entry["figure"], where)
-    return Gate(**entry)
+    figure = current_name(entry["figure"])
+    require_figure(figure, where)
+    return Gate(**{**entry, "figure": figure})

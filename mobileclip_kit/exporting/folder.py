@@ -64,6 +64,7 @@ class Verification:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read one of a tower's results in ``export.json``."""
+        document = {"images": document.get("pictures"), **document}  # the first version's name of the key
         known = {f.name for f in fields(cls)}
         numbers = {name: float(document[name]) for name in ("cosine_min", "cosine_mean", "threshold")}
         return cls(**{key: value for key, value in document.items() if key in known} | numbers)

@@ -89,7 +89,8 @@ class IndexHeader:
                 f"{path} has format version {version}; this mckit reads version {FORMAT_VERSION}.",
                 hint="Update mckit, or build the index again.",
             )
-        model, images, shard = (document.get(name) for name in ("model_path", "images", "shard"))
+        model, shard = document.get("model_path"), document.get("shard")
+        images = document.get("images", document.get("pictures"))  # the first version's name of the key
         described, derived = document["model"], document.get("derived")
         sound = (
             isinstance(described, dict)
