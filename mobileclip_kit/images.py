@@ -107,11 +107,12 @@ def load_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, least_side
         return _to_rgb(_to_resizable(_decode(source, max_pixels, least_side)))
 
 
-def load_pixels(source: Path | bytes, spec: ImageSpec, *, draft: bool = False) -> Pixels:
+def load_pixels(source: str | Path | bytes | Image.Image | Pixels, spec: ImageSpec, *, draft: bool = False) -> Pixels:
     """Decode, resize and crop an image: what every encoder takes.
 
     Args:
-        source: A file, or its bytes.
+        source: A file, its bytes, an image that Pillow opened (its EXIF orientation is applied), or an RGB array,
+            ``(height, width, 3)`` uint8.
         spec: Size, filter and resize mode.
         draft: Let the JPEG decoder halve, quarter… an image that stays at least twice as large as the target.
             Several times faster on camera photos, but the pixels are no longer open_clip's.
@@ -121,7 +122,12 @@ def load_pixels(source: Path | bytes, spec: ImageSpec, *, draft: bool = False) -
 
     Raises:
         ImageError: See :func:`load_image`.
+        ShapeError: An array has another shape or type.
     """
+    if isinstance(source, str):
+        source = Path(source)
+    elif not isinstance(source, Path | bytes):
+        return _pixels_in_memory(source, spec)
     with _reading(source):
         # Twice the target leaves the antialiased filter something to filter.
         least_side = 2 * max(spec.height, spec.width) if draft else None
@@ -252,6 +258,19 @@ def _decode(source: Path | bytes, max_pixels: int, least_side: int | None = None
         return image.copy() if turn is None else image.transpose(turn)
 
 
+def _pixels_in_memory(source: Image.Image | Pixels, spec: ImageSpec) -> Pixels:
+    if isinstance(source, np.ndarray):
+        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or source.size == 0:
+            raise ShapeError(f"An image is (height, width, 3) uint8, not {source.shape} {source.dtype}.")
+        return resize_and_crop(Image.fromarray(source), spec)
+    if not isinstance(source, Image.Image):
+        raise ShapeError(f"An image is a path, a Pillow image or an array, not a {type(source).__name__}.")
+    with _reading(getattr(source, "filename", "") or "The image"):
+        source.load()
+        turn = _TURNS.get(_orientation(source))
+        return resize_and_crop(source if turn is None else source.transpose(turn), spec)
+
+
 def _register_heif(source: Path | bytes) -> None:
     """Teach Pillow HEIC, which phones write, when the first such image is met."""
     try:
@@ -326,12 +345,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _name(source: Path | bytes) -> str:
+def _name(source: str | Path | bytes) -> str:
     return f"An image of {len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
 @contextlib.contextmanager
-def _reading(source: Path | bytes) -> Iterator[None]:
+def _reading(source: str | Path | bytes) -> Iterator[None]:
     """Turn whatever a decoder raises into one ImageError sentence, and keep Pillow's warnings in."""
     name = _name(source)
     try:

@@ -26,6 +26,7 @@ FLOORS = {
             "formats",
             "metrics",
             "options",
+            "model_names",
             "arrays",
         ],
         0,

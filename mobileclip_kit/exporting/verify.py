@@ -20,10 +20,10 @@ from mobileclip_kit.metrics import nearest_overlap, row_cosines
 from mobileclip_kit.mil.interpreter import Finding
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
+from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.mil import MilEncoder
 from mobileclip_kit.runtime.onnx import OnnxEncoder
 from mobileclip_kit.runtime.torch import TorchEncoder
-from mobileclip_kit.runtime.towers import TowerEncoder
 from mobileclip_kit.spec import Tower
 
 # Least cosine that each precision has to reach.
@@ -124,14 +124,14 @@ def require_parity(results: Sequence[Verification], export: Export) -> None:
         )
 
 
-def _encoders(export: Export, threads: int | None) -> list[TowerEncoder]:
+def _encoders(export: Export, threads: int | None) -> list[Encoder]:
     if export.format == "onnx":
         return [OnnxEncoder(export, threads=threads)]
-    emulated: list[TowerEncoder] = [MilEncoder(export, precision="float16")]
+    emulated: list[Encoder] = [MilEncoder(export, precision="float16")]
     return [*emulated, CoreMLEncoder(export)] if has_core_ml() else emulated
 
 
-def _encode(encoder: TowerEncoder, tower: Tower, inputs: Pixels | Ids, batches: Sequence[int]) -> Vectors:
+def _encode(encoder: Encoder, tower: Tower, inputs: Pixels | Ids, batches: Sequence[int]) -> Vectors:
     encode: Any = encoder.encode_images if tower == "image" else encoder.encode_ids
     chunks, start, step = [], 0, 0
     encoder.batch_size = max(batches)

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import ModelError, OutputError
 from mobileclip_kit.files import read_json, write_json
+from mobileclip_kit.model_names import FOLDER, HUB, check_model_name
 from mobileclip_kit.networks.pruned import even_section, shape_tower
 from mobileclip_kit.spec import (
     CONFIG_FILE,
@@ -49,8 +50,6 @@ from mobileclip_kit.spec import (
 )
 
 PLACEHOLDER_TEXT: dict[str, Any] = {"context_length": 77, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
-_HUB = "hf-hub:"
-_FOLDER = "local-dir:"
 
 
 @dataclass
@@ -84,15 +83,14 @@ def load_model(name: str | Path, *, seed: int = 0) -> Model:
         ModelError: The name is unknown (the nearest known ones are named), the folder is damaged, or the weights cannot
             be downloaded.
     """
-    text = str(name).removeprefix(_FOLDER)
+    text = str(name).removeprefix(FOLDER)
     path = Path(text)
     if path.is_dir():
         return _load_folder(path)
-    if text.startswith(_HUB):
+    if text.startswith(HUB):
         return _load_open_clip(text, tag=None, seed=seed)
     architecture, _, tag = text.partition(":")
-    if architecture not in open_clip.list_models():
-        raise _unknown_name(text, architecture)
+    check_model_name(text)
     return _load_open_clip(architecture, tag=tag or None, seed=seed)
 
 
@@ -230,7 +228,7 @@ def _load_folder(folder: Path) -> Model:
 
 
 def _load_open_clip(name: str, *, tag: str | None, seed: int) -> Model:
-    if name.startswith(_HUB):
+    if name.startswith(HUB):
         network, config = _download(name, None, {})
         return Model(network, config, describe(name, network, config, source=name))
     model_cfg = copy.deepcopy(open_clip.get_model_config(name))
@@ -322,14 +320,6 @@ def _text_spec(text_cfg: Mapping[str, Any]) -> TextSpec:
         pad_id=int(text_cfg.get("pad_id", 0)),
         kwargs=kwargs,
     )
-
-
-def _unknown_name(text: str, architecture: str) -> ModelError:
-    if "/" in text or text.startswith("."):
-        return ModelError(f"There is no model folder {text}.", hint="Check the path, or pass an open_clip name.")
-    nearest = difflib.get_close_matches(architecture, open_clip.list_models(), n=3, cutoff=0.5)
-    hint = f"Did you mean {', '.join(nearest)}?" if nearest else "`open_clip.list_models()` lists the known names."
-    return ModelError(f"No model is called {architecture!r}, and no such folder exists.", hint=hint)
 
 
 def _without_shared_storage(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from PIL import Image
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.folder import Export
-from mobileclip_kit.runtime.towers import TowerEncoder
+from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import Tower
 
 
@@ -20,7 +20,7 @@ def has_core_ml() -> bool:
     return sys.platform == "darwin"
 
 
-class CoreMLEncoder(TowerEncoder):
+class CoreMLEncoder(Encoder):
     """A Core ML export as an encoder, on whatever compute units Core ML chooses.
 
     Args:

@@ -1,45 +1,180 @@
-"""The one face that every runtime shows: images and texts in, float32 unit rows out."""
+"""Encoders: images and texts in, float32 unit rows out, whatever executes the model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import contextlib
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mobileclip_kit.arrays import Pixels, Vectors
-from mobileclip_kit.spec import ModelSpec
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.arrays import Ids, Pixels, Vectors
+from mobileclip_kit.errors import ShapeError
+from mobileclip_kit.spec import ImageSpec, ModelSpec
+from mobileclip_kit.tokenizer import TextTokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    ImageLike = str | Path | Image | Pixels
 
 
-class Encoder(Protocol):
-    """A model that can be asked for vectors, whatever executes it.
+class Encoder:
+    """A model that turns images and texts into unit vectors of one space.
+
+    :func:`mobileclip_kit.load` opens one. Each runtime is a subclass that executes a tower on one batch.
+
+    Args:
+        spec: What the model takes and returns.
+        merges: The tokenizer's ``merges.txt``; None for the standard merges.
+        batch_size: The most inputs that are executed at once.
+        threads: Of the runtime; None leaves the choice to it, and to :meth:`in_parallel`.
 
     Attributes:
-        spec: What it is fed and gives.
+        spec: What the model takes and returns: image size, context length, ``embedding_dim``, ``model_hash``.
         runtime: ``torch``, ``onnxruntime``, ``coreml`` or ``mil``.
+        model_path: The place that it was opened from, absolute if it is a folder; None for a model in memory.
+
+    Example:
+        >>> encoder = mckit.load(model)
+        >>> encoder.encode_texts("a red star").shape
+        (1, 16)
     """
 
-    spec: ModelSpec
-    runtime: str
+    runtime = ""
 
-    def encode_images(self, pixels: Pixels) -> Vectors:
+    def __init__(
+        self, spec: ModelSpec, *, merges: Path | None = None, batch_size: int = 32, threads: int | None = None
+    ) -> None:
+        self.spec = spec
+        self.batch_size = batch_size
+        self.threads = threads
+        self.model_path: str | None = None
+        self._merges = merges
+
+    @functools.cached_property
+    def tokenizer(self) -> TextTokenizer:
+        """The text tower's tokenizer, read when it is first needed."""
+        return load_tokenizer(self.spec.require_text(), self._merges)
+
+    def encode_images(self, images: ImageLike | Iterable[ImageLike]) -> Vectors:
         """Unit vectors of images.
 
+        Files are decoded by several threads, a batch ahead of the model. Resizing, cropping and normalisation are the
+        model's own.
+
         Args:
-            pixels: RGB, resized and cropped by :func:`mobileclip_kit.images.load_pixels`, ``(n, height, width, 3)``
-                uint8. Division by 255 and mean/std happen inside, so that no caller can forget them.
+            images: One image or several: paths, PIL images, RGB arrays ``(height, width, 3)`` uint8 of any size, also
+                mixed; or pixels that are resized and cropped already, ``(n, height, width, 3)`` uint8 of the model's
+                size.
+
+        Returns:
+            ``(n, d)`` float32, rows of length 1, in the order of the images.
+
+        Raises:
+            ImageError: An image is missing or cannot be decoded.
+            ModelError: The model has no image tower.
+            ShapeError: An array has another shape or type.
+
+        Example:
+            >>> encoder = mckit.load(model)
+            >>> encoder.encode_images([photo, np.zeros((480, 640, 3), np.uint8)]).shape
+            (2, 16)
+        """
+        spec = self.spec.require_image()
+        if isinstance(images, np.ndarray) and images.ndim != 3:
+            wanted = (spec.height, spec.width, 3)
+            if images.shape[1:] != wanted or images.dtype != np.uint8:
+                raise ShapeError(f"Pixels must be (n, {', '.join(map(str, wanted))}) uint8, not {_kind(images)}.")
+            starts = range(0, len(images), self.batch_size)
+            return self._stack([self._run_images(images[start : start + self.batch_size]) for start in starts])
+        return self._stack([self._run_images(pixels) for pixels in self._decoded(_listed(images), spec)])
+
+    def encode_texts(self, texts: str | Sequence[str]) -> Vectors:
+        """Unit vectors of texts.
+
+        Args:
+            texts: One text or several. A single ``str`` is one text.
 
         Returns:
             ``(n, d)`` float32, rows of length 1.
 
         Raises:
-            ModelError: The model has no image tower.
-            ShapeError: ``pixels`` has another shape.
-        """
-        ...
+            ModelError: The model has no text tower, or its tokenizer is not installed.
 
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors of texts, ``(n, d)`` float32.
+        Example:
+            >>> encoder = mckit.load(model)
+            >>> encoder.encode_texts(["a dog", "two cats on a table"]).shape
+            (2, 16)
+        """
+        self.spec.require_text()
+        return self.encode_ids(self.tokenizer([texts] if isinstance(texts, str) else list(texts)))
+
+    def encode_ids(self, ids: Ids) -> Vectors:
+        """Unit vectors of texts that are tokenized already.
+
+        Args:
+            ids: ``(n, context_length)`` int64.
 
         Raises:
             ModelError: The model has no text tower.
+            ShapeError: ``ids`` has another shape.
         """
-        ...
+        context = self.spec.require_text().context_length
+        if ids.ndim != 2 or ids.shape[1] != context or ids.dtype.kind != "i":
+            raise ShapeError(f"Token identifiers must be (n, {context}) integers, not {_kind(ids)}.")
+        chunks = (ids[start : start + self.batch_size] for start in range(0, len(ids), self.batch_size))
+        return self._stack([self._run_texts(chunk) for chunk in chunks])
+
+    @contextlib.contextmanager
+    def in_parallel(self) -> Iterator[tuple[Encoder, int]]:
+        """The same model for several threads that each encode a batch of their own.
+
+        With a batch on each core, no core waits for another one within a batch.
+
+        Yields:
+            An encoder and how many threads may use it at once: one a core, or 1 where the runtime shares the cores
+            itself or its ``threads`` were given.
+        """
+        yield self, 1
+
+    def _run_images(self, pixels: Pixels) -> Vectors:
+        raise NotImplementedError
+
+    def _run_texts(self, ids: Ids) -> Vectors:
+        raise NotImplementedError
+
+    def _decoded(self, images: Sequence[ImageLike], spec: ImageSpec) -> Iterator[Pixels]:
+        """Batches of pixels, each decoded while the one before it is encoded."""
+        from mobileclip_kit.images import load_pixels  # words need no image decoder and no wait for its import
+
+        load = functools.partial(load_pixels, spec=spec)
+        if len(images) == 1:
+            yield load(images[0])[None]
+            return
+        batches = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
+        with ThreadPoolExecutor(thread_name_prefix="decode") as pool:
+            ahead: Iterator[Pixels] = iter(())
+            for number in range(len(batches) + 1):
+                current, ahead = ahead, pool.map(load, batches[number] if number < len(batches) else ())
+                if number:
+                    yield np.stack(list(current))
+
+    def _stack(self, chunks: list[Vectors]) -> Vectors:
+        if not chunks:
+            return np.zeros((0, self.spec.embedding_dim), np.float32)
+        return np.concatenate(chunks).astype(np.float32, copy=False)
+
+
+def _listed(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
+    if isinstance(images, str | Path | np.ndarray) or not isinstance(images, Iterable):
+        return [images]
+    return list(images)
+
+
+def _kind(array: NDArray[np.generic]) -> str:
+    return f"{array.shape} {array.dtype}"

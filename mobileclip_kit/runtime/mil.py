@@ -10,11 +10,11 @@ from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.mil.interpreter import Finding, Interpreter
 from mobileclip_kit.mil.program import read_program
-from mobileclip_kit.runtime.towers import TowerEncoder
+from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import Tower
 
 
-class MilEncoder(TowerEncoder):
+class MilEncoder(Encoder):
     """A Core ML export as an encoder, wherever Core ML is not. It is exact, not fast.
 
     Args:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,8 @@ import onnxruntime as ort
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.folder import Export
+from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.mapped_onnx import without_weights
-from mobileclip_kit.runtime.towers import TowerEncoder
 from mobileclip_kit.spec import Tower
 
 # What stands in ONNX Runtime's messages before the sentence: a code, and a place in its own source.
@@ -21,7 +24,7 @@ _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _PLACE = re.compile(r"(?:[A-Za-z]:)?[/\\]\S+\.(?:cc|h):\d+ [^(]*\(.*?\)(?: const)? ")
 
 
-class OnnxEncoder(TowerEncoder):
+class OnnxEncoder(Encoder):
     """An ONNX export as an encoder. A tower's file is loaded when it is first asked.
 
     Args:
@@ -36,10 +39,18 @@ class OnnxEncoder(TowerEncoder):
     def __init__(
         self, export: Export, *, threads: int | None = None, batch_size: int = 16, brief: bool = False
     ) -> None:
-        super().__init__(export.spec, merges=export.merges, batch_size=batch_size)
+        super().__init__(export.spec, merges=export.merges, batch_size=batch_size, threads=threads)
         self._export = export
-        self._threads, self._brief = threads, brief
+        self._brief = brief
         self._sessions: dict[Tower, Any] = {}
+
+    @contextlib.contextmanager
+    def in_parallel(self) -> Iterator[tuple[Encoder, int]]:
+        """See :meth:`Encoder.in_parallel`: a second session with one thread, used by one thread a core."""
+        if self.threads is not None:
+            yield self, 1
+        else:
+            yield OnnxEncoder(self._export, threads=1, batch_size=self.batch_size), os.cpu_count() or 1
 
     def _run_images(self, pixels: Pixels) -> Vectors:
         image = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32)
@@ -54,7 +65,7 @@ class OnnxEncoder(TowerEncoder):
             # Stored int8, computed with as float32: spread out once, when the file is loaded, not at every call.
             spread = self._export.precision == "int8-weights"
             path = self._export.tower_path(tower)
-            self._sessions[tower] = open_session(path, threads=self._threads, spread_weights=spread, brief=self._brief)
+            self._sessions[tower] = open_session(path, threads=self.threads, spread_weights=spread, brief=self._brief)
         try:
             vectors: Vectors = self._sessions[tower].run(["embedding"], {name: batch})[0]
         except _ort_errors() as error:

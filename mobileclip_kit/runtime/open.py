@@ -1,4 +1,4 @@
-"""One door to every runtime."""
+"""Opening a model or an export with the runtime that suits it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.folder import Export, is_export, open_export
+from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.runtime.encoder import Encoder
 
 _LONE_FILES = (".onnx", ".mlpackage", ".mlmodel")
@@ -28,16 +29,21 @@ def open_encoder(name_or_path: str | Path, *, threads: int | None = None, brief:
     """
     path = Path(name_or_path)
     if is_export(path):
-        return open_export_encoder(open_export(path), threads=threads, brief=brief)
+        encoder = open_export_encoder(open_export(path), threads=threads, brief=brief)
+        encoder.model_path = str(path.absolute())
+        return encoder
     if path.suffix in _LONE_FILES and path.exists():
         raise ExportError(
             f"{path} is one tower's file without its preprocessing and tokenizer.",
             hint=f"Pass the export folder that holds it and its export.json: {path.parent}.",
         )
+    check_model_name(name_or_path)
     from mobileclip_kit.networks.model import load_model
     from mobileclip_kit.runtime.torch import TorchEncoder
 
-    return TorchEncoder(load_model(name_or_path), threads=threads)
+    encoder = TorchEncoder(load_model(name_or_path), threads=threads)
+    encoder.model_path = str(path.absolute()) if path.is_dir() else str(name_or_path)
+    return encoder
 
 
 def open_export_encoder(export: Export, *, threads: int | None = None, brief: bool = False) -> Encoder:

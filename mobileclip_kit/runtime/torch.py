@@ -7,6 +7,9 @@ cannot hide in its reference.
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,10 +18,10 @@ import torch
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.images import normalize
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.runtime.towers import TowerEncoder
+from mobileclip_kit.runtime.encoder import Encoder
 
 
-class TorchEncoder(TowerEncoder):
+class TorchEncoder(Encoder):
     """A model in memory as an encoder.
 
     Args:
@@ -30,10 +33,23 @@ class TorchEncoder(TowerEncoder):
     runtime = "torch"
 
     def __init__(self, model: Model, *, threads: int | None = None, batch_size: int = 32) -> None:
-        super().__init__(model.spec, merges=model.merges, batch_size=batch_size)
+        super().__init__(model.spec, merges=model.merges, batch_size=batch_size, threads=threads)
         self._network: Any = model.network
         if threads is not None:
             torch.set_num_threads(threads)
+
+    @contextlib.contextmanager
+    def in_parallel(self) -> Iterator[tuple[Encoder, int]]:
+        """See :meth:`Encoder.in_parallel`: torch has one thread for each batch until the block ends."""
+        if self.threads is not None:
+            yield self, 1
+            return
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield self, os.cpu_count() or 1
+        finally:
+            torch.set_num_threads(before)
 
     def _run_images(self, pixels: Pixels) -> Vectors:
         images = torch.from_numpy(normalize(pixels, self.spec.require_image()))

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
 
 DIM = 6
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 40), "blue": (30, 40, 230)}
 
 
-class ColourEncoder:
+class ColourEncoder(Encoder):
     """Vectors are mean colours, and a text is the colour that it names: an encoder whose answers are known.
 
     Attributes:
@@ -27,23 +28,26 @@ class ColourEncoder:
     runtime = "fake"
 
     def __init__(self, model_hash: str = "c0ffee", seconds: float = 0.0) -> None:
-        self.spec = ModelSpec(
-            name="colours",
-            embedding_dim=DIM,
-            image=ImageSpec(height=8, width=8),
-            text=TextSpec(),
-            model_hash=model_hash,
+        super().__init__(
+            ModelSpec(
+                name="colours",
+                embedding_dim=DIM,
+                image=ImageSpec(height=8, width=8),
+                text=TextSpec(),
+                model_hash=model_hash,
+            )
         )
         self.encoded, self.seconds = 0, seconds
 
-    def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Mean colours, ``(n, 6)``."""
         time.sleep(self.seconds)
         self.encoded += len(pixels)
         return self._unit(pixels.reshape(len(pixels), -1, 3).mean(axis=1))
 
-    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode_texts(self, texts: str | Sequence[str]) -> NDArray[np.float32]:
         """The colours that are named, ``(n, 6)``."""
+        texts = [texts] if isinstance(texts, str) else texts
         colours = [[value for word, value in COLOURS.items() if word in text] or [(90, 90, 90)] for text in texts]
         return self._unit(np.array([np.mean(found, axis=0) for found in colours]))
 
@@ -59,9 +63,9 @@ class NanEncoder(ColourEncoder):
         super().__init__()
         self.always = always
 
-    def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Mean colours, or NaN, ``(n, 6)``."""
-        vectors = super().encode_images(pixels)
+        vectors = super()._run_images(pixels)
         vectors[(pixels[..., 0].mean(axis=(1, 2)) > 200) | self.always] = np.nan
         return vectors
 
