@@ -114,7 +114,7 @@ def alone(export: Path, curve: str, number: int, work: Path | None) -> Point:
 
 def of_vectors(_: Path, rows: int, work: Path) -> Point:
     """Build, load, search, and add a thousand vectors to an index."""
-    from mobileclip_kit.index.folder import Index, open_writer
+    from mobileclip_kit.index.folder import IndexReader, open_writer
     from mobileclip_kit.index.store import Item
     from mobileclip_kit.indexing.imported import import_vectors
 
@@ -131,7 +131,7 @@ def of_vectors(_: Path, rows: int, work: Path) -> Point:
     queries = rng.standard_normal((QUERIES, DIM), dtype=np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     found["load_s"] = cpu_seconds(lambda: _open_and_ask(out, queries[:1]))
-    with Index(out) as index:
+    with IndexReader(out) as index:
         index.nearest(queries[:1], 10)
         found["search_ms"] = 1000 * float(
             np.median(
@@ -153,9 +153,9 @@ def of_vectors(_: Path, rows: int, work: Path) -> Point:
 
 
 def _open_and_ask(path: Path, query: Any) -> None:
-    from mobileclip_kit.index.folder import Index
+    from mobileclip_kit.index.folder import IndexReader
 
-    with Index(path) as index:
+    with IndexReader(path) as index:
         index.nearest(query, 10)
 
 

@@ -310,13 +310,13 @@ def halves(rates: dict[str, float], ours: str, model: str) -> dict[str, float]:
 
 def cosines(part: str, precision: str, work: Path) -> dict[str, float]:
     """Of our vectors with those of open_clip's own preprocessing and model."""
-    from mobileclip_kit.index.folder import Index
+    from mobileclip_kit.index.folder import IndexReader
 
     path = work / f"out-{part}-open_clip.npy"
     if not path.is_file():
         return {}
     theirs = np.load(path)
-    with Index(work / f"out-{part}-{precision}.index") as index:
+    with IndexReader(work / f"out-{part}-{precision}.index") as index:
         items = [item for item in index.store.items() if item.row is not None]
         ours = np.stack([index.matrix[item.row] for item in items])
     found = (ours * theirs).sum(axis=1)

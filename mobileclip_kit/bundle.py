@@ -19,7 +19,7 @@ from mobileclip_kit import __version__
 from mobileclip_kit.errors import DataError, ExportError, IndexFormatError, ModelError, ModelMismatchError
 from mobileclip_kit.exporting.folder import Export, hash_path, open_export
 from mobileclip_kit.files import atomic_folder, read_json, size_bytes, write_json
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.index.phone_format import MAX_BATCH_ROWS, Numbers, PhoneHeader
 from mobileclip_kit.index.phone_writer import write_phone_index
@@ -176,7 +176,7 @@ def write_library(index: Path, destination: Path, spec: ModelSpec, numbers: Numb
         IndexFormatError: The index cannot be used.
         DataError: An item's name is not UTF-8.
     """
-    with Index(index) as opened:
+    with IndexReader(index) as opened:
         spec.check_same_model(opened.spec.model_hash, f"The index {index}")
         items = [(item.row, item) for item in opened.store.items() if item.row is not None]
         parts = (

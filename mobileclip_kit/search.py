@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, UsageError
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.metrics import scale_rows
 from mobileclip_kit.runtime.encoder import Encoder
@@ -140,7 +140,7 @@ def encode_images(encoder: Encoder, images: Sequence[Path]) -> Vectors:
     return encoder.encode_images(np.stack([load_pixels(image, spec) for image in images]))
 
 
-def vectors_of_items(index: Index, names: Sequence[str]) -> Vectors:
+def vectors_of_items(index: IndexReader, names: Sequence[str]) -> Vectors:
     """The stored vectors of items, ``(n, d)``: "more like this".
 
     Raises:
@@ -176,7 +176,9 @@ def load_query_vectors(path: Path, names: Path | None, dim: int) -> tuple[list[s
     return labels, vectors
 
 
-def open_query_encoder(index: Index, model: str | None, *, threads: int | None = None, brief: bool = False) -> Encoder:
+def open_query_encoder(
+    index: IndexReader, model: str | None, *, threads: int | None = None, brief: bool = False
+) -> Encoder:
     """The model that the index belongs to.
 
     Args:
@@ -207,7 +209,7 @@ def open_query_encoder(index: Index, model: str | None, *, threads: int | None =
     return encoder
 
 
-def find_textness(index: Index, path: Path | None) -> Textness:
+def find_textness(index: IndexReader, path: Path | None) -> Textness:
     """The textness vector to use: the given one, or the ``textness.json`` in the index or in its model's folder.
 
     Raises:
@@ -229,7 +231,7 @@ def find_textness(index: Index, path: Path | None) -> Textness:
 
 
 def search(
-    index: Index,
+    index: IndexReader,
     queries: Vectors,
     k: int = 10,
     *,
@@ -242,7 +244,7 @@ def search(
         index: Opened.
         queries: Unit rows, ``(q, d)``.
         k: Hits wanted for each query.
-        allowed: A mask from :meth:`Index.allowed_rows`; None for every image that is still there.
+        allowed: A mask from :meth:`IndexReader.allowed_rows`; None for every image that is still there.
         without: Names that are never hits, such as the item that others shall be like.
 
     Returns:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.errors import DataError, ImageError, ModelError, ModelMismatchError, ShapeError, UsageError
-from mobileclip_kit.index.folder import Index, IndexHeader, create_index, open_writer
+from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.indexing import update_index
 from mobileclip_kit.search import (
@@ -49,7 +49,7 @@ def items(hits: list[Hit]) -> list[str]:
 
 
 def test_words_find_their_images(folder: Path) -> None:
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         red, green = search(index, encode_queries(ColourEncoder(), ["a red thing", "green"]), 2)
     assert items(red) == ["red.png", "trip/crimson.png"]
     assert items(green)[0] == "green.png"
@@ -59,7 +59,7 @@ def test_words_find_their_images(folder: Path) -> None:
 
 def test_scores_are_cosines_in_falling_order(folder: Path) -> None:
     queries = unit_rows(3, DIM)
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         for query, hits in zip(queries, search(index, queries, 10), strict=True):
             assert len(hits) == 4, "more were asked for than there are"
             for hit in hits:
@@ -73,7 +73,7 @@ def test_scores_are_cosines_in_falling_order(folder: Path) -> None:
 def test_an_empty_index_has_no_hits(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     update_index(tmp_path / "none", ColourEncoder(), tmp_path / "index")
-    with Index(tmp_path / "index") as index:
+    with IndexReader(tmp_path / "index") as index:
         assert search(index, unit_rows(2, DIM), 5) == [[], []]
 
 
@@ -81,12 +81,12 @@ def test_removed_images_are_never_hits(folder: Path) -> None:
     with open_writer(folder) as writer:
         writer.store.remove(["red.png"])
         writer.commit()
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         assert items(search(index, encode_queries(ColourEncoder(), ["red"]), 9)[0])[0] == "trip/crimson.png"
 
 
 def test_an_image_and_an_item_find_themselves_first(folder: Path, photos: Path) -> None:
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         by_image = search(index, encode_images(ColourEncoder(), [photos / "blue.png"]), 1)[0]
         assert items(by_image) == ["blue.png"]
         likes = vectors_of_items(index, ["red.png"])
@@ -95,7 +95,7 @@ def test_an_image_and_an_item_find_themselves_first(folder: Path, photos: Path) 
 
 
 def test_filters_by_folder(folder: Path) -> None:
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         hits = search(index, unit_rows(1, DIM), 9, allowed=index.allowed_rows(folder="trip"))[0]
     assert items(hits) == ["trip/crimson.png"]
 
@@ -167,7 +167,7 @@ def test_an_image_beside_words_is_added(photos: Path) -> None:
 
 
 def test_bad_questions_are_refused(folder: Path, tmp_path: Path) -> None:
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         with pytest.raises(UsageError, match="at least 1"):
             search(index, unit_rows(1, DIM), 0)
         with pytest.raises(ShapeError):
@@ -205,7 +205,7 @@ def test_the_model_is_found_and_checked(folder: Path, tmp_path: Path, monkeypatc
         return ColourEncoder(model_hash="dead" if place == "other" else "c0ffee")
 
     monkeypatch.setattr("mobileclip_kit.search.open_encoder", fake_open)
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         open_query_encoder(index, None)
         open_query_encoder(index, "moved")
         assert asked == ["colours", "moved"]
@@ -214,10 +214,13 @@ def test_the_model_is_found_and_checked(folder: Path, tmp_path: Path, monkeypatc
         with pytest.raises(ModelError, match="no model gone"):
             open_query_encoder(index, "gone")
     create_index(tmp_path / "bare", IndexHeader(spec=ColourEncoder().spec))
-    with Index(tmp_path / "bare") as index, pytest.raises(ModelError, match="does not say which model"):
+    with IndexReader(tmp_path / "bare") as index, pytest.raises(ModelError, match="does not say which model"):
         open_query_encoder(index, None)
     create_index(tmp_path / "lost", IndexHeader(spec=ColourEncoder().spec, model="gone"))
-    with Index(tmp_path / "lost") as index, pytest.raises(ModelError, match="model of the index .* cannot be opened"):
+    with (
+        IndexReader(tmp_path / "lost") as index,
+        pytest.raises(ModelError, match="model of the index .* cannot be opened"),
+    ):
         open_query_encoder(index, None)
 
 
@@ -225,7 +228,7 @@ def test_the_textness_vector_is_found_and_checked(folder: Path, tmp_path: Path) 
     def write(path: Path, model_hash: str) -> None:
         Textness(model="m", model_hash=model_hash, directions={"probe": unit_rows(1, DIM)[0]}).save(path)
 
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         with pytest.raises(UsageError, match="textness fit"):
             find_textness(index, None)
         write(folder / "textness.json", "c0ffee")
@@ -243,6 +246,6 @@ def test_an_index_of_vectors_alone_answers(tmp_path: Path) -> None:
         writer.store.put(Item(name="across", row=0))
         writer.store.put(Item(name="up\nwards", row=1))
         writer.commit()
-    with Index(tmp_path / "i") as index:
+    with IndexReader(tmp_path / "i") as index:
         hits = search(index, np.array([[0.6, 0.8]], np.float32), 5)[0]
     assert hits == [Hit(1, "up\nwards", pytest.approx(0.8)), Hit(2, "across", pytest.approx(0.6))]

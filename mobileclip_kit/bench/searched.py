@@ -9,7 +9,7 @@ import numpy as np
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import load_matrix
 from mobileclip_kit.metrics import scale_rows
 
@@ -34,7 +34,7 @@ class SearchedIndex:
     """
 
     def __init__(self, path: Path, queries: Path | None = None) -> None:
-        self._index = Index(path)
+        self._index = IndexReader(path)
         rows, dim = self._index.matrix.shape
         self._allowed = self._index.allowed_rows()
         if not rows:

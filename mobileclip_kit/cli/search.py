@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mobileclip_kit.index.folder import Index
+    from mobileclip_kit.index.folder import IndexReader
     from mobileclip_kit.search import Hit
 
 _LABEL_CHARACTERS = 70
@@ -76,7 +76,7 @@ def command(
       mckit search photos.index "at night" --like holidays/harbour.jpg
       mckit search photos.index -k 5 -- "-people"
     """  # noqa: D301 (click's own mark for "leave these lines alone")
-    from mobileclip_kit.index.folder import Index
+    from mobileclip_kit.index.folder import IndexReader
     from mobileclip_kit.search import find_textness, load_query_vectors, search
 
     if query_vectors is not None and (words or images or items):
@@ -87,7 +87,7 @@ def command(
     if since_ns is not None and until_ns is not None and since_ns >= until_ns:
         raise click.UsageError(f"No moment lies between --since {since} and --until {until}: swap them?")
     started = time.perf_counter()
-    with Index(index_folder) as index:
+    with IndexReader(index_folder) as index:
         # Opening a model is not part of a query's latency.
         if query_vectors is not None:
             labels, vectors = load_query_vectors(query_vectors, query_names, index.spec.embedding_dim)
@@ -115,7 +115,7 @@ def command(
 
 
 def _encode(
-    index: Index,
+    index: IndexReader,
     words: Sequence[str],
     images: Sequence[Path],
     items: Sequence[str],
@@ -151,7 +151,7 @@ def _ns(moment: datetime | None) -> int | None:
         raise click.UsageError(f"{moment.date()} is beyond the days that can be asked for.") from error
 
 
-def _below(index: Index, folder: str | None) -> str | None:
+def _below(index: IndexReader, folder: str | None) -> str | None:
     """The folder as names in the index begin with it; None for the whole library."""
     if folder is None:
         return None

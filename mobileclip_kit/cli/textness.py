@@ -196,7 +196,7 @@ def grid(
 
     from mobileclip_kit.errors import DataError
     from mobileclip_kit.files import atomic_file, check_can_write
-    from mobileclip_kit.index.folder import Index
+    from mobileclip_kit.index.folder import IndexReader
     from mobileclip_kit.indexing.listing import find_image
     from mobileclip_kit.search import encode_queries, find_textness, open_query_encoder, search
     from mobileclip_kit.textness.grid import GridRow, draw_grid
@@ -205,7 +205,7 @@ def grid(
         raise click.UsageError(f"{out} must end in .png or .jpg.")
     check_can_write(out, force=force)
     scales = (-2, -1, 0, 1, 2)
-    with Index(index_folder) as index:
+    with IndexReader(index_folder) as index:
         if index.header.images is None:
             raise DataError(f"The index {index_folder} was made without its images.", hint="Give --images to `index`.")
         textness = find_textness(index, textness_vector)

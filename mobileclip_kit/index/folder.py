@@ -152,7 +152,7 @@ def staged_index(folder: Path, header: IndexHeader, *, force: bool = False) -> I
         yield staging
 
 
-class Index:
+class IndexReader:
     """An index as its readers see it: the state of the moment it was opened.
 
     Attributes:

@@ -20,7 +20,7 @@ from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.files import atomic_folder, read_json, write_json
 from mobileclip_kit.index.ann_build import Questions
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.kinds import Kind
 from mobileclip_kit.index.npy import load_matrix
 from mobileclip_kit.index.store import Item
@@ -64,7 +64,7 @@ def dump_index(folder: Path, out: Path, *, layout: Layout = "clip-retrieval", fo
         OutputError: ``out`` exists and ``force`` is False, or holds something else.
         UsageError: pyarrow is not installed.
     """
-    with Index(folder) as index, atomic_folder(out, force=force) as staging:
+    with IndexReader(folder) as index, atomic_folder(out, force=force) as staging:
         items = [item for item in index.store.items() if item.row is not None]
         kept = [item for item in items if _is_text(item.name)]
         left_out = [
@@ -174,7 +174,7 @@ def _below(names: list[str], images: Path | None) -> list[str]:
     ]
 
 
-def _write_parts(index: Index, items: list[Item], folder: Path) -> None:
+def _write_parts(index: IndexReader, items: list[Item], folder: Path) -> None:
     pa, parquet = _pyarrow()
     (folder / "img_emb").mkdir()
     (folder / "metadata").mkdir()
@@ -187,7 +187,7 @@ def _write_parts(index: Index, items: list[Item], folder: Path) -> None:
         parquet.write_table(table, folder / "metadata" / f"metadata_{number}.parquet")
 
 
-def _vectors(index: Index, items: list[Item]) -> Vectors:
+def _vectors(index: IndexReader, items: list[Item]) -> Vectors:
     rows = [item.row for item in items if item.row is not None]
     return np.array(index.matrix[rows], np.float32).reshape(-1, index.spec.embedding_dim)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mobileclip_kit.errors import DataError, OutputError, UsageError
-from mobileclip_kit.index.folder import Index, IndexHeader, IndexWriter, open_writer, staged_index
+from mobileclip_kit.index.folder import IndexHeader, IndexReader, IndexWriter, open_writer, staged_index
 from mobileclip_kit.index.kinds import Kind
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.indexing.deriving import ask_texts, refresh_derived
@@ -66,7 +66,7 @@ def merge_indexes(
         raise OutputError(f"{out} is one of the indexes to be merged.", hint="Choose another -o.")
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        indexes = [stack.enter_context(Index(source)) for source in sources]
+        indexes = [stack.enter_context(IndexReader(source)) for source in sources]
         for index in indexes[1:]:
             indexes[0].spec.check_same_model(index.spec.model_hash, f"The index {index.path}")
         folder, prefixes = _roots(indexes, images)
@@ -87,7 +87,7 @@ def merge_indexes(
     return report
 
 
-def _roots(indexes: Sequence[Index], images: Path | None) -> tuple[str | None, list[str]]:
+def _roots(indexes: Sequence[IndexReader], images: Path | None) -> tuple[str | None, list[str]]:
     """The folder of the merged index, and what is put before the names of each source."""
     plain = [""] * len(indexes)
     if images is not None:
@@ -115,7 +115,7 @@ def _missing_shards(headers: Sequence[IndexHeader]) -> list[str]:
             if (part, parts) not in there]  # fmt: skip
 
 
-def _choose(indexes: Sequence[Index], prefixes: Sequence[str]) -> list[list[tuple[Item, str]]]:
+def _choose(indexes: Sequence[IndexReader], prefixes: Sequence[str]) -> list[list[tuple[Item, str]]]:
     """What is taken from each index, each item with its new name: of several of one name, the best."""
     winners: dict[str, tuple[int, Item]] = {}
     for number, (index, prefix) in enumerate(zip(indexes, prefixes, strict=True)):
@@ -137,7 +137,7 @@ def _rank(item: Item) -> tuple[bool, int]:
     return item.row is not None, item.mtime_ns or 0
 
 
-def _refuse_contradiction(name: str, first: tuple[Index, Item], second: tuple[Index, Item]) -> None:
+def _refuse_contradiction(name: str, first: tuple[IndexReader, Item], second: tuple[IndexReader, Item]) -> None:
     """Vectors without files have no time and no content by which one could be chosen."""
     (index, item), (other, twin) = first, second
     if item.row is None or twin.row is None or item.sha256 is not None or twin.sha256 is not None:
@@ -149,7 +149,7 @@ def _refuse_contradiction(name: str, first: tuple[Index, Item], second: tuple[In
         )
 
 
-def _copy(index: Index, items: list[tuple[Item, str]], writer: IndexWriter) -> None:
+def _copy(index: IndexReader, items: list[tuple[Item, str]], writer: IndexWriter) -> None:
     for item, name in items:
         if item.row is None:
             writer.store.put(replace(item, name=name))

@@ -24,7 +24,7 @@ from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Format, Precision
 from mobileclip_kit.exporting.samples import read_source
 from mobileclip_kit.files import atomic_folder
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.metrics import agreement
 from mobileclip_kit.networks.model import load_model, tower_parameters
@@ -177,7 +177,7 @@ def search_images(tour: Tour) -> Figures:
     textness = Textness.load(tour.textness)
     found = tour.figures["textness"]
     steps = {name: found[name]["scale"] for name in ("suppress", "promote") if found[name]}
-    with Index(tour.index) as index:
+    with IndexReader(tour.index) as index:
         truth = read_truth(tour.scenes("test"))
         texts = example_queries(truth)
         answers = search(index, encode_queries(encoder, texts), 8)

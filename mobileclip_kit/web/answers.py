@@ -20,7 +20,7 @@ from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import ImageError, MckitError, ModelError
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.index.flat import search_flat
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.search import combine, encode_queries
 from mobileclip_kit.web.library import Library
@@ -34,7 +34,7 @@ _FIRST_HITS = 300
 
 K = TypeVar("K")
 V = TypeVar("V")
-OpenEncoder = Callable[[Index], Encoder]
+OpenEncoder = Callable[[IndexReader], Encoder]
 
 
 class Remembered(Generic[K, V]):
@@ -100,7 +100,7 @@ class Voice:
         self._model_hash: str | None = None
         self._images: Remembered[str, Vectors] = Remembered(64)
 
-    def open(self, index: Index) -> None:
+    def open(self, index: IndexReader) -> None:
         """Open the model of an index, unless it is open already; what hinders it is kept in :attr:`trouble`."""
         if self.belongs_to(index):
             return
@@ -113,7 +113,7 @@ class Voice:
             self.trouble = error
         self._model_hash = index.spec.model_hash
 
-    def belongs_to(self, index: Index) -> bool:
+    def belongs_to(self, index: IndexReader) -> bool:
         """Whether the model of this index has been opened, or tried. Any thread."""
         return self._model_hash == index.spec.model_hash
 

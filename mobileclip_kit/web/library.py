@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.errors import DataError, MckitError
-from mobileclip_kit.index.folder import INDEX_FILE, ITEMS_FILE, Index
+from mobileclip_kit.index.folder import INDEX_FILE, ITEMS_FILE, IndexReader
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.web.names import image_id, row_of, shown
 
@@ -117,9 +117,9 @@ class Library:
         except MckitError as error:
             self.trouble = shown(f"The index has changed and cannot be opened again: {error.message}")
 
-    def _load(self, signature: _Signature) -> tuple[Index, Facets, _Signature]:
+    def _load(self, signature: _Signature) -> tuple[IndexReader, Facets, _Signature]:
         started = time.monotonic()
-        index = Index(self.path)
+        index = IndexReader(self.path)
         try:
             facets = _count(index)
         except BaseException:
@@ -206,7 +206,7 @@ def _signature(path: Path) -> _Signature:
     return tuple(found)
 
 
-def _count(index: Index) -> Facets:
+def _count(index: IndexReader) -> Facets:
     rows, times, parents = [], [], Counter[str]()
     for row, name, mtime_ns in index.store.listing():
         if row < len(index.matrix):  # a writer may have counted more since the index was opened

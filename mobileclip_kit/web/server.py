@@ -13,7 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from mobileclip_kit.errors import OutputError, UsageError
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.search import open_query_encoder
 from mobileclip_kit.web.app import build_app
@@ -67,7 +67,7 @@ def open_service(
         MckitError: One of them cannot be opened, or does not belong to the index.
     """
 
-    def open_encoder(opened: Index) -> Encoder:
+    def open_encoder(opened: IndexReader) -> Encoder:
         return open_query_encoder(opened, model, threads=threads)
 
     library = Library(index, images=images)

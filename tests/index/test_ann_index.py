@@ -14,7 +14,7 @@ from mobileclip_kit.index import ann_build
 from mobileclip_kit.index.ann_build import Questions, derive
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex, best, rescore
 from mobileclip_kit.index.flat import search_flat
-from mobileclip_kit.index.folder import Index, IndexHeader, create_index, open_writer
+from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer
 from mobileclip_kit.index.kinds import KINDS, Kind, choose_kind
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.spec import ModelSpec
@@ -190,13 +190,13 @@ def test_an_index_uses_its_derived_file_and_searches_exactly_without_it(
         described = derive(matrix, "hnsw", tmp_path / "i", Questions(queries, "random rows"), threads=1)
         replace(header, derived=described).write(tmp_path / "i")
     exact = search_flat(matrix, queries, 5)[1]
-    with Index(tmp_path / "i") as index:
+    with IndexReader(tmp_path / "i") as index:
         assert index.header == header
         assert index.header.derived == described
         assert index.derived is not None
         assert overlap(index.nearest(queries, 5)[1], exact) >= LEAST_RECALL
         np.testing.assert_array_equal(index.nearest(queries, 5, exact=True)[1], exact)
     (tmp_path / "i" / described.file).unlink()
-    with Index(tmp_path / "i") as index:
+    with IndexReader(tmp_path / "i") as index:
         assert index.derived is None
         np.testing.assert_array_equal(index.nearest(queries, 5)[1], exact)

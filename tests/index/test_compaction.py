@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.errors import IndexFormatError
-from mobileclip_kit.index.folder import Index, IndexHeader, create_index, open_writer
+from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer
 from mobileclip_kit.index.store import Item, Store
 from mobileclip_kit.spec import ModelSpec
 from tests.index.vectors import unit_rows
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def vectors(folder: Path) -> dict[str, list[float]]:
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         return {item.name: index.matrix[item.row].tolist() for item in index.store.items() if item.row is not None}
 
 
@@ -48,7 +48,7 @@ def test_living_items_keep_their_vectors_and_the_rest_goes(folder: Path) -> None
         writer.commit()
     assert vectors(folder) == before | {"new": VECTORS[0].tolist()}
     assert [path.name for path in folder.glob("*.f32")] == ["vectors-1.f32"]
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         assert len(index.matrix) == 4
         assert index.allowed_rows() is None
         assert [item.name for item in index.store.failures()] == ["broken"]
@@ -75,7 +75,7 @@ def test_a_matrix_that_a_kill_left_behind_goes_with_the_next_writer(folder: Path
 
 
 def test_readers_that_are_open_keep_their_vectors_but_give_no_wrong_names(folder: Path) -> None:
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         assert index.names_of([1, 3]) == {1: "e", 3: "c"}
         with open_writer(folder) as writer:
             writer.compact()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.errors import IndexFormatError, OutputError
-from mobileclip_kit.index.folder import Index, IndexHeader, create_index, open_writer, staged_index
+from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer, staged_index
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.spec import ModelSpec
 from tests.index.vectors import unit_rows
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_new_index_is_empty_and_keeps_its_header(folder: Path) -> None:
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         assert index.header == HEADER
         assert index.matrix.shape == (0, DIM)
         assert index.allowed_rows() is None
@@ -44,11 +44,11 @@ def test_readers_see_what_was_committed_when_they_opened(folder: Path) -> None:
         writer.store.put(Item(name="a", row=writer.matrix.append(rows[:1])))
         writer.commit()
         writer.store.put(Item(name="b", row=writer.matrix.append(rows[1:2])))
-        with Index(folder) as index:
+        with IndexReader(folder) as index:
             np.testing.assert_array_equal(index.matrix, rows[:1])
             writer.commit()
             assert len(index.matrix) == 1
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         np.testing.assert_array_equal(index.matrix, rows[:2])
         assert index.store.names_of([0, 1]) == {0: "a", 1: "b"}
 
@@ -60,7 +60,7 @@ def test_rows_of_removed_items_are_masked(folder: Path) -> None:
             writer.store.put(Item(name=name, row=row))
         writer.store.remove(["b"])
         writer.commit()
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         allowed = index.allowed_rows()
         assert allowed is not None
         assert allowed.tolist() == [True, False, True]
@@ -98,7 +98,7 @@ def test_a_damaged_header_is_told(folder: Path, damage: dict[str, object]) -> No
     document = json.loads((folder / "index.json").read_text())
     (folder / "index.json").write_text(json.dumps({**document, **damage}))
     with pytest.raises(IndexFormatError, match="is damaged"):
-        Index(folder)
+        IndexReader(folder)
 
 
 def test_a_lock_that_cannot_be_made_is_told(folder: Path) -> None:
@@ -129,10 +129,10 @@ def replace(folder: Path) -> None:
 
 def test_folders_that_are_no_index_and_newer_ones_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(IndexFormatError, match="does not exist"):
-        Index(tmp_path / "none")
+        IndexReader(tmp_path / "none")
     with pytest.raises(IndexFormatError, match="not an index"):
-        Index(tmp_path)
+        IndexReader(tmp_path)
     document = json.loads((folder / "index.json").read_text())
     (folder / "index.json").write_text(json.dumps({**document, "format_version": 2}))
     with pytest.raises(IndexFormatError, match="version 2"):
-        Index(folder)
+        IndexReader(folder)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.errors import DataError, ModelMismatchError
-from mobileclip_kit.index.folder import Index, open_writer
+from mobileclip_kit.index.folder import IndexReader, open_writer
 from mobileclip_kit.indexing import deriving as module
 from mobileclip_kit.indexing import update_index
 from mobileclip_kit.indexing.deriving import ask_texts, common_words
@@ -41,7 +41,7 @@ def test_a_kind_that_was_asked_for_is_measured_with_texts_kept_and_renewed(tmp_p
         draw(tmp_path / "photos" / f"late{number}.png", (number, 9, 200))
     update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i")
     assert faiss_files(tmp_path / "i") == ["hnsw-0-60.faiss"], "three of 63 rows are scanned beside it"
-    with Index(tmp_path / "i") as index:
+    with IndexReader(tmp_path / "i") as index:
         item = index.store.find("late1.png")
         assert item is not None and item.row is not None
         assert item.row in index.nearest(index.matrix[item.row][None], 3)[1]
@@ -51,7 +51,7 @@ def test_a_kind_that_was_asked_for_is_measured_with_texts_kept_and_renewed(tmp_p
     assert faiss_files(tmp_path / "i") == ["hnsw-0-72.faiss"]
     update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", kind="flat")
     assert faiss_files(tmp_path / "i") == []
-    with Index(tmp_path / "i") as index:
+    with IndexReader(tmp_path / "i") as index:
         assert index.derived is None
 
 
@@ -59,7 +59,7 @@ def test_a_derived_file_that_was_lost_is_made_again(tmp_path: Path) -> None:
     draw_many(tmp_path / "photos", 20)
     update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", kind="flat-int8")
     (tmp_path / "i" / "flat-int8-0-20.faiss").unlink()
-    with Index(tmp_path / "i") as index:
+    with IndexReader(tmp_path / "i") as index:
         assert index.derived is None
         assert index.nearest(index.matrix[:1], 1)[1].tolist() == [[0]]
     update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i")

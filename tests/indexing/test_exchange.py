@@ -12,7 +12,7 @@ import pytest
 
 from mobileclip_kit.errors import DataError, OutputError, UsageError
 from mobileclip_kit.files import sha256_of_file
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.indexing import IndexReport, import_vectors, update_index
 from mobileclip_kit.indexing.deriving import ask_texts
 from mobileclip_kit.indexing.exchange import dump_index, import_clip_retrieval
@@ -39,7 +39,7 @@ def test_numbered_parts_come_in_their_order(tmp_path: Path) -> None:
     write_part(tmp_path / "e", 2, raw(3)[1:], image_path=["/photos/a.jpg", "/photos/b.jpg"], caption=["x", "y"])
     report = load(tmp_path / "e", tmp_path / "i")
     assert (report.items, report.failed) == (3, [])
-    with Index(tmp_path / "i") as index:
+    with IndexReader(tmp_path / "i") as index:
         assert index.names_of([0, 1, 2]) == {0: "/photos/a.jpg", 1: "/photos/b.jpg", 2: "/photos/c.jpg"}
         expected = raw(3)[1] / np.linalg.norm(raw(3)[1])
         np.testing.assert_allclose(index.matrix[0], expected, atol=1e-3)
@@ -73,7 +73,7 @@ def test_paths_that_begin_with_the_folder_as_it_was_given_are_understood(
     paths = ["photos/0000.png", "photos/0001.png"]
     write_part(tmp_path / "e", 0, raw(2), image_path=paths)
     load(tmp_path / "e", tmp_path / "i", images=Path("photos"))
-    with Index(tmp_path / "i") as index:
+    with IndexReader(tmp_path / "i") as index:
         assert [item.name for item in index.store.items()] == ["0001.png", "photos/0000.png"]
 
 
@@ -85,7 +85,7 @@ def test_an_index_goes_out_and_comes_back(tmp_path: Path) -> None:
     assert table.column("image_path").to_pylist()[0] == str(tmp_path / "photos" / "0000.png")
     assert np.load(tmp_path / "e" / "img_emb" / "img_emb_0.npy").dtype == np.float16
     load(tmp_path / "e", tmp_path / "back")
-    with Index(tmp_path / "i") as index, Index(tmp_path / "back") as back:
+    with IndexReader(tmp_path / "i") as index, IndexReader(tmp_path / "back") as back:
         assert back.header == index.header
         for item in index.store.items():
             twin = back.store.find(item.name)
@@ -99,7 +99,7 @@ def test_vectors_and_names_for_numpy_come_back_exactly(tmp_path: Path) -> None:
     update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i")
     dump_index(tmp_path / "i", tmp_path / "v", layout="npy")
     import_vectors(tmp_path / "v" / "vectors.npy", tmp_path / "v" / "names.json", tmp_path / "back")
-    with Index(tmp_path / "i") as index, Index(tmp_path / "back") as back:
+    with IndexReader(tmp_path / "i") as index, IndexReader(tmp_path / "back") as back:
         np.testing.assert_allclose(back.matrix, index.matrix, atol=1e-6)
         assert json.loads((tmp_path / "v" / "names.json").read_text()) == list(back.names_of([0, 1, 2]).values())
     with pytest.raises(OutputError, match="exists already"):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.errors import DataError, ModelMismatchError, OutputError
 from mobileclip_kit.files import sha256_of_file
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.indexing import IndexReport, import_vectors, update_index
 from mobileclip_kit.metrics import scale_rows
 from tests.indexing.fakes import DIM, ColourEncoder, draw
@@ -31,7 +31,7 @@ def test_rows_are_scaled_and_bound_to_the_file(tmp_path: Path) -> None:
     vectors, names = write(tmp_path, raw(3), ["b", "a", "c d"])
     report = import_vectors(vectors, names, tmp_path / "index")
     assert (report.items, report.added, report.failed) == (3, 3, [])
-    with Index(tmp_path / "index") as index:
+    with IndexReader(tmp_path / "index") as index:
         assert index.spec.model_hash == f"vectors:{sha256_of_file(vectors)}"
         assert index.spec.towers == ()
         item = index.store.find("c d")
@@ -53,7 +53,7 @@ def test_images_that_are_not_there_are_listed_and_left_out(tmp_path: Path) -> No
     draw(tmp_path / "photos" / "a.png", (1, 2, 3))
     report = import_vectors(*write(tmp_path, raw(2), ["a.png", "b.png"]), tmp_path / "i", images=tmp_path / "photos")
     assert [item.name for item in report.failed] == ["b.png"]
-    with Index(tmp_path / "i") as index:
+    with IndexReader(tmp_path / "i") as index:
         item = index.store.find("a.png")
         assert item is not None
         assert item.sha256 == sha256_of_file(tmp_path / "photos" / "a.png")
@@ -66,7 +66,7 @@ def test_names_of_another_folder_leave_nothing(tmp_path: Path) -> None:
     import_vectors(vectors, names, tmp_path / "index")
     with pytest.raises(DataError, match="None of the 2 names"):
         import_vectors(vectors, names, tmp_path / "index", images=tmp_path / "photos", force=True)
-    with Index(tmp_path / "index") as index:
+    with IndexReader(tmp_path / "index") as index:
         assert index.store.vectors == 2
 
 
@@ -92,7 +92,7 @@ def test_names_from_json_may_hold_line_breaks(tmp_path: Path) -> None:
     vectors, _ = write(tmp_path, raw(2), ["-", "-"])
     (tmp_path / "names.json").write_text(json.dumps(["a\nb", "c"]))
     import_vectors(vectors, tmp_path / "names.json", tmp_path / "index")
-    with Index(tmp_path / "index") as index:
+    with IndexReader(tmp_path / "index") as index:
         assert index.store.find("a\nb") is not None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mobileclip_kit.images import load_pixels
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.indexing import update_index
 from tests.indexing.fakes import ColourEncoder, draw_many
 
@@ -51,7 +51,7 @@ def test_killed_runs_continue_without_losing_or_doubling_an_item(tmp_path: Path)
     report = update_index(photos, encoder, out)
     assert report.items == IMAGES
     assert encoder.encoded == report.added == IMAGES - counts[-1]
-    with Index(out) as index:
+    with IndexReader(out) as index:
         items = list(index.store.items())
         assert len({item.row for item in items}) == len(items) == len(index.matrix) == IMAGES
         spec = encoder.spec.require_image()
@@ -63,5 +63,5 @@ def test_killed_runs_continue_without_losing_or_doubling_an_item(tmp_path: Path)
 def count_rows(out: Path) -> int:
     if not (out / "index.json").exists():
         return 0
-    with Index(out) as index:
+    with IndexReader(out) as index:
         return len(index.matrix)

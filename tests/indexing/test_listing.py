@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mobileclip_kit.errors import DataError, UsageError
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.indexing import update_index
 from mobileclip_kit.indexing.listing import find_image, list_library, parse_shard, part_of
 from tests.indexing.fakes import ColourEncoder, draw
@@ -46,7 +46,7 @@ def test_images_in_tars_are_indexed_where_they_lie(shards: Path, tmp_path: Path)
     assert [(item.name, item.reason) for item in report.failed] == [
         ("00.tar/c.jpg", "00.tar/c.jpg is not an image in a format that can be decoded here.")
     ]
-    with Index(tmp_path / "i") as index:
+    with IndexReader(tmp_path / "i") as index:
         vectors = {item.name: index.matrix[item.row] for item in index.store.items() if item.row is not None}
     names = ["00.tar/a.png", "00.tar/b.png", "deep/01.tar/a.png", "deep/01.tar/sub/d.png", "loose.png"]
     assert sorted(vectors) == names

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.errors import DataError, ModelMismatchError, OutputError, UsageError
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.indexing import import_vectors, merge_indexes, update_index
 from tests.indexing.fakes import ColourEncoder, draw, draw_many
 from tests.indexing.test_imported import raw, write
@@ -17,7 +17,7 @@ PARTS = 4
 
 
 def contents(folder: Path) -> dict[str, list[float]]:
-    with Index(folder) as index:
+    with IndexReader(folder) as index:
         return {item.name: index.matrix[item.row].tolist() for item in index.store.items() if item.row is not None}
 
 
@@ -104,7 +104,7 @@ def test_one_index_is_copied_without_the_rows_of_removed_images(tmp_path: Path) 
     (tmp_path / "photos" / "0003.png").unlink()
     update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "a")
     merge_indexes([tmp_path / "a"], tmp_path / "b")
-    with Index(tmp_path / "b") as index:
+    with IndexReader(tmp_path / "b") as index:
         assert len(index.matrix) == 9
     assert contents(tmp_path / "b") == contents(tmp_path / "a")
 

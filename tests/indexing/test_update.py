@@ -10,7 +10,7 @@ import pytest
 
 from mobileclip_kit.errors import DataError, IndexFormatError, ModelError, ModelMismatchError, OutputError
 from mobileclip_kit.images import load_pixels
-from mobileclip_kit.index.folder import Index, open_writer
+from mobileclip_kit.index.folder import IndexReader, open_writer
 from mobileclip_kit.indexing import IndexReport, update_index
 from tests.indexing.fakes import COLOURS, ColourEncoder, NanEncoder, draw, draw_many
 
@@ -34,7 +34,7 @@ def update(photos: Path, out: Path, encoder: ColourEncoder | None = None, **opti
 
 
 def contents(out: Path) -> dict[str, list[float]]:
-    with Index(out) as index:
+    with IndexReader(out) as index:
         return {item.name: index.matrix[item.row].tolist() for item in index.store.items() if item.row is not None}
 
 
@@ -92,7 +92,7 @@ def test_moved_images_keep_their_rows(photos: Path, out: Path) -> None:
     report = update(photos, out, encoder)
     assert (report.moved, report.removed, report.added, encoder.encoded) == (7, 0, 0, 0)
     assert contents(out) == {name.replace("more/", "elsewhere/"): vector for name, vector in before.items()}
-    with Index(out) as index:
+    with IndexReader(out) as index:
         assert index.allowed_rows() is None
 
 
@@ -202,7 +202,7 @@ def test_an_image_that_breaks_loses_its_vector(photos: Path, out: Path) -> None:
     report = update(photos, out)
     assert [item.name for item in report.failed] == ["red.png"]
     assert "red.png" not in contents(out)
-    with Index(out) as index:
+    with IndexReader(out) as index:
         allowed = index.allowed_rows()
         assert allowed is not None
         assert allowed.sum() == 9
@@ -269,7 +269,7 @@ def test_commits_now_and_then(photos: Path, out: Path) -> None:
         seen: list[int] = []
 
         def encode_images(self, pixels: np.ndarray) -> np.ndarray:
-            with Index(out) as index:
+            with IndexReader(out) as index:
                 self.seen.append(len(index.matrix))
             return super().encode_images(pixels)
 

@@ -9,7 +9,7 @@ import pytest
 
 from mobileclip_kit.bundle import FILE_NAMES, open_bundle
 from mobileclip_kit.exporting.exporter import export_model
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.networks.model import load_model
@@ -85,7 +85,7 @@ def test_the_phones_scores_are_the_indexs_own(tour):
     encoder = open_encoder(tour.teacher)
     [query] = encode_queries(encoder, ["a red star"])
     names = {row: key for key, row in index.keys().items()}
-    with Index(tour.index) as whole:
+    with IndexReader(tour.index) as whole:
         exact = {
             item.name: float(whole.matrix[item.row] @ query) for item in whole.store.items() if item.row is not None
         }

@@ -15,7 +15,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from mobileclip_kit.errors import ImageError
-from mobileclip_kit.index.folder import Index
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.indexing import import_vectors
 from mobileclip_kit.search import encode_queries, search
 from mobileclip_kit.web import service
@@ -52,7 +52,7 @@ def png(colour: tuple[int, int, int]) -> bytes:
 
 def test_words_find_what_the_command_line_finds(client: TestClient, index: Path) -> None:
     for query in ("red", "red -green", "blue +green:0.5"):
-        with Index(index) as opened:
+        with IndexReader(index) as opened:
             expected = search(opened, encode_queries(ColourEncoder(), [query]), 10)[0]
         hits = ask(client, words=query)["hits"]
         assert [hit["name"] for hit in hits] == [hit.item for hit in expected]
