@@ -4,6 +4,7 @@
 
     MckitError
     ├── UsageError            flags or recipe values that contradict each other or are out of range
+    ├── MissingExtraError     packages that an extra of the installation brings
     ├── DataError             images, captions or vectors that cannot be used
     │   └── ImageError        one image that cannot be decoded
     ├── ModelError            a model, its folder or its name
@@ -48,6 +49,10 @@ class MckitError(Exception):
 
 class UsageError(MckitError):
     """Flags or recipe values that contradict each other or are out of range."""
+
+
+class MissingExtraError(MckitError):
+    """Packages that are not installed, because an extra of the installation brings them."""
 
 
 class DataError(MckitError):

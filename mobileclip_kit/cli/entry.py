@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 
 import click
 
-from mobileclip_kit import __version__
+from mobileclip_kit import __version__, extras
 from mobileclip_kit.cli.openmp import LONG, settle_waiting
 from mobileclip_kit.cli.output import printable
-from mobileclip_kit.errors import MckitError, OutputError, UsageError
+from mobileclip_kit.errors import MckitError, MissingExtraError, OutputError, UsageError
 
 # Name → its one-line help. The module is mobileclip_kit.cli.<name>, the command in it is called `command`.
 COMMANDS = {
@@ -52,6 +52,24 @@ class LazyGroup(click.Group):
         command = module.command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse a command whose extra is not installed before anything else is told about its options."""
+        if not set(ctx.help_option_names).intersection(args):
+            extras.require(f"mckit {args[0]}", *extras.COMMANDS.get(args[0], ()))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a package that only these arguments need is told as the extra that brings it."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            extra = extras.extra_of(error.name)
+            if extra is None:
+                raise
+            raise extras.missing_extra(f"mckit {ctx.invoked_subcommand} with these arguments", extra) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table alone."""
@@ -91,7 +109,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         said = str(cause) if isinstance(cause, KeyboardInterrupt) else ""
         _fail("Interrupted", "Interrupted.", said or "Run the same command again to go on.", as_json)
     except MckitError as error:
-        _fail(error.kind, error.message, error.hint, as_json, code=2 if isinstance(error, UsageError) else 1)
+        code = 2 if isinstance(error, UsageError | MissingExtraError) else 1
+        _fail(error.kind, error.message, error.hint, as_json, code=code)
     except OSError as error:
         sentence = _os_sentence(error)
         if sentence is None:

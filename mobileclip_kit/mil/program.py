@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from mobileclip_kit.errors import DataError, ExportError
+from mobileclip_kit.extras import missing_extra
 from mobileclip_kit.files import read_json
 from mobileclip_kit.mil.graph import (
     Argument,
@@ -120,7 +121,7 @@ def _protobuf(name: str) -> ModuleType:
     if package not in sys.modules:
         spec = importlib.util.find_spec("coremltools")
         if spec is None or not spec.submodule_search_locations:
-            raise ExportError("Core ML programs cannot be read without coremltools.", hint="pip install coremltools.")
+            raise missing_extra("Reading a Core ML program", "export")
         proto = ModuleType(package)
         proto.__path__ = [str(Path(place) / "proto") for place in spec.submodule_search_locations]
         sys.modules[package] = proto

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.folder import Export, is_export, open_export
+from mobileclip_kit.extras import require
 from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.runtime.encoder import Encoder
 
@@ -26,6 +27,7 @@ def open_encoder(name_or_path: str | Path, *, threads: int | None = None, brief:
     Raises:
         ExportError: A damaged export, or a tower's file instead of its folder.
         ModelError: No such model.
+        MissingExtraError: PyTorch or coremltools is needed and not installed.
     """
     path = Path(name_or_path)
     if is_export(path):
@@ -38,6 +40,7 @@ def open_encoder(name_or_path: str | Path, *, threads: int | None = None, brief:
             hint=f"Pass the export folder that holds it and its export.json: {path.parent}.",
         )
     check_model_name(name_or_path)
+    require(f"Loading the model {name_or_path}", "train")
     from mobileclip_kit.networks.model import load_model
     from mobileclip_kit.runtime.torch import TorchEncoder
 
@@ -52,6 +55,7 @@ def open_export_encoder(export: Export, *, threads: int | None = None, brief: bo
         from mobileclip_kit.runtime.onnx import OnnxEncoder
 
         return OnnxEncoder(export, threads=threads, brief=brief)
+    require(f"Opening the Core ML export {export.path}", "export")
     from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
 
     if has_core_ml():

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.extras import missing_extra
 from mobileclip_kit.scenes.sprite import Sprite, make_sprite
 
 TYPEFACES: dict[str, str | None] = {
@@ -72,13 +73,11 @@ def font_folder() -> Path:
     """Where matplotlib keeps its fonts.
 
     Raises:
-        DataError: matplotlib is not installed.
+        MissingExtraError: matplotlib is not installed.
     """
     spec = importlib.util.find_spec("matplotlib")
     if spec is None or spec.origin is None:
-        raise DataError(
-            "matplotlib, whose fonts the written words use, is not installed.", hint="pip install matplotlib"
-        )
+        raise missing_extra("Drawing words with matplotlib's fonts", "bench")
     return Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
 
 
