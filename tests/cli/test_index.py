@@ -116,25 +116,28 @@ def test_vectors_made_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("line", "named"),
     [
-        ["index", "-o", "i"],
-        ["index", "photos", "-o", "i"],
-        ["index", "--from-vectors", "v.npy", "-o", "i"],
-        ["search", "i"],
-        ["search", "i", "red", "--query-vectors", "q.npy"],
-        ["search", "i", "red", "-k", "0"],
-        ["search", "i", "red", "--since", "2025-01-01", "--until", "2020-01-01"],
-        ["search", "i", "red", "--since", "2025-01-01", "--until", "2025-01-01"],
-        ["search", "i", "red", "--until", "0001-01-01"],
-        ["merge", "-o", "i"],
-        ["index", "--from-clip-retrieval", "e", "--names", "n.txt", "-o", "i"],
-        ["index", "--from-clip-retrieval", "e", "--from-vectors", "v.npy", "-o", "i"],
-        ["index", "photos", "-m", "c", "--kind", "tree", "-o", "i"],
+        ("index -o i", "--model"),
+        ("index photos -o i", "--model"),
+        ("index --from-vectors v.npy -o i", "--names"),
+        ("index --from-clip-retrieval e --names n.txt -o i", "--names"),
+        ("index --from-clip-retrieval e --from-vectors v.npy -o i", "--from-vectors and --from-clip-retrieval"),
+        ("index photos -m c --kind tree -o i", "'tree'"),
+        ("search i", "--query-vectors"),
+        ("search i red --query-vectors q.npy", "--query-vectors"),
+        ("search i red -k 0", "'-k'"),
+        ("search i red --since 2025-01-01 --until 2020-01-01", "--until 2020-01-01"),
+        ("search i red --since 2025-01-01 --until 2025-01-01", "--until 2025-01-01"),
+        ("search i red --until 0001-01-01", "0001-01-01"),
+        ("merge -o i", "'INDEX...'"),
     ],
 )
-def test_wrong_calls_leave_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    run(capsys, *arguments, code=2)
+def test_wrong_calls_leave_with_2_and_a_sentence_about_what_is_wrong(
+    line: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, err = run(capsys, *line.split(), code=2)
+    assert named in err.splitlines()[-1]
 
 
 @pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names must be UTF-8 there")
