@@ -29,9 +29,10 @@ from mobileclip_kit.bench.scenes import evaluate_scenes
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.texts import cache_texts
 from mobileclip_kit.data.sources import open_source
-from mobileclip_kit.distillation.distillation import DistillRequest, distill
-from mobileclip_kit.distillation.from_pairs import train_from_pairs
+from mobileclip_kit.distillation.from_pairs import train as train_from_pairs
 from mobileclip_kit.distillation.recipe import Recipe, load_recipe
+from mobileclip_kit.distillation.request import DistillRequest, TrainRequest
+from mobileclip_kit.distillation.run import distill
 from mobileclip_kit.errors import MckitError
 from mobileclip_kit.files import read_json, sha256_of_file, write_json
 from mobileclip_kit.metrics import agreement, flatten_recall, recall_at_k
@@ -186,14 +187,15 @@ class Bench:
         student = f"{self.tower}-{SIZES[run.size]}"
         train = self.folder / "train"
         if recipe.objective == "pairs":
-            options = replace(recipe.options, student=student, text="text-2", trim_vocab=True,
-                              embedding_dim=self.teacher.spec.embedding_dim)  # fmt: skip
-            made = train_from_pairs(train, model, replace(recipe, options=options), force=True)
+            made = train_from_pairs(TrainRequest(
+                data=train, out=model, recipe=recipe, student=student, text="text-2", trim_vocab=True,
+                embedding_dim=self.teacher.spec.embedding_dim, force=True,
+            ))  # fmt: skip
             return made.result.seconds, made.result.loss
         live = recipe.stages is not None
         report = distill(DistillRequest(
             data=train, out=model, recipe=recipe, student=None if recipe.stages is not None else student,
-            teacher=str(self._teacher_path) if live else None, cache=None if live else self.cache,
+            teacher=str(self._teacher_path) if live else None, cache=() if live else self.cache,
             text_from=None if live else str(self._teacher_path), force=True,
         ))  # fmt: skip
         return report.result.seconds, report.result.loss

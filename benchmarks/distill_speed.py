@@ -46,11 +46,9 @@ from torch.utils.data import DataLoader, Dataset
 from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.data.images import FileImages, Rows, identities_of
-from mobileclip_kit.distillation.augment import Augmentation
-from mobileclip_kit.distillation.mixture import MixtureOptions
-from mobileclip_kit.distillation.mixture_objective import MixtureObjective
-from mobileclip_kit.distillation.recipe import TrainingPlan
-from mobileclip_kit.distillation.targets import TeacherSide, live_targets, lookup_in, stored_targets
+from mobileclip_kit.distillation.mixture import MixtureObjective
+from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions, TrainingPlan
+from mobileclip_kit.distillation.teachers import TeacherTargets, live_targets, lookup_in, stored_targets
 from mobileclip_kit.distillation.trainer import Trainer
 from mobileclip_kit.files import write_json
 from mobileclip_kit.images import list_images
@@ -163,7 +161,7 @@ def trainer_turn(files: list[Path], folder: Path, arguments: Any, teacher: Model
     lookup = lookup_in(stored)
     targets = live_targets(teacher.network, (image.height, image.width)) if live else stored_targets(lookup)
     network, _ = make_student(arguments.student, teacher)
-    side = TeacherSide(targets, None if live else lookup, None, 100.0)
+    side = TeacherTargets(targets, None if live else lookup, None, 100.0)
     objective = MixtureObjective(network, MixtureOptions(kld_l1=1.0), [side], images=len(files))
 
     def turn(steps: int) -> list[float]:

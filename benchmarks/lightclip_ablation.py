@@ -21,9 +21,10 @@ from typing import Any
 
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.scenes import evaluate_scenes
-from mobileclip_kit.distillation.from_pairs import train_from_pairs
-from mobileclip_kit.distillation.pairs import LossName, PairOptions
-from mobileclip_kit.distillation.recipe import Recipe, TrainingPlan
+from mobileclip_kit.distillation.from_pairs import train
+from mobileclip_kit.distillation.recipe import Recipe
+from mobileclip_kit.distillation.request import TrainRequest
+from mobileclip_kit.distillation.tables import LightClipLoss, PairOptions, TrainingPlan
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
@@ -32,7 +33,7 @@ from mobileclip_kit.scenes.plan import SceneConfig
 from mobileclip_kit.textness.gallery import encode_gallery
 
 # Name in the table → which losses are on.
-MIXTURES: dict[str, tuple[LossName, ...]] = {
+MIXTURES: dict[str, tuple[LightClipLoss, ...]] = {
     "InfoNCE": (),
     "+ (a)": ("align",),
     "+ (a) (b)": ("align", "tokens"),
@@ -128,7 +129,7 @@ def train_and_measure(run: Run, settings: dict[str, Any], folder: Path) -> dict[
     options = PairOptions(student=run.encoder, text=settings["text"], embedding_dim=128, trim_vocab=True)
     options = replace(options, losses=MIXTURES[run.mixture])
     recipe = Recipe(name=run.key, objective="pairs", training=plan, options=options)
-    made = train_from_pairs(folder / "train", folder / "model", recipe, force=True)
+    made = train(TrainRequest(data=folder / "train", out=folder / "model", recipe=recipe, force=True))
     encoder = open_encoder(folder / "model")
     galleries = (encode_gallery(folder / name, encoder) for name in ("mixed", "fair"))
     return {"seconds": made.result.seconds, "loss": made.result.loss, **evaluate_scenes(encoder, *galleries)}

@@ -8,6 +8,12 @@ from types import TracebackType
 from typing import Self
 
 
+def say(sentence: str) -> None:
+    """Say something on stderr, on a line of its own."""
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
+
+
 class Progress:
     """Counts work done and shows how fast it goes.
 

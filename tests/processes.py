@@ -12,7 +12,7 @@ from typing import Any
 
 # Not fork: a test's process has run torch, whose threads a forked child would lack and whose locks it may find held.
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["mobileclip_kit.distillation.distillation", "pytest"])
+CONTEXT.set_forkserver_preload(["mobileclip_kit.distillation.run", "pytest"])
 
 
 def _live(started: Event, run: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:

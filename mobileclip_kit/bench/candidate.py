@@ -16,6 +16,7 @@ from mobileclip_kit.bench.operations import count_onnx, count_program
 from mobileclip_kit.errors import ExportError, MckitError, ModelError
 from mobileclip_kit.exporting.folder import Export, is_export, open_export
 from mobileclip_kit.index.folder import INDEX_FILE, IndexHeader, is_index
+from mobileclip_kit.resources import preset_names, tower_config
 from mobileclip_kit.spec import MODEL_FILE, WEIGHTS_FILE, ImageSpec, read_spec
 
 # Imported by a worker before its clock starts to run for the model itself.
@@ -79,7 +80,7 @@ def random_students(names: Sequence[str], folder: Path) -> list[Candidate]:
     """Students with random weights, written as model folders: their speed and size are real, their vectors are not.
 
     Args:
-        names: Rows of :data:`mobileclip_kit.networks.students.STUDENTS`.
+        names: Students: presets' names, or JSON files.
         folder: Where the model folders go; the caller removes it.
     """
     from mobileclip_kit.networks.model import describe, save_model
@@ -101,9 +102,8 @@ def random_students(names: Sequence[str], folder: Path) -> list[Candidate]:
 
 def phone_students() -> list[str]:
     """The students that take images of 224 pixels: those meant for photos."""
-    from mobileclip_kit.networks.students import STUDENTS
-
-    return [name for name, vision_cfg in STUDENTS.items() if vision_cfg["image_size"] == ImageSpec().height]
+    side = ImageSpec().height
+    return [name for name in preset_names("student") if tower_config("student", name)["image_size"] == side]
 
 
 def _describe(model: str) -> Candidate:

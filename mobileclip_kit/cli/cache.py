@@ -69,7 +69,7 @@ def command(context: click.Context, teachers: tuple[str, ...], data: Path | str 
     from mobileclip_kit.cache.folder import CACHE_FILE
     from mobileclip_kit.cache.texts import cache_texts
     from mobileclip_kit.data.sources import open_source
-    from mobileclip_kit.distillation.texts import read_bank
+    from mobileclip_kit.distillation.captions import read_bank
     from mobileclip_kit.errors import OutputError
     from mobileclip_kit.networks.devices import check_device
     from mobileclip_kit.networks.model import load_model
@@ -92,8 +92,8 @@ def command(context: click.Context, teachers: tuple[str, ...], data: Path | str 
             model.spec.require_text()  # rather now than after all images
         description, make = describe_teacher(model), None
         if views > 1 and recipe is not None:
+            from mobileclip_kit.distillation.augment import plan_views
             from mobileclip_kit.distillation.recipe import load_recipe
-            from mobileclip_kit.distillation.views import plan_views
 
             description, make = plan_views(description, load_recipe(recipe).augmentation, views=views, seed=seed)
         report = build_cache(model, pairs, folder, batch_size=batch_size, device=device, force=force,

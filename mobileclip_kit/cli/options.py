@@ -30,7 +30,13 @@ def options_from(
         name: The command's argument that receives the instance.
     """
     hints = typing.get_type_hints(kind, include_extras=True)
-    offered = {field.name: field for field in dataclasses.fields(kind) if field.name not in skip}
+    # A subclass's own fields come before those that it shares with others.
+    order = [name for parent in kind.__mro__ for name in parent.__dict__.get("__annotations__", {})]
+    offered = {
+        field.name: field
+        for field in sorted(dataclasses.fields(kind), key=lambda field: order.index(field.name))
+        if field.name not in skip
+    }
     parameters = {
         field_name: _parameter(field, *declared)
         for field_name, field in offered.items()
@@ -86,8 +92,10 @@ def _without_none(plain: Any) -> Any:
     if typing.get_origin(plain) not in (types.UnionType, typing.Union):
         return plain
     kinds = [kind for kind in typing.get_args(plain) if kind is not type(None)]
-    # A path or the URL of shards: cli/output.data_place tells which.
-    return str | Path if len(kinds) > 1 else kinds[0]
+    if len(kinds) == 1:
+        return kinds[0]
+    # Of several kinds the command line gives a text; what may be a path or the URL of shards is told apart.
+    return str | Path if set(kinds) == {str, Path} else str
 
 
 def _click_type(plain: Any, option: Option) -> Any:
@@ -99,6 +107,8 @@ def _click_type(plain: Any, option: Option) -> Any:
         return click.Choice(typing.get_args(plain))
     if plain is Path:
         return click.Path(path_type=Path)
+    if plain in (int, float) and option.at_least is option.at_most is None:
+        return plain
     if plain is int:
         low, high = (None if end is None else int(end) for end in (option.at_least, option.at_most))
         return click.IntRange(low, high)

@@ -196,6 +196,27 @@ def identities_of(names: Iterable[str | bytes]) -> NDArray[np.uint64]:
     return np.fromiter((identity_of(name) for name in names), np.uint64)
 
 
+def random_numbers(identities: NDArray[np.uint64], *, seed: int, epoch: int, count: int) -> NDArray[np.float64]:
+    """Uniform numbers in 0…1 for each image, a pure function of their arguments.
+
+    The counter-based generator SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+
+    Returns:
+        ``(n, count)``.
+    """
+    start = identities ^ np.uint64(identity_of(f"{seed}/{epoch}"))
+    with np.errstate(over="ignore"):
+        steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = _mix(start)[:, None] + steps[None, :]  # (n, count)
+        return (_mix(z) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
 def content_hashes(sources: Sequence[Path | bytes | Member], names: Sequence[str]) -> tuple[list[str], list[Skipped]]:
     """SHA-256 of each image file's bytes, "" where it cannot be read, and what could not be read."""
     skipped: list[Skipped] = []

@@ -1,93 +1,285 @@
-"""The mixture language: distillation as a weighted sum of terms. Each published recipe is one choice of weights.
+"""Distillation's objective: the weighted sum of the losses of the recipe's ``[mixture]`` table.
 
-- ``kld_l1`` (PicCollage 2021), ``mse`` and ``cosine`` draw the vectors of each trained tower to the first teacher's;
-- ``affinity`` (TinyCLIP) mimics how alike all teachers together find images and texts;
-- ``neighbours`` mimics which images the first teacher finds alike;
-- ``contrastive`` (CLIP) tells each image's caption from the batch's others, without any teacher's help.
-
-LightCLIP's softened labels and weighted hard negatives vary the contrastive term. What a term computes is in
-:mod:`mobileclip_kit.losses`; :mod:`mobileclip_kit.distillation.mixture_objective` adds them up.
+The student lives in the first teacher's space: a tower that is not trained is that teacher's own, and its vectors are
+constants, looked up rather than computed. What each loss is given is an attribute of :class:`MixtureInputs`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from mobileclip_kit.data.images import Rows
+from mobileclip_kit.distillation.captions import RunTexts, sample
+from mobileclip_kit.distillation.objective import Batch, Encoded, StepContext, compute_term
+from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, MixtureOptions
+from mobileclip_kit.distillation.teachers import TeacherTargets
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.losses.alignment import phase_at
+from mobileclip_kit.losses.affinity import Affinities, affinity_logits, teacher_affinities
+from mobileclip_kit.losses.alignment import Phase, phase_at
+from mobileclip_kit.networks.raw import encode_raw, encode_text_raw
 
-FEATURE_TERMS = ("kld_l1", "mse", "cosine")
-TERMS = (*FEATURE_TERMS, "affinity", "neighbours", "contrastive")
 
+class MixtureObjective:
+    """The weighted sum of a recipe's losses.
 
-@dataclass(frozen=True, kw_only=True)
-class MixtureOptions:
-    """The recipe's ``[mixture]`` table: the weight of each term, 0 where it is off, and how the terms are computed.
+    Args:
+        network: The student, an open_clip model.
+        options: The weights.
+        teachers: One or more; the student shares the first one's space.
+        images: Of the training set.
+        texts: The run's texts, or None when no loss needs any.
+        towers: Which of ``image`` and ``text`` are trained.
+        tokens: Identifiers of the run's texts for the student's text tower, ``(texts, context)``; None when it is not
+            trained.
 
-    Attributes:
-        kld_l1: Weight of :func:`~mobileclip_kit.losses.feature.kld_l1_loss` on raw vectors.
-        mse: Weight of :func:`~mobileclip_kit.losses.feature.mse_loss` on raw vectors.
-        cosine: Weight of :func:`~mobileclip_kit.losses.feature.cosine_loss`.
-        affinity: Weight of :func:`~mobileclip_kit.losses.affinity.affinity_loss`, on the text bank where one is given,
-            else on captions.
-        neighbours: Weight of :func:`~mobileclip_kit.losses.neighbours.neighbour_loss`.
-        contrastive: Weight of InfoNCE between the student's images and captions.
-        temperatures: ``(from_epoch, temperature)`` rows of KLD + L1, the first from epoch 0.
-        unit_scale: What unit vectors of a teacher whose norms were not kept are multiplied by.
-        bank_sample: Texts of the bank in a step, drawn anew each time; None takes all.
-        neighbours_scale: Factor on the cosines between images.
-        neighbours_bank: Images of the training set to choose among in a step; 0 takes the batch's own.
-        softened: Soften the contrastive labels as LightCLIP does.
-        alpha: What the negatives' labels get together, once they are soft.
-        smoothing_from: Share of the training after which labels are smoothed.
-        weighting_from: Share of the training after which negatives are weighted.
-        hard_negatives: β of :func:`~mobileclip_kit.losses.hard_negatives.hard_negative_loss`; 0 takes all alike.
-        learn_scale: Train the student's logit scale; otherwise it stays the first teacher's.
+    Raises:
+        UsageError: A loss needs something that is not there.
     """
 
-    kld_l1: float = 0.0
-    mse: float = 0.0
-    cosine: float = 0.0
-    affinity: float = 0.0
-    neighbours: float = 0.0
-    contrastive: float = 0.0
-    temperatures: tuple[tuple[int, float], ...] = ((0, 4.0), (10, 2.0))
-    unit_scale: float = 10.0
-    bank_sample: int | None = None
-    neighbours_scale: float = 30.0
-    neighbours_bank: int = 0
-    softened: bool = False
-    alpha: float = 0.2
-    smoothing_from: float = 0.33
-    weighting_from: float = 0.66
-    hard_negatives: float = 0.0
-    learn_scale: bool = True
+    def __init__(
+        self,
+        network: Any,
+        options: MixtureOptions,
+        teachers: Sequence[TeacherTargets],
+        *,
+        images: int,
+        texts: RunTexts | None = None,
+        towers: Sequence[str] = ("image",),
+        tokens: Tensor | None = None,
+    ) -> None:
+        self.network, self.options, self.teachers, self._tokens = network, options, tuple(teachers), tokens
+        self.every_row = np.arange(images, dtype=np.int64)
+        self.texts = texts or RunTexts((), (), np.zeros(0, np.int64))
+        self.trains_images, self.trains_texts = "image" in towers, "text" in towers
+        check_inputs(options, towers, self.texts, stored=teachers[0].lookup is not None)
+        captioned, banked = self.texts.caption_everywhere, len(self.texts.bank) > 0
+        affinity = bool(options.using("affinity_logits"))
+        self.on_bank = banked and (affinity or not captioned)
+        self.on_captions = captioned and (self.trains_texts or options.needs_captions or (affinity and not banked))
+        learned = options.learn_scale and options.needs_texts
+        for name, parameter in network.named_parameters():
+            if name.startswith("logit_"):
+                parameter.requires_grad_(learned and name == "logit_scale")
+            else:
+                parameter.requires_grad_(self.trains_images if name.startswith("visual.") else self.trains_texts)
 
-    def __post_init__(self) -> None:
-        for name in (*TERMS, "hard_negatives"):
-            if not 0.0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"{name} is {getattr(self, name)}; a weight must be at least 0.")
-        if not any(getattr(self, name) for name in TERMS):
-            raise UsageError(
-                "Every weight is 0, so there is nothing to learn.", hint=f"Give a weight to one of {', '.join(TERMS)}."
-            )
-        starts = [start for start, _ in self.temperatures]
-        if not starts or starts[0] != 0 or sorted(set(starts)) != starts:
-            raise UsageError(f"temperatures start at the epochs {starts}; they must rise from 0.")
-        if min(value for _, value in self.temperatures) <= 0.0 or self.unit_scale <= 0.0:
-            raise UsageError("temperatures and unit_scale must be above 0.")
-        if self.neighbours_scale <= 0.0 or self.neighbours_bank < 0:
-            raise UsageError("neighbours_scale must be above 0 and neighbours_bank at least 0.")
-        if self.bank_sample is not None and self.bank_sample < 2:
-            raise UsageError(f"bank_sample is {self.bank_sample}; an image needs at least 2 texts to choose among.")
-        if self.softened and self.hard_negatives:
-            raise UsageError("softened and hard_negatives both change the contrastive term; choose one.")
-        if not 0.0 <= self.alpha <= 1.0:
-            raise UsageError(f"alpha is {self.alpha}; it must be in 0…1.")
-        phase_at(0.0, first_share=self.smoothing_from, second_share=self.weighting_from)
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The network, whose towers are trained or frozen."""
+        return {"network": self.network}
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The weighted sum for a batch that is all there is."""
+        return self.compare(self.encode(batch), self.shared(batch.context), batch.rows, batch.context)
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Student's and teachers' vectors of a batch's images, and the student's of their captions."""
+        trained = {"image": encode_raw(self.network, batch.images)} if self.trains_images else {}
+        if self.trains_texts and self.on_captions:
+            trained["caption"] = self._encode_texts(self.caption_rows(batch.rows, batch.context))
+        constant = {
+            str(number): teacher.images(batch)
+            for number, teacher in enumerate(self.teachers)
+            if teacher.images is not None
+        }
+        return Encoded(trained, constant)
+
+    def shared(self, context: StepContext) -> dict[str, Tensor]:
+        """The student's vectors of the bank's texts, if it has a text tower to train."""
+        if not (self.trains_texts and self.on_bank):
+            return {}
+        return {"bank": self._encode_texts(self.bank_rows(context))}
+
+    def compare(
+        self, encoded: Encoded, shared: Mapping[str, Tensor], rows: Rows, context: StepContext
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The weighted sum; the log gets each loss alone, and the cosine of each trained tower to its teacher."""
+        with torch.no_grad():
+            self.network.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+        log, parts = dict[str, float](), list[Tensor]()
+        with torch.autocast(self.network.logit_scale.device.type, enabled=False):
+            towers = [
+                MixtureInputs(self, encoded, shared, rows, context, tower)
+                for tower, trained in (("image", self.trains_images), ("text", self.trains_texts))
+                if trained
+            ]
+            for each in towers:
+                name = "cosine" if each.tower == "image" else "cosine_text"
+                log[name] = float(F.cosine_similarity(each.student.detach(), each.teacher).mean())
+            for name, weight, term in self.options.weighted():
+                # A loss of a tower's vectors counts for each tower that is trained.
+                for each in towers if term.per_tower else towers[:1]:
+                    value = compute_term(term, each, self.options)
+                    parts.append(weight * value)
+                    log[f"loss_{name}"] = log.get(f"loss_{name}", 0.0) + float(value.detach())
+        if self.options.needs_texts:
+            log["logit_scale"] = float(self.network.logit_scale.detach().exp())
+        return torch.stack(parts).sum(), log
+
+    def caption_rows(self, rows: Rows, context: StepContext) -> Rows:
+        """The caption that each image has in this epoch, as places in the run's texts."""
+        return self.texts.caption_rows(rows, seed=context.seed, epoch=context.epoch)
+
+    def bank_rows(self, context: StepContext) -> Rows:
+        """The bank's texts in this step, as places in the run's texts."""
+        return sample(self.texts.bank, self.options.bank_sample, seed=context.seed, step=context.step)
+
+    def teacher_texts(self, teacher: int, places: Rows) -> Tensor:
+        """A teacher's raw vectors of some of the run's texts."""
+        stored = self.teachers[teacher].texts
+        assert stored is not None
+        return stored[torch.from_numpy(places)].to(self.network.logit_scale.device)
+
+    def _encode_texts(self, places: Rows) -> Tensor:
+        assert self._tokens is not None
+        return encode_text_raw(self.network, self._tokens[torch.from_numpy(places)].to(self.network.logit_scale.device))
+
+
+class MixtureInputs:
+    """What a loss may be given, by name; each is computed when a loss asks for it. Vectors are raw.
+
+    Args:
+        objective: Whose step it is.
+        encoded: Of the whole batch.
+        shared: From :meth:`MixtureObjective.shared`.
+        rows: The images' places in the training set, ``(n,)``.
+        context: Where in the run this is.
+        tower: The trained tower whose vectors ``student`` and ``teacher`` are.
+    """
+
+    def __init__(self, objective: MixtureObjective, encoded: Encoded, shared: Mapping[str, Tensor], rows: Rows,
+                 context: StepContext, tower: str) -> None:  # fmt: skip
+        self._objective, self._encoded, self._shared, self._rows = objective, encoded, shared, rows
+        self._context, self._options, self.tower = context, objective.options, tower
 
     @property
-    def needs_texts(self) -> bool:
-        """Whether a term compares images with texts."""
-        return self.affinity > 0.0 or self.contrastive > 0.0
+    def student(self) -> Tensor:
+        """The student's vectors of the tower: of images, or of captions (the bank's texts where there are none)."""
+        return self.image if self.tower == "image" else self._text_vectors[0]
+
+    @property
+    def teacher(self) -> Tensor:
+        """The first teacher's vectors of the same, ``(n, d)``."""
+        return self.teacher_image if self.tower == "image" else self._text_vectors[1]
+
+    @property
+    def temperature(self) -> float:
+        """The temperature in this epoch."""
+        return self._options.temperature(self._context.epoch)
+
+    @property
+    def image(self) -> Tensor:
+        """The student's vectors of the images, ``(n, d)``; the first teacher's when the tower is not trained."""
+        return self._encoded.trained.get("image", self._encoded.constant.get("0"))  # type: ignore[return-value]
+
+    @property
+    def teacher_image(self) -> Tensor:
+        """The first teacher's vectors of the images, ``(n, d)``."""
+        return self._encoded.constant["0"]
+
+    @property
+    def caption(self) -> Tensor:
+        """The student's vectors of the images' captions, ``(n, d)``; the first teacher's when not trained."""
+        if "caption" in self._encoded.trained:
+            return self._encoded.trained["caption"]
+        return self._objective.teacher_texts(0, self._objective.caption_rows(self._rows, self._context))
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The student's factor on cosines."""
+        scale: Tensor = self._objective.network.logit_scale.exp()
+        return scale
+
+    @property
+    def phase(self) -> Phase:
+        """Which labels a contrastive loss has."""
+        if not self._options.softened:
+            return "one-hot"
+        done = self._context.step / self._context.steps
+        return phase_at(done, first_share=self._options.smoothing_from, second_share=self._options.weighting_from)
+
+    @property
+    def affinity_logits(self) -> Tensor:
+        """The student's scaled cosines of images and the bank's texts or, without a bank, the captions."""
+        text = self._shared["bank"] if "bank" in self._shared else None
+        if not self._objective.on_bank:
+            text = self.caption
+        elif text is None:
+            text = self._objective.teacher_texts(0, self._compared_rows)
+        return affinity_logits(self.image, text, self.logit_scale)
+
+    @property
+    def teacher_affinities(self) -> Affinities:
+        """The mean of all teachers' affinities between the same images and texts."""
+        return teacher_affinities([
+            (self._encoded.constant[str(number)], self._objective.teacher_texts(number, self._compared_rows),
+             teacher.logit_scale)
+            for number, teacher in enumerate(self._objective.teachers)
+        ])  # fmt: skip
+
+    @property
+    def others(self) -> Tensor:
+        """The first teacher's vectors of the images to choose neighbours among, ``(m, d)``."""
+        lookup = self._objective.teachers[0].lookup
+        if not self._options.neighbours_bank or lookup is None:
+            return self.teacher_image
+        return lookup(self._other_rows, self._context.epoch).to(self.image.device)
+
+    @property
+    def same(self) -> Tensor:
+        """``(n, m)`` bool: where the other image is the image itself."""
+        return torch.from_numpy(self._rows[:, None] == self._other_rows[None, :]).to(self.image.device)
+
+    @cached_property
+    def _other_rows(self) -> Rows:
+        if not self._options.neighbours_bank:
+            return self._rows
+        every, most = self._objective.every_row, self._options.neighbours_bank
+        return sample(every, most, seed=self._context.seed, step=self._context.step)
+
+    @cached_property
+    def _compared_rows(self) -> Rows:
+        """Places of the texts that images are compared with."""
+        if self._objective.on_bank:
+            return self._objective.bank_rows(self._context)
+        return self._objective.caption_rows(self._rows, self._context)
+
+    @cached_property
+    def _text_vectors(self) -> tuple[Tensor, Tensor]:
+        """The student's and the first teacher's vectors of captions, or of the bank's texts where there are none."""
+        if self._objective.on_captions:
+            places = self._objective.caption_rows(self._rows, self._context)
+            return self._encoded.trained["caption"], self._objective.teacher_texts(0, places)
+        return self._shared["bank"], self._objective.teacher_texts(0, self._objective.bank_rows(self._context))
+
+
+def check_inputs(options: MixtureOptions, towers: Sequence[str], texts: RunTexts, *, stored: bool) -> None:
+    """Refuse losses that lack what they need.
+
+    Args:
+        options: The weights.
+        towers: Which are trained.
+        texts: The run's.
+        stored: Whether the first teacher's vectors can be looked up.
+
+    Raises:
+        UsageError: Says what is missing.
+    """
+    if (names := options.using("others", "same")) and "image" not in towers:
+        raise UsageError(f"{names[0]} compares images, but the image tower is not trained.")
+    if names and options.neighbours_bank and not stored:
+        raise UsageError(
+            "neighbours_bank needs stored vectors, but the teacher answers live.",
+            hint="Make a cache with `mckit cache --views`, or set neighbours_bank = 0.",
+        )
+    if (names := options.using("caption")) and not texts.caption_everywhere:
+        raise UsageError(f"{names[0]} needs a caption of every image.")
+    if (options.needs_texts or "text" in towers) and not (texts.caption_everywhere or len(texts.bank)):
+        raise UsageError("This recipe needs texts.", hint="Pass images with captions, or a --bank of texts.")

@@ -1,32 +1,33 @@
-"""What the trainer knows of the thing it trains: modules with weights, and a loss for a batch."""
+"""What the trainer needs of an objective: modules with weights, and a loss for a batch; and how a loss is looked up."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mobileclip_kit.distillation.tables import Term
+
 
 @dataclass(frozen=True)
-class Moment:
-    """Where in the run a batch stands: what is random in a step may depend on it, and on nothing that happened before.
+class StepContext:
+    """Where in the run a step is: what is random in a step may depend on it, and on nothing that happened before.
 
     Attributes:
         step: From 0.
         steps: Of the whole run.
         epoch: From 0; passes over the images.
-        epochs: Passes that the whole run makes, the last one perhaps in part.
         seed: Of the run.
     """
 
     step: int
     steps: int
     epoch: int
-    epochs: int
     seed: int
 
 
@@ -37,12 +38,12 @@ class Batch:
     Attributes:
         rows: The images' places in the training set, ``(n,)`` int64: objectives look up vectors or captions by them.
         images: Augmented and normalised, ``(n, 3, height, width)`` float32, on the training device.
-        moment: Where in the run this is.
+        context: Where in the run this is.
     """
 
     rows: NDArray[np.int64]
     images: Tensor
-    moment: Moment
+    context: StepContext
 
 
 class Objective(Protocol):
@@ -89,12 +90,12 @@ class VectorObjective(Objective, Protocol):
         """The vectors of some images of a batch."""
         ...
 
-    def shared(self, moment: Moment) -> dict[str, Tensor]:
+    def shared(self, context: StepContext) -> dict[str, Tensor]:
         """Vectors of a step that belong to no image (a bank of texts), computed in one go."""
         ...
 
     def compare(
-        self, encoded: Encoded, shared: Mapping[str, Tensor], rows: NDArray[np.int64], moment: Moment
+        self, encoded: Encoded, shared: Mapping[str, Tensor], rows: NDArray[np.int64], context: StepContext
     ) -> tuple[Tensor, dict[str, float]]:
         """The loss of a whole batch.
 
@@ -102,6 +103,30 @@ class VectorObjective(Objective, Protocol):
             encoded: Of all its images.
             shared: From :meth:`shared`.
             rows: The images' places in the training set.
-            moment: Where in the run this is.
+            context: Where in the run this is.
         """
         ...
+
+
+def compute_term(term: Term, *places: object) -> Tensor:
+    """Call a term's loss.
+
+    Args:
+        term: The row of the recipe's table.
+        places: Objects whose attributes its arguments are; the first that has one gives it.
+    """
+    module, _, name = term.loss.rpartition(".")
+    function: Any = getattr(importlib.import_module(f"mobileclip_kit.losses.{module}"), name)
+    arguments: list[Any] = []
+    keywords: dict[str, Any] = {}
+    for keyword, source in term.inputs:
+        place = next((place for place in places if hasattr(type(place), source)), None)
+        if place is None:
+            raise TypeError(f"{term.loss} is to be given {source!r}, which is neither an input nor an option.")
+        value = getattr(place, source)
+        if keyword in ("", "*"):
+            arguments += value if keyword else [value]
+        else:
+            keywords[keyword] = value
+    loss: Tensor = function(*arguments, **keywords)
+    return loss

@@ -1,18 +1,22 @@
-"""``MODEL.run``: what a run keeps beside the model it is making, and how it becomes the model folder."""
+"""``MODEL.run``: what a run keeps beside the model it is making, its log, and how it becomes the model folder."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import math
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
-from torch import nn
 
 from mobileclip_kit.distillation.checkpoint import CHECKPOINT_FILE
 from mobileclip_kit.distillation.recipe import Recipe, save_recipe
-from mobileclip_kit.distillation.run_log import EVENTS_FOLDER, LOG_FILE
+from mobileclip_kit.distillation.student import Student
 from mobileclip_kit.errors import OutputError
 from mobileclip_kit.files import atomic_folder, check_can_write, write_json
 from mobileclip_kit.networks.model import save_model
@@ -20,6 +24,8 @@ from mobileclip_kit.spec import MERGES_FILE, ModelSpec
 
 RECIPE_FILE = "recipe.toml"
 TRAINING_FILE = "training.json"
+LOG_FILE = "log.jsonl"
+EVENTS_FOLDER = "tensorboard"
 
 
 def run_folder(model: Path) -> Path:
@@ -51,29 +57,29 @@ def open_run(model: Path, *, resume: bool, force: bool) -> Path:
     return run
 
 
+def holds_work(run: Path) -> bool:
+    """Whether a run's folder holds anything worth going on with."""
+    return any((run / name).exists() for name in (CHECKPOINT_FILE, "teacher", "stages"))
+
+
 def close_run(run: Path) -> None:
     """Remove a run's files.
 
     Raises:
         OutputError: The folder is not a run's.
     """
-    if any(run.iterdir()) and not any(
-        (run / name).exists() for name in (CHECKPOINT_FILE, LOG_FILE, "teacher", "stages", MERGES_FILE)
-    ):
+    if any(run.iterdir()) and not (holds_work(run) or any((run / name).exists() for name in (LOG_FILE, MERGES_FILE))):
         raise OutputError(f"{run} was not made by mckit, so it is not removed.", hint="Choose another -o.")
     shutil.rmtree(run)
 
 
 def finish_run(
     model: Path,
-    run: Path,
-    network: nn.Module,
-    config: Mapping[str, Any],
+    student: Student,
     spec: ModelSpec,
     *,
     recipe: Recipe,
     training: Mapping[str, Any],
-    merges: Path | None = None,
     dtype: torch.dtype = torch.float32,
     force: bool = False,
 ) -> ModelSpec:
@@ -81,21 +87,19 @@ def finish_run(
 
     Args:
         model: The folder to make.
-        run: From :func:`open_run`; its log goes into the model folder.
-        network: The trained model.
-        config: See :func:`mobileclip_kit.networks.model.save_model`.
+        student: As trained, on the CPU.
         spec: Its description.
         recipe: As resolved; saved as ``recipe.toml``.
         training: Saved as ``training.json``: steps, seconds, metrics, what was skipped.
-        merges: A trimmed vocabulary's merges.
         dtype: Of the saved weights.
         force: Replace an existing model.
 
     Returns:
         The spec as written, with its hash.
     """
+    run = run_folder(model)
     with atomic_folder(model, force=force) as folder:
-        spec = save_model(folder, network, config, spec, merges, dtype=dtype)
+        spec = save_model(folder, student.network, student.config, spec, student.merges, dtype=dtype)
         save_recipe(folder / RECIPE_FILE, recipe)
         write_json(folder / TRAINING_FILE, dict(training))
         if (run / LOG_FILE).is_file():
@@ -104,3 +108,67 @@ def finish_run(
             shutil.copytree(run / EVENTS_FOLDER, folder / EVENTS_FOLDER)
     close_run(run)
     return spec
+
+
+class RunLog:
+    """The log of a run, begun or continued.
+
+    Args:
+        folder: Where ``log.jsonl`` and the events' folder lie.
+        step: Where the run goes on; what was logged from there on is dropped.
+
+    Attributes:
+        losses: Of the steps so far, those that are finite.
+        last: The finite numbers that the last step logged; none before the first one.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        path = folder / LOG_FILE
+        self.losses, self.last = _trim(path, step)
+        self._lines = path.open("a", encoding="utf-8")
+        self._events: Any = None
+        if importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(str(folder / EVENTS_FOLDER), purge_step=step)
+
+    def write(self, step: int, parts: Mapping[str, float], seconds: float) -> None:
+        """Log a step; numbers that are not finite become null."""
+        finite = {name: value if math.isfinite(value) else None for name, value in parts.items()}
+        self._lines.write(json.dumps({"step": step, **finite, "seconds": round(seconds, 3)}) + "\n")
+        if self._events is not None:
+            for name, value in finite.items():
+                if value is not None:
+                    self._events.add_scalar(name, value, step)
+        if finite["loss"] is not None:
+            self.losses.append(finite["loss"])
+
+    def flush(self) -> None:
+        """Bring everything to disk, as a checkpoint is about to rely on it."""
+        self._lines.flush()
+        if self._events is not None:
+            self._events.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._lines.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def _trim(path: Path, steps: int) -> tuple[list[float], dict[str, float]]:
+    """Keep the log's first ``steps`` lines, drop what was logged after the checkpoint.
+
+    Returns:
+        The losses kept, and the numbers of the last step kept.
+    """
+    lines = path.read_bytes().splitlines(keepends=True)[:steps] if path.is_file() else []
+    if path.is_file():
+        # Not written anew: a kill would leave half of it.
+        os.truncate(path, sum(len(line) for line in lines))
+    rows = [json.loads(line) for line in lines]
+    ended = rows[-1] if rows else {}
+    last = {name: value for name, value in ended.items() if name not in ("step", "seconds") and value is not None}
+    return [row["loss"] for row in rows if row["loss"] is not None], last

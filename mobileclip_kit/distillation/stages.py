@@ -19,24 +19,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from mobileclip_kit.data.images import Rows, identity_of
 from mobileclip_kit.distillation.checkpoint import Checkpoint
-from mobileclip_kit.distillation.objective import VectorObjective
-from mobileclip_kit.distillation.pruning import PruningObjective
-from mobileclip_kit.distillation.ranks import Ranks
-from mobileclip_kit.distillation.recipe import TrainingPlan
-from mobileclip_kit.distillation.run_log import LOG_FILE
-from mobileclip_kit.distillation.stage_options import StageOptions
+from mobileclip_kit.distillation.distributed import DistributedContext
+from mobileclip_kit.distillation.objective import Batch, Encoded, StepContext, VectorObjective
+from mobileclip_kit.distillation.run_folder import LOG_FILE
 from mobileclip_kit.distillation.student import Student
+from mobileclip_kit.distillation.tables import StageOptions, TrainingPlan
 from mobileclip_kit.distillation.trainer import TrainingResult
 from mobileclip_kit.files import atomic_folder, read_json, write_json
-from mobileclip_kit.inherit.budget import Budget
+from mobileclip_kit.inherit.budget import ParameterBudget, choose_units
 from mobileclip_kit.inherit.gates import Gates, require_finite
 from mobileclip_kit.inherit.layout import layout_of, require_groups
 from mobileclip_kit.inherit.masks import masked
 from mobileclip_kit.inherit.prune import prune
-from mobileclip_kit.inherit.selection import choose_units
 from mobileclip_kit.networks.model import describe, load_model, save_model, tower_parameters
 
 STAGES_FOLDER = "stages"
@@ -83,7 +82,7 @@ class Staged:
     stages: list[dict[str, Any]]
 
 
-def run_stages(student: Student, options: StageOptions, run: Path, ranks: Ranks, train: Train,
+def run_stages(student: Student, options: StageOptions, run: Path, processes: DistributedContext, train: Train,
                fingerprint: Mapping[str, Any]) -> Staged:  # fmt: skip
     """Cut a student down stage by stage.
 
@@ -91,7 +90,7 @@ def run_stages(student: Student, options: StageOptions, run: Path, ranks: Ranks,
         student: Starts as large as its teacher.
         options: The stages.
         run: The run's folder; what an interrupted run left in it is gone on with.
-        ranks: The processes; the first one writes.
+        processes: The processes; the first one writes.
         train: Trains a student to the end of a phase.
         fingerprint: What must be equal for stages on disk to be gone on with: a small JSON object.
 
@@ -104,28 +103,81 @@ def run_stages(student: Student, options: StageOptions, run: Path, ranks: Ranks,
     require_groups(layout, "the student")
     whole = layout.parameters(layout.groups)
     for share in options.shares:  # refused now, not after hours
-        Budget(layout, round(share * whole), warmup_steps=1)
+        ParameterBudget(layout, round(share * whole), warmup_steps=1)
     folder = run / STAGES_FOLDER
-    _claim(folder / _RUN_FILE, fingerprint, ranks)
+    _claim(folder / _RUN_FILE, fingerprint, processes)
     results: list[TrainingResult] = []
     stages: list[dict[str, Any]] = []
     for number, share in enumerate(options.shares, start=1):
-        stage = _Stage(folder, number, round(share * whole), options, ranks, train)
+        stage = _Stage(folder, number, round(share * whole), options, processes, train)
         student = stage.run(student)
         results += stage.results
         stages.append({"share": share, "budget": stage.parameters, **tower_parameters(student.network)})
-    if ranks.is_first:
+    if processes.is_first:
         _join_logs(folder, len(options.shares), run / LOG_FILE)
     return Staged(student, _sum(results), stages)
+
+
+class PruningObjective:
+    """An objective's loss with gates drawn anew in each step, and the cost of exceeding the budget.
+
+    The gates of a step depend on the run's seed and the step alone, so that all parts of a batch and all processes
+    see the same ones.
+
+    Args:
+        inner: What the masked student shall still do; its network has the gates in it.
+        gates: Of every group.
+        budget: What they shall come down to.
+    """
+
+    def __init__(self, inner: VectorObjective, gates: Gates, budget: ParameterBudget) -> None:
+        self._inner, self._gates, self._budget = inner, gates, budget
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The inner objective's, the gates and the budget's multipliers."""
+        return {**self._inner.modules(), "gates": self._gates, "budget": self._budget}
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The inner loss plus the penalty; the log gets the expected sparsity and its target."""
+        self._draw(batch.context)
+        loss, parts = self._inner.loss(batch)
+        return self._with_penalty(loss, parts, batch.context)
+
+    def encode(self, batch: Batch) -> Encoded:
+        """The vectors of some images of a batch."""
+        self._draw(batch.context)
+        return self._inner.encode(batch)
+
+    def shared(self, context: StepContext) -> dict[str, Tensor]:
+        """The vectors of a step that belong to no image."""
+        self._draw(context)
+        return self._inner.shared(context)
+
+    def compare(
+        self, encoded: Encoded, shared: Mapping[str, Tensor], rows: Rows, context: StepContext
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a whole batch, plus the penalty."""
+        loss, parts = self._inner.compare(encoded, shared, rows, context)
+        return self._with_penalty(loss, parts, context)
+
+    def _draw(self, context: StepContext) -> None:
+        seed = identity_of(f"{context.seed}/gates/{context.step}") >> 1
+        self._gates.draw(torch.Generator().manual_seed(seed))
+
+    def _with_penalty(
+        self, loss: Tensor, parts: dict[str, float], context: StepContext
+    ) -> tuple[Tensor, dict[str, float]]:
+        penalty, more = self._budget.penalty(self._gates, context.step)
+        return loss + penalty, {**parts, **more, "penalty": float(penalty.detach())}
 
 
 class _Stage:
     """One share of the parameters."""
 
-    def __init__(self, folder: Path, number: int, parameters: int, options: StageOptions, ranks: Ranks,
+    def __init__(self, folder: Path, number: int, parameters: int, options: StageOptions, processes: DistributedContext,
                  train: Train) -> None:  # fmt: skip
         self._folder, self._number, self.parameters = folder, number, parameters
-        self._options, self._ranks, self._train = options, ranks, train
+        self._options, self._processes, self._train = options, processes, train
         self.results: list[TrainingResult] = []
 
     def run(self, student: Student) -> Student:
@@ -142,8 +194,10 @@ class _Stage:
     def _cut(self, student: Student) -> tuple[Student, TrainingResult]:
         options, network = self._options, student.network
         layout = layout_of(network)
-        gates = Gates(layout.groups).to(self._ranks.device)
-        budget = Budget(layout, self.parameters, warmup_steps=options.mask_warmup_steps).to(self._ranks.device)
+        gates = Gates(layout.groups).to(self._processes.device)
+        budget = ParameterBudget(layout, self.parameters, warmup_steps=options.mask_warmup_steps).to(
+            self._processes.device
+        )
         phase = Phase(
             folder=self._folder / f"{self._number}-masks",
             steps=options.mask_steps,
@@ -159,12 +213,12 @@ class _Stage:
         return replace(student, network=small, config=config), result
 
     def _write(self, student: Student, result: TrainingResult, folder: Path) -> None:
-        if self._ranks.is_first:
+        if self._processes.is_first:
             network: nn.Module = student.network.cpu()
             with atomic_folder(folder) as staging:
                 save_model(staging, network, student.config, describe(folder.name, network, student.config))
                 write_json(staging / _RESULT_FILE, asdict(result))
-        self._ranks.wait()
+        self._processes.wait()
 
     def _read(self, student: Student, folder: Path) -> Student:
         model = load_model(folder)
@@ -172,12 +226,12 @@ class _Stage:
         return replace(student, network=model.network, config=model.config)
 
 
-def _claim(file: Path, fingerprint: Mapping[str, Any], ranks: Ranks) -> None:
+def _claim(file: Path, fingerprint: Mapping[str, Any], processes: DistributedContext) -> None:
     """Record whose stages a folder holds, or refuse those of another run: finished ones have no checkpoint to do so."""
-    if ranks.is_first and not file.is_file():
+    if processes.is_first and not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, dict(fingerprint))
-    ranks.wait()
+    processes.wait()
     Checkpoint({}, {"fingerprint": read_json(file)}).check_fingerprint(fingerprint, file.parent)
 
 

@@ -17,18 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobileclip_kit.distillation.teachers import Teacher, shares_space, text_source
+from mobileclip_kit.distillation.request import TEACHERS_OWN, DistillRequest
+from mobileclip_kit.distillation.teachers import DistillTeacher, shares_space, text_source
 from mobileclip_kit.errors import ModelError, ModelMismatchError, UsageError
-from mobileclip_kit.inherit.choice import Choice
 from mobileclip_kit.inherit.manual import inherit_channels
 from mobileclip_kit.networks.model import Model, build_network
 from mobileclip_kit.networks.students import build_student, student_config, text_config
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
 from mobileclip_kit.spec import MERGES_FILE, TextSpec, Tower
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
-
-# The row of --text that means the teacher's own text tower, trained on.
-TEACHERS_OWN = "teacher"
 
 
 @dataclass(frozen=True)
@@ -50,45 +47,13 @@ class Student:
     text: Model | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudentPlan:
-    """What was asked for.
-
-    Attributes:
-        image: A row of ``STUDENTS``: a new image tower; ``teacher`` trains its own; None keeps a finished one.
-        text: A row of ``TEXT_TOWERS``: a new text tower; ``teacher`` trains the teacher's own; None trains none.
-        text_from: The model whose text tower the student carries.
-        inherit: Start new towers from these channels of the teacher's; None starts them at random.
-        trim_vocab: Keep only the vocabulary that the texts need, and single bytes.
-        seed: Of new weights.
-    """
-
-    image: str | None
-    text: str | None
-    text_from: str | None = None
-    inherit: Choice | None = None
-    trim_vocab: bool = False
-    seed: int = 0
-
-    @property
-    def towers(self) -> tuple[Tower, ...]:
-        """Which towers are trained.
-
-        Raises:
-            UsageError: None.
-        """
-        towers: list[Tower] = ["image"] if self.image else []
-        towers += ["text"] if self.text else []
-        if not towers:
-            raise UsageError("Name a --student to train an image tower, a --text to train a text tower, or both.")
-        return tuple(towers)
-
-
-def make_student(plan: StudentPlan, teacher: Teacher, init: Model | None, texts: Sequence[str], run: Path) -> Student:
+def make_student(
+    request: DistillRequest, teacher: DistillTeacher, init: Model | None, texts: Sequence[str], run: Path
+) -> Student:
     """Build a student.
 
     Args:
-        plan: What was asked for.
+        request: What was asked for.
         teacher: The first one.
         init: A model whose image tower the student starts from, or keeps when only the text tower is trained.
         texts: What a trimmed vocabulary must hold.
@@ -100,41 +65,43 @@ def make_student(plan: StudentPlan, teacher: Teacher, init: Model | None, texts:
         ModelMismatchError: The text tower, or the image tower beside a new one, lies in another space than the
             teacher's.
     """
-    towers = plan.towers
-    source = text_source(teacher, plan.text_from, init)
-    source, merges = _vocabulary(plan, source, texts, run)
-    if plan.text is None:
-        assert plan.image is not None
-        config = student_config(plan.image, embedding_dim=teacher.embedding_dim, image=teacher.image, teacher=source)
-        network = build_student(config, seed=plan.seed, teacher=source)
+    towers = request.towers
+    source = text_source(teacher, request.text_from, init)
+    source, merges = _vocabulary(request, source, texts, run)
+    if request.text_tower is None:
+        assert request.image_tower is not None
+        config = student_config(
+            request.image_tower, embedding_dim=teacher.embedding_dim, image=teacher.image, teacher=source
+        )
+        network = build_student(config, seed=request.resolved.training.seed, teacher=source)
     else:
-        network, config = _with_text_tower(plan, teacher, init, source, merges)
-    if init is not None and plan.image is not None:
+        network, config = _with_text_tower(request, teacher, init, source, merges)
+    if init is not None and request.image_tower is not None:
         take_over_image_tower(network, init)
-    if plan.inherit is not None:
+    if request.inherited is not None:
         giver = teacher.live or source
-        if giver is None or (init is not None and plan.image is not None):
+        if giver is None or (init is not None and request.image_tower is not None):
             raise UsageError("To inherit weights needs the teacher's model, and no --init beside it.",
                              hint="Pass it as --teacher or --text-from, or take a recipe without inherit.")  # fmt: skip
-        inherit_channels(network, giver.network, plan.towers, choice=plan.inherit)
-    if source is None or plan.text is not None:
+        inherit_channels(network, giver.network, request.towers, choice=request.inherited)
+    if source is None or request.text_tower is not None:
         set_logit_scale(network, teacher.logit_scale)
     return Student(network, config, towers, merges, source)
 
 
-def _vocabulary(plan: StudentPlan, source: Model | None, texts: Sequence[str],
+def _vocabulary(request: DistillRequest, source: Model | None, texts: Sequence[str],
                 run: Path) -> tuple[Model | None, Path | None]:  # fmt: skip
     """The text tower's model with its vocabulary as it will be, and the merges' file when it is a trimmed one."""
-    if not plan.trim_vocab:
+    if not request.trim_vocab:
         return source, source.merges if source else None
     if not texts:
         raise UsageError("--trim-vocab needs texts to know which words are used.",
                          hint="Pass images with captions, or a --bank of texts.")  # fmt: skip
     run.mkdir(parents=True, exist_ok=True)
     merges = run / MERGES_FILE
-    if source is not None and plan.text in (None, TEACHERS_OWN):
+    if source is not None and request.text_tower in (None, TEACHERS_OWN):
         return trim_vocabulary(source, texts, merges), merges
-    if plan.text is None:
+    if request.text_tower is None:
         raise UsageError("--trim-vocab needs a text tower.", hint="Name a --text, or the teacher's as --text-from.")
     of_clip = source is not None and source.spec.require_text().tokenizer == "clip-bpe"
     known = Tokenizer.for_spec(source.spec.require_text(), source.merges) if source and of_clip else None
@@ -143,25 +110,25 @@ def _vocabulary(plan: StudentPlan, source: Model | None, texts: Sequence[str],
     return source, merges
 
 
-def _with_text_tower(plan: StudentPlan, teacher: Teacher, init: Model | None, source: Model | None,
+def _with_text_tower(request: DistillRequest, teacher: DistillTeacher, init: Model | None, source: Model | None,
                      merges: Path | None) -> tuple[nn.Module, dict[str, Any]]:  # fmt: skip
     """A student whose text tower is trained."""
-    assert plan.text is not None
+    assert request.text_tower is not None
     known = source.spec.require_text() if source is not None else TextSpec()
-    if known.tokenizer != "clip-bpe" and plan.text != TEACHERS_OWN:
+    if known.tokenizer != "clip-bpe" and request.text_tower != TEACHERS_OWN:
         known = TextSpec()  # a new text tower has CLIP's pieces, whatever its teacher's are
-    if plan.text == TEACHERS_OWN:
+    if request.text_tower == TEACHERS_OWN:
         if source is None:
             raise UsageError("--text teacher needs the teacher's model.", hint="Pass it as --teacher or --text-from.")
         text_cfg = copy.deepcopy(source.config["model_cfg"]["text_cfg"])
     else:
         rows = known.vocab_size if merges is None else Tokenizer.for_spec(TextSpec(merges="trimmed"), merges).vocab_size
-        text_cfg = text_config(plan.text, context_length=known.context_length, vocab_size=rows)
-    if plan.image is not None and plan.image != TEACHERS_OWN:
-        config = student_config(plan.image, embedding_dim=teacher.embedding_dim, image=teacher.image)
+        text_cfg = text_config(request.text_tower, context_length=known.context_length, vocab_size=rows)
+    if request.image_tower is not None and request.image_tower != TEACHERS_OWN:
+        config = student_config(request.image_tower, embedding_dim=teacher.embedding_dim, image=teacher.image)
         finished = None
     else:
-        finished = init or teacher.live or source if plan.image is None else source
+        finished = init or teacher.live or source if request.image_tower is None else source
         if finished is None:
             raise UsageError("A text tower alone needs a finished image tower beside it.",
                              hint="Pass a model as --init, or the teacher's as --teacher or --text-from.")  # fmt: skip
@@ -171,16 +138,16 @@ def _with_text_tower(plan: StudentPlan, teacher: Teacher, init: Model | None, so
             config["model_cfg"].pop(key, None)
     config["model_cfg"]["text_cfg"] = text_cfg
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
+        torch.manual_seed(request.resolved.training.seed)
         network = build_network(config["model_cfg"])
     if finished is not None:
         take_over_image_tower(network, finished)
-    if plan.text == TEACHERS_OWN and source is not None:
+    if request.text_tower == TEACHERS_OWN and source is not None:
         _take_over_text_tower(network, source)
     return network, config
 
 
-def _check_space(finished: Model, init: Model | None, teacher: Teacher) -> None:
+def _check_space(finished: Model, init: Model | None, teacher: DistillTeacher) -> None:
     """Refuse an image tower whose vectors a text tower that learns from the teacher would not find."""
     if finished.spec.embedding_dim != teacher.embedding_dim:
         raise ModelError(
@@ -195,22 +162,32 @@ def _check_space(finished: Model, init: Model | None, teacher: Teacher) -> None:
         )
 
 
-def init_notes(plan: StudentPlan, teacher: Teacher, init: Model | None) -> list[str]:
+def init_notes(request: DistillRequest, teacher: DistillTeacher, init: Model | None) -> list[str]:
     """What the user should know of a starting model that saw other images, or is not known to share the space."""
     if init is None:
         return []
     notes, seen, shared = [], init.spec.image, shares_space(init, teacher)
-    if plan.image is not None and seen is not None and (seen.mean, seen.std) != (teacher.image.mean, teacher.image.std):
+    if (
+        request.image_tower is not None
+        and seen is not None
+        and (seen.mean, seen.std) != (teacher.image.mean, teacher.image.std)
+    ):
         notes.append(
             f"{init.spec.name} saw images with mean {seen.mean} and std {seen.std}; the student sees them as its "
             f"teacher does, with mean {teacher.image.mean} and std {teacher.image.std}."
         )
-    if plan.image is None and not shared:
+    if request.image_tower is None and not shared:
         notes.append(
             f"Nothing says that the images of {init.spec.name} lie where the teacher {teacher.name} puts them; "
             "the text tower learns to find them there."
         )
-    if plan.text is None and plan.text_from is None and teacher.live is None and init.spec.text and not shared:
+    if (
+        request.text_tower is None
+        and request.text_from is None
+        and teacher.live is None
+        and init.spec.text
+        and not shared
+    ):
         notes.append(
             f"The text tower of {init.spec.name} is not the teacher {teacher.name}'s, so the student has none; "
             "--text-from names the teacher's model."

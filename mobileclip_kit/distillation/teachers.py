@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.cache.build import build_cache
@@ -15,14 +16,26 @@ from mobileclip_kit.cache.folder import CACHE_FILE, TeacherCache
 from mobileclip_kit.cache.texts import cache_texts, open_texts, text_vectors
 from mobileclip_kit.data.images import MEMORY_BYTES, Rows
 from mobileclip_kit.data.pair import Pair, Skipped
-from mobileclip_kit.distillation.targets import Lookup, TeacherSide, live_targets, lookup_in, stored_targets
-from mobileclip_kit.errors import CacheError, ModelError, ModelMismatchError, UsageError
+from mobileclip_kit.distillation.objective import Batch
+from mobileclip_kit.distillation.training_set import TrainingPairs, load_images
+from mobileclip_kit.errors import CacheError, ModelError, ModelMismatchError, ShapeError
+from mobileclip_kit.images import normalize
 from mobileclip_kit.networks.model import Model, load_model
+from mobileclip_kit.networks.raw import encode_raw
 from mobileclip_kit.spec import ImageSpec
+
+# Rows of the training set and an epoch → raw vectors (n, d) float32.
+Lookup = Callable[[Rows, int], Tensor]
+Targets = Callable[[Batch], Tensor]
+
+# Images that a model is asked for, and how like the stored vectors its own must be: those of another model are at about
+# 0, those of the same with another preprocessing or in half precision above 0.9.
+_COMPARED = 8
+_LEAST_COSINE = 0.8
 
 
 @dataclass
-class Teacher:
+class DistillTeacher:
     """What a student is drawn to.
 
     Attributes:
@@ -46,7 +59,7 @@ class Teacher:
     notes: tuple[str, ...] = ()
 
 
-def open_teachers(teacher: str | None, caches: Sequence[Path]) -> list[Teacher]:
+def open_teachers(teacher: str | None, caches: Sequence[Path]) -> list[DistillTeacher]:
     """A live teacher, or one for each cache; the first one's space is the student's.
 
     Args:
@@ -54,16 +67,13 @@ def open_teachers(teacher: str | None, caches: Sequence[Path]) -> list[Teacher]:
         caches: Cache folders, or folders of cache folders as ``mckit cache`` makes them for several teachers.
 
     Raises:
-        UsageError: Both are given, or none.
         ModelError: The teacher is unknown or damaged.
         CacheError: A cache is damaged or empty, or two caches show other views of the images.
     """
-    if (teacher is None) == (not caches):
-        raise UsageError("Give either --teacher or --cache: vectors come from one of them.")
     if teacher is not None:
         model = load_model(teacher)
         spec = model.spec
-        return [Teacher(spec.name, spec.model_hash, spec.embedding_dim, spec.require_image(), spec.logit_scale,
+        return [DistillTeacher(spec.name, spec.model_hash, spec.embedding_dim, spec.require_image(), spec.logit_scale,
                         live=model, notes=model.warnings)]  # fmt: skip
     teachers = [_open_cache(folder) for cache in caches for folder in cache_folders(cache)]
     views = {
@@ -83,7 +93,7 @@ def cache_folders(path: Path) -> list[Path]:
     return inside or [path]
 
 
-def _open_cache(path: Path) -> Teacher:
+def _open_cache(path: Path) -> DistillTeacher:
     stored = TeacherCache.open(path)
     if not len(stored):
         raise CacheError(f"The cache {path} is empty.", hint="Fill it with `mckit cache`.")
@@ -91,7 +101,7 @@ def _open_cache(path: Path) -> Teacher:
     notes: tuple[str, ...] = ()
     if made.preprocessing is None:
         notes = (f"{path} does not say how its images were preprocessed; CLIP's own preprocessing is assumed.",)
-    return Teacher(
+    return DistillTeacher(
         made.teacher,
         made.teacher_hash or made.teacher,
         made.embedding_dim,
@@ -102,7 +112,7 @@ def _open_cache(path: Path) -> Teacher:
     )
 
 
-def text_source(teacher: Teacher, text_from: str | None, init: Model | None) -> Model | None:
+def text_source(teacher: DistillTeacher, text_from: str | None, init: Model | None) -> Model | None:
     """The model whose text tower the student carries: ``text_from``, else the live teacher, else ``init``'s own.
 
     ``init``'s is only taken where it lies in the teacher's space.
@@ -132,18 +142,56 @@ def text_source(teacher: Teacher, text_from: str | None, init: Model | None) -> 
     return model
 
 
-def shares_space(model: Model, teacher: Teacher) -> bool | None:
+def shares_space(model: Model, teacher: DistillTeacher) -> bool | None:
     """Whether a model's vectors lie in a teacher's space; None where nothing recorded would tell.
 
     They do if it is the teacher itself, with its vocabulary trimmed perhaps, or a student of it.
     """
-    known = model.spec.provenance
-    if teacher.identity in (model.spec.model_hash, known.get("vocabulary_of"), known.get("teacher_hash")):
+    made_by = model.spec.provenance.get("teacher_hash")
+    if is_teacher(model, teacher) or made_by == teacher.identity:
         return True
-    return False if known.get("teacher_hash") else None
+    return False if made_by else None
 
 
-def run_teacher_once(teacher: Teacher, pairs: Sequence[Pair], folder: Path, *, device: str) -> list[Skipped]:
+def is_teacher(model: Model, teacher: DistillTeacher) -> bool:
+    """Whether a model is the teacher itself, perhaps with its vocabulary trimmed."""
+    return teacher.identity in (model.spec.model_hash, model.spec.provenance.get("vocabulary_of"))
+
+
+def check_text_source(model: Model, teacher: DistillTeacher, pairs: TrainingPairs) -> None:
+    """Refuse a text tower that does not belong to a cache whose vectors came from elsewhere.
+
+    The cache does not say which model made it, so the model is asked for a few of its vectors.
+
+    Args:
+        model: The model whose text tower the student gets.
+        teacher: The one whose vectors are stored.
+        pairs: Images that the cache knows.
+
+    Raises:
+        ModelMismatchError: The model gives other vectors.
+    """
+    if teacher.cache is None or teacher.cache.description.teacher_hash is not None or not len(pairs):
+        return
+    spec, some = model.spec.require_image(), pairs.take(range(min(_COMPARED, len(pairs))))
+    _, images = load_images(some, spec)
+    rows, pixels = next(images.read(iter([np.arange(len(images), dtype=np.int64)])))
+    if not len(rows):
+        return
+    with torch.inference_mode():
+        theirs = encode_raw(model.network, torch.from_numpy(normalize(pixels, spec)))
+    stored = _lookup(teacher.cache, [some.hashes[row] for row in rows], 1.0)(np.arange(len(rows)), 0)
+    cosine = float(F.cosine_similarity(theirs, stored).mean())
+    if cosine < _LEAST_COSINE:
+        random = "; its weights are random" if model.warnings else ""
+        raise ModelMismatchError(
+            f"{model.spec.name} did not make the vectors of {teacher.cache.path}: on {len(rows)} images its own have "
+            f"the cosine {cosine:.2f} to them{random}.",
+            hint="Name the teacher with its weights as --text-from, such as ViT-B-32:openai, or leave it out.",
+        )
+
+
+def run_teacher_once(teacher: DistillTeacher, pairs: Sequence[Pair], folder: Path, *, device: str) -> list[Skipped]:
     """Give a live teacher a cache of every image: without augmentation its vectors are the same in each epoch.
 
     Returns:
@@ -155,31 +203,25 @@ def run_teacher_once(teacher: Teacher, pairs: Sequence[Pair], folder: Path, *, d
     return report.failed
 
 
-def teacher_side(
-    teacher: Teacher,
-    hashes: Sequence[str],
-    *,
-    unit_scale: float,
-    device: str,
-    texts: Tensor | None = None,
-) -> TeacherSide:
-    """A teacher as the objective sees it.
+def teacher_targets(
+    teacher: DistillTeacher, hashes: Sequence[str], *, unit_scale: float, device: str
+) -> TeacherTargets:
+    """A teacher as the objective sees it, without texts.
 
     Args:
         teacher: With a cache, or live.
         hashes: SHA-256 of each image file, in the order of the training set's rows.
         unit_scale: What unit vectors are multiplied by.
         device: Where a live teacher runs.
-        texts: Raw vectors of the run's texts, from :func:`stored_texts`.
     """
     scale = teacher.logit_scale or 100.0
     if teacher.cache is None:
         assert teacher.live is not None
         network = teacher.live.network.to(device).eval()
         targets = live_targets(network, (teacher.image.height, teacher.image.width))
-        return TeacherSide(targets, None, texts, scale)
+        return TeacherTargets(targets, None, None, scale)
     lookup = _lookup(teacher.cache, hashes, unit_scale)
-    return TeacherSide(stored_targets(lookup), lookup, texts, scale)
+    return TeacherTargets(stored_targets(lookup), lookup, None, scale)
 
 
 def _lookup(cache: TeacherCache, hashes: Sequence[str], unit_scale: float) -> Lookup:
@@ -197,7 +239,7 @@ def _lookup(cache: TeacherCache, hashes: Sequence[str], unit_scale: float) -> Lo
     return lookup
 
 
-def targets_note(teacher: Teacher, unit_scale: float) -> str:
+def targets_note(teacher: DistillTeacher, unit_scale: float) -> str:
     """What a student's provenance says of its targets."""
     if teacher.cache is None:
         return "live"
@@ -205,7 +247,7 @@ def targets_note(teacher: Teacher, unit_scale: float) -> str:
 
 
 def stored_texts(
-    teacher: Teacher, texts: Sequence[str], model: Model | None, folder: Path, *, unit_scale: float, device: str
+    teacher: DistillTeacher, texts: Sequence[str], model: Model | None, folder: Path, *, unit_scale: float, device: str
 ) -> Tensor:
     """A teacher's raw vectors of texts, ``(n, d)`` float32, asked once and kept.
 
@@ -232,3 +274,57 @@ def stored_texts(
 
 def _scaled(vectors: Tensor, normalized: bool, unit_scale: float) -> Tensor:
     return F.normalize(vectors, dim=-1) * unit_scale if normalized else vectors
+
+
+@dataclass(frozen=True)
+class TeacherTargets:
+    """One teacher as an objective sees it.
+
+    Attributes:
+        images: Raw vectors of a batch's images, or None when no term asks for them.
+        lookup: The same by row, for images outside the batch; None for a live teacher.
+        texts: Raw vectors of the run's texts, ``(texts, d)`` float32, or None when no term asks for them.
+        logit_scale: Its own.
+    """
+
+    images: Targets | None
+    lookup: Lookup | None
+    texts: Tensor | None
+    logit_scale: float
+
+
+def lookup_in(vectors: Tensor) -> Lookup:
+    """Look vectors up in memory.
+
+    Args:
+        vectors: Raw, ``(images, views, d)``; epoch e uses view e mod views.
+
+    Raises:
+        ShapeError: They have another shape.
+    """
+    if vectors.ndim != 3:
+        raise ShapeError(f"Stored vectors are {tuple(vectors.shape)}; they must be (images, views, d).")
+    return lambda rows, epoch: vectors[torch.from_numpy(rows), epoch % vectors.shape[1]].float()
+
+
+def stored_targets(lookup: Lookup) -> Targets:
+    """Targets that need no teacher."""
+    return lambda batch: lookup(batch.rows, batch.context.epoch).to(batch.images.device)
+
+
+def live_targets(teacher: nn.Module, size: tuple[int, int]) -> Targets:
+    """Targets from a teacher in the loop.
+
+    Args:
+        teacher: Shares the student's mean and std.
+        size: Height and width that it wants; images of another size are resized from the student's.
+    """
+
+    @torch.no_grad()
+    def targets(batch: Batch) -> Tensor:
+        images = batch.images
+        if tuple(images.shape[2:]) != size:
+            images = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+        return encode_raw(teacher, images)
+
+    return targets

@@ -1,4 +1,4 @@
-"""The one trainer: any objective, with a teacher or without, interruptible at any moment.
+"""The one trainer: any objective, with a teacher or without, interruptible at any context.
 
 Order, augmentation, learning rate and random numbers are pure functions of the step, so a resumed run on a CPU ends
 with the same bits as one that was never interrupted.
@@ -7,9 +7,11 @@ with the same bits as one that was never interrupted.
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 
 from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.data.images import Images, Rows, identity_of
-from mobileclip_kit.distillation.augment import Augmentation, Replay
+from mobileclip_kit.distillation.augment import Replay, augment
 from mobileclip_kit.distillation.checkpoint import (
     CHECKPOINT_FILE,
     Checkpoint,
@@ -31,17 +33,18 @@ from mobileclip_kit.distillation.checkpoint import (
     trained_parameters,
     trained_tensors,
 )
-from mobileclip_kit.distillation.freezing import freeze, hold
-from mobileclip_kit.distillation.interruption import Interruption
-from mobileclip_kit.distillation.muon import Muon
-from mobileclip_kit.distillation.objective import Batch, Moment, Objective, VectorObjective
-from mobileclip_kit.distillation.order import batch_rows
-from mobileclip_kit.distillation.ranks import Ranks, check_batch
-from mobileclip_kit.distillation.recipe import TrainingPlan
-from mobileclip_kit.distillation.run_log import LOG_FILE as LOG_FILE
-from mobileclip_kit.distillation.run_log import RunLog
-from mobileclip_kit.distillation.schedule import learning_rate
-from mobileclip_kit.distillation.whole_batch import backward_whole_batch, cut, sum_gradients
+from mobileclip_kit.distillation.distributed import (
+    DistributedContext,
+    backward_whole_batch,
+    check_batch,
+    cut,
+    sum_gradients,
+)
+from mobileclip_kit.distillation.objective import Batch, Objective, StepContext, VectorObjective
+from mobileclip_kit.distillation.optimizer import give_own_rates, make_optimizer
+from mobileclip_kit.distillation.run_folder import RunLog
+from mobileclip_kit.distillation.tables import Augmentation, TrainingPlan
+from mobileclip_kit.distillation.training_set import batch_rows
 from mobileclip_kit.errors import DataError, TrainingError, UsageError
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.spec import ImageSpec
@@ -70,67 +73,72 @@ class TrainingResult:
     parts: dict[str, float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainerSetup:
+    """How an objective is trained.
+
+    Attributes:
+        plan: Steps, learning rate, seed. Its batch size is at most the number of images.
+        augmentation: How images are varied.
+        image: The model's preprocessing: mean and std.
+        folder: Where the checkpoint and ``log.jsonl`` are kept; made when missing.
+        fingerprint: What must be equal for a checkpoint to be resumed: a small JSON object.
+        replay: Which stored views to show again; None draws new ones in every epoch.
+        checkpoint_seconds: Time between checkpoints.
+        rates: Module → peak learning rate, of modules that have their own; their gradients are not clipped.
+    """
+
+    plan: TrainingPlan
+    augmentation: Augmentation
+    image: ImageSpec
+    folder: Path
+    fingerprint: Mapping[str, Any]
+    replay: Replay | None = None
+    checkpoint_seconds: float = 60.0
+    rates: Mapping[str, float] | None = None
+
+
 class Trainer:
     """Drives an objective over images.
 
     Args:
         objective: What is trained, and its loss.
         images: The training set.
-        plan: Steps, learning rate, seed. Its batch size is at most the number of images.
-        augmentation: How images are varied.
-        image: The model's preprocessing: mean and std.
-        folder: Where the checkpoint and ``log.jsonl`` are kept; made when missing.
-        fingerprint: What must be equal for a checkpoint to be resumed: a small JSON object.
-        device: Where the objective's modules lie.
-        replay: Which stored views to show again; None draws new ones in every epoch.
-        checkpoint_seconds: Time between checkpoints.
-        ranks: The processes that share each batch; None for this one alone. Process 0 keeps checkpoint and log.
-        rates: Module → peak learning rate, of modules that have their own; their gradients are not clipped.
+        setup: How.
+        processes: Those that share each batch, with this one's device; None for this one alone on the CPU. Process 0
+            keeps checkpoint and log.
 
     Raises:
         DataError: The images do not fill a batch.
-        UsageError: The batch is to be cut or shared, and the objective or the batch size does not allow it.
+        UsageError: The batch is to be cut or shared, and the objective or the batch size does not allow it; or a frozen
+            part does not exist.
     """
 
     def __init__(
-        self,
-        objective: Objective,
-        images: Images,
-        plan: TrainingPlan,
-        *,
-        augmentation: Augmentation,
-        image: ImageSpec,
-        folder: Path,
-        fingerprint: Mapping[str, Any],
-        device: str = "cpu",
-        replay: Replay | None = None,
-        checkpoint_seconds: float = 60.0,
-        ranks: Ranks | None = None,
-        rates: Mapping[str, float] | None = None,
+        self, objective: Objective, images: Images, setup: TrainerSetup, processes: DistributedContext | None = None
     ) -> None:
+        plan = setup.plan
         if len(images) < plan.batch_size:
             raise DataError(f"{len(images)} images do not fill a batch of {plan.batch_size}.")
-        self._objective, self._source, self._plan = objective, images, plan
-        self._ranks = ranks or Ranks(device=device)
-        self._in_parts = self._ranks.count > 1 or plan.micro_batch is not None
-        check_batch(self._ranks, plan.batch_size)
+        self._objective, self._source, self._plan, self._setup = objective, images, plan, setup
+        self._processes = processes or DistributedContext()
+        self._in_parts = self._processes.count > 1 or plan.micro_batch is not None
+        check_batch(self._processes, plan.batch_size)
         if self._in_parts and not isinstance(objective, VectorObjective):
             raise UsageError(
                 "This objective learns from whole batches in one process.",
                 hint="Leave micro_batch out, and start one process only.",
             )
-        self._augmentation, self._replay = augmentation, replay
-        self._folder, self._fingerprint = folder, dict(fingerprint)
-        self._device, self._checkpoint_seconds = torch.device(device), checkpoint_seconds
-        self._mean = torch.tensor(image.mean, device=self._device).view(1, 3, 1, 1)
-        self._std = torch.tensor(image.std, device=self._device).view(1, 3, 1, 1)
+        self._device = torch.device(self._processes.device)
+        self._mean = torch.tensor(setup.image.mean, device=self._device).view(1, 3, 1, 1)
+        self._std = torch.tensor(setup.image.std, device=self._device).view(1, 3, 1, 1)
         self.steps = plan.total_steps(len(images))
         self._per_epoch = len(images) // plan.batch_size
         self._modules = objective.modules()
         self._frozen = freeze(self._modules, plan.frozen)
         self._parameters = dict(trained_parameters(self._modules))
-        self._optimizer = _optimizer(self._parameters, plan)
-        self._clipped = _give_own_rates(self._optimizer, self._parameters, rates or {}, plan)
+        self._optimizer = make_optimizer(self._parameters, plan)
+        self._clipped = give_own_rates(self._optimizer, self._parameters, setup.rates or {}, plan)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=plan.precision == "float16")
         averaged = self._parameters if plan.ema_decay is not None else {}
         self._average = {name: parameter.detach().clone() for name, parameter in averaged.items()}
@@ -141,7 +149,7 @@ class Trainer:
     @property
     def checkpoint(self) -> Path:
         """The checkpoint file."""
-        return self._folder / CHECKPOINT_FILE
+        return self._setup.folder / CHECKPOINT_FILE
 
     def run(self, *, resume: bool = False) -> TrainingResult:
         """Train to the end; the modules then hold the result, in eval mode.
@@ -153,16 +161,17 @@ class Trainer:
             TrainingError: The loss or a gradient is no longer finite, or the checkpoint does not fit.
             KeyboardInterrupt: After Ctrl-C, once the checkpoint is written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._setup.folder.mkdir(parents=True, exist_ok=True)
         # A run was killed while it wrote: our own unfinished file, or safetensors'.
-        for left in (*self._folder.glob(f".{CHECKPOINT_FILE}.*.part"), *self._folder.glob(".tmp*")):
+        for left in (*self._setup.folder.glob(f".{CHECKPOINT_FILE}.*.part"), *self._setup.folder.glob(".tmp*")):
             left.unlink(missing_ok=True)
         if resume and self.checkpoint.is_file():
             self._restore()
-        self._ranks.wait()  # nobody trains on before everybody has read the checkpoint
+        self._processes.wait()  # nobody trains on before everybody has read the checkpoint
         for module in self._modules.values():
             module.train()
-        hold(self._frozen)
+        for part in self._frozen:
+            part.eval()  # keeps its running means
         with torch.random.fork_rng(devices=[]), self._interruption.watched():
             losses, parts, speed = self._loop()
         if self._average:
@@ -181,19 +190,19 @@ class Trainer:
                             done=self._done * plan.batch_size)  # fmt: skip
         with ExitStack() as stack:
             log = None
-            if self._ranks.is_first:
+            if self._processes.is_first:
                 stack.enter_context(progress)
-                log = stack.enter_context(RunLog(self._folder, self._done))
+                log = stack.enter_context(RunLog(self._setup.folder, self._done))
                 losses, parts = log.losses, log.last
-            reading = stack.enter_context(closing(self._source.read(self._ranks.share(each) for each in rows)))
+            reading = stack.enter_context(closing(self._source.read(self._processes.share(each) for each in rows)))
             for kept, pixels in reading:
                 started = time.monotonic()
                 parts = self._step(kept, pixels)
                 self._done += 1
                 self._seconds += time.monotonic() - started
                 # Of several processes none stops alone: a wish that comes after they agreed waits for the next step.
-                stop = self._all_stop if self._ranks.count > 1 else self._interruption.asked
-                due = time.monotonic() - saved >= self._checkpoint_seconds
+                stop = self._all_stop if self._processes.count > 1 else self._interruption.asked
+                due = time.monotonic() - saved >= self._setup.checkpoint_seconds
                 if log is not None:
                     log.write(self._done - 1, parts, self._seconds)
                     progress.advance(plan.batch_size, f"step {self._done}/{self.steps}  loss {parts['loss']:.4f}")
@@ -207,13 +216,11 @@ class Trainer:
 
     def _step(self, rows: Rows, pixels: Pixels) -> dict[str, float]:
         plan, step = self._plan, self._done
-        epochs = math.ceil(self.steps / self._per_epoch)
-        moment = Moment(step, self.steps, step // self._per_epoch, epochs, plan.seed)
-        rate = learning_rate(step, steps=self.steps, peak=plan.lr, warmup_steps=plan.rise(self.steps),
-                             final_share=plan.final_lr_share)  # fmt: skip
+        context = StepContext(step, self.steps, step // self._per_epoch, plan.seed)
+        rate = plan.learning_rate(step, self.steps)
         gradient = self._gradient_in_parts if self._in_parts else self._gradient
         self._optimizer.zero_grad(set_to_none=True)
-        value, parts = gradient(rows, pixels, moment)
+        value, parts = gradient(rows, pixels, context)
         if parts is None:  # too few of the batch could be decoded: nothing to learn from
             return {"loss": math.nan, "lr": rate}
         self._check_finite(value, "loss", step)
@@ -229,45 +236,48 @@ class Trainer:
         self._scaler.update()
         if not overflowed:
             self._follow(step)
-        return {"epoch": moment.epoch, "loss": value, **parts, "lr": rate, "gradient_norm": norm}
+        return {"epoch": context.epoch, "loss": value, **parts, "lr": rate, "gradient_norm": norm}
 
-    def _gradient(self, rows: Rows, pixels: Pixels, moment: Moment) -> tuple[float, dict[str, float] | None]:
+    def _gradient(self, rows: Rows, pixels: Pixels, context: StepContext) -> tuple[float, dict[str, float] | None]:
         """The gradient of a batch that passes the model at once."""
         if len(rows) < 2:
             return math.nan, None
-        torch.manual_seed(identity_of(f"{moment.seed}/step/{moment.step}") >> 1)
-        batch = Batch(rows, self._images(rows, pixels, moment), moment)
+        torch.manual_seed(identity_of(f"{context.seed}/step/{context.step}") >> 1)
+        batch = Batch(rows, self._images(rows, pixels, context), context)
         with self._autocast():
             loss, parts = self._objective.loss(batch)
         if math.isfinite(value := float(loss.detach())):
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return value, parts
 
-    def _gradient_in_parts(self, rows: Rows, pixels: Pixels, moment: Moment) -> tuple[float, dict[str, float] | None]:
+    def _gradient_in_parts(
+        self, rows: Rows, pixels: Pixels, context: StepContext
+    ) -> tuple[float, dict[str, float] | None]:
         """The gradient of a batch that is cut, or shared by several processes."""
         assert isinstance(self._objective, VectorObjective)
-        parts = [Batch(rows[part], self._images(rows[part], pixels[part], moment), moment)
+        parts = [Batch(rows[part], self._images(rows[part], pixels[part], context), context)
                  for part in cut(rows, self._plan.micro_batch)]  # fmt: skip
+        share = self._plan.batch_size // self._processes.count
         value, log, self._all_stop = backward_whole_batch(
-            self._objective, parts, moment, ranks=self._ranks, share=self._plan.batch_size // self._ranks.count,
+            self._objective, parts, context, processes=self._processes, share=share,
             stop=self._interruption.asked, autocast=self._autocast(), scaler=self._scaler,
         )  # fmt: skip
         if log is not None:
-            sum_gradients(self._parameters, self._modules, self._ranks)
+            sum_gradients(self._parameters, self._modules, self._processes)
         return value, log
 
     def _autocast(self) -> torch.autocast:
         kind = _AUTOCAST.get(self._plan.precision)
         return torch.autocast(self._device.type, kind, enabled=kind is not None)
 
-    def _images(self, rows: Rows, pixels: Pixels, moment: Moment) -> Tensor:
+    def _images(self, rows: Rows, pixels: Pixels, context: StepContext) -> Tensor:
         # Bytes are laid out channel by channel before they become floats, a quarter of the traffic.
         images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).contiguous().float().div_(255.0)
-        identities, replay = self._source.identities[rows], self._replay
+        identities, how, replay = self._source.identities[rows], self._setup.augmentation, self._setup.replay
         if replay is None:
-            images = self._augmentation.apply(images, identities, seed=moment.seed, epoch=moment.epoch)
-        elif view := moment.epoch % replay.views:
-            images = self._augmentation.apply(images, identities, seed=replay.seed, epoch=view)
+            images = augment(images, identities, how, seed=context.seed, epoch=context.epoch)
+        elif view := context.epoch % replay.views:
+            images = augment(images, identities, how, seed=replay.seed, epoch=view)
         return images.sub_(self._mean).div_(self._std).contiguous()  # (n, 3, height, width)
 
     @torch.no_grad()
@@ -296,13 +306,13 @@ class Trainer:
         tensors = {f"weights/{name}": tensor for name, tensor in trained_tensors(self._modules).items()}
         tensors |= optimizer_tensors(self._optimizer, names)
         tensors |= {f"average/{name}": tensor for name, tensor in self._average.items()}
-        state = {"step": self._done, "seconds": self._seconds, "fingerprint": self._fingerprint,
+        state = {"step": self._done, "seconds": self._seconds, "fingerprint": dict(self._setup.fingerprint),
                  "scaler": self._scaler.state_dict()}  # fmt: skip
         save_checkpoint(self.checkpoint, Checkpoint(tensors, state))
 
     def _restore(self) -> None:
         checkpoint = load_checkpoint(self.checkpoint)
-        checkpoint.check_fingerprint(self._fingerprint, self.checkpoint)
+        checkpoint.check_fingerprint(self._setup.fingerprint, self.checkpoint)
         copy_into(trained_tensors(self._modules), checkpoint.tensors, "weights/", self.checkpoint)
         restore_optimizer(self._optimizer, self._parameters, checkpoint.tensors)
         copy_into(self._average, checkpoint.tensors, "average/", self.checkpoint)
@@ -310,30 +320,57 @@ class Trainer:
         self._done, self._seconds = int(checkpoint.state["step"]), float(checkpoint.state["seconds"])
 
 
-def _optimizer(parameters: Mapping[str, nn.Parameter], plan: TrainingPlan) -> torch.optim.Optimizer:
-    """Weight decay for matrices and filters; biases, norms and other vectors have none."""
-    if plan.optimizer == "muon":
-        return Muon(parameters, lr=plan.lr, weight_decay=plan.weight_decay, betas=plan.betas)
-    wide = [parameter for parameter in parameters.values() if parameter.ndim >= 2]
-    narrow = [parameter for parameter in parameters.values() if parameter.ndim < 2]
-    groups = [{"params": wide, "weight_decay": plan.weight_decay}, {"params": narrow, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.lr, betas=plan.betas, fused=True)
+def freeze(modules: Mapping[str, nn.Module], names: Sequence[str]) -> tuple[nn.Module, ...]:
+    """Take parts out of the training: inherited stages need not be learned again, nor any gradient pass through them.
+
+    Args:
+        modules: What is trained; ``network`` holds the parts.
+        names: Of parts of the network, such as ``visual.trunk.stages.0``.
+
+    Returns:
+        The parts.
+
+    Raises:
+        UsageError: The network has no such part, or nothing is left to train.
+    """
+    if not names:
+        return ()
+    known = dict(modules["network"].named_modules())
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise UsageError(f"The network has no part named {', '.join(missing)} to freeze.")
+    parts = tuple(known[name] for name in names)
+    for part in parts:
+        part.requires_grad_(False)
+    if not any(parameter.requires_grad for module in modules.values() for parameter in module.parameters()):
+        raise UsageError(f"With {', '.join(names)} frozen, nothing is left to train.")
+    return parts
 
 
-def _give_own_rates(
-    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], rates: Mapping[str, float],
-    plan: TrainingPlan,
-) -> list[nn.Parameter]:  # fmt: skip
-    """Put the parameters of modules with a learning rate of their own into groups with it; the others, in order."""
-    own = {id(parameter): rates[name.partition(".")[0]] for name, parameter in parameters.items()
-           if name.partition(".")[0] in rates}  # fmt: skip
-    for group in list(optimizer.param_groups):
-        options = {name: value for name, value in group.items() if name != "params"}
-        apart: dict[float, list[nn.Parameter]] = {}
-        for parameter in group["params"]:
-            apart.setdefault(own.get(id(parameter), plan.lr), []).append(parameter)
-        group["params"] = apart.pop(plan.lr, [])
-        for rate, moved in apart.items():
-            optimizer.add_param_group({**options, "params": moved, "times": rate / plan.lr})
-    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
-    return [parameter for parameter in parameters.values() if id(parameter) not in own]
+class Interruption:
+    """Turns the first SIGINT or SIGTERM into :attr:`asked`, granted after the step; the second one stops at once.
+
+    Attributes:
+        asked: Whether the run is to stop.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Listen while the block runs. Signals reach the main thread alone, so elsewhere nothing changes."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask_to_stop(number: int, _: object) -> None:
+            self.asked = True
+            signal.signal(number, signal.default_int_handler)
+
+        before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.data.images import MEMORY_BYTES, FileImages, Images, content_hashes, identities_of
+from mobileclip_kit.data.images import (
+    MEMORY_BYTES,
+    FileImages,
+    Images,
+    Rows,
+    content_hashes,
+    identities_of,
+    random_numbers,
+)
 from mobileclip_kit.data.pair import Pair, Skipped
-from mobileclip_kit.distillation.augment import random_numbers
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.spec import ImageSpec
 
 
 @dataclass
-class Usable:
+class TrainingPairs:
     """Pairs that have a readable file and, with a cache, a vector.
 
     Attributes:
@@ -31,12 +38,14 @@ class Usable:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def take(self, rows: Collection[int]) -> Usable:
+    def take(self, rows: Collection[int]) -> TrainingPairs:
         """Some of them."""
-        return Usable([self.pairs[row] for row in rows], [self.hashes[row] for row in rows])
+        return TrainingPairs([self.pairs[row] for row in rows], [self.hashes[row] for row in rows])
 
 
-def usable_pairs(pairs: Sequence[Pair], known: Collection[str] | None, skipped: list[Skipped], cache: str) -> Usable:
+def usable_pairs(
+    pairs: Sequence[Pair], known: Collection[str] | None, skipped: list[Skipped], cache: str
+) -> TrainingPairs:
     """Hash the images and keep those that have a target.
 
     Args:
@@ -47,7 +56,7 @@ def usable_pairs(pairs: Sequence[Pair], known: Collection[str] | None, skipped: 
     """
     hashes, unreadable = content_hashes([pair.image for pair in pairs], [pair.key for pair in pairs])
     skipped += unreadable
-    usable = Usable([], [])
+    usable = TrainingPairs([], [])
     for pair, sha256 in zip(pairs, hashes, strict=True):
         if known is not None and sha256 and sha256 not in known:
             skipped.append(Skipped(pair.key, f"The cache {cache} has no vector of this image."))
@@ -57,11 +66,11 @@ def usable_pairs(pairs: Sequence[Pair], known: Collection[str] | None, skipped: 
     return usable
 
 
-def split_holdout(usable: Usable, holdout: str | None) -> tuple[Usable, Usable]:
+def split_holdout(pairs: TrainingPairs, holdout: str | float | None) -> tuple[TrainingPairs, TrainingPairs]:
     """Set images aside that are never trained on.
 
     Args:
-        usable: All of them.
+        pairs: All of them.
         holdout: A share in 0…1, or a file that names the images, one a line. A share takes the same images in
             every run, whatever the seed: those whose content hashes to the lowest numbers.
 
@@ -73,56 +82,84 @@ def split_holdout(usable: Usable, holdout: str | None) -> tuple[Usable, Usable]:
         DataError: The file names an image that is not there.
     """
     if holdout is None:
-        return usable, Usable([], [])
+        return pairs, TrainingPairs([], [])
     try:
         share = float(holdout)
     except ValueError:
-        aside = _listed(Path(holdout), usable)
+        aside = _listed(Path(str(holdout)), pairs)
     else:
         if not 0.0 <= share < 1.0:
             raise UsageError(f"--holdout is {holdout}; a share must be in 0…1.")
-        numbers = random_numbers(identities_of(usable.hashes), seed=0, epoch=0, count=1)[:, 0]
-        aside = {int(row) for row in np.argsort(numbers, kind="stable")[: round(share * len(usable))]}
-    seen = {usable.hashes[row] for row in aside}  # the same image under another name is not trained on either
-    train = [row for row, sha256 in enumerate(usable.hashes) if sha256 not in seen]
-    return usable.take(train), usable.take(sorted(aside))
+        numbers = random_numbers(identities_of(pairs.hashes), seed=0, epoch=0, count=1)[:, 0]
+        aside = {int(row) for row in np.argsort(numbers, kind="stable")[: round(share * len(pairs))]}
+    seen = {pairs.hashes[row] for row in aside}  # the same image under another name is not trained on either
+    train = [row for row, sha256 in enumerate(pairs.hashes) if sha256 not in seen]
+    return pairs.take(train), pairs.take(sorted(aside))
 
 
-def load_images(usable: Usable, image: ImageSpec, *, draft: bool = False) -> tuple[Usable, Images]:
+def load_images(pairs: TrainingPairs, image: ImageSpec, *, draft: bool = False) -> tuple[TrainingPairs, Images]:
     """Images as the trainer takes them, decoded into memory when they fit.
 
     Returns:
         The pairs whose rows the images have: those that could not be decoded are gone, and listed by the images.
     """
-    files = FileImages(
-        [pair.image for pair in usable.pairs],
-        [pair.key for pair in usable.pairs],
-        identities_of(usable.hashes),
-        image,
-        draft=draft,
-    )
-    if len(usable) * image.height * image.width * 3 > MEMORY_BYTES:
-        return usable, files
+    rows, images = load_files(pairs.pairs, identities_of(pairs.hashes), image, draft=draft)
+    return pairs.take([int(row) for row in rows]), images
+
+
+def load_files(
+    pairs: Sequence[Pair], identities: NDArray[np.uint64], image: ImageSpec, *, draft: bool = False
+) -> tuple[Sequence[int], Images]:
+    """Images of pairs, decoded into memory when they fit.
+
+    Returns:
+        The rows of the pairs that have an image, and the images in the same order.
+    """
+    files = FileImages([pair.image for pair in pairs], [pair.key for pair in pairs], identities, image, draft=draft)
+    if len(pairs) * image.height * image.width * 3 > MEMORY_BYTES:
+        return range(len(pairs)), files
     rows, images = files.in_memory()
-    return usable.take([int(row) for row in rows]), images
+    return [int(row) for row in rows], images
 
 
-def fingerprint_of(usable: Usable) -> str:
+def fingerprint_of(pairs: TrainingPairs) -> str:
     """One hash for a training set: contents and their order."""
-    numbers: NDArray[np.uint64] = identities_of(usable.hashes)
-    return f"{len(usable)} images, {identities_of([numbers.tobytes()])[0]:016x}"
+    numbers: NDArray[np.uint64] = identities_of(pairs.hashes)
+    return f"{len(pairs)} images, {identities_of([numbers.tobytes()])[0]:016x}"
 
 
-def _listed(path: Path, usable: Usable) -> set[int]:
+def _listed(path: Path, pairs: TrainingPairs) -> set[int]:
     try:
         names = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise UsageError(f"--holdout is {path}, neither a share nor a readable file: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"--holdout names the file {path}, which is not UTF-8.") from error
-    rows = {pair.key: row for row, pair in enumerate(usable.pairs)}
+    rows = {pair.key: row for row, pair in enumerate(pairs.pairs)}
     wanted = [name.strip() for name in names if name.strip()]
     unknown = [name for name in wanted if name not in rows]
     if unknown:
         raise DataError(f"{path} names {len(unknown)} images that cannot be used, the first is {unknown[0]!r}.")
     return {rows[name] for name in wanted}
+
+
+def batch_rows(images: int, *, batch_size: int, seed: int, first_step: int, steps: int) -> Iterator[Rows]:
+    """The rows of each step, a pure function of (seed, step): any step can be the first.
+
+    Every epoch is a fresh permutation; images that fill no batch wait for the next epoch's.
+
+    Args:
+        images: How many there are, at least one batch.
+        batch_size: Rows of a batch.
+        seed: Of the run.
+        first_step: Where a resumed run goes on.
+        steps: Of the whole run.
+    """
+    per_epoch = images // batch_size
+    order, order_epoch = np.empty(0, np.int64), -1
+    for step in range(first_step, steps):
+        epoch, place = divmod(step, per_epoch)
+        if epoch != order_epoch:
+            order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(images).astype(np.int64)
+            order_epoch = epoch
+        yield order[place * batch_size : (place + 1) * batch_size]

@@ -1,1 +1,6 @@
 """Students that start from their teacher's own weights (TinyCLIP, arXiv 2309.12314): by hand, or by learned masks."""
+
+from typing import Literal
+
+# Which of a teacher's units a narrower student gets.
+Choice = Literal["leading", "heaviest"]

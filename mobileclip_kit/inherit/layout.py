@@ -2,8 +2,8 @@
 
 A *group* is a row of units that can be kept or left out one by one: the residual channels of a tower, the heads of one
 layer, the neurons of one feed-forward product, the channels of one convolutional stage. Every tensor of a tower has an
-:class:`~mobileclip_kit.inherit.axis.Axis` for each dimension that follows a group, and None for one that does not. From
-this table alone follow the number of parameters of any choice of units, and the rows to copy for it.
+:class:`~mobileclip_kit.inherit.tower_axes.Axis` for each dimension that follows a group, None for the others.
+From this table alone follow the number of parameters of any choice of units, and the rows to copy for it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError
-from mobileclip_kit.inherit.axis import Axes
-from mobileclip_kit.inherit.tower_axes import image_axes, text_axes
+from mobileclip_kit.inherit.tower_axes import Axes, image_axes, text_axes
 from mobileclip_kit.spec import Tower
 
 Count = TypeVar("Count", int, Tensor)

@@ -9,17 +9,16 @@ the teacher's head width; cutting heads too is ours, for students like ``vit-s6-
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError
-from mobileclip_kit.inherit.axis import Axis
-from mobileclip_kit.inherit.choice import Choice
+from mobileclip_kit.inherit import Choice
 from mobileclip_kit.inherit.layout import Layout, layout_of
-from mobileclip_kit.inherit.weight import heaviest_units
+from mobileclip_kit.inherit.tower_axes import Axis
 from mobileclip_kit.networks.hybrid_tower import HybridTower
 from mobileclip_kit.spec import Tower
 
@@ -41,7 +40,7 @@ def inherit_channels(
         student: An open_clip model, changed in place.
         teacher: An open_clip model whose towers are of the same kinds, at least as wide and as deep.
         towers: Which towers inherit.
-        choice: Which channels and heads: the leading ones, or the heaviest, see :mod:`mobileclip_kit.inherit.weight`.
+        choice: Which channels and heads: the leading ones, or the heaviest, see :func:`heaviest_units`.
             The convolutional stages of a hybrid tower take the leading ones.
 
     Returns:
@@ -191,3 +190,28 @@ def _whole(name: str, dimension: int, own: Tensor, tensor: Tensor) -> Tensor:
             hint="Image size, patch size, vocabulary and the vectors' width must be the teacher's.",
         )
     return torch.arange(length)
+
+
+def heaviest_units(layout: Layout, state: Mapping[str, Tensor], group: str, count: int) -> Tensor:
+    """The numbers of a group's heaviest units, rising: the sum of their squared weights, as in magnitude pruning.
+
+    Magnitude pruning (arXiv 1608.08710) ranks the filters of one layer by their own norms. A unit here is read and
+    written by several tensors; each tensor gets one vote: the unit's share of its squared weights.
+
+    Args:
+        layout: Of the network that ``state`` is of.
+        state: Its tensors. Biases and running statistics have no vote: they say nothing of how much a unit is used.
+        group: One of the layout's.
+        count: How many, at most the group's units.
+    """
+    units = layout.groups[group]
+    weight = torch.zeros(units)
+    for name, axes in layout.axes.items():
+        if name not in state or name.endswith("bias") or ".running_" in name:
+            continue
+        for dimension, axis in enumerate(axes):
+            if axis is not None and axis.group == group:
+                squares = state[name].float().square().transpose(0, dimension).reshape(state[name].shape[dimension], -1)
+                own = squares.sum(dim=1).reshape(axis.copies, units, axis.block).sum(dim=(0, 2))  # (units,)
+                weight += own / own.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    return weight.topk(count).indices.sort().values

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from mobileclip_kit.inherit.axis import Axis
 from mobileclip_kit.inherit.gates import Gates
 from mobileclip_kit.inherit.layout import Layout
+from mobileclip_kit.inherit.tower_axes import Axis
 
 # Dimension of the weight whose places are gated: what reads heads and neurons are columns, a norm's are its only one.
 _GATED_COLUMNS = ("attn.out_proj.weight", "mlp.c_proj.weight", "attn.proj.weight", "mlp.fc2.weight")

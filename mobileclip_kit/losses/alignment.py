@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobileclip_kit.errors import ShapeError, UsageError
+from mobileclip_kit.losses.hard_negatives import hard_negative_loss
 
 Phase = Literal["one-hot", "smoothed", "weighted"]
 
@@ -81,6 +82,28 @@ def alignment_loss(
     by_image = _soft_cross_entropy(cosines, logit_scale, phase, alpha)
     by_text = _soft_cross_entropy(cosines.T, logit_scale, phase, alpha)
     return (by_image + by_text) / 2
+
+
+def contrastive_loss(
+    images: Tensor, texts: Tensor, logit_scale: Tensor | float, *, phase: Phase, alpha: float, beta: float
+) -> Tensor:
+    """:func:`alignment_loss` of vectors of any length or, with a ``beta`` above 0, ``hard_negative_loss``.
+
+    Args:
+        images: ``(n, d)``.
+        texts: Vectors of the images' captions, same shape and order.
+        logit_scale: Factor on the cosines before the softmax.
+        phase: Which labels; see the module's text.
+        alpha: What the negatives get together, 0…1.
+        beta: How much more harder negatives count.
+
+    Returns:
+        Scalar in nats, mean over the rows.
+    """
+    if beta:
+        return hard_negative_loss(images, texts, logit_scale, beta)
+    images, texts = F.normalize(images, dim=1), F.normalize(texts, dim=1)
+    return alignment_loss(images, texts, logit_scale, phase=phase, alpha=alpha)
 
 
 def alignment_targets(similarities: Tensor, phase: Phase, alpha: float) -> Tensor:

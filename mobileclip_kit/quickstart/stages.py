@@ -18,8 +18,8 @@ from mobileclip_kit.bench.quality import Teacher
 from mobileclip_kit.bench.scale_plot import plot_scales
 from mobileclip_kit.bench.scenes import evaluate_scenes
 from mobileclip_kit.bundle import make_bundle
-from mobileclip_kit.distillation.distillation import DistillRequest, distill
-from mobileclip_kit.distillation.recipe import load_recipe
+from mobileclip_kit.distillation.request import DistillRequest
+from mobileclip_kit.distillation.run import distill
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Format, Precision
 from mobileclip_kit.exporting.samples import read_source
@@ -103,11 +103,10 @@ def meet_teacher(tour: Tour) -> Figures:
 
 def distil_student(tour: Tour) -> Figures:
     """Distil the teacher's image tower into a smaller one; the text tower is taken over."""
-    recipe = load_recipe(tour.plan.recipe).with_training(seed=tour.plan.seed)
     if not tour.student.exists():
         request = DistillRequest(
-            data=tour.scenes("train"), out=tour.student, student=tour.plan.student, recipe=recipe,
-            teacher=str(tour.teacher), inherit="leading", resume=True,
+            data=tour.scenes("train"), out=tour.student, student=tour.plan.student, recipe=tour.plan.recipe,
+            teacher=str(tour.teacher), seed=tour.plan.seed, inherit="leading", resume=True,
         )  # fmt: skip
         distill(request)
     model = load_model(tour.student)

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.cli.entry import main
-from mobileclip_kit.networks import students
 from mobileclip_kit.networks.model import save_model
 from tests.cache.test_cache import draw, random_vectors, tiny_teacher
-from tests.distillation.test_distillation import STUDENT
+from tests.distillation.test_run import student_file
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -24,8 +23,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 @pytest.fixture
-def scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(students.STUDENTS, "tiny", STUDENT)
+def scenes(tmp_path: Path) -> Path:
+    student_file(tmp_path)
     draw(tmp_path / "images", 6)
     np.save(tmp_path / "v.npy", random_vectors(7, 16))
     (tmp_path / "names.txt").write_text("".join(f"{row:02d}.png\n" for row in range(7)))
@@ -38,8 +37,8 @@ def imported(scenes: Path) -> list[object]:
 
 
 def distilled(scenes: Path, *more: object) -> list[object]:
-    return ["distill", "--cache", scenes / "c", "--data", scenes / "images", "--student", "tiny", "--steps", "2",
-            "--batch-size", "4", "-o", scenes / "m", *more]  # fmt: skip
+    return ["distill", "--cache", scenes / "c", "--data", scenes / "images", "--student", scenes / "tiny.json",
+            "--steps", "2", "--batch-size", "4", "-o", scenes / "m", *more]  # fmt: skip
 
 
 def test_import_distill_inspect(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +84,7 @@ def test_distilling_twice_needs_force(scenes: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        ({"--student": "tinny"}, 1, "Did you mean tiny"),
+        ({"--student": "restnet18"}, 1, "Did you mean resnet18"),
         ({"--recipe": "piccolage"}, 2, "Did you mean piccollage"),
         ({"--lr": "-1"}, 2, "lr is -1.0"),
         ({"--steps": "many"}, 2, "not a valid integer"),
@@ -103,7 +102,7 @@ def test_wrong_calls_are_one_sentence(
     assert got == code
     assert message in err and "Traceback" not in err
     assert "error" in json.loads(out)
-    assert not (scenes / "m").exists()
+    assert not (scenes / "m").exists() and not (scenes / "m.run").exists()
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -115,7 +114,7 @@ def test_after_ctrl_c_the_hint_names_resume_where_a_run_was_kept(
             (scenes / "m.run").mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mobileclip_kit.distillation.distillation.distill", interrupted)
+    monkeypatch.setattr("mobileclip_kit.distillation.run.distill", interrupted)
     code, out, _ = run(capsys, *distilled(scenes, "--json"))
     error = json.loads(out)["error"]
     assert (code, error["kind"]) == (1, "Interrupted")

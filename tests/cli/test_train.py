@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from mobileclip_kit.cli.entry import main
-from mobileclip_kit.cli.train import resolve_recipe
 from mobileclip_kit.distillation.recipe import load_recipe
+from mobileclip_kit.distillation.request import TrainRequest
 from mobileclip_kit.errors import UsageError
 
 
@@ -55,9 +55,12 @@ def test_an_existing_model_is_not_replaced_without_force(captions, capsys):
     assert "--force" in err
 
 
+def request(**flags):
+    return TrainRequest(data="d", out="m", **flags)
+
+
 def test_flags_replace_the_recipes_values():
-    flags = {"losses": "align, mlm", "student": "swin-nano", "batch_size": 8, "trim_vocab": False, "epochs": 3}
-    recipe = resolve_recipe("lightclip", flags)
+    recipe = request(losses="align, mlm", student="swin-nano", batch_size=8, epochs=3).resolved
     assert recipe.options.losses == ("align", "mlm")
     assert recipe.options.student == "swin-nano"
     assert (recipe.training.batch_size, recipe.training.epochs) == (8, 3)
@@ -66,9 +69,17 @@ def test_flags_replace_the_recipes_values():
 
 def test_a_recipe_that_needs_a_teacher_is_refused():
     with pytest.raises(UsageError, match="needs a teacher"):
-        resolve_recipe("piccollage", {})
+        request(recipe="piccollage")
 
 
 def test_unknown_losses_are_refused():
-    with pytest.raises(UsageError, match="'tokenz'"):
-        resolve_recipe("lightclip", {"losses": "align,tokenz"})
+    with pytest.raises(UsageError, match="'tokenz'.* Did you mean tokens"):
+        request(losses="align,tokenz")
+
+
+def test_a_misspelt_student_leaves_nothing_behind_and_the_corrected_command_works(captions, capsys):
+    wrong = ["conv-z" if part == "conv-s" else part for part in arguments(captions)]
+    code, _, err = run(capsys, *wrong)
+    assert code == 1 and "conv-s" in err and "Did you mean" in err
+    assert sorted(path.name for path in captions.parent.iterdir()) == [*(f"{n}.png" for n in range(5)), "pairs.csv"]
+    assert run(capsys, *arguments(captions))[0] == 0

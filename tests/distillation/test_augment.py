@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mobileclip_kit.data.images import identities_of
-from mobileclip_kit.distillation.augment import Augmentation, random_numbers
+from mobileclip_kit.data.images import identities_of, random_numbers
+from mobileclip_kit.distillation.augment import augment
+from mobileclip_kit.distillation.tables import Augmentation
 from mobileclip_kit.errors import UsageError
 
 NAMES = identities_of(f"image {number}" for number in range(6))
@@ -23,38 +24,38 @@ def images(seed: int = 0) -> torch.Tensor:
 
 def test_default_changes_nothing() -> None:
     given = images()
-    assert Augmentation().apply(given, NAMES, seed=1, epoch=2) is given
+    assert augment(given, NAMES, Augmentation(), seed=1, epoch=2) is given
     assert Augmentation().changes_nothing
     assert not STRONG.changes_nothing
 
 
 def test_same_arguments_give_the_same_images() -> None:
-    one = STRONG.apply(images(), NAMES, seed=1, epoch=2)
-    assert torch.equal(one, STRONG.apply(images(), NAMES, seed=1, epoch=2))
-    assert not torch.equal(one, STRONG.apply(images(), NAMES, seed=1, epoch=3))
-    assert not torch.equal(one, STRONG.apply(images(), NAMES, seed=2, epoch=2))
+    one = augment(images(), NAMES, STRONG, seed=1, epoch=2)
+    assert torch.equal(one, augment(images(), NAMES, STRONG, seed=1, epoch=2))
+    assert not torch.equal(one, augment(images(), NAMES, STRONG, seed=1, epoch=3))
+    assert not torch.equal(one, augment(images(), NAMES, STRONG, seed=2, epoch=2))
 
 
 def test_an_image_does_not_depend_on_its_batch() -> None:
-    whole = STRONG.apply(images(), NAMES, seed=1, epoch=2)
+    whole = augment(images(), NAMES, STRONG, seed=1, epoch=2)
     order = [4, 1, 5]
-    part = STRONG.apply(images()[order], NAMES[order], seed=1, epoch=2)
+    part = augment(images()[order], NAMES[order], STRONG, seed=1, epoch=2)
     torch.testing.assert_close(part, whole[order], rtol=0, atol=1e-6)
 
 
 def test_result_stays_in_range() -> None:
-    varied = STRONG.apply(images(), NAMES, seed=1, epoch=2)
+    varied = augment(images(), NAMES, STRONG, seed=1, epoch=2)
     assert varied.shape == (6, 3, 16, 16)
     assert 0.0 <= float(varied.min()) and float(varied.max()) <= 1.0
 
 
 def test_certain_flip_mirrors_exactly() -> None:
-    flipped = Augmentation(flip=1.0).apply(images(), NAMES, seed=0, epoch=0)
+    flipped = augment(images(), NAMES, Augmentation(flip=1.0), seed=0, epoch=0)
     torch.testing.assert_close(flipped, images().flip(3), rtol=0, atol=1e-5)
 
 
 def test_certain_grey_equals_the_weighted_sum() -> None:
-    grey = Augmentation(grey=1.0).apply(images(), NAMES, seed=0, epoch=0)
+    grey = augment(images(), NAMES, Augmentation(grey=1.0), seed=0, epoch=0)
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     torch.testing.assert_close(grey, (images() * weights).sum(1, keepdim=True).expand(-1, 3, -1, -1))
 
@@ -62,7 +63,7 @@ def test_certain_grey_equals_the_weighted_sum() -> None:
 def test_crops_keep_a_linear_ramp_linear() -> None:
     """A crop of a ramp is a ramp whose slope is the crop's width, within the crop_scale asked for."""
     ramp = torch.linspace(0, 1, 64).view(1, 1, 1, 64).expand(6, 3, 64, 64).contiguous()
-    cropped = Augmentation(crop_scale=(0.25, 0.49)).apply(ramp, NAMES, seed=3, epoch=0)
+    cropped = augment(ramp, NAMES, Augmentation(crop_scale=(0.25, 0.49)), seed=3, epoch=0)
     slopes = (cropped[:, 0, 32, 1:] - cropped[:, 0, 32, :-1]) * 63
     inner = slopes[:, 1:-1]
     torch.testing.assert_close(inner, inner.mean(1, keepdim=True).expand_as(inner), rtol=0, atol=1e-3)
@@ -72,11 +73,11 @@ def test_crops_keep_a_linear_ramp_linear() -> None:
 def test_turned_colours_keep_their_brightness_and_leave_greys_alone() -> None:
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     given = 0.45 + 0.1 * images()  # far from the ends of the range
-    turned = Augmentation(hue=0.5).apply(given, NAMES, seed=0, epoch=0)
+    turned = augment(given, NAMES, Augmentation(hue=0.5), seed=0, epoch=0)
     assert (turned - given).abs().amax(dim=(1, 2, 3)).min() > 0.01
     torch.testing.assert_close((turned * weights).sum(1), (given * weights).sum(1), rtol=0, atol=1e-5)
     grey = given[:, :1].expand(-1, 3, -1, -1).contiguous()
-    torch.testing.assert_close(Augmentation(hue=0.5).apply(grey, NAMES, seed=0, epoch=0), grey, rtol=0, atol=1e-5)
+    torch.testing.assert_close(augment(grey, NAMES, Augmentation(hue=0.5), seed=0, epoch=0), grey, rtol=0, atol=1e-5)
 
 
 def test_blur_is_a_gaussian_of_the_width_that_simclr_has() -> None:
@@ -84,7 +85,7 @@ def test_blur_is_a_gaussian_of_the_width_that_simclr_has() -> None:
     names = identities_of(map(str, range(30)))
     point = torch.zeros(30, 3, 224, 224)
     point[:, :, 100, 120] = 1.0
-    bells = Augmentation(blur=1.0).apply(point, names, seed=0, epoch=0)[:, 0]
+    bells = augment(point, names, Augmentation(blur=1.0), seed=0, epoch=0)[:, 0]
     torch.testing.assert_close(bells.sum((1, 2)), torch.ones(30), rtol=0, atol=1e-4)
     columns, rows = bells.sum(1), bells.sum(2)
     across = (columns * (torch.arange(224) - 120) ** 2).sum(1).sqrt()
@@ -95,7 +96,7 @@ def test_blur_is_a_gaussian_of_the_width_that_simclr_has() -> None:
 def test_blur_takes_its_share_of_the_images_and_leaves_the_others_as_they_are() -> None:
     names = identities_of(map(str, range(200)))
     given = torch.rand(200, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    changed = (Augmentation(blur=0.3).apply(given, names, seed=0, epoch=0) - given).abs().amax(dim=(1, 2, 3)) > 1e-4
+    changed = (augment(given, names, Augmentation(blur=0.3), seed=0, epoch=0) - given).abs().amax(dim=(1, 2, 3)) > 1e-4
     # Three standard errors of 0.3 in 200 are 0.1; the least blurs of so small an image change nothing.
     assert 0.1 < changed.float().mean() < 0.4
 

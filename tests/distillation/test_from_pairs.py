@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from mobileclip_kit.distillation.from_pairs import train_from_pairs
-from mobileclip_kit.distillation.pairs import PairObjective, PairOptions
-from mobileclip_kit.distillation.recipe import Recipe, TrainingPlan, load_recipe
+from mobileclip_kit.distillation.from_pairs import train
+from mobileclip_kit.distillation.pairs import PairObjective
+from mobileclip_kit.distillation.recipe import Recipe, load_recipe
+from mobileclip_kit.distillation.request import TrainRequest
+from mobileclip_kit.distillation.tables import PairOptions, TrainingPlan
 from mobileclip_kit.errors import DataError, ModelError, OutputError, TrainingError
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.networks.model import load_model
@@ -29,6 +31,10 @@ def recipe(*, steps=4, losses=("align", "tokens", "mlm"), trim_vocab=True, **opt
     return Recipe(name="toy", objective="pairs", training=plan, options=pairs)
 
 
+def train_pairs(data, out, recipe, **more):
+    return train(TrainRequest(data=data, out=out, recipe=recipe, **more))
+
+
 @pytest.fixture
 def scenes(tmp_path):
     folder = tmp_path / "scenes"
@@ -43,7 +49,7 @@ def scenes(tmp_path):
 
 
 def test_a_run_leaves_a_model_folder_that_open_clip_loads(scenes, tmp_path):
-    made = train_from_pairs(scenes, tmp_path / "model", recipe())
+    made = train_pairs(scenes, tmp_path / "model", recipe())
     assert made.images == 6
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "log.jsonl", "merges.txt", "model.json", "open_clip_config.json", "open_clip_model.safetensors", "recipe.toml",
@@ -57,14 +63,14 @@ def test_a_run_leaves_a_model_folder_that_open_clip_loads(scenes, tmp_path):
 
 
 def test_parts_of_training_are_not_in_the_model(scenes, tmp_path):
-    train_from_pairs(scenes, tmp_path / "all", recipe(words_weight=1.0))
-    train_from_pairs(scenes, tmp_path / "plain", recipe(losses=()))
+    train_pairs(scenes, tmp_path / "all", recipe(words_weight=1.0))
+    train_pairs(scenes, tmp_path / "plain", recipe(losses=()))
     names = [set(load_file(tmp_path / name / WEIGHTS_FILE)) for name in ("all", "plain")]
     assert names[0] == names[1]
 
 
 def test_weights_can_be_stored_in_half_precision(scenes, tmp_path):
-    train_from_pairs(scenes, tmp_path / "half", recipe(stored="float16"))
+    train_pairs(scenes, tmp_path / "half", recipe(stored="float16"))
     state = load_file(tmp_path / "half" / WEIGHTS_FILE)
     assert {tensor.dtype for tensor in state.values()} == {torch.float16, torch.int64}
 
@@ -75,22 +81,22 @@ PHRASES = {"losses": (), "words_weight": 1.0, "phrase_labels": 8, "same_captions
 
 @pytest.mark.parametrize("options", [{"synonym": 0.5, "delete": 0.2}, PHRASES])
 def test_resume_equals_uninterrupted_run(scenes, tmp_path, monkeypatch, options):
-    whole = train_from_pairs(scenes, tmp_path / "whole", recipe(**options))
+    whole = train_pairs(scenes, tmp_path / "whole", recipe(**options))
     original, calls = PairObjective.loss, []
 
     def interrupted(self, batch):
-        calls.append(batch.moment.step)
-        if batch.moment.step == 2 and len(calls) == 3:
+        calls.append(batch.context.step)
+        if batch.context.step == 2 and len(calls) == 3:
             raise KeyboardInterrupt
         return original(self, batch)
 
     monkeypatch.setattr(PairObjective, "loss", interrupted)
     monkeypatch.setattr("mobileclip_kit.distillation.trainer.time.monotonic", iter(range(0, 10**6, 100)).__next__)
     with pytest.raises(KeyboardInterrupt):
-        train_from_pairs(scenes, tmp_path / "cut", recipe(**options))
+        train_pairs(scenes, tmp_path / "cut", recipe(**options))
     with pytest.raises(OutputError, match="interrupted"):
-        train_from_pairs(scenes, tmp_path / "cut", recipe(**options))
-    resumed = train_from_pairs(scenes, tmp_path / "cut", recipe(**options), resume=True)
+        train_pairs(scenes, tmp_path / "cut", recipe(**options))
+    resumed = train_pairs(scenes, tmp_path / "cut", recipe(**options), resume=True)
     assert calls == [0, 1, 2, 2, 3]
     assert resumed.spec.model_hash == whole.spec.model_hash
 
@@ -98,7 +104,7 @@ def test_resume_equals_uninterrupted_run(scenes, tmp_path, monkeypatch, options)
 def test_phrase_labels_without_phrases_are_told(scenes, tmp_path):
     rows = [f"images/{index}.png,{word}" for index, word in enumerate(("star", "car", "dog", "cat"))]
     (scenes / "captions.csv").write_text("\n".join(["image,caption", *rows]) + "\n", encoding="utf-8")
-    made = train_from_pairs(scenes, tmp_path / "model", recipe(steps=1, losses=(), words_weight=1.0, phrase_labels=8))
+    made = train_pairs(scenes, tmp_path / "model", recipe(steps=1, losses=(), words_weight=1.0, phrase_labels=8))
     assert any("phrase_labels has no effect" in note for note in made.notes)
 
 
@@ -107,15 +113,15 @@ def test_a_checkpoint_of_another_run_is_refused(scenes, tmp_path, monkeypatch):
 
     def failing(self, batch):
         loss, parts = original(self, batch)
-        return loss * (float("nan") if batch.moment.step == 2 else 1.0), parts
+        return loss * (float("nan") if batch.context.step == 2 else 1.0), parts
 
     monkeypatch.setattr(PairObjective, "loss", failing)
     monkeypatch.setattr("mobileclip_kit.distillation.trainer.time.monotonic", iter(range(0, 10**6, 100)).__next__)
     with pytest.raises(TrainingError, match="nan at step 2.*keeps the last good state"):
-        train_from_pairs(scenes, tmp_path / "model", recipe())
+        train_pairs(scenes, tmp_path / "model", recipe())
     assert (tmp_path / "model.run" / "checkpoint.safetensors").is_file()
     with pytest.raises(TrainingError, match="another"):
-        train_from_pairs(scenes, tmp_path / "model", recipe(steps=5), resume=True)
+        train_pairs(scenes, tmp_path / "model", recipe(steps=5), resume=True)
 
 
 def test_what_cannot_be_used_is_skipped_and_said(scenes, tmp_path):
@@ -123,7 +129,7 @@ def test_what_cannot_be_used_is_skipped_and_said(scenes, tmp_path):
     with (scenes / "captions.csv").open("a", encoding="utf-8") as stream:
         stream.write("images/bad.png,a broken one\nimages/gone.png,gone\nimages/0.png,\n")
         stream.write(f"images/1.png,{'very ' * 2000}long\n")
-    made = train_from_pairs(scenes, tmp_path / "model", recipe(losses=()))
+    made = train_pairs(scenes, tmp_path / "model", recipe(losses=()))
     assert made.images == 6
     items = {entry.item for entry in made.skipped}
     assert {"images/bad.png", "images/gone.png"} <= items
@@ -134,8 +140,8 @@ def test_what_cannot_be_used_is_skipped_and_said(scenes, tmp_path):
 def test_a_batch_larger_than_the_data_is_reduced_and_said(scenes, tmp_path):
     big = recipe(losses=())
     big = replace(big, training=replace(big.training, batch_size=64))
-    made = train_from_pairs(scenes, tmp_path / "model", big)
-    assert "6 pairs do not fill a batch of 64" in made.notes[0]
+    made = train_pairs(scenes, tmp_path / "model", big)
+    assert "6 images do not fill a batch of 64" in made.notes[0]
     assert load_recipe(tmp_path / "model" / "recipe.toml").training.batch_size == 6
 
 
@@ -144,18 +150,18 @@ def test_equal_captions_teach_nothing_and_are_refused(scenes, tmp_path, other):
     lines = ["image,caption", *(f"images/{index}.png,{'a photo' if index % 2 else other}" for index in range(6))]
     (scenes / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="are the same text"):
-        train_from_pairs(scenes, tmp_path / "model", recipe())
+        train_pairs(scenes, tmp_path / "model", recipe())
 
 
 def test_one_pair_is_refused(scenes, tmp_path):
     (scenes / "captions.csv").write_text("image,caption\nimages/0.png,a star\n", encoding="utf-8")
     with pytest.raises(DataError, match="1 usable pair of"):
-        train_from_pairs(scenes, tmp_path / "model", recipe())
+        train_pairs(scenes, tmp_path / "model", recipe())
 
 
 def test_images_without_captions_are_refused(scenes, tmp_path):
     with pytest.raises(DataError, match="0 usable pairs"):
-        train_from_pairs(scenes / "images", tmp_path / "model", recipe())
+        train_pairs(scenes / "images", tmp_path / "model", recipe())
 
 
 def test_bundled_recipes_are_readable():
@@ -165,10 +171,10 @@ def test_bundled_recipes_are_readable():
 
 def test_training_starts_from_another_models_weights_and_vocabulary(scenes, tmp_path):
     """With a learning rate that moves nothing, what comes out is what went in."""
-    train_from_pairs(scenes, tmp_path / "first", recipe())
+    train_pairs(scenes, tmp_path / "first", recipe())
     still = recipe(steps=1)
     still = replace(still, training=replace(still.training, lr=1e-12, weight_decay=0.0))
-    train_from_pairs(scenes, tmp_path / "second", still, init=str(tmp_path / "first"))
+    train_pairs(scenes, tmp_path / "second", still, init=str(tmp_path / "first"))
     first, second = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("first", "second"))
     moving = ("running_mean", "running_var", "num_batches_tracked")
     for name in first:
@@ -178,18 +184,18 @@ def test_training_starts_from_another_models_weights_and_vocabulary(scenes, tmp_
 
 
 def test_a_model_with_other_towers_is_no_start(scenes, tmp_path):
-    train_from_pairs(scenes, tmp_path / "first", recipe())
+    train_pairs(scenes, tmp_path / "first", recipe())
     other = recipe()
     other = replace(other, options=replace(other.options, embedding_dim=16))
     with pytest.raises(ModelError, match="other towers"):
-        train_from_pairs(scenes, tmp_path / "second", other, init=str(tmp_path / "first"))
+        train_pairs(scenes, tmp_path / "second", other, init=str(tmp_path / "first"))
     assert not (tmp_path / "second").exists()
 
 
 def test_training_starts_from_a_model_whose_scale_is_a_hair_above_clips_bound(scenes, tmp_path):
     """exp(ln 100) in float32 is 100.00001: OpenAI's own models have it, and training that clamps can end there."""
-    train_from_pairs(scenes, tmp_path / "first", recipe(steps=1))
+    train_pairs(scenes, tmp_path / "first", recipe(steps=1))
     document = read_json(tmp_path / "first" / "model.json")
     write_json(tmp_path / "first" / "model.json", {**document, "logit_scale": 100.00001})
-    made = train_from_pairs(scenes, tmp_path / "second", recipe(steps=1), init=str(tmp_path / "first"))
+    made = train_pairs(scenes, tmp_path / "second", recipe(steps=1), init=str(tmp_path / "first"))
     assert made.spec.logit_scale == pytest.approx(100.0, rel=1e-2)

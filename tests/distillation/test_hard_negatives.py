@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from mobileclip_kit.distillation.hard_negatives import wrong_caption
+from mobileclip_kit.distillation.captions import wrong_caption
 
 COLOURS = frozenset({"red", "blue", "green"})
 KINDS = frozenset({"star", "house", "tree"})

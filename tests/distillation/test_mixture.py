@@ -15,13 +15,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from mobileclip_kit.distillation.mixture import MixtureOptions
-from mobileclip_kit.distillation.mixture_objective import MixtureObjective
-from mobileclip_kit.distillation.objective import Batch, Moment
-from mobileclip_kit.distillation.ranks import Ranks, check_batch
-from mobileclip_kit.distillation.targets import TeacherSide, lookup_in, stored_targets
-from mobileclip_kit.distillation.texts import Texts, collect_texts
-from mobileclip_kit.distillation.whole_batch import backward_whole_batch
+from mobileclip_kit.distillation.captions import RunTexts
+from mobileclip_kit.distillation.distributed import DistributedContext, backward_whole_batch, check_batch
+from mobileclip_kit.distillation.mixture import MixtureObjective
+from mobileclip_kit.distillation.objective import Batch, StepContext
+from mobileclip_kit.distillation.tables import MixtureOptions
+from mobileclip_kit.distillation.teachers import TeacherTargets, lookup_in, stored_targets
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.losses.affinity import affinity_loss
 from mobileclip_kit.losses.feature import kld_l1_loss
@@ -29,7 +28,7 @@ from mobileclip_kit.losses.neighbours import neighbour_loss
 from tests.cache.test_cache import tiny_teacher
 
 IMAGES, BATCH, WIDTH = 8, 6, 16
-MOMENT = Moment(step=2, steps=10, epoch=0, epochs=3, seed=0)
+CONTEXT = StepContext(step=2, steps=10, epoch=0, seed=0)
 ROWS = np.array([5, 0, 3, 7, 1, 2])
 BANK = ["cat", "dog", "house", "tree", "car"]
 EVERYTHING = MixtureOptions(
@@ -44,17 +43,17 @@ def numbers(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def texts(bank: bool = True) -> Texts:
-    return collect_texts([(f"image {row}", f"photo {row}") for row in range(IMAGES)], BANK if bank else [])
+def texts(bank: bool = True) -> RunTexts:
+    return RunTexts.collect([(f"image {row}", f"photo {row}") for row in range(IMAGES)], BANK if bank else [])
 
 
-def side(width: int, seed: int, scale: float, known: Texts) -> TeacherSide:
+def side(width: int, seed: int, scale: float, known: RunTexts) -> TeacherTargets:
     lookup = lookup_in(4 * numbers(IMAGES, 1, width, seed=seed))
-    return TeacherSide(stored_targets(lookup), lookup, 3 * numbers(len(known.texts), width, seed=seed + 1), scale)
+    return TeacherTargets(stored_targets(lookup), lookup, 3 * numbers(len(known.texts), width, seed=seed + 1), scale)
 
 
-def objective(options: MixtureOptions, *, known: Texts | None = None, towers: tuple[str, ...] = ("image", "text"),
-              sides: list[TeacherSide] | None = None) -> MixtureObjective:  # fmt: skip
+def objective(options: MixtureOptions, *, known: RunTexts | None = None, towers: tuple[str, ...] = ("image", "text"),
+              sides: list[TeacherTargets] | None = None) -> MixtureObjective:  # fmt: skip
     known = known or texts()
     tokens = torch.randint(1, 500, (len(known.texts), 8), generator=torch.Generator().manual_seed(9))
     tokens[:, -1] = 599  # the end token has the greatest identifier
@@ -65,7 +64,7 @@ def objective(options: MixtureOptions, *, known: Texts | None = None, towers: tu
 
 def batch(rows: Any = ROWS) -> Batch:
     images = numbers(IMAGES, 3, 32, 32, seed=3)
-    return Batch(rows, images[torch.from_numpy(rows)], MOMENT)
+    return Batch(rows, images[torch.from_numpy(rows)], CONTEXT)
 
 
 def gradients(made: MixtureObjective) -> dict[str, Tensor]:
@@ -114,7 +113,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(micro_batch: int) -> Non
     made = objective(EVERYTHING)
     parts = [batch(ROWS[start : start + micro_batch]) for start in range(0, BATCH, micro_batch)]
     loss, _, _ = backward_whole_batch(
-        made, parts, MOMENT, ranks=Ranks(), share=BATCH, stop=False, autocast=nullcontext(),
+        made, parts, CONTEXT, processes=DistributedContext(), share=BATCH, stop=False, autocast=nullcontext(),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
     )  # fmt: skip
     assert loss == pytest.approx(value, rel=1e-6)
@@ -127,21 +126,22 @@ from contextlib import nullcontext
 
 import torch
 
-from mobileclip_kit.distillation.ranks import open_ranks
-from mobileclip_kit.distillation.whole_batch import backward_whole_batch, cut, sum_gradients
-from tests.distillation.test_mixture import EVERYTHING, MOMENT, ROWS, batch, gradients, objective
+from mobileclip_kit.distillation.distributed import backward_whole_batch, cut, open_context, sum_gradients
+from tests.distillation.test_mixture import EVERYTHING, CONTEXT, ROWS, batch, gradients, objective
 
-ranks, found = open_ranks("cpu"), {}
+processes, found = open_context("cpu"), {}
 for name, without_last, micro_batch in (("whole", None, 2), ("missing", 0, None)):
     made = objective(EVERYTHING)
-    rows = ranks.share(ROWS)
-    rows = rows[:-1] if ranks.index == without_last else rows  # an image that could not be decoded
+    rows = processes.share(ROWS)
+    rows = rows[:-1] if processes.index == without_last else rows  # an image that could not be decoded
     parts = [batch(rows[part]) for part in cut(rows, micro_batch)]
-    loss, log, stop = backward_whole_batch(made, parts, MOMENT, ranks=ranks, share=3, stop=ranks.index == 1,
-                                           autocast=nullcontext(), scaler=torch.amp.GradScaler("cpu", enabled=False))
-    sum_gradients(dict(made.network.named_parameters()), made.modules(), ranks)
+    loss, log, stop = backward_whole_batch(
+        made, parts, CONTEXT, processes=processes, share=3, stop=processes.index == 1, autocast=nullcontext(),
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+    )
+    sum_gradients(dict(made.network.named_parameters()), made.modules(), processes)
     found[name] = {"loss": loss, "stop": stop, "gradients": gradients(made)}
-if ranks.is_first:
+if processes.is_first:
     torch.save(found, sys.argv[1])
 """
 
@@ -165,21 +165,21 @@ def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
-    check_batch(Ranks(count=3), 6)
+    check_batch(DistributedContext(count=3), 6)
     with pytest.raises(UsageError, match="cannot be shared evenly by 4"):
-        check_batch(Ranks(count=4), 6)
+        check_batch(DistributedContext(count=4), 6)
 
 
 @pytest.mark.parametrize(
     ("options", "known", "towers", "message"),
     [
-        (MixtureOptions(affinity=1.0), collect_texts([()] * IMAGES, []), ("image",), "needs texts"),
-        (MixtureOptions(contrastive=1.0), collect_texts([()] * IMAGES, BANK), ("image",), "caption of every image"),
+        (MixtureOptions(affinity=1.0), RunTexts.collect([()] * IMAGES, []), ("image",), "needs texts"),
+        (MixtureOptions(contrastive=1.0), RunTexts.collect([()] * IMAGES, BANK), ("image",), "caption of every image"),
         (MixtureOptions(neighbours=1.0), texts(), ("text",), "not trained"),
     ],
 )
 def test_mixtures_without_what_they_need_are_refused(
-    options: MixtureOptions, known: Texts, towers: tuple[str, ...], message: str
+    options: MixtureOptions, known: RunTexts, towers: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
         objective(options, known=known, towers=towers)

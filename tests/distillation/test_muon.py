@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobileclip_kit.distillation.muon import Muon, orthogonalize
+from mobileclip_kit.distillation.optimizer import Muon, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8)])

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mobileclip_kit.distillation.objective import Batch, Moment
-from mobileclip_kit.distillation.pairs import PairObjective, PairOptions
+from mobileclip_kit.distillation.objective import Batch, StepContext
+from mobileclip_kit.distillation.pairs import PairObjective
+from mobileclip_kit.distillation.tables import PairOptions
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.losses.alignment import alignment_loss
 from mobileclip_kit.networks.students import build_student, pair_config
@@ -26,7 +27,7 @@ def objective(captions=CAPTIONS, **options):
 
 def batch(step=0, steps=10):
     images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    return Batch(np.arange(4), images, Moment(step, steps, 0, 1, 0))
+    return Batch(np.arange(4), images, StepContext(step, steps, 0, 0))
 
 
 def loss_of(made, **when):
@@ -38,7 +39,7 @@ def test_with_all_losses_off_it_is_info_nce():
     made = objective(losses=(), align_weight=1.0)
     made.network.eval()
     one = [[captions[0]] for captions in CAPTIONS]
-    made._captions = one
+    made.captions = one
     with torch.no_grad():
         loss, _ = loss_of(made)
         images = made.network.encode_image(batch().images, normalize=True)
@@ -50,7 +51,7 @@ def test_with_all_losses_off_it_is_info_nce():
 def test_the_weighted_parts_add_up():
     made = objective(losses=("align", "tokens", "mlm"), words_weight=0.5)
     loss, parts = loss_of(made)
-    total = 0.8 * parts["alignment"] + 0.1 * parts["tokens"] + 0.1 * parts["mlm"] + 0.5 * parts["words"]
+    total = 0.8 * parts["align"] + 0.1 * parts["tokens"] + 0.1 * parts["mlm"] + 0.5 * parts["words"]
     assert loss.item() == pytest.approx(total, rel=1e-5)
 
 
@@ -103,7 +104,7 @@ def test_matching_sees_pairs_and_not_other_captions():
     made.network.eval()
     with torch.no_grad():
         before = loss_of(made)[1]["tokens"]
-        made._captions = CAPTIONS[::-1]
+        made.captions = CAPTIONS[::-1]
         assert loss_of(made)[1]["tokens"] != before
 
 
@@ -130,14 +131,14 @@ def test_hard_negatives_may_be_kept_to_phrases_that_captions_have(known, expecte
     """Nobody shows a red house; to call it wrong for every image would teach that there is none."""
     captions = [["a red star"], ["a blue house"], ["two stars near a blue star"], ["a cat"]]
     made = objective(captions, losses=(), word_classes=(("red", "blue"),), known_phrases=known)
-    wrong = {text for _ in range(20) for texts in made._choose(batch())[1] for text in texts}
+    wrong = {text for _ in range(20) for texts in made.choose(batch())[1] for text in texts}
     assert {text for text in wrong if len(text.split()) == 3} == expected
 
 
 def test_an_image_may_have_several_wrong_captions_each_once():
     captions = [["a red star"], ["a photo"], ["a cat"], ["a dog"]]
     made = objective(captions, losses=(), word_classes=(("red", "blue"), ("star", "house")), wrong_captions=8)
-    first, *others = made._choose(batch())[1]
+    first, *others = made.choose(batch())[1]
     assert set(first) <= {"a blue star", "a red house"}
     assert len(first) == len(set(first)) > 0
     assert others == [(), (), ()]
@@ -162,15 +163,15 @@ def test_an_image_sees_its_own_wrong_captions_alone():
 
 def test_phrases_are_labels_beside_the_words():
     made = objective([["a red star", "a star"]] * 4, losses=(), align_weight=0.0, words_weight=1.0, phrase_labels=2)
-    assert made._table.numbers == {("a", "red"): 0, ("a", "star"): 1}
+    assert made.table.numbers == {("a", "red"): 0, ("a", "star"): 1}
     texts = ["a red star", "a star", "a cat", "star"]
     ids = torch.from_numpy(made._tokenizer(texts))
-    labels, counted = made._labels(texts, ids)
-    pieces = made._stream.embedding.num_embeddings
+    labels, counted = made.labels(texts, ids)
+    pieces = made.stream.embedding.num_embeddings
     found = [[int(label) - pieces for label in row[here] if label >= pieces]
              for row, here in zip(labels, counted, strict=True)]  # fmt: skip
     assert found == [[0], [1], [], []]
-    assert made._words.out_features == pieces + 2 == len(made._importance)
+    assert made.words.out_features == pieces + 2 == len(made.importance)
     assert loss_of(made)[0].isfinite()
 
 
@@ -179,9 +180,9 @@ def test_labels_count_wherever_their_captions_stand(monkeypatch):
     monkeypatch.setattr("mobileclip_kit.distillation.pairs._CAPTIONS_COUNTED", 24)
     captions = [["a photo", "a red star"]] * 20 + [["a photo", "a blue house"]] * 20
     made = objective(captions, losses=(), words_weight=1.0, phrase_labels=8)
-    pieces = made._stream.embedding.num_embeddings
+    pieces = made.stream.embedding.num_embeddings
     for phrase in (("red", "star"), ("blue", "house")):
-        assert made._importance[pieces + made._table.numbers[phrase]] > 0
+        assert made.importance[pieces + made.table.numbers[phrase]] > 0
 
 
 def test_phrases_of_both_towers_by_hand():
@@ -189,8 +190,8 @@ def test_phrases_of_both_towers_by_hand():
     captions = [["red star"], ["blue star"], ["red star"], ["blue star"]]
     made = objective(captions, losses=(), align_weight=0.0, words_weight=1.0, phrase_labels=2)
     made.network.eval()
-    assert made._table.numbers == {("blue", "star"): 0, ("red", "star"): 1}
-    pieces = made._stream.embedding.num_embeddings
+    assert made.table.numbers == {("blue", "star"): 0, ("red", "star"): 1}
+    pieces = made.stream.embedding.num_embeddings
     # A half of the captions has each phrase, ln(4 / 3); of the pieces those of "red" or "blue" count as much.
     ids = torch.from_numpy(made._tokenizer([texts[0] for texts in captions]))
     targets = torch.zeros(4, pieces + 2)
@@ -201,5 +202,5 @@ def test_phrases_of_both_towers_by_hand():
         loss, _ = loss_of(made)
         images = made.network.encode_image(batch().images)
         texts = made.network.encode_text(ids, normalize=True) * images.norm(dim=1).mean()
-        by_hand = sum(F.cross_entropy(made._words(each), targets) for each in (images, texts)) / 2
+        by_hand = sum(F.cross_entropy(made.words(each), targets) for each in (images, texts)) / 2
     torch.testing.assert_close(loss, by_hand)

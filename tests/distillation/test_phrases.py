@@ -1,6 +1,6 @@
 """Two-word phrases of captions."""
 
-from mobileclip_kit.distillation.phrases import PhraseTable, phrases
+from mobileclip_kit.distillation.captions import PhraseTable, phrases
 
 
 def test_phrases_are_neighbouring_words():

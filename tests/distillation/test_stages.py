@@ -16,8 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mobileclip_kit.distillation.distillation import DistillRequest, distill
 from mobileclip_kit.distillation.recipe import Recipe, load_recipe, recipe_from
+from mobileclip_kit.distillation.request import DistillRequest
+from mobileclip_kit.distillation.run import distill
 from mobileclip_kit.errors import ModelError, TrainingError, UsageError
 from mobileclip_kit.networks.model import build_network, describe, load_model, save_model, tower_parameters
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
@@ -197,8 +198,8 @@ def test_teachers_of_other_kinds_are_refused(tmp_path: Path, data: Path) -> None
         ({"shares": [0.5, 0.75]}, "must fall from below 1"),
         ({"shares": [1.0]}, "must fall from below 1"),
         ({"shares": []}, "must fall from below 1"),
-        ({"mask_steps": 0}, "mask_steps must be at least 1"),
-        ({"mask_warmup_steps": 9}, "mask_warmup_steps at most as many"),
+        ({"mask_steps": 0}, "mask_steps is 0; it must be at least 1"),
+        ({"mask_warmup_steps": 9}, "mask_warmup_steps must be at most as many"),
         ({"gate_lr": 0.0}, "must be above 0"),
         ({"share": [0.5]}, "unknown key 'share'. Did you mean shares"),
     ],

@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mobileclip_kit.distillation.objective import Moment
-from mobileclip_kit.distillation.texts import collect_texts, read_bank
+from mobileclip_kit.distillation.captions import RunTexts, read_bank, sample
 from mobileclip_kit.errors import DataError
 
-START = Moment(step=0, steps=100, epoch=0, epochs=10, seed=3)
+SEED = 3
 
 
 def test_every_text_is_numbered_once() -> None:
-    texts = collect_texts([["a", "b"], [], ["b"]], ["c", "a", "c"])
+    texts = RunTexts.collect([["a", "b"], [], ["b"]], ["c", "a", "c"])
     assert texts.texts == ("a", "b", "c")
     assert [rows.tolist() for rows in texts.captions] == [[0, 1], [], [1]]
     assert texts.bank.tolist() == [2, 0]
 
 
 def test_an_image_shows_all_its_captions_in_time_and_always_the_same_ones_again() -> None:
-    texts = collect_texts([["a"], ["b", "c", "d"]], [])
+    texts = RunTexts.collect([["a"], ["b", "c", "d"]], [])
     rows = np.array([0, 1])
-    chosen = [texts.caption_rows(rows, replace(START, epoch=epoch)).tolist() for epoch in range(30)]
+    chosen = [texts.caption_rows(rows, seed=SEED, epoch=epoch).tolist() for epoch in range(30)]
     assert {first for first, _ in chosen} == {0}
     assert {second for _, second in chosen} == {1, 2, 3}
-    assert texts.caption_rows(rows, replace(START, epoch=7)).tolist() == chosen[7]
-    assert texts.caption_rows(rows[1:], replace(START, epoch=7)).tolist() == chosen[7][1:]
+    assert texts.caption_rows(rows, seed=SEED, epoch=7).tolist() == chosen[7]
+    assert texts.caption_rows(rows[1:], seed=SEED, epoch=7).tolist() == chosen[7][1:]
 
 
 def test_a_part_of_the_bank_changes_with_the_step() -> None:
-    texts = collect_texts([], [str(number) for number in range(50)])
-    parts = [texts.bank_rows(replace(START, step=step), 10).tolist() for step in range(40)]
+    texts = RunTexts.collect([], [str(number) for number in range(50)])
+    parts = [sample(texts.bank, 10, seed=SEED, step=step).tolist() for step in range(40)]
     assert all(len(set(part)) == 10 for part in parts)
     assert len({row for part in parts for row in part}) == 50
-    assert texts.bank_rows(replace(START, step=5), 10).tolist() == parts[5]
-    assert texts.bank_rows(START, None).tolist() == texts.bank_rows(START, 50).tolist() == list(range(50))
+    assert sample(texts.bank, 10, seed=SEED, step=5).tolist() == parts[5]
+    for most in (None, 50):
+        assert sample(texts.bank, most, seed=SEED, step=0).tolist() == list(range(50))
 
 
 def test_a_bank_is_names_times_templates(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import torch
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.texts import cache_texts, open_texts
 from mobileclip_kit.data.sources import open_source
-from mobileclip_kit.distillation.distillation import DistillRequest, distill
-from mobileclip_kit.distillation.mixture import MixtureOptions
-from mobileclip_kit.distillation.recipe import Recipe, TrainingPlan
+from mobileclip_kit.distillation.recipe import Recipe
+from mobileclip_kit.distillation.request import DistillRequest
+from mobileclip_kit.distillation.run import distill
+from mobileclip_kit.distillation.tables import MixtureOptions, TrainingPlan
 from mobileclip_kit.errors import CacheError, DataError, ModelMismatchError, UsageError
-from mobileclip_kit.networks import students
 from mobileclip_kit.networks.model import Model, build_network, describe, load_model, save_model
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
 from mobileclip_kit.runtime.open import open_encoder
@@ -26,12 +27,6 @@ WORDS = ["a red star", "a blue house", "two green cats", "a tree by a road", "th
 TOWER = {"image_size": 32, "layers": 1, "width": 24, "head_width": 12, "patch_size": 16}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 1}
 PLAN = TrainingPlan(steps=6, batch_size=4, lr=1e-2)
-
-
-@pytest.fixture(autouse=True)
-def tiny_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(students.STUDENTS, "tiny", TOWER)
-    monkeypatch.setitem(students.TEXT_TOWERS, "tiny", TEXT)
 
 
 @pytest.fixture
@@ -72,8 +67,13 @@ def recipe(**options: Any) -> Recipe:
 
 
 def run(tmp_path: Path, data: Path, **changes: Any) -> Any:
-    values: dict[str, Any] = {"data": data, "out": tmp_path / "student"}
-    return distill(DistillRequest(**{**values, **changes}))
+    """Distil; ``tiny`` names a student or a text tower that a file describes."""
+    values: dict[str, Any] = {"data": data, "out": tmp_path / "student", **changes}
+    for name, config in (("student", TOWER), ("text", TEXT)):
+        if values.get(name) == "tiny":
+            (tmp_path / f"tiny-{name}.json").write_text(json.dumps(config))
+            values[name] = str(tmp_path / f"tiny-{name}.json")
+    return distill(DistillRequest(**values))
 
 
 def text_state(folder: Path) -> dict[str, torch.Tensor]:

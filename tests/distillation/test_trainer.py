@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from mobileclip_kit.data.images import MemoryImages, identities_of
-from mobileclip_kit.distillation.augment import Augmentation
 from mobileclip_kit.distillation.checkpoint import Checkpoint, load_checkpoint, restore_optimizer, save_checkpoint
-from mobileclip_kit.distillation.objective import Batch, Encoded, Moment
-from mobileclip_kit.distillation.order import batch_rows
-from mobileclip_kit.distillation.recipe import TrainingPlan
-from mobileclip_kit.distillation.trainer import LOG_FILE, Trainer, TrainingResult
+from mobileclip_kit.distillation.objective import Batch, Encoded, StepContext
+from mobileclip_kit.distillation.run_folder import LOG_FILE
+from mobileclip_kit.distillation.tables import Augmentation, TrainingPlan
+from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingResult
+from mobileclip_kit.distillation.training_set import batch_rows
 from mobileclip_kit.errors import DataError, OutputError, TrainingError, UsageError
 from mobileclip_kit.spec import ImageSpec
 from tests.processes import life
@@ -55,11 +55,11 @@ class MeanColour:
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """See Objective."""
         time.sleep(self.pause)
-        if batch.moment.step == self.interrupt_at:
+        if batch.context.step == self.interrupt_at:
             os.kill(os.getpid(), signal.SIGINT)
         wanted = torch.from_numpy(batch.rows % 5).float()[:, None] + 0.1 * torch.rand(len(batch.rows), 1)
         loss = (self.network(batch.images) - wanted).square().mean()
-        return loss * (float("nan") if batch.moment.step == self.fail_at else 1.0), {"part": 1.0}
+        return loss * (float("nan") if batch.context.step == self.fail_at else 1.0), {"part": 1.0}
 
 
 class PartsColour(MeanColour):
@@ -69,13 +69,15 @@ class PartsColour(MeanColour):
         """See VectorObjective."""
         return Encoded({"found": self.network(batch.images)}, {})
 
-    def shared(self, moment: Moment) -> dict[str, Tensor]:
+    def shared(self, context: StepContext) -> dict[str, Tensor]:
         """See VectorObjective."""
         return {}
 
-    def compare(self, encoded: Encoded, shared: Any, rows: Any, moment: Moment) -> tuple[Tensor, dict[str, float]]:
+    def compare(
+        self, encoded: Encoded, shared: Any, rows: Any, context: StepContext
+    ) -> tuple[Tensor, dict[str, float]]:
         """See VectorObjective."""
-        if moment.step == self.interrupt_at:
+        if context.step == self.interrupt_at:
             os.kill(os.getpid(), signal.SIGINT)
         return (encoded.trained["found"] - torch.from_numpy(rows % 5)[:, None]).square().mean(), {"part": 1.0}
 
@@ -101,9 +103,9 @@ def images(count: int = 18) -> MemoryImages:
 
 def train(folder: Path, objective: MeanColour, *, plan: TrainingPlan = PLAN, resume: bool = False,
           seconds: float = 1e9, shown: MemoryImages | None = None, **fingerprint: Any) -> TrainingResult:  # fmt: skip
-    trainer = Trainer(objective, shown or images(), plan, augmentation=AUGMENTATION, image=IMAGE, folder=folder,
-                      fingerprint={"data": "toy", **fingerprint}, checkpoint_seconds=seconds)  # fmt: skip
-    return trainer.run(resume=resume)
+    setup = TrainerSetup(plan=plan, augmentation=AUGMENTATION, image=IMAGE, folder=folder,
+                         fingerprint={"data": "toy", **fingerprint}, checkpoint_seconds=seconds)  # fmt: skip
+    return Trainer(objective, shown or images(), setup).run(resume=resume)
 
 
 def assert_same_weights(one: MeanColour, other: MeanColour) -> None:
@@ -309,8 +311,8 @@ def test_fewer_images_than_a_batch_are_refused(tmp_path: Path) -> None:
 
 
 def test_weight_decay_spares_vectors(tmp_path: Path) -> None:
-    trainer = Trainer(MeanColour(), images(), PLAN, augmentation=Augmentation(), image=IMAGE, folder=tmp_path,
-                      fingerprint={})  # fmt: skip
+    setup = TrainerSetup(plan=PLAN, augmentation=Augmentation(), image=IMAGE, folder=tmp_path, fingerprint={})
+    trainer = Trainer(MeanColour(), images(), setup)
     decayed, spared = trainer._optimizer.param_groups
     assert {tuple(p.shape) for p in decayed["params"]} == {(8, 192), (1, 8)}
     assert all(p.ndim == 1 for p in spared["params"])

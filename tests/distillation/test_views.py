@@ -11,15 +11,14 @@ import torch
 from mobileclip_kit.cache.build import build_cache, describe_teacher
 from mobileclip_kit.cache.folder import TeacherCache
 from mobileclip_kit.data.sources import open_source
-from mobileclip_kit.distillation.augment import Augmentation, Replay
-from mobileclip_kit.distillation.distillation import distill
+from mobileclip_kit.distillation.augment import Replay, plan_views, replay_views
+from mobileclip_kit.distillation.run import distill
+from mobileclip_kit.distillation.tables import Augmentation
 from mobileclip_kit.distillation.trainer import Trainer
-from mobileclip_kit.distillation.views import plan_views, replay_views
 from mobileclip_kit.errors import ModelMismatchError, UsageError
-from mobileclip_kit.networks import students
 from mobileclip_kit.networks.raw import encode_raw
 from tests.cache.test_cache import TINY, draw, tiny_teacher
-from tests.distillation.test_distillation import RECIPE, STUDENT, request
+from tests.distillation.test_run import RECIPE, request, student_file
 
 AUGMENTATION = Augmentation(crop_scale=(0.3, 0.8), flip=0.5, brightness=0.3)
 
@@ -35,7 +34,7 @@ def cache(tmp_path: Path) -> Path:
 def test_training_replays_the_views_exactly(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The teacher, asked again about the images that the trainer makes, gives the stored vectors."""
     vision = TINY["model_cfg"]["vision_cfg"]
-    monkeypatch.setitem(students.STUDENTS, "tiny", {**STUDENT, "image_size": vision["image_size"]})
+    student = student_file(tmp_path, image_size=vision["image_size"])
     teacher, seen = tiny_teacher(), []
     stored = TeacherCache.open(cache)
     original = Trainer._step
@@ -45,7 +44,7 @@ def test_training_replays_the_views_exactly(tmp_path: Path, cache: Path, monkeyp
 
         def watched(batch):  # type: ignore[no-untyped-def]
             with torch.no_grad():
-                seen.append((batch.moment.epoch, batch.rows, encode_raw(teacher.network, batch.images)))
+                seen.append((batch.context.epoch, batch.rows, encode_raw(teacher.network, batch.images)))
             return loss(batch)
 
         monkeypatch.setattr(self._objective, "loss", watched)
@@ -54,7 +53,7 @@ def test_training_replays_the_views_exactly(tmp_path: Path, cache: Path, monkeyp
         return done
 
     monkeypatch.setattr(Trainer, "_step", spy)
-    distill(request(tmp_path, cache=cache, recipe=RECIPE.with_training(epochs=5, batch_size=6)))
+    distill(request(tmp_path, cache=cache, student=student, recipe=RECIPE.with_training(epochs=5, batch_size=6)))
     assert [epoch for epoch, _, _ in seen] == [0, 1, 2, 3, 4]
     everything = torch.from_numpy(stored.vectors(stored.keys))
     for epoch, rows, vectors in seen:

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from mobileclip_kit.errors import ModelError, UsageError
-from mobileclip_kit.inherit.budget import Budget, lagrangian
+from mobileclip_kit.inherit.budget import ParameterBudget, choose_units, lagrangian
 from mobileclip_kit.inherit.gates import Gates
 from mobileclip_kit.inherit.layout import Layout, layout_of
-from mobileclip_kit.inherit.selection import choose_units
 from mobileclip_kit.networks.model import tower_parameters
 from tests.inherit.networks import clip, conv_clip
 
@@ -44,7 +43,7 @@ def zero_text(layout: Layout) -> dict[str, int]:
 
 def test_expected_sparsity_of_open_and_of_closed_gates() -> None:
     layout = layout_of(clip(0))
-    gates, budget = Gates(layout.groups), Budget(layout, 20_000, warmup_steps=10)
+    gates, budget = Gates(layout.groups), ParameterBudget(layout, 20_000, warmup_steps=10)
     assert float(budget.expected_sparsity(gates).detach()) == pytest.approx(0.0, abs=1e-3)
     for parameter in gates.parameters():
         torch.nn.init.constant_(parameter, -20.0)
@@ -53,7 +52,7 @@ def test_expected_sparsity_of_open_and_of_closed_gates() -> None:
 
 def test_target_rises_linearly_and_stays() -> None:
     layout = layout_of(clip(0))
-    budget = Budget(layout, layout.parameters(layout.groups) // 2, warmup_steps=4)
+    budget = ParameterBudget(layout, layout.parameters(layout.groups) // 2, warmup_steps=4)
     assert [round(budget.target(step), 3) for step in (0, 1, 3, 4, 100)] == [0.125, 0.25, 0.5, 0.5, 0.5]
 
 
@@ -66,7 +65,7 @@ def test_lagrangian_by_hand() -> None:
 
 def test_descent_raises_the_multipliers_and_closes_gates() -> None:
     layout = layout_of(clip(0, {"layers": 1}, {"layers": 1}))
-    gates, budget = Gates(layout.groups), Budget(layout, layout.parameters(layout.groups) // 2, warmup_steps=1)
+    gates, budget = Gates(layout.groups), ParameterBudget(layout, layout.parameters(layout.groups) // 2, warmup_steps=1)
     for parameter in gates.parameters():
         torch.nn.init.zeros_(parameter)
     optimizer = torch.optim.SGD([*gates.parameters(), *budget.parameters()], lr=1.0)
@@ -86,7 +85,7 @@ def test_descent_raises_the_multipliers_and_closes_gates() -> None:
 def test_budgets_out_of_reach_are_refused(share: float) -> None:
     layout = layout_of(clip(0))
     with pytest.raises(UsageError, match="cannot be met: the model has"):
-        Budget(layout, int(share * layout.parameters(layout.groups)), warmup_steps=1)
+        ParameterBudget(layout, int(share * layout.parameters(layout.groups)), warmup_steps=1)
 
 
 @pytest.mark.parametrize("kind", ["vit", "conv"])

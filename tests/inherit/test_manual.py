@@ -9,8 +9,7 @@ import torch
 
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.inherit.layout import layout_of
-from mobileclip_kit.inherit.manual import inherit_channels
-from mobileclip_kit.inherit.weight import heaviest_units
+from mobileclip_kit.inherit.manual import heaviest_units, inherit_channels
 from mobileclip_kit.networks.students import build_student, student_config
 from mobileclip_kit.spec import ImageSpec
 from tests.inherit.networks import clip

@@ -13,7 +13,8 @@ import torch
 
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.networks.model import build_network, describe, load_model, save_model, tower_parameters
-from mobileclip_kit.networks.students import STUDENTS, build_student, student_config
+from mobileclip_kit.networks.students import build_student, student_config
+from mobileclip_kit.resources import preset_names
 from mobileclip_kit.spec import WEIGHTS_FILE, ImageSpec, ModelSpec
 
 TINY: dict[str, Any] = {
@@ -152,7 +153,7 @@ def test_unknown_student_gets_the_nearest() -> None:
 
 
 def test_every_student_has_a_configuration() -> None:
-    assert {"vit-s6-h12", "vit-s6-h24"} <= set(STUDENTS)
+    assert {"vit-s6-h12", "vit-s6-h24"} <= set(preset_names("student"))
 
 
 def test_damaged_configuration_is_refused(tiny_folder: tuple[Path, ModelSpec]) -> None:

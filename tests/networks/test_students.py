@@ -6,7 +6,8 @@ import torch
 
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.networks.model import describe, load_model, save_model, tower_parameters
-from mobileclip_kit.networks.students import STUDENTS, TEXT_TOWERS, build_student, pair_config
+from mobileclip_kit.networks.students import build_student, pair_config
+from mobileclip_kit.resources import tower_config
 
 SMALL = ("vit-t4-64", "conv-m", "conv-l", "conv-s", "hybrid-m", "hybrid-s", "resnet-w8", "swin-nano-64", "mobilenetv2")
 
@@ -30,7 +31,7 @@ def test_swin_nano_has_the_papers_size():
 
 
 def test_a_stage_is_a_quarter_of_eight_layers():
-    assert TEXT_TOWERS["text-8"]["layers"] == 8
+    assert tower_config("text tower", "text-8")["layers"] == 8
 
 
 def test_the_small_student_has_less_than_a_third_of_the_teachers_tower():
@@ -77,7 +78,6 @@ def test_unknown_names_meet_the_nearest():
         build("resnet19")
     with pytest.raises(ModelError, match="Did you mean text-8?"):
         build("conv-s", text="text-9")
-    assert "conv-s" in STUDENTS
 
 
 @pytest.mark.parametrize("name", ["conv-x", "conv-l"])

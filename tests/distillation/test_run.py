@@ -18,23 +18,17 @@ from torch.nn import functional as F  # noqa: N812
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.folder import TeacherCache
 from mobileclip_kit.data.sources import open_source
-from mobileclip_kit.distillation.augment import Augmentation
-from mobileclip_kit.distillation.distillation import DistillReport, DistillRequest, distill
-from mobileclip_kit.distillation.recipe import load_recipe, recipe_from
+from mobileclip_kit.distillation.recipe import load_recipe
+from mobileclip_kit.distillation.request import DistillRequest
+from mobileclip_kit.distillation.run import TrainingReport, distill
+from mobileclip_kit.distillation.tables import Augmentation
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, UsageError
-from mobileclip_kit.networks import students
 from mobileclip_kit.networks.model import Model, describe, load_model, save_model
 from tests.cache.test_cache import draw, tiny_teacher
 from tests.processes import appears, life
 
 STUDENT = {"image_size": 32, "layers": 1, "width": 24, "head_width": 12, "patch_size": 16}
 RECIPE = load_recipe("piccollage").with_training(epochs=3, batch_size=4, lr=1e-2)
-
-
-@pytest.fixture(autouse=True)
-def tiny_students(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(students.STUDENTS, "tiny", STUDENT)
-    monkeypatch.setitem(students.STUDENTS, "tiny-heads", {**STUDENT, "head_width": 6})
 
 
 @pytest.fixture
@@ -51,9 +45,18 @@ def cache(tmp_path: Path, teacher: tuple[Path, Model]) -> Path:
     return tmp_path / "cache"
 
 
+def student_file(folder: Path, name: str = "tiny", **changes: Any) -> str:
+    """A student described by a file of its own."""
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({**STUDENT, **changes}))
+    return str(path)
+
+
 def request(tmp_path: Path, **changes: Any) -> DistillRequest:
-    values: dict[str, Any] = {"data": tmp_path / "images", "out": tmp_path / "student", "student": "tiny"}
-    return DistillRequest(**{**values, "recipe": RECIPE, **changes})
+    values: dict[str, Any] = {"data": tmp_path / "images", "out": tmp_path / "student", "recipe": RECIPE}
+    if "student" not in changes:
+        values["student"] = student_file(tmp_path)
+    return DistillRequest(**{**values, **changes})
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -130,18 +133,12 @@ def test_student_approaches_its_teacher(tmp_path: Path, cache: Path) -> None:
     assert report.metrics["cosine"] > 0.95
 
 
-def distill_tiny(asked: DistillRequest) -> None:
-    """In a process that has not seen the fixture."""
-    students.STUDENTS["tiny"] = STUDENT
-    distill(asked)
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="lives of a run come from a fork server")
 def test_resume_after_sigkill_equals_the_uninterrupted_run(tmp_path: Path, cache: Path) -> None:
     distill(request(tmp_path, cache=cache, recipe=RECIPE.with_training(steps=60)))
     again = request(tmp_path, cache=cache, out=tmp_path / "killed", recipe=RECIPE.with_training(steps=60))
     checkpoint = tmp_path / "killed.run" / "checkpoint.safetensors"
-    with life(distill_tiny, replace(again, checkpoint_seconds=0.0)):
+    with life(distill, replace(again, checkpoint_seconds=0.0)):
         assert appears(checkpoint)
     assert not (tmp_path / "killed").exists()
     with pytest.raises(OutputError, match="Add --resume"):
@@ -155,7 +152,16 @@ def test_heads_are_fine_tuned_from_other_heads(tmp_path: Path, cache: Path) -> N
     distill(request(tmp_path, cache=cache))
     first = str(tmp_path / "student")
     short = RECIPE.with_training(steps=1, lr=1e-30)
-    distill(request(tmp_path, cache=cache, out=tmp_path / "more", student="tiny-heads", init=first, recipe=short))
+    distill(
+        request(
+            tmp_path,
+            cache=cache,
+            out=tmp_path / "more",
+            student=student_file(tmp_path, "heads", head_width=6),
+            init=first,
+            recipe=short,
+        )
+    )
     one, other = weights(tmp_path / "student"), weights(tmp_path / "more")
     assert all(torch.allclose(one[name], other[name], atol=1e-7) for name in one if name.startswith("visual."))
     heads = load_model(tmp_path / "more").network.visual.transformer.resblocks[0].attn.num_heads  # type: ignore
@@ -286,7 +292,7 @@ def test_small_sets_make_a_smaller_batch(tmp_path: Path, cache: Path) -> None:
     [
         ({"cache": None}, UsageError, "either --teacher or --cache"),
         ({"teacher": "ViT-B-32"}, UsageError, "either --teacher or --cache"),
-        ({"student": "tyni"}, ModelError, "Did you mean tiny"),
+        ({"student": "vit-s6-h1"}, ModelError, "Did you mean vit-s6-h12"),
         ({"cache": None, "teacher": "ViT-B33"}, ModelError, "Did you mean ViT-B-32"),
         ({"limit": 1}, DataError, "1 images can be trained on"),
         ({"holdout": "1.5"}, UsageError, "must be in 0…1"),
@@ -305,11 +311,11 @@ def test_existing_output_is_refused_before_any_work(tmp_path: Path, cache: Path)
     distill(request(tmp_path, cache=cache))
     with pytest.raises(OutputError, match="exists already"):
         distill(request(tmp_path, cache=cache))
-    assert isinstance(distill(request(tmp_path, cache=cache, force=True)), DistillReport)
+    assert isinstance(distill(request(tmp_path, cache=cache, force=True)), TrainingReport)
 
 
 def test_recipe_of_another_objective_is_refused(tmp_path: Path, cache: Path) -> None:
-    other = replace(recipe_from({"objective": "mixture", "mixture": {"mse": 1.0}}, source="x.toml"), objective="pairs")
+    other = load_recipe("lightclip")
     with pytest.raises(UsageError, match="trains pairs"):
         distill(request(tmp_path, cache=cache, recipe=other))
 

@@ -1,6 +1,6 @@
-"""Muon: momentum whose every matrix is brought to singular values near 1 before it is applied; AdamW for the rest.
+"""The optimizers: AdamW, and Muon, which brings the momentum of each matrix to singular values near 1.
 
-Keller Jordan's optimizer (kellerjordan.github.io/posts/muon, 2024) with the scale of "Muon is Scalable for LLM
+Muon is Keller Jordan's optimizer (kellerjordan.github.io/posts/muon, 2024) with the scale of "Muon is Scalable for LLM
 Training" (arXiv 2502.16982): an update's root mean square is that of AdamW, so that one learning rate and one weight
 decay serve both. A filter of a convolution counts as the matrix ``(out, in · height · width)``; of the stacked query,
 key and value each is a matrix of its own. Embeddings, biases, norms and the losses' own heads have AdamW.
@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobileclip_kit.distillation.tables import TrainingPlan
+
 # Five steps of this polynomial bring singular values of a matrix of norm 1 to about 0.7…1.2 (Jordan 2024).
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
@@ -27,8 +29,37 @@ _ADAMW_RMS = 0.2
 _TABLES = ("embed", "logit")
 
 
+def make_optimizer(parameters: Mapping[str, nn.Parameter], plan: TrainingPlan) -> torch.optim.Optimizer:
+    """Weight decay for matrices and filters; biases, norms and other vectors have none."""
+    if plan.optimizer == "muon":
+        return Muon(parameters, lr=plan.lr, weight_decay=plan.weight_decay, betas=plan.betas)
+    wide = [parameter for parameter in parameters.values() if parameter.ndim >= 2]
+    narrow = [parameter for parameter in parameters.values() if parameter.ndim < 2]
+    groups = [{"params": wide, "weight_decay": plan.weight_decay}, {"params": narrow, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.lr, betas=plan.betas, fused=True)
+
+
+def give_own_rates(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], rates: Mapping[str, float],
+    plan: TrainingPlan,
+) -> list[nn.Parameter]:  # fmt: skip
+    """Put the parameters of modules with a learning rate of their own into groups with it; the others, in order."""
+    own = {id(parameter): rates[name.partition(".")[0]] for name, parameter in parameters.items()
+           if name.partition(".")[0] in rates}  # fmt: skip
+    for group in list(optimizer.param_groups):
+        options = {name: value for name, value in group.items() if name != "params"}
+        apart: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            apart.setdefault(own.get(id(parameter), plan.lr), []).append(parameter)
+        group["params"] = apart.pop(plan.lr, [])
+        for rate, moved in apart.items():
+            optimizer.add_param_group({**options, "params": moved, "times": rate / plan.lr})
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+    return [parameter for parameter in parameters.values() if id(parameter) not in own]
+
+
 class Muon(torch.optim.Optimizer):
-    """See the module's text.
+    """Orthogonal updates for matrices and filters, AdamW's for the rest; see the module's text.
 
     Args:
         parameters: Name → parameter, as :func:`~mobileclip_kit.distillation.checkpoint.trained_parameters` gives them.

@@ -1,0 +1,255 @@
+"""What ``distill`` and ``train`` are asked for: one dataclass each, for Python and for the command line.
+
+A request checks itself when it is made, names of recipes, students and models included, before torch is imported and
+before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from mobileclip_kit.distillation.recipe import Recipe, load_recipe
+from mobileclip_kit.distillation.tables import ComputeType, LightClipLoss, PairOptions
+from mobileclip_kit.errors import UsageError
+from mobileclip_kit.inherit import Choice
+from mobileclip_kit.model_names import check_model_name
+from mobileclip_kit.options import Option
+from mobileclip_kit.resources import did_you_mean, tower_config
+from mobileclip_kit.spec import Tower
+
+# The value of ``text`` that means the teacher's own text tower, trained on; with stages, of ``student`` too.
+TEACHERS_OWN = "teacher"
+_PATHS = ("data", "out", "bank", "templates")
+_RECIPE = Option("A preset's name or a TOML file.", metavar="R")
+_OVERRIDES = ("epochs", "steps", "batch_size", "lr", "seed", "precision", "micro_batch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest:
+    """What the requests to distil and to train have in common.
+
+    Paths may be given as texts. The values from ``epochs`` to ``precision`` replace the recipe's; None keeps them.
+    """
+
+    data: Annotated[
+        Path | str,
+        Option("Images, for some recipes with captions: a folder, a CSV, TSV, JSONL or COCO file, or tar shards.",
+               metavar="D"),
+    ]  # fmt: skip
+    out: Annotated[Path, Option("The model folder to make.", names=("-o",), metavar="MODEL")]
+    recipe: Annotated[str | Path | Recipe, _RECIPE] = "piccollage"
+    epochs: Annotated[int | None, Option("Passes over the images.", metavar="N")] = None
+    steps: Annotated[int | None, Option("Updates in all, instead of --epochs.", metavar="N")] = None
+    batch_size: Annotated[int | None, Option("Images in an update.", metavar="N")] = None
+    lr: Annotated[float | None, Option("Peak learning rate.")] = None
+    seed: Annotated[int | None, Option("Seed of weights, order and augmentation.")] = None
+    precision: Annotated[ComputeType | None, Option("Type of matrix products.")] = None
+    limit: Annotated[int | None, Option("Take the first N images only.", metavar="N", at_least=2)] = None
+    trim_vocab: Annotated[bool, Option("Keep only the vocabulary that the texts of the run need, and bytes.")] = False
+    checkpoint_seconds: Annotated[
+        float, Option("Time between checkpoints.", metavar="S", at_least=0)
+    ] = 60.0  # fmt: skip
+    resume: Annotated[bool, Option("Continue an interrupted run.")] = False
+    force: Annotated[bool, Option("Replace an output that exists already.")] = False
+
+    def __post_init__(self) -> None:
+        for name in _PATHS:
+            value = getattr(self, name, None)
+            if isinstance(value, str) and "://" not in value:
+                object.__setattr__(self, name, Path(value))
+        _ = self.resolved
+
+    @cached_property
+    def resolved(self) -> Recipe:
+        """The recipe with the request's own values in place of its."""
+        recipe = self.recipe if isinstance(self.recipe, Recipe) else load_recipe(self.recipe)
+        return recipe.with_training(**{name: getattr(self, name, None) for name in _OVERRIDES})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillRequest(TrainingRequest):
+    """What is to be distilled.
+
+    Raises:
+        UsageError: Values contradict each other, or the recipe is unknown or does not fit.
+        ModelError: The student, the text tower or a model is unknown.
+    """
+
+    teacher: Annotated[
+        str | None, Option("A model folder, an open_clip name (ViT-B-32:openai) or hf-hub:….", metavar="T")
+    ] = None
+    cache: Annotated[
+        tuple[Path, ...],
+        Option("A teacher's stored vectors instead; the affinities of several are averaged.", metavar="CACHE"),
+    ] = ()
+    student: Annotated[
+        str | None, Option("A new image tower: a name such as vit-s6-h12, or a JSON file.", metavar="S")
+    ] = None
+    text: Annotated[
+        str | None,
+        Option("A new text tower: a name such as motis-4, or a JSON file; teacher trains the teacher's own.",
+               metavar="X"),
+    ] = None  # fmt: skip
+    text_from: Annotated[
+        str | None, Option("The model whose text tower the student gets; default: the teacher's.", metavar="T")
+    ] = None
+    init: Annotated[str | None, Option("Start from this model's image tower (24 heads from 12).", metavar="MODEL")] = (
+        None
+    )
+    inherit: Annotated[
+        Choice | None,
+        Option("Start new towers from the leading or the heaviest channels of a wider teacher's.",
+               flag_value="leading"),
+    ] = None  # fmt: skip
+    bank: Annotated[
+        Path | None, Option("Texts to compare images with, one class name or text a line.", metavar="FILE")
+    ] = None
+    templates: Annotated[
+        Path | None, Option("With --bank: one template a line, such as: a photo of a {}", metavar="FILE")
+    ] = None
+    holdout: Annotated[
+        str | float | None,
+        Option("Images kept out of training: a share, or a file of names.", metavar="SHARE|FILE"),
+    ] = None
+    micro_batch: Annotated[
+        int | None,
+        Option("Images that pass the model at once; the loss stays the whole batch's.", metavar="N"),
+    ] = None
+    fast_decode: Annotated[bool, Option("Decode large JPEGs at reduced resolution.")] = False
+    device: Annotated[str, Option("cpu, cuda, mps or auto.")] = "cpu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        caches: Any = (self.cache,) if isinstance(self.cache, str | Path) else self.cache or ()
+        object.__setattr__(self, "cache", tuple(Path(cache) for cache in caches))
+        if self.resolved.objective != "mixture":
+            raise UsageError(
+                f"The recipe {self.resolved.name} trains {self.resolved.objective}; `mckit distill` takes recipes with "
+                "the objective mixture.",
+                hint="Use `mckit train` with it." if self.resolved.objective == "pairs" else None,
+            )
+        if (self.teacher is None) == (not self.cache):
+            raise UsageError("Give either --teacher or --cache: vectors come from one of them.")
+        if self.resolved.stages is not None and (self.student or self.text or self.init or self.inherit):
+            raise UsageError(
+                f"The recipe {self.resolved.name} cuts the teacher itself down, both towers.",
+                hint="Leave --student, --text, --init and --inherit out.",
+            )
+        if not self.towers:
+            raise UsageError("Name a --student to train an image tower, a --text to train a text tower, or both.")
+        if self.holdout is not None and "image" not in self.towers:
+            raise UsageError("--holdout compares images, but only a text tower is trained.")
+        if self.templates is not None and self.bank is None:
+            raise UsageError("--templates needs --bank: templates are filled with its names.")
+        self._check_names()
+
+    def _check_names(self) -> None:
+        if self.student is not None:
+            tower_config("student", self.student)
+        if self.text not in (None, TEACHERS_OWN):
+            tower_config("text tower", str(self.text))
+        for model in (self.teacher, self.text_from, self.init):
+            if model is not None:
+                check_model_name(str(model))
+
+    @property
+    def image_tower(self) -> str | None:
+        """The new image tower, ``teacher`` for the teacher's own; None keeps a finished one."""
+        return self.student if self.resolved.stages is None else TEACHERS_OWN
+
+    @property
+    def text_tower(self) -> str | None:
+        """The new text tower, ``teacher`` for the teacher's own; None trains none."""
+        return self.text if self.resolved.stages is None else TEACHERS_OWN
+
+    @property
+    def towers(self) -> tuple[Tower, ...]:
+        """Which towers are trained."""
+        given: Iterable[tuple[Tower, str | None]] = (("image", self.image_tower), ("text", self.text_tower))
+        return tuple(tower for tower, name in given if name)
+
+    @property
+    def inherited(self) -> Choice | None:
+        """Which channels of the teacher's the new towers start from."""
+        return self.inherit or self.resolved.inherit
+
+    @property
+    def uses_texts(self) -> bool:
+        """Whether the run compares anything with texts."""
+        return self.resolved.options.needs_texts or "text" in self.towers
+
+    @property
+    def uses_images(self) -> bool:
+        """Whether teachers' image vectors are needed: a text tower may learn from texts alone."""
+        return self.resolved.options.needs_texts or "image" in self.towers
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest(TrainingRequest):
+    """What is to be trained from image-caption pairs, without a teacher.
+
+    Raises:
+        UsageError: The recipe is unknown or needs a teacher, or a value is out of range.
+        ModelError: The student, the text tower or the model to start from is unknown.
+    """
+
+    student: Annotated[
+        str | None, Option("Image tower: a name such as resnet18, or a JSON file; default: the recipe's.", metavar="S")
+    ] = None
+    text: Annotated[
+        str | None, Option("Text tower: a name such as text-8, or a JSON file; default: the recipe's.", metavar="X")
+    ] = None
+    losses: Annotated[
+        str | tuple[str, ...] | None,
+        Option("Which of align,tokens,mlm are on, with commas; none for plain InfoNCE.", metavar="LIST"),
+    ] = None
+    image_size: Annotated[int | None, Option("Pixels of each side of the model's input.", metavar="PX")] = None
+    embedding_dim: Annotated[int | None, Option("Width of the vectors.", metavar="N")] = None
+    init: Annotated[
+        str | None,
+        Option("A model of the same towers to start from, its vocabulary included.", metavar="MODEL"),
+    ] = None
+    recipe: Annotated[str | Path | Recipe, _RECIPE] = "lightclip"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        options = self.resolved.options
+        tower_config("student", options.student)
+        tower_config("text tower", options.text)
+        if self.init is not None:
+            check_model_name(str(self.init))
+
+    @cached_property
+    def resolved(self) -> Recipe:
+        """The recipe with the request's own values in place of its."""
+        recipe = super().resolved
+        if not isinstance(recipe.options, PairOptions):
+            raise UsageError(
+                f"The recipe {recipe.name} has the objective {recipe.objective!r}, which needs a teacher.",
+                hint="Use `mckit distill` with it, or --recipe lightclip here.",
+            )
+        given: dict[str, Any] = {
+            "student": self.student, "text": self.text, "losses": _losses(self.losses), "image_size": self.image_size,
+            "embedding_dim": self.embedding_dim, "trim_vocab": self.trim_vocab or None,
+        }  # fmt: skip
+        changed = {name: value for name, value in given.items() if value is not None}
+        return replace(recipe, options=replace(recipe.options, **changed))
+
+
+def _losses(given: str | tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    listed = given.split(",") if isinstance(given, str) else given
+    names = tuple(name.strip() for name in listed if name.strip() and name.strip() != "none")
+    known = get_args(LightClipLoss)
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"--losses names {name!r}; it may name align, tokens and mlm, or be none.",
+                hint=did_you_mean(name, known),
+            )
+    return names

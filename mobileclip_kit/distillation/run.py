@@ -1,0 +1,432 @@
+"""A whole run of distillation: images or texts and a teacher in, model folder out."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from mobileclip_kit.data.images import Images, NoImages, identities_of
+from mobileclip_kit.data.pair import Pair, Skipped
+from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.distillation.augment import Replay, replay_views
+from mobileclip_kit.distillation.captions import RunTexts, read_bank
+from mobileclip_kit.distillation.distributed import check_batch, open_context
+from mobileclip_kit.distillation.mixture import MixtureObjective, check_inputs
+from mobileclip_kit.distillation.objective import Batch, StepContext
+from mobileclip_kit.distillation.request import DistillRequest, TrainingRequest
+from mobileclip_kit.distillation.run_folder import finish_run, holds_work, open_run, run_folder
+from mobileclip_kit.distillation.stages import Phase, run_stages
+from mobileclip_kit.distillation.student import Student, init_notes, make_student
+from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions
+from mobileclip_kit.distillation.teachers import (
+    DistillTeacher,
+    TeacherTargets,
+    check_text_source,
+    is_teacher,
+    open_teachers,
+    run_teacher_once,
+    stored_texts,
+    targets_note,
+    teacher_targets,
+)
+from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingResult
+from mobileclip_kit.distillation.training_set import (
+    TrainingPairs,
+    fingerprint_of,
+    load_images,
+    split_holdout,
+    usable_pairs,
+)
+from mobileclip_kit.errors import DataError, MckitError, UsageError
+from mobileclip_kit.images import normalize
+from mobileclip_kit.networks.model import Model, describe, load_model
+from mobileclip_kit.networks.raw import encode_raw
+from mobileclip_kit.progress import say
+from mobileclip_kit.spec import ImageSpec, ModelSpec
+from mobileclip_kit.tokenizer import load_tokenizer
+
+_HOLDOUT_BATCH = 32
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a run made.
+
+    Attributes:
+        path: The model folder.
+        spec: The model's.
+        result: Steps, seconds, images a second.
+        metrics: ``loss`` and its parts; ``holdout_…`` on the images that were held out.
+        images: How many were trained on.
+        skipped: What was left out, with reasons.
+        notes: What the user should know.
+    """
+
+    path: Path
+    spec: ModelSpec
+    result: TrainingResult
+    metrics: dict[str, float]
+    images: int
+    skipped: list[Skipped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of ``--json``."""
+        return {
+            "model": str(self.path),
+            "steps": self.result.steps,
+            "seconds": round(self.result.seconds, 3),
+            "images_per_s": round(self.result.images_per_s, 1),
+            "metrics": self.metrics,
+            "images": self.images,
+            "towers": list(self.spec.towers),
+            "notes": self.notes,
+            "skipped": [asdict(skip) for skip in self.skipped],
+        }
+
+
+def distill(request: DistillRequest) -> TrainingReport:
+    """Distil one or several teachers into a student.
+
+    Started by ``torchrun`` or accelerate's launcher, the processes share each batch and give what one process with the
+    whole batch gives; the first one writes the model.
+
+    Raises:
+        UsageError: Values contradict each other.
+        DataError: Fewer than two images can be used.
+        ModelError: A teacher or starting model is damaged or does not fit.
+        ModelMismatchError: A model belongs to another teacher.
+        CacheError: A cache is damaged, or lacks what the recipe needs.
+        TrainingError: The loss is no longer finite, or the checkpoint belongs to another run.
+        OutputError: The output exists or cannot be written.
+    """
+    return DistillRun(request).run()
+
+
+class TrainingRun:
+    """What runs with and without a teacher have in common.
+
+    Args:
+        request: What was asked for.
+        device: Where to train.
+
+    Attributes:
+        recipe: As resolved; its batch is made to fit the images.
+        processes: Those that share the run.
+        folder: Where the run's files lie meanwhile.
+        skipped: What was left out, with reasons.
+        notes: What the user should know.
+    """
+
+    def __init__(self, request: TrainingRequest, device: str) -> None:
+        self.recipe, self.processes = request.resolved, open_context(device)
+        self.folder = run_folder(request.out)
+        self.skipped: list[Skipped] = []
+        self.notes: list[str] = []
+        self._request = request
+
+    def note(self, sentence: str) -> None:
+        """Say something once, as soon as it is known, and keep it for the report."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+            if self.processes.is_first:
+                say(sentence)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """The run's folder; a run that is refused before it did any work leaves none behind."""
+        request, existed = self._request, self.folder.exists()
+        if self.processes.is_first:
+            open_run(request.out, resume=request.resume, force=request.force)
+        self.processes.wait()
+        try:
+            yield
+        except MckitError:
+            if not existed and self.processes.is_first and self.folder.is_dir() and not holds_work(self.folder):
+                shutil.rmtree(self.folder)
+            raise
+
+    def fit_batch(self, images: int) -> None:
+        """Make the recipe's batch no larger than the training set."""
+        wanted = self.recipe.training.batch_size
+        if images < wanted:
+            fitting = images - images % self.processes.count
+            self.note(f"{images} images do not fill a batch of {wanted}; the batch is {fitting}.")
+            self.recipe = self.recipe.with_training(batch_size=fitting)
+        check_batch(self.processes, self.recipe.training.batch_size)
+
+    def save(self, student: Student, result: TrainingResult, metrics: dict[str, float], images: int, spec: ModelSpec,
+             **more: Any) -> TrainingReport:  # fmt: skip
+        """Write the model folder in the first process, and remove the run's."""
+        request, dtype = self._request, more.pop("dtype", torch.float32)
+        training = {"images": images, "metrics": metrics, **asdict(result), "notes": self.notes, **more,
+                    "skipped": [asdict(skip) for skip in self.skipped]}  # fmt: skip
+        if self.processes.is_first:
+            spec = finish_run(request.out, student, spec, recipe=self.recipe, training=training, dtype=dtype,
+                              force=request.force)  # fmt: skip
+        self.processes.wait()
+        return TrainingReport(request.out, spec, result, metrics, images, self.skipped, self.notes)
+
+
+class DistillRun(TrainingRun):
+    """The state of one distillation; :meth:`run` reads from top to bottom."""
+
+    teachers: list[DistillTeacher]
+    pairs: list[Pair]
+    bank: list[str]
+    init: Model | None
+    student: Student
+    image: ImageSpec
+    replay: Replay | None
+    train: TrainingPairs
+    holdout: TrainingPairs
+    images: Images
+    texts: RunTexts
+    targets: list[TeacherTargets]
+
+    def __init__(self, request: DistillRequest) -> None:
+        super().__init__(request, request.device)
+        self.request = request
+        self.options: MixtureOptions = self.recipe.options
+
+    def run(self) -> TrainingReport:
+        """Do everything, or go on where an interrupted run stopped."""
+        with self.opened():
+            self.open_teachers()
+            self.read_data()
+            self.make_student()
+            self.choose_images()
+            self.load_images()
+            self.ask_teachers()
+            return self.train_and_save()
+
+    def open_teachers(self) -> None:
+        """Load the teacher or open the caches, and say what the user should know of them."""
+        self.teachers = open_teachers(self.request.teacher, self.request.cache)
+        for sentence in self.teachers[0].notes:
+            self.note(sentence)
+        if len(self.teachers) > 1 and not self.options.affinity:
+            raise UsageError(
+                f"{len(self.teachers)} teachers are averaged in the affinity, whose weight is 0 in this recipe.",
+                hint="Give affinity a weight, or pass one cache.",
+            )
+
+    def read_data(self) -> None:
+        """List the images with what the recipe needs of their captions, and the text bank."""
+        request, uses_texts = self.request, self.request.uses_texts
+        self.bank = read_bank(request.bank, request.templates) if request.bank is not None else []
+        pairs = list(islice(open_source(request.data, self.skipped), request.limit))
+        pairs = [replace(pair, captions=tuple(text for text in pair.captions if text.strip())) for pair in pairs]
+        if self.options.needs_captions or (uses_texts and not self.bank):
+            self.skipped += [Skipped(pair.key, "It has no caption.") for pair in pairs if not pair.captions]
+            pairs = [pair for pair in pairs if pair.captions]
+            if not pairs:
+                raise DataError(
+                    f"No image of {request.data} has a caption, and this recipe compares images with texts.",
+                    hint="Pass images with captions, or a --bank of texts.",
+                )
+        self.pairs = pairs
+        if self.bank and not uses_texts and not request.trim_vocab:
+            self.note(f"The recipe {self.recipe.name} compares images with no texts: --bank has no effect.")
+
+    def make_student(self) -> None:
+        """Build the student, and refuse what cannot be trained before any vector is computed."""
+        request, first = self.request, self.teachers[0]
+        texts = RunTexts.collect((pair.captions for pair in self.pairs), self.bank)
+        stored = first.cache is not None or self._runs_teacher_once
+        check_inputs(self.options, request.towers, texts if request.uses_texts else RunTexts.collect((), ()),
+                     stored=stored)  # fmt: skip
+        self.init = load_model(request.init) if request.init else None
+        self.student = self.processes.first(lambda: make_student(request, first, self.init, texts.texts, self.folder))
+        self.image = ImageSpec.from_open_clip(self.student.config["preprocess_cfg"])
+        source = self.student.text
+        for sentence in (*init_notes(request, first, self.init), *(source.warnings if source else ())):
+            self.note(sentence)
+
+    @property
+    def _runs_teacher_once(self) -> bool:
+        """Whether a live teacher's vectors are the same in each epoch, so that it need not run in the loop."""
+        request, first = self.request, self.teachers[0]
+        varied = "image" in request.towers and not self.recipe.augmentation.changes_nothing
+        return request.uses_images and first.live is not None and not varied
+
+    def choose_images(self) -> None:
+        """The images that have a target, how they are varied, and those that are held out."""
+        request, first, pairs = self.request, self.teachers[0], self.pairs
+        if self._runs_teacher_once:
+            failed = self.processes.first(
+                lambda: run_teacher_once(first, pairs, self.folder / "teacher", device=self.processes.device)
+            )
+            self.skipped += failed
+            names = {skip.item for skip in failed}
+            pairs = [pair for pair in pairs if pair.key not in names]
+        self.replay = None
+        if "image" not in request.towers:  # only a live teacher sees the images, once
+            self.recipe = replace(self.recipe, augmentation=Augmentation())
+        elif first.cache is not None:
+            self.recipe, self.replay = replay_views(self.recipe, first.cache.description)
+            if self.replay is None and not self.recipe.augmentation.changes_nothing:
+                self.note(
+                    f"{first.cache.path} holds vectors of plain images, which are the targets of the student's varied "
+                    "ones; `mckit cache --views` stores vectors of varied ones."
+                )
+        stored = [teacher.cache for teacher in self.teachers if teacher.cache is not None]
+        known = set.intersection(*(set(cache.hashes) for cache in stored)) if stored and request.uses_images else None
+        where = ", ".join(str(cache.path) for cache in stored)
+        usable = usable_pairs(pairs, known, self.skipped, where)
+        self.train, self.holdout = split_holdout(usable, request.holdout)
+        if request.holdout is not None and not len(self.holdout):
+            self.note(f"--holdout {request.holdout} of {len(self.train)} images is none: nothing was held out.")
+        if request.text_from is not None and self.student.text is not None and request.uses_images:
+            check_text_source(self.student.text, first, self.train)
+
+    def load_images(self) -> None:
+        """Decode the training set where it fits into memory."""
+        if "image" in self.request.towers:
+            self.train, self.images = load_images(self.train, self.image, draft=self.request.fast_decode)
+        else:
+            self.images = NoImages(identities_of(self.train.hashes))
+        self.skipped += self.images.skipped
+        if (count := len(self.train)) < 2:
+            first = self.skipped[0] if self.skipped else None
+            why = f" ({len(self.skipped)} skipped; the first, {first.item}: {first.reason})" if first else ""
+            raise DataError(f"{count} images can be trained on; distillation needs at least 2{why}.")
+        self.fit_batch(count)
+
+    def ask_teachers(self) -> None:
+        """The targets: vectors of images and texts, stored or computed."""
+        request, unit_scale, device = self.request, self.options.unit_scale, self.processes.device
+        self.texts = RunTexts.collect((pair.captions for pair in self.train.pairs), self.bank)
+        self.targets = []
+        for teacher in self.teachers:
+            vectors = None
+            if self.texts.texts and request.uses_texts:
+                source = self.student.text
+                model = teacher.live or (source if source is not None and is_teacher(source, teacher) else None)
+                vectors = self.processes.first(
+                    lambda teacher=teacher, model=model: stored_texts(  # type: ignore[misc]
+                        teacher, self.texts.texts, model, self.folder / "teacher", unit_scale=unit_scale, device=device
+                    )
+                )
+            if request.uses_images:
+                targets = teacher_targets(teacher, self.train.hashes, unit_scale=unit_scale, device=device)
+                self.targets.append(replace(targets, texts=vectors))
+            else:
+                self.targets.append(TeacherTargets(None, None, vectors, teacher.logit_scale or 100.0))
+
+    def train_and_save(self) -> TrainingReport:
+        """Train, in stages where the recipe has them, measure the student and write its folder."""
+        provenance = self.provenance()
+        already = len(self.images.skipped)
+        if self.recipe.stages is None:
+            result = self.train_phase(self.student, Phase(folder=self.folder))
+        else:
+            staged = run_stages(self.student, self.recipe.stages, self.folder, self.processes, self.train_phase,
+                                self.fingerprint())  # fmt: skip
+            self.student, result = staged.student, staged.result
+            provenance["stages"] = staged.stages
+        self.skipped += self.processes.collect(self.images.skipped[already:])
+        cosines = {name: value for name, value in result.parts.items() if name in ("cosine", "cosine_text")}
+        metrics = {"loss": result.loss, **cosines, **self.evaluate_holdout()}
+        if (found := metrics.get("holdout_cosine", 1.0)) <= (mean := metrics.get("holdout_cosine_of_mean", 0.0)):
+            self.note(
+                f"The student is useless: its cosine to the teacher on held-out images is {found:.3f}, and the mean of "
+                f"the teacher's vectors, given for every image, would have {mean:.3f}; train longer or on more images."
+            )
+        network = self.student.network.to("cpu")
+        spec = describe(self.request.out.name, network, self.student.config, **provenance, torch=torch.__version__)
+        return self.save(self.student, result, metrics, len(self.train), spec,
+                         holdout=[pair.key for pair in self.holdout.pairs])  # fmt: skip
+
+    def train_phase(self, student: Student, phase: Phase) -> TrainingResult:
+        """One training from its first step, or from its checkpoint, to the end."""
+        network: Any = student.network.to(self.processes.device)
+        if self.recipe.training.gradient_checkpointing:
+            network.set_grad_checkpointing(True)
+            trunk = getattr(network.visual, "trunk", None)
+            if trunk is not None and not hasattr(trunk, "set_grad_checkpointing"):
+                self.note("This image tower cannot recompute activations; gradient_checkpointing has no effect on it.")
+        objective = MixtureObjective(
+            network, self.options, self.targets, images=len(self.train),
+            texts=self.texts if self.request.uses_texts else None, towers=self.request.towers,
+            tokens=self._tokens(student),
+        )  # fmt: skip
+        setup = TrainerSetup(
+            plan=phase.plan(self.recipe.training), augmentation=self.recipe.augmentation, image=self.image,
+            folder=phase.folder, fingerprint=self.fingerprint(), replay=self.replay,
+            checkpoint_seconds=self.request.checkpoint_seconds, rates=phase.rates,
+        )  # fmt: skip
+        wrapped = objective if phase.wrap is None else phase.wrap(objective)
+        return Trainer(wrapped, self.images, setup, self.processes).run(resume=self.request.resume)
+
+    def _tokens(self, student: Student) -> torch.Tensor | None:
+        if "text" not in student.towers or not self.texts.texts:
+            return None
+        spec = describe("student", student.network, student.config)
+        return torch.from_numpy(load_tokenizer(spec.require_text(), student.merges)(list(self.texts.texts)))
+
+    def provenance(self) -> dict[str, Any]:
+        """Where the student comes from, for its description."""
+        request, first = self.request, self.teachers[0]
+        made: dict[str, Any] = {"teacher": first.name, "teacher_hash": first.identity}
+        if len(self.teachers) > 1:
+            made["teachers"] = [teacher.identity for teacher in self.teachers]
+        made["student"] = _tower_name(request.student)
+        if request.text:
+            made["text"] = _tower_name(request.text)
+        return made | {
+            "recipe": self.recipe.name,
+            "init": self.init.spec.model_hash if self.init else None,
+            "inherit": request.inherited,
+            "targets": targets_note(first, self.options.unit_scale),
+        }
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be equal for an interrupted run to be continued."""
+        decoding = {"fast_decode": True} if self.request.fast_decode else {}
+        return {**self.provenance(), "data": fingerprint_of(self.train), "recipe": self.recipe.to_toml(),
+                "texts": str(identities_of(["\0".join(self.texts.texts)])[0]), **decoding}  # fmt: skip
+
+    @torch.inference_mode()
+    def evaluate_holdout(self) -> dict[str, float]:
+        """Cosine and mean absolute difference between student and teacher on the held-out images.
+
+        CLIP's image vectors lie in a narrow cone: their own mean, one vector for all images, already has a high cosine
+        to each. ``holdout_cosine_of_mean`` says how high.
+        """
+        if not len(self.holdout):
+            return {}
+        first, device = self.teachers[0], self.processes.device
+        holdout, images = load_images(self.holdout, self.image, draft=self.request.fast_decode)
+        targets = teacher_targets(first, holdout.hashes, unit_scale=self.options.unit_scale, device=device).images
+        assert targets is not None
+        students, teachers = [torch.zeros(0, first.embedding_dim)], [torch.zeros(0, first.embedding_dim)]
+        every = np.arange(len(images), dtype=np.int64)
+        for rows, pixels in images.read(iter(np.array_split(every, len(every) // _HOLDOUT_BATCH + 1))):
+            batch_pixels = torch.from_numpy(normalize(pixels, self.image)).to(device)
+            students.append(encode_raw(self.student.network, batch_pixels).cpu())
+            teachers.append(targets(Batch(rows, batch_pixels, StepContext(0, 1, 0, 0))).cpu())
+        self.skipped += images.skipped
+        ours, theirs = torch.cat(students), torch.cat(teachers)
+        if not len(theirs):
+            return {}
+        constant = F.normalize(theirs, dim=1).mean(0, keepdim=True)
+        return {
+            "holdout_images": len(theirs),
+            "holdout_cosine": float(F.cosine_similarity(ours, theirs).mean()),
+            "holdout_cosine_of_mean": float(F.cosine_similarity(constant, theirs).mean()),
+            "holdout_l1": float((ours - theirs).abs().mean()),
+        }
+
+
+def _tower_name(name: str | None) -> str | None:
+    return Path(name).stem if name is not None and name.endswith(".json") else name
