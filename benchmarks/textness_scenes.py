@@ -25,8 +25,8 @@ from mobileclip_kit.files import atomic_file, write_json
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from mobileclip_kit.textness.evaluate import evaluate_projection, evaluate_scales, summarise
-from mobileclip_kit.textness.learn import learn_from_images
-from mobileclip_kit.textness.scenes import encode_scenes, query_scenes
+from mobileclip_kit.textness.gallery import encode_scenes, query_scenes
+from mobileclip_kit.textness.learn import TextnessRequest, learn_textness
 
 WORLDS = {
     "pairs": SceneSet(items=2000, seed=11, size=64, split="pairs"),
@@ -63,7 +63,7 @@ def main() -> int:
 def measure(model: Path, scene_sets: Path) -> dict[str, Any]:
     """The figures of one model."""
     encoder = open_encoder(model)
-    textness, _ = learn_from_images(scene_sets / "pairs", encoder)
+    textness, _ = learn_textness(TextnessRequest(images=scene_sets / "pairs", model=str(model)))
     rows = {}
     for name in ("choosing", "gallery"):
         asked = query_scenes(encode_scenes(scene_sets / name, encoder), encoder)

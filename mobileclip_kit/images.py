@@ -29,9 +29,11 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +51,9 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 
 # 200 megapixels is what the largest phone cameras write, and 600 MB as RGB.
 MAX_PIXELS = 200_000_000
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # Modes whose samples can be averaged, so that the resize may come first, as in open_clip.
@@ -190,6 +195,37 @@ def normalize(pixels: Pixels, spec: ImageSpec) -> NDArray[np.float32]:
     mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
     scaled = (pixels.astype(np.float32) / np.float32(255) - mean) / std
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def decode_ahead(
+    decode: Callable[[Item], Result], batches: Iterable[Sequence[Item]], *, ahead: int = 3, threads: int | None = None
+) -> Generator[tuple[Sequence[Item], list[Result]]]:
+    """Decode images in threads, ahead of the model that takes them: the only pool of decoders.
+
+    Threads, not processes: Pillow releases the interpreter's lock while it decodes and resizes, and pixels need not be
+    copied between processes. Closing the generator stops the threads.
+
+    Args:
+        decode: Decodes one image. An error that it raises ends the generator.
+        batches: What to decode; taken from the iterator ``ahead`` batches early.
+        ahead: Batches that are being decoded, or wait, while the consumer works on another one.
+        threads: Decoders; None for one a core.
+
+    Yields:
+        Each batch and what ``decode`` returned for its items, in order.
+    """
+    waiting: deque[tuple[Sequence[Item], list[Future[Result]]]] = deque()
+    pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="decode")
+    try:
+        for batch in batches:
+            waiting.append((batch, [pool.submit(decode, item) for item in batch]))
+            if len(waiting) > ahead:
+                items, futures = waiting.popleft()
+                yield items, [future.result() for future in futures]
+        for items, futures in waiting:
+            yield items, [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def list_images(folder: Path, suffixes: frozenset[str] | None = None) -> Iterator[Path]:

@@ -127,19 +127,6 @@ def encode_queries(
     return np.stack(rows)
 
 
-def encode_images(encoder: Encoder, images: Sequence[Path]) -> Vectors:
-    """Unit vectors of images that need not be in the index, ``(n, d)``.
-
-    Raises:
-        ImageError: An image cannot be decoded.
-        ModelError: The model has no image tower.
-    """
-    from mobileclip_kit.images import load_pixels  # words need no image decoder, and wait for its import
-
-    spec = encoder.spec.require_image()
-    return encoder.encode_images(np.stack([load_pixels(image, spec) for image in images]))
-
-
 def vectors_of_items(index: IndexReader, names: Sequence[str]) -> Vectors:
     """The stored vectors of items, ``(n, d)``: "more like this".
 

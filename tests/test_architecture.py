@@ -23,7 +23,7 @@ HOMES = {
     "faiss": ["index/"],
     "accelerate": ["distillation/"],
     "matplotlib": ["bench/"],
-    "sklearn": ["bench/"],
+    "sklearn": ["bench/", "textness/fit.py"],
     "click": ["cli/"],
     "starlette": ["web/"],
     "uvicorn": ["web/"],

@@ -15,7 +15,6 @@ from mobileclip_kit.search import (
     Hit,
     Term,
     combine,
-    encode_images,
     encode_queries,
     find_textness,
     load_query_vectors,
@@ -87,7 +86,7 @@ def test_removed_images_are_never_hits(folder: Path) -> None:
 
 def test_an_image_and_an_item_find_themselves_first(folder: Path, photos: Path) -> None:
     with IndexReader(folder) as index:
-        by_image = search(index, encode_images(ColourEncoder(), [photos / "blue.png"]), 1)[0]
+        by_image = search(index, ColourEncoder().encode_images([photos / "blue.png"]), 1)[0]
         assert items(by_image) == ["blue.png"]
         likes = vectors_of_items(index, ["red.png"])
         assert items(search(index, likes, 1)[0]) == ["red.png"]
@@ -160,7 +159,7 @@ def test_templates_are_averaged() -> None:
 
 def test_an_image_beside_words_is_added(photos: Path) -> None:
     encoder = ColourEncoder()
-    image = encode_images(encoder, [photos / "blue.png"])
+    image = encoder.encode_images([photos / "blue.png"])
     both = encode_queries(encoder, ["red"], beside=image)[0]
     expected = image[0] + encoder.encode_texts(["red"])[0]
     np.testing.assert_allclose(both, expected / np.linalg.norm(expected), atol=1e-6)
@@ -175,7 +174,7 @@ def test_bad_questions_are_refused(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="'none.png' is not in the index"):
             vectors_of_items(index, ["none.png"])
     with pytest.raises(ImageError):
-        encode_images(ColourEncoder(), [tmp_path / "none.png"])
+        ColourEncoder().encode_images([tmp_path / "none.png"])
 
 
 def test_query_vectors_are_scaled_and_named(tmp_path: Path) -> None:

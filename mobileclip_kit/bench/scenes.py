@@ -15,11 +15,16 @@ from mobileclip_kit.scenes.queries import (
     thing_queries,
     weakness_queries,
 )
-from mobileclip_kit.textness.evaluate import answer
-from mobileclip_kit.textness.gallery import EncodedGallery, Reader, ask, ask_for_things
+from mobileclip_kit.textness.evaluate import score_queries
+from mobileclip_kit.textness.gallery import (
+    EncodedGallery,
+    TextEncoder,
+    encode_gallery_queries,
+    encode_weakness_queries,
+)
 
 
-def evaluate_scenes(encoder: Reader, mixed: EncodedGallery, fair: EncodedGallery) -> dict[str, float]:
+def evaluate_scenes(encoder: TextEncoder, mixed: EncodedGallery, fair: EncodedGallery) -> dict[str, float]:
     """The figures of one model, shares in 0…1.
 
     Args:
@@ -44,11 +49,11 @@ def evaluate_scenes(encoder: Reader, mixed: EncodedGallery, fair: EncodedGallery
     figures = {}
     for name, queries in asked.items():
         if queries:
-            questions = ask(encoder, mixed, queries)
-            figures[name] = precision_at_1(questions.queries, questions.gallery, questions.right)
+            encoded = encode_gallery_queries(encoder, mixed, queries)
+            figures[name] = precision_at_1(encoded.queries, encoded.gallery, encoded.right)
     weakness = weakness_queries(fair.truth)
     if weakness:
-        errors = answer(ask_for_things(encoder, fair, weakness)).typographic_error_rate
+        errors = score_queries(encode_weakness_queries(encoder, fair, weakness)).typographic_error_rate
         assert errors is not None  # every weakness query has both things and words
         figures["typographic_error_rate"] = errors
     return figures

@@ -24,6 +24,7 @@ from mobileclip_kit.bench.searched import SearchedIndex
 from mobileclip_kit.errors import MckitError
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.runtime.files import encode_files
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -140,13 +141,8 @@ class Worker:
 
     def _encode_images(self, request: Request) -> Answer:
         """Vectors of the images listed in ``paths_file`` (a JSON list), saved to ``out``."""
-        spec = self.encoder.spec.require_image()
         paths = [Path(name) for name in json.loads(Path(request["paths_file"]).read_text(encoding="utf-8"))]
-        chunks = (paths[start : start + _IMAGES_AT_ONCE] for start in range(0, len(paths), _IMAGES_AT_ONCE))
-        vectors = [
-            self.encoder.encode_images(np.stack([load_pixels(path, spec) for path in chunk])) for chunk in chunks
-        ]
-        np.save(request["out"], np.concatenate(vectors))
+        np.save(request["out"], encode_files(self.encoder, paths, batch_size=_IMAGES_AT_ONCE))
         return {"images": len(paths)}
 
     def _encode_texts(self, request: Request) -> Answer:

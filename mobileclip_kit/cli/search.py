@@ -126,7 +126,7 @@ def _encode(
     """Labels, vectors ``(q, d)``, and the seconds spent on encoding."""
     import numpy as np
 
-    from mobileclip_kit.search import encode_images, encode_queries, open_query_encoder, vectors_of_items
+    from mobileclip_kit.search import encode_queries, open_query_encoder, vectors_of_items
 
     beside = vectors_of_items(index, items)
     labels = list(items)
@@ -135,7 +135,7 @@ def _encode(
     encoder = open_query_encoder(index, model, threads=threads, brief=len(words) + len(images) <= _FEW_QUERIES)
     started = time.perf_counter()
     if images:
-        beside = np.concatenate([encode_images(encoder, images), beside])
+        beside = np.concatenate([encoder.encode_images(images), beside])
         labels = [*map(str, images), *labels]
     if words:
         beside, labels = encode_queries(encoder, words, templates=templates, beside=beside), list(words)

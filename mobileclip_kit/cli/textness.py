@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
-
-if TYPE_CHECKING:
-    from mobileclip_kit.spec import ModelSpec
-    from mobileclip_kit.textness.vector import Textness
+from mobileclip_kit.textness.learn import TextnessRequest, learn_textness
+from mobileclip_kit.textness.vector import Textness
 
 _FAILURES_SHOWN = 10
 _FILE = click.Path(path_type=Path)
@@ -24,80 +23,34 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("images", type=_FILE, required=False)
-@click.option("-m", "--model", help="Whose vectors: a model folder, an export or an open_clip name.")
+@options_from(TextnessRequest)
 @click.option("-o", "--out", type=_FILE, required=True, help="The JSON file to write.")
-@click.option("--text-images", type=_FILE, help="A folder of real photos with words: further positives of the probe.")
-@click.option("--clean-vectors", type=_FILE, help="A .npy matrix of clean images, made elsewhere.")
-@click.option("--text-vectors", type=_FILE, help="The same images with words, row by row.")
-@click.option("--for-index", type=_FILE, help="The index whose model made those vectors.")
-@click.option("--limit", type=click.IntRange(1), help="Use so many of IMAGES, spread evenly.")
-@click.option("--copies", type=click.IntRange(1), default=1, show_default=True, help="Copies with words of each image.")
-@click.option("--method", type=_METHOD, default="probe", show_default=True, help="The direction that searches use.")
-@click.option(
-    "--l2", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True, help="Penalty of the probe."
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the words and of the held-out images.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
 @force_option
 @json_option
-def fit(
-    images: Path | None,
-    model: str | None,
-    out: Path,
-    text_images: Path | None,
-    clean_vectors: Path | None,
-    text_vectors: Path | None,
-    for_index: Path | None,
-    limit: int | None,
-    copies: int,
-    method: str,
-    l2: float,
-    seed: int,
-    threads: int | None,
-    force: bool,
-    as_json: bool,
-) -> None:
+def fit(request: TextnessRequest, out: Path, force: bool, as_json: bool) -> None:
     """Learn the textness vector of a model.
 
     Words are drawn on copies of IMAGES in many typefaces, sizes, places, colours and angles; a linear probe and the
-    mean difference of the pairs give two directions. A fifth of the images is held out to measure them. A world of
-    `mckit scenes --split pairs` brings its own copies with words: use it for models of the synthetic scenes, which
-    read no other words.
+    mean difference of the pairs give two directions. A fifth of the images is held out to measure them. A folder that
+    `mckit scenes --split pairs` drew brings its own copies with words: use it for models of the synthetic scenes,
+    which read no other words.
 
     \b
     Examples:
-      mckit textness fit ~/Images --model student-onnx --limit 1000 -o textness.json
+      mckit textness fit ~/Images --model student-onnx-fp32 --limit 1000 -o textness.json
       mckit textness fit --clean-vectors c.npy --text-vectors t.npy --for-index photos.index -o textness.json
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     from mobileclip_kit.files import check_can_write
-    from mobileclip_kit.textness.learn import learn_from_images, learn_from_vectors
 
     check_can_write(out, force=force)
-    chosen: Any = {"method": method, "l2": l2, "seed": seed}
-    if clean_vectors is not None or text_vectors is not None:
-        if clean_vectors is None or text_vectors is None or images is not None or text_images is not None:
-            raise click.UsageError("--clean-vectors and --text-vectors stand together, without images.")
-        learned = learn_from_vectors(clean_vectors, text_vectors, _spec(model, for_index, threads), **chosen)
-        failed: list[tuple[Path, str]] = []
-    else:
-        if images is None or model is None:
-            raise click.UsageError("Say which images and which model: mckit textness fit IMAGES --model M -o FILE.")
-        from mobileclip_kit.runtime.open import open_encoder
-
-        learned, failed = learn_from_images(
-            images,
-            open_encoder(model, threads=threads),
-            text_images=text_images,
-            limit=limit,
-            copies=copies,
-            **chosen,
-        )
-    for path, reason in failed[:_FAILURES_SHOWN]:
-        note(f"left out: {path}: {reason}")
+    learned, failed = learn_textness(request)
+    for skip in failed[:_FAILURES_SHOWN]:
+        note(f"left out: {skip.item}: {skip.reason}")
+    for warning in learned.warnings():
+        note(f"warning: {warning}")
     learned.save(out)
-    failures = [{"item": str(path), "reason": reason} for path, reason in failed]
     document = {"textness": str(out), "model": learned.model, "method": learned.method, "norm": 1.0}
+    failures = [{"item": skip.item, "reason": skip.reason} for skip in failed]
     emit({**document, **learned.report, "failed": failures}, _fitted(out, learned), as_json=as_json)
 
 
@@ -133,8 +86,7 @@ def evaluate(
     from mobileclip_kit.files import atomic_file, check_can_write
     from mobileclip_kit.runtime.open import open_encoder
     from mobileclip_kit.textness.evaluate import evaluate_projection, evaluate_scales, summarise
-    from mobileclip_kit.textness.scenes import encode_scenes, query_scenes
-    from mobileclip_kit.textness.vector import Textness
+    from mobileclip_kit.textness.gallery import encode_scenes, query_scenes
 
     if plot is not None:
         if plot.suffix.lower() != ".png":
@@ -228,25 +180,18 @@ def grid(
     emit(document, f"{out}: {len(rows)} rows of {k} hits for {query!r}.", as_json=as_json)
 
 
-def _spec(model: str | None, for_index: Path | None, threads: int | None) -> ModelSpec | None:
-    if for_index is not None:
-        from mobileclip_kit.index.folder import IndexHeader
-
-        return IndexHeader.read(for_index).spec
-    if model is not None:
-        from mobileclip_kit.runtime.open import open_encoder
-
-        return open_encoder(model, threads=threads).spec
-    return None
-
-
 def _fitted(out: Path, learned: Textness) -> str:
-    report = learned.report
-    accuracies = report["accuracies"]
+    report, figures = learned.report, ("accuracies", "balanced_accuracies", "aucs")
+    lines = [
+        [method.replace("_", " "), *(f"{report[figure][method]:.3f}" for figure in figures)]
+        for method in report["accuracies"]
+    ]
+    table = format_table(
+        ["held out", "accuracy", "balanced", "AUC"], [*lines, ["chance", f"{report['chance']:.3f}", "0.500", "0.500"]]
+    )
     return (
-        f"{out}: textness of {learned.model} from {report['images']} images. Held-out accuracy "
-        f"{accuracies['probe']:.3f} (probe), {accuracies['mean_difference']:.3f} (mean difference); the two directions "
-        f"are {report['angle_degrees']:.1f}° apart. Length 1; searches use the {learned.method.replace('_', ' ')}."
+        f"{out}: textness of {learned.model} from {report['images']} images.\n{table}\nThe two directions are "
+        f"{report['angle_degrees']:.1f}° apart. Length 1; searches use the {learned.method.replace('_', ' ')}."
     )
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +17,7 @@ from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.data.pair import Member, Skipped
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.files import sha256_of_file
-from mobileclip_kit.images import load_pixels
+from mobileclip_kit.images import decode_ahead, load_pixels
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.spec import ImageSpec
 
@@ -26,7 +25,6 @@ Rows = NDArray[np.int64]
 
 # Decoded images up to this size are kept in memory and decoded once.
 MEMORY_BYTES = 1_500_000_000
-_BATCHES_AHEAD = 3
 _CHUNK = 64
 
 
@@ -98,8 +96,6 @@ class NoImages:
 class FileImages:
     """Images that are decoded again in every epoch, ahead of the model.
 
-    Threads, not processes: Pillow gives up the interpreter's lock while it decodes and resizes.
-
     Args:
         sources: Files, encoded bytes, or places in archives.
         names: What the images are called in messages.
@@ -120,7 +116,7 @@ class FileImages:
         threads: int | None = None,
     ) -> None:
         self._sources, self._names, self._spec, self._draft = sources, names, spec, draft
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads
         self.identities = identities
         self.skipped: list[Skipped] = []
 
@@ -129,17 +125,10 @@ class FileImages:
 
     def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Pixels]]:
         """See :class:`Images`."""
-        waiting: deque[tuple[Rows, list[Future[Pixels | ImageError]]]] = deque()
-        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
-        try:
-            for rows in batches:
-                waiting.append((rows, [pool.submit(self._decode, int(row)) for row in rows]))
-                if len(waiting) > _BATCHES_AHEAD:
-                    yield self._collect(*waiting.popleft())
-            while waiting:
-                yield self._collect(*waiting.popleft())
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        listed: Iterator[list[int]] = (rows.tolist() for rows in batches)
+        with closing(decode_ahead(self._decode, listed, threads=self._threads)) as decoded:
+            for rows, results in decoded:
+                yield self._collect(rows, results)
 
     def in_memory(self) -> tuple[Rows, MemoryImages]:
         """Decode everything once.
@@ -171,11 +160,10 @@ class FileImages:
         except OSError as error:
             return ImageError(f"{self._names[row]} cannot be read: {error.strerror or error}.")
 
-    def _collect(self, rows: Rows, futures: list[Future[Pixels | ImageError]]) -> tuple[Rows, Pixels]:
+    def _collect(self, rows: Sequence[int], results: list[Pixels | ImageError]) -> tuple[Rows, Pixels]:
         kept, pixels = [], []
         known = {skip.item for skip in self.skipped}
-        for row, future in zip(rows, futures, strict=True):
-            result = future.result()
+        for row, result in zip(rows, results, strict=True):
             if not isinstance(result, ImageError):
                 kept.append(row)
                 pixels.append(result)

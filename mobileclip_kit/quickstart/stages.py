@@ -42,8 +42,7 @@ from mobileclip_kit.scenes.truth import Truth, read_truth
 from mobileclip_kit.search import encode_queries, search
 from mobileclip_kit.textness.evaluate import evaluate_scales, summarise
 from mobileclip_kit.textness.fit import fit_textness
-from mobileclip_kit.textness.gallery import EncodedGallery, encode_gallery
-from mobileclip_kit.textness.scenes import query_scenes
+from mobileclip_kit.textness.gallery import EncodedGallery, encode_gallery, query_scenes
 from mobileclip_kit.textness.vector import Textness
 
 EXPORTS: dict[str, tuple[Format, Precision]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,19 +149,16 @@ class Encoder:
 
     def _decoded(self, images: Sequence[ImageLike], spec: ImageSpec) -> Iterator[Pixels]:
         """Batches of pixels, each decoded while the one before it is encoded."""
-        from mobileclip_kit.images import load_pixels  # words need no image decoder and no wait for its import
+        from mobileclip_kit.images import decode_ahead, load_pixels  # words need no image decoder and no wait for it
 
         load = functools.partial(load_pixels, spec=spec)
         if len(images) == 1:
             yield load(images[0])[None]
             return
-        batches = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
-        with ThreadPoolExecutor(thread_name_prefix="decode") as pool:
-            ahead: Iterator[Pixels] = iter(())
-            for number in range(len(batches) + 1):
-                current, ahead = ahead, pool.map(load, batches[number] if number < len(batches) else ())
-                if number:
-                    yield np.stack(list(current))
+        batches = (images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size))
+        with contextlib.closing(decode_ahead(load, batches, ahead=1)) as decoded:
+            for _, pixels in decoded:
+                yield np.stack(pixels)
 
     def _stack(self, chunks: list[Vectors]) -> Vectors:
         if not chunks:

@@ -12,6 +12,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from mobileclip_kit import formats
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.files import write_json
 from mobileclip_kit.scenes.plan import SceneConfig
@@ -81,6 +82,17 @@ def write_scenes(
                 truth_stream.write(truth + "\n")
             advance(len(drawn))
     write_json(folder / SCENES_FILE, asdict(scenes))
+
+
+def read_scenes_file(folder: Path) -> SceneSet | None:
+    """What a folder of scenes was drawn from; None if ``mckit scenes`` did not make it.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    # The first version wrote world.json, with the same keys.
+    found = next((folder / name for name in (SCENES_FILE, "world.json") if (folder / name).is_file()), None)
+    return None if found is None else formats.read(found, SceneSet, hint="Draw the folder again with `mckit scenes`.")
 
 
 Drawn = list[tuple[list[tuple[str, str]], str]]

@@ -1,4 +1,4 @@
-"""What a textness scale does to the answers: what it mends, and what it costs.
+"""The effect of a textness scale on search results: what it corrects, and what it costs.
 
 The same ``scale · b·x`` is added to every query's score of the image x, so a scale promotes or demotes images with
 words for every query alike. That is why clean figures always stand beside typographic ones. For comparison: projecting
@@ -26,7 +26,7 @@ CLEAN_DROP_ALLOWED = 0.01
 
 
 @dataclass(frozen=True)
-class Questions:
+class GalleryQueries:
     """Queries to a gallery, and which rows answer them.
 
     Attributes:
@@ -51,8 +51,8 @@ class Questions:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """How well questions were answered.
+class QueryScores:
+    """How well a gallery answers queries.
 
     Attributes:
         precision_at_1: Share of the queries whose first hit is right.
@@ -66,45 +66,45 @@ class Answers:
     typographic_error_rate: float | None
 
 
-def answer(questions: Questions, queries: Vectors | None = None, gallery: Vectors | None = None) -> Answers:
+def score_queries(asked: GalleryQueries, queries: Vectors | None = None, gallery: Vectors | None = None) -> QueryScores:
     """Rank the gallery for every query and count.
 
     Args:
-        questions: What is asked and what is right.
-        queries: In place of the questions' own, for instance shifted ones.
-        gallery: In place of the questions' own.
+        asked: Queries, gallery and right rows.
+        queries: Vectors in place of the queries' own, for instance shifted ones.
+        gallery: Vectors in place of the gallery's own.
     """
-    scores = (questions.queries if queries is None else queries) @ (questions.gallery if gallery is None else gallery).T
+    scores = (asked.queries if queries is None else queries) @ (asked.gallery if gallery is None else gallery).T
     order = best_first(scores)
-    first = [row[0] in right for row, right in zip(order.tolist(), questions.right, strict=True)]
+    first = [row[0] in right for row, right in zip(order.tolist(), asked.right, strict=True)]
     shares = []
-    for row, right in zip(order, questions.right, strict=True):
+    for row, right in zip(order, asked.right, strict=True):
         depth = min(_DEPTH, max(1, len(right)))
         shares.append(sum(int(hit) in right for hit in row[:depth]) / depth)
     errors = [
         scores[number, sorted(wrong)].max() > scores[number, sorted(right)].max()
-        for number, (right, wrong) in enumerate(zip(questions.right, questions.wrong, strict=False))
+        for number, (right, wrong) in enumerate(zip(asked.right, asked.wrong, strict=False))
         if right and wrong
     ]
-    return Answers(float(np.mean(first)), float(np.mean(shares)), float(np.mean(errors)) if errors else None)
+    return QueryScores(float(np.mean(first)), float(np.mean(shares)), float(np.mean(errors)) if errors else None)
 
 
 def evaluate_scales(
-    typographic: Questions,
-    clean: Questions,
+    typographic: GalleryQueries,
+    clean: GalleryQueries,
     direction: Vectors,
     scales: Sequence[float] = SCALES,
     *,
-    reading: Questions | None = None,
+    reading: GalleryQueries | None = None,
 ) -> list[dict[str, Any]]:
     """The figures at every scale.
 
     Args:
-        typographic: Things asked for in a gallery where images of their names compete.
-        clean: Things asked for in a gallery without words: what a scale costs.
+        typographic: Queries for things in a gallery where images of their names compete.
+        clean: Queries for things in a gallery without words: the cost of a scale.
         direction: The textness vector, ``(d,)``, length 1.
         scales: Which ones.
-        reading: Words asked for, whose right answers have them written.
+        reading: Queries for words, whose right answers have them written.
 
     Returns:
         One object for each scale: ``scale``, ``typographic_precision_at_1``, ``clean_precision_at_1`` and more.
@@ -117,7 +117,7 @@ def evaluate_scales(
 
 
 def evaluate_projection(
-    typographic: Questions, clean: Questions, directions: Vectors, *, reading: Questions | None = None
+    typographic: GalleryQueries, clean: GalleryQueries, directions: Vectors, *, reading: GalleryQueries | None = None
 ) -> dict[str, Any]:
     """The same figures with the span of ``directions``, ``(m, d)``, projected out of queries and images."""
     return _figures(
@@ -163,15 +163,17 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _figures(typographic: Questions, clean: Questions, reading: Questions | None, change: Any) -> dict[str, Any]:
+def _figures(
+    typographic: GalleryQueries, clean: GalleryQueries, reading: GalleryQueries | None, change: Any
+) -> dict[str, Any]:
     by_kind = {"typographic": typographic, "clean": clean, "reading": reading}
     figures: dict[str, Any] = {}
-    for kind, questions in by_kind.items():
-        answers = None if questions is None else answer(questions, *change(questions))
-        figures[f"{kind}_precision_at_1"] = None if answers is None else answers.precision_at_1
-        figures[f"{kind}_right_in_ten"] = None if answers is None else answers.right_in_ten
-        if kind == "typographic" and answers is not None:
-            figures["typographic_error_rate"] = answers.typographic_error_rate
+    for kind, found in by_kind.items():
+        scores = None if found is None else score_queries(found, *change(found))
+        figures[f"{kind}_precision_at_1"] = None if scores is None else scores.precision_at_1
+        figures[f"{kind}_right_in_ten"] = None if scores is None else scores.right_in_ten
+        if kind == "typographic" and scores is not None:
+            figures["typographic_error_rate"] = scores.typographic_error_rate
     return figures
 
 

@@ -1,4 +1,4 @@
-"""A synthetic scenes and one model's vectors of it: encoded once, asked for many things."""
+"""Drawn scenes encoded once by one model, and the textness queries to them, whose right answers are exact."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ShapeError
-from mobileclip_kit.images import load_pixels
-from mobileclip_kit.progress import Progress
 from mobileclip_kit.runtime.encoder import Encoder
-from mobileclip_kit.scenes.queries import Query, WeaknessQuery
-from mobileclip_kit.scenes.truth import Truth, read_truth
-from mobileclip_kit.textness.evaluate import Questions
+from mobileclip_kit.runtime.files import encode_files
+from mobileclip_kit.scenes.folder import read_scenes_file
+from mobileclip_kit.scenes.queries import Query, WeaknessQuery, thing_queries, weakness_queries
+from mobileclip_kit.scenes.truth import TRUTH_FILE, Truth, read_truth
+from mobileclip_kit.textness.evaluate import GalleryQueries
 
-_BATCH = 64
+_TEMPLATE = "a photo of {}"
+_NO_WORDS = "holds no images of words beside images of the things that they name"
+_DRAW = "Draw some with `mckit scenes 1000 --split gallery -o DIR`."
 
 
-class Reader(Protocol):
+class TextEncoder(Protocol):
     """Whatever gives vectors of texts."""
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
@@ -63,6 +63,21 @@ class EncodedGallery:
         return EncodedGallery([self.truth[row] for row in kept], self.vectors[kept])
 
 
+@dataclass(frozen=True)
+class SceneQueries:
+    """The three kinds of queries.
+
+    Attributes:
+        typographic: "a photo of a car" to all images; an image of only the word car is wrong.
+        clean: "a red car" to the images without words.
+        reading: "car" to all images; those with the written word are right.
+    """
+
+    typographic: GalleryQueries
+    clean: GalleryQueries
+    reading: GalleryQueries
+
+
 def encode_gallery(folder: Path, encoder: Encoder, *, limit: int | None = None) -> EncodedGallery:
     """Encode the images of a folder that ``mckit scenes`` drew.
 
@@ -76,33 +91,84 @@ def encode_gallery(folder: Path, encoder: Encoder, *, limit: int | None = None) 
         ImageError: An image is damaged.
         ModelError: The model has no image tower.
     """
-    truth = list(read_truth(folder))[:limit]
+    truth = read_truth(folder)[:limit]
     if not truth:
         raise DataError(f"{folder} has no images.", hint="Draw some with `mckit scenes`.")
-    spec = encoder.spec.require_image()
-    batches = []
-    with Progress("encode", total=len(truth), unit="images") as progress:
-        for start in range(0, len(truth), _BATCH):
-            pixels = [load_pixels(folder / row.image, spec) for row in truth[start : start + _BATCH]]
-            batches.append(encoder.encode_images(np.stack(pixels)))
-            progress.advance(len(pixels))
-    return EncodedGallery(truth, np.concatenate(batches))
+    return EncodedGallery(truth, encode_files(encoder, [folder / row.image for row in truth], label="encode"))
 
 
-def ask(reader: Reader, gallery: EncodedGallery, queries: Sequence[Query]) -> Questions:
+def encode_scenes(folder: Path, encoder: Encoder) -> EncodedGallery:
+    """Encode drawn scenes, after a check that :func:`query_scenes` can use them and the model.
+
+    Raises:
+        DataError: The folder holds no drawn scenes, or no images of words beside things.
+        ImageError: An image cannot be decoded.
+        ModelError: The model lacks a tower.
+    """
+    encoder.spec.require_text()
+    if not (folder / TRUTH_FILE).is_file():
+        raise DataError(f"{folder} is not synthetic scenes: it has no {TRUTH_FILE}.", hint=_DRAW)
+    rows = read_truth(folder)
+    if not weakness_queries(rows) or all(row.word is not None for row in rows):
+        raise DataError(f"{folder} {_NO_WORDS}.", hint=_DRAW)
+    return encode_gallery(folder, encoder)
+
+
+def read_pairs(folder: Path) -> list[Truth] | None:
+    """The truth of a folder that ``mckit scenes N --split pairs`` drew: each scene without a word, then with one.
+
+    Returns:
+        None if the folder holds something else.
+
+    Raises:
+        DataError: The images do not come in such pairs.
+    """
+    scenes = read_scenes_file(folder)
+    if scenes is None or scenes.split != "pairs" or not (folder / TRUTH_FILE).is_file():
+        return None
+    rows = read_truth(folder)
+    clean, worded = rows[0::2], rows[1::2]
+    if len(rows) % 2 or any(a.word is not None or b.word is None for a, b in zip(clean, worded, strict=True)):
+        raise DataError(f"The images of {folder} are not pairs without and with a word.", hint="Draw it again.")
+    return rows
+
+
+def query_scenes(gallery: EncodedGallery, encoder: TextEncoder, *, template: str = _TEMPLATE) -> SceneQueries:
+    """Queries to a gallery that was encoded with the same model.
+
+    Args:
+        gallery: Of a folder made by ``mckit scenes N --split gallery``.
+        encoder: Of texts, into the space of the gallery's vectors.
+        template: The typographic query, with ``{}`` where "a car" goes.
+
+    Raises:
+        DataError: It has no images of words beside images of the things that they name.
+        ModelError: The model has no text tower.
+    """
+    plain = gallery.where(lambda truth: truth.word is None)
+    weak, things = weakness_queries(gallery.truth, template), thing_queries(plain.truth)
+    if not weak or not things:
+        raise DataError(f"The gallery {_NO_WORDS}.", hint=_DRAW)
+    words = sorted({row.word.text for row in gallery.truth if row.word is not None})
+    written = [gallery.rows(row.image for row in gallery.truth if row.word and row.word.text == word) for word in words]
+    return SceneQueries(
+        typographic=encode_weakness_queries(encoder, gallery, weak),
+        clean=encode_gallery_queries(encoder, plain, things),
+        reading=GalleryQueries(encoder.encode_texts(words), gallery.vectors, written),
+    )
+
+
+def encode_gallery_queries(encoder: TextEncoder, gallery: EncodedGallery, queries: Sequence[Query]) -> GalleryQueries:
     """Queries with their right rows."""
-    return Questions(
-        reader.encode_texts([query.text for query in queries]),
-        gallery.vectors,
-        [gallery.rows(query.right) for query in queries],
-    )
+    vectors = encoder.encode_texts([query.text for query in queries])
+    return GalleryQueries(vectors, gallery.vectors, [gallery.rows(query.right) for query in queries])
 
 
-def ask_for_things(reader: Reader, gallery: EncodedGallery, queries: Sequence[WeaknessQuery]) -> Questions:
+def encode_weakness_queries(
+    encoder: TextEncoder, gallery: EncodedGallery, queries: Sequence[WeaknessQuery]
+) -> GalleryQueries:
     """Queries whose right rows show the thing and whose wrong rows show only its name."""
-    return Questions(
-        reader.encode_texts([query.text for query in queries]),
-        gallery.vectors,
-        [gallery.rows(query.things) for query in queries],
-        [gallery.rows(query.words) for query in queries],
-    )
+    vectors = encoder.encode_texts([query.text for query in queries])
+    right, wrong = ([gallery.rows(keys) for keys in sets]
+                    for sets in ([query.things for query in queries], [query.words for query in queries]))  # fmt: skip
+    return GalleryQueries(vectors, gallery.vectors, right, wrong)

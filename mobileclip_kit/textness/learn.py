@@ -2,97 +2,138 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 
-from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.errors import DataError, ShapeError
+from mobileclip_kit.arrays import Pixels, Vectors
+from mobileclip_kit.data.pair import Skipped
+from mobileclip_kit.errors import DataError, ShapeError, UsageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import list_images
+from mobileclip_kit.index.folder import IndexHeader
 from mobileclip_kit.index.npy import load_matrix
 from mobileclip_kit.metrics import scale_rows
+from mobileclip_kit.options import Option
 from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.runtime.files import encode_files
 from mobileclip_kit.spec import ModelSpec
-from mobileclip_kit.textness.fit import fit_textness
-from mobileclip_kit.textness.pairs import encode_files, encode_pairs
-from mobileclip_kit.textness.scenes import encode_scene_pairs, is_pair_scenes
+from mobileclip_kit.textness.fit import FitOptions, fit_textness
+from mobileclip_kit.textness.gallery import read_pairs
+from mobileclip_kit.textness.lettering import pair_pixels
 from mobileclip_kit.textness.vector import Textness
 
 
-def learn_from_images(
-    images: Path,
-    encoder: Encoder,
-    *,
-    text_images: Path | None = None,
-    limit: int | None = None,
-    copies: int = 1,
-    seed: int = 0,
-    **options: Any,
-) -> tuple[Textness, list[tuple[Path, str]]]:
-    """Draw words on copies of images, encode both and fit.
+@dataclass(frozen=True, kw_only=True)
+class TextnessRequest(FitOptions):
+    """What a textness vector is learned from: images and a model, or vectors made elsewhere.
 
-    Args:
-        images: A folder. A synthetic scenes of the split ``pairs`` brings its own copies with words, in the words that
-            its models can read: then nothing is drawn, and ``copies`` is not asked for.
-        encoder: With an image tower.
+    Attributes:
+        images: A folder. One that ``mckit scenes --split pairs`` drew brings its own copies with words, in the words
+            that its models can read: then nothing is drawn, and ``copies`` has no effect.
+        model: What :func:`mobileclip_kit.runtime.open.open_encoder` takes.
         text_images: A folder of real photos with words.
+        clean_vectors: A ``.npy`` matrix, ``(n, d)``, in place of images.
+        text_vectors: The same images with words, row by row.
+        for_index: The index whose model made those vectors. Without it and a model, the result is bound to the vectors'
+            file.
         limit: Use so many images, spread evenly over the folder.
         copies: Copies with different words made of each image.
-        seed: Of the words and of the held-out images.
-        options: ``method``, ``l2`` and ``held_out`` of :func:`mobileclip_kit.textness.fit.fit_textness`.
+        threads: Of the model's runtime.
+    """
+
+    images: Annotated[Path | None, Option("A folder of images.", names=("images",), metavar="[IMAGES]")] = None
+    model: Annotated[
+        str | None, Option("The model: a model folder, an export or an open_clip name.", names=("-m", "--model"))
+    ] = None
+    text_images: Annotated[
+        Path | None, Option("A folder of real photos with words: further positives of the probe.")
+    ] = None
+    clean_vectors: Annotated[Path | None, Option("A .npy matrix of clean images, made elsewhere.")] = None
+    text_vectors: Annotated[Path | None, Option("The same images with words, row by row.")] = None
+    for_index: Annotated[Path | None, Option("The index whose model made those vectors.")] = None
+    limit: Annotated[int | None, Option("Use so many of IMAGES, spread evenly.", at_least=1)] = None
+    copies: Annotated[int, Option("Copies with words of each image.", at_least=1)] = 1
+    threads: Annotated[int | None, Option("Threads of the model's runtime.", at_least=1)] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clean_vectors is not None or self.text_vectors is not None:
+            together = self.clean_vectors is not None and self.text_vectors is not None
+            if not together or self.images is not None or self.text_images is not None:
+                raise UsageError("--clean-vectors and --text-vectors belong together, without images.")
+        elif self.images is None or self.model is None:
+            raise UsageError("Images or a model are missing.", hint="mckit textness fit IMAGES --model M -o FILE")
+
+
+def learn_textness(request: TextnessRequest) -> tuple[Textness, list[Skipped]]:
+    """Learn a textness vector.
 
     Returns:
-        The vector, and the images that were left out, each with its reason.
+        The vector, and the images that were left out.
 
     Raises:
-        DataError: There are too few images, or none that can be decoded.
+        DataError: There are too few images, or none that can be decoded; or a file of vectors cannot be used.
+        ModelError: The model cannot be opened.
+        ShapeError: The shapes of vectors differ, or the width is not the model's.
     """
-    if is_pair_scenes(images):
-        clean, text = encode_scene_pairs(images, encoder, limit=limit)
-        extra, failed = _extra(text_images, encoder)
-        notes = {"source": "pairs of synthetic scenes"}
-        return fit_textness(clean, text, encoder.spec, extra_text=extra, seed=seed, notes=notes, **options), failed
-    found = _list(images)
-    if limit is not None and limit < len(found):
-        found = [found[number] for number in np.linspace(0, len(found) - 1, limit).round().astype(int)]
-    pairs = encode_pairs(found, encoder, seed=seed, copies=copies)
-    extra, failed = _extra(text_images, encoder)
-    textness = fit_textness(
-        pairs.clean,
-        pairs.text,
-        encoder.spec,
-        extra_text=extra,
-        images=np.arange(len(pairs.clean)) // copies,
-        seed=seed,
-        notes={"copies": copies},
-        **options,
-    )
-    return textness, pairs.failed + failed
+    from mobileclip_kit.runtime.open import open_encoder
+
+    if request.clean_vectors is not None and request.text_vectors is not None:
+        spec = None
+        if request.for_index is not None:
+            spec = IndexHeader.read(request.for_index).spec
+        elif request.model is not None:
+            spec = open_encoder(request.model, threads=request.threads).spec
+        return _learn_from_vectors(request.clean_vectors, request.text_vectors, spec, request), []
+    assert request.images is not None and request.model is not None
+    for folder in (request.images, request.text_images):
+        if folder is not None:
+            _list(folder)  # refuses it before the model is opened
+    return _learn_from_images(request.images, open_encoder(request.model, threads=request.threads), request)
 
 
-def _extra(text_images: Path | None, encoder: Encoder) -> tuple[Vectors | None, list[tuple[Path, str]]]:
-    if text_images is None:
-        return None, []
-    photos = encode_files(_list(text_images), encoder)
-    return photos.text, photos.failed
+def _learn_from_images(images: Path, encoder: Encoder, request: TextnessRequest) -> tuple[Textness, list[Skipped]]:
+    """Draw words on copies of images, or take the copies of drawn pairs; encode both and fit."""
+    failed: list[Skipped] = []
+    extra_files = [] if request.text_images is None else _list(request.text_images)
+    drawn = read_pairs(images)
+    notes: dict[str, object]
+    if drawn is not None:
+        files = [images / row.image for row in drawn][: None if request.limit is None else 2 * request.limit]
+        vectors = encode_files(encoder, files, label="textness")
+        clean, text, copies, notes = vectors[0::2], vectors[1::2], 1, {"source": "pairs of synthetic scenes"}
+    else:
+        files = _list(images)
+        if request.limit is not None and request.limit < len(files):
+            files = [files[number] for number in np.linspace(0, len(files) - 1, request.limit).round().astype(int)]
+        copies = request.copies
+        clean, text = _encode_pairs(files, encoder, copies=copies, seed=request.seed, failed=failed)
+        notes = {"copies": copies}
+    extra = encode_files(encoder, extra_files, failed=failed, label="text images") if extra_files else None
+    images_of = np.arange(len(clean)) // copies
+    return fit_textness(clean, text, encoder.spec, request, extra_text=extra, images=images_of, notes=notes), failed
 
 
-def learn_from_vectors(clean: Path, text: Path, spec: ModelSpec | None, *, seed: int = 0, **options: Any) -> Textness:
-    """Fit on vectors that somebody else computed, row by row of the same images.
+def _encode_pairs(
+    files: list[Path], encoder: Encoder, *, copies: int, seed: int, failed: list[Skipped]
+) -> tuple[Vectors, Vectors]:
+    """Vectors of images, once for each copy, and of the copies with words, each ``(n · copies, d)``."""
+    spec = encoder.spec.require_image()
 
-    Args:
-        clean: A ``.npy`` matrix, ``(n, d)``.
-        text: The same images with words.
-        spec: The model that made them; None binds the result to the clean file itself.
-        seed: Of the held-out images.
-        options: As in :func:`learn_from_images`.
+    def load(number: int) -> Pixels:
+        rngs = [np.random.default_rng([seed, number, copy]) for copy in range(copies)]
+        return pair_pixels(files[number], spec, rngs)
 
-    Raises:
-        DataError: A file cannot be used, or a vector is zero or not finite.
-        ShapeError: The shapes differ, or the width is not the model's.
-    """
+    vectors = encode_files(encoder, files, failed=failed, load=load, batch_size=16, label="textness")
+    if not len(vectors):
+        raise DataError(f"None of {len(files)} images can be used: {failed[0].reason}")
+    return np.repeat(vectors[:, 0], copies, axis=0), vectors[:, 1:].reshape(len(vectors) * copies, -1)
+
+
+def _learn_from_vectors(clean: Path, text: Path, spec: ModelSpec | None, options: FitOptions) -> Textness:
     rows: list[Vectors] = []
     for path in (clean, text):
         vectors, bad = scale_rows(load_matrix(path))
@@ -105,7 +146,7 @@ def learn_from_vectors(clean: Path, text: Path, spec: ModelSpec | None, *, seed:
         spec = ModelSpec(name=clean.name, embedding_dim=dim, image=None, text=None, model_hash=digest)
     if spec.embedding_dim != dim:
         raise ShapeError(f"{clean} holds vectors of {dim} numbers; those of {spec.name} have {spec.embedding_dim}.")
-    return fit_textness(rows[0], rows[1], spec, seed=seed, **options)
+    return fit_textness(rows[0], rows[1], spec, options)
 
 
 def _list(folder: Path) -> list[Path]:

@@ -1,18 +1,23 @@
-"""Written words on copies of images, as varied as words in the world: typefaces, sizes, places, colours, angles.
+"""Words written on copies of images, in many typefaces, sizes, places, colours and angles.
 
-Fonts are those of the built-in world's written words: they come with packages that mckit needs anyway, so the
-drawing is the same on every machine.
+The fonts are those of the synthetic scenes: they come with packages that mckit needs anyway, so the drawing is the same
+on every machine.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageStat
 
+from mobileclip_kit.arrays import Pixels
+from mobileclip_kit.images import load_pixels, resize_and_crop
 from mobileclip_kit.scenes.words import TYPEFACES, font_folder
+from mobileclip_kit.spec import ImageSpec
 
 # Short, common, and not names of things alone: the direction sought is "something is written", not "a dog is written".
 WORDS = tuple(
@@ -25,6 +30,8 @@ WORDS = tuple(
     "the and with from this that what when where why how one two three seven ten 24 50 99 100 2024 no.1 a-z".split()
 )
 
+# Words are written at twice the model's resolution and then scaled down with the image, as they are in photos.
+_SUPERSAMPLING = 2
 _HEIGHT_SHARES = (0.07, 0.26)
 _WIDTH_SHARE = 0.92
 _LEAST_CONTRAST = 110.0
@@ -49,6 +56,18 @@ def draw_words(image: Image.Image, rng: np.random.Generator, *, words: Sequence[
     top = int(rng.integers(0, max(1, image.height - label.height + 1)))
     place = (left, top, left + label.width, top + label.height)
     return _write(image, label, (left, top), rng, image.crop(place))
+
+
+def pair_pixels(image: Path, spec: ImageSpec, rngs: Sequence[np.random.Generator]) -> Pixels:
+    """An image's pixels, clean first, then with words by each generator, ``(1 + len(rngs), height, width, 3)``.
+
+    Raises:
+        ImageError: It cannot be decoded.
+    """
+    large = replace(spec, height=_SUPERSAMPLING * spec.height, width=_SUPERSAMPLING * spec.width)
+    canvas = Image.fromarray(load_pixels(image, large))
+    versions = [canvas, *(draw_words(canvas, rng) for rng in rngs)]
+    return np.stack([resize_and_crop(version, spec) for version in versions])
 
 
 def _pick(rng: np.random.Generator, words: Sequence[str], count: int) -> str:

@@ -8,12 +8,13 @@ share of the query for every model; the article leaves the length of its weight 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
+from mobileclip_kit import formats
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ShapeError, UsageError
 from mobileclip_kit.files import read_json, write_json
@@ -24,6 +25,42 @@ MAX_SCALE = 100.0
 
 Method = Literal["probe", "mean_difference"]
 METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextnessFile:
+    """The keys of a ``textness.json``; those of the report may be missing, see :attr:`Textness.report`."""
+
+    format_version: int = FORMAT_VERSION
+    kind: Literal["textness"] = "textness"
+    model: str
+    model_hash: str
+    method: Method
+    norm: float = 1.0
+    vector: tuple[float, ...]
+    directions: Mapping[str, tuple[float, ...]]
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    auc: float | None = None
+    chance: float | None = None
+    accuracies: Mapping[str, float] | None = None
+    balanced_accuracies: Mapping[str, float] | None = None
+    aucs: Mapping[str, float] | None = None
+    pair_accuracies: Mapping[str, float] | None = None
+    training_accuracy: float | None = None
+    angle_degrees: float | None = None
+    raw_norms: Mapping[str, float] | None = None
+    images: int | None = None
+    pairs: int | None = None
+    extra_text_images: int | None = None
+    held_out_rows: int | None = None
+    l2: float | None = None
+    seed: int | None = None
+    copies: int | None = None
+    source: str | None = None
+
+
+_REPORT = [entry.name for entry in fields(TextnessFile) if entry.default is None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,22 +119,32 @@ class Textness:
             raise ShapeError(f"The textness vector has {direction.shape[0]} numbers; the queries have {queries.shape}.")
         return shift(queries, direction, scale)
 
+    def warnings(self) -> list[str]:
+        """A sentence for each direction that tells images with words apart no better than always giving one answer."""
+        chance = self.report.get("chance")
+        if chance is None:
+            return []
+        return [
+            f"The {method.replace('_', ' ')} is right for {accuracy:.1%} of the held-out images, no more than always "
+            f"giving the commoner answer ({chance:.1%}); its AUC is {self.report['aucs'][method]:.3f} (chance: 0.5)."
+            for method, accuracy in self.report["accuracies"].items()
+            if accuracy <= chance
+        ]
+
     def save(self, path: Path) -> None:
         """Write one JSON file."""
-        write_json(
-            path,
-            {
-                "format_version": FORMAT_VERSION,
-                "kind": "textness",
-                "model": self.model,
-                "model_hash": self.model_hash,
-                "method": self.method,
-                "norm": 1.0,
-                "vector": _listed(self.vector),
-                "directions": {method: _listed(direction) for method, direction in self.directions.items()},
-                **self.report,
-            },
+        directions: dict[str, tuple[float, ...]] = {
+            method: _listed(direction) for method, direction in self.directions.items()
+        }
+        file = TextnessFile(
+            model=self.model,
+            model_hash=self.model_hash,
+            method=self.method,
+            vector=directions[self.method],
+            directions=directions,
+            **self.report,
         )
+        write_json(path, {key: value for key, value in formats.to_document(file).items() if value is not None})
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -108,31 +155,25 @@ class Textness:
         """
         document = read_json(path)
         version = document.get("format_version")
+        hint = "Make it with `mckit textness fit`."
         if document.get("kind") != "textness" or version != FORMAT_VERSION:
             raise DataError(
-                f"{path} is not a textness vector of version {FORMAT_VERSION} (version {version}).",
-                hint="Make it with `mckit textness fit`.",
+                f"{path} is not a textness vector of version {FORMAT_VERSION} (version {version}).", hint=hint
             )
-        known = ("format_version", "kind", "model", "model_hash", "method", "norm", "vector", "directions")
-        try:
-            directions: dict[Method, Vectors] = {
-                method: np.array(document["directions"][method], np.float32)
-                for method in METHODS
-                if method in document["directions"]
-            }
-            loaded = cls(
-                model=document["model"],
-                model_hash=document["model_hash"],
-                directions=directions,
-                method=document["method"],
-                report={key: value for key, value in document.items() if key not in known},
-            )
-            usable = all(abs(float(np.linalg.norm(vector)) - 1) < 1e-3 for vector in directions.values())
-            if not usable or loaded.vector.ndim != 1:
-                raise ValueError("its vectors are not of length 1")
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} is not a complete textness vector: {error!r}.") from error
-        return loaded
+        # The first version wrote pictures.
+        document = {key.replace("pictures", "images"): value for key, value in document.items()}
+        file = formats.from_document(document, TextnessFile, where=str(path), hint=hint)
+        report = {key: value for key in _REPORT if (value := getattr(file, key)) is not None}
+        directions: dict[Method, Vectors] = {
+            method: np.array(file.directions[method], np.float32) for method in METHODS if method in file.directions
+        }
+        lengths = {len(vector) for vector in directions.values()}
+        norms = [float(np.linalg.norm(vector)) for vector in directions.values()]
+        if file.method not in directions or len(lengths) != 1 or any(abs(norm - 1) >= 1e-3 for norm in norms):
+            raise DataError(f"{path}: directions must hold vectors of length 1, {file.method} among them.", hint=hint)
+        return cls(
+            model=file.model, model_hash=file.model_hash, directions=directions, method=file.method, report=report
+        )
 
 
 def shift(queries: Vectors, direction: Vectors, scale: float) -> Vectors:
@@ -147,6 +188,6 @@ def shift(queries: Vectors, direction: Vectors, scale: float) -> Vectors:
     return shifted
 
 
-def _listed(vector: Vectors) -> list[float]:
-    # Seven significant digits carry a float32 near enough; nine would carry it exactly.
-    return [float(f"{value:.9g}") for value in vector.tolist()]
+def _listed(vector: Vectors) -> tuple[float, ...]:
+    # Nine significant digits carry a float32 exactly.
+    return tuple(float(f"{value:.9g}") for value in vector.tolist())

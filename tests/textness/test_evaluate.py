@@ -7,11 +7,11 @@ import pytest
 
 from mobileclip_kit.errors import ShapeError
 from mobileclip_kit.textness.evaluate import (
-    Questions,
-    answer,
+    GalleryQueries,
     evaluate_projection,
     evaluate_scales,
     project_out,
+    score_queries,
     summarise,
 )
 
@@ -19,18 +19,18 @@ from mobileclip_kit.textness.evaluate import (
 CAT, DOG, WORDS = np.eye(3)
 GALLERY = np.array([0.8 * CAT + 0.6 * DOG, 0.6 * CAT + 0.8 * DOG, 0.9 * CAT + 0.43589 * WORDS], np.float32)
 TEXTS = np.stack([CAT, DOG]).astype(np.float32)
-TYPOGRAPHIC = Questions(TEXTS, GALLERY, [frozenset({0}), frozenset({1})], [frozenset({2}), frozenset()])
-CLEAN = Questions(TEXTS, GALLERY[:2], [frozenset({0}), frozenset({1})])
-READING = Questions(TEXTS[:1], GALLERY, [frozenset({2})])
+TYPOGRAPHIC = GalleryQueries(TEXTS, GALLERY, [frozenset({0}), frozenset({1})], [frozenset({2}), frozenset()])
+CLEAN = GalleryQueries(TEXTS, GALLERY[:2], [frozenset({0}), frozenset({1})])
+READING = GalleryQueries(TEXTS[:1], GALLERY, [frozenset({2})])
 
 
 def test_answers_by_hand() -> None:
-    answers = answer(TYPOGRAPHIC)
+    answers = score_queries(TYPOGRAPHIC)
     assert answers.precision_at_1 == 0.5
     assert answers.right_in_ten == 0.5
     assert answers.typographic_error_rate == 1, "of the one query that has both"
-    assert answer(CLEAN).precision_at_1 == 1
-    assert answer(CLEAN).typographic_error_rate is None
+    assert score_queries(CLEAN).precision_at_1 == 1
+    assert score_queries(CLEAN).typographic_error_rate is None
 
 
 def test_negative_scales_mend_and_positive_ones_promote() -> None:
@@ -69,6 +69,6 @@ def test_projection_takes_a_direction_out_of_both_sides() -> None:
 
 def test_questions_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ShapeError):
-        Questions(TEXTS, GALLERY, [frozenset()])
+        GalleryQueries(TEXTS, GALLERY, [frozenset()])
     with pytest.raises(ShapeError):
-        Questions(TEXTS, GALLERY[:, :2], [frozenset(), frozenset()])
+        GalleryQueries(TEXTS, GALLERY[:, :2], [frozenset(), frozenset()])

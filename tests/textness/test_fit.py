@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.errors import DataError, ShapeError
 from mobileclip_kit.spec import ModelSpec
-from mobileclip_kit.textness.fit import fit_probe, fit_textness, mean_difference
+from mobileclip_kit.textness.fit import FitOptions, fit_probe, fit_textness, mean_difference
 from tests.index.vectors import unit_rows
 
 DIM = 16
@@ -25,10 +25,9 @@ def pairs(count: int = 300, strength: float = 0.6) -> tuple[NDArray[np.float32],
 def test_the_probe_solves_its_equation_by_hand() -> None:
     """Points ±1 on a line: the slope a of w₁ satisfies l2·a = 1 / (1 + e^{2a})."""
     probe = fit_probe(np.array([[1.0], [-1.0]], np.float32), np.array([1, 0]), l2=0.1)
-    slope = probe.weight[1, 0]
-    assert probe.weight[0, 0] == pytest.approx(-slope)
+    slope = probe.direction[0] / 2
     assert 0.1 * slope == pytest.approx(1 / (1 + np.exp(2 * slope)), abs=1e-5)
-    np.testing.assert_allclose(probe.bias, 0, atol=1e-6)
+    assert probe.bias == pytest.approx(0, abs=1e-6)
 
 
 def test_the_probe_is_a_minimum() -> None:
@@ -37,16 +36,40 @@ def test_the_probe_is_a_minimum() -> None:
     probe = fit_probe(rows, labels, l2=1e-2)
     spread2 = ((rows - rows.mean(axis=0)) ** 2).sum(axis=1).mean()
 
-    def loss(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> float:
-        logits = rows @ weight.T + bias
+    def loss(direction: NDArray[np.float64], bias: float) -> float:
+        """Of a softmax whose two weight rows are ± half of the direction."""
+        weight, biases = np.stack([-direction, direction]) / 2, np.array([-bias, bias]) / 2
+        logits = rows @ weight.T + biases
         chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         return float(-np.log(chances[np.arange(80), labels]).mean() + 0.5e-2 * spread2 * (weight**2).sum())
 
-    best = loss(probe.weight, probe.bias)
+    best = loss(probe.direction, probe.bias)
     rng = np.random.default_rng(2)
     for _ in range(50):
-        step = 0.05 * rng.standard_normal((2, 5))
-        assert loss(probe.weight + step[:, :4], probe.bias + step[:, 4]) > best
+        step = 0.05 * rng.standard_normal(5)
+        assert loss(probe.direction + step[:4], probe.bias + step[4]) > best
+
+
+def test_the_figures_of_an_unbalanced_split_by_hand() -> None:
+    """Nine in ten held-out images have words; the probe cannot tell them apart and calls everything words."""
+    clean, text = unit_rows(60, DIM, seed=1), unit_rows(60, DIM, seed=2)
+    fitted = fit_textness(clean, text, SPEC, FitOptions(l2=1e3), extra_text=unit_rows(480, DIM, seed=3))
+    report = fitted.report
+    assert report["held_out_rows"] == 12 + 12 + 96
+    assert report["chance"] == pytest.approx(108 / 120)
+    assert report["accuracy"] == report["chance"]
+    assert report["balanced_accuracy"] == 0.5
+    assert 0.3 < report["auc"] < 0.7
+    warnings = fitted.warnings()
+    assert "probe is right for 90.0%" in warnings[0]
+    assert "(90.0%)" in warnings[0]
+
+
+def test_a_direction_that_tells_words_apart_warns_of_nothing() -> None:
+    fitted = fit_textness(*pairs(strength=3), SPEC)
+    assert fitted.report["chance"] == 0.5
+    assert fitted.report["auc"] > 0.99
+    assert fitted.warnings() == []
 
 
 def test_both_directions_find_what_was_planted() -> None:

@@ -11,9 +11,8 @@ from mobileclip_kit.bench.scenes import evaluate_scenes
 from mobileclip_kit.errors import DataError, ShapeError
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
-from mobileclip_kit.textness.evaluate import answer
-from mobileclip_kit.textness.gallery import EncodedGallery, encode_gallery
-from mobileclip_kit.textness.scenes import encode_scenes, query_scenes
+from mobileclip_kit.textness.evaluate import score_queries
+from mobileclip_kit.textness.gallery import EncodedGallery, encode_gallery, encode_scenes, query_scenes
 
 
 class Counting:
@@ -49,7 +48,7 @@ def test_one_encoding_serves_both_figures_and_textness(scenes: Path) -> None:
     figures = evaluate_scenes(encoder, gallery, gallery)
     asked = query_scenes(gallery, encoder)
     assert encoder.images == 60
-    assert answer(asked.typographic).typographic_error_rate == figures["typographic_error_rate"]
+    assert score_queries(asked.typographic).typographic_error_rate == figures["typographic_error_rate"]
     assert len(asked.clean.gallery) == sum(row.word is None for row in gallery.truth)
 
 

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from mobileclip_kit.spec import ImageSpec
-from mobileclip_kit.textness.lettering import draw_words
-from mobileclip_kit.textness.pairs import pair_pixels
+from mobileclip_kit.textness.lettering import draw_words, pair_pixels
 from tests.indexing.fakes import draw
 
 

@@ -24,7 +24,6 @@ from mobileclip_kit.runtime.torch import TorchEncoder
 
 GRAD_CAM_FILE = "grad_cam.png"
 MAP_FILE = "tsne.png"
-_BATCH = 64
 _HITS = 5
 _GIVEN = 4
 
@@ -108,7 +107,7 @@ def explain(
     reader, silence = _text_tower(model, teacher)
     figures, skipped = [], []
     examples: tuple[Example, ...] = ()
-    images = _encode(model, [gallery.paths[row] for row in shown.mapped])
+    images = TorchEncoder(model).encode_images([gallery.paths[row] for row in shown.mapped])
     try:
         texts, vectors = _questions(tuple(ask) or texts_of(gallery, shown), reader, silence, queries)
         examples = _examples(texts, vectors, images, shown)
@@ -195,14 +194,6 @@ def _text_tower(model: Model, teacher: str | None) -> tuple[TorchEncoder | None,
     if other.spec.text is None or other.spec.embedding_dim != model.spec.embedding_dim:
         return None, f"{model.spec.name} has no text tower, and that of {other.spec.name} does not fit it."
     return TorchEncoder(other), ""
-
-
-def _encode(model: Model, paths: Sequence[Path]) -> Vectors:
-    encoder, spec = TorchEncoder(model), model.spec.require_image()
-    batches = (paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH))
-    return np.concatenate(
-        [encoder.encode_images(np.stack([load_pixels(path, spec) for path in batch])) for batch in batches]
-    )
 
 
 def _origin(path: Path) -> str:
