@@ -22,6 +22,8 @@ animation or a stack, the first frame counts.
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import io
 import math
 import os
@@ -38,6 +40,7 @@ from typing import IO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.errors import DataError, ImageError, ShapeError
@@ -48,6 +51,18 @@ IMAGE_SUFFIXES = frozenset(
 )
 # The brands in the first box of an HEIF file whose images Pillow leaves to a plugin.
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+
+# The formats that are read, in Pillow's words, and its plugin for each; HEIF is registered by pillow-heif.
+_PLUGINS = {
+    "JPEG": "JpegImagePlugin",
+    "PNG": "PngImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "GIF": "GifImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "AVIF": "AvifImagePlugin",
+    "HEIF": None,
+}
 
 # 200 megapixels is what the largest phone cameras write, and 600 MB as RGB.
 MAX_PIXELS = 200_000_000
@@ -228,6 +243,29 @@ def decode_ahead(
         pool.shutdown(cancel_futures=True)
 
 
+def open_image(stream: IO[bytes]) -> ImageFile:
+    """Read an image's header, in one of the formats of :data:`IMAGE_SUFFIXES` whatever the file is called.
+
+    Pillow itself knows some forty formats, and starts another program for one of them: Ghostscript, for EPS.
+
+    Args:
+        stream: The file's bytes, from the first on.
+
+    Raises:
+        UnidentifiedImageError: The bytes are of another format, or of none.
+    """
+    _load_plugins()
+    # Pillow fails on a name that no plugin has registered.
+    return Image.open(stream, formats=[name for name in _PLUGINS if name in Image.OPEN])
+
+
+@functools.cache
+def _load_plugins() -> None:
+    for plugin in filter(None, _PLUGINS.values()):
+        with contextlib.suppress(ImportError):  # AVIF came with Pillow 11.3
+            importlib.import_module(f"PIL.{plugin}")
+
+
 def list_images(folder: Path, suffixes: frozenset[str] | None = None) -> Iterator[Path]:
     """The image files below a folder, by suffix, in the order of their paths; hidden files and folders are skipped.
 
@@ -280,7 +318,7 @@ def _decode(source: Path | bytes, max_pixels: int, least_side: int | None = None
         stream.seek(0)
         if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
             _register_heif(source)
-        image = stack.enter_context(Image.open(stream))
+        image = stack.enter_context(open_image(stream))
         if image.width * image.height > max_pixels:
             raise ImageError(
                 f"{_name(source)} is {image.width}×{image.height} pixels; the limit is {max_pixels:,} pixels.",

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from PIL import Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps, UnidentifiedImageError, features
 
+import mobileclip_kit
 from mobileclip_kit.errors import DataError, ImageError, ShapeError
 from mobileclip_kit.images import (
     MAX_PIXELS,
@@ -22,6 +23,7 @@ from mobileclip_kit.images import (
     load_image,
     load_pixels,
     normalize,
+    open_image,
     resize_and_crop,
 )
 from mobileclip_kit.spec import ImageSpec
@@ -305,6 +307,69 @@ def test_unusable_files_are_refused_in_one_sentence(tmp_path, data, sentence):
             load_pixels(source, ImageSpec())
         assert "\n" not in str(caught.value)
         assert ("broken.jpg" if source is path else f"{len(data)} bytes") in str(caught.value)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The programs that anything tries to start; Pillow believes that Ghostscript is there."""
+    calls = []
+
+    def start(command, *_, **__):
+        calls.append(command)
+        raise OSError("not started")
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    return calls
+
+
+@pytest.mark.parametrize("file_format", ["EPS", "TGA", "PPM", "PCX", "ICO", "JPEG2000", "SGI"])
+def test_other_formats_are_refused_whatever_the_file_is_called(tmp_path, started, file_format):
+    """Pillow reads many more, and starts Ghostscript for EPS."""
+    path = tmp_path / "x.jpg"
+    path.write_bytes(encoded(draw(24, 18), file_format))
+    for source in (path, path.read_bytes()):
+        for read in (load_image, lambda source: load_pixels(source, ImageSpec(height=8, width=8))):
+            with pytest.raises(ImageError, match="is not an image in a format that can be decoded here") as caught:
+                read(source)
+            assert "\n" not in str(caught.value)
+    assert started == []
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "MPO"])
+def test_every_format_is_known_by_its_content(tmp_path, file_format):
+    """MPO is a JPEG file with further images, as some phones write it."""
+    options = {"save_all": True, "append_images": [draw(24, 18, seed=1)]} if file_format == "MPO" else {}
+    path = tmp_path / "x.eps"
+    path.write_bytes(encoded(draw(24, 18), file_format, **options))
+    assert load_image(path).size == (24, 18)
+
+
+def test_avif_is_opened_where_pillow_has_it(tmp_path):
+    if not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    assert load_image(encoded(draw(24, 18), "AVIF")).size == (24, 18)
+
+
+def test_only_open_image_opens_images():
+    """Pillow's own open takes every format."""
+    package = Path(mobileclip_kit.__file__).parent
+    callers = [path for path in sorted(package.rglob("*.py")) if "Image.open(" in path.read_text(encoding="utf-8")]
+    assert callers == [package / "images.py"]
+    with pytest.raises(UnidentifiedImageError):
+        open_image(io.BytesIO(encoded(draw(24, 18), "EPS")))
+
+
+def test_images_open_without_any_other_plugin():
+    """A fresh process knows the formats at once, and does not load the plugins of others."""
+    code = (
+        "import io, sys; from PIL import Image; from mobileclip_kit.images import load_image\n"
+        "load_image(sys.stdin.buffer.read()); sys.exit('EPS' in Image.OPEN)"
+    )
+    for file_format in ("JPEG", "TIFF", "WEBP"):
+        data = encoded(draw(24, 18), file_format)
+        ended = subprocess.run([sys.executable, "-c", code], input=data, cwd=Path(__file__).parent.parent, check=False)
+        assert ended.returncode == 0, file_format
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):

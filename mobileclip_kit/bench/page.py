@@ -18,7 +18,7 @@ from typing import Literal
 from PIL import Image
 
 from mobileclip_kit.files import atomic_file
-from mobileclip_kit.images import load_image
+from mobileclip_kit.images import load_image, open_image
 
 Kind = Literal["image", "plot", "sheet"]
 
@@ -220,7 +220,7 @@ def data_uri(source: Path | bytes) -> str:
 
 
 def _width(data: bytes) -> int:
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(io.BytesIO(data)) as image:
         return image.width
 
 

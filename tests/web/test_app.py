@@ -6,12 +6,13 @@ import io
 import os
 import shutil
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from starlette.testclient import TestClient
 
 from mobileclip_kit.errors import ImageError
@@ -145,6 +146,19 @@ def test_what_is_handed_in_must_be_an_image_of_bearable_size(client: TestClient)
     assert hand_in(png((1, 2, 3))[:-30]).status_code == 422
     assert hand_in(png((1, 2, 3)), "text/plain").status_code == 415
     assert hand_in(b"x" * 10, **{"Content-Length": str(MAX_IMAGE_BYTES + 1)}).status_code == 413
+
+
+def test_a_handed_in_eps_file_starts_no_program(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow would hand it to Ghostscript."""
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    monkeypatch.setattr(subprocess, "Popen", lambda command, *_, **__: started.append(command))
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "EPS")
+    answer = client.post("/api/images", content=stream.getvalue(), headers={"Content-Type": "image/jpeg"})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"].startswith("What was handed in is not an image")
+    assert started == []
 
 
 def test_a_decompression_bomb_is_refused_from_its_header(client: TestClient) -> None:
