@@ -256,7 +256,8 @@ def _read_manifest(path: Path) -> Bundle:
             raise TypeError(f"precision is {document['precision']!r}, not a text")
         return Bundle(path=path, spec=spec, precision=document["precision"], files=files)
     except (DataError, ModelError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ExportError(f"{source} is damaged: {error}.", hint=_AGAIN) from error
+        reason = error.message.rstrip(".") if isinstance(error, DataError | ModelError) else error
+        raise ExportError(f"{source} is damaged: {reason}.", hint=_AGAIN) from error
 
 
 def _require_keys(model: Mapping[str, Any], spec: ModelSpec) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -36,6 +37,19 @@ _KINDS: tuple[tuple[str | None, tuple[str, ...], Any, str], ...] = (
     ("text", ("context_length", "vocab_size"), int, _POSITIVE),
     ("text", ("pad_id",), int, "a whole number"),
 )
+
+# Arguments of a transformers tokenizer that a file may set, and their types. Any other is refused: with
+# trust_remote_code, for one, the library runs code that lies beside the tokenizer.
+_TOKENIZER_ARGUMENTS: dict[str, type] = {
+    "add_prefix_space": bool,
+    "do_lower_case": bool,
+    "language": str,
+    "revision": str,
+    "strip_sep_token": bool,
+    "tokenizer_mode": str,
+    "use_fast": bool,
+}
+_HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 
 Interpolation = Literal["bilinear", "bicubic"]
 ResizeMode = Literal["shortest", "longest", "squash"]
@@ -116,7 +130,7 @@ class TextSpec:
         merges: ``standard`` for CLIP's 48,894 merges, ``trimmed`` when the folder's ``merges.txt`` lists fewer.
         tokenizer_name: The hub name of a ``huggingface`` tokenizer, else None.
         pad_id: What fills the row after the end token.
-        kwargs: Further arguments of a ``huggingface`` tokenizer.
+        kwargs: Further arguments of a ``huggingface`` tokenizer, see :func:`check_tokenizer_arguments`.
     """
 
     context_length: int = 77
@@ -132,6 +146,8 @@ class TextSpec:
         _check_choice("tokenizer", self.tokenizer, get_args(TokenizerKind))
         _check_choice("cleaning", self.cleaning, get_args(Cleaning))
         _check_choice("merges", self.merges, ("standard", "trimmed"))
+        check_hub_name(self.tokenizer_name, "text.tokenizer_name")
+        check_tokenizer_arguments(self.kwargs, "text.kwargs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +221,8 @@ class ModelSpec:
         """Read :meth:`to_json`'s object; unknown keys are left alone so that newer writers stay readable.
 
         Raises:
-            ModelError: A key is missing or of the wrong kind, or the format version is newer than this program's.
+            ModelError: A key is missing or of the wrong kind, the tokenizer is none that a file may choose, or the
+                format version is newer than this program's.
         """
         version = document.get("format_version")
         if version != FORMAT_VERSION:
@@ -216,6 +233,9 @@ class ModelSpec:
         try:
             known = {name: document[name] for name in (f.name for f in fields(cls)) if name in document}
             _check_kinds(document)
+            text = document["text"] or {}
+            check_hub_name(text.get("tokenizer_name"), f"{source}: text.tokenizer_name")
+            check_tokenizer_arguments(text.get("kwargs", {}), f"{source}: text.kwargs")
             known["image"] = _section(ImageSpec, document["image"])
             known["text"] = _section(TextSpec, document["text"])
             return cls(**known)
@@ -234,6 +254,46 @@ def read_spec(folder: Path) -> ModelSpec:
 def write_spec(folder: Path, spec: ModelSpec) -> None:
     """Write ``model.json`` into a folder."""
     write_json(folder / MODEL_FILE, spec.to_json())
+
+
+def check_hub_name(name: object, where: str) -> None:
+    """Refuse a name, found in a file, that is no name on the Hugging Face hub: a path or an address.
+
+    Args:
+        name: ``NAME`` or ``OWNER/NAME``, or None for none.
+        where: The file and the key, for the message.
+
+    Raises:
+        ModelError: It is a path, an address or no text.
+    """
+    if name is not None and not (isinstance(name, str) and _HUB_NAME.fullmatch(name)):
+        raise ModelError(
+            f"{where} is {name!r}, which is no name on the Hugging Face hub (NAME or OWNER/NAME).",
+            hint="Use a model from a source that you trust.",
+        )
+
+
+def check_tokenizer_arguments(arguments: object, where: str) -> None:
+    """Refuse arguments of a tokenizer, found in a file, that the transformers library must not get from there.
+
+    Args:
+        arguments: Names and values.
+        where: The file and the key, for the message.
+
+    Raises:
+        ModelError: An argument is not among the known ones, or has another type.
+    """
+    if not isinstance(arguments, Mapping):
+        raise ModelError(f"{where} is {arguments!r}, not an object.")
+    for name, value in arguments.items():
+        if name not in _TOKENIZER_ARGUMENTS:
+            raise ModelError(
+                f"{where} sets {name}, which mckit passes to no tokenizer.",
+                hint=f"It passes on {', '.join(_TOKENIZER_ARGUMENTS)}; use a model from a source that you trust.",
+            )
+        kind = _TOKENIZER_ARGUMENTS[name]
+        if value is not None and not isinstance(value, kind):
+            raise ModelError(f"{where} sets {name} to {value!r}, which is no {kind.__name__}.")
 
 
 def hash_model(config: Mapping[str, Any], tensors: Iterable[tuple[str, str, tuple[int, ...], bytes]]) -> str:

@@ -182,6 +182,8 @@ class Tokenizer:
 class HuggingFaceTokenizer:
     """A tokenizer of the transformers library, for text towers that are not CLIP's own.
 
+    Only the library's own classes are used: a tokenizer that brings code of its own is refused, whatever the spec says.
+
     Args:
         spec: The text half of a model's spec, of kind ``huggingface``.
 
@@ -202,9 +204,13 @@ class HuggingFaceTokenizer:
             raise ModelError(f"The tokenizer {spec.tokenizer_name} needs {unknown[0]}, which mckit does not support.")
         self._strip_separator = bool(kwargs.pop("strip_sep_token", False))
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer_name, **kwargs)
+            # None would let the library ask on the terminal whether it may run the tokenizer's own code.
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                spec.tokenizer_name, **{**kwargs, "trust_remote_code": False}
+            )
         except (OSError, ValueError) as error:
-            raise ModelError(f"The tokenizer {spec.tokenizer_name} cannot be loaded: {error}") from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(".")
+            raise ModelError(f"The tokenizer {spec.tokenizer_name} cannot be loaded: {reason}.") from error
         self.context_length, self.cleaning = spec.context_length, spec.cleaning
 
     def __call__(self, texts: str | Sequence[str]) -> Ids:

@@ -101,3 +101,45 @@ def test_hash_depends_on_weights_and_configuration_not_on_order() -> None:
     assert base != hash_model({"x": 2}, [first, second])
     assert base != hash_model({"x": 1}, [first, ("b", "float32", (1,), b"\0\0\0\2")])
     assert base != hash_model({"x": 1}, [first, ("b", "float32", (1, 1), b"\0\0\0\1")])
+
+
+HUGGINGFACE = {"tokenizer": "huggingface", "tokenizer_name": "owner/name"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ({"kwargs": {"trust_remote_code": True}}, r"text\.kwargs sets trust_remote_code, which mckit passes to no"),
+        ({"kwargs": {"trust_remote_code": False}}, "sets trust_remote_code"),
+        ({"kwargs": {"cache_dir": "/dir"}}, "sets cache_dir"),
+        ({"kwargs": {"code_revision": "main"}}, "sets code_revision"),
+        ({"kwargs": {"_commit_hash": "main"}}, "sets _commit_hash"),
+        ({"kwargs": {"use_fast": {"a": 1}}}, r"sets use_fast to \{'a': 1\}, which is no bool"),
+        ({"kwargs": ["trust_remote_code"]}, r"text\.kwargs is \['trust_remote_code'\], not an object"),
+        ({"tokenizer_name": "/dir"}, r"text\.tokenizer_name is '/dir', which is no name on the Hugging Face hub"),
+        ({"tokenizer_name": "./dir"}, "no name on the Hugging Face hub"),
+        ({"tokenizer_name": "owner/.."}, "no name on the Hugging Face hub"),
+        ({"tokenizer_name": "a/b/c"}, "no name on the Hugging Face hub"),
+        ({"tokenizer_name": "https://host/name"}, "no name on the Hugging Face hub"),
+        ({"tokenizer_name": "C:\\\\dir"}, "no name on the Hugging Face hub"),
+        ({"tokenizer_name": 7}, "no name on the Hugging Face hub"),
+    ],
+)
+def test_a_tokenizer_that_could_run_code_is_refused_by_file_and_key(
+    tmp_path: Path, text: dict[str, object], sentence: str
+) -> None:
+    document = SPEC.to_json()
+    document["text"] |= HUGGINGFACE | text
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match=sentence) as caught:
+        read_spec(tmp_path)
+    assert caught.value.message.startswith(f"{tmp_path / 'model.json'}: text.")
+
+
+def test_the_arguments_that_tokenizers_need_are_read() -> None:
+    kwargs = {"strip_sep_token": True, "language": None, "revision": "v1", "use_fast": True}
+    document = SPEC.to_json()
+    document["text"] |= HUGGINGFACE | {"kwargs": kwargs}
+    text = ModelSpec.from_json(document).text
+    assert text is not None
+    assert (text.tokenizer_name, text.kwargs) == ("owner/name", kwargs)

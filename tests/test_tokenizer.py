@@ -312,8 +312,8 @@ class FakeAutoTokenizer:
     @classmethod
     def from_pretrained(cls, name, **kwargs):  # noqa: D102
         if name == "unknown":
-            raise OSError("unknown is not a tokenizer")
-        assert kwargs == {"revision": "v1"}
+            raise OSError("unknown is not a tokenizer\nSecond line.")
+        assert kwargs == {"revision": "v1", "trust_remote_code": False}
         return cls()
 
     def __call__(self, texts, *, max_length, padding, truncation, return_tensors):  # noqa: D102
@@ -330,7 +330,15 @@ def test_huggingface_tokenizers_are_asked_through_transformers(monkeypatch):
     assert isinstance(loaded, HuggingFaceTokenizer)
     assert loaded(["A.b"]).tolist() == [[97, 98, 0, 0]]
     assert loaded("c").dtype == np.int64
-    with pytest.raises(ModelError, match="unknown cannot be loaded"):
+    with pytest.raises(ModelError, match=r"unknown cannot be loaded: unknown is not a tokenizer\.$"):
         load_tokenizer(TextSpec(tokenizer_name="unknown", **common))
     with pytest.raises(ModelError, match="needs language, which mckit does not support"):
         load_tokenizer(TextSpec(tokenizer="huggingface", tokenizer_name="known", kwargs={"language": "de"}))
+
+
+def test_code_of_a_tokenizer_is_refused_even_if_the_spec_was_changed_later(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", types.SimpleNamespace(AutoTokenizer=FakeAutoTokenizer))
+    kwargs = {"revision": "v1"}
+    spec = TextSpec(tokenizer="huggingface", tokenizer_name="known", context_length=4, kwargs=kwargs)
+    kwargs["trust_remote_code"] = True
+    load_tokenizer(spec)  # FakeAutoTokenizer asserts that it gets False

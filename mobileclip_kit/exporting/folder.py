@@ -260,7 +260,8 @@ def _read_manifest(path: Path) -> Export:
     except ExportError:
         raise
     except (MckitError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ExportError(f"{source} is damaged: {error}.", hint="Export the model again.") from error
+        reason = error.message.rstrip(".") if isinstance(error, MckitError) else error
+        raise ExportError(f"{source} is damaged: {reason}.", hint="Export the model again.") from error
     return Export(path=path, spec=spec, format=document["format"], precision=document["precision"], towers=towers)
 
 

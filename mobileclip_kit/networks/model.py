@@ -36,6 +36,7 @@ from mobileclip_kit import __version__
 from mobileclip_kit.errors import ModelError, OutputError
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.model_names import FOLDER, HUB, check_model_name
+from mobileclip_kit.networks.configuration import check_configuration
 from mobileclip_kit.networks.pruned import even_section, shape_tower
 from mobileclip_kit.spec import (
     CONFIG_FILE,
@@ -201,6 +202,7 @@ def _load_folder(folder: Path) -> Model:
     config = read_json(folder / CONFIG_FILE)
     if "model_cfg" not in config:
         raise ModelError(f"{folder / CONFIG_FILE} has no model_cfg.")
+    check_configuration(config["model_cfg"], str(folder / CONFIG_FILE))
     network = build_network(config["model_cfg"])
     try:
         state = load_file(folder / WEIGHTS_FILE)
@@ -233,6 +235,7 @@ def _load_open_clip(name: str, *, tag: str | None, seed: int) -> Model:
         return Model(network, config, describe(name, network, config, source=name))
     model_cfg = copy.deepcopy(open_clip.get_model_config(name))
     if tag is None:
+        check_configuration(model_cfg, name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = build_network(model_cfg)
@@ -259,9 +262,13 @@ def _load_open_clip(name: str, *, tag: str | None, seed: int) -> Model:
 def _download(name: str, tag: str | None, model_cfg: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     try:
         with _quiet_hub():
+            model_cfg = dict(model_cfg or open_clip.get_model_config(name) or {})
+            check_configuration(model_cfg, name)
             network = open_clip.create_model(
                 name, pretrained=tag, force_quick_gelu=bool(model_cfg.get("quick_gelu")), require_pretrained=True
             )
+    except ModelError:
+        raise
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{tag} holds more than tensors, or is damaged; it is not read, since reading it could run code.",
@@ -273,9 +280,7 @@ def _download(name: str, tag: str | None, model_cfg: Mapping[str, Any]) -> tuple
             f"The weights of {name}{':' + tag if tag else ''} could not be loaded: {first_line}.",
             hint="Check the name and the network, or pass a model folder.",
         ) from error
-    if not model_cfg:
-        model_cfg = open_clip.get_model_config(name) or {}
-    config = {"model_cfg": dict(model_cfg),
+    config = {"model_cfg": model_cfg,
               "preprocess_cfg": ImageSpec.from_open_clip(network.visual.preprocess_cfg).to_open_clip()}  # fmt: skip
     return network.eval(), config
 

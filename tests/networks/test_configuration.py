@@ -1,0 +1,121 @@
+"""Configurations of others: what would run code is refused before open_clip builds anything."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+
+from mobileclip_kit.errors import ExportError, ModelError
+from mobileclip_kit.export.folder import Export
+from mobileclip_kit.networks.configuration import check_configuration
+from mobileclip_kit.networks.model import load_model
+from mobileclip_kit.networks.students import STUDENTS, TEXT_TOWERS
+from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.spec import CONFIG_FILE, MODEL_FILE
+from tests.networks.test_model import TINY, tiny_folder  # noqa: F401
+
+
+class FakeConfig:
+    """Stands in for transformers: remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def from_pretrained(self, name: str, **kwargs: Any) -> Any:
+        self.asked.append((name, kwargs))
+        if name == "owner/unknown":
+            raise ValueError("It contains custom code.\nPass the argument trust_remote_code=True.")
+        return types.SimpleNamespace(**({"auto_map": {"AutoModel": "x.X"}} if name == "owner/code" else {}))
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> FakeConfig:
+    fake = FakeConfig()
+    monkeypatch.setitem(sys.modules, "transformers", types.SimpleNamespace(AutoConfig=fake))
+    return fake
+
+
+def change(folder: Path, section: str, values: dict[str, Any]) -> None:
+    document = json.loads((folder / CONFIG_FILE).read_text())
+    document["model_cfg"][section] |= values
+    (folder / CONFIG_FILE).write_text(json.dumps(document))
+    (folder / MODEL_FILE).unlink()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"hf_tokenizer_name": "/dir"}, r"text_cfg\.hf_tokenizer_name is '/dir'"),
+        ({"hf_model_name": "/dir"}, r"text_cfg\.hf_model_name is '/dir', which is no name on the Hugging Face hub"),
+        ({"hf_model_name": "owner/code"}, r"text_cfg\.hf_model_name is 'owner/code', which brings code of its own"),
+        ({"hf_model_name": "owner/unknown"}, r"'owner/unknown', which cannot be loaded: It contains custom code\.$"),
+        (
+            {"hf_tokenizer_name": "owner/name", "tokenizer_kwargs": {"trust_remote_code": True}},
+            r"text_cfg\.tokenizer_kwargs sets trust_remote_code",
+        ),
+        ({"tokenizer_kwargs": 7}, r"text_cfg\.tokenizer_kwargs is 7, not an object"),
+    ],
+)
+def test_a_folder_that_could_run_code_is_refused_by_file_and_key(
+    tiny_folder: tuple[Path, Any],  # noqa: F811
+    config: FakeConfig,
+    values: dict[str, Any],
+    sentence: str,
+) -> None:
+    folder, _ = tiny_folder
+    change(folder, "text_cfg", values)
+    with pytest.raises(ModelError, match=sentence) as caught:
+        load_model(folder)
+    assert caught.value.message.startswith(f"{folder / CONFIG_FILE}: text_cfg.")
+    assert all(kwargs == {"trust_remote_code": False} for _, kwargs in config.asked)
+
+
+def test_a_hub_configuration_is_checked_before_the_model_is_built(
+    config: FakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = copy.deepcopy(TINY["model_cfg"])
+    hub["text_cfg"]["hf_model_name"] = "owner/code"
+    monkeypatch.setattr(open_clip, "get_model_config", lambda name: hub)
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: pytest.fail("built"))
+    with pytest.raises(ModelError, match=r"^hf-hub:owner/model: text_cfg\.hf_model_name is 'owner/code'"):
+        load_model("hf-hub:owner/model")
+
+
+def test_a_text_encoder_without_transformers_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ModelError, match="needs the transformers library. Install it"):
+        check_configuration({"text_cfg": {"hf_model_name": "roberta-base"}}, "x.json")
+
+
+def test_an_export_that_could_run_code_is_refused_by_file_and_key(onnx_export: Export, tmp_path: Path) -> None:
+    """What ``mckit search`` opens."""
+    document = json.loads((onnx_export.path / "export.json").read_text())
+    document["model"]["text"] |= {
+        "tokenizer": "huggingface",
+        "tokenizer_name": "owner/name",
+        "kwargs": {"trust_remote_code": True},
+    }
+    (tmp_path / "export.json").write_text(json.dumps(document))
+    with pytest.raises(ExportError, match=r"export\.json: text\.kwargs sets trust_remote_code"):
+        open_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("section", ["vision_cfg", "text_cfg", "multimodal_cfg"])
+def test_a_section_that_is_no_object_is_refused(section: str) -> None:
+    with pytest.raises(ModelError, match=f"x.json: {section} is None, not an object"):
+        check_configuration({**TINY["model_cfg"], section: None}, "x.json")
+
+
+def test_every_configuration_of_open_clip_and_ours_passes(config: FakeConfig) -> None:
+    for name in open_clip.list_models():
+        check_configuration(open_clip.get_model_config(name), name)
+    for vision in STUDENTS.values():
+        check_configuration({"vision_cfg": vision, "text_cfg": TEXT_TOWERS["text-8"]}, "ours")
+    assert {name for name, _ in config.asked} > {"roberta-base", "google/mt5-base"}
