@@ -107,6 +107,46 @@ def test_an_export_that_could_run_code_is_refused_by_file_and_key(onnx_export: E
         open_encoder(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["hf-hub:owner/x", "hf_hub:owner/x", "local-dir:/dir", "/dir/x", "owner/x", "", 7])
+def test_a_timm_name_with_a_source_is_refused_before_timm_sees_it(
+    tiny_folder: tuple[Path, Any],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    name: object,
+) -> None:
+    monkeypatch.setattr("timm.create_model", lambda *_, **__: pytest.fail("timm was asked"))
+    folder, _ = tiny_folder
+    change(folder, "vision_cfg", {"timm_model_name": name})
+    with pytest.raises(ModelError, match=r"open_clip_config\.json: vision_cfg\.timm_model_name is .*no name of a timm"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "sentence"),
+    [
+        ("vision_cfg", {"layers": 200_000}, "vision_cfg.layers is 200000; mckit builds models of at most 1,000"),
+        ("vision_cfg", {"layers": [1, 1, 1, 10**6]}, "vision_cfg.layers is"),
+        ("vision_cfg", {"image_size": [10**6, 32]}, "vision_cfg.image_size is"),
+        ("vision_cfg", {"patch_size": 0}, "vision_cfg.patch_size is 0; it must be at least 1"),
+        ("vision_cfg", {"mlp_ratio": float("nan")}, "vision_cfg.mlp_ratio is nan"),
+        ("text_cfg", {"layers": -1}, "text_cfg.layers is -1"),
+        ("text_cfg", {"vocab_size": 10**12}, "text_cfg.vocab_size is"),
+        ("text_cfg", {"kept": {"head_width": 8, "heads": [2], "ffn": [10**9]}}, "text_cfg.kept.ffn is"),
+    ],
+)
+def test_sizes_far_above_any_model_are_refused_before_it_is_built(
+    tiny_folder: tuple[Path, Any],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    section: str,
+    values: dict[str, Any],
+    sentence: str,
+) -> None:
+    monkeypatch.setattr("mobileclip_kit.networks.model.build_network", lambda *_: pytest.fail("built"))
+    folder, _ = tiny_folder
+    change(folder, section, values)
+    with pytest.raises(ModelError, match=sentence):
+        load_model(folder)
+
+
 @pytest.mark.parametrize("section", ["vision_cfg", "text_cfg", "multimodal_cfg"])
 def test_a_section_that_is_no_object_is_refused(section: str) -> None:
     with pytest.raises(ModelError, match=f"x.json: {section} is None, not an object"):
