@@ -9,7 +9,7 @@
     │   └── ImageError        one image that cannot be decoded
     ├── ModelError            a model, its folder or its name
     ├── ShapeError            arrays or tensors whose shapes do not fit together
-    ├── CacheError            a teacher cache that is damaged or belongs to another teacher
+    ├── CacheError            a teacher cache that is damaged, busy, or belongs to another teacher
     ├── TrainingError         a loss that is no longer finite, a checkpoint that does not fit
     ├── ExportError           a conversion that failed or an export that is damaged
     │   ├── ParityError       an export that does not compute what its model computes
@@ -72,7 +72,7 @@ class ShapeError(MckitError):
 
 
 class CacheError(MckitError):
-    """A teacher cache that is damaged or belongs to another teacher."""
+    """A teacher cache that is damaged, busy, or belongs to another teacher."""
 
 
 class TrainingError(MckitError):

@@ -1,7 +1,11 @@
-"""Writing a teacher cache: shards are appended, a shard counts once ``cache.json`` lists it."""
+"""Writing a teacher cache: shards are appended, a shard counts once ``cache.json`` lists it.
+
+One process writes a cache at a time, as one writes an index: it holds the lock of :mod:`mobileclip_kit.locks`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -18,6 +22,7 @@ from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.cache.folder import CACHE_FILE, SHARDS, CacheDescription, Shard, TeacherCache
 from mobileclip_kit.errors import CacheError, ShapeError
 from mobileclip_kit.files import atomic_file, check_can_write, sha256_of_file, write_json
+from mobileclip_kit.locks import LOCK_FILE, writer_lock
 
 SHARD_ITEMS = 8192
 _SHARD_SECONDS = 60.0
@@ -35,6 +40,7 @@ class CacheWriter:
         shard_items: Items of a full shard.
 
     Raises:
+        CacheError: Another process is writing the cache, or it is damaged.
         ModelMismatchError: The existing cache holds another teacher's vectors.
         OutputError: The place cannot be written, or holds something else.
     """
@@ -45,23 +51,29 @@ class CacheWriter:
         self._shards: tuple[Shard, ...] = ()
         self._known: dict[str, str] = {}
         self.added = 0
-        if (path / CACHE_FILE).is_file() and not force:
-            existing = TeacherCache.open(path)
-            existing.description.check_same(description, path)
-            self._shards = existing.shards
-            self._known = dict(zip(existing.keys, existing.hashes, strict=True))
-        else:
-            if _is_unfinished(path):
-                shutil.rmtree(path)
-            check_can_write(path, force=force or (path.is_dir() and not any(path.iterdir())))
-            if path.exists():
-                _remove(path)
-            (path / SHARDS).mkdir(parents=True)
-            self._write_description()
         self._keys: list[str] = []
         self._hashes: list[str] = []
         self._vectors: list[Vectors] = []
         self._flushed = time.monotonic()
+        if force or not _is_cache_or_unfinished(path):
+            check_can_write(path, force=force or (path.is_dir() and not any(path.iterdir())))
+        path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(cache_lock(path))
+            self._begin(force=force)
+            self._held = stack.pop_all()
+
+    def _begin(self, *, force: bool) -> None:
+        """Take over what is there, or write the description of an empty cache."""
+        if (self._path / CACHE_FILE).is_file() and not force:
+            existing = TeacherCache.open(self._path)
+            existing.description.check_same(self._description, self._path)
+            self._shards = existing.shards
+            self._known = dict(zip(existing.keys, existing.hashes, strict=True))
+        else:
+            _remove_contents(self._path)
+            (self._path / SHARDS).mkdir()
+            self._write_description()
 
     @property
     def items(self) -> int:
@@ -137,26 +149,36 @@ class CacheWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.flush()
+        with self._held:
+            self.flush()
 
 
-def _is_unfinished(path: Path) -> bool:
-    """Whether a killed writer left no more than the beginning of a cache: shards that nothing lists, or none."""
-    if not path.is_dir() or (path / CACHE_FILE).exists():
+def cache_lock(path: Path) -> contextlib.AbstractContextManager[None]:
+    """The writer's lock of a cache; see :func:`mobileclip_kit.locks.writer_lock`.
+
+    Raises:
+        CacheError: Another process is writing it.
+    """
+    return writer_lock(path, what="cache", busy=CacheError)
+
+
+def _is_cache_or_unfinished(path: Path) -> bool:
+    """Whether a cache lies there, or what a killed writer began: its lock, and shards that nothing lists."""
+    if (path / CACHE_FILE).is_file():
+        return True
+    inside = [child.name for child in path.iterdir()] if path.is_dir() else []
+    if not inside or not all(name in (SHARDS, LOCK_FILE) or name.startswith(f".{CACHE_FILE}.") for name in inside):
         return False
-    inside = [child.name for child in path.iterdir()]
-    if SHARDS not in inside or not all(name == SHARDS or name.startswith(f".{CACHE_FILE}.") for name in inside):
-        return False
-    return all(_SHARD_FILE.fullmatch(child.name) for child in (path / SHARDS).iterdir())
+    shards = (path / SHARDS).iterdir() if SHARDS in inside else ()
+    return all(_SHARD_FILE.fullmatch(child.name) for child in shards)
 
 
-def _remove(path: Path) -> None:
-    """Remove a cache, its description last: what a kill leaves of it is still known for one."""
-    for child in path.iterdir():
-        if child.name == CACHE_FILE:
+def _remove_contents(path: Path) -> None:
+    """Empty a cache but for its lock, its description last: what a kill leaves of it is still known for one."""
+    for child in sorted(path.iterdir(), key=lambda child: child.name == CACHE_FILE):
+        if child.name == LOCK_FILE:
             continue
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)
         else:
             child.unlink()
-    shutil.rmtree(path)

@@ -1,15 +1,14 @@
 """An index folder: ``index.json``, ``items.sqlite``, ``vectors.f32`` and what is derived from them, under one roof.
 
-Any number of processes may read while one writes. The writer's lock is an exclusive SQLite transaction on a file of its
-own: the system releases it when the process dies, however it dies.
+Any number of processes may read while one writes, which holds the lock of :mod:`mobileclip_kit.locks`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -24,13 +23,13 @@ from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.store import Store
 from mobileclip_kit.index.vectors import MatrixWriter, map_matrix
+from mobileclip_kit.locks import writer_lock
 from mobileclip_kit.spec import ModelSpec
 
 FORMAT_VERSION = 1
 INDEX_FILE = "index.json"
 ITEMS_FILE = "items.sqlite"
 VECTORS_FILE = "vectors.f32"
-LOCK_FILE = "writer.lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +119,15 @@ def is_index(folder: Path) -> bool:
     return (folder / INDEX_FILE).is_file()
 
 
+def index_lock(folder: Path) -> AbstractContextManager[None]:
+    """The writer's lock of an index; see :func:`mobileclip_kit.locks.writer_lock`.
+
+    Raises:
+        IndexFormatError: Another process is writing it.
+    """
+    return writer_lock(folder, what="index", busy=IndexFormatError)
+
+
 def create_index(folder: Path, header: IndexHeader, *, force: bool = False) -> None:
     """Make an empty index; see :func:`staged_index`."""
     with staged_index(folder, header, force=force):
@@ -144,7 +152,7 @@ def staged_index(folder: Path, header: IndexHeader, *, force: bool = False) -> I
         raise OutputError(f"{folder} exists and is not an index.", hint="Choose another -o.")
     with contextlib.ExitStack() as stack:
         if is_index(folder) and force:
-            stack.enter_context(_writer_lock(folder))
+            stack.enter_context(index_lock(folder))
         staging = stack.enter_context(atomic_folder(folder, force=force or empty))
         Store.create(staging / ITEMS_FILE)
         (staging / VECTORS_FILE).touch()
@@ -324,7 +332,7 @@ def open_writer(folder: Path) -> Iterator[IndexWriter]:
         IndexFormatError: Another process is writing, or the index is damaged.
     """
     header = IndexHeader.read(folder)
-    with _writer_lock(folder), contextlib.ExitStack() as stack:
+    with index_lock(folder), contextlib.ExitStack() as stack:
         store = Store.open(folder / ITEMS_FILE, writable=True)
         stack.callback(store.close)
         file = vectors_file(store.generation)
@@ -342,23 +350,3 @@ def _remove_old_matrices(folder: Path, current: str) -> None:
     for path in folder.glob("vectors*.f32"):
         if path.name != current:
             path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _writer_lock(folder: Path) -> Iterator[None]:
-    try:
-        connection = sqlite3.connect(folder / LOCK_FILE, timeout=0, isolation_level=None)
-    except sqlite3.OperationalError as error:
-        raise OutputError(f"{folder} cannot be written: {error}.") from error
-    try:
-        try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
-                raise OutputError(f"{folder} cannot be written: {error}.") from error
-            raise IndexFormatError(
-                f"Another process is writing the index {folder}.", hint="Wait until it is done, then run it again."
-            ) from error
-        yield
-    finally:
-        connection.close()

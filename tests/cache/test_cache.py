@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +105,41 @@ def test_interruption_keeps_what_was_added(tmp_path: Path) -> None:
     assert TeacherCache.open(tmp_path / "c").keys == ["a"]
 
 
+def test_a_second_writer_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
+    """Each would list its own shards alone, and the last one to finish would win."""
+    code = (
+        "from pathlib import Path; import sys\n"
+        "from mobileclip_kit.cache.writer import CacheWriter\n"
+        "from tests.cache.test_cache import DESCRIPTION\n"
+        "with CacheWriter(Path(sys.argv[1]), DESCRIPTION): pass"
+    )
+
+    def second() -> subprocess.CompletedProcess[str]:
+        call = [sys.executable, "-c", code, str(tmp_path / "c")]
+        return subprocess.run(call, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+
+    with CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
+        done = second()
+        assert done.returncode != 0
+        assert "CacheError: Another process is writing the cache" in done.stderr
+        with pytest.raises(CacheError, match="Another process is writing the cache .*c. Wait until it is done"):
+            CacheWriter(tmp_path / "c", DESCRIPTION)
+        writer.add(["a"], ["x"], np.ones((1, 1, 4), np.float32))
+    assert second().returncode == 0
+    assert TeacherCache.open(tmp_path / "c").keys == ["a"]
+
+
+def test_the_lock_ends_with_a_writer_that_fails(tmp_path: Path) -> None:
+    with CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
+        writer.add(["a"], ["x"], np.ones((1, 1, 4), np.float32))
+    with pytest.raises(ModelMismatchError):
+        CacheWriter(tmp_path / "c", replace(DESCRIPTION, teacher="other"))
+    with pytest.raises(KeyboardInterrupt), CacheWriter(tmp_path / "c", DESCRIPTION):
+        raise KeyboardInterrupt
+    with CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
+        assert writer.holds("a", "x")
+
+
 def test_shard_without_its_listing_is_not_there(tmp_path: Path) -> None:
     """A kill between a shard's files and cache.json costs the shard, nothing else."""
     with CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
@@ -168,7 +205,8 @@ def test_teachers_are_not_mixed(tmp_path: Path) -> None:
         CacheWriter(tmp_path / "c", replace(DESCRIPTION, teacher="other"))
     with pytest.raises(ModelMismatchError, match="has preprocessing None, not ImageSpec"):
         CacheWriter(tmp_path / "c", replace(DESCRIPTION, preprocessing=ImageSpec(height=32, width=32)))
-    CacheWriter(tmp_path / "c", replace(DESCRIPTION, teacher="other"), force=True)
+    with CacheWriter(tmp_path / "c", replace(DESCRIPTION, teacher="other"), force=True):
+        pass
     assert len(TeacherCache.open(tmp_path / "c")) == 0
 
 
@@ -261,13 +299,16 @@ def test_a_renamed_image_whose_name_another_one_took_keeps_its_vector(tmp_path: 
     assert {sha256_of_file(path) for path in images.iterdir()} == set(TeacherCache.open(tmp_path / "c").hashes)
 
 
-@pytest.mark.parametrize("left", [[], ["00000.npy", ".00000.jsonl.ab12.part"]])
+@pytest.mark.parametrize(
+    "left",
+    [["writer.lock"], ["shards/"], ["shards/00000.npy", "shards/.00000.jsonl.ab12.part", f".{CACHE_FILE}.x1.part"]],
+)
 def test_what_a_killed_writer_began_is_begun_again(tmp_path: Path, left: list[str]) -> None:
     """Killed before the first cache.json was there."""
-    (tmp_path / "c" / "shards").mkdir(parents=True)
     for name in left:
-        (tmp_path / "c" / "shards" / name).touch()
-    (tmp_path / "c" / f".{CACHE_FILE}.x1.part").touch()
+        place = tmp_path / "c" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True) if name.endswith("/") else place.touch()
     with CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
         writer.add(["a"], ["x"], np.ones((1, 1, 4), np.float32))
     assert TeacherCache.open(tmp_path / "c").keys == ["a"]
@@ -294,7 +335,8 @@ def test_a_cache_that_is_replaced_is_one_until_the_end(tmp_path: Path, monkeypat
         patched.setattr("mobileclip_kit.cache.writer.shutil.rmtree", killed)
         CacheWriter(tmp_path / "c", DESCRIPTION, force=True)
     assert (tmp_path / "c" / CACHE_FILE).exists()
-    CacheWriter(tmp_path / "c", DESCRIPTION, force=True)
+    with CacheWriter(tmp_path / "c", DESCRIPTION, force=True):
+        pass
     assert len(TeacherCache.open(tmp_path / "c")) == 0
 
 
