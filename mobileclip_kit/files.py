@@ -1,9 +1,9 @@
 """Writing files and folders so that a crash leaves either the old one or the new one, never half of one.
 
 Everything is first written under a temporary name beside its destination (same file system, so that the rename is
-atomic) and renamed when it is complete. A process that is killed leaves its temporary ``.NAME.*.part`` behind. Every
-writer holds a lock on its own, which ends with its process; so the next writer of the same destination knows what
-nobody works on any more, and removes it.
+atomic), brought to the disk, and renamed when it is complete; :mod:`mobileclip_kit.renames` says how. A process that is
+killed leaves its temporary ``.NAME.*.part`` behind. Every writer holds a lock on its own, which ends with its process;
+so the next writer of the same destination knows what nobody works on any more, and removes it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from mobileclip_kit.errors import DataError, OutputError
+from mobileclip_kit.locks import CAN_LOCK, try_lock, unlock
+from mobileclip_kit.renames import RETIRED, install, remove
 
 _CHUNK_BYTES = 1 << 20
 _STAGED = ".part"
@@ -58,22 +60,16 @@ def atomic_folder(destination: Path, *, force: bool = False) -> Iterator[Path]:
     check_can_write(destination, force=force)
     _remove_abandoned(destination)
     staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=_STAGED, dir=destination.parent))
-    lock = _lock(staging)
+    lock = try_lock(staging)
     staging.chmod(0o755)
     try:
         yield staging
-        if destination.exists():
-            retired = staging.with_suffix(".old")
-            os.replace(destination, retired)
-            os.replace(staging, destination)
-            _remove(retired)
-        else:
-            os.replace(staging, destination)
+        install(staging, destination, replace=force)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
     finally:
-        _unlock(lock)
+        unlock(lock)
 
 
 @contextlib.contextmanager
@@ -84,16 +80,16 @@ def atomic_file(destination: Path, *, force: bool = True) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=_STAGED, dir=destination.parent)
     os.close(handle)
     staging = Path(name)
-    lock = _lock(staging)
+    lock = try_lock(staging)
     staging.chmod(0o644)
     try:
         yield staging
-        os.replace(staging, destination)
+        install(staging, destination, replace=force)
     except BaseException:
         staging.unlink(missing_ok=True)
         raise
     finally:
-        _unlock(lock)
+        unlock(lock)
 
 
 def check_can_write(destination: Path, *, force: bool) -> None:
@@ -102,6 +98,7 @@ def check_can_write(destination: Path, *, force: bool) -> None:
     Raises:
         OutputError: Names the place and says what to do.
     """
+    recover(destination)
     if destination.exists() and not force:
         raise OutputError(f"{destination} exists already.", hint="Choose another -o or add --force to replace it.")
     if destination.is_dir() and any(destination.iterdir()) and not _made_by_mckit(destination):
@@ -169,48 +166,47 @@ def size_bytes(path: Path) -> int:
     return path.stat().st_size
 
 
-def _remove_abandoned(destination: Path) -> None:
-    """Remove what killed writers of this destination left."""
-    prefix = f".{destination.name}."
-    for left in list(destination.parent.iterdir()):
-        if not (left.name.startswith(prefix) and left.suffix == _STAGED and not left.is_symlink()):
-            continue
-        # Names of longer destinations begin alike: what tempfile adds has no further dot.
-        if "." in left.name.removeprefix(prefix).removesuffix(_STAGED):
+def recover(destination: Path) -> None:
+    """Undo what a kill between two renames did: an old folder gets its name back, or goes if the new one has it.
+
+    Only systems that cannot exchange two names leave such a folder; see :mod:`mobileclip_kit.renames`.
+    """
+    for left in sorted(_leftovers(destination, RETIRED), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        if not left.is_dir() or not (_made_by_mckit(left) or not any(left.iterdir())):
             continue
         with contextlib.suppress(OSError):  # another writer was faster, or it is not ours to open
-            lock = _lock(left)
+            lock = try_lock(left)
+            if lock is None and CAN_LOCK:
+                continue  # its writer is between the two renames
+            try:
+                if os.path.lexists(destination):
+                    remove(left)
+                else:
+                    os.rename(left, destination)
+            finally:
+                unlock(lock)
+
+
+def _remove_abandoned(destination: Path) -> None:
+    """Remove what killed writers of this destination left."""
+    for left in _leftovers(destination, _STAGED):
+        with contextlib.suppress(OSError):  # another writer was faster, or it is not ours to open
+            lock = try_lock(left)
             if lock is not None and time.time() - left.stat().st_mtime >= _LEAST_AGE_SECONDS:
-                _remove(left)
-            _unlock(lock)
+                remove(left)
+            unlock(lock)
 
 
-def _lock(path: Path) -> int | None:
-    """A descriptor that holds the path's lock, or None where somebody else does (or the system knows no such lock)."""
-    try:
-        import fcntl  # not on Windows, where a killed writer's folder has to be removed by hand
-    except ImportError:
-        return None
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def _unlock(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)
+def _leftovers(destination: Path, suffix: str) -> list[Path]:
+    """The temporary files and folders of a destination that end in ``suffix``."""
+    prefix = f".{destination.name}."
+    if not destination.parent.is_dir():
+        return []
+    # Names of longer destinations begin alike: what tempfile adds has no further dot.
+    return [left for left in destination.parent.iterdir()
+            if left.name.startswith(prefix) and left.suffix == suffix and not left.is_symlink()
+            and "." not in left.name.removeprefix(prefix).removesuffix(suffix)]  # fmt: skip
 
 
 def _made_by_mckit(folder: Path) -> bool:
     return any((folder / marker).is_file() for marker in FOLDER_MARKERS)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -1,17 +1,26 @@
-"""The writer's lock of an index or a cache: one process writes, any number read.
+"""Locks that end with the process that holds them, however it ends.
 
-It is an exclusive SQLite transaction on an empty file in the folder. The system releases it when the process ends,
-however it ends, on Windows too.
+The writer's lock of an index or a cache lets one process write while any number read. It is an exclusive SQLite
+transaction on an empty file in the folder, which works on Windows too. The lock of a temporary file or folder says
+that it is still worked on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from mobileclip_kit.errors import MckitError, OutputError
+
+try:
+    import fcntl
+
+    CAN_LOCK = True
+except ImportError:  # Windows
+    CAN_LOCK = False
 
 LOCK_FILE = "writer.lock"
 
@@ -57,3 +66,22 @@ def _identity(file: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
+
+
+def try_lock(path: Path) -> int | None:
+    """A descriptor that holds a file's or folder's lock; None where somebody else does, and on Windows."""
+    if not CAN_LOCK:
+        return None
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def unlock(lock: int | None) -> None:
+    """Release what :func:`try_lock` gave."""
+    if lock is not None:
+        os.close(lock)

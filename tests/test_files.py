@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,122 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> Non
     with atomic_folder(out):
         assert not left.exists()
     assert [child.name for child in tmp_path.iterdir()] == ["out"]
+
+
+REPLACE_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from mobileclip_kit import files
+
+def die_after(rename):
+    def call(*names):
+        rename(*names)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call
+
+if "twice" in sys.argv:
+    from mobileclip_kit import renames
+    renames._exchange_call = lambda: None
+with files.atomic_folder(Path(sys.argv[1]), force=True) as staging:
+    (staging / "model.json").write_text("new")
+    os.replace, os.rename = die_after(os.replace), die_after(os.rename)
+"""
+
+
+def replace_and_die(out: Path, *how: str) -> int:
+    """Replace a folder in a process that is killed after its first rename, if it needs one."""
+    with atomic_folder(out) as staging:
+        (staging / "model.json").write_text("old")
+    return subprocess.run([sys.executable, "-c", REPLACE_AND_DIE, str(out), *how]).returncode
+
+
+@pytest.mark.skipif(not sys.platform.startswith(("linux", "darwin")), reason="no exchange of two names")
+def test_a_kill_while_a_folder_is_replaced_leaves_one_of_the_two(tmp_path: Path) -> None:
+    replace_and_die(tmp_path / "out")
+    assert (tmp_path / "out" / "model.json").read_text() in ("old", "new")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+def test_a_kill_between_two_renames_is_undone_by_the_next_run(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert replace_and_die(out, "twice") == -9
+    assert not out.exists()
+    with pytest.raises(OutputError, match="exists already"), atomic_folder(out):
+        pass
+    assert (out / "model.json").read_text() == "old"
+    assert not list(tmp_path.glob(".out.*.old"))
+
+
+def test_an_old_folder_goes_where_the_new_one_is_in_its_place(tmp_path: Path) -> None:
+    """Killed after both renames."""
+    left, other = tmp_path / ".out.x1.old", tmp_path / ".out.mine.old"
+    for folder, name in ((left, "model.json"), (other, "letter.txt"), (tmp_path / "out", "model.json")):
+        folder.mkdir()
+        (folder / name).touch()
+    with atomic_folder(tmp_path / "out", force=True) as staging:
+        (staging / "model.json").write_text("new")
+    assert not left.exists()
+    assert (other / "letter.txt").exists()
+
+
+def test_without_an_exchange_of_names_a_folder_is_replaced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobileclip_kit.renames._exchange_call", lambda: None)
+    for text in ("one", "two"):
+        with atomic_folder(tmp_path / "out", force=True) as staging:
+            (staging / "model.json").write_text(text)
+    assert (tmp_path / "out" / "model.json").read_text() == "two"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith(("linux", "darwin")), reason="no exchange of two names")
+def test_a_reader_never_misses_a_folder_that_is_replaced(tmp_path: Path) -> None:
+    out, missed, stop = tmp_path / "out", [0, 0], threading.Event()
+    with atomic_folder(out) as staging:
+        (staging / "model.json").touch()
+
+    def look() -> None:
+        while not stop.is_set():
+            missed[not (out / "model.json").exists()] += 1
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for _ in range(40):
+            with atomic_folder(out, force=True) as staging:
+                (staging / "model.json").touch()
+    finally:
+        stop.set()
+        reader.join()
+    assert missed[0] > 100 and missed[1] == 0
+
+
+def test_what_is_installed_is_on_the_disk_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut after the rename must not leave a name with empty files."""
+    synced: list[str] = []
+
+    def record(handle: int) -> None:
+        synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")))
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("no /proc")
+    monkeypatch.setattr(os, "fsync", record)
+    with atomic_folder(tmp_path / "out") as staging:
+        (staging / "sub").mkdir()
+        (staging / "sub" / "weights").touch()
+    assert synced == ["weights", "sub", staging.name, tmp_path.name]
+    write_json(tmp_path / "a.json", {})
+    assert synced[4].startswith(".a.json.") and synced[5:] == [tmp_path.name]
+
+
+def test_a_folder_that_another_process_made_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="exists already"), atomic_folder(tmp_path / "out") as staging:
+        (staging / "model.json").write_text("late")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "model.json").write_text("early")
+    assert (tmp_path / "out" / "model.json").read_text() == "early"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_working_writers_folder_is_left_alone(tmp_path: Path) -> None:
