@@ -12,19 +12,23 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mobileclip_kit import __version__
 from mobileclip_kit.errors import DataError, OutputError
 from mobileclip_kit.locks import CAN_LOCK, try_lock, unlock
 from mobileclip_kit.renames import RETIRED, install, remove
 
 _CHUNK_BYTES = 1 << 20
 _STAGED = ".part"
+_KEPT = ".staged"
+_DIGEST_DIGITS = 12
 # A writer makes its temporary file and locks it a moment later; until then it only looks abandoned.
 _LEAST_AGE_SECONDS = 5.0
 
@@ -164,6 +168,26 @@ def size_bytes(path: Path) -> int:
     if path.is_dir():
         return sum(child.stat().st_size for child in path.rglob("*") if child.is_file())
     return path.stat().st_size
+
+
+def staged_place(destination: Path, made_of: Mapping[str, Any]) -> Path:
+    """Where a long work is staged that the next run shall find and continue: ``.NAME.DIGEST.staged``.
+
+    Args:
+        destination: What it shall become.
+        made_of: All that decides about the result: a run that makes another one finds another place.
+    """
+    text = json.dumps({"mckit": __version__, **made_of}, sort_keys=True)
+    digest = hashlib.sha256(text.encode("ascii")).hexdigest()[:_DIGEST_DIGITS]
+    return destination.with_name(f".{destination.name}.{digest}{_KEPT}")
+
+
+def remove_staged(destination: Path, *, keep: Path | None = None) -> None:
+    """Remove what interrupted runs staged for ``destination``, whose lock the caller holds, but for ``keep``."""
+    digits = re.compile(rf"\.[0-9a-f]{{{_DIGEST_DIGITS}}}\{_KEPT}")
+    for left in _leftovers(destination, _KEPT):
+        if left != keep and digits.fullmatch(left.name.removeprefix(f".{destination.name}")):
+            remove(left)
 
 
 def recover(destination: Path) -> None:

@@ -60,7 +60,7 @@ def questions_option(command: Command) -> Command:
 @click.option("--images", type=_PATH, help="The folder that the names are relative to.")
 @kind_option
 @questions_option
-@click.option("--force", is_flag=True, help="Replace an index that exists already: begin with nothing.")
+@click.option("--force", is_flag=True, help="Build the index anew; the old one stays until the new one is complete.")
 @json_option
 def command(
     folder: Path | None,

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.errors import IndexFormatError, OutputError
-from mobileclip_kit.files import atomic_file, atomic_folder, read_json
+from mobileclip_kit.errors import IndexFormatError, OutputError, MckitError
+from mobileclip_kit.files import atomic_file, atomic_folder, read_json, recover, remove_staged
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.store import Store
@@ -51,9 +51,9 @@ class IndexHeader:
     shard: tuple[int, int] | None = None
     derived: Derived | None = field(default=None, compare=False)
 
-    def write(self, folder: Path) -> None:
-        """Write ``index.json``."""
-        document = {
+    def to_json(self) -> dict[str, Any]:
+        """The document of ``index.json``."""
+        return {
             "format_version": FORMAT_VERSION,
             "kind": "flat" if self.derived is None else self.derived.kind,
             "model_path": self.model,
@@ -62,9 +62,12 @@ class IndexHeader:
             "derived": None if self.derived is None else self.derived.to_json(),
             "model": self.spec.to_json(),
         }
+
+    def write(self, folder: Path) -> None:
+        """Write ``index.json``."""
         with atomic_file(folder / INDEX_FILE) as staging:
             # Paths need not be UTF-8; escaped, any path survives.
-            staging.write_text(json.dumps(document, indent=2, ensure_ascii=True) + "\n", encoding="ascii")
+            staging.write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=True) + "\n", encoding="ascii")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -147,12 +150,14 @@ def staged_index(folder: Path, header: IndexHeader, *, force: bool = False) -> I
         OutputError: Something else lies there already, or an index and ``force`` is False.
         IndexFormatError: Another process is writing the index that shall be replaced.
     """
+    recover(folder)
     empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not empty and not is_index(folder):
         raise OutputError(f"{folder} exists and is not an index.", hint="Choose another -o.")
     with contextlib.ExitStack() as stack:
         if is_index(folder) and force:
             stack.enter_context(index_lock(folder))
+            remove_staged(folder)  # of an interrupted rebuild, see mobileclip_kit.index.rebuilding
         staging = stack.enter_context(atomic_folder(folder, force=force or empty))
         Store.create(staging / ITEMS_FILE)
         (staging / VECTORS_FILE).touch()
@@ -178,6 +183,20 @@ class IndexReader:
             IndexFormatError: It is missing, damaged, or of another version.
         """
         self.path = path
+        place = _identity(path)
+        try:
+            self._open(path)
+        except MckitError:
+            if _identity(path) == place:
+                raise
+            self._open(path)
+        else:
+            if _identity(path) != place:  # another index took its place between two files
+                self.store.close()
+                self._open(path)
+        self._derived: DerivedIndex | None = None
+
+    def _open(self, path: Path) -> None:
         self.header = IndexHeader.read(path)
         self.store = Store.open(path / ITEMS_FILE, writable=False)
         try:
@@ -186,7 +205,6 @@ class IndexReader:
         except BaseException:
             self.store.close()
             raise
-        self._derived: DerivedIndex | None = None
 
     def _map(self) -> tuple[int, Vectors]:
         generation = self.store.generation
@@ -343,6 +361,14 @@ def open_writer(folder: Path) -> Iterator[IndexWriter]:
         for leftover in folder.glob(".*.part"):
             leftover.unlink(missing_ok=True)  # of a writer that was killed; nobody else writes now
         yield writer
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _remove_old_matrices(folder: Path, current: str) -> None:

@@ -6,9 +6,10 @@ counted in the store, in one transaction; the next run finds everything that was
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,10 @@ import numpy as np
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelError, ShapeError, UsageError
+from mobileclip_kit.files import recover, remove_staged
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, create_index, is_index, open_writer
 from mobileclip_kit.index.kinds import Kind
+from mobileclip_kit.index.rebuilding import rebuilt_index
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.index.vectors import bad_rows
 from mobileclip_kit.indexing.decode import Decoded, decode_ahead
@@ -62,7 +65,8 @@ def update_index(
         encoder: Gives the vectors.
         out: The index; made when it does not exist.
         model: Where the encoder comes from, kept for later queries.
-        rebuild: Replace an index that exists already, whatever model it belongs to, and begin with nothing.
+        rebuild: Build anew an index that exists already, whatever model it belongs to. The old one stays as it is
+            until the new one takes its place; an interrupted rebuild is continued.
         prune: Forget vanished images even when they are more than a fifth of the index.
         confirm: Asked a question in that case; None for no.
         retry_failed: Try images again that failed before and have not changed since.
@@ -93,22 +97,20 @@ def update_index(
     if not images.is_dir():
         raise DataError(f"{images} is not a folder." if images.exists() else f"{images} does not exist.")
     header = IndexHeader(spec=encoder.spec, model=model, images=str(images.resolve()), shard=shard)
-    fresh = rebuild or not is_index(out)
-    if not fresh:
+    recover(out)
+    if is_index(out) and not rebuild:
         _check_same_library(IndexHeader.read(out), header, out)
     # Not resolved: names are relative to the folder as it was given, wherever it links to.
     images = images.absolute()
     library = list(list_library(images, tars=tars, shard=shard))
-    if fresh:
-        create_index(out, header, force=rebuild)
-    with open_writer(out) as writer:
+    with _writer(out, header, rebuild=rebuild, draft=draft) as writer:
         items = list(writer.store.items())
         plan = plan_update(library, items, retry_failed=retry_failed, rehash=rehash)
-        if not prune:
+        if not prune and not rebuild:
             plan.check_removals(len(items), images, confirm)
-        old = IndexHeader.read(out)
+        old = IndexHeader.read(writer.path)
         if old != header:
-            replace(header, derived=old.derived).write(out)
+            replace(header, derived=old.derived).write(writer.path)
         report = IndexReport(unchanged=plan.unchanged)
         _tidy(writer, plan, report)
         batches = _Batches(writer, encoder, report, items, batch_size, encoders, commit_items, commit_seconds)
@@ -117,6 +119,20 @@ def update_index(
         report.search = refresh_derived(writer, kind, ask_texts(encoder, questions), threads=workers)
         report.take_stock(writer.store)
     return report
+
+
+@contextlib.contextmanager
+def _writer(out: Path, header: IndexHeader, *, rebuild: bool, draft: bool) -> Iterator[IndexWriter]:
+    """The index's writer, or that of the one that shall take its place."""
+    if rebuild and is_index(out):
+        with rebuilt_index(out, header, {"draft": draft}) as place, open_writer(place) as writer:
+            yield writer
+        return
+    if not is_index(out):
+        create_index(out, header)
+    with open_writer(out) as writer:
+        remove_staged(out)  # of an interrupted rebuild
+        yield writer
 
 
 def _check_same_library(old: IndexHeader, new: IndexHeader, out: Path) -> None:

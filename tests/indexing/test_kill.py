@@ -22,7 +22,8 @@ import sys
 from pathlib import Path
 from mobileclip_kit.indexing import update_index
 from tests.indexing.fakes import ColourEncoder
-update_index(Path(sys.argv[1]), ColourEncoder(seconds=0.05), Path(sys.argv[2]), batch_size=2, commit_items=4)
+update_index(Path(sys.argv[1]), ColourEncoder(seconds=0.05), Path(sys.argv[2]), batch_size=2, commit_items=4,
+             rebuild="rebuild" in sys.argv)
 """
 
 
@@ -58,6 +59,34 @@ def test_killed_runs_continue_without_losing_or_doubling_an_item(tmp_path: Path)
         for item in items:
             expected = encoder.encode_images(load_pixels(photos / item.name, spec)[None])[0]
             assert index.matrix[item.row].tolist() == expected.tolist()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+def test_a_killed_rebuild_leaves_the_old_index_and_is_continued(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "index"
+
+    def staged() -> Path:
+        return next(tmp_path.glob(".index.*.staged"), tmp_path / "none")
+
+    draw_many(photos, IMAGES)
+    update_index(photos, ColourEncoder(), out)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(photos), str(out), "rebuild"],
+        cwd=Path(__file__).parents[2],
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 20
+    while count_rows(staged()) < 9 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert count_rows(out) == IMAGES
+    done = count_rows(staged())
+    encoder = ColourEncoder()
+    report = update_index(photos, encoder, out, rebuild=True)
+    assert report.items == IMAGES
+    assert encoder.encoded == IMAGES - done
+    assert not staged().exists()
 
 
 def count_rows(out: Path) -> int:

@@ -290,6 +290,85 @@ def test_what_was_finished_before_an_error_stays(photos: Path, out: Path) -> Non
     assert update(photos, out).added == 6
 
 
+def staged(out: Path) -> list[Path]:
+    return list(out.parent.glob(f".{out.name}.*.staged"))
+
+
+class Interrupted(ColourEncoder):
+    """Stops after four images, as Ctrl-C would."""
+
+    def encode_images(self, pixels: np.ndarray) -> np.ndarray:
+        """Mean colours, ``(n, 6)``."""
+        if self.encoded >= 4:
+            raise KeyboardInterrupt
+        return super().encode_images(pixels)
+
+
+def test_an_interrupted_rebuild_leaves_the_old_index_and_is_continued(photos: Path, out: Path) -> None:
+    update(photos, out)
+    before = contents(out)
+    with pytest.raises(KeyboardInterrupt):
+        update(photos, out, Interrupted("another"), rebuild=True)
+    assert contents(out) == before
+    with Index(out) as index:
+        assert index.spec.model_hash == ColourEncoder().spec.model_hash
+    encoder = ColourEncoder("another")
+    report = update(photos, out, encoder, rebuild=True)
+    assert (report.items, report.unchanged, report.added, encoder.encoded) == (10, 4, 6, 6)
+    with Index(out) as index:
+        assert index.spec.model_hash == "another"
+    assert contents(out) == before  # the fakes see alike
+    assert sorted(path.name for path in out.parent.iterdir()) == ["index", "photos"]
+
+
+@pytest.mark.parametrize("other", ["model", "decoding", "damaged"])
+def test_a_rebuild_begins_anew_where_the_interrupted_one_was_another(photos: Path, out: Path, other: str) -> None:
+    update(photos, out)
+    with pytest.raises(KeyboardInterrupt):
+        update(photos, out, Interrupted(), rebuild=True)
+    if other == "damaged":
+        (staged(out)[0] / "items.sqlite").write_bytes(b"damaged" * 100)
+    encoder = ColourEncoder("another" if other == "model" else "c0ffee")
+    assert update(photos, out, encoder, rebuild=True, draft=other != "decoding").added == 10
+    assert sorted(path.name for path in out.parent.iterdir()) == ["index", "photos"]
+
+
+def test_what_an_interrupted_rebuild_left_goes_with_the_next_update(photos: Path, out: Path) -> None:
+    update(photos, out)
+    with pytest.raises(KeyboardInterrupt):
+        update(photos, out, Interrupted(), rebuild=True)
+    assert len(staged(out)) == 1
+    assert update(photos, out).unchanged == 10
+    assert not staged(out)
+
+
+def test_a_rebuild_that_did_nothing_leaves_nothing(photos: Path, out: Path) -> None:
+    update(photos, out)
+    with pytest.raises(ModelError):
+        update(photos, out, NanEncoder(always=True), rebuild=True)
+    assert len(contents(out)) == 10
+    assert sorted(path.name for path in out.parent.iterdir()) == ["index", "photos"]
+
+
+def test_nobody_writes_an_index_that_is_being_rebuilt(photos: Path, out: Path) -> None:
+    """The old one would take what the swap throws away; it can be read, though."""
+    update(photos, out)
+    refused = []
+
+    class Meanwhile(ColourEncoder):
+        def encode_images(self, pixels: np.ndarray) -> np.ndarray:
+            assert len(contents(out)) == 10
+            for rebuild in (False, True):
+                with pytest.raises(IndexFormatError, match="Another process is writing the index"):
+                    update(photos, out, rebuild=rebuild)
+                refused.append(rebuild)
+            return super().encode_images(pixels)
+
+    assert update(photos, out, Meanwhile(), rebuild=True).added == 10
+    assert refused[:2] == [False, True]
+    assert update(photos, out).unchanged == 10
+
+
 def test_several_encoders_give_the_index_that_one_gives(photos: Path, out: Path) -> None:
     draw_many(photos / "many", 60)
     (photos / "many" / "broken.png").write_bytes(b"x")
