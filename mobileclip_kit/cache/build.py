@@ -47,13 +47,13 @@ def build_cache(
     *,
     batch_size: int = 32,
     device: str = "cpu",
-    force: bool = False,
     description: CacheDescription | None = None,
     views: Views | None = None,
 ) -> CacheReport:
     """Make a cache, or bring one up to date: images that are in it, under whatever name, are not asked again.
 
-    An interrupted run keeps what it has and goes on when it is repeated.
+    An interrupted run keeps what it has and goes on when it is repeated. To replace a cache, see
+    :func:`mobileclip_kit.cache.replacing.cache_place`.
 
     Args:
         teacher: Asked for raw vectors.
@@ -61,7 +61,6 @@ def build_cache(
         out: The cache.
         batch_size: Images that the teacher gets at once.
         device: Where the teacher runs.
-        force: Replace an existing cache.
         description: Of the cache; None for :func:`describe_teacher`'s.
         views: Makes the views that ``description`` tells of; None for the plain image.
 
@@ -75,7 +74,7 @@ def build_cache(
     network = teacher.network.to(device).eval()
     listed = list(pairs)
     hashes, failed = content_hashes([pair.image for pair in listed], [pair.key for pair in listed])
-    with CacheWriter(out, description, force=force) as writer:
+    with CacheWriter(out, description) as writer:
         held = writer.held([pair.key for pair in listed], hashes)
         wanted = [(pair, sha256) for pair, sha256 in zip(listed, hashes, strict=True) if sha256 and sha256 not in held]
         images = FileImages([pair.image for pair, _ in wanted], [pair.key for pair, _ in wanted],

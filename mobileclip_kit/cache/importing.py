@@ -41,9 +41,7 @@ class CacheReport:
     seconds: float = 0.0
 
 
-def import_vectors(
-    images: Path, vectors: Path, names: Path, out: Path, *, teacher: str | None = None, force: bool = False
-) -> CacheReport:
+def import_vectors(images: Path, vectors: Path, names: Path, out: Path, *, teacher: str | None = None) -> CacheReport:
     """Make or extend a cache from a matrix and the names of its rows.
 
     Args:
@@ -52,7 +50,6 @@ def import_vectors(
         names: One name a line (or a JSON list), n in all.
         out: The cache.
         teacher: The teacher's name; None takes the vectors' file name.
-        force: Replace an existing cache.
 
     Raises:
         DataError: The number of names differs from the rows, a name comes twice or leads out of the folder, a vector is
@@ -83,7 +80,7 @@ def import_vectors(
     if not present:
         raise DataError(f"None of the {len(listed)} images that {names} names is in {images}.",
                         hint="Pass the folder that the names are relative to as --images.")  # fmt: skip
-    with CacheWriter(out, description, force=force) as writer:
+    with CacheWriter(out, description) as writer:
         _add_rows(writer, images, matrix, listed, present)
     return CacheReport(writer.items, 1, writer.added, failed, time.monotonic() - started)
 

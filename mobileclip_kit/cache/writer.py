@@ -21,7 +21,7 @@ import numpy as np
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.cache.folder import CACHE_FILE, SHARDS, CacheDescription, Shard, TeacherCache
 from mobileclip_kit.errors import CacheError, ShapeError
-from mobileclip_kit.files import atomic_file, check_can_write, sha256_of_file, write_json
+from mobileclip_kit.files import atomic_file, check_can_write, recover, remove_staged, sha256_of_file, write_json
 from mobileclip_kit.locks import LOCK_FILE, writer_lock
 
 SHARD_ITEMS = 8192
@@ -36,7 +36,6 @@ class CacheWriter:
     Args:
         path: The folder; made when missing.
         description: Must equal an existing cache's.
-        force: Replace an existing cache.
         shard_items: Items of a full shard.
 
     Raises:
@@ -45,8 +44,7 @@ class CacheWriter:
         OutputError: The place cannot be written, or holds something else.
     """
 
-    def __init__(self, path: Path, description: CacheDescription, *, force: bool = False,
-                 shard_items: int = SHARD_ITEMS) -> None:  # fmt: skip
+    def __init__(self, path: Path, description: CacheDescription, *, shard_items: int = SHARD_ITEMS) -> None:
         self._path, self._description, self._shard_items = path, description, shard_items
         self._shards: tuple[Shard, ...] = ()
         self._known: dict[str, str] = {}
@@ -55,23 +53,26 @@ class CacheWriter:
         self._hashes: list[str] = []
         self._vectors: list[Vectors] = []
         self._flushed = time.monotonic()
-        if force or not _is_cache_or_unfinished(path):
-            check_can_write(path, force=force or (path.is_dir() and not any(path.iterdir())))
+        recover(path)
+        if not is_cache(path) and not is_unfinished(path):
+            check_can_write(path, force=path.is_dir() and not any(path.iterdir()))
         path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             stack.enter_context(cache_lock(path))
-            self._begin(force=force)
+            remove_staged(path)  # of an interrupted run, see mobileclip_kit.cache.replacing
+            self._begin()
             self._held = stack.pop_all()
 
-    def _begin(self, *, force: bool) -> None:
+    def _begin(self) -> None:
         """Take over what is there, or write the description of an empty cache."""
-        if (self._path / CACHE_FILE).is_file() and not force:
+        if is_cache(self._path):
             existing = TeacherCache.open(self._path)
             existing.description.check_same(self._description, self._path)
             self._shards = existing.shards
             self._known = dict(zip(existing.keys, existing.hashes, strict=True))
         else:
-            _remove_contents(self._path)
+            if (self._path / SHARDS).exists():
+                shutil.rmtree(self._path / SHARDS)  # nothing lists them
             (self._path / SHARDS).mkdir()
             self._write_description()
 
@@ -162,23 +163,15 @@ def cache_lock(path: Path) -> contextlib.AbstractContextManager[None]:
     return writer_lock(path, what="cache", busy=CacheError)
 
 
-def _is_cache_or_unfinished(path: Path) -> bool:
-    """Whether a cache lies there, or what a killed writer began: its lock, and shards that nothing lists."""
-    if (path / CACHE_FILE).is_file():
-        return True
-    inside = [child.name for child in path.iterdir()] if path.is_dir() else []
+def is_cache(path: Path) -> bool:
+    """Whether a cache lies there."""
+    return (path / CACHE_FILE).is_file()
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a killed writer left no more than the beginning of a cache: its lock, and shards that nothing lists."""
+    inside = [child.name for child in path.iterdir()] if path.is_dir() and not is_cache(path) else []
     if not inside or not all(name in (SHARDS, LOCK_FILE) or name.startswith(f".{CACHE_FILE}.") for name in inside):
         return False
     shards = (path / SHARDS).iterdir() if SHARDS in inside else ()
     return all(_SHARD_FILE.fullmatch(child.name) for child in shards)
-
-
-def _remove_contents(path: Path) -> None:
-    """Empty a cache but for its lock, its description last: what a kill leaves of it is still known for one."""
-    for child in sorted(path.iterdir(), key=lambda child: child.name == CACHE_FILE):
-        if child.name == LOCK_FILE:
-            continue
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
-        else:
-            child.unlink()

@@ -67,6 +67,7 @@ def command(context: click.Context, teachers: tuple[str, ...], data: Path | str 
 
     from mobileclip_kit.cache.build import build_cache, describe_teacher
     from mobileclip_kit.cache.folder import CACHE_FILE
+    from mobileclip_kit.cache.replacing import cache_place
     from mobileclip_kit.cache.texts import cache_texts
     from mobileclip_kit.data.sources import open_source
     from mobileclip_kit.distillation.captions import read_bank
@@ -96,9 +97,11 @@ def command(context: click.Context, teachers: tuple[str, ...], data: Path | str 
             from mobileclip_kit.distillation.recipe import load_recipe
 
             description, make = plan_views(description, load_recipe(recipe).augmentation, views=views, seed=seed)
-        report = build_cache(model, pairs, folder, batch_size=batch_size, device=device, force=force,
-                             description=description, views=make)  # fmt: skip
-        reports.append((folder, report, cache_texts(model, texts, folder, device=device) if texts else 0))
+        made_of = {"cache": description.to_json(), "pairs": [pair.key for pair in pairs], "texts": texts}
+        with cache_place(folder, made_of, force=force) as place:
+            report = build_cache(model, pairs, place, batch_size=batch_size, device=device,
+                                 description=description, views=make)  # fmt: skip
+            reports.append((folder, report, cache_texts(model, texts, place, device=device) if texts else 0))
     if len(reports) == 1:
         _print(out, reports[0][1], [*skipped, *reports[0][1].failed], as_json, new_texts=reports[0][2])
     else:
@@ -133,10 +136,15 @@ def import_command(images: Path, vectors: Path, names: Path, out: Path, bank: Pa
     if (bank is None) != (bank_vectors is None):
         raise click.UsageError("--bank and --bank-vectors belong together.")
     from mobileclip_kit.cache.importing import import_vectors
+    from mobileclip_kit.cache.replacing import cache_place
     from mobileclip_kit.cache.texts import import_text_vectors
 
-    report = import_vectors(images, vectors, names, out, teacher=teacher_name, force=force)
-    new_texts = 0 if bank is None or bank_vectors is None else import_text_vectors(out, bank_vectors, bank)
+    given = (images, vectors, names, bank, bank_vectors)
+    made_of = {"teacher": teacher_name, "given": [path and str(path.absolute()) for path in given],
+               "changed_ns": [path.stat().st_mtime_ns for path in given if path and path.exists()]}  # fmt: skip
+    with cache_place(out, made_of, force=force) as place:
+        report = import_vectors(images, vectors, names, place, teacher=teacher_name)
+        new_texts = 0 if bank is None or bank_vectors is None else import_text_vectors(place, bank_vectors, bank)
     _print(out, report, report.failed, as_json, new_texts=new_texts)
 
 

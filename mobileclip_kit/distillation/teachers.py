@@ -89,7 +89,10 @@ def open_teachers(teacher: str | None, caches: Sequence[Path]) -> list[DistillTe
 
 def cache_folders(path: Path) -> list[Path]:
     """The cache itself, or the caches in a folder of several teachers'."""
-    inside = sorted(file.parent for file in path.glob(f"*/{CACHE_FILE}")) if not (path / CACHE_FILE).is_file() else []
+    if (path / CACHE_FILE).is_file():
+        return [path]
+    # Hidden ones are those that interrupted runs staged.
+    inside = sorted(file.parent for file in path.glob(f"*/{CACHE_FILE}") if not file.parent.name.startswith("."))
     return inside or [path]
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.folder import CACHE_FILE, CacheDescription, TeacherCache
 from mobileclip_kit.cache.importing import import_vectors
+from mobileclip_kit.cache.replacing import cache_place
 from mobileclip_kit.cache.writer import CacheWriter
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import CacheError, DataError, ModelMismatchError, OutputError
@@ -188,13 +189,18 @@ def test_unreadable_description_is_refused(tmp_path: Path, document: str, messag
         TeacherCache.open(tmp_path)
 
 
+def refused_at(path: Path) -> None:
+    with pytest.raises(OutputError):
+        CacheWriter(path, DESCRIPTION)
+    with pytest.raises(OutputError), cache_place(path, {}, force=True):
+        pass
+
+
 def test_other_folders_are_not_caches(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="is not a teacher cache"):
         TeacherCache.open(tmp_path)
     (tmp_path / "photo.jpg").touch()
-    for force in (False, True):
-        with pytest.raises(OutputError):
-            CacheWriter(tmp_path, DESCRIPTION, force=force)
+    refused_at(tmp_path)
     assert (tmp_path / "photo.jpg").exists()
 
 
@@ -205,9 +211,6 @@ def test_teachers_are_not_mixed(tmp_path: Path) -> None:
         CacheWriter(tmp_path / "c", replace(DESCRIPTION, teacher="other"))
     with pytest.raises(ModelMismatchError, match="has preprocessing None, not ImageSpec"):
         CacheWriter(tmp_path / "c", replace(DESCRIPTION, preprocessing=ImageSpec(height=32, width=32)))
-    with CacheWriter(tmp_path / "c", replace(DESCRIPTION, teacher="other"), force=True):
-        pass
-    assert len(TeacherCache.open(tmp_path / "c")) == 0
 
 
 def test_import_matches_rows_with_images(tmp_path: Path) -> None:
@@ -317,27 +320,8 @@ def test_what_a_killed_writer_began_is_begun_again(tmp_path: Path, left: list[st
 def test_shards_of_somebody_else_are_not_taken_for_a_caches(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "00000.tar").touch()
-    for force in (False, True):
-        with pytest.raises(OutputError):
-            CacheWriter(tmp_path, DESCRIPTION, force=force)
+    refused_at(tmp_path)
     assert (tmp_path / "shards" / "00000.tar").exists()
-
-
-def test_a_cache_that_is_replaced_is_one_until_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed while the old one is removed, the new one can still take its place."""
-    with CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
-        writer.add(["a"], ["x"], np.ones((1, 1, 4), np.float32))
-
-    def killed(_: Path) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("mobileclip_kit.cache.writer.shutil.rmtree", killed)
-        CacheWriter(tmp_path / "c", DESCRIPTION, force=True)
-    assert (tmp_path / "c" / CACHE_FILE).exists()
-    with CacheWriter(tmp_path / "c", DESCRIPTION, force=True):
-        pass
-    assert len(TeacherCache.open(tmp_path / "c")) == 0
 
 
 def test_no_usable_image_is_an_error(tmp_path: Path) -> None:
