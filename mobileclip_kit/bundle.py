@@ -17,7 +17,8 @@ import numpy as np
 
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import DataError, ExportError, IndexFormatError, ModelError, ModelMismatchError
-from mobileclip_kit.exporting.folder import Export, hash_path, open_export
+from mobileclip_kit.exporting.digests import hash_path
+from mobileclip_kit.exporting.folder import Export, open_export
 from mobileclip_kit.files import atomic_folder, read_json, size_bytes, write_json
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.phone import PhoneIndex
@@ -50,7 +51,7 @@ class BundledFile:
     Attributes:
         file: Its name within the bundle.
         size_bytes: Of the file, or of all files of the package.
-        sha256: Hex digest, see :func:`mobileclip_kit.exporting.folder.hash_path`.
+        sha256: Hex digest, see :func:`mobileclip_kit.exporting.digests.hash_path`.
     """
 
     file: str

@@ -1,4 +1,4 @@
-"""The recipes, students and models that travel with mckit: in ``models/`` of a checkout, inside an installed package.
+"""The recipes, students and models that travel with mckit, in ``models/`` or the installed package; the cache folder.
 
 A recipe, a student or a text tower is named by a preset's name or by a file of one's own. Nothing here imports torch,
 so that a wrong name is refused at once.
@@ -7,6 +7,8 @@ so that a wrong name is refused at once.
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +24,13 @@ _FOLDERS: dict[Preset, str] = {
     "student": "students/*.json",
     "text tower": "text_towers/*.json",
 }
+
+
+def cache_folder() -> Path:
+    """Where this system keeps what can be made again."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "mckit"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mckit"
 
 
 def models_folder() -> Path:

@@ -6,7 +6,6 @@ Reading it needs neither torch nor any runtime.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -15,10 +14,12 @@ from typing import Any, Literal, Self, get_args
 
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import ExportError, MckitError
-from mobileclip_kit.files import read_json, sha256_of_file, size_bytes, write_json
+from mobileclip_kit.exporting.digests import hash_path, read_digest
+from mobileclip_kit.files import read_json, size_bytes, write_json
 from mobileclip_kit.spec import FORMAT_VERSION, MERGES_FILE, ModelSpec, Tower
 
 EXPORT_FILE = "export.json"
+_AGAIN = "Copy the export again, or make it again with `mckit export`."
 
 Format = Literal["onnx", "coreml"]
 Precision = Literal["fp32", "fp16", "int8", "int8-weights", "palette8", "palette6", "palette4"]
@@ -78,7 +79,7 @@ class ExportedTower:
         tower: ``image`` or ``text``.
         file: Its name within the export folder.
         size_bytes: Of the file, or of all files of the package.
-        sha256: Hex digest, see :func:`hash_path`.
+        sha256: Hex digest, see :func:`~mobileclip_kit.exporting.digests.hash_path`.
         kept_in_float: Operators that the precision would have reduced and that were kept; empty when none were.
         notes: How it was made: converter, operator set, the simplifier's effect.
         verification: One for each runtime that executed it.
@@ -154,6 +155,21 @@ class Export:
             )
         return self.path / self.towers[tower].file
 
+    def sound_path(self, tower: Tower, *, from_memory: bool = False) -> Path:
+        """The file of a tower, after its SHA-256 was compared with the one in ``export.json``.
+
+        Args:
+            tower: ``image`` or ``text``.
+            from_memory: See :func:`~mobileclip_kit.exporting.digests.read_digest`.
+
+        Raises:
+            ExportError: The export does not have the tower, or its file is missing or was changed.
+        """
+        path = self.tower_path(tower)
+        _check_file(path, self.towers[tower])
+        _check_digest(path, self.towers[tower], from_memory=from_memory)
+        return path
+
     def with_verification(self, results: Sequence[Verification]) -> Self:
         """A copy whose towers carry these results in place of earlier ones."""
         towers = {
@@ -214,7 +230,8 @@ def open_export(path: Path, *, check_hashes: bool = False) -> Export:
 
     Args:
         path: The folder.
-        check_hashes: Read every file and compare its SHA-256 as well; else sizes only.
+        check_hashes: Read every file and compare its SHA-256 as well; else sizes only, and
+            :meth:`Export.sound_path` compares a tower's SHA-256 when its file is needed.
 
     Raises:
         ExportError: Not an export, of another format version, or a file is missing, cut off or altered.
@@ -226,17 +243,10 @@ def open_export(path: Path, *, check_hashes: bool = False) -> Export:
         )
     export = _read_manifest(path)
     for tower in export.towers.values():
-        _check_file(export.path / tower.file, tower, check_hash=check_hashes)
+        _check_file(export.path / tower.file, tower)
+        if check_hashes:
+            _check_digest(export.path / tower.file, tower, from_memory=False)
     return export
-
-
-def hash_path(path: Path) -> str:
-    """Hex SHA-256 of a file, or of a package: then of the sorted lines ``relative/path sha256`` of its files."""
-    if not path.is_dir():
-        return sha256_of_file(path)
-    files = sorted(child for child in path.rglob("*") if child.is_file())
-    lines = [f"{child.relative_to(path).as_posix()} {sha256_of_file(child)}\n" for child in files]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _read_manifest(path: Path) -> Export:
@@ -265,14 +275,16 @@ def _read_manifest(path: Path) -> Export:
     return Export(path=path, spec=spec, format=document["format"], precision=document["precision"], towers=towers)
 
 
-def _check_file(path: Path, tower: ExportedTower, *, check_hash: bool) -> None:
+def _check_file(path: Path, tower: ExportedTower) -> None:
     if Path(tower.file).name != tower.file:
         raise ExportError(f"{path.parent / EXPORT_FILE} names a file outside its folder: {tower.file}.")
-    again = "Copy the export again, or make it again with `mckit export`."
     if not path.exists():
-        raise ExportError(f"{path} is missing.", hint=again)
+        raise ExportError(f"{path} is missing.", hint=_AGAIN)
     actual = size_bytes(path)
     if actual != tower.size_bytes:
-        raise ExportError(f"{path} has {actual} bytes, but {EXPORT_FILE} says {tower.size_bytes}.", hint=again)
-    if check_hash and hash_path(path) != tower.sha256:
-        raise ExportError(f"{path} was changed: its SHA-256 is not the one in {EXPORT_FILE}.", hint=again)
+        raise ExportError(f"{path} has {actual} bytes, but {EXPORT_FILE} says {tower.size_bytes}.", hint=_AGAIN)
+
+
+def _check_digest(path: Path, tower: ExportedTower, *, from_memory: bool) -> None:
+    if read_digest(path, from_memory=from_memory) != tower.sha256:
+        raise ExportError(f"{path} was changed: its SHA-256 is not the one in {EXPORT_FILE}.", hint=_AGAIN)

@@ -25,6 +25,7 @@ class CoreMLEncoder(Encoder):
 
     Args:
         export: Of the format ``coreml``.
+        brief: Few inputs are coming: a tower's SHA-256 may come from :mod:`mobileclip_kit.exporting.digests`'s memory.
 
     Raises:
         ExportError: This machine has no Core ML.
@@ -32,11 +33,11 @@ class CoreMLEncoder(Encoder):
 
     runtime = "coreml"
 
-    def __init__(self, export: Export) -> None:
+    def __init__(self, export: Export, *, brief: bool = False) -> None:
         super().__init__(export.spec, merges=export.merges, batch_size=1)
         if not has_core_ml():
             raise ExportError("Core ML runs on macOS only.", hint="The mil runtime executes the same export anywhere.")
-        self._export = export
+        self._export, self._brief = export, brief
         self._models: dict[Tower, Any] = {}
 
     def _run_images(self, pixels: Pixels) -> Vectors:
@@ -49,5 +50,6 @@ class CoreMLEncoder(Encoder):
         if tower not in self._models:
             import coremltools  # slow to import, and only needed here
 
-            self._models[tower] = coremltools.models.MLModel(str(self._export.tower_path(tower)))
+            path = self._export.sound_path(tower, from_memory=self._brief)
+            self._models[tower] = coremltools.models.MLModel(str(path))
         return np.asarray(self._models[tower].predict(inputs)["embedding"], np.float32)

@@ -20,14 +20,17 @@ class MilEncoder(Encoder):
     Args:
         export: Of the format ``coreml``.
         precision: ``float16`` rounds as the program's types say; ``float32`` computes what the program means.
+        brief: Few inputs are coming: a tower's SHA-256 may come from :mod:`mobileclip_kit.exporting.digests`'s memory.
     """
 
     runtime = "mil"
 
-    def __init__(self, export: Export, *, precision: Literal["float16", "float32"] = "float16") -> None:
+    def __init__(
+        self, export: Export, *, precision: Literal["float16", "float32"] = "float16", brief: bool = False
+    ) -> None:
         super().__init__(export.spec, merges=export.merges, batch_size=1)
         self._export = export
-        self._precision = precision
+        self._precision, self._brief = precision, brief
         self._interpreters: dict[Tower, Interpreter] = {}
 
     def findings(self, tower: Tower) -> tuple[Finding, ...]:
@@ -42,6 +45,6 @@ class MilEncoder(Encoder):
 
     def _interpreter(self, tower: Tower) -> Interpreter:
         if tower not in self._interpreters:
-            program = read_program(self._export.tower_path(tower))
+            program = read_program(self._export.sound_path(tower, from_memory=self._brief))
             self._interpreters[tower] = Interpreter(program, precision=self._precision)
         return self._interpreters[tower]

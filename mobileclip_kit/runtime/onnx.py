@@ -31,7 +31,8 @@ class OnnxEncoder(Encoder):
         export: Of the format ``onnx``.
         threads: Of one operator; None lets ONNX Runtime choose.
         batch_size: The most inputs that are executed at once.
-        brief: Few inputs are coming, then the process ends; see :func:`open_session`.
+        brief: Few inputs are coming, then the process ends; see :func:`open_session`. A tower's SHA-256 may then come
+            from the memory of :mod:`mobileclip_kit.exporting.digests`.
     """
 
     runtime = "onnxruntime"
@@ -64,7 +65,7 @@ class OnnxEncoder(Encoder):
         if tower not in self._sessions:
             # Stored int8, computed with as float32: spread out once, when the file is loaded, not at every call.
             spread = self._export.precision == "int8-weights"
-            path = self._export.tower_path(tower)
+            path = self._export.sound_path(tower, from_memory=self._brief)
             self._sessions[tower] = open_session(path, threads=self.threads, spread_weights=spread, brief=self._brief)
         try:
             vectors: Vectors = self._sessions[tower].run(["embedding"], {name: batch})[0]

@@ -23,6 +23,7 @@ def open_encoder(name_or_path: str | Path, *, threads: int | None = None, brief:
         name_or_path: What :func:`mobileclip_kit.networks.model.load_model` takes, or an export folder.
         threads: Of the runtime; None lets it choose.
         brief: A few inputs are all that it will be asked: opening quickly counts for more than each of them.
+            An export's files that were hashed before and have not been written to since are not hashed again.
 
     Raises:
         ExportError: A damaged export, or a tower's file instead of its folder.
@@ -59,7 +60,7 @@ def open_export_encoder(export: Export, *, threads: int | None = None, brief: bo
     from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
 
     if has_core_ml():
-        return CoreMLEncoder(export)
+        return CoreMLEncoder(export, brief=brief)
     from mobileclip_kit.runtime.mil import MilEncoder
 
-    return MilEncoder(export)
+    return MilEncoder(export, brief=brief)

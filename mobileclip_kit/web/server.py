@@ -14,12 +14,13 @@ import uvicorn
 
 from mobileclip_kit.errors import OutputError, UsageError
 from mobileclip_kit.index.folder import IndexReader
+from mobileclip_kit.resources import cache_folder
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.search import open_query_encoder
 from mobileclip_kit.web.app import build_app
 from mobileclip_kit.web.library import Library
 from mobileclip_kit.web.service import Service
-from mobileclip_kit.web.thumbnails import Thumbnails, cache_folder
+from mobileclip_kit.web.thumbnails import Thumbnails
 
 LOCAL = "127.0.0.1"
 PORT = 8765

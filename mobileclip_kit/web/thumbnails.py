@@ -12,7 +12,6 @@ import hashlib
 import io
 import os
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -37,13 +36,6 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS thumbnails "
     "(key BLOB PRIMARY KEY, used INTEGER NOT NULL, size INTEGER NOT NULL, data BLOB NOT NULL)"
 )
-
-
-def cache_folder() -> Path:
-    """Where this system keeps what can be made again."""
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "mckit"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mckit"
 
 
 def make_thumbnail(source: Path | bytes, side: int = SIDE_PIXELS) -> bytes:

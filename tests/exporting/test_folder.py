@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mobileclip_kit.errors import ExportError
-from mobileclip_kit.exporting.folder import EXPORT_FILE, Export, Verification, hash_path, open_export
+from mobileclip_kit.exporting.digests import hash_path
+from mobileclip_kit.exporting.folder import EXPORT_FILE, Export, Verification, open_export
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import open_clip
 import pytest
 
 from mobileclip_kit.errors import ExportError, ModelError
-from mobileclip_kit.export.folder import Export
+from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.networks.configuration import check_configuration
 from mobileclip_kit.networks.model import load_model
 from mobileclip_kit.networks.students import STUDENTS, TEXT_TOWERS

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image, ImageCms
 
 from mobileclip_kit.errors import ImageError, OutputError
+from mobileclip_kit.resources import cache_folder
 from mobileclip_kit.web.thumbnails import (
     FILE_NAME,
     SIDE_PIXELS,
     Thumbnails,
-    cache_folder,
     make_thumbnail,
     thumbnail_key,
 )
