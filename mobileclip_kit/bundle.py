@@ -206,6 +206,11 @@ def _require_for_phone(export: Export, words: Export) -> ModelSpec:
         )
     if words.merges is None or words.spec.require_text().tokenizer != "clip-bpe":
         raise ExportError(f"{words.path} has no merges.txt: its tokenizer is not one that the phone knows.")
+    if words.merges_sha256 is None and words.merges.is_symlink():
+        raise ExportError(
+            f"{words.merges} links to another file, and {words.path} is too old to say its hash.",
+            hint="Export the model again.",
+        )
     own, other = export.spec, words.spec
     if other.model_hash == own.model_hash:
         return own
@@ -225,6 +230,11 @@ def _copy(source: Path, destination: Path) -> None:
         return
     destination.mkdir()
     for child in sorted(source.iterdir()):
+        if child.is_symlink() and child.is_dir():
+            raise ExportError(
+                f"{child} links to another folder, whose files are covered by no hash.",
+                hint="Put the folder itself in its place, or export the model again.",
+            )
         _copy(child, destination / child.name)
 
 

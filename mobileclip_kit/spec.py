@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from mobileclip_kit.errors import ModelError, ModelMismatchError
-from mobileclip_kit.files import read_json, write_json
+from mobileclip_kit.files import read_json, sha256_of_file, write_json
 
 FORMAT_VERSION = 1
 MODEL_FILE = "model.json"
@@ -252,8 +252,25 @@ def read_spec(folder: Path) -> ModelSpec:
 
 
 def write_spec(folder: Path, spec: ModelSpec) -> None:
-    """Write ``model.json`` into a folder."""
-    write_json(folder / MODEL_FILE, spec.to_json())
+    """Write ``model.json`` into a folder, with the digest of the ``merges.txt`` that lies there."""
+    document = spec.to_json()
+    if (folder / MERGES_FILE).is_file():
+        document["merges_sha256"] = sha256_of_file(folder / MERGES_FILE)
+    write_json(folder / MODEL_FILE, document)
+
+
+def check_merges(folder: Path) -> None:
+    """Compare a model folder's ``merges.txt`` with its digest in ``model.json``, where one is written.
+
+    Raises:
+        ModelError: The file is missing or was changed.
+    """
+    sha256 = read_json(folder / MODEL_FILE).get("merges_sha256")
+    path = folder / MERGES_FILE
+    if sha256 is None or (path.is_file() and sha256_of_file(path) == sha256):
+        return
+    what = f"was changed: its SHA-256 is not the one in {MODEL_FILE}" if path.is_file() else "is missing"
+    raise ModelError(f"{path} {what}.", hint="Copy the model again, or make it again.")
 
 
 def check_hub_name(name: object, where: str) -> None:

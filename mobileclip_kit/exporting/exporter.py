@@ -17,7 +17,7 @@ from mobileclip_kit.exporting.towers import ImageTower, TextTower
 from mobileclip_kit.exporting.verify import THRESHOLDS, require_parity, verify_export
 from mobileclip_kit.exporting.write_coreml import write_coreml_tower
 from mobileclip_kit.exporting.write_onnx import write_onnx_tower
-from mobileclip_kit.files import atomic_folder
+from mobileclip_kit.files import atomic_folder, sha256_of_file
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.torch import TorchEncoder
 from mobileclip_kit.spec import MERGES_FILE, Tower
@@ -101,8 +101,14 @@ def export_model(
         towers: dict[Tower, ExportedTower] = {}
         for tower in model.spec.towers:
             towers[tower] = _write_tower(model, tower, staging / f"{tower}{SUFFIXES[format]}", format, precision, aids)
-        _write_tokenizer(model, staging)
-        export = Export(path=staging, spec=model.spec, format=format, precision=precision, towers=towers)
+        export = Export(
+            path=staging,
+            spec=model.spec,
+            format=format,
+            precision=precision,
+            towers=towers,
+            merges_sha256=_write_tokenizer(model, staging),
+        )
         results = verify_export(export, model, images=images, texts=texts, threshold=threshold)
         export = export.with_verification(results)
         if judge is not None:
@@ -183,7 +189,10 @@ def _with_recall(export: Export, judge: RecallJudge) -> Export:
     return replace(export, towers=towers)
 
 
-def _write_tokenizer(model: Model, folder: Path) -> None:
+def _write_tokenizer(model: Model, folder: Path) -> str | None:
+    """Write ``merges.txt`` and return its digest; None for a tokenizer that has no merges."""
     spec = model.spec.text
-    if spec is not None and spec.tokenizer == "clip-bpe":
-        write_merges(folder / MERGES_FILE, Tokenizer.for_spec(spec, model.merges).merges)
+    if spec is None or spec.tokenizer != "clip-bpe":
+        return None
+    write_merges(folder / MERGES_FILE, Tokenizer.for_spec(spec, model.merges).merges)
+    return sha256_of_file(folder / MERGES_FILE)

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self, get_args
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import ExportError, MckitError
 from mobileclip_kit.exporting.digests import hash_path, read_digest
+from mobileclip_kit.exporting.merges import check_merges_file
 from mobileclip_kit.files import read_json, size_bytes, write_json
 from mobileclip_kit.spec import FORMAT_VERSION, MERGES_FILE, ModelSpec, Tower
 
@@ -128,6 +129,7 @@ class Export:
             in Core ML), ``int8-weights`` (ONNX: weights alone) or ``palette8``, ``palette6``, ``palette4`` (weights out
             of 256, 64 or 16 values).
         towers: The exported towers by name.
+        merges_sha256: Hex digest of ``merges.txt``; None when there is none, or in an export of an older mckit.
     """
 
     path: Path
@@ -135,6 +137,7 @@ class Export:
     format: Format
     precision: Precision
     towers: Mapping[Tower, ExportedTower]
+    merges_sha256: str | None = None
 
     @property
     def merges(self) -> Path | None:
@@ -211,6 +214,7 @@ class Export:
             "precision": self.precision,
             "model": self.spec.to_json(),
             "towers": towers,
+            "merges_sha256": self.merges_sha256,
         }
         write_json(self.path / EXPORT_FILE, document)
 
@@ -230,8 +234,9 @@ def open_export(path: Path, *, check_hashes: bool = False) -> Export:
 
     Args:
         path: The folder.
-        check_hashes: Read every file and compare its SHA-256 as well; else sizes only, and
-            :meth:`Export.sound_path` compares a tower's SHA-256 when its file is needed.
+        check_hashes: Read every file and compare its SHA-256 as well. Else the towers' sizes are compared, and
+            :meth:`Export.sound_path` compares a tower's SHA-256 when its file is needed. That of ``merges.txt`` is
+            always compared.
 
     Raises:
         ExportError: Not an export, of another format version, or a file is missing, cut off or altered.
@@ -246,6 +251,7 @@ def open_export(path: Path, *, check_hashes: bool = False) -> Export:
         _check_file(export.path / tower.file, tower)
         if check_hashes:
             _check_digest(export.path / tower.file, tower, from_memory=False)
+    check_merges_file(path / MERGES_FILE, spec=export.spec, sha256=export.merges_sha256, count=check_hashes)
     return export
 
 
@@ -267,12 +273,22 @@ def _read_manifest(path: Path) -> Export:
                 f"{source} names the towers {', '.join(towers) or 'none'}.", hint="Export the model again."
             )
         spec = ModelSpec.from_json(document["model"], str(source))
+        merges_sha256 = document.get("merges_sha256")
+        if not isinstance(merges_sha256, str | None):
+            raise TypeError(f"merges_sha256 is {merges_sha256!r}, not a text")
     except ExportError:
         raise
     except (MckitError, KeyError, TypeError, ValueError, AttributeError) as error:
         reason = error.message.rstrip(".") if isinstance(error, MckitError) else error
         raise ExportError(f"{source} is damaged: {reason}.", hint="Export the model again.") from error
-    return Export(path=path, spec=spec, format=document["format"], precision=document["precision"], towers=towers)
+    return Export(
+        path=path,
+        spec=spec,
+        format=document["format"],
+        precision=document["precision"],
+        towers=towers,
+        merges_sha256=merges_sha256,
+    )
 
 
 def _check_file(path: Path, tower: ExportedTower) -> None:

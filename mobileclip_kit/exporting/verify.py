@@ -25,6 +25,7 @@ from mobileclip_kit.runtime.mil import MilEncoder
 from mobileclip_kit.runtime.onnx import OnnxEncoder
 from mobileclip_kit.runtime.torch import TorchEncoder
 from mobileclip_kit.spec import Tower
+from mobileclip_kit.tokenizer import Tokenizer, read_merges
 
 # Least cosine that each precision has to reach.
 THRESHOLDS: dict[Precision, float] = {
@@ -68,9 +69,11 @@ def verify_export(
 
     Raises:
         ModelMismatchError: The export was made from another model.
-        ExportError: A tower cannot be executed, or gives vectors of another shape or length.
+        ExportError: A tower cannot be executed, or gives vectors of another shape or length; or the tokenizer is not
+            the model's.
     """
     model.spec.check_same_model(export.spec.model_hash, f"The export {export.path}")
+    _check_tokenizer(export, model)
     least = THRESHOLDS[export.precision] if threshold is None else threshold
     reference = TorchEncoder(model)
     results = []
@@ -121,6 +124,18 @@ def require_parity(results: Sequence[Verification], export: Export) -> None:
             + (
                 " `mckit verify --intermediates` names the operators that lose precision." * (export.format == "coreml")
             ),
+        )
+
+
+def _check_tokenizer(export: Export, model: Model) -> None:
+    """The towers are compared on the same identifiers, so a tokenizer that gives others has to be found here."""
+    text = model.spec.text
+    if export.merges is None or text is None or text.tokenizer != "clip-bpe":
+        return
+    if read_merges(export.merges) != Tokenizer.for_spec(text, model.merges).merges:
+        raise ExportError(
+            f"{export.merges} lists other merges than {model.spec.name} has, so texts are split otherwise.",
+            hint="Copy the export again, or make it again with `mckit export`.",
         )
 
 

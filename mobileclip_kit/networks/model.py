@@ -45,6 +45,7 @@ from mobileclip_kit.spec import (
     ImageSpec,
     ModelSpec,
     TextSpec,
+    check_merges,
     hash_model,
     read_spec,
     write_spec,
@@ -121,9 +122,9 @@ def save_model(folder: Path, network: nn.Module, config: Mapping[str, Any], spec
         raise OutputError(f"The weights cannot be written to {folder}: {error}.", hint="Free some space.") from error
     (folder / WEIGHTS_FILE).chmod(0o644)
     write_json(folder / CONFIG_FILE, dict(config))
-    write_spec(folder, spec)
     if merges is not None:
         shutil.copyfile(merges, folder / MERGES_FILE)
+    write_spec(folder, spec)
     return spec
 
 
@@ -223,6 +224,7 @@ def _load_folder(folder: Path) -> Model:
                 f"The weights in {folder} have the hash {actual[:12]}, but its model.json says {spec.model_hash[:12]}.",
                 hint="A file of the folder was changed or cut off; make the model again.",
             )
+        check_merges(folder)
     else:
         spec = describe(folder.name, network, config)
     merges = folder / MERGES_FILE

@@ -1,5 +1,7 @@
 """Trimmed vocabularies of models."""
 
+import json
+
 import open_clip
 import pytest
 import torch
@@ -47,6 +49,34 @@ def test_a_trimmed_model_survives_its_folder(full, tmp_path):
     assert loaded.spec == spec
     assert torch.equal(vectors(loaded, TEXTS), vectors(full, TEXTS))
     assert open_clip.create_model(f"local-dir:{folder}").token_embedding.num_embeddings == spec.text.vocab_size
+
+
+@pytest.mark.parametrize("harm", ["changed", "missing"])
+def test_a_models_changed_merges_are_refused(full, tmp_path, harm):
+    trimmed = trim_vocabulary(full, TEXTS, tmp_path / "merges.txt")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_model(folder, trimmed.network, trimmed.config, trimmed.spec, trimmed.merges)
+    merges = folder / "merges.txt"
+    if harm == "missing":
+        merges.unlink()
+    else:
+        lines = merges.read_text().splitlines(keepends=True)
+        merges.write_text("".join([*lines[:-2], lines[-1], lines[-2]]))
+    with pytest.raises(ModelError, match=rf"merges\.txt .*{harm}"):
+        load_model(folder)
+
+
+def test_a_model_folder_without_a_digest_of_its_merges_is_read(full, tmp_path):
+    """As mckit wrote them before."""
+    trimmed = trim_vocabulary(full, TEXTS, tmp_path / "merges.txt")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    spec = save_model(folder, trimmed.network, trimmed.config, trimmed.spec, trimmed.merges)
+    document = json.loads((folder / "model.json").read_text())
+    del document["merges_sha256"]
+    (folder / "model.json").write_text(json.dumps(document))
+    assert load_model(folder).spec == spec
 
 
 def test_trimming_twice_keeps_the_rest(full, tmp_path):
