@@ -1,10 +1,13 @@
 """Checkpoints: one safetensors file with weights, optimizer state and the place in the run. Nothing is pickled.
 
-One file, so that one rename makes it current: a run killed at any moment leaves the old checkpoint or the new one.
+One file, so that one rename makes it current: a run killed at any moment leaves the old checkpoint or the new one. Its
+SHA-256 of tensors and state lies in the file's own header: a run that went on from other numbers would end in another
+student, and nobody would know.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ from mobileclip_kit.files import atomic_file
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 _STATE_KEY = "mckit_state"
+_DIGEST_KEY = "mckit_sha256"
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         OutputError: It cannot be written; the one before stays.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    state = json.dumps(checkpoint.state)
     try:
         with atomic_file(path) as staging:
-            save_file(tensors, staging, metadata={_STATE_KEY: json.dumps(checkpoint.state)})
+            save_file(tensors, staging, metadata={_STATE_KEY: state, _DIGEST_KEY: _digest(tensors, state)})
     except SafetensorError as error:  # its own kind even for a full disk
         raise OutputError(
             f"The checkpoint {path} cannot be written: {error}.", hint="Free some space and go on with --resume."
@@ -71,18 +76,32 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        TrainingError: The file is missing or damaged.
+        TrainingError: The file is missing, damaged or was changed.
     """
     try:
         with safe_open(path, "pt") as stored:
-            state = json.loads(stored.metadata()[_STATE_KEY])
-            return Checkpoint({name: stored.get_tensor(name) for name in stored.keys()}, state)  # noqa: SIM118
+            metadata = stored.metadata()
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            state = json.loads(metadata[_STATE_KEY])
+            # An older mckit wrote the state alone. With any other second key, what should be the digest is damaged.
+            if len(metadata) > 1 and metadata[_DIGEST_KEY] != _digest(tensors, metadata[_STATE_KEY]):
+                raise ValueError("its SHA-256 is not the one that was stored with it")
+            return Checkpoint(tensors, state)
     except FileNotFoundError as error:
         raise TrainingError(f"There is no checkpoint {path}.") from error
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
             f"The checkpoint {path} cannot be read: {error}.", hint="Start anew with --force instead of --resume."
         ) from error
+
+
+def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
+    """Hex SHA-256 of the state and of every tensor: its name, type, shape and bytes."""
+    digest = hashlib.sha256(state.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {','.join(map(str, tensor.shape))}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def trained_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
