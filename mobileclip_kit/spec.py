@@ -4,7 +4,9 @@
 :class:`ModelSpec`, so that preprocessing and tokenizing never drift between training, export, search and the phone.
 
 The model hash is the identity that binds vectors, exports and indexes together. It covers every weight and the
-configuration, and nothing else (not names, dates or paths), so equal models have equal hashes wherever they lie.
+configuration, and nothing else (not names, dates or paths), so equal models have equal hashes wherever they lie. A
+description carries a digest of its own settings beside it: a changed digit in them would give other vectors under the
+same model hash.
 """
 
 from __future__ import annotations
@@ -50,6 +52,9 @@ _TOKENIZER_ARGUMENTS: dict[str, type] = {
     "use_fast": bool,
 }
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
+_DIGEST_KEY = "settings_sha256"
+# What decides which vectors a model gives; names and provenance are for people, and may be edited.
+_SETTINGS = ("towers", "embedding_dim", "image", "text", "logit_scale", "model_hash")
 
 Interpolation = Literal["bilinear", "bicubic"]
 ResizeMode = Literal["shortest", "longest", "squash"]
@@ -214,15 +219,16 @@ class ModelSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that stands in model.json, export.json and index.json."""
-        return {"format_version": FORMAT_VERSION, "towers": list(self.towers), **asdict(self)}
+        document = {"format_version": FORMAT_VERSION, "towers": list(self.towers), **asdict(self)}
+        return {**document, _DIGEST_KEY: _settings_digest(document)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], source: str = "model.json") -> Self:
         """Read :meth:`to_json`'s object; unknown keys are left alone so that newer writers stay readable.
 
         Raises:
-            ModelError: A key is missing or of the wrong kind, the tokenizer is none that a file may choose, or the
-                format version is newer than this program's.
+            ModelError: A key is missing or of the wrong kind, the tokenizer is none that a file may choose, the format
+                version is newer than this program's, or the settings are not those that were written.
         """
         version = document.get("format_version")
         if version != FORMAT_VERSION:
@@ -238,9 +244,16 @@ class ModelSpec:
             check_tokenizer_arguments(text.get("kwargs", {}), f"{source}: text.kwargs")
             known["image"] = _section(ImageSpec, document["image"])
             known["text"] = _section(TextSpec, document["text"])
-            return cls(**known)
+            spec = cls(**known)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{source} is not a complete model description: {error!r}.") from error
+        # Over the document, not over what was understood of it: a newer writer may know more settings.
+        if _DIGEST_KEY in document and document[_DIGEST_KEY] != _settings_digest(document):
+            raise ModelError(
+                f"The model's settings in {source} were changed: their SHA-256 is not the {_DIGEST_KEY} beside them.",
+                hint=f"Copy the file again, or make it again. If the change is meant, remove {_DIGEST_KEY}.",
+            )
+        return spec
 
 
 def read_spec(folder: Path) -> ModelSpec:
@@ -328,6 +341,12 @@ def hash_model(config: Mapping[str, Any], tensors: Iterable[tuple[str, str, tupl
         digest.update(f"\n{name} {dtype} {','.join(map(str, shape))}\n".encode())
         digest.update(data)
     return digest.hexdigest()
+
+
+def _settings_digest(document: Mapping[str, Any]) -> str:
+    """Hex SHA-256 of a description's settings as sorted JSON without white space."""
+    settings = {name: document.get(name) for name in _SETTINGS}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _check_kinds(document: Mapping[str, Any]) -> None:

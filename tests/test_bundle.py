@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_a_bundle_needs_neither_textness_nor_index(export, tmp_path):
 
 def test_an_image_only_student_takes_its_teachers_text_tower(tmp_path):
     text = make_export(tmp_path / "teacher")
-    own = ModelSpec.from_json({**SPEC.to_json(), "text": None, "model_hash": "ab" * 32})
+    own = replace(SPEC, text=None, model_hash="ab" * 32)
     student = make_export(tmp_path / "student", own.with_provenance(teacher_hash=SPEC.model_hash), ("image",))
     with pytest.raises(ExportError, match="text tower"):
         make_bundle(tmp_path / "bundle", student)
@@ -98,7 +99,7 @@ def test_an_image_only_student_takes_its_teachers_text_tower(tmp_path):
 def test_parts_of_another_model_are_refused_and_nothing_is_left(export, tmp_path):
     with pytest.raises(ModelMismatchError):
         make_bundle(tmp_path / "bundle", export, textness=make_textness(tmp_path / "t.json", "0" * 64))
-    other = make_export(tmp_path / "other", ModelSpec.from_json({**SPEC.to_json(), "model_hash": "0" * 64}))
+    other = make_export(tmp_path / "other", replace(SPEC, model_hash="0" * 64))
     with pytest.raises(ModelMismatchError):
         make_bundle(tmp_path / "bundle", other, index=make_library(tmp_path / "index", 2))
     assert not (tmp_path / "bundle").exists()

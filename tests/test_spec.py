@@ -82,6 +82,42 @@ def test_a_description_with_values_of_another_kind_is_refused(section: str | Non
         ModelSpec.from_json(document)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        (None, "embedding_dim", 9),
+        (None, "logit_scale", 10.0),
+        (None, "model_hash", "b" * 64),
+        (None, "text", None),
+        ("image", "mean", [0.5, 0.4, 0.31]),
+        ("image", "std", [0.3, 0.2, 0.1]),
+        ("image", "resize_mode", "squash"),
+        ("image", "height", 65),
+        ("text", "cleaning", "canonicalize"),
+        ("text", "pad_id", 1),
+    ],
+)
+def test_a_changed_setting_is_refused(section: str | None, key: str, value: object) -> None:
+    """The model hash knows nothing of them, and vectors would be others."""
+    document = json.loads(json.dumps(SPEC.to_json()))
+    (document if section is None else document[section])[key] = value
+    with pytest.raises(ModelError, match=r"settings in here/model\.json were changed"):
+        ModelSpec.from_json(document, "here/model.json")
+    del document["settings_sha256"]  # as mckit wrote descriptions before
+    assert ModelSpec.from_json(document) != SPEC
+
+
+def test_a_description_without_a_digest_is_read() -> None:
+    document = json.loads(json.dumps(SPEC.to_json()))
+    del document["settings_sha256"]
+    assert ModelSpec.from_json(document) == SPEC
+
+
+def test_names_and_provenance_may_be_edited() -> None:
+    document = {**SPEC.to_json(), "name": "mine", "provenance": {"licence": "MIT"}}
+    assert ModelSpec.from_json(document) == replace(SPEC, name="mine", provenance={"licence": "MIT"})
+
+
 @pytest.mark.parametrize("change", [{"interpolation": "nearest"}, {"height": 0}, {"std": (0.0, 1.0, 1.0)}])
 def test_impossible_preprocessing_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ModelError):

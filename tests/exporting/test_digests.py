@@ -14,7 +14,7 @@ from mobileclip_kit.cli.entry import main
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting import digests
 from mobileclip_kit.exporting.digests import hash_path, read_digest
-from mobileclip_kit.exporting.folder import Export
+from mobileclip_kit.exporting.folder import EXPORT_FILE, Export
 from mobileclip_kit.runtime.open import open_encoder
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
@@ -84,6 +84,15 @@ def test_index_refuses_a_changed_tower(copied: Path, tmp_path: Path, capsys: pyt
         main(["index", str(tmp_path / "photos"), "-m", str(copied), "-o", str(tmp_path / "photos.index")])
     assert stop.value.code == 1
     assert "image.onnx was changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("was", "is_now"), [('"cleaning": "lower"', '"cleaning": "whitespace"'), ("0.45,", "0.46,")])
+def test_a_changed_setting_of_an_export_is_refused(copied: Path, was: str, is_now: str) -> None:
+    text = (copied / EXPORT_FILE).read_text()
+    assert was in text
+    (copied / EXPORT_FILE).write_text(text.replace(was, is_now))
+    with pytest.raises(ExportError, match=r"export\.json were changed"):
+        open_encoder(copied)
 
 
 @pytest.mark.usefixtures("at_once")
