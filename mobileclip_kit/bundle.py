@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import DataError, ExportError, IndexFormatError, ModelError, ModelMismatchError
 from mobileclip_kit.exporting.digests import hash_path
@@ -183,7 +181,7 @@ def write_library(index: Path, destination: Path, spec: ModelSpec, numbers: Numb
         parts = (
             (
                 [item.name for _, item in part],
-                np.array(opened.matrix[[row for row, _ in part]], np.float32),
+                opened.vectors([row for row, _ in part]),
                 [(item.mtime_ns or 0) // 1_000_000 for _, item in part],
             )
             for part in (items[start : start + MAX_BATCH_ROWS] for start in range(0, len(items), MAX_BATCH_ROWS))

@@ -132,6 +132,7 @@ def vectors_of_items(index: IndexReader, names: Sequence[str]) -> Vectors:
 
     Raises:
         DataError: An item is not in the index, or has no vector.
+        IndexFormatError: A vector is damaged.
     """
     rows = []
     for name in names:
@@ -141,7 +142,7 @@ def vectors_of_items(index: IndexReader, names: Sequence[str]) -> Vectors:
         if item.row is None:
             raise DataError(f"{name!r} has no vector in the index {index.path}: {item.reason}")
         rows.append(item.row)
-    return np.array(index.matrix[rows], np.float32).reshape(len(rows), index.spec.embedding_dim)
+    return index.vectors(rows)
 
 
 def load_query_vectors(path: Path, names: Path | None, dim: int) -> tuple[list[str], Vectors]:

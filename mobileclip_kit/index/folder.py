@@ -22,7 +22,7 @@ from mobileclip_kit.files import atomic_file, atomic_folder, read_json, recover,
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.store import Store
-from mobileclip_kit.index.vectors import MatrixWriter, map_matrix
+from mobileclip_kit.index.vectors import MatrixWriter, map_matrix, bad_rows
 from mobileclip_kit.locks import writer_lock
 from mobileclip_kit.spec import ModelSpec
 
@@ -253,12 +253,36 @@ class IndexReader:
             Scores and rows, each ``(q, at most k)``, best first; row −1 where an approximate kind found fewer.
 
         Raises:
+            IndexFormatError: A row that was found is not of length 1: the matrix is damaged.
             ShapeError: The widths differ.
         """
         derived = None if exact else self.derived
         if derived is None or not derived.suits(allowed, k):
-            return search_flat(self.matrix, queries, k, allowed=allowed)
-        return derived.search(self.matrix, queries, k, allowed=allowed)
+            scores, rows = search_flat(self.matrix, queries, k, allowed=allowed)
+        else:
+            scores, rows = derived.search(self.matrix, queries, k, allowed=allowed)
+        found = np.unique(rows)
+        self.vectors(found[found >= 0])
+        return scores, rows
+
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
+        """A copy of some rows, ``(n, d)``, after a look whether they are still what was written.
+
+        Every row was of length 1 when it was written. A damaged one may rank first for every query, and one that is not
+        finite is no JSON.
+
+        Raises:
+            IndexFormatError: A row is not of length 1; names it and the file.
+        """
+        vectors = np.array(self.matrix[rows], np.float32).reshape(len(rows), self.spec.embedding_dim)
+        bad = bad_rows(vectors)
+        if bad.size:
+            raise IndexFormatError(
+                f"{self.path / vectors_file(self.generation)} is damaged: row {rows[bad[0]]} has length "
+                f"{np.linalg.norm(vectors[bad[0]].astype(np.float64)):.6g} instead of 1.",
+                hint="Build the index again with --force.",
+            )
+        return vectors
 
     def is_current(self) -> bool:
         """Whether the rows still mean what they meant when the index was opened; after a compaction, open it again."""

@@ -188,8 +188,7 @@ def _write_parts(index: IndexReader, items: list[Item], folder: Path) -> None:
 
 
 def _vectors(index: IndexReader, items: list[Item]) -> Vectors:
-    rows = [item.row for item in items if item.row is not None]
-    return np.array(index.matrix[rows], np.float32).reshape(-1, index.spec.embedding_dim)
+    return index.vectors([item.row for item in items if item.row is not None])
 
 
 def _is_text(name: str) -> bool:

@@ -170,6 +170,7 @@ def rank(library: Library, question: Question, vector: Vectors | None, depth: in
 
     Raises:
         DataError: The folder is not in the index.
+        IndexFormatError: A vector that was found is damaged.
     """
     index = library.index
     folder = None if question.folder is None else library.folder_named(question.folder)
@@ -181,6 +182,7 @@ def rank(library: Library, question: Question, vector: Vectors | None, depth: in
         return Ranking(rows[:MAX_RANKED], None, len(rows), complete=True)
     k = MAX_RANKED if among <= _RANK_AT_ONCE or depth > _FIRST_HITS else _FIRST_HITS
     scores, found = search_flat(index.matrix, vector[None], k, allowed=allowed)
+    index.vectors(found[0])
     return Ranking(found[0], scores[0], among, complete=k == MAX_RANKED)
 
 

@@ -204,7 +204,7 @@ class Service:
     def _beside(self, question: Question) -> Vectors:
         """The vectors of the images in a question, ``(m, d)``."""
         index = self.library.index
-        vectors = [index.matrix[self._row(address)] for address in question.like]
+        vectors = list(index.vectors([self._row(address) for address in question.like]))
         for token in question.images:
             seen = self.voice.seen(token)
             if seen is None:

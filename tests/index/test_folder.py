@@ -136,3 +136,38 @@ def test_folders_that_are_no_index_and_newer_ones_are_refused(folder: Path, tmp_
     (folder / "index.json").write_text(json.dumps({**document, "format_version": 2}))
     with pytest.raises(IndexFormatError, match="version 2"):
         IndexReader(folder)
+
+
+def damaged(folder: Path, value: float) -> IndexReader:
+    """An index of 20 rows, the fourth of which has got this number."""
+    with open_writer(folder) as writer:
+        writer.matrix.append(unit_rows(20, DIM))
+        for row in range(20):
+            writer.store.put(Item(name=f"{row:02d}", row=row))
+        writer.commit()
+    with (folder / "vectors.f32").open("r+b") as stream:
+        stream.seek(3 * DIM * 4)
+        stream.write(np.float32(value).tobytes())
+    return IndexReader(folder)
+
+
+@pytest.mark.parametrize("value", [1.7e35, np.nan, np.inf, -3.0])
+def test_a_damaged_row_is_no_hit(folder: Path, value: float) -> None:
+    """Otherwise it ranks first with a score of 1.7e35, or its score is no JSON."""
+    with damaged(folder, value) as index:
+        queries = np.eye(DIM, dtype=np.float32)[:1]
+        with pytest.raises(
+            IndexFormatError, match=r"vectors\.f32 is damaged: row 3 has length .* instead of 1"
+        ) as error:
+            index.nearest(queries, 20)
+        assert "--force" in (error.value.hint or "")
+        allowed = np.arange(20) != 3  # what nobody finds harms nobody
+        assert 3 not in index.nearest(queries, 20, allowed=allowed)[1]
+
+
+def test_a_damaged_row_is_not_handed_out(folder: Path) -> None:
+    with damaged(folder, np.nan) as index:
+        np.testing.assert_array_equal(index.vectors([2, 4]), unit_rows(20, DIM)[[2, 4]])
+        assert index.vectors([]).shape == (0, DIM)
+        with pytest.raises(IndexFormatError, match="row 3 has length nan"):
+            index.vectors([2, 3])
