@@ -25,6 +25,7 @@ from mobileclip_kit.errors import MckitError
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.files import encode_files
+from mobileclip_kit.index.npy import save_matrix
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -142,12 +143,12 @@ class Worker:
     def _encode_images(self, request: Request) -> Answer:
         """Vectors of the images listed in ``paths_file`` (a JSON list), saved to ``out``."""
         paths = [Path(name) for name in json.loads(Path(request["paths_file"]).read_text(encoding="utf-8"))]
-        np.save(request["out"], encode_files(self.encoder, paths, batch_size=_IMAGES_AT_ONCE))
+        save_matrix(Path(request["out"]), encode_files(self.encoder, paths, batch_size=_IMAGES_AT_ONCE))
         return {"images": len(paths)}
 
     def _encode_texts(self, request: Request) -> Answer:
         """Vectors of ``texts``, saved to ``out``."""
-        np.save(request["out"], self.encoder.encode_texts(request["texts"]))
+        save_matrix(Path(request["out"]), self.encoder.encode_texts(request["texts"]))
         return {"texts": len(request["texts"])}
 
     def _call(self, tower: str, batch: int, turn: int) -> None:

@@ -22,6 +22,7 @@ from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.cache.folder import CACHE_FILE, SHARDS, CacheDescription, Shard, TeacherCache
 from mobileclip_kit.errors import CacheError, ShapeError
 from mobileclip_kit.files import atomic_file, check_can_write, recover, remove_staged, sha256_of_file, write_json
+from mobileclip_kit.index.npy import save_matrix
 from mobileclip_kit.locks import LOCK_FILE, writer_lock
 
 SHARD_ITEMS = 8192
@@ -126,8 +127,8 @@ class CacheWriter:
             return
         name = f"{len(self._shards):05d}"
         matrix_file, keys_file = (self._path / SHARDS / f"{name}{suffix}" for suffix in (".npy", ".jsonl"))
-        with atomic_file(matrix_file) as staging, staging.open("wb") as stream:
-            np.save(stream, np.concatenate(self._vectors).astype(np.float16), allow_pickle=False)
+        with atomic_file(matrix_file) as staging:
+            save_matrix(staging, np.concatenate(self._vectors).astype(np.float16))
         # ASCII escapes carry file names that are not valid UTF-8.
         entries = zip(self._keys, self._hashes, strict=True)
         lines = [json.dumps({"key": key, "sha256": sha256}) for key, sha256 in entries]

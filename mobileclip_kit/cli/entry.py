@@ -135,10 +135,12 @@ def _print_error(kind: str, message: str, hint: str | None) -> None:
 def _os_sentence(error: OSError) -> str | None:
     """One sentence for what the operating system refused; None for what must be a defect of ours."""
     where = f" ({error.filename})" if error.filename else ""
+    # A copy names its source first; the destination is what does not fit.
+    written = f" ({error.filename2})" if error.filename2 else where
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full{where}; nothing half-written was kept. Free some space and run the command again."
+        return f"The disk is full{written}; nothing half-written was kept. Free some space and run the command again."
     if error.errno == errno.EFBIG:
-        return f"A file has become larger than this place allows{where}; nothing half-written was kept."
+        return f"A file has become larger than this place allows{written}; nothing half-written was kept."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"Permission denied{where}. Choose a place that you may read and write."
     if error.errno == errno.EMFILE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,26 @@ def load_matrix(path: Path) -> NDArray[np.floating]:
     if matrix.shape[1] == 0:
         raise DataError(f"{path} holds vectors of no numbers.")
     return matrix
+
+
+def save_matrix(path: Path, matrix: NDArray[Any]) -> None:
+    """Write a ``.npy`` file.
+
+    Raises:
+        OSError: With its number and the file, where ``np.save`` only says how many items it wrote to a full disk.
+    """
+    try:
+        with path.open("wb") as stream:
+            np.save(_Written(stream), matrix, allow_pickle=False)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+class _Written:
+    """Hides from numpy that a stream is a file, which it would write by C's means, whose errors have no number."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.write = stream.write
 
 
 def _unreadable(path: Path, error: Exception) -> str:

@@ -22,7 +22,7 @@ from mobileclip_kit.files import atomic_folder, read_json, write_json
 from mobileclip_kit.index.ann_build import Questions
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.kinds import Kind
-from mobileclip_kit.index.npy import load_matrix
+from mobileclip_kit.index.npy import load_matrix, save_matrix
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.indexing.imported import Part, import_parts
 from mobileclip_kit.indexing.report import IndexReport
@@ -71,7 +71,7 @@ def dump_index(folder: Path, out: Path, *, layout: Layout = "clip-retrieval", fo
             os.fsencode(item.name).decode("utf-8", "backslashreplace") for item in items if not _is_text(item.name)
         ]
         if layout == "npy":
-            np.save(staging / "vectors.npy", _vectors(index, kept))
+            save_matrix(staging / "vectors.npy", _vectors(index, kept))
             write_json(staging / "names.json", [item.name for item in kept])
         else:
             _write_parts(index, kept, staging)
@@ -182,7 +182,7 @@ def _write_parts(index: IndexReader, items: list[Item], folder: Path) -> None:
     for number, start in enumerate(range(0, max(1, len(items)), ROWS_IN_FILE)):
         part = items[start : start + ROWS_IN_FILE]
         paths = [item.name if root is None else os.path.join(root, item.name) for item in part]
-        np.save(folder / "img_emb" / f"img_emb_{number}.npy", _vectors(index, part).astype(np.float16))
+        save_matrix(folder / "img_emb" / f"img_emb_{number}.npy", _vectors(index, part).astype(np.float16))
         table = pa.table({"image_path": pa.array(paths, pa.string())})
         parquet.write_table(table, folder / "metadata" / f"metadata_{number}.parquet")
 

@@ -25,6 +25,7 @@ from mobileclip_kit.exporting.folder import Format, Precision
 from mobileclip_kit.exporting.samples import read_source
 from mobileclip_kit.files import atomic_folder
 from mobileclip_kit.index.folder import IndexReader
+from mobileclip_kit.index.npy import save_matrix
 from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.metrics import agreement
 from mobileclip_kit.networks.model import load_model, tower_parameters
@@ -238,8 +239,8 @@ def explain_student(tour: Tour) -> Figures:
 
 def _measure(tour: Tour, encoder: Encoder, who: str) -> dict[str, float]:
     mixed, fair = (encode_gallery(tour.scenes(name), encoder) for name in ("test", "gallery"))
-    np.save(tour.out / f"{who}-test.npy", mixed.vectors)
-    np.save(tour.out / f"{who}-gallery.npy", fair.vectors)
+    save_matrix(tour.out / f"{who}-test.npy", mixed.vectors)
+    save_matrix(tour.out / f"{who}-gallery.npy", fair.vectors)
     return evaluate_scenes(encoder, mixed, fair)
 
 

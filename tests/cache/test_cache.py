@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -329,6 +330,24 @@ def test_no_usable_image_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "images" / "broken.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="No image could be used"):
         build_cache(tiny_teacher(), open_source(tmp_path / "images"), tmp_path / "c")
+
+
+def test_a_full_disk_names_the_file_and_keeps_what_was_there(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: both reach numpy as a failed write."""
+    resource = pytest.importorskip("resource")
+    with CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
+        writer.add(["a"], ["x"], np.ones((1, 1, 4), np.float32))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(OSError) as caught, CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
+        writer.add([f"{row}" for row in range(5000)], ["y"] * 5000, np.ones((5000, 1, 4), np.float32))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+        try:
+            writer.flush()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            writer._keys = []
+    assert caught.value.errno == errno.EFBIG and ".00001.npy." in caught.value.filename
+    assert TeacherCache.open(tmp_path / "c").keys == ["a"]
 
 
 def test_description_survives_json(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mobileclip_kit.cli.entry import main
 from mobileclip_kit.errors import DataError, OutputError, UsageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.index.folder import IndexReader
@@ -17,7 +18,7 @@ from mobileclip_kit.indexing import IndexReport, import_vectors, update_index
 from mobileclip_kit.indexing.deriving import ask_texts
 from mobileclip_kit.indexing.exchange import dump_index, import_clip_retrieval
 from tests.indexing.fakes import DIM, ColourEncoder, draw_many
-from tests.indexing.test_imported import raw
+from tests.indexing.test_imported import raw, write
 
 parquet = pytest.importorskip("pyarrow.parquet")
 pa = pytest.importorskip("pyarrow")
@@ -144,3 +145,21 @@ def test_what_is_not_such_a_folder_is_refused(tmp_path: Path, monkeypatch: pytes
         load(tmp_path / "e", tmp_path / "i")
     assert "pyarrow" in refused.value.message
     assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize("layout", ["npy", "clip-retrieval"])
+def test_a_full_disk_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str) -> None:
+    """A limit on the size of files stands for the full disk: both reach numpy as a failed write."""
+    resource = pytest.importorskip("resource")
+    import_vectors(*write(tmp_path, raw(4000), [str(row) for row in range(4000)]), tmp_path / "i")
+    capsys.readouterr()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
+    try:
+        with pytest.raises(SystemExit, match="1"):
+            main(["dump", str(tmp_path / "i"), "--format", layout, "-o", str(tmp_path / "v")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err
+    assert said.startswith("error: A file has become larger than this place allows (") and ".npy)" in said
+    assert not (tmp_path / "v").exists()
