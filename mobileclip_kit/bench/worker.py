@@ -23,9 +23,9 @@ from mobileclip_kit.bench.machine import peak_memory_bytes
 from mobileclip_kit.bench.searched import SearchedIndex
 from mobileclip_kit.errors import MckitError
 from mobileclip_kit.images import load_pixels
+from mobileclip_kit.index.npy import save_matrix
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.files import encode_files
-from mobileclip_kit.index.npy import save_matrix
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]

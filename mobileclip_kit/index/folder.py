@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.errors import IndexFormatError, OutputError, MckitError
+from mobileclip_kit.errors import IndexFormatError, MckitError, OutputError
 from mobileclip_kit.files import atomic_file, atomic_folder, read_json, recover, remove_staged
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.store import Store
-from mobileclip_kit.index.vectors import MatrixWriter, map_matrix, bad_rows
+from mobileclip_kit.index.vectors import MatrixWriter, bad_rows, map_matrix
 from mobileclip_kit.locks import writer_lock
 from mobileclip_kit.spec import ModelSpec
 

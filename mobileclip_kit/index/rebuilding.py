@@ -13,7 +13,7 @@ from typing import Any
 
 from mobileclip_kit.errors import MckitError
 from mobileclip_kit.files import remove_staged, staged_place
-from mobileclip_kit.index.folder import Index, IndexHeader, create_index, index_lock
+from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, index_lock
 from mobileclip_kit.renames import install, remove
 
 
@@ -48,7 +48,7 @@ def rebuilt_index(folder: Path, header: IndexHeader, options: Mapping[str, Any])
 def _items(staging: Path) -> int | None:
     """How many items an interrupted rebuild holds; None where there is none, or a damaged one."""
     try:
-        with Index(staging) as index:
+        with IndexReader(staging) as index:
             return sum(1 for _ in index.store.items())
     except MckitError:
         return None

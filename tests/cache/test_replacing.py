@@ -18,7 +18,7 @@ from mobileclip_kit.cache.folder import TeacherCache
 from mobileclip_kit.cache.replacing import cache_place
 from mobileclip_kit.cache.writer import CacheWriter
 from mobileclip_kit.cli.entry import main
-from mobileclip_kit.distill.teachers import cache_folders
+from mobileclip_kit.distillation.teachers import cache_folders
 from mobileclip_kit.errors import CacheError
 from tests.cache.test_cache import DESCRIPTION, draw, random_vectors, write_vectors
 

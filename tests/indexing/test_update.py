@@ -310,12 +310,12 @@ def test_an_interrupted_rebuild_leaves_the_old_index_and_is_continued(photos: Pa
     with pytest.raises(KeyboardInterrupt):
         update(photos, out, Interrupted("another"), rebuild=True)
     assert contents(out) == before
-    with Index(out) as index:
+    with IndexReader(out) as index:
         assert index.spec.model_hash == ColourEncoder().spec.model_hash
     encoder = ColourEncoder("another")
     report = update(photos, out, encoder, rebuild=True)
     assert (report.items, report.unchanged, report.added, encoder.encoded) == (10, 4, 6, 6)
-    with Index(out) as index:
+    with IndexReader(out) as index:
         assert index.spec.model_hash == "another"
     assert contents(out) == before  # the fakes see alike
     assert sorted(path.name for path in out.parent.iterdir()) == ["index", "photos"]
