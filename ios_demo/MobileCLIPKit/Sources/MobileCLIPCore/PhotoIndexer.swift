@@ -4,7 +4,7 @@ import Foundation
 ///
 /// Every batch is on the disk when it counts, so an app that is killed goes on where it was: what the index lacks is what is
 /// left to do.
-public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoder> where Source.Image == Encoder.Image {
+public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Source.Image == Encoder.Image {
     public typealias Report = @Sendable (IndexingProgress) async -> Void
 
     private let files: LibraryIndex

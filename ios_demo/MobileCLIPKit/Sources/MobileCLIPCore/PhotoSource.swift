@@ -17,7 +17,7 @@ public protocol PhotoSource: Sendable {
 }
 
 /// What turns images into vectors: a bundle's image tower, or a test's own.
-public protocol ImageEncoder: Sendable {
+public protocol ImageEncoding: Sendable {
     associatedtype Image: Sendable
 
     /// Unit vectors; nil in the place of an image that gave none.

@@ -26,7 +26,7 @@
     /// A bundle's image tower.
     ///
     /// An actor, since a model's predictions share buffers; its shapes come from the model itself.
-    public actor ImageEncoder: ImageEncoder {
+    public actor ImageEncoder: ImageEncoding {
         public nonisolated let units: ComputeUnits
         public nonisolated let loadMilliseconds: Double
 

@@ -30,7 +30,7 @@ private actor FakeLibrary: PhotoSource {
 private struct Refusal: Error {}
 
 /// Gives each image a direction of its own, and remembers what it was asked.
-private actor FakeEncoder: ImageEncoder {
+private actor FakeEncoder: ImageEncoding {
     var seen: [String] = []
     var batches: [Int] = []
     var refused: Set<String> = []
