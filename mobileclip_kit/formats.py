@@ -131,9 +131,12 @@ def _strict(wanted: type, accepts: tuple[type, ...], name: str) -> Callable[[Any
     def structure(value: Any, _: Any) -> Any:
         if isinstance(value, bool) and wanted is not bool or not isinstance(value, accepts):
             raise TypeError(f"is {_shown(value)}; it must be {name}")
-        if wanted is float and not math.isfinite(typing.cast(float, value)):
-            raise TypeError(f"is {value}; it must be a finite number")
-        return wanted(value)
+        try:
+            if wanted is float and not math.isfinite(typing.cast(float, value)):
+                raise TypeError(f"is {value}; it must be a finite number")
+            return wanted(value)
+        except OverflowError as cause:  # JSON has integers that no float can hold
+            raise TypeError(f"is {_shown(value)}; it must be a finite number") from cause
 
     return structure
 

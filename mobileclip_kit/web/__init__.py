@@ -1,1 +1,1 @@
-"""The search page of an index: a small server for one person's machine, and what it sends to the browser."""
+"""The search page: a small web server for one index. Nothing in it needs torch."""

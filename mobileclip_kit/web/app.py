@@ -1,6 +1,6 @@
-"""The server's addresses: the page and its files, hits, thumbnails and images, and nothing else.
+"""The server's routes: the page and its files, the JSON API, thumbnails and images.
 
-Images are named by the row of their vector, never by a path (see :mod:`mobileclip_kit.web.names`).
+Images are addressed by ids, never by paths (see :mod:`mobileclip_kit.web.library`).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,32 +22,27 @@ from starlette.routing import Route
 
 from mobileclip_kit.errors import DataError, ImageError, MckitError, UsageError
 from mobileclip_kit.index.store import Item
-from mobileclip_kit.web.guard import Guard
-from mobileclip_kit.web.library import regular_file
-from mobileclip_kit.web.names import shown
-from mobileclip_kit.web.problems import json_answer, problem, problem_of
-from mobileclip_kit.web.question import Question, page_of
-from mobileclip_kit.web.service import Service
-from mobileclip_kit.web.worker import Abandoned
+from mobileclip_kit.web.guard import Guard, error_response, json_response, response_to
+from mobileclip_kit.web.library import printable, regular_file
+from mobileclip_kit.web.ranking import SearchRequest
+from mobileclip_kit.web.service import ClientDisconnected, Service
 
-MAX_QUESTION_BYTES = 256 << 10
+MAX_SEARCH_BYTES = 256 << 10
 MAX_IMAGE_BYTES = 64 << 20
 _THUMBNAIL_SECONDS = 600
-_CLIENT_CLOSED = 499  # what servers note when nobody waits for the answer any more; it reaches nobody
-_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-# The formats that every browser shows, by how their files begin.
+_CLIENT_CLOSED = 499  # the customary status for a request whose client has disconnected
+_MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# How files of the formats that every browser shows begin.
 _SIGNATURES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"GIF8", "image/gif"))
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def build_app(service: Service, *, names: Collection[str] = (), any_address: bool = False) -> Starlette:
     """The application of one index.
 
     Args:
-        service: Answers for the index; closed with the application.
+        service: Of the index; closed with the application.
         names: See :class:`mobileclip_kit.web.guard.Guard`.
-        any_address: See there.
+        any_address: See :class:`mobileclip_kit.web.guard.Guard`.
     """
 
     @contextlib.asynccontextmanager
@@ -55,24 +50,24 @@ def build_app(service: Service, *, names: Collection[str] = (), any_address: boo
         yield
         service.close()
 
-    pages = _Pages(service)
+    endpoints = _Endpoints(service)
     app = Starlette(
         routes=[
-            Route("/", pages.static),
-            Route("/static/{name}", pages.static),
-            Route("/api/library", pages.library),
-            Route("/api/search", pages.search, methods=["POST"]),
-            Route("/api/images", pages.take_image, methods=["POST"]),
-            Route("/api/items/{id}", pages.item),
-            Route("/thumbnails/{id}", pages.thumbnail),
-            Route("/images/{id}", pages.image),
+            Route("/", endpoints.static),
+            Route("/static/{name}", endpoints.static),
+            Route("/api/library", endpoints.library),
+            Route("/api/search", endpoints.search, methods=["POST"]),
+            Route("/api/images", endpoints.upload_image, methods=["POST"]),
+            Route("/api/images/{id}", endpoints.describe_image),
+            Route("/thumbnails/{id}", endpoints.thumbnail),
+            Route("/images/{id}", endpoints.image),
         ],
         middleware=[Middleware(Guard, names=names, any_address=any_address)],
         exception_handlers={
             MckitError: _on_mckit_error,
             HTTPException: _on_http_error,
-            Abandoned: _on_abandoned,
-            ClientDisconnect: _on_abandoned,
+            ClientDisconnected: _on_disconnect,
+            ClientDisconnect: _on_disconnect,
         },
         lifespan=lifespan,
     )
@@ -80,9 +75,7 @@ def build_app(service: Service, *, names: Collection[str] = (), any_address: boo
     return app
 
 
-class _Pages:
-    """The endpoints."""
-
+class _Endpoints:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._files = {
@@ -99,69 +92,66 @@ class _Pages:
         headers = {"ETag": tag, "Cache-Control": "no-cache"}
         if _has(request, tag):
             return Response(status_code=304, headers=headers)
-        return Response(data, 200, headers, _KINDS[Path(name).suffix])
+        return Response(data, 200, headers, _MEDIA_TYPES[Path(name).suffix])
 
     async def library(self, request: Request) -> Response:
-        """What can be asked."""
-        return json_answer(await self._service.describe())
+        """The library, and what can be searched for."""
+        return json_response(await self._service.describe())
 
     async def search(self, request: Request) -> Response:
         """Hits."""
-        document = await _read_json(request)
-        start, count = page_of(document)
-        return json_answer(
-            await self._service.search(Question.from_json(document), start, count, request.is_disconnected)
-        )
+        search = SearchRequest.from_json(await _read_json(request))
+        return json_response(await self._service.search(search, request.is_disconnected))
 
-    async def take_image(self, request: Request) -> Response:
-        """An image to look for."""
+    async def upload_image(self, request: Request) -> Response:
+        """Accept an image to search by."""
         kind = request.headers.get("content-type", "")
         if not kind.startswith("image/") and kind != "application/octet-stream":
             raise HTTPException(415, "An image must be sent as image/* or application/octet-stream.")
         data = await _read(request, MAX_IMAGE_BYTES)
-        return json_answer({"token": await self._service.take_image(data, request.is_disconnected)})
+        return json_response({"token": await self._service.encode_image(data, request.is_disconnected)})
 
-    async def item(self, request: Request) -> Response:
-        """What is known of an image."""
-        return json_answer(self._service.item(self._find(request)))
+    async def describe_image(self, request: Request) -> Response:
+        """Facts about an image."""
+        return json_response(self._service.describe_image(self._find(request)))
 
     async def thumbnail(self, request: Request) -> Response:
-        """A small copy."""
+        """A thumbnail."""
         path = self._file(request)
         status = regular_file(path)
         if status is None:
-            return _vanished(path)
+            return _gone(path)
         tag = self._service.tag(path, status)
         if _has(request, tag):
-            return Response(status_code=304, headers=_kept(tag, _THUMBNAIL_SECONDS))
+            return Response(status_code=304, headers=_caching(tag, _THUMBNAIL_SECONDS))
         try:
             data, tag = await self._service.thumbnail(path, status, request.is_disconnected)
         except ImageError as error:
             return _unreadable(path, error)
-        return Response(data, 200, _kept(tag, _THUMBNAIL_SECONDS), "image/webp")
+        return Response(data, 200, _caching(tag, _THUMBNAIL_SECONDS), "image/webp")
 
     async def image(self, request: Request) -> Response:
-        """The image itself, as it is where browsers know the format."""
+        """The image file, converted to JPEG if browsers do not know its format."""
         path = self._file(request)
         status = regular_file(path)
         if status is None:
-            return _vanished(path)
+            return _gone(path)
         tag = self._service.tag(path, status)
         if _has(request, tag):
-            return Response(status_code=304, headers=_kept(tag))
-        kind = _kind_of(path)
-        if kind is None:
+            return Response(status_code=304, headers=_caching(tag))
+        media_type = _media_type(path)
+        if media_type is None:
             try:
                 data = await self._service.as_jpeg(path, request.is_disconnected)
             except ImageError as error:
                 return _unreadable(path, error)
-            return Response(data, 200, _kept(tag), "image/jpeg")
+            return Response(data, 200, _caching(tag), "image/jpeg")
         return FileResponse(
             path,
             200,
-            _kept(tag),
-            kind,
-            filename=shown(path.name),
+            _caching(tag),
+            media_type,
+            filename=printable(path.name),
             stat_result=status,
             content_disposition_type="inline",
         )
@@ -169,7 +159,7 @@ class _Pages:
     def _find(self, request: Request) -> Item:
         item = self._service.library.find(request.path_params["id"])
         if item is None:
-            raise DataError("The index has no such image (any more).", hint="Search again.")
+            raise DataError("The index has no such image.", hint="It may have been removed; search again.")
         return item
 
     def _file(self, request: Request) -> Path:
@@ -178,49 +168,46 @@ class _Pages:
 
 def _static_files() -> dict[str, bytes]:
     folder = resources.files("mobileclip_kit.web").joinpath("static")
-    return {entry.name: entry.read_bytes() for entry in folder.iterdir() if Path(entry.name).suffix in _KINDS}
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir() if Path(entry.name).suffix in _MEDIA_TYPES}
 
 
 def _has(request: Request, tag: str) -> bool:
     return tag in (known.strip() for known in request.headers.get("if-none-match", "").split(","))
 
 
-def _kept(tag: str, seconds: int = 0) -> dict[str, str]:
-    """Kept by the browser, and shown again without asking for so long: a file may vanish or change."""
+def _caching(tag: str, seconds: int = 0) -> dict[str, str]:
+    """Headers that let the browser keep a response, and reuse it for some seconds without asking again."""
     return {"ETag": tag, "Cache-Control": f"private, max-age={seconds}" if seconds else "private, no-cache"}
 
 
 def _unreadable(path: Path, error: ImageError) -> Response:
-    """A damaged image, called by its name alone since the page has little room, or one that vanished meanwhile."""
+    """The response for an image that is damaged, or that was removed while it was read."""
     if regular_file(path) is None:
-        return _vanished(path)
-    return problem_of(ImageError(error.message.replace(str(path), path.name), hint=error.hint))
+        return _gone(path)
+    # The page has little room: the name is enough.
+    return response_to(ImageError(error.message.replace(str(path), path.name), hint=error.hint))
 
 
-def _vanished(path: Path) -> Response:
-    return problem(
-        410,
-        "DataError",
-        f"{path.name} is no longer where it was when it was indexed.",
-        "Bring the index up to date with mckit index.",
-    )
+def _gone(path: Path) -> Response:
+    message = f"{path.name} is no longer where it was when it was indexed."
+    return error_response(410, "DataError", message, "Update the index with mckit index.")
 
 
-def _kind_of(path: Path) -> str | None:
-    """The media type of a file that browsers show as it is; None for others."""
+def _media_type(path: Path) -> str | None:
+    """The media type of a file that browsers can show; None for others."""
     try:
         with path.open("rb") as stream:
             start = stream.read(16)
     except OSError:
-        return None  # whoever decodes it says why
+        return None  # decoding it gives the reason
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "image/webp"
-    return next((kind for signature, kind in _SIGNATURES if start.startswith(signature)), None)
+    return next((media_type for signature, media_type in _SIGNATURES if start.startswith(signature)), None)
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    """The body of a request, as long as it is not longer than the limit."""
-    refusal = HTTPException(413, f"At most {limit >> 10:,} KiB can be handed in at once.")
+    """The body of a request of at most ``limit`` bytes."""
+    refusal = HTTPException(413, f"A request can have at most {limit >> 10:,} KiB.")
     if int(request.headers.get("content-length") or 0) > limit:
         raise refusal
     data = bytearray()
@@ -232,27 +219,27 @@ async def _read(request: Request, limit: int) -> bytes:
 
 
 async def _read_json(request: Request) -> dict[str, Any]:
-    # A form of another page can send text, but nothing of this type without asking first.
+    # A form on another page can send text, but not this media type without a preflight request.
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise HTTPException(415, "A question must be sent as application/json.")
+        raise HTTPException(415, "A search request must be sent as application/json.")
     try:
-        document = json.loads(await _read(request, MAX_QUESTION_BYTES))
+        document = json.loads(await _read(request, MAX_SEARCH_BYTES))
     except (ValueError, RecursionError) as error:
-        raise UsageError("The question is not valid JSON.") from error
+        raise UsageError("The search request is not valid JSON.") from error
     if not isinstance(document, dict):
-        raise UsageError("The question is not a JSON object.")
+        raise UsageError("The search request is not a JSON object.")
     return document
 
 
 async def _on_mckit_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, MckitError)
-    return problem_of(error)
+    return response_to(error)
 
 
 async def _on_http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return problem(error.status_code, "HttpError", f"{error.detail}.".replace("..", "."))
+    return error_response(error.status_code, "HttpError", f"{error.detail}.".replace("..", "."))
 
 
-async def _on_abandoned(_: Request, error: Exception) -> Response:
+async def _on_disconnect(_: Request, error: Exception) -> Response:
     return Response(status_code=_CLIENT_CLOSED)

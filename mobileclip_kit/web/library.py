@@ -1,13 +1,18 @@
-"""The index as the page sees it: opened, brought up to date when another process has written to it, and counted.
+"""The index behind the page: open, reopened when another process has changed it, and summarised.
 
-Readers of an index see the state of the moment at which they opened it. The page lives for days, so it looks at the
-files' times before it answers and opens the index again when they have changed. One thread may search and
-:meth:`Library.refresh`; any thread may ask for single items.
+A reader of an index sees the state at the time it was opened. The page stays open for days, so the index files are
+checked before each response, and the index is reopened when they have changed. One thread may search and call
+:meth:`Library.refresh`; any thread may look up single items.
+
+An image's id is the row of its vector and a hash of its name, such as ``12-9f3a0c1e``. It is never a path. Because of
+the hash, an id from before a rebuild finds nothing instead of another image.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import stat
 import threading
 import time
@@ -22,26 +27,30 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.index.folder import INDEX_FILE, ITEMS_FILE, IndexReader
 from mobileclip_kit.index.store import Item
-from mobileclip_kit.web.names import image_id, row_of, shown
 
 MAX_FOLDERS = 1000
-_LEAST_PATIENCE_S = 1.0
-_PATIENCE = 10  # an index that takes a second to open is not looked at again for ten
-_NO_TIME = -np.iinfo(np.int64).max  # its negative is the greatest: without a time comes last
+_CHECK_EVERY_S = 1.0
+_CHECK_FACTOR = 10  # an index that takes one second to open is checked again after ten
+_NO_TIME = -np.iinfo(np.int64).max  # sorts after every real time when negated
 _LAST_MOMENT_S = 253_370_764_800  # the year 9999, where Python's dates end
 
+# Zero-width joiners hold emoji and Indic letters together. Other invisible characters could reverse or hide a part of
+# a name.
+_JOINERS = "\u200c\u200d"
+_ID = re.compile(r"(\d{1,18})-([0-9a-f]{8})")
+
 Rows = NDArray[np.int64]
-# The files that say what counts, as they were: inode, size, modification time.
+# Inode, size and modification time of the files that define the state.
 _Signature = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder below the indexed one.
+    """A subfolder of the indexed folder.
 
     Attributes:
         path: Its name in the index.
-        images: How many lie in it or below.
+        images: Number of images in it and below.
     """
 
     path: str
@@ -49,22 +58,22 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Facets:
-    """What can be said about all images at once.
+class Summary:
+    """Facts about all images of an index.
 
     Attributes:
-        images: Images that can be found.
-        failures: Images without a vector.
-        folders: In the order of their paths; the deepest ones are left out when there are very many.
-        left_out: Folders that were left out.
-        newest: The rows of all images, the last changed one first; those without a time by name, at the end.
-        days: Of the first and the last change; None when no image has a time.
+        images: Images with a vector.
+        failures: Images without one.
+        folders: Sorted by path; the deepest ones are omitted when there are more than :data:`MAX_FOLDERS`.
+        folders_omitted: Number of omitted folders.
+        newest: Rows of all images, most recently modified first; images without a time last, by name.
+        days: Days of the earliest and the latest modification; None when no image has a time.
     """
 
     images: int
     failures: int
     folders: tuple[Folder, ...]
-    left_out: int
+    folders_omitted: int
     newest: Rows
     days: tuple[date, date] | None
 
@@ -73,14 +82,14 @@ class Library:
     """An index that stays open.
 
     Args:
-        path: The index.
-        images: Where the images are now; None for where they were when they were indexed.
+        path: The index folder.
+        images: Folder of the images; None for the folder recorded in the index.
 
     Attributes:
-        index: As it was last opened.
-        facets: Of that state.
-        generation: Counts the states, from 1 on.
-        trouble: Why the newest state cannot be shown, or None.
+        index: The index as it was last opened.
+        summary: Facts about that state.
+        generation: Number of the state, starting at 1.
+        problem: Why the newest state cannot be opened, or None.
 
     Raises:
         IndexFormatError: The index is missing, damaged or of another version.
@@ -93,51 +102,51 @@ class Library:
         self.path, self._images = path, images
         self._lock = threading.Lock()
         self.generation = 0
-        self.trouble: str | None = None
-        self._look_again = 0.0
-        self.index, self.facets, self._signature = self._load(_signature(path))
+        self.problem: str | None = None
+        self._next_check = 0.0
+        self.index, self.summary, self._signature = self._load(_signature(path))
 
     def refresh(self) -> None:
-        """Open the index again if its files have changed since.
+        """Reopen the index if its files have changed.
 
-        What cannot be opened now, because it is being replaced for example, leaves the last state in place, and
-        :attr:`trouble` says so.
+        If it cannot be opened, for example while it is being replaced, the last state stays in use and
+        :attr:`problem` says so.
         """
-        if time.monotonic() < self._look_again:
+        if time.monotonic() < self._next_check:
             return
-        self._look_again = time.monotonic() + _LEAST_PATIENCE_S
+        self._next_check = time.monotonic() + _CHECK_EVERY_S
         try:
             signature = _signature(self.path)
             if signature != self._signature:
                 state = self._load(signature)
                 with self._lock:
                     self.index.close()
-                    self.index, self.facets, self._signature = state
-            self.trouble = None
+                    self.index, self.summary, self._signature = state
+            self.problem = None
         except MckitError as error:
-            self.trouble = shown(f"The index has changed and cannot be opened again: {error.message}")
+            self.problem = printable(f"The index has changed and cannot be opened again: {error.message}")
 
-    def _load(self, signature: _Signature) -> tuple[IndexReader, Facets, _Signature]:
+    def _load(self, signature: _Signature) -> tuple[IndexReader, Summary, _Signature]:
         started = time.monotonic()
         index = IndexReader(self.path)
         try:
-            facets = _count(index)
+            summary = _summarise(index)
         except BaseException:
             index.close()
             raise
         now = time.monotonic()
-        self._look_again = now + max(_LEAST_PATIENCE_S, _PATIENCE * (now - started))
+        self._next_check = now + max(_CHECK_EVERY_S, _CHECK_FACTOR * (now - started))
         self.generation += 1
-        return index, facets, signature
+        return index, summary, signature
 
-    def find(self, address: str) -> Item | None:
-        """The item of an image's id, or None when the index has no such image (any more)."""
-        row = row_of(address)
+    def find(self, image_id: str) -> Item | None:
+        """The item with this id, or None when the index does not have it."""
+        row = row_of(image_id)
         if row is None:
             return None
         with self._lock:
             item = self.index.store.item_in_row(row)
-        return item if item is not None and image_id(row, item.name) == address else None
+        return item if item is not None and id_of(row, item.name) == image_id else None
 
     def names_of(self, rows: list[int]) -> dict[int, str]:
         """The names of the items in these rows."""
@@ -145,37 +154,37 @@ class Library:
             return self.index.store.names_of(rows)
 
     def folder_named(self, label: str) -> str:
-        """The folder that the page shows under this label.
+        """The folder whose printable name is ``label``.
 
         Raises:
             DataError: There is none.
         """
-        for folder in self.facets.folders:
-            if shown(folder.path) == label:
+        for folder in self.summary.folders:
+            if printable(folder.path) == label:
                 return folder.path
-        raise DataError(f"The index has no folder {label!r}.", hint="Choose another one, or none.")
+        raise DataError(f"The index has no folder {label!r}.", hint="Choose another folder, or none.")
 
     @property
     def images_folder(self) -> Path | None:
-        """Where the images lie; None for an index of vectors alone."""
-        named = self.index.header.images
-        return self._images or (None if named is None else Path(named))
+        """Folder of the images; None for an index of imported vectors."""
+        recorded = self.index.header.images
+        return self._images or (None if recorded is None else Path(recorded))
 
     def file_of(self, item: Item) -> Path:
-        """Where an item's file should lie.
+        """The path that an item's file should have.
 
         Raises:
-            DataError: The index does not say, or the name leads out of the indexed folder.
+            DataError: The index records no folder, or the item's name leads out of it.
         """
         folder = self.images_folder
         if folder is None:
             raise DataError(
-                "This index was made of vectors and does not say where its images lie.",
+                "This index was made from vectors and records no folder of images.",
                 hint="Start mckit serve with --images FOLDER.",
             )
         path = Path(os.path.normpath(folder / item.name))
         if not path.is_relative_to(os.path.normpath(folder)):
-            raise DataError(f"{shown(item.name)} lies outside the indexed folder and is not shown.")
+            raise DataError(f"{printable(item.name)} is outside the indexed folder and is not shown.")
         return path
 
     def close(self) -> None:
@@ -184,8 +193,30 @@ class Library:
             self.index.close()
 
 
+def printable(name: str) -> str:
+    """The name on one line of visible characters; control characters and bytes that are not UTF-8 are escaped."""
+    visible = "".join(
+        character
+        if character.isprintable() or character in _JOINERS or "\ud800" <= character <= "\udfff"
+        else character.encode("unicode_escape").decode()
+        for character in name
+    )
+    return visible.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def id_of(row: int, name: str) -> str:
+    """The id of the image ``name`` whose vector is in ``row``."""
+    return f"{row}-{hashlib.blake2b(os.fsencode(name), digest_size=4).hexdigest()}"
+
+
+def row_of(image_id: str) -> int | None:
+    """The row in an image's id, or None when the id is malformed."""
+    found = _ID.fullmatch(image_id)
+    return None if found is None else int(found.group(1))
+
+
 def regular_file(path: Path) -> os.stat_result | None:
-    """The state of a file that can be read as an image; None when it is gone or something else, a pipe for example."""
+    """The status of a regular file; None when it is missing or something else, such as a pipe."""
     try:
         status = path.stat()
     except OSError:
@@ -199,36 +230,35 @@ def _signature(path: Path) -> _Signature:
         try:
             status = (path / name).stat()
         except OSError:
-            # Opening the index says what is wrong with it.
-            found.append((0, 0, 0))
+            found.append((0, 0, 0))  # opening the index reports what is wrong
             continue
         found.append((status.st_ino, status.st_size, status.st_mtime_ns))
     return tuple(found)
 
 
-def _count(index: IndexReader) -> Facets:
+def _summarise(index: IndexReader) -> Summary:
     rows, times, parents = [], [], Counter[str]()
     for row, name, mtime_ns in index.store.listing():
-        if row < len(index.matrix):  # a writer may have counted more since the index was opened
+        if row < len(index.matrix):  # a writer may have committed more since the index was opened
             rows.append(row)
             times.append(_NO_TIME if mtime_ns is None else mtime_ns)
             parents[name.rpartition("/")[0]] += 1
-    folders, left_out = _folders(parents)
-    # Stable, so that images of one moment, or without one, stay in the order of their names.
+    folders, omitted = _folders(parents)
+    # Stable, so that images with equal times, or without one, stay in the order of their names.
     order = np.argsort(-np.array(times, np.int64), kind="stable")
     known = [moment for moment in times if moment != _NO_TIME]
-    return Facets(
+    return Summary(
         images=len(rows),
         failures=len(index.store.failures()),
         folders=folders,
-        left_out=left_out,
+        folders_omitted=omitted,
         newest=np.array(rows, np.int64)[order],
         days=(_day(min(known)), _day(max(known))) if known else None,
     )
 
 
 def _folders(parents: Counter[str]) -> tuple[tuple[Folder, ...], int]:
-    """Folders with what lies in them or below, and how many were left out for there being too many."""
+    """Folders with the number of images in and below them, and how many folders were omitted."""
     totals = Counter[str]()
     for parent, count in parents.items():
         while parent:

@@ -1,4 +1,4 @@
-"""Listening: a socket on this machine, the application on it, and a clean end at Ctrl-C."""
+"""The running server: opening a library, listening on a socket, and stopping at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _GRACE_S = 3
 
 @dataclass(frozen=True)
 class Listening:
-    """A socket that waits for browsers.
+    """A listening socket.
 
     Attributes:
-        socket: Bound, and listening.
-        url: Where a browser finds it.
-        local: Whether only this machine can reach it.
+        socket: Bound and listening.
+        url: The address for a browser.
+        local: Whether only this machine can connect.
     """
 
     socket: socket.socket
@@ -52,20 +52,21 @@ def open_service(
     threads: int | None = None,
     thumbnails: Path | None = None,
 ) -> Service:
-    """Open what a page of an index needs.
+    """Open an index, its model and the thumbnails.
 
     Args:
         index: The index folder.
-        images: Where its images are now; None for where they were.
-        model: Its model; None for where it was. A model that is given is opened at once, so that a mistake shows at
-            once; otherwise the page opens it while it shows images already, and says what is wrong with it.
+        images: Folder of its images; None for the one recorded in the index.
+        model: Its model; None for the one recorded in the index. A given model is opened immediately, so that an
+            error is reported immediately; otherwise it is opened while the page already shows images, and the page
+            shows the error.
         textness: A textness vector; None for the one beside the index or its model.
         templates: See :func:`mobileclip_kit.search.encode_queries`.
-        threads: Of the model's runtime.
-        thumbnails: The folder of thumbnails; None for the user's cache folder.
+        threads: Threads of the model's runtime.
+        thumbnails: Folder of thumbnails; None for the user's cache folder.
 
     Raises:
-        MckitError: One of them cannot be opened, or does not belong to the index.
+        MckitError: One of them cannot be opened or does not belong to the index.
     """
 
     def open_encoder(opened: IndexReader) -> Encoder:
@@ -76,11 +77,11 @@ def open_service(
         library, open_encoder, Thumbnails(thumbnails or cache_folder()), textness=textness, templates=templates
     )
     if model is not None:
-        service.voice.open(library.index)
-    trouble = service.voice.trouble or (service.textness_trouble if textness is not None else None)
-    if trouble is not None:
+        service.query_encoder.open(library.index)
+    problem = service.query_encoder.problem or (service.textness_problem if textness is not None else None)
+    if problem is not None:
         service.close()
-        raise trouble
+        raise problem
     return service
 
 
@@ -89,11 +90,11 @@ def listen(host: str = LOCAL, port: int = PORT) -> Listening:
 
     Args:
         host: An address or a name of this machine.
-        port: 0 for any free one.
+        port: 0 for any free port.
 
     Raises:
-        OutputError: The port is taken or not allowed.
-        UsageError: The host is not this machine.
+        OutputError: The port is in use or not allowed.
+        UsageError: The host is not an address of this machine.
     """
     bound = None
     try:
@@ -108,10 +109,10 @@ def listen(host: str = LOCAL, port: int = PORT) -> Listening:
         if bound is not None:
             bound.close()
         if error.errno == errno.EADDRINUSE:
-            hint = "Choose another one with --port, or --port 0 for any free one."
-            raise OutputError(f"Port {port} of {host} is in use already.", hint=hint) from error
+            hint = "Choose another port with --port; --port 0 takes any free one."
+            raise OutputError(f"Port {port} of {host} is already in use.", hint=hint) from error
         if error.errno == errno.EADDRNOTAVAIL:
-            raise UsageError(f"{host} is no address of this machine.") from error
+            raise UsageError(f"{host} is not an address of this machine.") from error
         raise OutputError(f"Port {port} of {host} cannot be opened: {error.strerror}.") from error
     address, actual = bound.getsockname()[:2]
     named = f"[{address}]" if family == socket.AF_INET6 else address
@@ -119,12 +120,12 @@ def listen(host: str = LOCAL, port: int = PORT) -> Listening:
 
 
 def run_server(service: Service, listening: Listening, names: Sequence[str] = ()) -> None:
-    """Answer until Ctrl-C or a signal to end.
+    """Serve until Ctrl-C or a termination signal.
 
     Args:
         service: Closed at the end.
         listening: Closed at the end.
-        names: Further host names that are this machine's.
+        names: Further host names of this machine.
     """
     app = build_app(service, names=names, any_address=not listening.local)
     config = uvicorn.Config(

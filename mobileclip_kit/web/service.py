@@ -1,7 +1,7 @@
-"""What the page can ask for, as functions of an index: the state of the library, hits, an item, a thumbnail.
+"""The operations behind the page's API: describing the library, searching, thumbnails.
 
-Nothing here speaks HTTP. Three workers keep the event loop free: one thread that has the model, one that sorts the
-index, and a few that make thumbnails.
+Nothing here depends on HTTP. Three job queues keep the event loop free: one thread for the model, one for the index,
+and a few for thumbnails.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -21,33 +24,71 @@ from mobileclip_kit.errors import DataError, MckitError, UsageError
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.search import find_textness
 from mobileclip_kit.textness.vector import Textness
-from mobileclip_kit.web.answers import MAX_RANKED, OpenEncoder, Ranking, Remembered, Voice, aim, rank, without
-from mobileclip_kit.web.description import describe
-from mobileclip_kit.web.library import Library
-from mobileclip_kit.web.names import image_id, row_of, shown
-from mobileclip_kit.web.question import Question
+from mobileclip_kit.web.library import Library, id_of, printable, row_of
+from mobileclip_kit.web.query_encoder import LeastRecentlyUsed, OpenEncoder, QueryEncoder, query_vector
+from mobileclip_kit.web.ranking import MAX_PAGE, MAX_RANKED, TEXTNESS_LIMIT, Ranking, SearchRequest, rank
 from mobileclip_kit.web.thumbnails import Thumbnails, make_jpeg, make_thumbnail, thumbnail_key
-from mobileclip_kit.web.worker import Gone, Worker
 
-_MOST_THUMBNAIL_THREADS = 4
+_MAX_THUMBNAIL_THREADS = 4
 _VIEW_PIXELS = 3000
+
+P = ParamSpec("P")
+T = TypeVar("T")
+IsDisconnected = Callable[[], Awaitable[bool]]
+
+
+class ClientDisconnected(Exception):  # noqa: N818 (not an error: no one needs the response)
+    """The client disconnected before its job started."""
+
+
+class JobQueue:
+    """A few threads and the jobs that wait for them.
+
+    Typing sends requests faster than a slow model handles them, and the browser drops those it no longer needs: a job
+    whose client has disconnected is not started.
+
+    Args:
+        name: Of the threads.
+        threads: Number of jobs that run at once.
+    """
+
+    def __init__(self, name: str, threads: int = 1) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._slots = asyncio.Semaphore(threads)
+
+    async def run(
+        self, is_disconnected: IsDisconnected | None, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``job`` when a thread is free and return its result.
+
+        Raises:
+            ClientDisconnected: The client disconnected before the job started.
+        """
+        async with self._slots:
+            if is_disconnected is not None and await is_disconnected():
+                raise ClientDisconnected
+            return await asyncio.get_running_loop().run_in_executor(self._pool, partial(job, *args, **kwargs))
+
+    def close(self) -> None:
+        """Drop jobs that have not started and wait for those that have."""
+        self._pool.shutdown(cancel_futures=True)
 
 
 class Service:
-    """One index, answered for.
+    """The operations on one index.
 
     Args:
         library: The index.
         open_encoder: Opens the model of an index.
-        thumbnails: Where thumbnails are kept.
-        textness: The textness vector's file; None for the one beside the index or its model.
+        thumbnails: The thumbnail cache.
+        textness: File of the textness vector; None for the one beside the index or its model.
         templates: See :func:`mobileclip_kit.search.encode_queries`.
 
     Attributes:
         library: The index.
-        thumbnails: Of all indexes.
-        voice: The model.
-        textness_trouble: Why there is no textness vector, or None.
+        thumbnails: The thumbnail cache, shared by all indexes.
+        query_encoder: The model.
+        textness_problem: Why there is no textness vector, or None.
     """
 
     def __init__(
@@ -60,188 +101,188 @@ class Service:
         templates: Sequence[str] = (),
     ) -> None:
         self.library, self.thumbnails = library, thumbnails
-        self.voice = Voice(open_encoder, templates)
+        self.query_encoder = QueryEncoder(open_encoder, templates)
         self._textness_path = textness
         self._textness: Textness | None = None
-        self.textness_trouble: MckitError | None = None
+        self.textness_problem: MckitError | None = None
         self._model_hash: str | None = None
-        self._vectors: Remembered[tuple[object, ...], Vectors] = Remembered(256)
-        self._rankings: Remembered[tuple[object, ...], Ranking] = Remembered(24)
-        self._model_thread = Worker("model")
-        self._index_thread = Worker("index")
-        self._image_threads = Worker("thumbnails", min(_MOST_THUMBNAIL_THREADS, os.cpu_count() or 1))
+        self._vectors: LeastRecentlyUsed[tuple[object, ...], Vectors] = LeastRecentlyUsed(256)
+        self._rankings: LeastRecentlyUsed[tuple[object, ...], Ranking] = LeastRecentlyUsed(24)
+        self._model_jobs = JobQueue("model")
+        self._index_jobs = JobQueue("index")
+        self._thumbnail_jobs = JobQueue("thumbnails", min(_MAX_THUMBNAIL_THREADS, os.cpu_count() or 1))
         self._opening: asyncio.Task[None] | None = None
-        self._meet_model()
-
-    async def open_model(self) -> None:
-        """Open the model of the index, in its own thread."""
-        await self._model_thread.run(None, self.voice.open, self.library.index)
+        self._on_new_model()
 
     async def describe(self) -> dict[str, Any]:
-        """The library and what can be asked of it."""
-        await self._index_thread.run(None, self._refresh)
-        index = self.library.index
-        if not self.voice.belongs_to(index) and (self._opening is None or self._opening.done()):
-            self._opening = asyncio.create_task(self.open_model())
-        notices = [notice for notice in (self.library.trouble, self.thumbnails.trouble) if notice]
-        return describe(self.library, self.voice, self.textness_trouble, notices)
-
-    async def search(self, question: Question, start: int, count: int, gone: Gone) -> dict[str, Any]:
-        """Hits ``start`` to ``start + count`` of a question's answer, and how long it took.
-
-        Raises:
-            Abandoned: Nobody waits for the answer any more.
-            MckitError: The question cannot be answered.
-        """
-        await self._index_thread.run(gone, self._refresh)
-        if question.words:
-            # Opening a model is not part of a query's latency.
-            await self._model_thread.run(gone, self.voice.open, self.library.index)
-        began = time.perf_counter()
-        vector = await self._aim(question, gone)
-        encoded = time.perf_counter()
-        answer = await self._index_thread.run(gone, self._hits, question, vector, start, count)
-        done = time.perf_counter()
-        answer["latency_ms"] = {
-            "encoding": round(1000 * (encoded - began), 2),
-            "searching": round(1000 * (done - encoded), 2),
+        """The document of ``GET /api/library``: the library, what can be searched for, and why not."""
+        await self._index_jobs.run(None, self._refresh)
+        library, encoder = self.library, self.query_encoder
+        index, summary = library.index, library.summary
+        if not encoder.is_opened_for(index) and (self._opening is None or self._opening.done()):
+            self._opening = asyncio.create_task(self._model_jobs.run(None, encoder.open, index))
+        return {
+            "name": printable(index.path.resolve().name),
+            "generation": library.generation,
+            "images": summary.images,
+            "failures": summary.failures,
+            "model": {"name": printable(index.spec.name), "opening": not encoder.is_opened_for(index)},
+            "word_search": {"unavailable": _printable(encoder.why_not("text"))},
+            "image_search": {"unavailable": _printable(encoder.why_not("image"))},
+            "textness": {"unavailable": _printable(self.textness_problem), "limit": TEXTNESS_LIMIT},
+            "files": {"unavailable": _printable(_why_no_files(library))},
+            "folders": [{"path": printable(folder.path), "images": folder.images} for folder in summary.folders],
+            "folders_omitted": summary.folders_omitted,
+            "days": None if summary.days is None else [day.isoformat() for day in summary.days],
+            "notices": [notice for notice in (library.problem, self.thumbnails.problem) if notice],
         }
-        return answer
 
-    async def take_image(self, data: bytes, gone: Gone) -> str:
-        """Encode an image that was handed in; what to call it in a question.
-
-        Raises:
-            ImageError: It cannot be decoded.
-            ModelError: The model cannot be opened or has no image tower.
-        """
-        await self._model_thread.run(gone, self.voice.open, self.library.index)
-        return await self._model_thread.run(gone, self.voice.look, data)
-
-    async def thumbnail(self, path: Path, status: os.stat_result, gone: Gone) -> tuple[bytes, str]:
-        """An image's thumbnail as WebP, and the tag that changes when it does.
+    async def search(self, request: SearchRequest, is_disconnected: IsDisconnected) -> dict[str, Any]:
+        """The hits of a search, and how long it took.
 
         Raises:
-            ImageError: It cannot be decoded.
+            ClientDisconnected: The client no longer needs the response.
+            MckitError: The search is impossible.
         """
-        return await self._image_threads.run(gone, self._thumbnail, path, status), self.tag(path, status)
+        await self._index_jobs.run(is_disconnected, self._refresh)
+        if request.words:
+            # Opening the model does not count towards the query's latency.
+            await self._model_jobs.run(is_disconnected, self.query_encoder.open, self.library.index)
+        started = time.perf_counter()
+        vector = await self._query_vector(request, is_disconnected)
+        encoded = time.perf_counter()
+        found = await self._index_jobs.run(is_disconnected, self._hits, request, vector)
+        latency = {"encoding": encoded - started, "searching": time.perf_counter() - encoded}
+        return {**found, "latency_ms": {name: round(1000 * seconds, 2) for name, seconds in latency.items()}}
 
-    async def as_jpeg(self, path: Path, gone: Gone) -> bytes:
-        """An image in a format that every browser shows.
+    async def encode_image(self, data: bytes, is_disconnected: IsDisconnected) -> str:
+        """Encode an uploaded image and return its token; see :meth:`QueryEncoder.encode_image`."""
+        await self._model_jobs.run(is_disconnected, self.query_encoder.open, self.library.index)
+        return await self._model_jobs.run(is_disconnected, self.query_encoder.encode_image, data)
+
+    async def thumbnail(self, path: Path, status: os.stat_result, is_disconnected: IsDisconnected) -> tuple[bytes, str]:
+        """An image's thumbnail as WebP, and its ETag.
 
         Raises:
-            ImageError: It cannot be decoded.
+            ImageError: The image cannot be decoded.
         """
-        return await self._image_threads.run(gone, make_jpeg, path, _VIEW_PIXELS)
+        data = await self._thumbnail_jobs.run(is_disconnected, self._thumbnail, path, status)
+        return data, self.tag(path, status)
+
+    async def as_jpeg(self, path: Path, is_disconnected: IsDisconnected) -> bytes:
+        """An image as JPEG, which every browser shows.
+
+        Raises:
+            ImageError: The image cannot be decoded.
+        """
+        return await self._thumbnail_jobs.run(is_disconnected, make_jpeg, path, _VIEW_PIXELS)
 
     @staticmethod
     def tag(path: Path, status: os.stat_result) -> str:
         """The ETag of a file in its present state."""
         return f'"{thumbnail_key(path, status).hex()}"'
 
-    def item(self, item: Item) -> dict[str, Any]:
-        """What is said about one image."""
+    def describe_image(self, item: Item) -> dict[str, Any]:
+        """The document of ``GET /api/images/ID``."""
         assert item.row is not None
         folder, _, name = item.name.rpartition("/")
-        changed = None if item.mtime_ns is None else datetime.fromtimestamp(item.mtime_ns / 1e9).astimezone()
+        modified = None if item.mtime_ns is None else datetime.fromtimestamp(item.mtime_ns / 1e9).astimezone()
         return {
-            "id": image_id(item.row, item.name),
-            "name": shown(name),
-            "folder": shown(folder),
+            "id": id_of(item.row, item.name),
+            "name": printable(name),
+            "folder": printable(folder),
             "size_bytes": item.size_bytes,
-            "changed": None if changed is None else changed.isoformat(timespec="seconds"),
+            "modified": None if modified is None else modified.isoformat(timespec="seconds"),
         }
 
     def close(self) -> None:
-        """Wait for what is being done, then close everything."""
-        for worker in (self._model_thread, self._index_thread, self._image_threads):
-            worker.close()
+        """Wait for running jobs, then close everything."""
+        for queue in (self._model_jobs, self._index_jobs, self._thumbnail_jobs):
+            queue.close()
         self.library.close()
         self.thumbnails.close()
 
     def _refresh(self) -> None:
-        """On the index thread: the newest state, and what depends on it."""
         before = self.library.generation
         self.library.refresh()
         if self.library.generation != before:
-            self._meet_model()
+            self._on_new_model()
 
-    def _meet_model(self) -> None:
-        """Forget what belongs to another model, and look for this one's textness vector."""
+    def _on_new_model(self) -> None:
+        """If the index belongs to another model than before, discard cached vectors and find its textness vector."""
         if self._model_hash == self.library.index.spec.model_hash:
             return
         self._model_hash = self.library.index.spec.model_hash
         self._vectors.clear()
-        self._textness, self.textness_trouble = None, None
+        self._textness, self.textness_problem = None, None
         try:
             self._textness = find_textness(self.library.index, self._textness_path)
         except UsageError:
-            self.textness_trouble = UsageError(
+            self.textness_problem = UsageError(
                 "There is no textness vector beside this index or its model.",
                 hint="Make one with `mckit textness fit` and start mckit serve with --textness-vector FILE.",
             )
         except MckitError as error:
-            self.textness_trouble = error
+            self.textness_problem = error
 
-    async def _aim(self, question: Question, gone: Gone) -> Vectors | None:
-        """Where the question points, ``(d,)``; None when nothing is looked for."""
-        index = self.library.index
-        key = (index.spec.model_hash, self.library.generation, question.words, question.like, question.images)
+    async def _query_vector(self, request: SearchRequest, is_disconnected: IsDisconnected) -> Vectors | None:
+        """The query vector, ``(d,)``; None when there is no query."""
+        key = (self._model_hash, self.library.generation, request.words, request.like, request.images)
         vector = self._vectors.get(key)
         if vector is None:
-            beside = await self._index_thread.run(gone, self._beside, question)
-            if question.words:
-                vector = await self._model_thread.run(gone, self.voice.speak, question.words, beside)
+            images = await self._index_jobs.run(is_disconnected, self._image_vectors, request)
+            if request.words:
+                encode = self.query_encoder.encode_words
+                vector = await self._model_jobs.run(is_disconnected, encode, request.words, images)
             else:
-                vector = aim(beside, index.spec.embedding_dim)
+                vector = query_vector(images)
             self._vectors.put(key, vector)
-        if question.textness:
+        if request.textness:
             if self._textness is None:
-                raise self.textness_trouble or UsageError("There is no textness vector.")
-            vector = self._textness.apply(vector[None], question.textness)[0]
+                raise self.textness_problem or UsageError("There is no textness vector.")
+            vector = self._textness.apply(vector[None], request.textness)[0]
         return vector if vector.any() else None
 
-    def _beside(self, question: Question) -> Vectors:
-        """The vectors of the images in a question, ``(m, d)``."""
+    def _image_vectors(self, request: SearchRequest) -> Vectors:
+        """The vectors of the query's images, ``(m, d)``."""
         index = self.library.index
-        vectors = list(index.vectors([self._row(address) for address in question.like]))
-        for token in question.images:
-            seen = self.voice.seen(token)
-            if seen is None:
-                raise DataError("The image that was handed in is no longer remembered.", hint="Hand it in again.")
-            vectors.append(seen)
+        vectors = list(index.vectors([self._row(image_id) for image_id in dict.fromkeys(request.like)]))
+        for token in dict.fromkeys(request.images):
+            vector = self.query_encoder.vector_of(token)
+            if vector is None:
+                raise DataError("The uploaded image is no longer kept.", hint="Upload it again.")
+            vectors.append(vector)
         return np.array(vectors, np.float32).reshape(len(vectors), index.spec.embedding_dim)
 
-    def _row(self, address: str) -> int:
-        item = self.library.find(address)
+    def _row(self, image_id: str) -> int:
+        item = self.library.find(image_id)
         if item is None or item.row is None or item.row >= len(self.library.index.matrix):
-            raise DataError(
-                "The image that others shall be like is not in the index any more.", hint="Choose another one."
-            )
+            raise DataError("The image to search by is no longer in the index.", hint="Choose another one.")
         return item.row
 
-    def _hits(self, question: Question, vector: Vectors | None, start: int, count: int) -> dict[str, Any]:
+    def _hits(self, request: SearchRequest, vector: Vectors | None) -> dict[str, Any]:
+        start, end = request.start, request.start + min(request.count, MAX_PAGE)
         generation = self.library.generation
-        key = (generation, question)
+        key = (generation, replace(request, start=0, count=0))
         ranking = self._rankings.get(key)
-        if ranking is None or (not ranking.complete and start + count > len(ranking.rows)):
-            ranking = rank(self.library, question, vector, start + count)
-            ranking = without(ranking, [row for address in question.like if (row := row_of(address)) is not None])
+        if ranking is None or (not ranking.complete and end > len(ranking.rows)):
+            own_rows = [row for image_id in request.like if (row := row_of(image_id)) is not None]
+            ranking = rank(self.library, request, vector).without(own_rows)
             self._rankings.put(key, ranking)
-        rows = ranking.rows[start : start + count].tolist()
-        scores = [None] * len(rows) if ranking.scores is None else ranking.scores[start : start + count].tolist()
+        rows = ranking.rows[start:end].tolist()
+        scores = [None] * len(rows) if ranking.scores is None else ranking.scores[start:end].tolist()
         names = self.library.names_of(rows)
         return {
             "generation": generation,
             "start": start,
-            "among": ranking.among,
-            "total": min(ranking.among, MAX_RANKED),
+            "candidates": ranking.candidates,
+            "total": min(ranking.candidates, MAX_RANKED),
             "ranked": vector is not None,
-            # An image that was removed a moment ago keeps its place, without a name, until the index is opened again.
+            # An image that has just been removed keeps its place, without a name, until the index is reopened.
             "hits": [
                 {
-                    "id": image_id(row, names[row]) if row in names else "",
-                    "name": shown(names.get(row, "")),
+                    "id": id_of(row, names[row]) if row in names else "",
+                    "name": printable(names.get(row, "")),
                     "score": None if score is None else round(score, 4),
                 }
                 for row, score in zip(rows, scores, strict=True)
@@ -255,3 +296,15 @@ class Service:
             data = make_thumbnail(path)
             self.thumbnails.put(key, data)
         return data
+
+
+def _printable(reason: object) -> str | None:
+    return None if reason is None else printable(str(reason))
+
+
+def _why_no_files(library: Library) -> str | None:
+    hint = "start mckit serve with --images FOLDER to see its images."
+    folder = library.images_folder
+    if folder is None:
+        return f"This index was made from vectors: {hint}"
+    return None if folder.is_dir() else f"The folder {folder} does not exist: {hint}"

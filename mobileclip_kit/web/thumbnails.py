@@ -1,8 +1,8 @@
-"""Small copies of images, made once and kept in one SQLite file of bounded size.
+"""Thumbnails: made once, and kept in one SQLite file of limited size.
 
-They lie in the user's cache folder and not in the index: an index may be on a read-only medium, and one photo in two
-indexes needs one thumbnail. A thumbnail belongs to a path, a size and a modification time; a changed image gets a new
-one, and those that nobody looked at the longest give way.
+They are kept in the user's cache folder and not in the index: an index may be on a read-only medium, and a photo in two
+indexes needs one thumbnail. A thumbnail belongs to a path, a size and a modification time, so a changed image gets a
+new one. The least recently used ones are removed first.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _SCHEMA = (
 
 
 def make_thumbnail(source: Path | bytes, side: int = SIDE_PIXELS) -> bytes:
-    """An image as WebP, upright, at most ``side`` pixels long; smaller ones keep their size.
+    """An image as WebP, upright, at most ``side`` pixels long; smaller images keep their size.
 
     Raises:
-        ImageError: It cannot be decoded.
+        ImageError: The image cannot be decoded.
     """
-    # Twice the side leaves the antialiased filter something to filter.
+    # The antialiasing filter needs more pixels than it produces.
     image = load_image(source, least_side=2 * side)
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
     stream = io.BytesIO()
@@ -53,10 +53,10 @@ def make_thumbnail(source: Path | bytes, side: int = SIDE_PIXELS) -> bytes:
 
 
 def make_jpeg(source: Path, side: int) -> bytes:
-    """An image that browsers cannot show, as a JPEG of at most ``side`` pixels.
+    """An image as a JPEG at most ``side`` pixels long.
 
     Raises:
-        ImageError: It cannot be decoded.
+        ImageError: The image cannot be decoded.
     """
     image = load_image(source)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
@@ -66,20 +66,20 @@ def make_jpeg(source: Path, side: int) -> bytes:
 
 
 def thumbnail_key(path: Path, status: os.stat_result) -> bytes:
-    """What a thumbnail is kept under: another file, another time or another size of thumbnails is another key."""
+    """The key of a thumbnail: a hash of the file's path, size and modification time, and of the thumbnail format."""
     what = f"\0{status.st_size}\0{status.st_mtime_ns}\0{SIDE_PIXELS}\0{_VERSION}"
     return hashlib.blake2b(os.fsencode(path) + what.encode(), digest_size=16).digest()
 
 
 class Thumbnails:
-    """The file of thumbnails. Any thread, and any process, may use it.
+    """The file of thumbnails, which any thread and any process may use.
 
     Args:
-        folder: Where it lies or shall lie.
-        limit_bytes: Of all thumbnails together.
+        folder: Folder of the file; made if it does not exist.
+        limit_bytes: Size of all thumbnails together.
 
     Attributes:
-        trouble: Why thumbnails are no longer kept (a full disk, for example); they are still made.
+        problem: Why thumbnails are not kept (a full disk, for example); they are still made.
 
     Raises:
         OutputError: The folder cannot be written, or the file is damaged.
@@ -88,7 +88,7 @@ class Thumbnails:
     def __init__(self, folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
         self._path, self._limit = folder / FILE_NAME, limit_bytes
         self._lock = threading.Lock()
-        self.trouble: str | None = None
+        self.problem: str | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
@@ -110,8 +110,8 @@ class Thumbnails:
             ) from error
 
     def get(self, key: bytes) -> bytes | None:
-        """A kept thumbnail."""
-        with self._lock, self._noting():
+        """A kept thumbnail, or None."""
+        with self._lock, self._recording_errors():
             found = self._file.execute("SELECT data, used FROM thumbnails WHERE key = ?", (key,)).fetchone()
             if found is None:
                 return None
@@ -124,7 +124,7 @@ class Thumbnails:
 
     def put(self, key: bytes, data: bytes) -> None:
         """Keep a thumbnail."""
-        with self._lock, self._noting():
+        with self._lock, self._recording_errors():
             values = (key, int(time.time()), len(data), data)
             self._file.execute("INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?, ?)", values)
             self._bytes += len(data)
@@ -137,7 +137,7 @@ class Thumbnails:
             self._file.close()
 
     def _trim(self) -> None:
-        """Forget what nobody looked at the longest, a tenth more than needed so that this is rare."""
+        """Remove the least recently used ones, and a tenth more than needed so that this is rare."""
         excess = self._total() - (1 - _TRIM_SHARE) * self._limit
         keys = []
         for key, size in self._file.execute("SELECT key, size FROM thumbnails ORDER BY used, rowid"):
@@ -155,19 +155,19 @@ class Thumbnails:
         return total
 
     @contextlib.contextmanager
-    def _noting(self) -> Iterator[None]:
-        """A cache that fails costs time, not images: say so and go on."""
+    def _recording_errors(self) -> Iterator[None]:
+        """Record an error and continue: a failing cache costs time, not images."""
         try:
             yield
-            self.trouble = None
+            self.problem = None
         except sqlite3.Error as error:
             if self._file.in_transaction:
                 self._file.rollback()
-            self.trouble = f"Thumbnails are not kept: {self._path}: {error}."
+            self.problem = f"Thumbnails are not kept: {self._path}: {error}."
 
 
 def _rgb_profile(image: Image.Image) -> bytes | None:
-    """The colour profile, where it speaks of RGB: that of a grey or CMYK image is wrong after the conversion."""
+    """The colour profile if it is for RGB; that of a grey or CMYK image is wrong after the conversion."""
     profile = image.info.get("icc_profile")
     usable = isinstance(profile, bytes) and profile[16:20] == b"RGB " and len(profile) <= _MAX_PROFILE_BYTES
     return profile if usable else None

@@ -1,4 +1,4 @@
-"""What the server answers: hits, filters, images, and words for everything that cannot be."""
+"""The server's responses: hits, filters, images, and errors in words."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from tests.indexing.fakes import ColourEncoder, draw
 from tests.web.serving import ODD_NAMES, make_index, open_service, save_turned
 
 
-def ask(client: TestClient, **question):
-    answer = client.post("/api/search", json=question)
+def ask(client: TestClient, **request):
+    answer = client.post("/api/search", json=request)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def names(client: TestClient, **question) -> list[str]:
-    return [hit["name"] for hit in ask(client, **question)["hits"]]
+def names(client: TestClient, **request) -> list[str]:
+    return [hit["name"] for hit in ask(client, **request)["hits"]]
 
 
 def id_of(client: TestClient, name: str) -> str:
     return next(hit["id"] for hit in ask(client)["hits"] if hit["name"] == name)
 
 
-def refusal(client: TestClient, **question) -> tuple[int, str]:
-    answer = client.post("/api/search", json=question)
+def refusal(client: TestClient, **request) -> tuple[int, str]:
+    answer = client.post("/api/search", json=request)
     return answer.status_code, answer.json()["error"]["message"]
 
 
@@ -60,7 +60,7 @@ def test_words_find_what_the_command_line_finds(client: TestClient, index: Path)
         assert [hit["score"] for hit in hits] == pytest.approx([hit.score for hit in expected], abs=1e-4)
 
 
-def test_without_a_question_the_newest_come_first(client: TestClient) -> None:
+def test_without_a_query_the_newest_come_first(client: TestClient) -> None:
     answer = ask(client)
     assert [hit["name"] for hit in answer["hits"]] == [
         "blue.png", "trips/moss.png", "green.png", "trips/brick.png", "trips/north/ruby.png", "red.png",
@@ -78,8 +78,8 @@ def test_a_huge_library_is_ranked_further_down_when_somebody_goes_there(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = names(client, words="green")
-    monkeypatch.setattr("mobileclip_kit.web.answers._RANK_AT_ONCE", 2)
-    monkeypatch.setattr("mobileclip_kit.web.answers._FIRST_HITS", 2)
+    monkeypatch.setattr("mobileclip_kit.web.ranking._RANK_ALL_UP_TO", 2)
+    monkeypatch.setattr("mobileclip_kit.web.ranking._FIRST_HITS", 2)
     first = ask(client, words="green ", textness=1e-9, count=2)
     assert (first["total"], [hit["name"] for hit in first["hits"]]) == (6, whole[:2])
     assert names(client, words="green ", textness=1e-9, start=2, count=9) == whole[2:]
@@ -116,7 +116,7 @@ def test_textness_turns_the_order_both_ways(client: TestClient) -> None:
 
 def test_textness_without_a_vector_is_refused_with_a_reason(tmp_path: Path, index: Path) -> None:
     with TestClient(build_app(open_service(index, tmp_path / "cache")), base_url="http://localhost") as client:
-        assert "mckit textness fit" in client.get("/api/library").json()["textness"]["reason"]
+        assert "mckit textness fit" in client.get("/api/library").json()["textness"]["unavailable"]
         assert refusal(client, words="red", textness=1)[0] == 400
 
 
@@ -128,24 +128,24 @@ def test_more_like_this_leaves_the_image_itself_out(client: TestClient) -> None:
     assert names(client, like=[red], words="blue +blue +blue")[0] == "blue.png"
 
 
-def test_a_handed_in_image_finds_its_like(client: TestClient) -> None:
+def test_an_uploaded_image_finds_similar_ones(client: TestClient) -> None:
     answer = client.post("/api/images", content=png((25, 45, 225)), headers={"Content-Type": "image/png"})
     token = answer.json()["token"]
     assert names(client, images=[token])[0] == "blue.png"
-    assert refusal(client, images=["0" * 32]) == (404, "The image that was handed in is no longer remembered.")
+    assert refusal(client, images=["0" * 32]) == (404, "The uploaded image is no longer kept.")
 
 
-def test_what_is_handed_in_must_be_an_image_of_bearable_size(client: TestClient) -> None:
-    def hand_in(data: bytes, kind: str = "image/png", **headers: str):
+def test_an_upload_must_be_an_image_of_limited_size(client: TestClient) -> None:
+    def upload(data: bytes, kind: str = "image/png", **headers: str):
         return client.post("/api/images", content=data, headers={"Content-Type": kind, **headers})
 
-    refused = hand_in(b"no image")
+    refused = upload(b"no image")
     assert refused.status_code == 422
-    assert refused.json()["error"]["message"].startswith("What was handed in is not an image")
-    assert hand_in(b"").status_code == 422
-    assert hand_in(png((1, 2, 3))[:-30]).status_code == 422
-    assert hand_in(png((1, 2, 3)), "text/plain").status_code == 415
-    assert hand_in(b"x" * 10, **{"Content-Length": str(MAX_IMAGE_BYTES + 1)}).status_code == 413
+    assert refused.json()["error"]["message"].startswith("The uploaded file is not an image")
+    assert upload(b"").status_code == 422
+    assert upload(png((1, 2, 3))[:-30]).status_code == 422
+    assert upload(png((1, 2, 3)), "text/plain").status_code == 415
+    assert upload(b"x" * 10, **{"Content-Length": str(MAX_IMAGE_BYTES + 1)}).status_code == 413
 
 
 def test_a_handed_in_eps_file_starts_no_program(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_a_decompression_bomb_is_refused_from_its_header(client: TestClient) -> 
 
 
 @pytest.mark.parametrize(
-    "question",
+    "request_body",
     [
         {"words": 7},
         {"like": "12"},
@@ -192,14 +192,16 @@ def test_a_decompression_bomb_is_refused_from_its_header(client: TestClient) -> 
         {"last_day": "9999-12-31"},
         {"start": -1},
         {"count": "all"},
+        {"quantity": 3},
+        {"folder": None},
         {"words": "x" * 10_001},
         {"words": " ".join(f"-word{number}" for number in range(33))},
         {"words": "red -red"},
         {"words": "+a:0"},
     ],
 )
-def test_questions_that_make_no_sense_are_refused_in_words(client: TestClient, question) -> None:
-    status, message = refusal(client, **question)
+def test_impossible_requests_are_refused_in_words(client: TestClient, request_body) -> None:
+    status, message = refusal(client, **request_body)
     assert status == 400
     assert message.endswith(".")
 
@@ -211,7 +213,7 @@ def test_a_query_of_ten_thousand_characters_is_answered(client: TestClient) -> N
     assert answer.json()["total"] == 6
 
 
-def test_bodies_that_are_no_question_are_refused(client: TestClient) -> None:
+def test_bodies_that_are_not_search_requests_are_refused(client: TestClient) -> None:
     json_type = {"Content-Type": "application/json"}
     assert client.post("/api/search", content=b"{", headers=json_type).status_code == 400
     assert client.post("/api/search", content=b"[1]", headers=json_type).status_code == 400
@@ -284,7 +286,7 @@ def test_an_image_that_is_none_any_more_is_refused(client: TestClient, photos: P
 
 
 @pytest.mark.parametrize("address", ["9999-00000000", "0-00000000", "0", "..%2Fred.png", "red.png", "-1-00000000"])
-@pytest.mark.parametrize("way", ["thumbnails", "images", "api/items"])
+@pytest.mark.parametrize("way", ["thumbnails", "images", "api/images"])
 def test_only_ids_of_the_index_lead_to_images(client: TestClient, way: str, address: str) -> None:
     assert client.get(f"/{way}/{address}").status_code == 404
 
@@ -314,7 +316,7 @@ def test_odd_names_are_shown_safely_and_lead_to_their_images(tmp_path: Path, pho
         for address in shown.values():
             assert client.get(f"/thumbnails/{address}").status_code == 200
             assert client.get(f"/images/{address}").status_code == 200
-            assert client.get(f"/api/items/{address}").status_code == 200
+            assert client.get(f"/api/images/{address}").status_code == 200
 
 
 def test_an_empty_library_answers(tmp_path: Path) -> None:
@@ -328,13 +330,13 @@ def test_an_empty_library_answers(tmp_path: Path) -> None:
 def test_an_index_that_grows_while_it_is_served_is_opened_again(
     tmp_path: Path, photos: Path, index: Path, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mobileclip_kit.web.library._LEAST_PATIENCE_S", 0.0)
-    monkeypatch.setattr("mobileclip_kit.web.library._PATIENCE", 0)
+    monkeypatch.setattr("mobileclip_kit.web.library._CHECK_EVERY_S", 0.0)
+    monkeypatch.setattr("mobileclip_kit.web.library._CHECK_FACTOR", 0)
     library_before = client.get("/api/library").json()
     draw(photos / "new.png", (10, 10, 250))
     make_index(index, photos)
     # What the client opened at the start may be kept for a second.
-    client.app.state.service.library._look_again = 0.0
+    client.app.state.service.library._next_check = 0.0
     assert "new.png" in names(client, words="blue")
     library = client.get("/api/library").json()
     assert library["images"] == library_before["images"] + 1
@@ -344,9 +346,9 @@ def test_an_index_that_grows_while_it_is_served_is_opened_again(
 def test_an_index_that_breaks_while_it_is_served_goes_on_as_it_was(
     client: TestClient, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mobileclip_kit.web.library._LEAST_PATIENCE_S", 0.0)
+    monkeypatch.setattr("mobileclip_kit.web.library._CHECK_EVERY_S", 0.0)
     (index / "index.json").write_text("{")
-    client.app.state.service.library._look_again = 0.0
+    client.app.state.service.library._next_check = 0.0
     assert names(client, words="red")[0] == "red.png"
     assert "cannot be opened again" in client.get("/api/library").json()["notices"][0]
 
@@ -372,6 +374,6 @@ def test_vectors_without_images_and_model_can_be_looked_through(tmp_path: Path) 
         status, message = refusal(client, words="red")
         assert (status, "which model" in message) == (409, True)
         library = client.get("/api/library").json()
-        assert "--model" in library["words"]["reason"] and "--images" in library["files"]["reason"]
+        assert "--model" in library["word_search"]["unavailable"] and "--images" in library["files"]["unavailable"]
         assert sorted(names(client, like=[id_of(client, "a")])) == ["b", "c"]
         assert client.get(f"/thumbnails/{id_of(client, 'a')}").status_code == 404

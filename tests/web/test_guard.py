@@ -44,7 +44,7 @@ def test_a_server_for_the_network_takes_addresses_and_the_names_it_was_given(tmp
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "http://127.0.0.1:3000", "http://localhost:8765", "null", "http://["]
 )
-def test_another_origin_can_neither_ask_nor_hand_in(client: TestClient, origin: str) -> None:
+def test_another_origin_can_neither_search_nor_upload(client: TestClient, origin: str) -> None:
     headers = {"Origin": origin}
     assert client.post("/api/search", content=b"{}", headers={**JSON, **headers}).status_code == 403
     assert client.post("/api/images", content=b"x", headers={"Content-Type": "image/png", **headers}).status_code == 403
@@ -67,7 +67,7 @@ def test_other_pages_may_link_here_and_no_more(client: TestClient, site: str) ->
     assert client.get(f"/images/{image}", headers=link).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/", "/static/page.css", "/api/library", "/api/items/0-0", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/static/page.css", "/api/library", "/api/images/0-0", "/nowhere"])
 def test_every_answer_carries_the_security_headers(client: TestClient, path: str) -> None:
     for headers in ({}, {"Host": "evil.example"}):
         answer = client.get(path, headers=headers)

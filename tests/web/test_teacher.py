@@ -31,5 +31,5 @@ def test_words_find_drawn_words(tmp_path: Path) -> None:
             right += Path(first["name"]).name in {Path(image).name for image in query.right}
         library = client.get("/api/library").json()
     assert right >= 0.8 * len(queries) > 4
-    assert library["words"]["reason"] is library["handed_in"]["reason"] is None
-    assert "mckit textness fit" in library["textness"]["reason"]
+    assert library["word_search"]["unavailable"] is library["image_search"]["unavailable"] is None
+    assert "mckit textness fit" in library["textness"]["unavailable"]

@@ -105,7 +105,7 @@ def test_a_cache_that_fails_is_told_and_costs_no_image(tmp_path: Path) -> None:
     thumbnails._file.execute("DROP TABLE thumbnails")
     assert thumbnails.get(b"key") is None
     thumbnails.put(b"key", b"data")
-    assert thumbnails.trouble is not None and "not kept" in thumbnails.trouble
+    assert thumbnails.problem is not None and "not kept" in thumbnails.problem
     thumbnails.close()
 
 

@@ -1,4 +1,4 @@
-// Asking the server. Every failure becomes a Problem with a sentence that can be shown as it is.
+// Requests to the server. Every failure becomes a Problem whose message can be shown as it is.
 
 export class Problem extends Error {
   constructor(message, hint = null, status = 0) {
@@ -7,63 +7,65 @@ export class Problem extends Error {
     this.status = status;
   }
 
-  /** Whether the server could not be reached at all. */
-  get silent() {
+  /** Whether the server could not be reached. */
+  get isOffline() {
     return this.status === 0;
   }
 }
 
+const OFFLINE = ["The server does not respond.", "Is mckit serve still running?"];
+
 export const thumbnailOf = (id) => `/thumbnails/${id}`;
 export const imageOf = (id) => `/images/${id}`;
 
-async function ask(path, options) {
-  let answer;
+async function request(path, options) {
+  let response;
   try {
-    answer = await fetch(path, { credentials: "same-origin", ...options });
+    response = await fetch(path, { credentials: "same-origin", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem("The server does not answer.", "Is mckit serve still running?");
+    throw new Problem(...OFFLINE);
   }
-  if (answer.ok) return answer.json();
-  throw await problemIn(answer);
+  if (response.ok) return response.json();
+  throw await problemIn(response);
 }
 
-async function problemIn(answer) {
+async function problemIn(response) {
   try {
-    const { error } = await answer.json();
-    return new Problem(error.message, error.hint, answer.status);
+    const { error } = await response.json();
+    return new Problem(error.message, error.hint, response.status);
   } catch {
-    return new Problem(`The server failed with status ${answer.status}.`, "What went wrong is on its terminal.", answer.status);
+    return new Problem(`The server failed with status ${response.status}.`, "Its terminal shows the error.", response.status);
   }
 }
 
-export const library = () => ask("/api/library");
+export const library = () => request("/api/library");
 
-export const item = (id, signal) => ask(`/api/items/${id}`, { signal });
+export const describeImage = (id, signal) => request(`/api/images/${id}`, { signal });
 
-export const search = (question, start, count, signal) =>
-  ask("/api/search", {
+export const search = (query, start, count, signal) =>
+  request("/api/search", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ ...question, start, count }),
+    body: JSON.stringify({ ...query, start, count }),
     signal,
   });
 
-export const handIn = (file, signal) =>
-  ask("/api/images", {
+export const uploadImage = (file, signal) =>
+  request("/api/images", {
     method: "POST",
     headers: { "Content-Type": file.type.startsWith("image/") ? file.type : "application/octet-stream" },
     body: file,
     signal,
   });
 
-/** Why an address of an image gives none. */
-export async function whyNot(path, signal) {
+/** The problem with a URL of an image; null if it can be loaded. */
+export async function problemAt(path, signal) {
   try {
-    const answer = await fetch(path, { signal });
-    return answer.ok ? null : await problemIn(answer);
+    const response = await fetch(path, { signal });
+    return response.ok ? null : await problemIn(response);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    return new Problem("The server does not answer.", "Is mckit serve still running?");
+    return new Problem(...OFFLINE);
   }
 }

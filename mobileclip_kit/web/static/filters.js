@@ -1,9 +1,9 @@
-// Folder and days.
+// The folder and date filters.
 
-import { number } from "./words.js";
+import { number } from "./format.js";
 
 export class Filters {
-  /** @param onChange Called with the fields that have changed. */
+  /** @param onChange Called with the changed fields. */
   constructor(onChange) {
     const find = (id) => document.getElementById(id);
     this._toggle = find("filters");
@@ -13,11 +13,11 @@ export class Filters {
     this._first = find("first-day");
     this._last = find("last-day");
     this._clear = find("clear-filters");
-    this._why = find("filter-why");
+    this._reason = find("filter-reason");
     this._toggle.addEventListener("click", () => this._open(this._panel.hidden));
     this._folder.addEventListener("change", () => onChange({ folder: this._folder.value }));
     for (const [input, name] of [[this._first, "first_day"], [this._last, "last_day"]]) {
-      // A year that is being typed is a day of the first century for a moment.
+      // While a year is being typed, the value is briefly a day of the first century.
       input.addEventListener("change", () => {
         if (!input.value || input.value >= "1900") onChange({ [name]: input.value });
       });
@@ -31,8 +31,8 @@ export class Filters {
     });
   }
 
-  /** The folders and days of a library. */
-  allow({ folders, folders_left_out: leftOut, days }) {
+  /** Offer the folders and days of a library. */
+  update({ folders, folders_omitted: omitted, days }) {
     const chosen = this._folder.value;
     const options = folders.map(({ path, images }) => {
       const depth = path.split("/").length - 1;
@@ -40,24 +40,24 @@ export class Filters {
       option.title = path;
       return option;
     });
-    this._folder.replaceChildren(new Option(folders.length ? "All folders" : "No folders below", ""), ...options);
+    this._folder.replaceChildren(new Option(folders.length ? "All folders" : "No subfolders", ""), ...options);
     this._folder.value = chosen;
     this._folder.disabled = !folders.length;
     for (const input of [this._first, this._last]) {
       input.disabled = !days;
       [input.min, input.max] = days ?? ["", ""];
     }
-    const why = [];
-    if (!days) why.push("This index was made of vectors and knows no dates.");
-    if (leftOut) why.push(`${number(leftOut)} folders further down are not listed.`);
-    this._why.textContent = why.join(" ");
-    this._why.hidden = !why.length;
+    const reasons = [];
+    if (!days) reasons.push("This index was made from vectors and has no dates.");
+    if (omitted) reasons.push(`${number(omitted)} deeper folders are not listed.`);
+    this._reason.textContent = reasons.join(" ");
+    this._reason.hidden = !reasons.length;
   }
 
-  /** Show what a state filters by. */
+  /** Show the filters of a state. */
   show({ folder, first_day: first, last_day: last }) {
     if (folder && ![...this._folder.options].some((option) => option.value === folder)) {
-      this._folder.add(new Option(folder, folder)); // the server says what is wrong with it
+      this._folder.add(new Option(folder, folder)); // the server reports that it does not exist
     }
     this._folder.value = folder;
     this._first.value = first;

@@ -1,24 +1,24 @@
-// The images: a grid as long as all hits, of which only what is near the window exists.
+// The grid of hits. It is as long as all hits, but only tiles near the window exist.
 //
-// Tiles are placed by a transform and kept by their image, so a new order slides them to their new places, no
-// thumbnail is loaded twice, and ten thousand hits cost as much as fifty.
+// Tiles are positioned by transforms and keyed by image: a new order slides them to their new places, no thumbnail is
+// loaded twice, and ten thousand hits cost as much as fifty.
 
 import { thumbnailOf } from "./api.js";
 import { Loader } from "./loader.js";
 
 const ROWS_BEYOND = 2;
-const FLYING_PIXELS = 1800; // scrolled in one frame
+const FAST_PIXELS = 1800; // scrolled in one frame
 const REST_MS = 110;
 
 export class Grid {
   /**
    * @param root The list element.
-   * @param actions `open(index)`, `like(hit)`, `gone(address)` → sentence.
+   * @param actions `open(index)`, `like(hit)`, `leave()`, `urlOf(hit)`, `problemAt(url)` → sentence.
    */
   constructor(root, actions) {
     this._root = root;
     this._actions = actions;
-    this._tiles = new Map(); // image id, or the number of a hit that is still to come → tile
+    this._tiles = new Map(); // image id, or the index of a hit that has not arrived → tile
     this._results = null;
     this._active = 0;
     this._side = 1;
@@ -37,7 +37,7 @@ export class Grid {
     this._measure();
   }
 
-  /** Show other results; tiles of images that are in both slide to their new places. */
+  /** Show other results; tiles of images that are in both move to their new places. */
   show(results) {
     this._results = results;
     this._active = 0;
@@ -50,17 +50,17 @@ export class Grid {
     this._measure();
   }
 
-  /** Numbers of the first and the last hit near the window. */
+  /** Indices of the first and the last hit near the window. */
   get window() {
     return this._window();
   }
 
-  /** Draw again what has arrived. */
+  /** Redraw when hits have arrived. */
   update() {
     this._draw();
   }
 
-  /** Bring a hit into view, and put the focus on it. */
+  /** Scroll a hit into view and focus it. */
   focus(index) {
     if (!this._results?.total) return;
     this._activate(Math.max(0, Math.min(index, this._results.total - 1)));
@@ -74,7 +74,7 @@ export class Grid {
     (tile?.querySelector("a") ?? tile)?.focus({ preventScroll: true });
   }
 
-  /** The first hit whose tile can be seen. */
+  /** Index of the first hit whose tile is visible. */
   get firstInView() {
     const top = Math.max(0, this._headHeight() - this._root.getBoundingClientRect().top);
     return Math.ceil((top - this._side / 3) / (this._side + this._gap)) * this._columns;
@@ -95,7 +95,7 @@ export class Grid {
     const rows = Math.ceil((this._results?.total ?? 0) / this._columns);
     this._root.style.height = `${Math.max(0, rows * (this._side + this._gap) - this._gap)}px`;
     this._root.style.setProperty("--side", `${this._side}px`);
-    this._root.classList.add("placing"); // a new width is no new order: nothing slides
+    this._root.classList.add("placing"); // after a change of width, tiles do not slide
     this._draw();
     requestAnimationFrame(() => this._root.classList.remove("placing"));
   }
@@ -104,16 +104,16 @@ export class Grid {
     if (this._frame) return;
     this._frame = requestAnimationFrame(() => {
       this._frame = 0;
-      const flying = Math.abs(scrollY - this._lastTop) > FLYING_PIXELS;
+      const isFast = Math.abs(scrollY - this._lastTop) > FAST_PIXELS;
       this._lastTop = scrollY;
-      if (flying) this._loader.paused = true;
+      if (isFast) this._loader.paused = true;
       clearTimeout(this._rest);
       this._rest = setTimeout(() => {
         this._loader.paused = false;
-        this._ask();
+        this._fetch();
       }, REST_MS);
       this._draw();
-      if (!flying) this._ask();
+      if (!isFast) this._fetch();
     });
   }
 
@@ -125,8 +125,8 @@ export class Grid {
     return [first, Math.min(last, (this._results?.total ?? 0) - 1)];
   }
 
-  _ask() {
-    if (this._results?.total) this._results.want(...this._window());
+  _fetch() {
+    if (this._results?.total) this._results.fetchRange(...this._window());
   }
 
   _draw() {
@@ -153,7 +153,7 @@ export class Grid {
       this._putAfter(tile, before);
       before = tile;
     }
-    // The tile that had it may have made way for one whose image has arrived.
+    // The focused tile may have been replaced by one whose hit has arrived.
     if (focused && !this._holdsFocus) this._focusActive();
   }
 
@@ -163,14 +163,14 @@ export class Grid {
 
   _keyOf(index) {
     const hit = this._results.at(index);
-    return hit ? hit.id || `gone ${index}` : index;
+    return hit ? hit.id || `removed ${index}` : index;
   }
 
-  /** The order of the elements is that of the hits, for those who listen to the page. */
+  /** Elements are in the order of the hits, for screen readers. */
   _putAfter(tile, before) {
     const next = before ? before.nextSibling : this._root.firstChild;
     if (next === tile) return;
-    // moveBefore keeps a sliding tile sliding.
+    // moveBefore does not interrupt the transition.
     if (tile.parentNode && this._root.moveBefore) this._root.moveBefore(tile, next);
     else this._root.insertBefore(tile, next);
   }
@@ -180,14 +180,14 @@ export class Grid {
     tile.className = "tile";
     tile.setAttribute("role", "listitem");
     if (!hit?.id) {
-      tile.classList.add("coming");
+      tile.classList.add("pending");
       tile.tabIndex = -1;
-      if (hit) this._markGone(tile, "This image was removed from the index.");
+      if (hit) this._markMissing(tile, "This image was removed from the index.");
       return tile;
     }
     const name = hit.name.split("/").pop();
     tile.innerHTML = `<a tabindex="-1"><img alt="" decoding="async" draggable="false"></a><span class="score"></span>
-      <span class="caption" aria-hidden="true"><bdi></bdi></span>
+      <span class="file-name" aria-hidden="true"><bdi></bdi></span>
       <button type="button" class="like" tabindex="-1" title="More like this (m)"><svg class="icon" aria-hidden="true"><use href="#i-like"/></svg></button>`;
     const [link, image, like] = ["a", "img", "button"].map((selector) => tile.querySelector(selector));
     link.title = hit.name;
@@ -202,19 +202,19 @@ export class Grid {
       this._actions.open(Number(tile.dataset.index));
     });
     like.addEventListener("click", () => this._actions.like(hit));
-    this._loader.add(tile, image, thumbnailOf(hit.id), async (address) => {
-      this._markGone(tile, await this._actions.gone(address));
+    this._loader.add(tile, image, thumbnailOf(hit.id), async (url) => {
+      this._markMissing(tile, await this._actions.problemAt(url));
     });
     return tile;
   }
 
-  _markGone(tile, sentence) {
-    tile.classList.add("gone");
-    const why = document.createElement("span");
-    why.className = "why-gone";
-    why.innerHTML = '<svg class="icon" aria-hidden="true"><use href="#i-gone"/></svg><span></span>';
-    why.lastChild.textContent = sentence;
-    (tile.querySelector("a") ?? tile).append(why);
+  _markMissing(tile, sentence) {
+    tile.classList.add("missing");
+    const reason = document.createElement("span");
+    reason.className = "missing-reason";
+    reason.innerHTML = '<svg class="icon" aria-hidden="true"><use href="#i-missing"/></svg><span></span>';
+    reason.lastChild.textContent = sentence;
+    (tile.querySelector("a") ?? tile).append(reason);
   }
 
   _place(tile, index) {
@@ -228,7 +228,7 @@ export class Grid {
     tile.setAttribute("aria-setsize", this._results.total);
     const link = tile.querySelector("a");
     if (!link) return;
-    link.href = this._actions.addressOf(hit);
+    link.href = this._actions.urlOf(hit);
     link.tabIndex = index === this._active ? 0 : -1;
     tile.querySelector(".score").textContent = hit.score === null ? "" : hit.score.toFixed(3);
   }

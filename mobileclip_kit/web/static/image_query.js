@@ -1,71 +1,71 @@
-// Images to search by: dropped on the page, pasted, or chosen; and the chips that stand for them in the search box.
+// Images to search by: dropped on the page, pasted or chosen; and their chips in the search box.
 
-import { handIn, thumbnailOf } from "./api.js";
+import { uploadImage, thumbnailOf } from "./api.js";
 
 const MAX_BYTES = 64 << 20;
 const CHIP_PIXELS = 96;
 const OWN_TYPE = "application/x-mckit-image";
 
-export class Handed {
+export class ImageQuery {
   /**
-   * @param actions `take(token)` with an image that the server has read, `like(id)`, `remove(list, value)`,
-   *   `say(problem)`, `why()` → why no image can be read, or null.
+   * @param actions `search(token)` with an uploaded image, `like(id)`, `remove(list, value)`, `notify(problem)`,
+   *   `unavailable()` → why images cannot be encoded, or null.
    */
   constructor(actions) {
     this._actions = actions;
     this._chips = document.getElementById("chips");
     this._overlay = document.getElementById("drop");
-    this._under = null;
+    this._inFlight = null;
     const input = document.getElementById("file");
     document.getElementById("choose").addEventListener("click", () => {
-      const reason = actions.why();
-      if (reason) actions.say({ message: reason });
+      const reason = actions.unavailable();
+      if (reason) actions.notify({ message: reason });
       else input.click();
     });
     input.addEventListener("change", () => {
-      this.take(input.files);
+      this.upload(input.files);
       input.value = "";
     });
     document.addEventListener("paste", (event) => {
       if (event.clipboardData.files.length) {
         event.preventDefault();
-        this.take(event.clipboardData.files);
+        this.upload(event.clipboardData.files);
       }
     });
     this._listenForDrops();
   }
 
-  /** Hand the first image of some files to the server. */
-  async take(files) {
-    const reason = this._actions.why();
+  /** Search by the first image among some files. */
+  async upload(files) {
+    const reason = this._actions.unavailable();
     const file = [...files].find((one) => one.type.startsWith("image/")) ?? files[0];
     if (!file) return;
-    if (reason) return this._actions.say({ message: reason });
+    if (reason) return this._actions.notify({ message: reason });
     if (file.size > MAX_BYTES) {
-      return this._actions.say({ message: `${file.name} is larger than 64 MB.`, hint: "Scale it down first." });
+      return this._actions.notify({ message: `${file.name} is larger than 64 MB.`, hint: "Scale it down first." });
     }
-    if (files.length > 1) this._actions.say({ message: `One image at a time: ${file.name} was taken.` });
-    this._under?.abort();
-    this._under = new AbortController();
-    const { signal } = this._under;
+    if (files.length > 1) this._actions.notify({ message: `Only one image can be used: ${file.name}.` });
+    this._inFlight?.abort();
+    this._inFlight = new AbortController();
+    const { signal } = this._inFlight;
     this._chips.classList.add("busy");
     try {
-      const [{ token }, preview] = await Promise.all([handIn(file, signal), previewOf(file)]);
-      remember(token, preview);
-      this._actions.take(token);
+      const [{ token }, preview] = await Promise.all([uploadImage(file, signal), previewOf(file)]);
+      storePreview(token, preview);
+      this._actions.search(token);
     } catch (error) {
-      if (error.name !== "AbortError") this._actions.say(error);
+      if (error.name !== "AbortError") this._actions.notify(error);
     } finally {
       if (!signal.aborted) this._chips.classList.remove("busy");
     }
   }
 
-  /** Show what a state looks for beside its words. */
+  /** Show the images of a state as chips. */
   show({ like, images }) {
     const chips = [
       ...like.map((id) => this._chip("like", id, thumbnailOf(id), "more like this image")),
       ...images.map((token) =>
-        this._chip("images", token, recall(token), "your image")),
+        this._chip("images", token, storedPreview(token), "your image")),
     ];
     this._chips.replaceChildren(...chips);
   }
@@ -117,23 +117,23 @@ export class Handed {
       end();
       const own = event.dataTransfer.getData(OWN_TYPE);
       if (own) this._actions.like(own);
-      else if (event.dataTransfer.files.length) this.take(event.dataTransfer.files);
-      else this._actions.say({ message: "That was an address, not an image.", hint: "Save the image first, then drop its file." });
+      else if (event.dataTransfer.files.length) this.upload(event.dataTransfer.files);
+      else this._actions.notify({ message: "That was a link, not an image.", hint: "Save the image, then drop the file." });
     });
   }
 }
 
-const recall = (token) => sessionStorage.getItem(`image ${token}`);
+const storedPreview = (token) => sessionStorage.getItem(`image ${token}`);
 
-function remember(token, preview) {
+function storePreview(token, preview) {
   try {
     if (preview) sessionStorage.setItem(`image ${token}`, preview);
   } catch {
-    // The browser's store is full: the chip shows an icon instead.
+    // Session storage is full: the chip shows an icon instead.
   }
 }
 
-/** A small copy for the chip, as an address that holds it; null for what the browser cannot decode. */
+/** A small copy for the chip as a data URL; null if the browser cannot decode the image. */
 async function previewOf(file) {
   try {
     const bitmap = await createImageBitmap(file);

@@ -1,66 +1,66 @@
-// Loads the thumbnails of tiles, a few at once, those that can be seen first.
+// Loads the thumbnails of tiles, a few at a time, starting with those nearest to the middle of the window.
 //
-// A browser opens six connections to a server. Two stay free, so that a question never waits behind images.
+// A browser opens six connections to a server. Two stay free, so that a search never waits for images.
 
 const AT_ONCE = 4;
 
 export class Loader {
-  /** @param urgency Gives a tile's distance from what is looked at; the least is loaded first. */
-  constructor(urgency) {
-    this._urgency = urgency;
-    this._waiting = new Set();
+  /** @param distance Gives the distance of a tile from the middle of the window; the nearest tile is loaded first. */
+  constructor(distance) {
+    this._distance = distance;
+    this._queue = new Set();
     this._loading = new Set();
     this._paused = false;
   }
 
-  /** Load `address` into the tile's image; `onGone(address)` is called when there is none. */
-  add(tile, image, address, onGone) {
-    this._waiting.add({ tile, image, address, onGone });
+  /** Load `url` into the tile's image; calls `onMissing(url)` if it cannot be loaded. */
+  add(tile, image, url, onMissing) {
+    this._queue.add({ tile, image, url, onMissing });
     this._pump();
   }
 
-  /** Forget a tile that is no longer there. */
+  /** Stop loading a tile that was removed. */
   drop(tile) {
-    for (const job of this._waiting) if (job.tile === tile) this._waiting.delete(job);
+    for (const job of this._queue) if (job.tile === tile) this._queue.delete(job);
     for (const job of this._loading) {
       if (job.tile !== tile) continue;
-      job.image.removeAttribute("src"); // the browser hangs up, and the server makes no thumbnail in vain
+      job.image.removeAttribute("src"); // closes the connection, so the server need not make the thumbnail
       this._done(job);
     }
   }
 
-  /** While somebody flies past thousands of images, none is loaded. */
+  /** Nothing is loaded while the user scrolls fast. */
   set paused(paused) {
     this._paused = paused;
     this._pump();
   }
 
   _pump() {
-    while (!this._paused && this._loading.size < AT_ONCE && this._waiting.size) {
+    while (!this._paused && this._loading.size < AT_ONCE && this._queue.size) {
       let next = null;
       let least = Infinity;
-      for (const job of this._waiting) {
-        const distance = this._urgency(job.tile);
-        if (distance < least) [next, least] = [job, distance];
+      for (const job of this._queue) {
+        const here = this._distance(job.tile);
+        if (here < least) [next, least] = [job, here];
       }
       if (!next) return;
-      this._waiting.delete(next);
+      this._queue.delete(next);
       this._loading.add(next);
       this._load(next);
     }
   }
 
   _load(job) {
-    const { image, address } = job;
+    const { image, url } = job;
     image.onload = () => {
-      image.classList.add("there");
+      image.classList.add("loaded");
       this._done(job);
     };
     image.onerror = () => {
       this._done(job);
-      job.onGone(address);
+      job.onMissing(url);
     };
-    image.src = address;
+    image.src = url;
   }
 
   _done(job) {

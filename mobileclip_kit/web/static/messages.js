@@ -1,8 +1,8 @@
-// What the page says: short notes that go away, and words where images would stand.
+// Messages: short notes that disappear, and a message in place of the results.
 
 const NOTE_MS = 6000;
 
-/** A note at the bottom; `action` is a button's label and what it does. */
+/** A note at the bottom; `action` is a button's label and its handler. */
 export function note({ message, hint = null }, action = null) {
   const place = document.getElementById("toasts");
   const toast = document.createElement("div");
@@ -18,12 +18,12 @@ export function note({ message, hint = null }, action = null) {
   dismiss.setAttribute("aria-label", "Dismiss");
   dismiss.innerHTML = '<svg class="icon" aria-hidden="true"><use href="#i-close"/></svg>';
   toast.append(dismiss);
-  place.replaceChildren(toast); // one is enough: the newest
+  place.replaceChildren(toast); // only the newest is shown
   if (!action) setTimeout(close, NOTE_MS);
   return close;
 }
 
-/** Words in the place of images; nothing hides them. */
+/** Show a message in place of the results; null hides it. */
 export function message(content) {
   const place = document.getElementById("message");
   place.hidden = !content;

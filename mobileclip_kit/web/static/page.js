@@ -1,42 +1,44 @@
-// The page: what is asked, in the address; what was answered, in the grid; and everything that changes either.
+// The page: connects the state in the URL, the controls, the search results and the grid.
 
 import * as api from "./api.js";
-import { Address, format, questionOf, sameQuestion } from "./address.js";
 import { Filters } from "./filters.js";
+import { images, milliseconds, number } from "./format.js";
 import { Grid } from "./grid.js";
-import { Handed } from "./image_query.js";
+import { ImageQuery } from "./image_query.js";
 import { message, note } from "./messages.js";
-import { Results } from "./results.js";
+import { SearchResults } from "./search_results.js";
 import { Textness } from "./textness.js";
+import { UrlState, format, isSameSearch, requestOf } from "./url_state.js";
 import { Viewer } from "./viewer.js";
-import { milliseconds, number, images } from "./words.js";
 
 const TYPING_MS = 120;
-const LOOK_MS = 10_000;
-const LOOK_SOON_MS = 700;
-const SAY_MS = 600;
+const POLL_MS = 10_000;
+const POLL_SOON_MS = 700;
+const ANNOUNCE_MS = 600;
+const NO_FILTERS = { folder: "", first_day: "", last_day: "" };
+const UNSHOWABLE = "The browser cannot show this image.";
 
 const find = (id) => document.getElementById(id);
 const words = find("words");
 
 let library = null;
-let results = null; // what is shown
-let asked = null; // what is waited for
-let askAgain = false;
-let typing = 0;
-let saying = 0;
-let looking = 0;
+let results = null; // the results that are shown
+let pending = null; // the results that are being fetched
+let searchAgain = false;
+let typingTimer = 0;
+let announceTimer = 0;
+let pollTimer = 0;
 
-const address = new Address(onMove);
+const url = new UrlState(onNavigate);
 
 const grid = new Grid(find("results"), {
-  open: (index) => openView(index),
-  like: (hit) => likeThis(hit.id),
+  open: (index) => openViewer(index),
+  like: (hit) => searchLike(hit.id),
   leave: () => words.focus(),
-  addressOf: (hit) => format({ ...address.state, view: hit.id }),
-  gone: async (path) => {
+  urlOf: (hit) => format({ ...url.state, view: hit.id }),
+  problemAt: async (path) => {
     try {
-      return (await api.whyNot(path))?.message ?? "The browser cannot show this image.";
+      return (await api.problemAt(path))?.message ?? UNSHOWABLE;
     } catch {
       return "";
     }
@@ -44,119 +46,120 @@ const grid = new Grid(find("results"), {
 });
 
 const viewer = new Viewer(find("viewer"), {
-  neighbour: (by) => neighbour(by),
-  step: (by) => stepView(by),
-  like: (hit) => likeThis(hit.id),
-  close: closeView,
+  adjacent: (by) => adjacentHit(by),
+  step: (by) => stepViewer(by),
+  like: (hit) => searchLike(hit.id),
+  close: closeViewer,
 });
 
 const textness = new Textness((scale) => {
-  address.change({ textness: scale }, "slide");
-  ask({ patient: true });
+  url.change({ textness: scale }, "slide");
+  search({ wait: true });
 });
 
 const filters = new Filters((fields) => change(fields, "filter"));
 
-const handed = new Handed({
-  take: (token) => change({ images: [token], like: [], view: "" }, "image"),
-  like: (id) => likeThis(id),
+const imageQuery = new ImageQuery({
+  search: (token) => change({ images: [token], like: [], view: "" }, "image"),
+  like: (id) => searchLike(id),
   remove: (list, value) => {
-    change({ [list]: address.state[list].filter((one) => one !== value) }, "remove");
+    change({ [list]: url.state[list].filter((one) => one !== value) }, "remove");
     words.focus();
   },
-  say: note,
-  why: () => library?.handed_in.reason ?? null,
+  notify: note,
+  unavailable: () => library?.image_search.unavailable ?? null,
 });
 
-/** Change what is asked, as a step of its own. */
+/** Change the search, as a step in the history. */
 function change(fields, kind) {
-  address.change(fields, `${kind} ${performance.now()}`);
+  url.change(fields, `${kind} ${performance.now()}`);
   render();
-  ask();
+  search();
 }
 
-function likeThis(id) {
+function searchLike(id) {
   change({ words: "", like: [id], images: [], view: "" }, "like");
 }
 
-/** Bring every control in step with the state. */
+/** Set every control to the state. */
 function render() {
-  const { state } = address;
+  const { state } = url;
   if (words.value.trim() !== state.words) words.value = state.words;
   textness.scale = state.textness;
   filters.show(state);
-  handed.show(state);
+  imageQuery.show(state);
   const name = state.words || (state.like.length + state.images.length ? "More like this" : "");
   document.title = [name, library?.name ?? "Image search"].filter(Boolean).join(" · ");
   if (!state.view) viewer.hide();
 }
 
 /**
- * Ask the server what the state says. A question that is still under way is dropped; a patient one waits for it
- * instead, so that a slider that keeps moving keeps showing something.
+ * Search for the state. A search in progress is cancelled; with `wait`, it is finished first, so that results keep
+ * changing while the slider moves.
  */
-async function ask({ patient = false, scroll = 0 } = {}) {
-  clearTimeout(typing);
-  if (patient && asked) {
-    askAgain = true;
+async function search({ wait = false, scroll = 0 } = {}) {
+  clearTimeout(typingTimer);
+  if (wait && pending) {
+    searchAgain = true;
     return;
   }
-  asked?.close();
-  askAgain = false;
-  const fresh = new Results(questionOf(address.state), {
-    onPiece: () => grid.update(),
-    onStale: () => ask({ scroll: scrollY }),
-    onTrouble: (problem) => problem.silent && lose(),
+  pending?.close();
+  searchAgain = false;
+  const fresh = new SearchResults(requestOf(url.state), {
+    onPage: () => grid.update(),
+    onStale: () => search({ scroll: scrollY }),
+    onProblem: (problem) => problem.isOffline && showOffline(),
   });
-  asked = fresh;
+  pending = fresh;
   find("results").setAttribute("aria-busy", "true");
   try {
-    await fresh.begin();
+    await fresh.start();
   } catch (problem) {
-    if (asked === fresh) {
-      asked = null;
-      fail(problem);
+    if (pending === fresh) {
+      pending = null;
+      showProblem(problem);
     }
     return;
   }
-  if (asked !== fresh) return;
-  asked = null;
+  if (pending !== fresh) return;
+  pending = null;
   results?.close();
   results = fresh;
   find("results").setAttribute("aria-busy", "false");
   grid.show(fresh);
   window.scrollTo(0, scroll);
-  fresh.want(...grid.window);
-  describe();
-  followView();
-  if (askAgain) ask({ patient: true });
+  fresh.fetchRange(...grid.window);
+  showSummary();
+  syncViewer();
+  if (searchAgain) search({ wait: true });
 }
 
-/** Say what is shown. */
-function describe() {
-  const { total, among, ranked, latency } = results;
-  const filtered = address.state.folder || address.state.first_day || address.state.last_day;
+function showSummary() {
+  const { total, candidates, ranked, latency } = results;
+  const { folder, first_day: first, last_day: last } = url.state;
+  const filtered = folder || first || last;
   const order = ranked ? "best first" : "newest first";
-  const count = total < among ? `${ranked ? "Best" : "Newest"} ${number(total)} of ${images(among)}` : images(total);
+  const best = ranked ? "Best" : "Newest";
+  const count = total < candidates ? `${best} ${number(total)} of ${images(candidates)}` : images(total);
   const whole = filtered && library ? ` of ${number(library.images)}` : "";
   find("summary").textContent = total ? `${count}${whole}` : "";
   if (total) find("summary").append(Object.assign(document.createElement("small"), { textContent: order }));
   const { encoding, searching } = latency;
   find("latency").textContent = total ? milliseconds(encoding + searching) : "";
   find("latency").title = `Model ${milliseconds(encoding)}, search ${milliseconds(searching)}`;
-  find("end").hidden = !(total < among);
-  find("end").textContent = `${images(among - total)} more are not listed: ask for something narrower, or filter.`;
-  say(total ? `${count}${whole}, ${order}` : "No images");
-  message(total ? null : emptiness(filtered));
+  find("end").hidden = !(total < candidates);
+  find("end").textContent = `${images(candidates - total)} more are not listed. Use a narrower query or a filter.`;
+  announce(total ? `${count}${whole}, ${order}` : "No images");
+  message(total ? null : emptyMessage(filtered));
   document.body.classList.toggle("empty", !total);
 }
 
-function emptiness(filtered) {
-  const { first_day: first, last_day: last } = address.state;
+function emptyMessage(filtered) {
+  const { first_day: first, last_day: last } = url.state;
   if (first && last && first > last) {
     return {
-      title: "The first day lies after the last one",
-      text: "No image can lie between them.",
+      title: "The first day is after the last one",
+      text: "No image can be between them.",
       actions: [["Swap the days", () => change({ first_day: last, last_day: first }, "filter")]],
       icon: "filter",
     };
@@ -164,24 +167,24 @@ function emptiness(filtered) {
   if (filtered) {
     return {
       title: "No image passes these filters",
-      text: "Another folder or a longer span of days may hold what you look for.",
-      actions: [["Clear the filters", () => change({ folder: "", first_day: "", last_day: "" }, "clear")]],
+      text: "Try another folder or a longer period.",
+      actions: [["Clear the filters", () => change(NO_FILTERS, "clear")]],
       icon: "filter",
     };
   }
-  if (library?.images) return { title: "There is nothing else", text: "This library holds no other image." };
+  if (library?.images) return { title: "There are no other images", text: "This library has no other image." };
   const failed = library?.failures ? ` ${images(library.failures)} could not be read; --retry-failed tries them again.` : "";
   return {
     title: "This library is empty",
-    text: `Index a folder of images; they show up here by themselves.${failed}`,
+    text: `Index a folder of images; they then appear here automatically.${failed}`,
     code: `mckit index IMAGES --model MODEL -o ${library?.name ?? "INDEX"}`,
   };
 }
 
-/** What was asked cannot be answered. */
-function fail(problem) {
+/** Show why a search is impossible. */
+function showProblem(problem) {
   find("results").setAttribute("aria-busy", "false");
-  if (problem.silent) return lose();
+  if (problem.isOffline) return showOffline();
   results?.close();
   results = null;
   grid.clear();
@@ -191,134 +194,138 @@ function fail(problem) {
   message({
     title: problem.message,
     text: problem.hint ?? "",
-    actions: [["Show all images", () => change({ words: "", like: [], images: [], folder: "", first_day: "", last_day: "" }, "clear")]],
-    icon: "gone",
+    actions: [["Show all images", () => change({ words: "", like: [], images: [], ...NO_FILTERS }, "clear")]],
+    icon: "missing",
     alert: true,
   });
 }
 
-/** The server is silent: say so, and keep looking for it. */
-function lose() {
+/** Show that the server does not respond, and keep trying. */
+function showOffline() {
   const notice = find("notice");
-  if (notice.hidden) notice.textContent = "The server does not answer. Is mckit serve still running? This page goes on by itself when it is back.";
+  if (notice.hidden) {
+    notice.textContent =
+      "The server does not respond. Is mckit serve still running? This page continues automatically when it is back.";
+  }
   notice.hidden = false;
-  look(LOOK_SOON_MS * 3);
+  poll(POLL_SOON_MS * 3);
 }
 
-/** For those who listen: once, after things have come to rest. */
-function say(sentence) {
-  clearTimeout(saying);
-  saying = setTimeout(() => (find("status").textContent = sentence), SAY_MS);
+/** Tell screen readers, once the page has settled. */
+function announce(sentence) {
+  clearTimeout(announceTimer);
+  announceTimer = setTimeout(() => (find("status").textContent = sentence), ANNOUNCE_MS);
 }
 
-/** Look at the state of the library, now and then. */
-function look(soon) {
-  clearTimeout(looking);
-  looking = setTimeout(async () => {
-    if (document.hidden) return look(LOOK_MS);
+/** Fetch the state of the library after a delay, and then regularly. */
+function poll(delay) {
+  clearTimeout(pollTimer);
+  pollTimer = setTimeout(async () => {
+    if (document.hidden) return poll(POLL_MS);
     try {
-      meet(await api.library());
+      onLibrary(await api.library());
     } catch (problem) {
-      lose();
+      showOffline();
     }
-  }, soon);
+  }, delay);
 }
 
-function meet(news) {
+function onLibrary(current) {
   const before = library;
-  const wasLost = !find("notice").hidden;
-  library = news;
-  words.disabled = Boolean(news.words.reason);
-  words.placeholder = news.words.reason ? "No search by words" : `Search ${images(news.images)}`;
-  find("words-why").textContent = news.words.reason ?? "";
-  find("words-why").hidden = !news.words.reason;
-  textness.allow(news.textness);
-  if (before?.generation !== news.generation) filters.allow(news);
-  const notices = [...news.notices, news.files.reason].filter(Boolean);
+  const wasOffline = !find("notice").hidden;
+  library = current;
+  const { unavailable } = current.word_search;
+  words.disabled = Boolean(unavailable);
+  words.placeholder = unavailable ? "No search by words" : `Search ${images(current.images)}`;
+  find("words-reason").textContent = unavailable ?? "";
+  find("words-reason").hidden = !unavailable;
+  textness.update(current.textness);
+  if (before?.generation !== current.generation) filters.update(current);
+  const notices = [...current.notices, current.files.unavailable].filter(Boolean);
   find("notice").textContent = notices.join(" ");
   find("notice").hidden = !notices.length;
-  if (!before || wasLost) {
+  if (!before || wasOffline) {
     render();
-    if (!results || !sameQuestion(address.state, results.question)) ask();
-    else results.want(...grid.window);
-  } else if (results ? news.generation !== results.generation : before.generation !== news.generation) {
-    welcome(news);
+    if (!results || !isSameSearch(url.state, results.query)) search();
+    else results.fetchRange(...grid.window);
+  } else if (results ? current.generation !== results.generation : before.generation !== current.generation) {
+    offerUpdate(current);
   }
-  look(news.model.opening ? LOOK_SOON_MS : LOOK_MS);
+  poll(current.model.opening ? POLL_SOON_MS : POLL_MS);
 }
 
-/** The index has changed. What is being looked at stays until the person wants the new state. */
-function welcome(news) {
-  if (!results?.total) return ask();
-  note({ message: "The index was updated.", hint: `It holds ${images(news.images)} now.` }, ["Show", () => ask()]);
+/** The index has changed. The results that are shown stay until the user asks for new ones. */
+function offerUpdate(current) {
+  if (!results?.total) return search();
+  note({ message: "The index was updated.", hint: `It now has ${images(current.images)}.` }, ["Show", () => search()]);
 }
 
-// The full view. Opening is a step to go back from; walking on from there is not.
+// The viewer. Opening it adds a step to the history; moving to another image replaces that step.
 
-function openView(index) {
+function openViewer(index) {
   const hit = results?.at(index);
   if (!hit?.id) return;
-  address.change({ view: hit.id }, `view ${performance.now()}`);
+  url.change({ view: hit.id }, `view ${performance.now()}`);
   viewer.show(hit);
 }
 
-function neighbour(by) {
-  const here = results ? results.indexOf(address.state.view) : -1;
+function adjacentHit(by) {
+  const here = results ? results.indexOf(url.state.view) : -1;
   const hit = here < 0 ? undefined : results.at(here + by);
-  if (here >= 0 && !hit) results.want(here + by, here + by);
+  if (here >= 0 && !hit) results.fetchRange(here + by, here + by);
   return hit?.id ? hit : undefined;
 }
 
-function stepView(by) {
-  const hit = neighbour(by);
+function stepViewer(by) {
+  const hit = adjacentHit(by);
   if (!hit) return;
-  address.change({ view: hit.id });
+  url.change({ view: hit.id });
   viewer.show(hit);
-  results.want(results.indexOf(hit.id) - 50, results.indexOf(hit.id) + 50);
+  results.fetchRange(results.indexOf(hit.id) - 50, results.indexOf(hit.id) + 50);
 }
 
-function closeView() {
-  const { view } = address.state;
-  if (address.canGoBack) history.back();
+function closeViewer() {
+  const { view } = url.state;
+  if (url.canGoBack) history.back();
   else {
-    address.change({ view: "" });
-    onClosed(view);
+    url.change({ view: "" });
+    onViewerClosed(view);
   }
 }
 
-function onClosed(view) {
+function onViewerClosed(view) {
   viewer.hide();
   const index = results?.indexOf(view) ?? -1;
   if (index >= 0) grid.focus(index);
 }
 
-/** Open what the address says, as far as it is known by now. */
-function followView() {
-  const { view } = address.state;
+/** Open or close the viewer as the URL says. */
+function syncViewer() {
+  const { view } = url.state;
   if (!view) return viewer.hide();
   const index = results?.indexOf(view) ?? -1;
   if (viewer.hit?.id !== view) viewer.show(index < 0 ? { id: view } : results.at(index));
   else viewer.refresh();
 }
 
-function onMove(state, before, scroll) {
+function onNavigate(state, before, scroll) {
   render();
-  if (!sameQuestion(state, before) || !results) ask({ scroll });
-  else if (before.view && !state.view) onClosed(before.view);
-  else followView();
+  if (!isSameSearch(state, before) || !results) search({ scroll });
+  else if (before.view && !state.view) onViewerClosed(before.view);
+  else syncViewer();
 }
 
-// Typing, keys, switches.
+// Typing, keys and buttons.
 
 words.addEventListener("input", () => {
-  address.change({ words: words.value.trim() }, "type");
-  clearTimeout(typing);
-  typing = setTimeout(() => (render(), ask()), TYPING_MS);
+  url.change({ words: words.value.trim() }, "type");
+  clearTimeout(typingTimer);
+  typingTimer = setTimeout(() => (render(), search()), TYPING_MS);
 });
 
 find("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  ask();
+  search();
 });
 
 words.addEventListener("keydown", (event) => {
@@ -326,16 +333,16 @@ words.addEventListener("keydown", (event) => {
     event.preventDefault();
     grid.focus(Math.max(0, grid.firstInView));
   } else if (event.key === "Backspace" && !words.value) {
-    const list = address.state.images.length ? "images" : "like";
-    if (address.state[list].length) change({ [list]: address.state[list].slice(0, -1) }, "remove");
+    const list = url.state.images.length ? "images" : "like";
+    if (url.state[list].length) change({ [list]: url.state[list].slice(0, -1) }, "remove");
   }
 });
 
 document.addEventListener("keydown", (event) => {
-  const typed = event.target.closest?.("input:not([type=range]), select, textarea");
-  if (event.key !== "/" || typed || event.altKey || event.ctrlKey || event.metaKey) return;
+  const isTyping = event.target.closest?.("input:not([type=range]), select, textarea");
+  if (event.key !== "/" || isTyping || event.altKey || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
-  if (viewer.isOpen) closeView();
+  if (viewer.isOpen) closeViewer();
   words.focus();
   words.select();
 });
@@ -352,9 +359,9 @@ find("scores").addEventListener("click", () => {
 });
 
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) look(0);
+  if (!document.hidden) poll(0);
 });
 
 showScores(Boolean(localStorage.getItem("scores")));
 render();
-look(0);
+poll(0);

@@ -1,26 +1,26 @@
-// The slider for words that are written in images: fewer of them to the left, more to the right.
+// The textness slider: fewer written words in the images to the left, more to the right.
 //
-// Small scales matter most, so the slider's way is squared: its middle half covers a quarter of the scale.
+// Small scales matter most, so the scale is quadratic: the middle half of the slider covers a quarter of the range.
 
-import { signed } from "./words.js";
+import { signed } from "./format.js";
 
 const HALF = 100;
-const DETENT = 6; // so near to the middle it is 0
+const DETENT = 6; // snaps to 0 this close to the middle
 const KEYS = { ArrowRight: 0.05, ArrowUp: 0.05, ArrowLeft: -0.05, ArrowDown: -0.05, PageUp: 0.25, PageDown: -0.25, Home: -Infinity, End: Infinity };
 
 export class Textness {
   /** @param onChange Called with the scale while the slider moves. */
   constructor(onChange) {
     this._root = document.getElementById("textness");
-    this._why = document.getElementById("textness-why");
-    this._ask = document.getElementById("textness-ask");
+    this._reason = document.getElementById("textness-reason");
+    this._toggle = document.getElementById("textness-reason-toggle");
     this._slider = document.getElementById("scale");
     this._reset = document.getElementById("scale-reset");
     this._limit = 2;
     this._off = true;
-    this._ask.addEventListener("click", () => {
-      this._why.hidden = !this._why.hidden;
-      this._ask.setAttribute("aria-expanded", !this._why.hidden);
+    this._toggle.addEventListener("click", () => {
+      this._reason.hidden = !this._reason.hidden;
+      this._toggle.setAttribute("aria-expanded", !this._reason.hidden);
     });
     this._scale = 0;
     this._slider.addEventListener("input", () => {
@@ -30,7 +30,7 @@ export class Textness {
       this._label();
       onChange(this._scale);
     });
-    // Keys move in even steps of the scale, not of the squared way.
+    // Keys move in equal steps of the scale, not of the quadratic slider.
     this._slider.addEventListener("keydown", (event) => {
       if (!(event.key in KEYS)) return;
       event.preventDefault();
@@ -45,16 +45,16 @@ export class Textness {
     });
   }
 
-  /** Say what is possible: `reason` is why nothing is. */
-  allow({ reason, limit }) {
+  /** Enable the slider, or say why it is `unavailable`. */
+  update({ unavailable, limit }) {
     this._limit = limit;
-    this._off = Boolean(reason);
+    this._off = Boolean(unavailable);
     this._slider.disabled = this._off;
     this._root.classList.toggle("off", this._off);
-    this._ask.hidden = !reason;
+    this._toggle.hidden = !unavailable;
     this._reset.hidden = this._off;
-    this._why.textContent = reason ?? "";
-    if (!reason) this._why.hidden = true;
+    this._reason.textContent = unavailable ?? "";
+    if (!unavailable) this._reason.hidden = true;
     this._label();
   }
 
@@ -73,6 +73,6 @@ export class Textness {
     this._reset.textContent = signed(scale);
     this._reset.disabled = this._off || scale === 0;
     const word = scale < 0 ? "fewer" : "more";
-    this._slider.setAttribute("aria-valuetext", scale ? `${word}, ${signed(scale)}` : "as it is, 0");
+    this._slider.setAttribute("aria-valuetext", scale ? `${word}, ${signed(scale)}` : "unchanged, 0");
   }
 }

@@ -1,19 +1,19 @@
-// One image in full, above the page: its thumbnail at once, then the image itself.
+// The viewer: one image over the whole page, first its thumbnail, then the image itself.
 
-import { item, imageOf, thumbnailOf, whyNot } from "./api.js";
-import { day, size } from "./words.js";
+import { describeImage, imageOf, thumbnailOf, problemAt } from "./api.js";
+import { day, size } from "./format.js";
 
 const SWIPE_PIXELS = 60;
 
 export class Viewer {
   /**
    * @param dialog The dialog element.
-   * @param actions `step(by)` to a neighbour, `neighbour(by)` → hit or undefined, `like(hit)`, `close()`.
+   * @param actions `step(by)` to an adjacent hit, `adjacent(by)` → hit or undefined, `like(hit)`, `close()`.
    */
   constructor(dialog, actions) {
     this._dialog = dialog;
     this._actions = actions;
-    this._under = new AbortController();
+    this._inFlight = new AbortController();
     const find = (id) => dialog.querySelector(id);
     this._stage = find("#stage");
     this._name = find("#viewer-name");
@@ -37,11 +37,11 @@ export class Viewer {
     this._listenForSwipes();
   }
 
-  /** Show a hit; `{id}` alone is enough. */
+  /** Show a hit, or `{ id }` of one that is not among the results. */
   async show(hit) {
-    this._under.abort();
-    this._under = new AbortController();
-    const { signal } = this._under;
+    this._inFlight.abort();
+    this._inFlight = new AbortController();
+    const { signal } = this._inFlight;
     this.hit = hit;
     if (!this._dialog.open) this._dialog.showModal();
     this.refresh();
@@ -51,27 +51,27 @@ export class Viewer {
     this._link.hidden = this._like.hidden = false;
     this._showImage(hit, signal);
     try {
-      const about = await item(hit.id, signal);
+      const about = await describeImage(hit.id, signal);
       this._name.textContent = about.name;
       const image = this._stage.querySelector(".full");
       if (image) image.alt = about.name;
-      const facts = [about.folder, about.changed && day(about.changed), about.size_bytes && size(about.size_bytes)];
+      const facts = [about.folder, about.modified && day(about.modified), about.size_bytes && size(about.size_bytes)];
       this._facts.textContent = [...facts, score(hit)].filter(Boolean).join(" · ");
     } catch (error) {
       if (error.name === "AbortError") return;
       this._link.hidden = this._like.hidden = true;
-      this._say(error);
+      this._showProblem(error);
     }
   }
 
-  /** Whether there are neighbours may have changed. */
+  /** Update the buttons: the adjacent hits may have changed. */
   refresh() {
-    this._previous.disabled = !this._actions.neighbour(-1);
-    this._next.disabled = !this._actions.neighbour(1);
+    this._previous.disabled = !this._actions.adjacent(-1);
+    this._next.disabled = !this._actions.adjacent(1);
   }
 
   hide() {
-    this._under.abort();
+    this._inFlight.abort();
     this.hit = null;
     if (this._dialog.open) this._dialog.close();
     this._stage.replaceChildren();
@@ -90,25 +90,25 @@ export class Viewer {
     full.className = "full";
     full.alt = hit.name?.split("/").pop() ?? "";
     full.addEventListener("load", () => {
-      if (!signal.aborted) full.classList.add("there");
+      if (!signal.aborted) full.classList.add("loaded");
     });
     full.addEventListener("error", async () => {
       if (signal.aborted) return;
       try {
-        this._say((await whyNot(imageOf(hit.id), signal)) ?? { message: "The browser cannot show this image." });
+        this._showProblem((await problemAt(imageOf(hit.id), signal)) ?? { message: "The browser cannot show this image." });
       } catch {
-        // Another image is shown by now.
+        // Another image is shown now.
       }
     });
     full.src = imageOf(hit.id);
     this._stage.replaceChildren(small, full);
   }
 
-  _say({ message, hint }) {
+  _showProblem({ message, hint }) {
     const sentence = document.createElement("p");
-    sentence.className = "gone-words";
+    sentence.className = "missing-message";
     sentence.setAttribute("role", "alert");
-    sentence.innerHTML = '<svg class="icon" aria-hidden="true"><use href="#i-gone"/></svg><strong></strong><span></span>';
+    sentence.innerHTML = '<svg class="icon" aria-hidden="true"><use href="#i-missing"/></svg><strong></strong><span></span>';
     sentence.querySelector("strong").textContent = message;
     sentence.querySelector("span").textContent = hint ?? "";
     this._stage.replaceChildren(sentence);
@@ -130,9 +130,9 @@ export class Viewer {
     });
     this._stage.addEventListener("pointerup", (event) => {
       if (from === null) return;
-      const way = event.clientX - from;
+      const distance = event.clientX - from;
       from = null;
-      if (Math.abs(way) > SWIPE_PIXELS) this._actions.step(way < 0 ? 1 : -1);
+      if (Math.abs(distance) > SWIPE_PIXELS) this._actions.step(distance < 0 ? 1 : -1);
     });
   }
 }

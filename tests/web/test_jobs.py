@@ -1,4 +1,4 @@
-"""Workers: one job after the other, and none for those who have left."""
+"""Job queues: limited concurrency, and no job for a client that has disconnected."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ import time
 
 import pytest
 
-from mobileclip_kit.web.worker import Abandoned, Worker
+from mobileclip_kit.web.service import ClientDisconnected, JobQueue
 
 
-def test_what_was_dropped_before_its_turn_is_never_begun() -> None:
-    begun: list[str] = []
+def test_a_job_whose_client_disconnected_is_not_started() -> None:
+    started: list[str] = []
     gate = threading.Event()
 
     def job(name: str) -> str:
-        begun.append(name)
+        started.append(name)
         gate.wait(10)
         return name
 
     async def scene() -> list[object]:
-        worker = Worker("test")
-        left = {"second"}
+        queue = JobQueue("test")
+        disconnected = {"second"}
 
         async def ask(name: str) -> str:
-            async def gone() -> bool:
-                return name in left
+            async def is_disconnected() -> bool:
+                return name in disconnected
 
-            return await worker.run(gone, job, name)
+            return await queue.run(is_disconnected, job, name)
 
         asked = [asyncio.create_task(ask(name)) for name in ("first", "second", "third")]
         await asyncio.sleep(0.05)
         gate.set()
         found = await asyncio.gather(*asked, return_exceptions=True)
-        worker.close()
+        queue.close()
         return found
 
     first, second, third = asyncio.run(scene())
-    assert (first, third, begun) == ("first", "third", ["first", "third"])
-    assert isinstance(second, Abandoned)
+    assert (first, third, started) == ("first", "third", ["first", "third"])
+    assert isinstance(second, ClientDisconnected)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -56,23 +56,23 @@ def test_no_more_jobs_run_at_once_than_there_are_threads(threads: int) -> None:
             running -= 1
 
     async def scene() -> None:
-        worker = Worker("test", threads)
-        await asyncio.gather(*(worker.run(None, job) for _ in range(8)))
-        worker.close()
+        queue = JobQueue("test", threads)
+        await asyncio.gather(*(queue.run(None, job) for _ in range(8)))
+        queue.close()
 
     asyncio.run(scene())
     assert most == threads
 
 
-def test_an_error_reaches_the_one_who_asked() -> None:
+def test_an_error_reaches_the_caller() -> None:
     def job() -> None:
         raise ValueError("no")
 
     async def scene() -> None:
-        worker = Worker("test")
+        queue = JobQueue("test")
         with pytest.raises(ValueError, match="no"):
-            await worker.run(None, job)
-        assert await worker.run(None, int, "7") == 7
-        worker.close()
+            await queue.run(None, job)
+        assert await queue.run(None, int, "7") == 7
+        queue.close()
 
     asyncio.run(scene())

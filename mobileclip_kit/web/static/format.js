@@ -1,4 +1,4 @@
-// Numbers, days and sizes as people write them.
+// Numbers, dates, sizes and durations as text.
 
 const NUMBERS = new Intl.NumberFormat("en");
 const DAYS = new Intl.DateTimeFormat("en", { day: "numeric", month: "long", year: "numeric" });

@@ -1,0 +1,166 @@
+"""What a search asks for, and the rows of the index that it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.errors import UsageError
+from mobileclip_kit.formats import from_document
+from mobileclip_kit.index.flat import search_flat
+from mobileclip_kit.search import parse_query
+from mobileclip_kit.web.library import Library
+
+MAX_CHARACTERS = 10_000
+MAX_TERMS = 32
+MAX_QUERY_IMAGES = 8
+MAX_PAGE = 500
+TEXTNESS_LIMIT = 2.0
+# No one scrolls further, and a browser page has a maximum height.
+MAX_RANKED = 10_000
+# With more images than this, only the first hits are ranked until someone scrolls further down.
+_RANK_ALL_UP_TO = 200_000
+_FIRST_HITS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """The body of ``POST /api/search``: a query, filters, and which of the hits to return.
+
+    Attributes:
+        words: A query in the syntax of :func:`mobileclip_kit.search.parse_query`; empty for none.
+        like: Ids of images in the index whose neighbours are wanted.
+        images: Tokens of uploaded images.
+        textness: Scale of the textness vector.
+        folder: Printable name of a folder; empty for all.
+        first_day: ISO date; only images modified on this day or later. Empty for no limit.
+        last_day: ISO date; only images modified on this day or earlier. Empty for no limit.
+        start: Index of the first hit to return.
+        count: Number of hits to return; at most :data:`MAX_PAGE` are.
+    """
+
+    words: str = ""
+    like: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    textness: float = 0.0
+    folder: str = ""
+    first_day: str = ""
+    last_day: str = ""
+    start: int = 0
+    count: int = 100
+
+    def __post_init__(self) -> None:
+        if len(self.words) > MAX_CHARACTERS:
+            raise UsageError(f"The query has {len(self.words):,} characters; the limit is {MAX_CHARACTERS:,}.")
+        if self.words and (terms := len(parse_query(self.words))) > MAX_TERMS:
+            raise UsageError(f"The query has {terms} signed parts; the limit is {MAX_TERMS}.")
+        if len(self.like) + len(self.images) > MAX_QUERY_IMAGES:
+            raise UsageError(f"A query can have at most {MAX_QUERY_IMAGES} images.")
+        if abs(self.textness) > TEXTNESS_LIMIT:
+            raise UsageError(
+                f"textness is {self.textness:g}; it must be from -{TEXTNESS_LIMIT:g} to {TEXTNESS_LIMIT:g}."
+            )
+        for name in ("start", "count"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
+        for name in ("first_day", "last_day"):
+            try:
+                _midnight_ns(getattr(self, name), days_later=0)
+                _midnight_ns(getattr(self, name), days_later=1)
+            except (ValueError, OverflowError, OSError) as error:
+                value = getattr(self, name)
+                raise UsageError(f"{name} is {value!r}; it must be a date such as 2024-12-31.") from error
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> SearchRequest:
+        """Read the body of a request.
+
+        Raises:
+            UsageError: A key is unknown, a value has the wrong type or is out of range, or the query cannot be parsed.
+        """
+        # A lone surrogate is not a character: neither a tokenizer nor a file name can contain it.
+        cleaned = {
+            key: value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+            for key, value in document.items()
+        }
+        if isinstance(cleaned.get("words"), str):
+            cleaned["words"] = cleaned["words"].strip()
+        return from_document(cleaned, cls, where="The search request", error=UsageError)
+
+    @property
+    def since_ns(self) -> int | None:
+        """Start of the first day, in nanoseconds since 1970."""
+        return _midnight_ns(self.first_day)
+
+    @property
+    def until_ns(self) -> int | None:
+        """End of the last day, in nanoseconds since 1970."""
+        return _midnight_ns(self.last_day, days_later=1)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rows of the index in the order in which they are shown.
+
+    Attributes:
+        rows: ``(n,)``, best first.
+        scores: Cosines, ``(n,)``; None when there is no query and the order is by time.
+        candidates: Images that pass the filters; ``rows`` may be fewer.
+        complete: Whether ``rows`` has everything that can be shown, or only the beginning.
+    """
+
+    rows: NDArray[np.int64]
+    scores: Vectors | None
+    candidates: int
+    complete: bool
+
+    def without(self, rows: Sequence[int]) -> Ranking:
+        """The ranking without some rows, such as those of the query's own images."""
+        kept = ~np.isin(self.rows, list(rows))
+        return replace(
+            self,
+            rows=self.rows[kept],
+            scores=None if self.scores is None else self.scores[kept],
+            candidates=self.candidates - int(np.count_nonzero(~kept)),
+        )
+
+
+def rank(library: Library, request: SearchRequest, vector: Vectors | None) -> Ranking:
+    """Rank the images that pass the request's filters.
+
+    Args:
+        library: The index.
+        request: Its filters are applied. Its hits are ranked, and more where that costs little.
+        vector: The query vector, ``(d,)``; None to list the newest images first.
+
+    Raises:
+        DataError: The folder is not in the index.
+        IndexFormatError: The vector of a hit is damaged.
+    """
+    index = library.index
+    folder = library.folder_named(request.folder) if request.folder else None
+    allowed = index.allowed_rows(folder=folder, since_ns=request.since_ns, until_ns=request.until_ns)
+    candidates = len(index.matrix) if allowed is None else int(np.count_nonzero(allowed))
+    if vector is None:
+        newest = library.summary.newest
+        rows = newest if allowed is None else newest[allowed[newest]]
+        return Ranking(rows[:MAX_RANKED], None, len(rows), complete=True)
+    all_at_once = candidates <= _RANK_ALL_UP_TO or request.start + request.count > _FIRST_HITS
+    k = MAX_RANKED if all_at_once else _FIRST_HITS
+    scores, found = search_flat(index.matrix, vector[None], k, allowed=allowed)
+    index.vectors(found[0])  # refuses a damaged row
+    return Ranking(found[0], scores[0], candidates, complete=k == MAX_RANKED)
+
+
+def _midnight_ns(day: str, days_later: int = 0) -> int | None:
+    """Midnight in local time at the start of a day, in nanoseconds since 1970; None for no day."""
+    if not day:
+        return None
+    midnight = datetime.combine(date.fromisoformat(day) + timedelta(days=days_later), time())
+    return int(midnight.timestamp()) * 1_000_000_000
