@@ -11,15 +11,15 @@ from mobileclip_kit.cli.output import emit, json_option, note
 
 @click.command(name="serve")
 @click.argument("index_folder", metavar="INDEX", type=click.Path(path_type=Path))
-@click.option("-m", "--model", help="The index's model, if it is no longer where it was when the index was built.")
-@click.option("--images", type=click.Path(path_type=Path), help="Where the images are, if they have moved.")
-@click.option("--textness-vector", type=click.Path(path_type=Path), help="From `mckit textness fit`.")
-@click.option("--template", "templates", multiple=True, help='Such as "a photo of {}"; several are averaged.')
+@click.option("-m", "--model", help="The model of the index, if it has moved since the index was built.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of the images, if they have moved.")
+@click.option("--textness-vector", type=click.Path(path_type=Path), help="Textness vector made by `mckit textness fit`.")
+@click.option("--template", "templates", multiple=True, help='Prompt such as "a photo of {}"; several are averaged.')
 @click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
-@click.option("--thumbnails", type=click.Path(path_type=Path), help="Where to keep thumbnails; your cache otherwise.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on: this machine alone.")
-@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="0 for any free one.")
-@click.option("--allow-host", "names", multiple=True, metavar="NAME", help="A further name of this machine.")
+@click.option("--thumbnails", type=click.Path(path_type=Path), help="Folder for thumbnails [default: your cache folder].")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on; 0 takes any free one.")
+@click.option("--allow-host", "names", multiple=True, metavar="NAME", help="Accept requests for this host name too.")
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in your browser.")
 @json_option
 def command(
@@ -36,17 +36,17 @@ def command(
     open_browser: bool,
     as_json: bool,
 ) -> None:
-    """Search an index on a page in your browser, until Ctrl-C.
+    """Search an index on a page in your browser.
 
-    The page finds images by words, by an image that you drop on it, by "more like this", and with a slider for
-    written words. It shows the images of the index and no other file, to this machine only unless --host says
-    otherwise.
+    The page searches by words, by an image that you drop on it and by "more like this", and has a slider for written
+    words in images. It serves the images of the index and no other files, and only to this machine unless you pass
+    --host. Stop it with Ctrl-C.
 
     \b
     Examples:
       mckit serve photos.index --open
       mckit serve photos.index --textness-vector textness.json --port 9000
-    """  # noqa: D301 (click's own mark for "leave these lines alone")
+    """  # noqa: D301 (click's mark for lines to keep as they are)
     from mobileclip_kit.web.server import listen, open_service, run_server
 
     service = open_service(
@@ -64,11 +64,11 @@ def command(
         service.close()
         raise
     if not listening.local:
-        note(f"Everybody who can reach {listening.url} can look at these images: there is no password.")
-    count = service.library.facets.images
+        note(f"Anyone who can reach {listening.url} can see these images: there is no password.")
+    count = service.library.summary.images
     emit(
         {"url": listening.url, "index": str(index_folder), "items": count},
-        f"{index_folder}: {count} images at {listening.url} (Ctrl-C ends it).",
+        f"{index_folder}: {count} images at {listening.url} (Ctrl-C stops the server).",
         as_json=as_json,
     )
     if open_browser:

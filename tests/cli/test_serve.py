@@ -62,7 +62,7 @@ def test_a_taken_port_a_foreign_address_and_a_missing_index_are_refused(
         code, sentence = refused(capsys, index, "--port", port, "--thumbnails", tmp_path)
     assert (code, f"Port {port}" in sentence, "--port" in sentence) == (1, True, True)
     code, sentence = refused(capsys, index, "--host", "192.0.2.1", "--thumbnails", tmp_path)
-    assert (code, sentence) == (2, "error: 192.0.2.1 is no address of this machine.\n")
+    assert (code, sentence) == (2, "error: 192.0.2.1 is not an address of this machine.\n")
     code, sentence = refused(capsys, tmp_path / "none", "--thumbnails", tmp_path)
     assert (code, "does not exist" in sentence) == (1, True)
 
