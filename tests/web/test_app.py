@@ -148,7 +148,7 @@ def test_an_upload_must_be_an_image_of_limited_size(client: TestClient) -> None:
     assert upload(b"x" * 10, **{"Content-Length": str(MAX_IMAGE_BYTES + 1)}).status_code == 413
 
 
-def test_a_handed_in_eps_file_starts_no_program(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_uploaded_eps_file_starts_no_program(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow would hand it to Ghostscript."""
     started = []
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
@@ -157,7 +157,7 @@ def test_a_handed_in_eps_file_starts_no_program(client: TestClient, monkeypatch:
     Image.new("RGB", (8, 8)).save(stream, "EPS")
     answer = client.post("/api/images", content=stream.getvalue(), headers={"Content-Type": "image/jpeg"})
     assert answer.status_code == 422
-    assert answer.json()["error"]["message"].startswith("What was handed in is not an image")
+    assert answer.json()["error"]["message"].startswith("The uploaded file is not an image")
     assert started == []
 
 
