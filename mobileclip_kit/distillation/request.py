@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args
 
 from mobileclip_kit.distillation.recipe import Recipe, load_recipe
 from mobileclip_kit.distillation.tables import ComputeType, LightClipLoss, PairOptions
+from mobileclip_kit.distillation.training_set import read_holdout
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.inherit import Choice
 from mobileclip_kit.model_names import check_model_name
@@ -143,6 +144,8 @@ class DistillRequest(TrainingRequest):
             raise UsageError("Name a --student to train an image tower, a --text to train a text tower, or both.")
         if self.holdout is not None and "image" not in self.towers:
             raise UsageError("--holdout compares images, but only a text tower is trained.")
+        if self.holdout is not None:
+            read_holdout(self.holdout)
         if self.templates is not None and self.bank is None:
             raise UsageError("--templates needs --bank: templates are filled with its names.")
         self._check_names()

@@ -83,18 +83,41 @@ def split_holdout(pairs: TrainingPairs, holdout: str | float | None) -> tuple[Tr
     """
     if holdout is None:
         return pairs, TrainingPairs([], [])
-    try:
-        share = float(holdout)
-    except ValueError:
-        aside = _listed(Path(str(holdout)), pairs)
-    else:
-        if not 0.0 <= share < 1.0:
-            raise UsageError(f"--holdout is {holdout}; a share must be in 0…1.")
+    wanted = read_holdout(holdout)
+    if isinstance(wanted, float):
         numbers = random_numbers(identities_of(pairs.hashes), seed=0, epoch=0, count=1)[:, 0]
-        aside = {int(row) for row in np.argsort(numbers, kind="stable")[: round(share * len(pairs))]}
+        aside = {int(row) for row in np.argsort(numbers, kind="stable")[: round(wanted * len(pairs))]}
+    else:
+        rows = {pair.key: row for row, pair in enumerate(pairs.pairs)}
+        unknown = [name for name in wanted if name not in rows]
+        if unknown:
+            raise DataError(f"{holdout} names {len(unknown)} images that cannot be used, the first is {unknown[0]!r}.")
+        aside = {rows[name] for name in wanted}
     seen = {pairs.hashes[row] for row in aside}  # the same image under another name is not trained on either
     train = [row for row, sha256 in enumerate(pairs.hashes) if sha256 not in seen]
     return pairs.take(train), pairs.take(sorted(aside))
+
+
+def read_holdout(holdout: str | float) -> float | list[str]:
+    """A share in 0…1, or the names that a file lists.
+
+    Raises:
+        UsageError: Neither a share nor a readable file.
+    """
+    try:
+        share = float(holdout)
+    except ValueError:
+        try:
+            names = Path(str(holdout)).read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            reason = f"neither a share nor a readable file: {error.strerror}"
+            raise UsageError(f"--holdout is {holdout}, {reason}.") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"--holdout names the file {holdout}, which is not UTF-8.") from error
+        return [name.strip() for name in names if name.strip()]
+    if not 0.0 <= share < 1.0:
+        raise UsageError(f"--holdout is {holdout}; a share must be in 0…1.")
+    return share
 
 
 def load_images(pairs: TrainingPairs, image: ImageSpec, *, draft: bool = False) -> tuple[TrainingPairs, Images]:
@@ -126,21 +149,6 @@ def fingerprint_of(pairs: TrainingPairs) -> str:
     """One hash for a training set: contents and their order."""
     numbers: NDArray[np.uint64] = identities_of(pairs.hashes)
     return f"{len(pairs)} images, {identities_of([numbers.tobytes()])[0]:016x}"
-
-
-def _listed(path: Path, pairs: TrainingPairs) -> set[int]:
-    try:
-        names = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UsageError(f"--holdout is {path}, neither a share nor a readable file: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--holdout names the file {path}, which is not UTF-8.") from error
-    rows = {pair.key: row for row, pair in enumerate(pairs.pairs)}
-    wanted = [name.strip() for name in names if name.strip()]
-    unknown = [name for name in wanted if name not in rows]
-    if unknown:
-        raise DataError(f"{path} names {len(unknown)} images that cannot be used, the first is {unknown[0]!r}.")
-    return {rows[name] for name in wanted}
 
 
 def batch_rows(images: int, *, batch_size: int, seed: int, first_step: int, steps: int) -> Iterator[Rows]:

@@ -17,11 +17,11 @@ CAPTIONS = [["a red star"], ["a blue house", "a house"], ["the word car"], ["two
 MERGES = [("t", "h"), ("th", "e</w>")]
 
 
-def objective(captions=CAPTIONS, **options):
+def objective(captions=CAPTIONS, options_of=PairOptions, **options):
     tokenizer = Tokenizer(MERGES, context_length=77)
     config = pair_config("conv-s", text="text-4", embedding_dim=8, vocab_size=tokenizer.vocab_size)
     torch.manual_seed(0)
-    options = PairOptions(embedding_dim=8, **options)
+    options = options_of(embedding_dim=8, **options)
     return PairObjective(build_student(config, seed=0), captions, tokenizer, options)
 
 

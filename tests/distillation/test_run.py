@@ -23,6 +23,7 @@ from mobileclip_kit.distillation.request import DistillRequest
 from mobileclip_kit.distillation.run import TrainingReport, distill
 from mobileclip_kit.distillation.tables import Augmentation
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, UsageError
+from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.networks.model import Model, describe, load_model, save_model
 from tests.cache.test_cache import draw, tiny_teacher
 from tests.processes import appears, life
@@ -215,6 +216,41 @@ def test_what_has_no_effect_is_said(tmp_path: Path, cache: Path, changes: dict[s
     (tmp_path / "bank.txt").write_text("star\n")
     given = {name: tmp_path / value if name == "bank" else value for name, value in changes.items()}
     assert any(note in said for said in distill(request(tmp_path, cache=cache, **given)).notes)
+
+
+def test_a_text_tower_of_another_model_is_refused_where_the_cache_does_not_name_its_teacher(
+    tmp_path: Path, cache: Path, teacher: tuple[Path, Model]
+) -> None:
+    """Imported vectors say nothing of who made them: the model is asked for some of its own."""
+    document = read_json(cache / "cache.json")
+    write_json(cache / "cache.json", {**document, "teacher_hash": None})
+    stranger, folder = tiny_teacher(seed=5), tmp_path / "stranger"
+    folder.mkdir()
+    save_model(folder, stranger.network, stranger.config, stranger.spec)
+    with pytest.raises(ModelMismatchError, match=r"did not make the vectors of .*cosine"):
+        distill(request(tmp_path, cache=cache, text_from=str(folder)))
+    assert not (tmp_path / "student.run").exists()
+    assert distill(request(tmp_path, cache=cache, text_from=str(teacher[0]))).spec.towers == ("image", "text")
+
+
+def test_random_weights_are_told_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = replace(tiny_teacher(), warnings=("tiny has random weights.",))
+    monkeypatch.setattr("mobileclip_kit.distillation.teachers.load_model", lambda name: model)
+    monkeypatch.setattr("mobileclip_kit.distillation.request.check_model_name", lambda name: None)
+    draw(tmp_path / "images", 10)
+    report = distill(request(tmp_path, teacher="tiny"))
+    said = capsys.readouterr().err
+    assert said.startswith("tiny has random weights.\n") and said.count("random weights") == 1
+    assert report.notes == ["tiny has random weights."]
+
+
+def test_a_student_worse_than_the_mean_vector_is_called_useless(tmp_path: Path, cache: Path) -> None:
+    short = RECIPE.with_training(steps=1, lr=1e-9)
+    bad = distill(request(tmp_path, cache=cache, recipe=short, holdout="0.4"))
+    assert bad.metrics["holdout_cosine"] < bad.metrics["holdout_cosine_of_mean"]
+    assert any("useless" in note and f"{bad.metrics['holdout_cosine']:.3f}" in note for note in bad.notes)
 
 
 def test_unit_vectors_are_scaled(tmp_path: Path) -> None:

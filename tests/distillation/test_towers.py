@@ -219,3 +219,23 @@ def test_trimming_without_texts_or_tower_is_refused(tmp_path: Path, teacher: Pat
     given = {"teacher": str(teacher), "student": "tiny", "recipe": recipe(mse=1.0), "trim_vocab": True}
     with pytest.raises(UsageError, match="--trim-vocab needs texts"):
         run(tmp_path, images, **given)
+
+
+def test_a_refused_run_leaves_nothing_behind_and_a_corrected_one_works(
+    tmp_path: Path, data: Path, teacher: Path
+) -> None:
+    """The merges of a trimmed vocabulary are written before the refusal."""
+    cache, names = cache_of(teacher, data, tmp_path / "cache"), tmp_path / "aside.txt"
+    given = {
+        "cache": cache,
+        "text_from": str(teacher),
+        "student": "tiny",
+        "recipe": recipe(mse=1.0),
+        "trim_vocab": True,
+    }
+    names.write_text("unknown.png\n")
+    with pytest.raises(DataError, match="names 1 images that cannot be used"):
+        run(tmp_path, data, **given, holdout=str(names))
+    assert not list(tmp_path.glob("student*"))
+    names.write_text("00.png\n")
+    assert run(tmp_path, data, **given, holdout=str(names)).images == 9
