@@ -116,7 +116,8 @@ def of_vectors(_: Path, rows: int, work: Path) -> Point:
     """Build, load, search, and add a thousand vectors to an index."""
     from mobileclip_kit.index.folder import IndexReader, open_writer
     from mobileclip_kit.index.store import Item
-    from mobileclip_kit.indexing.imported import import_vectors
+    from mobileclip_kit.indexing.importing import import_vectors
+    from mobileclip_kit.indexing.options import IndexOptions
 
     rng = np.random.default_rng(0)
     # float16 on disk, as caches are kept; a tenth at a time keeps this script's own memory out of the figure.
@@ -127,7 +128,9 @@ def of_vectors(_: Path, rows: int, work: Path) -> Point:
     (work / "names.txt").write_text("".join(f"{number}.jpg\n" for number in range(rows)))
     del matrix
     out, found = work / "i.index", {}
-    found["build_s"] = cpu_seconds(lambda: import_vectors(work / "v.npy", work / "names.txt", out, kind="flat"))
+    found["build_s"] = cpu_seconds(
+        lambda: import_vectors(work / "v.npy", work / "names.txt", out, IndexOptions(kind="flat"))
+    )
     queries = rng.standard_normal((QUERIES, DIM), dtype=np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     found["load_s"] = cpu_seconds(lambda: _open_and_ask(out, queries[:1]))
@@ -161,6 +164,7 @@ def _open_and_ask(path: Path, query: Any) -> None:
 
 def of_images(export: Path, count: int, work: Path) -> Point:
     """Index a folder, and look at it again when nothing has changed."""
+    from mobileclip_kit.indexing.options import IndexOptions
     from mobileclip_kit.indexing.update import update_index
     from mobileclip_kit.runtime.open import open_encoder
 
@@ -170,8 +174,8 @@ def of_images(export: Path, count: int, work: Path) -> Point:
     encoder.encode_images(np.zeros((1, *_input(encoder), 3), np.uint8))
     index = work / "p.index"
     found = {
-        "index_s": cpu_seconds(lambda: update_index(folder, encoder, index, workers=1, kind="flat")),
-        "again_s": cpu_seconds(lambda: update_index(folder, encoder, index, workers=1, kind="flat")),
+        "index_s": cpu_seconds(lambda: update_index(folder, encoder, index, IndexOptions(workers=1, kind="flat"))),
+        "again_s": cpu_seconds(lambda: update_index(folder, encoder, index, IndexOptions(workers=1, kind="flat"))),
     }
     return {**found, "peak_memory_bytes": peak_memory_bytes()}
 

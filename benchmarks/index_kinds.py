@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.files import write_json
-from mobileclip_kit.index.ann_build import Questions, derive
+from mobileclip_kit.index.ann_build import QueryVectors, derive
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.kinds import KINDS, choose_kind
@@ -103,7 +103,7 @@ def build(matrix: Vectors, kind: Any, work: Path, asked: Vectors) -> Derived:
     note = work / f"{kind}-{len(matrix)}.json"
     if not note.is_file():
         print(f"building {kind}", flush=True)
-        described = derive(matrix, kind, work, Questions(asked, f"{len(asked)} texts"))
+        described = derive(matrix, kind, work, QueryVectors(asked, f"{len(asked)} texts"))
         write_json(note, described.to_json())
     return Derived.from_json(json.loads(note.read_text()), note)
 

@@ -226,7 +226,8 @@ def by_open_clip(files: list[Path], model: Path, *, workers: bool) -> tuple[Spen
 
 def by_mckit(images: Path, work: Path, precision: str) -> Spent:
     """What ``mckit index`` does, from the listing of the folder to the last commit."""
-    from mobileclip_kit.indexing import update_index
+    from mobileclip_kit.indexing.options import IndexOptions
+    from mobileclip_kit.indexing.update import update_index
     from mobileclip_kit.runtime.open import open_encoder
 
     encoder = open_encoder(work / precision, threads=1)
@@ -234,7 +235,7 @@ def by_mckit(images: Path, work: Path, precision: str) -> Spent:
     encoder.encode_images(np.zeros((BATCH, image.height, image.width, 3), np.uint8))
     spent = Spent()
     out = work / f"out-{images.name}-{precision}.index"
-    report = update_index(images, encoder, out, rebuild=True, encoders=usable_cores())
+    report = update_index(images, encoder, out, IndexOptions(force=True, encoders=usable_cores()))
     assert report.items == report.decoded == len(list(images.glob("*.jpg"))), report
     return spent.stop()
 
@@ -244,13 +245,13 @@ def decode_only(images: Path, model: Path) -> Spent:
     from mobileclip_kit.exporting.folder import open_export
     from mobileclip_kit.indexing.decode import decode_ahead
     from mobileclip_kit.indexing.listing import list_library
-    from mobileclip_kit.indexing.scan import Candidate
+    from mobileclip_kit.indexing.scan import FileToEncode
 
-    candidates = [Candidate(found, None) for found in list_library(images.absolute())]
+    files = [FileToEncode(found, None) for found in list_library(images.absolute())]
     spec = open_export(model).spec.require_image()
     spent = Spent()
-    decoded = decode_ahead(candidates, spec, is_known=lambda _: False, workers=None, ahead=3 * BATCH, draft=True)
-    assert sum(one.pixels is not None for one in decoded) == len(candidates)
+    decoded = decode_ahead(files, spec, is_known=lambda _: False, workers=None, ahead=3 * BATCH, draft=True)
+    assert sum(one.pixels is not None for one in decoded) == len(files)
     return spent.stop()
 
 

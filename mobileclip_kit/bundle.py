@@ -16,13 +16,13 @@ from typing import Any, Literal, get_args
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import DataError, ExportError, IndexFormatError, ModelError, ModelMismatchError
 from mobileclip_kit.exporting.digests import hash_path
-from mobileclip_kit.exporting.folder import Export, open_export
+from mobileclip_kit.exporting.folder import Export, ExportedTower, open_export
 from mobileclip_kit.files import atomic_folder, read_json, size_bytes, write_json
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.index.phone_format import MAX_BATCH_ROWS, Numbers, PhoneHeader
 from mobileclip_kit.index.phone_writer import write_phone_index
-from mobileclip_kit.spec import MERGES_FILE, ModelSpec
+from mobileclip_kit.spec import MERGES_FILE, ModelSpec, Tower
 from mobileclip_kit.textness.vector import Textness
 from mobileclip_kit.tokenizer import Tokenizer
 
@@ -82,6 +82,16 @@ class Bundle:
     def size_bytes(self) -> int:
         """All parts together."""
         return sum(part.size_bytes for part in self.files.values())
+
+    def as_export(self) -> Export:
+        """Its towers as an export that a runtime opens."""
+        towers = {
+            tower: ExportedTower(tower=tower, **vars(self.files[tower]))
+            for tower in get_args(Tower)
+            if tower in self.files
+        }
+        precision: Any = self.precision
+        return Export(path=self.path, spec=self.spec, format="coreml", precision=precision, towers=towers)
 
     def to_json(self) -> dict[str, Any]:
         """What ``manifest.json`` says."""

@@ -1,11 +1,33 @@
-"""Progress on stderr: a moving line on a terminal, a line now and then in a log."""
+"""Progress on stderr: a moving line on a terminal, a line now and then in a log; or nothing, or a callback."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import TracebackType
-from typing import Self
+from typing import Self, Union
+
+# True shows progress on stderr, False nothing; a function receives the Progress whenever it moves.
+ProgressOption = Union[bool, Callable[["Progress"], None]]  # noqa: UP007 (a class defined below)
+
+_OPTION: ContextVar[ProgressOption] = ContextVar("progress", default=True)
+
+
+@contextlib.contextmanager
+def show_progress(where: ProgressOption) -> Iterator[None]:
+    """Send the progress of what runs in the block to stderr, nowhere, or to a function.
+
+    Args:
+        where: See :data:`ProgressOption`.
+    """
+    token = _OPTION.set(where)
+    try:
+        yield
+    finally:
+        _OPTION.reset(token)
 
 
 def say(sentence: str) -> None:
@@ -18,22 +40,25 @@ class Progress:
     """Counts work done and shows how fast it goes.
 
     Args:
-        label: What is being done: "distil".
+        label: The name of the step: "distil".
         total: Units of work in all, or None when unknown.
         unit: What is counted: "images".
         done: Units that an earlier, interrupted run has done.
+
+    Attributes:
+        detail: Further figures, such as the loss; empty for none.
     """
 
     _TERMINAL_SECONDS = 0.1
     _LOG_SECONDS = 10.0
 
     def __init__(self, label: str, *, total: int | None, unit: str, done: int = 0) -> None:
-        self.label, self.total, self.unit = label, total, unit
+        self.label, self.total, self.unit, self.detail = label, total, unit, ""
         self.done = self._done_before = done
         self._started = self._shown = time.monotonic()
-        self._live = sys.stderr.isatty()
-        self._detail = ""
-        self._shown_at: int | None = None  # what the last line in a log said
+        self._option = _OPTION.get()
+        self._live = not callable(self._option) and sys.stderr.isatty()
+        self._shown_at: int | None = None  # the count in the last line of a log
 
     @property
     def per_second(self) -> float:
@@ -43,26 +68,28 @@ class Progress:
     def advance(self, units: int = 1, detail: str = "") -> None:
         """Count work, and show it when enough time has passed."""
         self.done += units
-        self._detail = detail or self._detail
+        self.detail = detail or self.detail
         now = time.monotonic()
-        if now - self._shown >= (self._TERMINAL_SECONDS if self._live else self._LOG_SECONDS):
+        often = self._live or callable(self._option)
+        if now - self._shown >= (self._TERMINAL_SECONDS if often else self._LOG_SECONDS):
             self._shown = now
             self._show()
 
     def _show(self, end: str | None = None) -> None:
-        share = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
         self._shown_at = self.done
+        if callable(self._option):
+            self._option(self)
+        elif self._option:
+            sys.stderr.write(f"\r\x1b[2K{self}" + (end or "") if self._live else f"{self}\n")
+            sys.stderr.flush()
+
+    def __str__(self) -> str:
+        share = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
         line = f"{self.label}  {share} {self.unit}  {self.per_second:.1f} {self.unit}/s"
         if self.total and self.done < self.total and self.per_second > 0:
             seconds = (self.total - self.done) / self.per_second
             line += f"  {int(seconds // 60)}:{int(seconds % 60):02d} left"
-        if self._detail:
-            line += f"  {self._detail}"
-        if self._live:
-            sys.stderr.write(f"\r\x1b[2K{line}" + (end or ""))
-        else:
-            sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        return f"{line}  {self.detail}" if self.detail else line
 
     def __enter__(self) -> Self:
         return self

@@ -5,11 +5,15 @@ A query is a weighted sum of unit vectors, scaled to length 1: "beach -people" i
 
 from __future__ import annotations
 
+import difflib
 import math
+import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +24,21 @@ from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.metrics import scale_rows
 from mobileclip_kit.runtime.encoder import Encoder
-from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.runtime.open import open_encoder, open_export_encoder
+from mobileclip_kit.spec import ModelSpec
 from mobileclip_kit.textness.vector import TEXTNESS_FILE, Textness
+
+if TYPE_CHECKING:
+    from mobileclip_kit.indexing.report import IndexReport
+    from mobileclip_kit.runtime.encoder import ImageLike
 
 # A sign that stands before a word, as in "beach -people"; not the hyphen of "t-shirt".
 _SIGN = re.compile(r"(?:^|(?<=\s))([+-])(?=\S)")
 _WEIGHT = re.compile(r":(\d+(?:\.\d+)?|\.\d+)\s*$")
+
+
+# Names that a misspelt one is compared with: a million take minutes.
+_COMPARED_NAMES = 20_000
 
 
 @dataclass(frozen=True)
@@ -36,11 +49,17 @@ class Hit:
         rank: From 1 on.
         item: The image's name in the index.
         score: Cosine similarity to the query.
+        path: Its file; None when the index knows no folder of images, or the image lies in a tar.
     """
 
     rank: int
     item: str
     score: float
+    path: Path | None = field(default=None, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object in ``--json`` documents."""
+        return {"rank": self.rank, "item": self.item, "score": self.score}
 
 
 @dataclass(frozen=True)
@@ -138,11 +157,19 @@ def vectors_of_items(index: IndexReader, names: Sequence[str]) -> Vectors:
     for name in names:
         item = index.store.find(name)
         if item is None:
-            raise DataError(f"{name!r} is not in the index {index.path}.", hint="Name it as the hits of a search do.")
+            raise DataError(f"{name!r} is not in the index {index.path}.", hint=_nearest_names(index, name))
         if item.row is None:
             raise DataError(f"{name!r} has no vector in the index {index.path}: {item.reason}")
         rows.append(item.row)
     return index.vectors(rows)
+
+
+def _nearest_names(index: IndexReader, name: str) -> str:
+    """A hint at items that may be meant: the same file name in another folder first, then similar names."""
+    known = [item.name for item in index.store.items() if item.row is not None]
+    meant = [other for other in known if other.rsplit("/", 1)[-1] == name.rsplit("/", 1)[-1]]
+    meant = meant or difflib.get_close_matches(name, known[:_COMPARED_NAMES], n=3)
+    return f"Did you mean {', '.join(map(repr, meant[:3]))}?" if meant else "Name it as the hits of a search do."
 
 
 def load_query_vectors(path: Path, names: Path | None, dim: int) -> tuple[list[str], Vectors]:
@@ -164,29 +191,48 @@ def load_query_vectors(path: Path, names: Path | None, dim: int) -> tuple[list[s
     return labels, vectors
 
 
+def open_model(place: str | Path, *, threads: int | None = None, brief: bool = False) -> Encoder:
+    """Open whatever has a model in it: what :func:`~mobileclip_kit.runtime.open.open_encoder` takes, or a bundle.
+
+    Args:
+        place: A model folder, an export, a bundle, an open_clip name or ``hf-hub:org/repo``.
+        threads: Of the runtime; None lets it choose.
+        brief: A few inputs are all that it will be asked: opening quickly counts for more than each of them.
+    """
+    if (Path(place) / "manifest.json").is_file():
+        from mobileclip_kit.bundle import open_bundle
+
+        encoder = open_export_encoder(open_bundle(Path(place)).as_export(), threads=threads, brief=brief)
+        encoder.model_path = str(Path(place).absolute())
+        return encoder
+    return open_encoder(place, threads=threads, brief=brief)
+
+
 def open_query_encoder(
     index: IndexReader, model: str | None, *, threads: int | None = None, brief: bool = False
 ) -> Encoder:
     """The model that the index belongs to.
 
     Args:
-        index: Remembers where its model was.
+        index: Says where its model was.
         model: Where it is now; None for where it was.
         threads: Of the runtime.
-        brief: See :func:`mobileclip_kit.runtime.open.open_encoder`.
+        brief: See :func:`open_model`.
 
     Raises:
         ModelError: The index was made from vectors, or its model is gone.
         ModelMismatchError: It is another model.
     """
     place = model or index.header.model
-    if place is None:
+    is_unknown = index.spec.model_hash.startswith("vectors:")
+    if place is None or is_unknown:
         raise ModelError(
             f"The index {index.path} does not say which model its vectors come from.",
-            hint="Pass --model M, or vectors of the same model with --query-vectors.",
+            hint=f"{'Build it again with' if is_unknown else 'Pass'} --model M, or pass vectors of the same model with "
+            "--query-vectors.",
         )
     try:
-        encoder = open_encoder(place, threads=threads, brief=brief)
+        encoder = open_model(place, threads=threads, brief=brief)
     except ModelError as error:
         if model is not None:
             raise
@@ -248,9 +294,292 @@ def search(
         allowed = index.allowed_rows()
     scores, rows = index.nearest(queries, k + len(without), allowed=allowed)
     names = index.names_of(sorted(set(rows.ravel().tolist())))
+    root = None if index.header.images is None else Path(index.header.images)
     results = []
     for row_scores, row_numbers in zip(scores.tolist(), rows.tolist(), strict=True):
         pairs = [(names[row], score) for row, score in zip(row_numbers, row_scores, strict=True) if row in names]
         kept = [(name, score) for name, score in pairs if name not in without][:k]
-        results.append([Hit(rank, name, score) for rank, (name, score) in enumerate(kept, start=1)])
+        results.append(
+            [Hit(rank, name, score, _path_of(root, name)) for rank, (name, score) in enumerate(kept, start=1)]
+        )
     return results
+
+
+def _path_of(root: Path | None, name: str) -> Path | None:
+    return None if root is None or ".tar/" in name else root / name
+
+
+def below(index: IndexReader, folder: str | None) -> str | None:
+    """A folder of the library as names in the index begin with it; None for the whole library."""
+    if folder is None:
+        return None
+    name = posixpath.normpath(folder)
+    if name.startswith("/") and index.header.images is not None:
+        name = posixpath.relpath(name, index.header.images)
+    return None if name == "." else name
+
+
+def _ns(moment: datetime | date | str | None) -> int | None:
+    if moment is None:
+        return None
+    try:
+        if not isinstance(moment, date):
+            moment = datetime.fromisoformat(moment)
+        if not isinstance(moment, datetime):
+            moment = datetime(moment.year, moment.month, moment.day)
+        return int(moment.timestamp()) * 1_000_000_000
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(f"{moment} is no day that can be searched for.", hint="Write it as 2024-05-31.") from error
+
+
+def span_ns(since: datetime | date | str | None, until: datetime | date | str | None) -> tuple[int | None, int | None]:
+    """Two days in nanoseconds since 1970.
+
+    Raises:
+        UsageError: A day is none or beyond what can be searched for, or nothing lies between the two.
+    """
+    since_ns, until_ns = _ns(since), _ns(until)
+    if since_ns is not None and until_ns is not None and since_ns >= until_ns:
+        raise UsageError(f"No moment lies between since {str(since)[:10]} and until {str(until)[:10]}: swap them?")
+    return since_ns, until_ns
+
+
+class Index:
+    """An index, opened for searching: the state of the moment it was opened.
+
+    :func:`mobileclip_kit.open_index` and :func:`mobileclip_kit.build_index` return one. A context manager.
+
+    Args:
+        path: The index folder.
+        model: Its model: an :class:`~mobileclip_kit.runtime.encoder.Encoder`, or where the model lies; None for where
+            it was when the index was built. It is opened when a query needs it.
+        threads: Of a model that is opened here.
+        brief: See :func:`open_model`.
+
+    Attributes:
+        path: The index folder.
+        report: The run that built or updated it in this process; None for an index that was only opened.
+
+    Raises:
+        IndexFormatError: The folder is no index, is damaged, or of another version.
+
+    Example:
+        >>> with mckit.open_index(index) as photos:
+        ...     len(photos), [hit.rank for hit in photos.search("a red house", k=2)]
+        (3, [1, 2])
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        model: Encoder | str | Path | None = None,
+        *,
+        threads: int | None = None,
+        brief: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.report: IndexReport | None = None
+        self._encoder = model if isinstance(model, Encoder) else None
+        self._opening = {"model": None if model is None else str(model), "threads": threads, "brief": brief}
+        self._reader = IndexReader(self.path)
+        if self._encoder is not None:
+            self._encoder.spec.check_same_model(self._reader.spec.model_hash, f"The index {self.path}")
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model whose vectors these are."""
+        return self._reader.spec
+
+    @property
+    def items(self) -> list[str]:
+        """The names of all images that have a vector, sorted."""
+        return [name for _, name, _ in self._reader.store.listing()]
+
+    @property
+    def encoder(self) -> Encoder:
+        """The index's model, opened when first asked for.
+
+        Raises:
+            ModelError: It is gone, or the index was made from vectors of an unknown model.
+            ModelMismatchError: It is another model.
+        """
+        if self._encoder is None:
+            self._encoder = open_query_encoder(self._reader, **self._opening)  # type: ignore[arg-type]
+        return self._encoder
+
+    def search(
+        self,
+        query: str | None = None,
+        *,
+        image: ImageLike | None = None,
+        like: str | Sequence[str] = (),
+        k: int = 10,
+        templates: Sequence[str] = (),
+        textness: float = 0.0,
+        textness_vector: str | Path | None = None,
+        folder: str | None = None,
+        since: datetime | date | str | None = None,
+        until: datetime | date | str | None = None,
+    ) -> list[Hit]:
+        """The images that answer one query, best first.
+
+        Args:
+            query: Words; a signed word adds or takes away, on request with a weight: ``"beach -people +sunset:2"``.
+            image: An image: a path, a Pillow image or a uint8 array. Beside words it is added to them.
+            like: An item of the index, or several: more like this. Beside words they are added to them.
+            k: The most hits.
+            templates: Sentences such as ``"a photo of {}"``, whose vectors are averaged.
+            textness: Above 0 prefers images with written words, below 0 avoids them.
+            textness_vector: A ``textness.json``; None for the one in the index or beside its model.
+            folder: Only images below this folder of the library.
+            since: Only images changed on this day or later: a ``datetime``, a ``date`` or ``"2024-05-31"``.
+            until: Only images changed before this day.
+
+        Returns:
+            At most ``k`` hits.
+
+        Raises:
+            DataError: An item is not in the index, or the index has no such folder.
+            ImageError: The image cannot be decoded.
+            ModelError: The index's model is gone, or lacks a tower.
+            UsageError: Nothing was asked for, or the parts of the query cancel each other.
+
+        Example:
+            >>> with mckit.open_index(index) as photos:
+            ...     hits = photos.search("a dog -bicycle", k=1)
+            ...     hits[0].path == photo.with_name(hits[0].item)
+            True
+        """
+        likes = [like] if isinstance(like, str) else list(like)
+        words, images = [] if query is None else [query], [] if image is None else [image]
+        vectors = self.encode(words, images=images, like=likes, templates=templates)
+        if len(vectors) > 1:  # an image and items without words
+            vectors = combine([1.0] * len(vectors), vectors)[None]
+        hits = self.search_vectors(
+            vectors,
+            k=k,
+            textness=textness,
+            textness_vector=textness_vector,
+            without=likes,
+            folder=folder,
+            since=since,
+            until=until,
+        )
+        return hits[0]
+
+    def encode(
+        self,
+        words: Sequence[str] = (),
+        *,
+        images: Sequence[ImageLike] = (),
+        like: Sequence[str] = (),
+        templates: Sequence[str] = (),
+    ) -> Vectors:
+        """Query vectors: one for each of ``words``, or without words one for each image and item.
+
+        Args:
+            words: Queries as in :meth:`search`; images and items are added to each of them.
+            images: Images that need not be in the index.
+            like: Items of the index.
+            templates: See :meth:`search`.
+
+        Returns:
+            Unit rows, ``(q, d)`` float32.
+
+        Raises:
+            MckitError: See :meth:`search`.
+        """
+        if not (len(words) or len(images) or len(like)):
+            raise UsageError("There is no query.", hint="Pass words, an image, or an item of the index.")
+        beside = vectors_of_items(self._reader, like)
+        if len(images):
+            beside = np.concatenate([self.encoder.encode_images(images), beside])
+        return encode_queries(self.encoder, words, templates=templates, beside=beside) if len(words) else beside
+
+    def search_vectors(
+        self,
+        vectors: Vectors,
+        *,
+        k: int = 10,
+        textness: float = 0.0,
+        textness_vector: str | Path | None = None,
+        without: Sequence[str] = (),
+        folder: str | None = None,
+        since: datetime | date | str | None = None,
+        until: datetime | date | str | None = None,
+    ) -> list[list[Hit]]:
+        """The hits of several queries.
+
+        Args:
+            vectors: Unit rows, ``(q, d)`` float32.
+            k: The most hits of each query.
+            textness: See :meth:`search`.
+            textness_vector: See :meth:`search`.
+            without: Items that are never hits.
+            folder: See :meth:`search`.
+            since: See :meth:`search`.
+            until: See :meth:`search`.
+
+        Returns:
+            A list of at most ``k`` hits for each query, best first.
+
+        Raises:
+            DataError: The index has no such folder.
+            ShapeError: The width is not the index's.
+            UsageError: There is no textness vector, a day cannot be searched for, or ``k`` is below 1.
+        """
+        since_ns, until_ns = span_ns(since, until)
+        if textness:
+            path = None if textness_vector is None else Path(textness_vector)
+            vectors = find_textness(self._reader, path).apply(vectors, textness)
+        prefix = below(self._reader, folder)
+        allowed = self._reader.allowed_rows(folder=prefix, since_ns=since_ns, until_ns=until_ns)
+        # Asked only where nothing is left: a folder that exists may hold nothing of these days.
+        if prefix and allowed is not None and not allowed.any() and not self._reader.store.living_rows(folder=prefix):
+            raise DataError(f"The index {self.path} holds no images below a folder {folder!r}.")
+        return search(self._reader, vectors, k, allowed=allowed, without=frozenset(without))
+
+    def update(self, images: str | Path | None = None, **options: Any) -> IndexReport:
+        """Bring the index up to date with its folder, and search the new state from now on.
+
+        Args:
+            images: The folder; None for the one that was indexed.
+            **options: Fields of :class:`~mobileclip_kit.indexing.options.IndexOptions`, such as ``prune=True``.
+
+        Returns:
+            The counts of the run; also kept as ``report``.
+
+        Raises:
+            MckitError: See :func:`mobileclip_kit.build_index`.
+            UsageError: The index knows no folder of images.
+        """
+        from mobileclip_kit.indexing.options import IndexOptions
+        from mobileclip_kit.indexing.update import update_index
+
+        folder = images or self._reader.header.images
+        if folder is None:
+            raise UsageError(f"The index {self.path} knows no folder of images.", hint="Pass the folder.")
+        if self._reader.header.shard is not None:
+            options.setdefault("shard", "{}/{}".format(*self._reader.header.shard))
+        self.report = update_index(Path(folder), self.encoder, self.path, IndexOptions(**options))
+        self._reader.close()
+        self._reader = IndexReader(self.path)
+        return self.report
+
+    def close(self) -> None:
+        """Close the files; a closed index cannot be searched."""
+        self._reader.close()
+
+    def __len__(self) -> int:
+        """The number of images that have a vector."""
+        return self._reader.store.vectors
+
+    def __contains__(self, item: str) -> bool:
+        found = self._reader.store.find(item)
+        return found is not None and found.row is not None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -36,6 +36,8 @@ WITHIN_LAYER = {
     ("exporting", "runtime"),  # verification runs an export as its users will
     ("runtime", "exporting"),  # a runtime opens an export folder through its manifest
     ("bundle", "textness"),  # a bundle carries the textness vector
+    ("search", "bundle"),  # a bundle's model encodes queries
+    ("search", "indexing"),  # an open index brings itself up to date
     ("search", "textness"),  # a query may carry the textness vector
     ("bench", "textness"),
     ("comparison", "bench"),  # latencies are measured by the bench

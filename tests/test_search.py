@@ -10,7 +10,7 @@ import pytest
 from mobileclip_kit.errors import DataError, ImageError, ModelError, ModelMismatchError, ShapeError, UsageError
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer
 from mobileclip_kit.index.store import Item
-from mobileclip_kit.indexing import update_index
+from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.search import (
     Hit,
     Term,
@@ -39,7 +39,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(photos: Path, tmp_path: Path) -> Path:
-    update_index(photos, ColourEncoder(), tmp_path / "index", model="colours")
+    update_index(photos, ColourEncoder(model_path="colours"), tmp_path / "index")
     return tmp_path / "index"
 
 

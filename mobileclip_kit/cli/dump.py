@@ -34,7 +34,7 @@ def command(index_folder: Path, out: Path, layout: Any, force: bool, as_json: bo
       mckit index --from-clip-retrieval embeddings -o photos.index
       mckit dump photos.index --format npy -o vectors
     """  # noqa: D301 (click's own mark for "leave these lines alone")
-    from mobileclip_kit.indexing.exchange import dump_index
+    from mobileclip_kit.indexing.dumping import dump_index
 
     dumped = dump_index(index_folder, out, layout=layout, force=force)
     for name in dumped.left_out[:_LEFT_OUT_SHOWN]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from mobileclip_kit.cli.index import kind_option, place_of, questions_option, tell
-from mobileclip_kit.cli.output import force_option, json_option
+from mobileclip_kit.cli.index import print_report
+from mobileclip_kit.cli.options import options_from
+from mobileclip_kit.cli.output import json_option
+from mobileclip_kit.indexing.options import IndexOptions
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -19,9 +20,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--images", type=_FOLDER, help="The folder that all names are relative to, wherever they were made.")
 @click.option("-m", "--model", help="The indexes' model, if it is no longer where it was: for measuring recall.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
-@kind_option
-@questions_option
-@force_option
+@options_from(IndexOptions, only=("kind", "query_vectors", "force"), name="options")
 @json_option
 def command(
     indexes: tuple[Path, ...],
@@ -29,9 +28,7 @@ def command(
     images: Path | None,
     model: str | None,
     threads: int | None,
-    kind: Any,
-    questions: Path | None,
-    force: bool,
+    options: IndexOptions,
     as_json: bool,
 ) -> None:
     """Merge indexes of one model into a new one: parts that several machines made, or several libraries.
@@ -44,17 +41,8 @@ def command(
       mckit merge part1.index part2.index part3.index part4.index -o photos.index
       mckit merge holidays.index family.index -o all.index
     """  # noqa: D301 (click's own mark for "leave these lines alone")
-    from mobileclip_kit.indexing import merge_indexes
-    from mobileclip_kit.runtime.open import open_encoder
+    from mobileclip_kit.indexing.merging import merge_indexes
+    from mobileclip_kit.search import open_model
 
-    report = merge_indexes(
-        indexes,
-        out,
-        images=images,
-        force=force,
-        encoder=None if model is None else open_encoder(model, threads=threads),
-        kind=kind,
-        questions=questions,
-        model=place_of(model),
-    )
-    tell(out, report, as_json=as_json)
+    encoder = None if model is None else open_model(model, threads=threads)
+    print_report(out, merge_indexes(indexes, out, options, images=images, encoder=encoder), as_json=as_json)

@@ -19,13 +19,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def options_from(
-    kind: type[Any], *, skip: typing.Collection[str] = (), name: str = "request"
+    kind: type[Any],
+    *,
+    only: typing.Collection[str] | None = None,
+    skip: typing.Collection[str] = (),
+    name: str = "request",
 ) -> Callable[[Command], Any]:
     """Add an option for every annotated field of a dataclass; the command gets one instance of it.
 
     Args:
         kind: A dataclass whose fields are annotated with :class:`~mobileclip_kit.options.Option`. Fields without one
             are no options; they keep their defaults.
+        only: The fields that this command offers; None for all.
         skip: Fields that this command does not offer.
         name: The command's argument that receives the instance.
     """
@@ -35,7 +40,7 @@ def options_from(
     offered = {
         field.name: field
         for field in sorted(dataclasses.fields(kind), key=lambda field: order.index(field.name))
-        if field.name not in skip
+        if field.name not in skip and (only is None or field.name in only)
     }
     parameters = {
         field_name: _parameter(field, *declared)

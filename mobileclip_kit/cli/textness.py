@@ -144,8 +144,6 @@ def grid(
     Example:
       mckit textness grid photos.index "cat" --textness-vector textness.json -o cat.png
     """  # noqa: D301 (click's own mark for "leave these lines alone")
-    from dataclasses import asdict
-
     from mobileclip_kit.errors import DataError
     from mobileclip_kit.files import atomic_file, check_can_write
     from mobileclip_kit.index.folder import IndexReader
@@ -174,7 +172,7 @@ def grid(
         "grid": str(out),
         "query": query,
         "rows": [
-            {"scale": scale, "hits": [asdict(hit) for hit in hits]} for scale, hits in zip(scales, found, strict=True)
+            {"scale": scale, "hits": [hit.to_json() for hit in hits]} for scale, hits in zip(scales, found, strict=True)
         ],
     }
     emit(document, f"{out}: {len(rows)} rows of {k} hits for {query!r}.", as_json=as_json)

@@ -22,7 +22,7 @@ from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.files import atomic_file
 from mobileclip_kit.index.ann_index import Derived, lists_of, propose, rescore
 from mobileclip_kit.index.flat import search_flat
-from mobileclip_kit.index.kinds import Kind
+from mobileclip_kit.index.kinds import IndexKind
 from mobileclip_kit.progress import Progress
 
 TARGET_RECALL = 0.98
@@ -46,7 +46,7 @@ _TIE = 1e-6
 
 
 @dataclass(frozen=True)
-class Questions:
+class QueryVectors:
     """What recall is measured with.
 
     Attributes:
@@ -60,9 +60,9 @@ class Questions:
 
 def derive(
     matrix: Vectors,
-    kind: Kind,
+    kind: IndexKind,
     folder: Path,
-    questions: Questions,
+    queries: QueryVectors,
     *,
     generation: int = 0,
     asked: bool = False,
@@ -75,7 +75,7 @@ def derive(
         matrix: ``(n, d)``, n at least 1.
         kind: Any but ``flat``.
         folder: Where the file shall lie; the caller writes what is returned into ``index.json``.
-        questions: Queries to measure with.
+        queries: Queries to measure with.
         generation: Of the matrix.
         asked: See :class:`Derived`.
         target: Recall among the first ten that the settings are chosen for, on other queries too.
@@ -89,13 +89,13 @@ def derive(
         index = _build(matrix, kind)
         build_s = time.monotonic() - started
         # The least score among each query's exact ten nearest, (q,).
-        truth = search_flat(matrix, questions.vectors, _K)[0][:, -1] - _TIE
-        settings, recall = _tune(index, matrix, kind, questions.vectors, truth, target)
+        truth = search_flat(matrix, queries.vectors, _K)[0][:, -1] - _TIE
+        settings, recall = _tune(index, matrix, kind, queries.vectors, truth, target)
         faiss.omp_set_num_threads(1)
-        exact_ms = _median_ms(lambda query: search_flat(matrix, query, _K), questions.vectors[:_TIMED_SCANS])
+        exact_ms = _median_ms(lambda query: search_flat(matrix, query, _K), queries.vectors[:_TIMED_SCANS])
         search_ms = _median_ms(
             lambda query: rescore(matrix, query, propose(index, query, _K, settings, None), _K),
-            questions.vectors[:_TIMED_QUERIES],
+            queries.vectors[:_TIMED_QUERIES],
         )
     finally:
         faiss.omp_set_num_threads(before)
@@ -111,7 +111,7 @@ def derive(
         generation=generation,
         settings=settings,
         recall_at_10=round(recall, 4),
-        measured_with=questions.what,
+        measured_with=queries.what,
         search_ms=round(search_ms, 3),
         exact_ms=round(exact_ms, 3),
         build_s=round(build_s, 1),
@@ -119,7 +119,7 @@ def derive(
     )
 
 
-def _build(matrix: Vectors, kind: Kind) -> Any:
+def _build(matrix: Vectors, kind: IndexKind) -> Any:
     index = _empty(matrix, kind)
     sample = matrix[np.linspace(0, len(matrix) - 1, min(len(matrix), _TRAINING_ROWS)).astype(np.int64)]
     index.train(np.ascontiguousarray(sample, np.float32))
@@ -131,7 +131,7 @@ def _build(matrix: Vectors, kind: Kind) -> Any:
     return index
 
 
-def _empty(matrix: Vectors, kind: Kind) -> Any:
+def _empty(matrix: Vectors, kind: IndexKind) -> Any:
     rows, dim = matrix.shape
     product = faiss.METRIC_INNER_PRODUCT
     half: Any = faiss.ScalarQuantizer.QT_fp16  # the type stubs take it for something else
@@ -161,7 +161,7 @@ def _empty(matrix: Vectors, kind: Kind) -> Any:
 
 
 def _tune(
-    index: Any, matrix: Vectors, kind: Kind, queries: Vectors, truth: NDArray[np.float32], target: float
+    index: Any, matrix: Vectors, kind: IndexKind, queries: Vectors, truth: NDArray[np.float32], target: float
 ) -> tuple[dict[str, int], float]:
     """The cheapest settings that reach the target with a standard error to spare, or the broadest; their recall."""
     if kind == "hnsw":

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import IndexFormatError, ShapeError
 from mobileclip_kit.index.flat import search_flat
-from mobileclip_kit.index.kinds import KINDS, Kind
+from mobileclip_kit.index.kinds import KINDS, IndexKind
 from mobileclip_kit.metrics import best_first
 
 Scores = NDArray[np.float32]
@@ -53,7 +53,7 @@ class Derived:
         asked: Whether the user asked for this kind; else it was chosen by size.
     """
 
-    kind: Kind
+    kind: IndexKind
     file: str
     size_bytes: int
     rows: int

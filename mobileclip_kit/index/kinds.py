@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["flat", "flat-float16", "flat-int8", "hnsw", "ivf-pq"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+IndexKind = Literal["flat", "flat-float16", "flat-int8", "hnsw", "ivf-pq"]
+KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
 
 # One core scans about 10 GB a second: up to here a query is answered in some 40 ms.
 _FLAT_BYTES = 400_000_000
@@ -21,7 +21,7 @@ _FLAT_BYTES = 400_000_000
 class Choice:
     """A kind and the reason for it, one sentence."""
 
-    kind: Kind
+    kind: IndexKind
     reason: str
 
 

@@ -20,7 +20,7 @@ from mobileclip_kit.errors import ImageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.indexing.listing import Found
-from mobileclip_kit.indexing.scan import Candidate
+from mobileclip_kit.indexing.scan import FileToEncode
 from mobileclip_kit.spec import ImageSpec
 
 _READ_AT_ONCE_BYTES = 64_000_000
@@ -31,20 +31,20 @@ class Decoded:
     """What became of a file.
 
     Attributes:
-        candidate: The file.
+        file: The file.
         sha256: Of its bytes; None when they cannot be read.
         pixels: For the encoder; None when the content is known already, or cannot be decoded.
         reason: Why it cannot be decoded.
     """
 
-    candidate: Candidate
+    file: FileToEncode
     sha256: str | None
     pixels: Pixels | None = None
     reason: str | None = None
 
 
 def decode_ahead(
-    candidates: Iterable[Candidate],
+    files: Iterable[FileToEncode],
     spec: ImageSpec,
     *,
     is_known: Callable[[str], bool],
@@ -55,7 +55,7 @@ def decode_ahead(
     """Decode files in order, at most ``ahead`` of them before they are asked for.
 
     Args:
-        candidates: The files.
+        files: The files.
         spec: What the model is fed.
         is_known: Whether content of this hash has a vector already and need not be decoded.
         workers: Threads; None for one a core.
@@ -63,33 +63,33 @@ def decode_ahead(
         draft: See :func:`mobileclip_kit.images.load_pixels`.
     """
 
-    def decode(candidate: Candidate) -> Decoded:
-        found, sha256 = candidate.found, None
+    def decode(file: FileToEncode) -> Decoded:
+        found, sha256 = file.found, None
         if found.reason is not None:
-            return Decoded(candidate, None, reason=_legible(found.reason))
+            return Decoded(file, None, reason=_legible(found.reason))
         source: Path | bytes = found.path
         try:
             source = _read(found)
             sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of_file(source)
             if is_known(sha256):
-                return Decoded(candidate, sha256)
-            return Decoded(candidate, sha256, pixels=load_pixels(source, spec, draft=draft))
+                return Decoded(file, sha256)
+            return Decoded(file, sha256, pixels=load_pixels(source, spec, draft=draft))
         except ImageError as error:
             # Read at once, an image has no path: its message speaks of bytes.
             nameless = f"An image of {len(source)} bytes" if isinstance(source, bytes) else str(found.path)
             message = error.message.replace(nameless, found.name)
-            return Decoded(candidate, sha256, reason=_legible(message))
+            return Decoded(file, sha256, reason=_legible(message))
         except OSError as error:
-            return Decoded(candidate, sha256, reason=_legible(f"{found.name} cannot be read: {error.strerror}."))
+            return Decoded(file, sha256, reason=_legible(f"{found.name} cannot be read: {error.strerror}."))
 
     waiting: deque[Future[Decoded]] = deque()
-    source = iter(candidates)
+    source = iter(files)
     pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count(), thread_name_prefix="decode")
     try:
-        waiting.extend(pool.submit(decode, candidate) for candidate in itertools.islice(source, ahead))
+        waiting.extend(pool.submit(decode, file) for file in itertools.islice(source, ahead))
         while waiting:
             decoded = waiting.popleft().result()
-            waiting.extend(pool.submit(decode, candidate) for candidate in itertools.islice(source, 1))
+            waiting.extend(pool.submit(decode, file) for file in itertools.islice(source, 1))
             yield decoded
     finally:
         pool.shutdown(cancel_futures=True)

@@ -10,10 +10,10 @@ import numpy as np
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelMismatchError
-from mobileclip_kit.index.ann_build import Questions, derive
+from mobileclip_kit.index.ann_build import QueryVectors, derive
 from mobileclip_kit.index.ann_index import Derived
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter
-from mobileclip_kit.index.kinds import Kind, choose_kind
+from mobileclip_kit.index.kinds import IndexKind, choose_kind
 from mobileclip_kit.index.npy import load_matrix
 from mobileclip_kit.metrics import scale_rows
 from mobileclip_kit.runtime.encoder import Encoder
@@ -39,7 +39,7 @@ class SearchKind:
         derived: Its measured figures; None for the exact scan.
     """
 
-    kind: Kind
+    kind: IndexKind
     reason: str
     derived: Derived | None = None
 
@@ -63,7 +63,7 @@ def tidy_matrix(writer: IndexWriter, *, always: bool = False) -> int:
 
 
 def refresh_derived(
-    writer: IndexWriter, kind: Kind | None, ask: Callable[[Vectors], Questions], *, threads: int | None = None
+    writer: IndexWriter, kind: IndexKind | None, ask: Callable[[Vectors], QueryVectors], *, threads: int | None = None
 ) -> SearchKind:
     """Derive what searches use, if it is not there already, and say so in ``index.json``.
 
@@ -93,7 +93,7 @@ def refresh_derived(
     return SearchKind(old.kind, reason, old)
 
 
-def ask_texts(encoder: Encoder | None, given: Path | None = None) -> Callable[[Vectors], Questions]:
+def query_vectors_for(encoder: Encoder | None, given: Path | None = None) -> Callable[[Vectors], QueryVectors]:
     """The questions for measuring recall: given vectors, texts of common words, or, with neither, the index's own rows.
 
     Args:
@@ -101,14 +101,14 @@ def ask_texts(encoder: Encoder | None, given: Path | None = None) -> Callable[[V
         given: A ``.npy`` matrix of query vectors.
     """
 
-    def ask(matrix: Vectors) -> Questions:
+    def ask(matrix: Vectors) -> QueryVectors:
         if given is not None:
             return _given(given, matrix.shape[1])
         if encoder is not None and encoder.spec.text is not None:
             texts = [f"a photo of {word}" for word in common_words(_QUESTIONS)]
-            return Questions(encoder.encode_texts(texts), f"{len(texts)} texts")
+            return QueryVectors(encoder.encode_texts(texts), f"{len(texts)} texts")
         rows = np.unique(np.linspace(0, len(matrix) - 1, _QUESTIONS).astype(np.int64))
-        return Questions(np.array(matrix[rows], np.float32), f"{len(rows)} of its own images, for want of texts")
+        return QueryVectors(np.array(matrix[rows], np.float32), f"{len(rows)} of its own images, for want of texts")
 
     return ask
 
@@ -121,7 +121,7 @@ def common_words(count: int) -> list[str]:
     return [words[place] for place in np.linspace(0, len(words) - 1, count).astype(int)]
 
 
-def _given(path: Path, dim: int) -> Questions:
+def _given(path: Path, dim: int) -> QueryVectors:
     matrix = load_matrix(path)
     if matrix.shape[1] != dim:
         raise ModelMismatchError(f"{path} holds vectors of {matrix.shape[1]} numbers; the index holds {dim}.")
@@ -129,7 +129,7 @@ def _given(path: Path, dim: int) -> Questions:
     if bad.any() or len(vectors) == 0:
         raise DataError(f"{path} holds {int(bad.sum())} vectors that are zero or not finite among {len(vectors)}.")
     places = np.unique(np.linspace(0, len(vectors) - 1, 4 * _QUESTIONS).astype(np.int64))
-    return Questions(vectors[places], f"{len(places)} given vectors")
+    return QueryVectors(vectors[places], f"{len(places)} given vectors")
 
 
 def _usable(header: IndexHeader, writer: IndexWriter) -> Derived | None:

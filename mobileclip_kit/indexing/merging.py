@@ -17,9 +17,9 @@ import numpy as np
 
 from mobileclip_kit.errors import DataError, OutputError, UsageError
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, IndexWriter, open_writer, staged_index
-from mobileclip_kit.index.kinds import Kind
 from mobileclip_kit.index.store import Item
-from mobileclip_kit.indexing.deriving import ask_texts, refresh_derived
+from mobileclip_kit.indexing.deriving import query_vectors_for, refresh_derived
+from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.runtime.encoder import Encoder
 
@@ -29,26 +29,20 @@ _CHUNK_ROWS = 16384
 def merge_indexes(
     sources: Sequence[Path],
     out: Path,
+    options: IndexOptions = IndexOptions(),  # noqa: B008 (frozen)
     *,
     images: Path | None = None,
-    force: bool = False,
     encoder: Encoder | None = None,
-    model: str | None = None,
-    kind: Kind | None = None,
-    questions: Path | None = None,
 ) -> IndexReport:
     """Copy the items of several indexes into a new one. An image that several of them hold comes in once.
 
     Args:
         sources: Indexes of one model; one alone is copied, without the rows of removed images.
         out: The new index.
+        options: ``force``, ``kind`` and ``query_vectors`` count.
         images: The folder that all their names are relative to, wherever each worker saw it; None to go by what the
             indexes say.
-        force: Replace an index that lies at ``out``.
-        encoder: Of the model, to measure recall with texts.
-        model: Where that model lies, kept for later queries; None for what the indexes say.
-        kind: Of the search; None for the one that suits the size.
-        questions: See :func:`mobileclip_kit.indexing.deriving.ask_texts`.
+        encoder: Of the model, to measure recall with texts; its place is kept for later queries.
 
     Returns:
         ``added`` counts the images that came in; what failed in a source failed here.
@@ -57,7 +51,7 @@ def merge_indexes(
         DataError: Two vectors that were made elsewhere go by one name and differ.
         IndexFormatError: A source is missing or damaged.
         ModelMismatchError: The sources belong to different models.
-        OutputError: ``out`` exists and ``force`` is False, or is one of the sources.
+        OutputError: ``out`` exists and is not to be replaced, or is one of the sources.
         UsageError: It cannot be said where the names lead.
     """
     if not sources:
@@ -73,15 +67,16 @@ def merge_indexes(
         chosen = _choose(indexes, prefixes)
         if encoder is not None:
             encoder.spec.check_same_model(indexes[0].spec.model_hash, f"The index {indexes[0].path}")
+        model = None if encoder is None else encoder.model_path
         model = model or next((index.header.model for index in indexes if index.header.model is not None), None)
         header = IndexHeader(spec=indexes[0].spec, model=model, images=folder)
         report = IndexReport(missing_shards=_missing_shards([index.header for index in indexes]))
-        staging = stack.enter_context(staged_index(out, header, force=force))
+        staging = stack.enter_context(staged_index(out, header, force=options.force))
         with open_writer(staging) as writer:
             for index, items in zip(indexes, chosen, strict=True):
                 _copy(index, items, writer)
             writer.commit()
-            report.search = refresh_derived(writer, kind, ask_texts(encoder, questions))
+            report.search = refresh_derived(writer, options.kind, query_vectors_for(encoder, options.query_vectors))
             report.take_stock(writer.store)
     report.added, report.seconds = report.items, time.monotonic() - started
     return report

@@ -20,7 +20,7 @@ PRUNE_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Candidate:
+class FileToEncode:
     """An image that may need a vector.
 
     Attributes:
@@ -33,18 +33,18 @@ class Candidate:
 
 
 @dataclass
-class Plan:
-    """The steps from an index to the present state of its folder.
+class Changes:
+    """The differences between an index and the present state of its folder.
 
     Attributes:
-        candidates: Files to be hashed and, if their content is new, decoded and encoded.
+        files: Files to be hashed and, if their content is new, decoded and encoded.
         moved: Vanished item → where its content lies now.
         removed: Items whose files are gone.
-        unchanged: Files of the same size and time as before.
+        unchanged: Files with a vector, of the same size and time as before.
     """
 
-    candidates: list[Candidate] = field(default_factory=list)
-    moved: list[tuple[Item, Candidate]] = field(default_factory=list)
+    files: list[FileToEncode] = field(default_factory=list)
+    moved: list[tuple[Item, FileToEncode]] = field(default_factory=list)
     removed: list[Item] = field(default_factory=list)
     unchanged: int = 0
 
@@ -70,9 +70,9 @@ class Plan:
             )
 
 
-def plan_update(
+def compare_library(
     library: Iterable[Found], items: Sequence[Item], *, retry_failed: bool = False, rehash: bool = False
-) -> Plan:
+) -> Changes:
     """Compare the images of a library with the items of its index.
 
     Args:
@@ -81,7 +81,7 @@ def plan_update(
         retry_failed: Look again into unchanged files that failed before.
         rehash: Look again into unchanged files that have a vector: size and time may lie.
     """
-    plan = Plan()
+    changes = Changes()
     vanished = {item.name: item for item in items}
     for found in library:
         known = vanished.get(found.name)
@@ -91,32 +91,32 @@ def plan_update(
         vanished.pop(found.name, None)
         if known is not None and (known.size_bytes, known.mtime_ns) == (found.size_bytes, found.mtime_ns):
             if not (retry_failed if known.row is None else rehash):
-                plan.unchanged += 1
+                changes.unchanged += known.row is not None
                 continue
-        plan.candidates.append(Candidate(found, known))
-    _find_moves(plan, vanished)
-    plan.removed = list(vanished.values())
-    return plan
+        changes.files.append(FileToEncode(found, known))
+    _find_moves(changes, vanished)
+    changes.removed = list(vanished.values())
+    return changes
 
 
-def _find_moves(plan: Plan, vanished: dict[str, Item]) -> None:
-    """Take the images that only changed their name out of ``plan.candidates`` and ``vanished``."""
+def _find_moves(changes: Changes, vanished: dict[str, Item]) -> None:
+    """Take the images that only changed their name out of ``changes.files`` and ``vanished``."""
     sizes = {item.size_bytes for item in vanished.values() if item.row is not None}
     lost: dict[str | None, list[Item]] = defaultdict(list)
     for item in vanished.values():
         if item.row is not None and item.sha256 is not None:
             lost[item.sha256].append(item)
     rest = []
-    for candidate in plan.candidates:
-        found = candidate.found
-        matches = lost.get(_hash(found)) if candidate.known is None and found.size_bytes in sizes else None
+    for file in changes.files:
+        found = file.found
+        matches = lost.get(_hash(found)) if file.known is None and found.size_bytes in sizes else None
         if matches:
             item = matches.pop(0)
             del vanished[item.name]
-            plan.moved.append((item, candidate))
+            changes.moved.append((item, file))
         else:
-            rest.append(candidate)
-    plan.candidates = rest
+            rest.append(file)
+    changes.files = rest
 
 
 def _hash(found: Found) -> str | None:

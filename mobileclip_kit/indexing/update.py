@@ -20,15 +20,15 @@ from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelError, ShapeError, UsageError
 from mobileclip_kit.files import recover, remove_staged
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, create_index, is_index, open_writer
-from mobileclip_kit.index.kinds import Kind
 from mobileclip_kit.index.rebuilding import rebuilt_index
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.index.vectors import bad_rows
 from mobileclip_kit.indexing.decode import Decoded, decode_ahead
-from mobileclip_kit.indexing.deriving import ask_texts, refresh_derived, tidy_matrix
-from mobileclip_kit.indexing.listing import list_library
+from mobileclip_kit.indexing.deriving import query_vectors_for, refresh_derived, tidy_matrix
+from mobileclip_kit.indexing.listing import list_library, parse_shard
+from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
-from mobileclip_kit.indexing.scan import Candidate, Plan, plan_update
+from mobileclip_kit.indexing.scan import Changes, FileToEncode, compare_library
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.runtime.encoder import Encoder
 
@@ -39,51 +39,18 @@ def update_index(
     images: Path,
     encoder: Encoder,
     out: Path,
+    options: IndexOptions = IndexOptions(),  # noqa: B008 (frozen)
     *,
-    model: str | None = None,
-    rebuild: bool = False,
-    prune: bool = False,
     confirm: Callable[[str], bool] | None = None,
-    retry_failed: bool = False,
-    rehash: bool = False,
-    tars: bool = False,
-    shard: tuple[int, int] | None = None,
-    batch_size: int = 32,
-    workers: int | None = None,
-    encoders: int = 1,
-    draft: bool = True,
-    commit_items: int = 256,
-    commit_seconds: float = 10.0,
-    kind: Kind | None = None,
-    questions: Path | None = None,
-    compact: bool = False,
 ) -> IndexReport:
     """Build an index of a folder of images, or bring it up to date.
 
     Args:
         images: The folder, searched recursively.
-        encoder: Gives the vectors.
+        encoder: Gives the vectors; its ``model_path`` is kept for later queries.
         out: The index; made when it does not exist.
-        model: Where the encoder comes from, kept for later queries.
-        rebuild: Build anew an index that exists already, whatever model it belongs to. The old one stays as it is
-            until the new one takes its place; an interrupted rebuild is continued.
-        prune: Forget vanished images even when they are more than a fifth of the index.
-        confirm: Asked a question in that case; None for no.
-        retry_failed: Try images again that failed before and have not changed since.
-        rehash: Hash every file, those too whose size and time are as before; only new content is decoded.
-        tars: Look into ``.tar`` files (webdataset shards) too.
-        shard: ``(i, n)``: only the i-th of n parts of the folder, see
-            :func:`mobileclip_kit.indexing.listing.list_library`.
-        batch_size: Images that are encoded at once.
-        workers: Decoding threads; None for one a core.
-        encoders: Batches encoded at once, each in a thread of its own. Above 1 the encoder must allow it, and should
-            be opened with one thread: then no core waits for another within a batch.
-        draft: Let large JPEGs be decoded at reduced resolution.
-        commit_items: Images between two commits…
-        commit_seconds: …or less when they take longer than this.
-        kind: Of the search; None for the one asked for before, or the one that suits the size.
-        questions: A ``.npy`` matrix of query vectors to measure recall with; None for texts of common words.
-        compact: Drop the vectors of removed images, however few they are.
+        options: See :class:`~mobileclip_kit.indexing.options.IndexOptions`.
+        confirm: Asked a question before more than a fifth of the index is forgotten; None for no.
 
     Raises:
         DataError: The folder cannot be listed, or too much of it has vanished.
@@ -96,36 +63,40 @@ def update_index(
     encoder.spec.require_image()
     if not images.is_dir():
         raise DataError(f"{images} is not a folder." if images.exists() else f"{images} does not exist.")
-    header = IndexHeader(spec=encoder.spec, model=model, images=str(images.resolve()), shard=shard)
+    shard = None if options.shard is None else parse_shard(options.shard)
+    header = IndexHeader(spec=encoder.spec, model=encoder.model_path, images=str(images.resolve()), shard=shard)
     recover(out)
-    if is_index(out) and not rebuild:
+    if is_index(out) and not options.force:
         _check_same_library(IndexHeader.read(out), header, out)
     # Not resolved: names are relative to the folder as it was given, wherever it links to.
     images = images.absolute()
-    library = list(list_library(images, tars=tars, shard=shard))
-    with _writer(out, header, rebuild=rebuild, draft=draft) as writer:
+    library = list(list_library(images, tars=options.tars, shard=shard))
+    with _writer(out, header, options) as writer:
         items = list(writer.store.items())
-        plan = plan_update(library, items, retry_failed=retry_failed, rehash=rehash)
-        if not prune and not rebuild:
-            plan.check_removals(len(items), images, confirm)
+        changes = compare_library(library, items, retry_failed=options.retry_failed, rehash=options.rehash)
+        if not options.prune and not options.force:
+            changes.check_removals(len(items), images, confirm)
         old = IndexHeader.read(writer.path)
         if old != header:
             replace(header, derived=old.derived).write(writer.path)
-        report = IndexReport(unchanged=plan.unchanged)
-        _tidy(writer, plan, report)
-        batches = _Batches(writer, encoder, report, items, batch_size, encoders, commit_items, commit_seconds)
-        batches.run(plan.candidates, workers, draft)
-        report.compacted = tidy_matrix(writer, always=compact)
-        report.search = refresh_derived(writer, kind, ask_texts(encoder, questions), threads=workers)
+        report = IndexReport(unchanged=changes.unchanged)
+        _tidy(writer, changes, report)
+        if changes.files:
+            with encoder.in_parallel() as (many, threads):
+                batches = _Batches(writer, many, report, items, replace(options, encoders=options.encoders or threads))
+                batches.run(changes.files)
+        report.compacted = tidy_matrix(writer, always=options.compact)
+        ask = query_vectors_for(encoder, options.query_vectors)
+        report.search = refresh_derived(writer, options.kind, ask, threads=options.workers)
         report.take_stock(writer.store)
     return report
 
 
 @contextlib.contextmanager
-def _writer(out: Path, header: IndexHeader, *, rebuild: bool, draft: bool) -> Iterator[IndexWriter]:
+def _writer(out: Path, header: IndexHeader, options: IndexOptions) -> Iterator[IndexWriter]:
     """The index's writer, or that of the one that shall take its place."""
-    if rebuild and is_index(out):
-        with rebuilt_index(out, header, {"draft": draft}) as place, open_writer(place) as writer:
+    if options.force and is_index(out):
+        with rebuilt_index(out, header, {"draft": not options.exact_pixels}) as place, open_writer(place) as writer:
             yield writer
         return
     if not is_index(out):
@@ -142,13 +113,13 @@ def _check_same_library(old: IndexHeader, new: IndexHeader, out: Path) -> None:
         raise UsageError(f"The index {out} holds {held}.", hint="Choose another -o, or the same --shard as before.")
 
 
-def _tidy(writer: IndexWriter, plan: Plan, report: IndexReport) -> None:
+def _tidy(writer: IndexWriter, changes: Changes, report: IndexReport) -> None:
     """Rename what moved and forget what is gone."""
-    for item, candidate in plan.moved:
+    for item, file in changes.moved:
         writer.store.remove([item.name])
-        writer.store.put(_item(candidate, item.sha256, row=item.row))
-    writer.store.remove(item.name for item in plan.removed)
-    report.moved, report.removed = len(plan.moved), len(plan.removed)
+        writer.store.put(_item(file, item.sha256, row=item.row))
+    writer.store.remove(item.name for item in changes.removed)
+    report.moved, report.removed = len(changes.moved), len(changes.removed)
     writer.commit()
 
 
@@ -156,40 +127,29 @@ class _Batches:
     """Collects decoded images, encodes them together and commits now and then."""
 
     def __init__(
-        self,
-        writer: IndexWriter,
-        encoder: Encoder,
-        report: IndexReport,
-        items: Iterable[Item],
-        batch_size: int,
-        encoders: int,
-        commit_items: int,
-        commit_seconds: float,
+        self, writer: IndexWriter, encoder: Encoder, report: IndexReport, items: Iterable[Item], options: IndexOptions
     ) -> None:
-        self._writer, self._encoder, self._report = writer, encoder, report
+        self._writer, self._encoder, self._report, self._options = writer, encoder, report, options
         self._row_of = {item.sha256: item.row for item in items if item.row is not None and item.sha256 is not None}
-        self._batch_size, self._commit_items, self._commit_seconds = batch_size, commit_items, commit_seconds
         self._waiting: list[Decoded] = []
-        self._encoders, self._is_loaded = encoders, False
-        self._pool = ThreadPoolExecutor(encoders, thread_name_prefix="encode") if encoders > 1 else None
+        self._encoders, self._is_loaded = options.encoders or 1, False
+        self._pool = ThreadPoolExecutor(self._encoders, thread_name_prefix="encode") if self._encoders > 1 else None
         self._running: deque[tuple[list[Decoded], Future[Vectors]]] = deque()
         self._uncommitted, self._committed_at = 0, time.monotonic()
 
-    def run(self, candidates: list[Candidate], workers: int | None, draft: bool) -> None:
-        """Give every candidate a vector or a reason."""
-        if not candidates:
-            return
+    def run(self, files: list[FileToEncode]) -> None:
+        """Give every file a vector or a reason."""
         started = self._committed_at = time.monotonic()
         decoded = decode_ahead(
-            candidates,
+            files,
             self._encoder.spec.require_image(),
             is_known=self._row_of.__contains__,
-            workers=workers,
-            ahead=_BATCHES_AHEAD * self._batch_size,
-            draft=draft,
+            workers=self._options.workers,
+            ahead=_BATCHES_AHEAD * self._options.batch_size,
+            draft=not self._options.exact_pixels,
         )
         try:
-            with Progress("index", total=len(candidates), unit="images") as progress:
+            with Progress("index", total=len(files), unit="images") as progress:
                 for one in decoded:
                     self._take(one)
                     progress.advance()
@@ -205,29 +165,30 @@ class _Batches:
 
     def _take(self, one: Decoded) -> None:
         if one.reason is not None:
-            self._put(_item(one.candidate, one.sha256, reason=one.reason))
+            self._put(_item(one.file, one.sha256, reason=one.reason))
         elif one.pixels is None:
             self._reuse(one)
         else:
             self._waiting.append(one)
-            if len(self._waiting) >= self._batch_size:
+            if len(self._waiting) >= self._options.batch_size:
                 self._encode()
         now = time.monotonic()
-        if self._uncommitted >= self._commit_items or now - self._committed_at >= self._commit_seconds:
+        late = now - self._committed_at >= self._options.commit_seconds
+        if late or self._uncommitted >= self._options.commit_items:
             self._writer.commit()
             self._uncommitted, self._committed_at = 0, now
 
     def _reuse(self, one: Decoded) -> None:
         """The same content has a vector already: the file was only touched, or it is a duplicate."""
         assert one.sha256 is not None
-        known = one.candidate.known
+        known = one.file.known
         if known is not None and known.row is not None and known.sha256 == one.sha256:
             self._report.unchanged += 1
-            self._put(_item(one.candidate, one.sha256, row=known.row))
+            self._put(_item(one.file, one.sha256, row=known.row))
             return
         vector = self._writer.matrix.read(self._row_of[one.sha256])
-        self._count(one.candidate)
-        self._put(_item(one.candidate, one.sha256, row=self._writer.matrix.append(vector[None])))
+        self._count(one.file)
+        self._put(_item(one.file, one.sha256, row=self._writer.matrix.append(vector[None])))
 
     def _encode(self) -> None:
         if not self._waiting:
@@ -259,11 +220,11 @@ class _Batches:
             self._report.decoded += 1
             if number in bad:
                 reason = "The model's vector of it is not finite or not of length 1."
-                self._put(_item(one.candidate, one.sha256, reason=reason))
+                self._put(_item(one.file, one.sha256, reason=reason))
                 continue
             row, first = first, first + 1
-            self._count(one.candidate)
-            self._put(_item(one.candidate, one.sha256, row=row))
+            self._count(one.file)
+            self._put(_item(one.file, one.sha256, row=row))
             if one.sha256 is not None:
                 self._row_of[one.sha256] = row
 
@@ -273,12 +234,12 @@ class _Batches:
             raise ShapeError(f"The model gave vectors of shape {vectors.shape} instead of {expected}.")
         if len(batch) > 1 and bad_rows(vectors).size == len(batch):
             raise ModelError(
-                f"The model's vectors are not finite or not of length 1, from {batch[0].candidate.found.name!r} on.",
+                f"The model's vectors are not finite or not of length 1, from {batch[0].file.found.name!r} on.",
                 hint="Check it with `mckit verify`.",
             )
 
-    def _count(self, candidate: Candidate) -> None:
-        if candidate.known is None:
+    def _count(self, file: FileToEncode) -> None:
+        if file.known is None:
             self._report.added += 1
         else:
             self._report.updated += 1
@@ -288,11 +249,11 @@ class _Batches:
         self._uncommitted += 1
 
 
-def _item(candidate: Candidate, sha256: str | None, *, row: int | None = None, reason: str | None = None) -> Item:
+def _item(file: FileToEncode, sha256: str | None, *, row: int | None = None, reason: str | None = None) -> Item:
     return Item(
-        name=candidate.found.name,
-        size_bytes=candidate.found.size_bytes,
-        mtime_ns=candidate.found.mtime_ns,
+        name=file.found.name,
+        size_bytes=file.found.size_bytes,
+        mtime_ns=file.found.mtime_ns,
         sha256=sha256,
         row=row,
         reason=reason,

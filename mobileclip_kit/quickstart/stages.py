@@ -26,6 +26,7 @@ from mobileclip_kit.exporting.samples import read_source
 from mobileclip_kit.files import atomic_folder
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import save_matrix
+from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.metrics import agreement
 from mobileclip_kit.networks.model import load_model, tower_parameters
@@ -138,7 +139,7 @@ def export_student(tour: Tour) -> Figures:
 def build_index(tour: Tour) -> Figures:
     """Index the unseen images with the int8 export."""
     place = tour.export(SEARCHED)
-    report = update_index(tour.scenes("test"), open_encoder(place), tour.index, model=str(place), rebuild=True)
+    report = update_index(tour.scenes("test"), open_encoder(place), tour.index, IndexOptions(force=True))
     return report.to_json()
 
 
@@ -180,11 +181,11 @@ def search_images(tour: Tour) -> Figures:
         truth = read_truth(tour.scenes("test"))
         texts = example_queries(truth)
         answers = search(index, encode_queries(encoder, texts), 8)
-        hits = {text: [asdict(hit) for hit in row] for text, row in zip(texts, answers, strict=True)}
+        hits = {text: [hit.to_json() for hit in row] for text, row in zip(texts, answers, strict=True)}
         asked = sliding_query(truth)
         query = encode_queries(encoder, [asked])
         sliding = {
-            f"{scale:+g}": [asdict(hit) for hit in search(index, textness.apply(query, scale), 8)[0]]
+            f"{scale:+g}": [hit.to_json() for hit in search(index, textness.apply(query, scale), 8)[0]]
             for scale in sorted({0.0, *steps.values()})
         }
     return {"queries": hits, "sliding": {"query": asked, "rows": sliding}}

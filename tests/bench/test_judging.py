@@ -9,7 +9,7 @@ from mobileclip_kit.bench.figures import METRICS, figure_of, require_figure
 from mobileclip_kit.bench.judging import Judgement, ScenesMaterial
 from mobileclip_kit.bench.searched import SearchedIndex
 from mobileclip_kit.errors import DataError, UsageError
-from mobileclip_kit.indexing.imported import import_vectors
+from mobileclip_kit.indexing.importing import import_vectors
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from tests.bench.fakes import FakeEncoder, FakeProcess
 

@@ -10,7 +10,7 @@ import pytest
 from mobileclip_kit.bench.candidate import random_students
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.errors import ModelError
-from mobileclip_kit.indexing.imported import import_vectors
+from mobileclip_kit.indexing.importing import import_vectors
 from tests.bench.fakes import draw_images, write_cache
 
 PHONE = Path(__file__).parent.parent / "golden" / "phone-bench.json"

@@ -28,7 +28,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def colour_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def fake_open(place: str, *, threads: int | None = None, brief: bool = False) -> ColourEncoder:
-        return ColourEncoder(model_hash=place)
+        return ColourEncoder(model_hash=place, model_path=place)
 
     monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", fake_open)
     monkeypatch.setattr("mobileclip_kit.search.open_encoder", fake_open)
@@ -127,8 +127,8 @@ def test_vectors_made_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ("search i", "--query-vectors"),
         ("search i red --query-vectors q.npy", "--query-vectors"),
         ("search i red -k 0", "'-k'"),
-        ("search i red --since 2025-01-01 --until 2020-01-01", "--until 2020-01-01"),
-        ("search i red --since 2025-01-01 --until 2025-01-01", "--until 2025-01-01"),
+        ("search i red --since 2025-01-01 --until 2020-01-01", "until 2020-01-01"),
+        ("search i red --since 2025-01-01 --until 2025-01-01", "until 2025-01-01"),
         ("search i red --until 0001-01-01", "0001-01-01"),
         ("merge -o i", "'INDEX...'"),
     ],

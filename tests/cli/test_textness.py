@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
 from tests.cli.test_index import run
@@ -19,21 +20,19 @@ from tests.indexing.fakes import draw
 DIM = 5
 
 
-class EdgeEncoder:
+class EdgeEncoder(Encoder):
     """Knows the mean colour of an image and how many sharp edges it has: enough to tell words from none."""
 
     runtime = "fake"
 
     def __init__(self, model_hash: str) -> None:
-        self.spec = ModelSpec(
-            name="edges",
-            embedding_dim=DIM,
-            image=ImageSpec(height=48, width=48),
-            text=TextSpec(),
-            model_hash=model_hash,
+        image = ImageSpec(height=48, width=48)
+        super().__init__(
+            ModelSpec(name="edges", embedding_dim=DIM, image=image, text=TextSpec(), model_hash=model_hash)
         )
+        self.model_path = model_hash
 
-    def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Mean colour, one, edges: ``(n, 5)``."""
         wide = pixels.astype(np.float64) / 255
         edges = np.abs(np.diff(wide, axis=2)).mean(axis=(1, 2, 3)) * 20

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.errors import IndexFormatError, ShapeError
 from mobileclip_kit.index import ann_build
-from mobileclip_kit.index.ann_build import Questions, derive
+from mobileclip_kit.index.ann_build import QueryVectors, derive
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex, best, rescore
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer
-from mobileclip_kit.index.kinds import KINDS, Kind, choose_kind
+from mobileclip_kit.index.kinds import KINDS, IndexKind, choose_kind
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.spec import ModelSpec
 from tests.index.vectors import unit_rows
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def derived(
     request: pytest.FixtureRequest, folder: Path, matrix: NDArray[np.float32], queries: NDArray[np.float32]
 ) -> Derived:
-    return derive(matrix[:ROWS], request.param, folder, Questions(queries, "20 random rows"), threads=1)
+    return derive(matrix[:ROWS], request.param, folder, QueryVectors(queries, "20 random rows"), threads=1)
 
 
 def overlap(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
@@ -70,7 +70,7 @@ def test_coordinates_of_very_different_spread_are_compressed_as_well(tmp_path: P
     spread = np.where(np.arange(64) < 8, 10, 1).astype(np.float32)
     vectors, asked = (rows * spread for rows in (unit_rows(4000, 64), unit_rows(50, 64, seed=1)))
     vectors, asked = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (vectors, asked))
-    derived = derive(vectors, "ivf-pq", tmp_path, Questions(asked, "50 rows"), threads=1, target=0.99)
+    derived = derive(vectors, "ivf-pq", tmp_path, QueryVectors(asked, "50 rows"), threads=1, target=0.99)
     everywhere = replace(derived, settings={"candidates": 20, "breadth": 4000})
     rows = DerivedIndex(tmp_path / derived.file, everywhere).search(vectors, asked, 10)[1]
     assert overlap(rows, search_flat(vectors, asked, 10)[1]) >= 0.9
@@ -171,7 +171,7 @@ def test_equal_scores_stay_in_their_order(k: int) -> None:
 
 
 @pytest.mark.parametrize(("rows", "kind"), [(0, "flat"), (100_000, "flat"), (1_000_000, "ivf-pq")])
-def test_the_kind_follows_the_size_and_says_why(rows: int, kind: Kind) -> None:
+def test_the_kind_follows_the_size_and_says_why(rows: int, kind: IndexKind) -> None:
     choice = choose_kind(rows, 512)
     assert choice.kind == kind
     assert f"{rows:,} vectors of 512" in choice.reason
@@ -187,7 +187,7 @@ def test_an_index_uses_its_derived_file_and_searches_exactly_without_it(
         for row in range(len(matrix)):
             writer.store.put(Item(name=str(row), row=row))
         writer.commit()
-        described = derive(matrix, "hnsw", tmp_path / "i", Questions(queries, "random rows"), threads=1)
+        described = derive(matrix, "hnsw", tmp_path / "i", QueryVectors(queries, "random rows"), threads=1)
         replace(header, derived=described).write(tmp_path / "i")
     exact = search_flat(matrix, queries, 5)[1]
     with IndexReader(tmp_path / "i") as index:

@@ -27,7 +27,7 @@ class ColourEncoder(Encoder):
 
     runtime = "fake"
 
-    def __init__(self, model_hash: str = "c0ffee", seconds: float = 0.0) -> None:
+    def __init__(self, model_hash: str = "c0ffee", seconds: float = 0.0, *, model_path: str | None = None) -> None:
         super().__init__(
             ModelSpec(
                 name="colours",
@@ -37,7 +37,7 @@ class ColourEncoder(Encoder):
                 model_hash=model_hash,
             )
         )
-        self.encoded, self.seconds = 0, seconds
+        self.encoded, self.seconds, self.model_path = 0, seconds, model_path
 
     def _run_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Mean colours, ``(n, 6)``."""

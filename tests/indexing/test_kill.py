@@ -13,17 +13,20 @@ import pytest
 
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.index.folder import IndexReader
-from mobileclip_kit.indexing import update_index
+from mobileclip_kit.indexing.options import IndexOptions
+from mobileclip_kit.indexing.update import update_index
 from tests.indexing.fakes import ColourEncoder, draw_many
 
 IMAGES = 60
 SCRIPT = """
 import sys
 from pathlib import Path
-from mobileclip_kit.indexing import update_index
+from mobileclip_kit.indexing.options import IndexOptions
+from mobileclip_kit.indexing.options import IndexOptions
+from mobileclip_kit.indexing.update import update_index
 from tests.indexing.fakes import ColourEncoder
-update_index(Path(sys.argv[1]), ColourEncoder(seconds=0.05), Path(sys.argv[2]), batch_size=2, commit_items=4,
-             rebuild="rebuild" in sys.argv)
+options = IndexOptions(batch_size=2, commit_items=4, force="rebuild" in sys.argv)
+update_index(Path(sys.argv[1]), ColourEncoder(seconds=0.05), Path(sys.argv[2]), options)
 """
 
 
@@ -83,7 +86,7 @@ def test_a_killed_rebuild_leaves_the_old_index_and_is_continued(tmp_path: Path) 
     assert count_rows(out) == IMAGES
     done = count_rows(staged())
     encoder = ColourEncoder()
-    report = update_index(photos, encoder, out, rebuild=True)
+    report = update_index(photos, encoder, out, IndexOptions(force=True))
     assert report.items == IMAGES
     assert encoder.encoded == IMAGES - done
     assert not staged().exists()

@@ -11,8 +11,9 @@ import pytest
 
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.index.folder import IndexReader
-from mobileclip_kit.indexing import update_index
 from mobileclip_kit.indexing.listing import find_image, list_library, parse_shard, part_of
+from mobileclip_kit.indexing.options import IndexOptions
+from mobileclip_kit.indexing.update import update_index
 from tests.indexing.fakes import ColourEncoder, draw
 
 
@@ -42,7 +43,7 @@ def shards(tmp_path: Path) -> Path:
 
 def test_images_in_tars_are_indexed_where_they_lie(shards: Path, tmp_path: Path) -> None:
     encoder = ColourEncoder()
-    report = update_index(shards, encoder, tmp_path / "i", tars=True)
+    report = update_index(shards, encoder, tmp_path / "i", IndexOptions(tars=True))
     assert [(item.name, item.reason) for item in report.failed] == [
         ("00.tar/c.jpg", "00.tar/c.jpg is not an image in a format that can be decoded here.")
     ]
@@ -52,16 +53,16 @@ def test_images_in_tars_are_indexed_where_they_lie(shards: Path, tmp_path: Path)
     assert sorted(vectors) == names
     assert vectors["00.tar/b.png"].argmax() == 0
     encoder = ColourEncoder()
-    assert update_index(shards, encoder, tmp_path / "i", tars=True).unchanged == 6
+    assert update_index(shards, encoder, tmp_path / "i", IndexOptions(tars=True)).unchanged == 5
     assert update_index(shards, encoder, tmp_path / "plain").items == 1, "tars are looked into on request only"
 
 
 def test_a_tar_that_is_written_again_costs_only_its_new_images(shards: Path, tmp_path: Path) -> None:
-    update_index(shards, ColourEncoder(), tmp_path / "i", tars=True)
+    update_index(shards, ColourEncoder(), tmp_path / "i", IndexOptions(tars=True))
     pack(shards / "00.tar", {"a": (1, 2, 3), "b": (200, 2, 3), "new": (77, 2, 3)})
     os.utime(shards / "00.tar", (1, 1))
     encoder = ColourEncoder()
-    report = update_index(shards, encoder, tmp_path / "i", tars=True)
+    report = update_index(shards, encoder, tmp_path / "i", IndexOptions(tars=True))
     assert (report.added, report.removed, report.unchanged, encoder.encoded) == (1, 1, 5, 1)
 
 
@@ -70,7 +71,7 @@ def test_damaged_and_compressed_tars_are_listed_with_their_reason(shards: Path, 
     (shards / "00.tar").write_bytes(data[:1000])
     (shards / "02.tar.gz").write_bytes(b"x")
     (shards / "03.tar").write_bytes(b"nothing of the kind" * 100)
-    report = update_index(shards, ColourEncoder(), tmp_path / "i", tars=True)
+    report = update_index(shards, ColourEncoder(), tmp_path / "i", IndexOptions(tars=True))
     reasons = {item.name: item.reason for item in report.failed}
     assert "compressed tar" in str(reasons["02.tar.gz"])
     assert "no tar" in str(reasons["03.tar"])

@@ -9,9 +9,12 @@ import pytest
 
 from mobileclip_kit.errors import DataError, ModelMismatchError, OutputError, UsageError
 from mobileclip_kit.index.folder import IndexReader
-from mobileclip_kit.indexing import import_vectors, merge_indexes, update_index
+from mobileclip_kit.indexing.importing import import_vectors
+from mobileclip_kit.indexing.merging import merge_indexes
+from mobileclip_kit.indexing.options import IndexOptions
+from mobileclip_kit.indexing.update import update_index
 from tests.indexing.fakes import ColourEncoder, draw, draw_many
-from tests.indexing.test_imported import raw, write
+from tests.indexing.test_importing import raw, write
 
 PARTS = 4
 
@@ -30,7 +33,7 @@ def test_four_workers_make_what_one_makes(tmp_path: Path) -> None:
     parts = []
     for number in range(1, PARTS + 1):
         parts.append(tmp_path / f"part{number}")
-        report = update_index(photos, encoder, parts[-1], shard=(number, PARTS))
+        report = update_index(photos, encoder, parts[-1], IndexOptions(shard=f"{number}/{PARTS}"))
         assert 0 < report.items < 31
     assert encoder.encoded == 31, "every image belongs to one part"
 
@@ -43,14 +46,14 @@ def test_four_workers_make_what_one_makes(tmp_path: Path) -> None:
     draw(photos / "late.png", (9, 9, 9))
     encoder = ColourEncoder()
     report = update_index(photos, encoder, tmp_path / "merged")
-    assert (report.unchanged, report.added, encoder.encoded) == (32, 1, 1), "a merged index is kept up like any other"
+    assert (report.unchanged, report.added, encoder.encoded) == (31, 1, 1), "a merged index is kept up like any other"
 
 
 def test_parts_that_are_missing_are_told(tmp_path: Path) -> None:
     draw_many(tmp_path / "photos", 12)
     parts = [tmp_path / f"part{number}" for number in (1, 3)]
     for number, part in zip((1, 3), parts, strict=True):
-        update_index(tmp_path / "photos", ColourEncoder(), part, shard=(number, PARTS))
+        update_index(tmp_path / "photos", ColourEncoder(), part, IndexOptions(shard=f"{number}/{PARTS}"))
     assert merge_indexes(parts, tmp_path / "some").missing_shards == ["2/4", "4/4"]
     update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "whole")
     assert merge_indexes([*parts, tmp_path / "whole"], tmp_path / "all").missing_shards == []
@@ -58,10 +61,13 @@ def test_parts_that_are_missing_are_told(tmp_path: Path) -> None:
 
 def test_a_part_is_brought_up_to_date_as_that_part_only(tmp_path: Path) -> None:
     draw_many(tmp_path / "photos", 12)
-    first = update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "part", shard=(1, 2))
-    assert update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "part", shard=(1, 2)).unchanged == first.items
+    first = update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "part", IndexOptions(shard="1/2"))
+    assert (
+        update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "part", IndexOptions(shard="1/2")).unchanged
+        == first.items
+    )
     with pytest.raises(UsageError, match="the part 1/2 of its folder"):
-        update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "part", shard=(2, 2))
+        update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "part", IndexOptions(shard="2/2"))
     with pytest.raises(UsageError, match="the part 1/2"):
         update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "part")
 
@@ -78,9 +84,9 @@ def test_different_folders_become_the_one_above_them(tmp_path: Path) -> None:
 def test_machines_that_saw_the_folder_elsewhere_are_told_where_it_is(tmp_path: Path) -> None:
     draw_many(tmp_path / "here", 4)
     (tmp_path / "there").symlink_to(tmp_path / "here")
-    update_index(tmp_path / "here", ColourEncoder(), tmp_path / "a", shard=(1, 2))
+    update_index(tmp_path / "here", ColourEncoder(), tmp_path / "a", IndexOptions(shard="1/2"))
     draw_many(tmp_path / "copy", 4)
-    update_index(tmp_path / "copy", ColourEncoder(), tmp_path / "b", shard=(2, 2))
+    update_index(tmp_path / "copy", ColourEncoder(), tmp_path / "b", IndexOptions(shard="2/2"))
     merge_indexes([tmp_path / "a", tmp_path / "b"], tmp_path / "merged", images=tmp_path / "here")
     assert set(contents(tmp_path / "merged")) == {f"000{number}.png" for number in range(4)}
 
@@ -116,14 +122,14 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelMismatchError):
         merge_indexes([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
     with pytest.raises(OutputError, match="one of the indexes"):
-        merge_indexes([tmp_path / "a"], tmp_path / "a", force=True)
+        merge_indexes([tmp_path / "a"], tmp_path / "a", IndexOptions(force=True))
     with pytest.raises(UsageError, match="nothing to merge"):
         merge_indexes([], tmp_path / "out")
     encoder = ColourEncoder()
-    import_vectors(*write(tmp_path, raw(1), ["0000.png"]), tmp_path / "c", spec=encoder.spec)
+    import_vectors(*write(tmp_path, raw(1), ["0000.png"]), tmp_path / "c", encoder=encoder)
     with pytest.raises(UsageError, match="--images"):
         merge_indexes([tmp_path / "a", tmp_path / "c"], tmp_path / "out")
-    import_vectors(*write(tmp_path, -raw(1), ["0000.png"]), tmp_path / "d", spec=encoder.spec)
+    import_vectors(*write(tmp_path, -raw(1), ["0000.png"]), tmp_path / "d", encoder=encoder)
     with pytest.raises(DataError, match="another one"):
         merge_indexes([tmp_path / "c", tmp_path / "d"], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from mobileclip_kit.errors import DataError, IndexFormatError, ModelError, ModelMismatchError, OutputError
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.index.folder import IndexReader, open_writer
-from mobileclip_kit.indexing import IndexReport, update_index
+from mobileclip_kit.indexing.options import IndexOptions
+from mobileclip_kit.indexing.report import IndexReport
+from mobileclip_kit.indexing.update import update_index
 from tests.indexing.fakes import COLOURS, ColourEncoder, NanEncoder, draw, draw_many
 
 
@@ -29,8 +32,10 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "index"
 
 
-def update(photos: Path, out: Path, encoder: ColourEncoder | None = None, **options: bool) -> IndexReport:
-    return update_index(photos, encoder or ColourEncoder(), out, batch_size=4, workers=2, **options)
+def update(photos: Path, out: Path, encoder: ColourEncoder | None = None, **given: object) -> IndexReport:
+    confirm: Any = given.pop("confirm", None)
+    options = IndexOptions(batch_size=4, workers=2, **given)
+    return update_index(photos, encoder or ColourEncoder(), out, options, confirm=confirm)
 
 
 def contents(out: Path) -> dict[str, list[float]]:
@@ -149,7 +154,7 @@ def test_failures_are_kept_with_their_reason_and_retried_on_request(photos: Path
     assert report.failed[1].reason == "empty.png is empty."
     assert report.to_json()["failed"][1] == {"item": "empty.png", "reason": "empty.png is empty."}
     again = update(photos, out)
-    assert (again.unchanged, again.decoded, len(again.failed)) == (12, 0, 2)
+    assert (again.unchanged, again.decoded, len(again.failed)) == (10, 0, 2)
     assert update(photos, out, retry_failed=True).unchanged == 10
 
     draw(photos / "empty.png", (5, 5, 5))
@@ -164,7 +169,7 @@ def test_a_link_that_leads_nowhere_is_stated_or_has_vanished(photos: Path, out: 
     (photos / "loop.png").symlink_to(photos / "loop.png")
     report = update(photos, out)
     assert (report.items, sorted(item.name for item in report.failed)) == (11, ["gone.png", "loop.png"])
-    assert update(photos, out).unchanged == 13
+    assert update(photos, out).unchanged == 11
     target.unlink()
     assert update(photos, out).removed == 1
 
@@ -244,7 +249,7 @@ def test_names_of_any_bytes_are_indexed(photos: Path, out: Path) -> None:
     report = update(photos, out)
     assert set(names) <= set(contents(out))
     assert "broken\\xfe.png" in str(report.failed[0].reason).replace("\\udcfe", "\\xfe")
-    assert update(photos, out).unchanged == 15
+    assert update(photos, out).unchanged == 14
 
 
 def test_relative_folders_give_the_same_names(photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +278,7 @@ def test_commits_now_and_then(photos: Path, out: Path) -> None:
                 self.seen.append(len(index.matrix))
             return super().encode_images(pixels)
 
-    update_index(photos, Watching(), out, batch_size=4, commit_items=8)
+    update_index(photos, Watching(), out, IndexOptions(batch_size=4, commit_items=8))
     assert sorted(set(Watching.seen)) == list(range(0, 50, 8))
 
 
@@ -308,12 +313,12 @@ def test_an_interrupted_rebuild_leaves_the_old_index_and_is_continued(photos: Pa
     update(photos, out)
     before = contents(out)
     with pytest.raises(KeyboardInterrupt):
-        update(photos, out, Interrupted("another"), rebuild=True)
+        update(photos, out, Interrupted("another"), force=True)
     assert contents(out) == before
     with IndexReader(out) as index:
         assert index.spec.model_hash == ColourEncoder().spec.model_hash
     encoder = ColourEncoder("another")
-    report = update(photos, out, encoder, rebuild=True)
+    report = update(photos, out, encoder, force=True)
     assert (report.items, report.unchanged, report.added, encoder.encoded) == (10, 4, 6, 6)
     with IndexReader(out) as index:
         assert index.spec.model_hash == "another"
@@ -325,18 +330,18 @@ def test_an_interrupted_rebuild_leaves_the_old_index_and_is_continued(photos: Pa
 def test_a_rebuild_begins_anew_where_the_interrupted_one_was_another(photos: Path, out: Path, other: str) -> None:
     update(photos, out)
     with pytest.raises(KeyboardInterrupt):
-        update(photos, out, Interrupted(), rebuild=True)
+        update(photos, out, Interrupted(), force=True)
     if other == "damaged":
         (staged(out)[0] / "items.sqlite").write_bytes(b"damaged" * 100)
     encoder = ColourEncoder("another" if other == "model" else "c0ffee")
-    assert update(photos, out, encoder, rebuild=True, draft=other != "decoding").added == 10
+    assert update(photos, out, encoder, force=True, exact_pixels=other == "decoding").added == 10
     assert sorted(path.name for path in out.parent.iterdir()) == ["index", "photos"]
 
 
 def test_what_an_interrupted_rebuild_left_goes_with_the_next_update(photos: Path, out: Path) -> None:
     update(photos, out)
     with pytest.raises(KeyboardInterrupt):
-        update(photos, out, Interrupted(), rebuild=True)
+        update(photos, out, Interrupted(), force=True)
     assert len(staged(out)) == 1
     assert update(photos, out).unchanged == 10
     assert not staged(out)
@@ -345,7 +350,7 @@ def test_what_an_interrupted_rebuild_left_goes_with_the_next_update(photos: Path
 def test_a_rebuild_that_did_nothing_leaves_nothing(photos: Path, out: Path) -> None:
     update(photos, out)
     with pytest.raises(ModelError):
-        update(photos, out, NanEncoder(always=True), rebuild=True)
+        update(photos, out, NanEncoder(always=True), force=True)
     assert len(contents(out)) == 10
     assert sorted(path.name for path in out.parent.iterdir()) == ["index", "photos"]
 
@@ -360,11 +365,11 @@ def test_nobody_writes_an_index_that_is_being_rebuilt(photos: Path, out: Path) -
             assert len(contents(out)) == 10
             for rebuild in (False, True):
                 with pytest.raises(IndexFormatError, match="Another process is writing the index"):
-                    update(photos, out, rebuild=rebuild)
+                    update(photos, out, force=rebuild)
                 refused.append(rebuild)
             return super().encode_images(pixels)
 
-    assert update(photos, out, Meanwhile(), rebuild=True).added == 10
+    assert update(photos, out, Meanwhile(), force=True).added == 10
     assert refused[:2] == [False, True]
     assert update(photos, out).unchanged == 10
 
@@ -372,9 +377,10 @@ def test_nobody_writes_an_index_that_is_being_rebuilt(photos: Path, out: Path) -
 def test_several_encoders_give_the_index_that_one_gives(photos: Path, out: Path) -> None:
     draw_many(photos / "many", 60)
     (photos / "many" / "broken.png").write_bytes(b"x")
-    report = update_index(photos, ColourEncoder(seconds=0.002), out, batch_size=4, encoders=3, commit_items=8)
+    options = IndexOptions(batch_size=4, encoders=3, commit_items=8)
+    report = update_index(photos, ColourEncoder(seconds=0.002), out, options)
     assert (report.items, len(report.failed)) == (70, 1)
-    update_index(photos, ColourEncoder(), out.with_name("one"), batch_size=4)
+    update_index(photos, ColourEncoder(), out.with_name("one"), IndexOptions(batch_size=4))
     assert contents(out) == contents(out.with_name("one"))
 
 
@@ -387,7 +393,7 @@ def test_several_encoders_begin_with_one_image_that_loads_the_model(photos: Path
             sizes.append(len(pixels))
             return super().encode_images(pixels)
 
-    update_index(photos, Noting(), out, batch_size=5, encoders=2)
+    update_index(photos, Noting(), out, IndexOptions(batch_size=5, encoders=2))
     assert sizes[0] == 1
     assert sorted(sizes[1:]) == [5] * 6
 
@@ -402,7 +408,7 @@ def test_what_was_stored_before_an_error_of_several_encoders_stays(photos: Path,
             return super().encode_images(pixels)
 
     with pytest.raises(ModelError, match="enough"):
-        update_index(photos, Failing(), out, batch_size=4, encoders=2, workers=1)
+        update_index(photos, Failing(), out, IndexOptions(batch_size=4, encoders=2, workers=1))
     stored = len(contents(out))
     assert 4 <= stored <= 24
     assert update_index(photos, ColourEncoder(), out).added == 50 - stored

@@ -11,6 +11,7 @@ from mobileclip_kit.bundle import FILE_NAMES, open_bundle
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.phone import PhoneIndex
+from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.networks.model import load_model
 from mobileclip_kit.quickstart import stages
@@ -37,7 +38,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
     export_model(model, tour.export(stages.BUNDLED), format="coreml", precision="fp16")
     tour.scenes("test").mkdir(parents=True)
     write_scenes(tour.scenes("test"), SceneSet(items=IMAGES, seed=5, size=64, split="test"))
-    update_index(tour.scenes("test"), open_encoder(tour.teacher), tour.index, workers=1)
+    update_index(tour.scenes("test"), open_encoder(tour.teacher), tour.index, IndexOptions(workers=1))
     spec = model.spec
     direction = np.eye(spec.embedding_dim, dtype=np.float32)[7]
     Textness(model=spec.name, model_hash=spec.model_hash, directions={"probe": direction}).save(tour.textness)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mobileclip_kit.index.folder import IndexHeader, create_index, open_writer
 from mobileclip_kit.index.store import Item
-from mobileclip_kit.indexing import update_index
+from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.textness.vector import Textness
 from mobileclip_kit.web.app import build_app
 from mobileclip_kit.web.library import Library
@@ -49,7 +49,7 @@ def make_photos(folder: Path) -> Path:
 
 def make_index(folder: Path, photos: Path, *, model: str | None = "colours") -> Path:
     """Index the photos by their colours."""
-    update_index(photos, ColourEncoder(), folder, model=model)
+    update_index(photos, ColourEncoder(model_path=model), folder)
     return folder
 
 

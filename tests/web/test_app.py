@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.index.folder import IndexReader
-from mobileclip_kit.indexing import import_vectors
+from mobileclip_kit.indexing.importing import import_vectors
 from mobileclip_kit.search import encode_queries, search
 from mobileclip_kit.web import service
 from mobileclip_kit.web.app import MAX_IMAGE_BYTES, build_app

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
-from mobileclip_kit.indexing import update_index
+from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.resources import models_folder
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.scenes.folder import IMAGES_FOLDER, SceneSet, write_scenes
@@ -21,7 +21,7 @@ def test_words_find_drawn_words(tmp_path: Path) -> None:
     scenes, teacher = tmp_path / "scenes", str(models_folder() / "scenes-teacher")
     scenes.mkdir()
     write_scenes(scenes, SceneSet(items=40, seed=3, size=64, split="gallery"), workers=1)
-    update_index(scenes / IMAGES_FOLDER, open_encoder(teacher, threads=1), tmp_path / "index", model=teacher)
+    update_index(scenes / IMAGES_FOLDER, open_encoder(teacher, threads=1), tmp_path / "index")
     queries = reading_queries(read_truth(scenes / TRUTH_FILE))
     service = open_service(tmp_path / "index", threads=1, thumbnails=tmp_path / "cache")
     with TestClient(build_app(service), base_url="http://localhost") as client:

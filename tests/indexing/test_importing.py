@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import DataError, ModelMismatchError, OutputError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.index.folder import IndexReader
-from mobileclip_kit.indexing import IndexReport, import_vectors, update_index
+from mobileclip_kit.indexing.importing import import_vectors
+from mobileclip_kit.indexing.options import IndexOptions
+from mobileclip_kit.indexing.report import IndexReport
+from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.metrics import scale_rows
 from tests.indexing.fakes import DIM, ColourEncoder, draw
 
@@ -65,7 +68,7 @@ def test_names_of_another_folder_leave_nothing(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     import_vectors(vectors, names, tmp_path / "index")
     with pytest.raises(DataError, match="None of the 2 names"):
-        import_vectors(vectors, names, tmp_path / "index", images=tmp_path / "photos", force=True)
+        import_vectors(vectors, names, tmp_path / "index", IndexOptions(force=True), images=tmp_path / "photos")
     with IndexReader(tmp_path / "index") as index:
         assert index.store.vectors == 2
 
@@ -82,7 +85,7 @@ def test_an_import_for_a_model_can_be_brought_up_to_date_with_it(tmp_path: Path)
     draw(tmp_path / "photos" / "a.png", (1, 2, 3))
     encoder = ColourEncoder()
     pair = write(tmp_path, raw(1), ["a.png"])
-    import_vectors(*pair, tmp_path / "index", images=tmp_path / "photos", spec=encoder.spec)
+    import_vectors(*pair, tmp_path / "index", images=tmp_path / "photos", encoder=encoder)
     draw(tmp_path / "photos" / "b.png", (3, 2, 1))
     report = update_index(tmp_path / "photos", encoder, tmp_path / "index")
     assert (report.unchanged, report.added, encoder.encoded) == (1, 1, 1)
@@ -118,7 +121,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path: Path) -> None
     bad_import(tmp_path, raw(2)[0], ["a"], "not a matrix")
     bad_import(tmp_path, np.array([[1, 2]]), ["a"], "int64")
     with pytest.raises(ModelMismatchError, match="7 numbers"):
-        import_vectors(*write(tmp_path, raw(1, 7), ["a"]), tmp_path / "index", spec=ColourEncoder().spec)
+        import_vectors(*write(tmp_path, raw(1, 7), ["a"]), tmp_path / "index", encoder=ColourEncoder())
     (tmp_path / "v.npy").write_bytes(b"no array")
     with pytest.raises(DataError, match="not a readable .npy file: it does not begin as one"):
         import_vectors(tmp_path / "v.npy", tmp_path / "names.txt", tmp_path / "index")
@@ -131,7 +134,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path: Path) -> None
 
 def test_force_is_needed_to_replace_an_index(tmp_path: Path) -> None:
     def run(*, force: bool) -> IndexReport:
-        return import_vectors(*write(tmp_path, raw(2), ["a", "b"]), tmp_path / "index", force=force)
+        return import_vectors(*write(tmp_path, raw(2), ["a", "b"]), tmp_path / "index", IndexOptions(force=force))
 
     run(force=False)
     with pytest.raises(OutputError, match="exists already"):

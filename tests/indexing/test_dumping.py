@@ -14,11 +14,13 @@ from mobileclip_kit.cli.entry import main
 from mobileclip_kit.errors import DataError, OutputError, UsageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.index.folder import IndexReader
-from mobileclip_kit.indexing import IndexReport, import_vectors, update_index
-from mobileclip_kit.indexing.deriving import ask_texts
-from mobileclip_kit.indexing.exchange import dump_index, import_clip_retrieval
+from mobileclip_kit.indexing.dumping import dump_index
+from mobileclip_kit.indexing.importing import import_clip_retrieval, import_vectors
+from mobileclip_kit.indexing.options import IndexOptions
+from mobileclip_kit.indexing.report import IndexReport
+from mobileclip_kit.indexing.update import update_index
 from tests.indexing.fakes import DIM, ColourEncoder, draw_many
-from tests.indexing.test_imported import raw, write
+from tests.indexing.test_importing import raw, write
 
 parquet = pytest.importorskip("pyarrow.parquet")
 pa = pytest.importorskip("pyarrow")
@@ -32,7 +34,7 @@ def write_part(folder: Path, number: int, vectors: np.ndarray, **columns: list[s
 
 
 def load(folder: Path, out: Path, **options: object) -> IndexReport:
-    return import_clip_retrieval(folder, out, ask=ask_texts(None), **options)
+    return import_clip_retrieval(folder, out, **options)
 
 
 def test_numbered_parts_come_in_their_order(tmp_path: Path) -> None:
@@ -51,16 +53,16 @@ def test_paths_become_relative_to_the_given_folder(tmp_path: Path) -> None:
     draw_many(tmp_path / "photos", 2)
     paths = [str(tmp_path / "photos" / "0000.png"), str(tmp_path / "photos" / "gone.png")]
     write_part(tmp_path / "e", 0, raw(2), image_path=paths)
-    report = load(tmp_path / "e", tmp_path / "i", images=tmp_path / "photos", spec=ColourEncoder().spec)
+    report = load(tmp_path / "e", tmp_path / "i", images=tmp_path / "photos", encoder=ColourEncoder())
     assert (report.items, [item.name for item in report.failed]) == (1, ["gone.png"])
-    assert update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", prune=True).added == 1
+    assert update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", IndexOptions(prune=True)).added == 1
 
 
 @pytest.mark.parametrize("damage", [{"model": None}, {"model": []}, {"images": 7}])
 def test_a_damaged_description_is_told(tmp_path: Path, damage: dict[str, object]) -> None:
     write_part(tmp_path / "e", 0, raw(1), image_path=["a.png"])
     (tmp_path / "e" / "vectors.json").write_text(json.dumps(damage))
-    with pytest.raises(DataError, match="vectors.json is damaged"):
+    with pytest.raises(DataError, match=r"vectors\.json: (model|images) is .* it must be"):
         load(tmp_path / "e", tmp_path / "i")
 
 
@@ -80,7 +82,7 @@ def test_paths_that_begin_with_the_folder_as_it_was_given_are_understood(
 
 def test_an_index_goes_out_and_comes_back(tmp_path: Path) -> None:
     draw_many(tmp_path / "photos", 5)
-    update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", model="somewhere")
+    update_index(tmp_path / "photos", ColourEncoder(model_path="somewhere"), tmp_path / "i")
     assert dump_index(tmp_path / "i", tmp_path / "e").items == 5
     table = parquet.read_table(tmp_path / "e" / "metadata" / "metadata_0.parquet")
     assert table.column("image_path").to_pylist()[0] == str(tmp_path / "photos" / "0000.png")

@@ -1,0 +1,91 @@
+"""The vectors and names of an index for other programs, in the layouts of :mod:`mobileclip_kit.indexing.importing`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.files import atomic_folder, write_json
+from mobileclip_kit.formats import write
+from mobileclip_kit.index.folder import IndexReader
+from mobileclip_kit.index.npy import save_matrix
+from mobileclip_kit.index.store import Item
+from mobileclip_kit.indexing.importing import VECTORS_JSON, Layout, VectorsFile, require_pyarrow
+
+ROWS_IN_FILE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Dumped:
+    """What was written.
+
+    Attributes:
+        items: Vectors.
+        left_out: Names that a UTF-8 file cannot hold, with bytes escaped.
+    """
+
+    items: int
+    left_out: list[str]
+
+
+def dump_index(folder: Path, out: Path, *, layout: Layout = "clip-retrieval", force: bool = False) -> Dumped:
+    """Write the vectors and names of an index for other programs.
+
+    Args:
+        folder: The index.
+        out: The folder to make.
+        layout: ``clip-retrieval``, or ``npy`` for ``vectors.npy`` (float32) and ``names.json``.
+        force: Replace such a folder.
+
+    Raises:
+        IndexFormatError: The index is missing or damaged.
+        OutputError: ``out`` exists and ``force`` is False, or holds something else.
+        UsageError: pyarrow is not installed.
+    """
+    with IndexReader(folder) as index, atomic_folder(out, force=force) as staging:
+        items = [item for item in index.store.items() if item.row is not None]
+        kept = [item for item in items if _is_text(item.name)]
+        left_out = [
+            os.fsencode(item.name).decode("utf-8", "backslashreplace") for item in items if not _is_text(item.name)
+        ]
+        if layout == "npy":
+            save_matrix(staging / "vectors.npy", _vectors(index, kept))
+            write_json(staging / "names.json", [item.name for item in kept])
+        else:
+            _write_parts(index, kept, staging)
+        write(
+            staging / VECTORS_JSON,
+            VectorsFile(
+                layout=layout,
+                items=len(kept),
+                images=index.header.images if _is_text(index.header.images or "") else None,
+                model_path=index.header.model if _is_text(index.header.model or "") else None,
+                model=index.spec.to_json(),
+            ),
+        )
+    return Dumped(len(kept), left_out)
+
+
+def _write_parts(index: IndexReader, items: list[Item], folder: Path) -> None:
+    pa, parquet = require_pyarrow()
+    (folder / "img_emb").mkdir()
+    (folder / "metadata").mkdir()
+    root = index.header.images
+    for number, start in enumerate(range(0, max(1, len(items)), ROWS_IN_FILE)):
+        part = items[start : start + ROWS_IN_FILE]
+        paths = [item.name if root is None else os.path.join(root, item.name) for item in part]
+        save_matrix(folder / "img_emb" / f"img_emb_{number}.npy", _vectors(index, part).astype(np.float16))
+        table = pa.table({"image_path": pa.array(paths, pa.string())})
+        parquet.write_table(table, folder / "metadata" / f"metadata_{number}.parquet")
+
+
+def _vectors(index: IndexReader, items: list[Item]) -> Vectors:
+    return index.vectors([item.row for item in items if item.row is not None])
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in name)

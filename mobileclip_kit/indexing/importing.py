@@ -1,0 +1,342 @@
+"""An index of vectors that another program computed.
+
+clip-retrieval's layout: ``img_emb/img_emb_N.npy``, rows of float16, and ``metadata/metadata_N.parquet``, a line for
+each row, whose ``image_path`` names the image. What :mod:`mobileclip_kit.indexing.dumping` writes has a
+``vectors.json`` beside them that names the model; folders of other programs need an encoder for that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.errors import DataError, ModelMismatchError, UsageError
+from mobileclip_kit.files import read_json, sha256_of_file
+from mobileclip_kit.formats import from_document
+from mobileclip_kit.index.folder import IndexHeader, IndexWriter, open_writer, staged_index
+from mobileclip_kit.index.npy import load_matrix, read_names
+from mobileclip_kit.index.store import Item, storable_ns
+from mobileclip_kit.indexing.deriving import query_vectors_for, refresh_derived
+from mobileclip_kit.indexing.options import IndexOptions
+from mobileclip_kit.indexing.report import IndexReport
+from mobileclip_kit.metrics import scale_rows
+from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.spec import ModelSpec
+
+FORMAT_VERSION = 1
+VECTORS_JSON = "vectors.json"
+Layout = Literal["clip-retrieval", "npy"]
+
+_CHUNK_ROWS = 16384
+# The columns that may name an image, the best first.
+_NAME_COLUMNS = ("image_path", "key", "url")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorsFile:
+    """What the ``vectors.json`` of a dumped index says; empty where there is none.
+
+    Attributes:
+        format_version: 1.
+        layout: ``clip-retrieval`` or ``npy``.
+        items: Vectors.
+        images: The folder of the images.
+        model_path: The place of the model.
+        model: Its :class:`~mobileclip_kit.spec.ModelSpec` as JSON.
+    """
+
+    format_version: int = FORMAT_VERSION
+    layout: Layout = "clip-retrieval"
+    items: int = 0
+    images: str | None = None
+    model_path: str | None = None
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """The model, if it is named."""
+        return ModelSpec.from_json(self.model, VECTORS_JSON) if self.model else None
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the file, if it is there.
+
+        Raises:
+            DataError: It is damaged.
+        """
+        path = folder / VECTORS_JSON
+        if not path.is_file():
+            return cls()
+        document = read_json(path)
+        if "pictures" in document:  # the first version's name of the key
+            document["images"] = document.pop("pictures")
+        return from_document(document, cls, where=str(path), hint="Remove it and name the model with --model.")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A matrix and the names of its rows.
+
+    Attributes:
+        vectors: The ``.npy`` file.
+        matrix: ``(n, d)``, mapped.
+        names: n of them.
+        source: Where the names come from, for messages.
+    """
+
+    vectors: Path
+    matrix: NDArray[np.floating]
+    names: Sequence[str]
+    source: Path
+
+
+def import_vectors(
+    vectors: Path,
+    names: Path,
+    out: Path,
+    options: IndexOptions = IndexOptions(),  # noqa: B008 (frozen)
+    *,
+    images: Path | None = None,
+    encoder: Encoder | None = None,
+) -> IndexReport:
+    """Build an index of vectors made elsewhere, scaled to length 1.
+
+    Args:
+        vectors: A ``.npy`` file, ``(n, d)`` of any float type.
+        names: The names in the order of the rows: a line each, or a JSON list of strings in a ``.json`` file.
+        out: The index.
+        options: ``force``, ``kind`` and ``query_vectors`` count.
+        images: The folder that the names are relative to; images that are not in it are left out and listed.
+        encoder: Of the model that made the vectors; without it the index is bound to the content of the file.
+
+    Raises:
+        DataError: A file is missing or damaged, the numbers of vectors and names differ, a name comes twice or is
+            none, or not one image is in ``images``.
+        ModelMismatchError: The width is not the model's.
+        OutputError: ``out`` exists and is not to be replaced, or is something else.
+    """
+    part = Part(vectors, load_matrix(vectors), read_names(names), names)
+    return _import_parts([part], out, options, images=images, encoder=encoder, described=VectorsFile())
+
+
+def import_clip_retrieval(
+    folder: Path,
+    out: Path,
+    options: IndexOptions = IndexOptions(),  # noqa: B008 (frozen)
+    *,
+    images: Path | None = None,
+    encoder: Encoder | None = None,
+) -> IndexReport:
+    """Build an index of a folder that clip-retrieval, or :func:`~mobileclip_kit.indexing.dumping.dump_index`, wrote.
+
+    Args:
+        folder: With ``img_emb`` and ``metadata``.
+        out: The index.
+        options: See :func:`import_vectors`.
+        images: The folder of the images; names become relative to it. None for the one in ``vectors.json``.
+        encoder: Of the model that made the vectors; None for the model in ``vectors.json``, or an unknown one.
+
+    Raises:
+        DataError: A file is missing or damaged, or no column names the images.
+        ModelMismatchError: The width is not the model's.
+        UsageError: pyarrow is not installed.
+    """
+    described = VectorsFile.read(folder)
+    root = str(images.absolute()) if images is not None else described.images
+    if images is None and root and Path(root).is_dir():
+        images = Path(root)
+    parts = [
+        Part(vectors, load_matrix(vectors), _below(_names(metadata, root), images), metadata)
+        for vectors, metadata in _pairs(folder)
+    ]
+    return _import_parts(parts, out, options, images=images, encoder=encoder, described=described)
+
+
+def _import_parts(
+    parts: Sequence[Part],
+    out: Path,
+    options: IndexOptions,
+    *,
+    images: Path | None,
+    encoder: Encoder | None,
+    described: VectorsFile,
+) -> IndexReport:
+    """Build an index of several matrices of one model; see :func:`import_vectors`."""
+    dim = _check_parts(parts)
+    if images is not None and not images.is_dir():
+        raise DataError(f"{images} is not a folder." if images.exists() else f"{images} does not exist.")
+    spec, model = described.spec, described.model_path
+    if encoder is not None:
+        spec, model = encoder.spec, encoder.model_path
+    if spec is None:
+        spec = _unknown_model([part.vectors for part in parts], dim)
+    elif spec.embedding_dim != dim:
+        raise ModelMismatchError(
+            f"{parts[0].vectors} holds vectors of {dim} numbers; those of {spec.name} have {spec.embedding_dim}."
+        )
+    started = time.monotonic()
+    header = IndexHeader(spec=spec, model=model, images=None if images is None else str(images.resolve()))
+    report = IndexReport()
+    with staged_index(out, header, force=options.force) as staging, open_writer(staging) as writer:
+        for part in parts:
+            for start in range(0, len(part.names), _CHUNK_ROWS):
+                rows, names = part.matrix[start : start + _CHUNK_ROWS], part.names[start : start + _CHUNK_ROWS]
+                _add(writer, rows, names, images)
+        writer.commit()
+        if images is not None and not writer.store.vectors:
+            _refuse_nothing(writer.store.failures(), images)
+        report.search = refresh_derived(writer, options.kind, query_vectors_for(encoder, options.query_vectors))
+        report.take_stock(writer.store)
+    report.added, report.seconds = report.items, time.monotonic() - started
+    return report
+
+
+def _check_parts(parts: Sequence[Part]) -> int:
+    """The width of all parts' vectors."""
+    dim = int(parts[0].matrix.shape[1])
+    for part in parts:
+        if len(part.matrix) != len(part.names):
+            raise DataError(
+                f"{part.vectors} holds {len(part.matrix)} vectors, but {part.source} holds {len(part.names)} names."
+            )
+        if part.matrix.shape[1] != dim:
+            raise DataError(f"{part.vectors} holds vectors of {part.matrix.shape[1]} numbers; the first file {dim}.")
+    _check_names(parts)
+    return dim
+
+
+def _refuse_nothing(failures: Sequence[Item], images: Path) -> None:
+    """An index without a single image is a wrong folder rather than a wish."""
+    if failures:
+        raise DataError(
+            f"None of the {len(failures)} names has both an image in {images} and a usable vector. The first, "
+            f"{failures[0].name!r}: {failures[0].reason}",
+            hint="Say with --images which folder the names are relative to.",
+        )
+
+
+def _unknown_model(vectors: Sequence[Path], dim: int) -> ModelSpec:
+    """A stand-in for the model that made these files, known by their content alone."""
+    digests = [sha256_of_file(path) for path in vectors]
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return ModelSpec(name=vectors[0].name, embedding_dim=dim, image=None, text=None, model_hash=f"vectors:{digest}")
+
+
+def _check_names(parts: Sequence[Part]) -> None:
+    counts: Counter[str] = Counter()
+    for part in parts:
+        if "" in part.names:
+            number = list(part.names).index("") + 1
+            raise DataError(f"Name {number} of {part.source} is empty; every vector needs a name.")
+        impossible = next((name for name in part.names if not _can_name_a_file(name)), None)
+        if impossible is not None:
+            raise DataError(f"{part.source} lists {impossible!r}, which can be no file's name.")
+        counts.update(part.names)
+    name, count = counts.most_common(1)[0] if counts else ("", 0)
+    if count > 1:
+        where = parts[0].source if len(parts) == 1 else parts[0].source.parent
+        raise DataError(f"{where} lists {name!r} {count} times; names must differ.")
+
+
+def _can_name_a_file(name: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+
+
+def _pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
+    numbered = {}
+    for path in (folder / "img_emb").glob("img_emb_*.npy"):
+        found = re.fullmatch(r"img_emb_(\d+)\.npy", path.name)
+        if found:
+            numbered[int(found.group(1))] = (path, folder / "metadata" / f"metadata_{found.group(1)}.parquet")
+    if not numbered:
+        raise DataError(f"{folder} holds no img_emb/img_emb_N.npy.", hint="Name clip-retrieval's output folder.")
+    for _, pair in sorted(numbered.items()):
+        if not pair[1].is_file():
+            raise DataError(f"{pair[1]} is missing: nothing names the vectors of {pair[0].name}.")
+        yield pair
+
+
+def _names(path: Path, root: Path | str | None) -> list[str]:
+    pa, parquet = require_pyarrow()
+    try:
+        table = parquet.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a readable parquet file: {str(error).splitlines()[0]}.") from error
+    column = next((name for name in _NAME_COLUMNS if name in table.column_names), None)
+    if column is None:
+        raise DataError(f"{path} has none of the columns {', '.join(_NAME_COLUMNS)}, only {table.column_names}.")
+    names = ["" if name is None else str(name) for name in table.column(column).to_pylist()]
+    if root is None:
+        return names
+    prefix = str(root).rstrip("/\\") + os.sep
+    return [name.removeprefix(prefix).replace(os.sep, "/") for name in names]
+
+
+def _below(names: list[str], images: Path | None) -> list[str]:
+    """Names below ``images``. clip-retrieval writes paths as they were given to it: ``photos/a.jpg`` for ``photos``."""
+    if images is None:
+        return names
+    prefix = f"{os.path.normpath(images)}{os.sep}".replace(os.sep, "/")
+    return [
+        name[len(prefix) :] if name.startswith(prefix) and not os.path.lexists(f"{images}/{name}") else name
+        for name in names
+    ]
+
+
+def _add(writer: IndexWriter, rows: NDArray[np.floating], names: Sequence[str], images: Path | None) -> None:
+    vectors, bad = scale_rows(rows)
+    items, keep = [], []
+    for number, name in enumerate(names):
+        item = _describe(name, images)
+        if bad[number]:
+            item = Item(name=name, reason="Its vector is zero or not finite.")
+        elif item.reason is None:
+            keep.append(number)
+        items.append(item)
+    row = writer.matrix.append(vectors[keep])
+    for item in items:
+        if item.reason is None:
+            item = Item(name=item.name, size_bytes=item.size_bytes, mtime_ns=item.mtime_ns, sha256=item.sha256, row=row)
+            row += 1
+        writer.store.put(item)
+
+
+def _describe(name: str, images: Path | None) -> Item:
+    """The file of that name as an item that lacks its row, or the reason why there is none."""
+    if images is None:
+        return Item(name=name)
+    path = images / name
+    try:
+        status, sha256 = path.stat(), sha256_of_file(path)
+    except OSError as error:
+        return Item(name=name, reason=f"The image cannot be read in the given folder: {error.strerror}.")
+    return Item(name=name, size_bytes=status.st_size, mtime_ns=storable_ns(status.st_mtime_ns), sha256=sha256)
+
+
+def require_pyarrow() -> tuple[Any, Any]:
+    """The packages ``pyarrow`` and ``pyarrow.parquet``.
+
+    Raises:
+        UsageError: They are not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UsageError(
+            "Parquet files need the package pyarrow.", hint="Install it: pip install 'mobileclip-kit[parquet]'."
+        ) from error
+    return pyarrow, pyarrow.parquet
