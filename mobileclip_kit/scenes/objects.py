@@ -10,9 +10,8 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mobileclip_kit.scenes import artefacts, nature, vehicles
-from mobileclip_kit.scenes.pen import Pen, draw_kind
-from mobileclip_kit.scenes.sprite import Sprite, make_sprite
+from mobileclip_kit.scenes import drawings
+from mobileclip_kit.scenes.sprites import Pen, Sprite, draw_kind, make_sprite
 
 Rgb = tuple[int, int, int]
 
@@ -44,46 +43,46 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "star": Kind(nature.star, "stars"),
-    "heart": Kind(nature.heart, "hearts"),
-    "house": Kind(artefacts.house, "houses"),
-    "tree": Kind(nature.tree, "trees", accent=_WOOD),
-    "car": Kind(vehicles.car, "cars"),
-    "bus": Kind(vehicles.bus, "buses"),
-    "boat": Kind(vehicles.boat, "boats", accent=_WOOD),
-    "fish": Kind(nature.fish, "fish"),
-    "bird": Kind(nature.bird, "birds", accent=_FLAME),
-    "cat": Kind(nature.cat, "cats", accent=_ROSE),
-    "dog": Kind(nature.dog, "dogs", accent=_ROSE),
-    "flower": Kind(nature.flower, "flowers", accent=_GREEN, light=_GOLD),
-    "sun": Kind(nature.sun, "suns"),
-    "moon": Kind(nature.moon, "moons"),
-    "cloud": Kind(nature.cloud, "clouds"),
-    "umbrella": Kind(artefacts.umbrella, "umbrellas", accent=_WOOD),
-    "key": Kind(artefacts.key, "keys"),
-    "cup": Kind(artefacts.cup, "cups"),
-    "bottle": Kind(artefacts.bottle, "bottles"),
-    "apple": Kind(nature.apple, "apples", accent=_GREEN),
-    "banana": Kind(nature.banana, "bananas"),
-    "mushroom": Kind(nature.mushroom, "mushrooms", accent=_CREAM),
-    "kite": Kind(artefacts.kite, "kites"),
-    "rocket": Kind(vehicles.rocket, "rockets", accent=_FLAME),
-    "plane": Kind(vehicles.plane, "planes"),
-    "train": Kind(vehicles.train, "trains"),
-    "clock": Kind(artefacts.clock, "clocks"),
-    "hat": Kind(artefacts.hat, "hats"),
-    "chair": Kind(artefacts.chair, "chairs"),
-    "lamp": Kind(artefacts.lamp, "lamps", light=_GOLD),
-    "book": Kind(artefacts.book, "books"),
-    "guitar": Kind(artefacts.guitar, "guitars", accent=_WOOD),
-    "snail": Kind(nature.snail, "snails", accent=_CREAM),
-    "ladder": Kind(artefacts.ladder, "ladders"),
-    "anchor": Kind(artefacts.anchor, "anchors"),
-    "leaf": Kind(nature.leaf, "leaves"),
-    "tent": Kind(artefacts.tent, "tents"),
-    "crown": Kind(artefacts.crown, "crowns"),
-    "bell": Kind(artefacts.bell, "bells"),
-    "bike": Kind(vehicles.bike, "bikes"),
+    "star": Kind(drawings.star, "stars"),
+    "heart": Kind(drawings.heart, "hearts"),
+    "house": Kind(drawings.house, "houses"),
+    "tree": Kind(drawings.tree, "trees", accent=_WOOD),
+    "car": Kind(drawings.car, "cars"),
+    "bus": Kind(drawings.bus, "buses"),
+    "boat": Kind(drawings.boat, "boats", accent=_WOOD),
+    "fish": Kind(drawings.fish, "fish"),
+    "bird": Kind(drawings.bird, "birds", accent=_FLAME),
+    "cat": Kind(drawings.cat, "cats", accent=_ROSE),
+    "dog": Kind(drawings.dog, "dogs", accent=_ROSE),
+    "flower": Kind(drawings.flower, "flowers", accent=_GREEN, light=_GOLD),
+    "sun": Kind(drawings.sun, "suns"),
+    "moon": Kind(drawings.moon, "moons"),
+    "cloud": Kind(drawings.cloud, "clouds"),
+    "umbrella": Kind(drawings.umbrella, "umbrellas", accent=_WOOD),
+    "key": Kind(drawings.key, "keys"),
+    "cup": Kind(drawings.cup, "cups"),
+    "bottle": Kind(drawings.bottle, "bottles"),
+    "apple": Kind(drawings.apple, "apples", accent=_GREEN),
+    "banana": Kind(drawings.banana, "bananas"),
+    "mushroom": Kind(drawings.mushroom, "mushrooms", accent=_CREAM),
+    "kite": Kind(drawings.kite, "kites"),
+    "rocket": Kind(drawings.rocket, "rockets", accent=_FLAME),
+    "plane": Kind(drawings.plane, "planes"),
+    "train": Kind(drawings.train, "trains"),
+    "clock": Kind(drawings.clock, "clocks"),
+    "hat": Kind(drawings.hat, "hats"),
+    "chair": Kind(drawings.chair, "chairs"),
+    "lamp": Kind(drawings.lamp, "lamps", light=_GOLD),
+    "book": Kind(drawings.book, "books"),
+    "guitar": Kind(drawings.guitar, "guitars", accent=_WOOD),
+    "snail": Kind(drawings.snail, "snails", accent=_CREAM),
+    "ladder": Kind(drawings.ladder, "ladders"),
+    "anchor": Kind(drawings.anchor, "anchors"),
+    "leaf": Kind(drawings.leaf, "leaves"),
+    "tent": Kind(drawings.tent, "tents"),
+    "crown": Kind(drawings.crown, "crowns"),
+    "bell": Kind(drawings.bell, "bells"),
+    "bike": Kind(drawings.bike, "bikes"),
 }
 
 COLOURS: dict[str, Rgb] = {

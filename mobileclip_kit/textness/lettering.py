@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageStat
 
 from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.images import load_pixels, resize_and_crop
-from mobileclip_kit.scenes.words import TYPEFACES, font_folder
+from mobileclip_kit.scenes.sprites import TYPEFACES, font_folder
 from mobileclip_kit.spec import ImageSpec
 
 # Short, common, and not names of things alone: the direction sought is "something is written", not "a dog is written".

@@ -21,11 +21,10 @@ from mobileclip_kit.scenes import (
     held_out,
 )
 from mobileclip_kit.scenes.backgrounds import BACKGROUNDS, choose_backdrop, contrast
+from mobileclip_kit.scenes.folder import encode_png
 from mobileclip_kit.scenes.objects import ink_matrix, kind_sprite
-from mobileclip_kit.scenes.png import encode_png
 from mobileclip_kit.scenes.rng import seeded
-from mobileclip_kit.scenes.sprite import place
-from mobileclip_kit.scenes.words import TYPEFACES, word_sprite
+from mobileclip_kit.scenes.sprites import TYPEFACES, place, word_sprite
 
 MANY = 400
 

@@ -1,0 +1,285 @@
+"""Sprites: drawings of things and written words, prepared once in halving sizes, then turned, scaled and pasted.
+
+A :class:`Pen` draws in inks instead of colours. An ink is a weight for each of three colours that are chosen later: the
+object's own colour, a light one (windows, eyes) and the kind's accent (a trunk, a stalk); the rest is dark. Mixing is
+linear, so one antialiased drawing serves every colour by a 3×3 matrix, and 40 kinds in 10 colours cost 40 drawings.
+
+Fonts come with packages that mckit needs anyway (matplotlib's, found without importing it, and Pillow's own), so words
+look the same on every machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from mobileclip_kit.errors import DataError
+from mobileclip_kit.extras import missing_extra
+
+Point = tuple[float, float]
+Ink = tuple[int, int, int, int]
+
+MAIN: Ink = (255, 0, 0, 255)
+SHADE: Ink = (170, 0, 0, 255)
+TINT: Ink = (165, 90, 0, 255)
+LIGHT: Ink = (0, 255, 0, 255)
+ACCENT: Ink = (0, 0, 255, 255)
+DARK: Ink = (0, 0, 0, 255)
+CLEAR: Ink = (0, 0, 0, 0)
+
+_MARGIN = 0.1
+_OUTLINE = 0.018
+
+
+class Pen:
+    """Draws on a square canvas; coordinates run from (0, 0) top left to (1, 1) bottom right.
+
+    Args:
+        canvas_px: Side of the canvas in pixels.
+    """
+
+    def __init__(self, canvas_px: int) -> None:
+        self.image = Image.new("RGBA", (canvas_px, canvas_px), CLEAR)
+        self._draw = ImageDraw.Draw(self.image)
+        self._offset = canvas_px * _MARGIN
+        self._scale = canvas_px * (1 - 2 * _MARGIN)
+
+    def polygon(self, ink: Ink, *points: Point) -> None:
+        """Fill the polygon through ``points``."""
+        self._draw.polygon([self._at(point) for point in points], fill=ink)
+
+    def oval(self, ink: Ink, x: float, y: float, rx: float, ry: float | None = None, turn: float = 0.0) -> None:
+        """Fill an ellipse around (x, y), turned clockwise by ``turn`` degrees."""
+        ry = rx if ry is None else ry
+        cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+        ring = [(rx * math.cos(step * math.tau / 64), ry * math.sin(step * math.tau / 64)) for step in range(64)]
+        self.polygon(ink, *[(x + u * cos - v * sin, y + u * sin + v * cos) for u, v in ring])
+
+    def box(self, ink: Ink, left: float, top: float, right: float, bottom: float, radius: float = 0.0) -> None:
+        """Fill a rectangle with corners rounded by ``radius``."""
+        corners = [self._at((left, top)), self._at((right, bottom))]
+        self._draw.rounded_rectangle(corners, radius=radius * self._scale, fill=ink)
+
+    def line(self, ink: Ink, width: float, *points: Point) -> None:
+        """Stroke a path with round ends and joints."""
+        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+            length = math.hypot(x1 - x0, y1 - y0) or 1.0
+            dx, dy = (y1 - y0) / length * width / 2, (x0 - x1) / length * width / 2
+            self.polygon(ink, (x0 + dx, y0 + dy), (x1 + dx, y1 + dy), (x1 - dx, y1 - dy), (x0 - dx, y0 - dy))
+        for x, y in points:
+            self.oval(ink, x, y, width / 2)
+
+    def arc(self, ink: Ink, width: float, x: float, y: float, radius: float, start: float, end: float) -> None:
+        """Stroke a circle's arc; degrees run clockwise from the right."""
+        self.line(ink, width, *arc_points(x, y, radius, start, end))
+
+    def ring(self, ink: Ink, x: float, y: float, radius: float, width: float) -> None:
+        """Stroke a full circle, leaving its inside as it is."""
+        self.arc(ink, width, x, y, radius, 0, 360)
+
+    def blob(self, ink: Ink, *points: Point) -> None:
+        """Fill a smooth closed curve through ``points`` (a Catmull-Rom spline)."""
+        self.polygon(ink, *smooth(points))
+
+    def _at(self, point: Point) -> Point:
+        return self._offset + point[0] * self._scale, self._offset + point[1] * self._scale
+
+
+def arc_points(x: float, y: float, radius: float, start: float, end: float) -> list[Point]:
+    """Points along a circle's arc, one for at most 6 degrees."""
+    steps = max(2, math.ceil(abs(end - start) / 6))
+    angles = [math.radians(start + (end - start) * step / steps) for step in range(steps + 1)]
+    return [(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles]
+
+
+def smooth(points: Sequence[Point]) -> list[Point]:
+    """Points on the closed Catmull-Rom spline through ``points``."""
+    curve = []
+    for index in range(len(points)):
+        a, b, c, d = (points[(index + step - 1) % len(points)] for step in range(4))
+        curve += [(_spline(t / 10, a[0], b[0], c[0], d[0]), _spline(t / 10, a[1], b[1], c[1], d[1])) for t in range(10)]
+    return curve
+
+
+def draw_kind(draw: Callable[[Pen], None], side_px: int) -> Image.Image:
+    """Draw an object, outline it and trim it.
+
+    Args:
+        draw: The kind's drawing.
+        side_px: Pixels that the unit square is to have.
+
+    Returns:
+        RGBA weights of the inks, as large as the drawn object and its outline.
+    """
+    # Large drawings have fine pixels already, and their cost grows with the square of the canvas.
+    finer = 4 if side_px <= 128 else 2
+    canvas_px = round(side_px / (1 - 2 * _MARGIN)) * finer
+    pen = Pen(canvas_px)
+    draw(pen)
+    outlined = Image.new("RGBA", pen.image.size, CLEAR)
+    # A blurred silhouette cut low is the silhouette grown by about the blur's radius, and smooth at corners.
+    grown = pen.image.getchannel("A").filter(ImageFilter.GaussianBlur(canvas_px * _OUTLINE))
+    outlined.paste(DARK, mask=grown.point([255 if value > 24 else 0 for value in range(256)]))
+    outlined.alpha_composite(pen.image)
+    small = outlined.reduce(finer)
+    return small.crop(small.getbbox())
+
+
+def _spline(t: float, a: float, b: float, c: float, d: float) -> float:
+    return b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
+
+
+_SMALLEST_PX = 8
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """A drawing and its halvings.
+
+    Attributes:
+        levels: The drawing in a transparent frame, then at half the size, and so on; colours are multiplied by alpha
+            already ("RGBa").
+        width: Pixels of the drawing itself at the first level.
+        height: The same.
+    """
+
+    levels: tuple[Image.Image, ...]
+    width: int
+    height: int
+
+
+def make_sprite(drawing: Image.Image) -> Sprite:
+    """Prepare a drawing ("RGBA" or "L") that fills its image."""
+    width, height = drawing.size
+    halvings = max(0, int(math.log2(max(width, height) / _SMALLEST_PX)))
+    # A frame of whole pixels at every level keeps the edges transparent there and the middle in its place.
+    unit = 2**halvings
+    framed = (math.ceil(width / unit) + 2) * unit, (math.ceil(height / unit) + 2) * unit
+    canvas = Image.new(drawing.mode, framed)
+    canvas.paste(drawing, ((framed[0] - width) // 2, (framed[1] - height) // 2))
+    if canvas.mode == "RGBA":
+        canvas = canvas.convert("RGBa")  # what Pillow would do at each turn of the sprite
+    return Sprite((canvas, *(canvas.reduce(2**level) for level in range(1, halvings + 1))), width, height)
+
+
+def place(
+    sprite: Sprite,
+    extent_px: float,
+    centre: tuple[float, float],
+    *,
+    across_only: bool = False,
+    angle: float = 0.0,
+    mirror: bool = False,
+    stretch: float = 1.0,
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Turn and scale a sprite.
+
+    Args:
+        sprite: What to place.
+        extent_px: Pixels of the longer side of its upright box after turning.
+        centre: Where its middle goes, in pixels.
+        across_only: ``extent_px`` is the box's width, whichever side is longer.
+        angle: Degrees clockwise.
+        mirror: Flip left and right.
+        stretch: Width over height, relative to the drawing.
+
+    Returns:
+        The placed image, in the mode of the levels, and the corner (left, top) where it is to be pasted.
+    """
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    width, height = sprite.width * stretch, sprite.height
+    upright = abs(width * cos) + abs(height * sin), abs(width * sin) + abs(height * cos)
+    scale = extent_px / (upright[0] if across_only else max(upright))
+    # The smallest level that is still finer than the target: bilinear sampling then skips no pixel.
+    level = min(len(sprite.levels) - 1, max(0, math.floor(-math.log2(scale * max(1.0, stretch)))))
+    source = sprite.levels[level]
+    zoom = 1 / (scale * 2**level)
+    box = math.ceil(upright[0] * scale) + 2, math.ceil(upright[1] * scale) + 2
+    corner = math.floor(centre[0] - box[0] / 2), math.floor(centre[1] - box[1] / 2)
+    across = (-1 if mirror else 1) / stretch * zoom
+    a, b, d, e = cos * across, sin * across, -sin * zoom, cos * zoom
+    dx, dy = centre[0] - corner[0], centre[1] - corner[1]
+    matrix = (a, b, source.width / 2 - a * dx - b * dy, d, e, source.height / 2 - d * dx - e * dy)
+    return source.transform(box, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR), corner
+
+
+TYPEFACES: dict[str, str | None] = {
+    "sans": "DejaVuSans.ttf",
+    "sans bold": "DejaVuSans-Bold.ttf",
+    "sans oblique": "DejaVuSans-BoldOblique.ttf",
+    "serif": "DejaVuSerif.ttf",
+    "serif bold": "DejaVuSerif-Bold.ttf",
+    "serif italic": "DejaVuSerif-BoldItalic.ttf",
+    "mono": "DejaVuSansMono.ttf",
+    "mono bold": "DejaVuSansMono-Bold.ttf",
+    "mono oblique": "DejaVuSansMono-BoldOblique.ttf",
+    "times": "STIXGeneral.ttf",
+    "times bold": "STIXGeneralBol.ttf",
+    "times italic": "STIXGeneralBolIta.ttf",
+    "roman": "cmb10.ttf",
+    "grotesque": "cmss10.ttf",
+    "typewriter": "cmtt10.ttf",
+    "round": None,
+}
+"""Name → file in matplotlib's font folder; None is Pillow's own typeface."""
+
+_STROKE = 0.07
+
+
+@functools.lru_cache(maxsize=1024)
+def word_sprite(text: str, typeface: str, side_px: int, *, stroked: bool = False) -> Sprite:
+    """A word's mask ("L"), about ``side_px`` wide.
+
+    Args:
+        text: The word.
+        typeface: A name in :data:`TYPEFACES`.
+        side_px: Width in pixels.
+        stroked: Grow the letters by the outline that keeps them legible over a scene.
+
+    Raises:
+        DataError: The fonts are not installed.
+    """
+    # Letters are about 0.6 of the font's height wide; the exact width follows from the ink.
+    height_px = max(16, round(side_px / (0.6 * len(text))))
+    stroke = max(1, round(height_px * _STROKE)) if stroked else 0
+    # Every word keeps the same frame of one stroke, so that both masks of a word have their middle in one place.
+    canvas = Image.new("L", (round(height_px * (len(text) + 2)), height_px * 3))
+    pen = ImageDraw.Draw(canvas)
+    font = _font(typeface, height_px)
+    pen.text((height_px, height_px), text, fill=255, font=font)
+    ink = canvas.getbbox()
+    assert ink is not None
+    if stroked:
+        pen.text((height_px, height_px), text, fill=255, font=font, stroke_width=stroke)
+    edge = max(1, round(height_px * _STROKE))
+    return make_sprite(canvas.crop((ink[0] - edge, ink[1] - edge, ink[2] + edge, ink[3] + edge)))
+
+
+@functools.lru_cache(maxsize=1)
+def font_folder() -> Path:
+    """Where matplotlib keeps its fonts.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    spec = importlib.util.find_spec("matplotlib")
+    if spec is None or spec.origin is None:
+        raise missing_extra("Drawing words with matplotlib's fonts", "bench")
+    return Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
+
+
+@functools.lru_cache(maxsize=64)
+def _font(typeface: str, height_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    file = TYPEFACES[typeface]
+    if file is None:
+        return ImageFont.load_default(size=height_px)
+    path = font_folder() / file
+    if not path.is_file():
+        raise DataError(f"The font {path} is missing.", hint="Install matplotlib again.")
+    return ImageFont.truetype(path, height_px)
