@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
+from mobileclip_kit import formats
 from mobileclip_kit.errors import DataError
 
 TRUTH_FILE = "truth.jsonl"
@@ -94,30 +95,20 @@ class Truth:
         return json.dumps(document, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, line: str) -> Truth:
+    def from_json(cls, line: str, where: str = "The line") -> Truth:
         """Read :meth:`to_json`'s line.
 
         Raises:
-            KeyError, TypeError, ValueError: The line is not one; :func:`read_truth` says which.
+            DataError: The line is not one; ``where`` names it.
         """
-        document: dict[str, Any] = json.loads(line)
-        if document["form"] not in get_args(Form):
-            raise ValueError(f"unknown form {document['form']!r}")
-        word = document["word"]
-        return cls(
-            image=str(document["image"]),
-            form=document["form"],
-            objects=tuple(
-                Objects(
-                    kind=str(group["kind"]), colour=str(group["colour"]), size=group["size"],
-                    boxes=tuple(_box(box) for box in group["boxes"]),
-                )
-                for group in document["objects"]
-            ),
-            relation=document["relation"],
-            background=str(document["background"]),
-            word=None if word is None else Word(**(word | {"box": _box(word["box"])})),
-        )  # fmt: skip
+        try:
+            document = json.loads(line)
+            document = {key: value for key, value in document.items() if key != "alone"}
+            for group in document.get("objects", ()):
+                group.pop("count", None)  # both follow from the rest
+        except (AttributeError, TypeError, ValueError) as error:
+            raise DataError(f"{where} is not the truth of an image: {error}.") from error
+        return formats.from_document(document, cls, where=f"{where}, the truth of an image")
 
 
 def read_truth(path: Path) -> list[Truth]:
@@ -133,15 +124,4 @@ def read_truth(path: Path) -> list[Truth]:
         raise DataError(f"{path} does not exist.", hint="Draw the synthetic scenes with `mckit scenes`.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(Truth.from_json(line))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}, line {number}, is not the truth of an image: {error}.") from error
-    return rows
-
-
-def _box(values: list[float]) -> Box:
-    left, top, right, bottom = (float(value) for value in values)
-    return left, top, right, bottom
+    return [Truth.from_json(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
