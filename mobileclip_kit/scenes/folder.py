@@ -9,19 +9,20 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit import formats
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.files import write_json
+from mobileclip_kit.options import Option
 from mobileclip_kit.scenes.plan import SceneConfig
-from mobileclip_kit.scenes.scene import DEFAULT_CONFIG, Split, draw_scene
+from mobileclip_kit.scenes.scene import DEFAULT_CONFIG, Scene, Split, draw_scene
 from mobileclip_kit.scenes.truth import TRUTH_FILE
 
 CAPTIONS_FILE = "captions.csv"
@@ -39,23 +40,29 @@ class SceneSet:
 
     Attributes:
         items: How many images.
-        seed: Which ones.
-        size: Pixels of their sides.
-        split: See ``world``.
-        config: What the world is made of.
+        seed: Equal seeds give equal images.
+        size: Pixels of each side.
+        split: See :mod:`mobileclip_kit.scenes.scene`.
+        config: What the scenes are made of.
     """
 
-    items: int
-    seed: int
-    size: int
-    split: Split = "train"
+    items: Annotated[int, Option("How many images.", names=("items",), metavar="N")]
+    seed: Annotated[int, Option("Equal seeds give equal images.")] = 0
+    size: Annotated[int, Option("Pixels of each side, 16 to 1024.", metavar="PX")] = 64
+    split: Annotated[
+        Split,
+        Option(
+            "train: without the held-out combinations of kind and colour. test: with them. unseen: them alone. "
+            "gallery: as many images of words as of things. pairs: each scene without and with a word on it."
+        ),
+    ] = "train"
     config: SceneConfig = DEFAULT_CONFIG
 
 
 def write_scenes(
     folder: Path, scenes: SceneSet, *, workers: int | None = None, advance: Callable[[int], None] = lambda drawn: None
 ) -> None:
-    """Draw a world into an existing, empty folder.
+    """Draw scenes into an existing, empty folder.
 
     Args:
         folder: Where to.
@@ -70,9 +77,7 @@ def write_scenes(
         raise UsageError(f"{scenes.items} images cannot be drawn.", hint="Ask for 1 or more.")
     if workers is not None and workers < 1:
         raise UsageError(f"{workers} processes cannot draw.", hint="Ask for 1 or more.")
-    draw_scene(
-        scenes.seed, 0, scenes.size, split=scenes.split, config=scenes.config
-    )  # refuses before anything is written
+    _draw(scenes, 0)  # refuses before anything is written
     (folder / IMAGES_FOLDER).mkdir()
     with (
         (folder / CAPTIONS_FILE).open("w", encoding="utf-8", newline="") as captions_stream,
@@ -85,7 +90,7 @@ def write_scenes(
                 captions.writerows(said)
                 truth_stream.write(truth + "\n")
             advance(len(drawn))
-    write_json(folder / SCENES_FILE, asdict(scenes))
+    formats.write(folder / SCENES_FILE, scenes)
 
 
 def read_scenes_file(folder: Path) -> SceneSet | None:
@@ -122,11 +127,15 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _draw(scenes: SceneSet, index: int) -> Scene:
+    return draw_scene(scenes.seed, index, scenes.size, split=scenes.split, config=scenes.config)
+
+
 def _write_chunk(folder: Path, scenes: SceneSet, start: int) -> Drawn:
     """Draw and write images ``start`` … and return their captions' rows and their truth's line."""
     rows: Drawn = []
     for index in range(start, min(start + _CHUNK, scenes.items)):
-        scene = draw_scene(scenes.seed, index, scenes.size, split=scenes.split, config=scenes.config)
+        scene = _draw(scenes, index)
         name = f"{IMAGES_FOLDER}/{index:06d}.png"
         (folder / name).write_bytes(encode_png(scene.image))
         rows.append(([(name, text) for text in scene.captions], replace(scene.truth, image=name).to_json()))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Literal
+from typing import Annotated, Literal
 
 from mobileclip_kit.errors import UsageError
+from mobileclip_kit.options import Option
 from mobileclip_kit.scenes.backgrounds import Backdrop, choose_backdrop, legible
 from mobileclip_kit.scenes.objects import COLOURS, KINDS, held_out
 from mobileclip_kit.scenes.rng import below, between, happens, pick, weighted
@@ -127,7 +128,7 @@ _RELATIONS: tuple[Relation, ...] = ("left of", "right of", "above", "below")
 
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
-    """What the world is made of. The defaults are rich, yet a small model learns to read them in minutes.
+    """What the scenes are made of. The defaults are varied, yet a small model learns to read them in minutes.
 
     Reading is the hard part: with many typefaces and small words it stays at chance for long.
 
@@ -148,16 +149,16 @@ class SceneConfig:
     """
 
     kinds: tuple[str, ...] = tuple(KINDS)
-    word_share: float = 0.32
+    word_share: Annotated[float, Option("Share of images of a word alone, in the splits train and test.")] = 0.32
     word_over_share: float = 0.08
-    pair_share: float = 0.16
+    pair_share: Annotated[float, Option("Share of images of two kinds of things, likewise.")] = 0.16
     bare_share: float = 0.15
     word_caption_share: float = 0.5
     word_width: tuple[float, float] = (0.55, 0.97)
     letter_width: float = 0.1
     word_angle: float = 8.0
     typefaces: tuple[tuple[str, float], ...] = (("sans bold", 4), ("serif bold", 4), ("sans", 1), ("mono bold", 1))
-    captions: int = 3
+    captions: Annotated[int, Option("Captions of an image, at most.")] = 3
     blur_share: float = 0.25
     noise: float = 7.0
 
@@ -165,9 +166,9 @@ class SceneConfig:
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         unknown += [name for name, _ in self.typefaces if name not in TYPEFACES]
         if unknown:
-            raise UsageError(f"The synthetic scenes has no kind or typeface named {', '.join(unknown)}.")
+            raise UsageError(f"The synthetic scenes have no kind or typeface named {', '.join(unknown)}.")
         if len(self.kinds) < 2 or not self.typefaces:
-            raise UsageError("The synthetic scenes needs at least two kinds and one typeface.")
+            raise UsageError("The synthetic scenes need at least two kinds and one typeface.")
         for name in ("word_share", "word_over_share", "pair_share", "bare_share", "word_caption_share", "blur_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must lie in 0…1.")

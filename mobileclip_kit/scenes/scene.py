@@ -47,7 +47,7 @@ DEFAULT_CONFIG = SceneConfig()
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One image of the world.
+    """One image.
 
     Attributes:
         image: RGB ``(size, size, 3)``.
@@ -66,11 +66,11 @@ def draw_scene(
     """Draw one image.
 
     Args:
-        seed: Names the world; equal seeds give equal images.
+        seed: Equal seeds give equal images.
         index: Which image, from 0. Any order, any process.
         size: Pixels of its sides, 16…1024. The same scene is drawn at every size.
         split: See the module's docstring.
-        config: What the world is made of.
+        config: What the scenes are made of.
 
     Raises:
         UsageError: ``size`` is out of range, ``index`` negative or ``split`` unknown.
@@ -80,7 +80,7 @@ def draw_scene(
     if split == "pairs":
         return draw_text_pair(seed, index // 2, size, config=config)[index % 2]
     if split not in SPLITS:
-        raise UsageError(f"The synthetic scenes has no split {split!r}.", hint=f"Splits: {', '.join(SPLITS)}.")
+        raise UsageError(f"There is split {split!r}.", hint=f"Splits: {', '.join(SPLITS)}.")
     rng = _generator(seed, split, index, size)
     if split == "unseen":
         constraints = SceneConstraints(form="pair" if happens(rng, 0.25) else "thing", combinations="held out")
