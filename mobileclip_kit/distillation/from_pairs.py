@@ -23,7 +23,7 @@ from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, PairOptions
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup
 from mobileclip_kit.distillation.training_set import load_files
 from mobileclip_kit.errors import DataError, ModelError
-from mobileclip_kit.networks.model import Model, describe, load_model
+from mobileclip_kit.networks.model import describe, load_model
 from mobileclip_kit.networks.students import build_student, pair_config
 from mobileclip_kit.spec import MERGES_FILE, TextSpec
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
@@ -42,12 +42,15 @@ def train(request: TrainRequest) -> TrainingReport:
 
 
 class PairRun(TrainingRun):
-    """The state of one training from pairs; :meth:`run` reads from top to bottom."""
+    """The state of one training from pairs.
 
-    pairs: list[Pair]
-    start: Model | None
-    tokenizer: Tokenizer
-    student: Student
+    Attributes:
+        options: The recipe's ``[pairs]`` table.
+        pairs: Images with their captions.
+        start: The model to start from, or None.
+        tokenizer: The text tower's.
+        student: What is trained.
+    """
 
     def __init__(self, request: TrainRequest) -> None:
         super().__init__(request, "cpu")
@@ -64,7 +67,7 @@ class PairRun(TrainingRun):
     def read_pairs(self) -> None:
         """List the images that have captions."""
         data, limit = self.request.data, self.request.limit
-        self.pairs = []
+        self.pairs: list[Pair] = []
         for pair in open_source(data, self.skipped):
             if limit is not None and len(self.pairs) == limit:
                 break

@@ -36,24 +36,18 @@ class TrainingRequest:
     Paths may be given as texts. The values from ``epochs`` to ``precision`` replace the recipe's; None keeps them.
     """
 
-    data: Annotated[
-        Path | str,
-        Option("Images, for some recipes with captions: a folder, a CSV, TSV, JSONL or COCO file, or tar shards.",
-               metavar="D"),
-    ]  # fmt: skip
+    data: Annotated[Path | str, Option("Images, perhaps with captions: a folder, file or shards.", metavar="D")]
     out: Annotated[Path, Option("The model folder to make.", names=("-o",), metavar="MODEL")]
     recipe: Annotated[str | Path | Recipe, _RECIPE] = "piccollage"
     epochs: Annotated[int | None, Option("Passes over the images.", metavar="N")] = None
     steps: Annotated[int | None, Option("Updates in all, instead of --epochs.", metavar="N")] = None
     batch_size: Annotated[int | None, Option("Images in an update.", metavar="N")] = None
-    lr: Annotated[float | None, Option("Peak learning rate.")] = None
-    seed: Annotated[int | None, Option("Seed of weights, order and augmentation.")] = None
+    lr: Annotated[float | None, Option("Peak learning rate.", metavar="RATE")] = None
+    seed: Annotated[int | None, Option("Seed of weights, order and augmentation.", metavar="N")] = None
     precision: Annotated[ComputeType | None, Option("Type of matrix products.")] = None
     limit: Annotated[int | None, Option("Take the first N images only.", metavar="N", at_least=2)] = None
     trim_vocab: Annotated[bool, Option("Keep only the vocabulary that the texts of the run need, and bytes.")] = False
-    checkpoint_seconds: Annotated[
-        float, Option("Time between checkpoints.", metavar="S", at_least=0)
-    ] = 60.0  # fmt: skip
+    checkpoint_seconds: Annotated[float, Option("Time between checkpoints.", metavar="S", at_least=0)] = 60.0
     resume: Annotated[bool, Option("Continue an interrupted run.")] = False
     force: Annotated[bool, Option("Replace an output that exists already.")] = False
 
@@ -80,45 +74,35 @@ class DistillRequest(TrainingRequest):
         ModelError: The student, the text tower or a model is unknown.
     """
 
-    teacher: Annotated[
-        str | None, Option("A model folder, an open_clip name (ViT-B-32:openai) or hf-hub:….", metavar="T")
-    ] = None
+    teacher: Annotated[str | None, Option("A model folder, ViT-B-32:openai or hf-hub:….", metavar="T")] = None
     cache: Annotated[
         tuple[Path, ...],
         Option("A teacher's stored vectors instead; the affinities of several are averaged.", metavar="CACHE"),
     ] = ()
-    student: Annotated[
-        str | None, Option("A new image tower: a name such as vit-s6-h12, or a JSON file.", metavar="S")
-    ] = None
+    student: Annotated[str | None, Option("A new image tower: vit-s6-h12, …, or a JSON file.", metavar="S")] = None
     text: Annotated[
         str | None,
-        Option("A new text tower: a name such as motis-4, or a JSON file; teacher trains the teacher's own.",
-               metavar="X"),
-    ] = None  # fmt: skip
-    text_from: Annotated[
-        str | None, Option("The model whose text tower the student gets; default: the teacher's.", metavar="T")
+        Option("A new text tower: motis-4, … or a JSON file; teacher trains the teacher's own.", metavar="X"),
     ] = None
-    init: Annotated[str | None, Option("Start from this model's image tower (24 heads from 12).", metavar="MODEL")] = (
+    text_from: Annotated[str | None, Option("Take this model's text tower, not the teacher's.", metavar="T")] = None
+    init: Annotated[str | None, Option("Start from this model's image tower, whatever its heads.", metavar="MODEL")] = (
         None
     )
     inherit: Annotated[
         Choice | None,
-        Option("Start new towers from the leading or the heaviest channels of a wider teacher's.",
-               flag_value="leading"),
-    ] = None  # fmt: skip
-    bank: Annotated[
-        Path | None, Option("Texts to compare images with, one class name or text a line.", metavar="FILE")
+        Option(
+            "Start new towers from the leading or the heaviest channels of a wider teacher's.", flag_value="leading"
+        ),
     ] = None
+    bank: Annotated[Path | None, Option("Texts to compare images with, one a line.", metavar="FILE")] = None
     templates: Annotated[
         Path | None, Option("With --bank: one template a line, such as: a photo of a {}", metavar="FILE")
     ] = None
     holdout: Annotated[
-        str | float | None,
-        Option("Images kept out of training: a share, or a file of names.", metavar="SHARE|FILE"),
+        str | float | None, Option("Images kept out of training: a share, or a file of names.", metavar="SHARE|FILE")
     ] = None
     micro_batch: Annotated[
-        int | None,
-        Option("Images that pass the model at once; the loss stays the whole batch's.", metavar="N"),
+        int | None, Option("Images that pass the model at once; the loss stays the batch's.", metavar="N")
     ] = None
     fast_decode: Annotated[bool, Option("Decode large JPEGs at reduced resolution.")] = False
     device: Annotated[str, Option("cpu, cuda, mps or auto.")] = "cpu"
@@ -200,22 +184,14 @@ class TrainRequest(TrainingRequest):
         ModelError: The student, the text tower or the model to start from is unknown.
     """
 
-    student: Annotated[
-        str | None, Option("Image tower: a name such as resnet18, or a JSON file; default: the recipe's.", metavar="S")
-    ] = None
-    text: Annotated[
-        str | None, Option("Text tower: a name such as text-8, or a JSON file; default: the recipe's.", metavar="X")
-    ] = None
-    losses: Annotated[
-        str | tuple[str, ...] | None,
-        Option("Which of align,tokens,mlm are on, with commas; none for plain InfoNCE.", metavar="LIST"),
-    ] = None
+    student: Annotated[str | None, Option("Image tower: resnet18, …, or a JSON file.", metavar="S")] = None
+    text: Annotated[str | None, Option("Text tower: text-8, …, or a JSON file.", metavar="X")] = None
+    losses: Annotated[str | tuple[str, ...] | None, Option("Which of align,tokens,mlm; or none.", metavar="LIST")] = (
+        None
+    )
     image_size: Annotated[int | None, Option("Pixels of each side of the model's input.", metavar="PX")] = None
     embedding_dim: Annotated[int | None, Option("Width of the vectors.", metavar="N")] = None
-    init: Annotated[
-        str | None,
-        Option("A model of the same towers to start from, its vocabulary included.", metavar="MODEL"),
-    ] = None
+    init: Annotated[str | None, Option("Start from this model of the same towers.", metavar="MODEL")] = None
     recipe: Annotated[str | Path | Recipe, _RECIPE] = "lightclip"
 
     def __post_init__(self) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from mobileclip_kit.data.images import Images, NoImages, identities_of
-from mobileclip_kit.data.pair import Pair, Skipped
+from mobileclip_kit.data.images import NoImages, identities_of
+from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.augment import Replay, replay_views
 from mobileclip_kit.distillation.captions import RunTexts, read_bank
@@ -28,7 +28,6 @@ from mobileclip_kit.distillation.stages import Phase, run_stages
 from mobileclip_kit.distillation.student import Student, init_notes, make_student
 from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions
 from mobileclip_kit.distillation.teachers import (
-    DistillTeacher,
     TeacherTargets,
     check_text_source,
     is_teacher,
@@ -40,7 +39,6 @@ from mobileclip_kit.distillation.teachers import (
 )
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingResult
 from mobileclip_kit.distillation.training_set import (
-    TrainingPairs,
     fingerprint_of,
     load_images,
     split_holdout,
@@ -48,7 +46,7 @@ from mobileclip_kit.distillation.training_set import (
 )
 from mobileclip_kit.errors import DataError, MckitError, UsageError
 from mobileclip_kit.images import normalize
-from mobileclip_kit.networks.model import Model, describe, load_model
+from mobileclip_kit.networks.model import describe, load_model
 from mobileclip_kit.networks.raw import encode_raw
 from mobileclip_kit.progress import say
 from mobileclip_kit.spec import ImageSpec, ModelSpec
@@ -178,20 +176,19 @@ class TrainingRun:
 
 
 class DistillRun(TrainingRun):
-    """The state of one distillation; :meth:`run` reads from top to bottom."""
+    """The state of one distillation; :meth:`run` says in which order it comes to be.
 
-    teachers: list[DistillTeacher]
-    pairs: list[Pair]
-    bank: list[str]
-    init: Model | None
-    student: Student
-    image: ImageSpec
-    replay: Replay | None
-    train: TrainingPairs
-    holdout: TrainingPairs
-    images: Images
-    texts: RunTexts
-    targets: list[TeacherTargets]
+    Attributes:
+        options: The recipe's ``[mixture]`` table.
+        teachers: One live teacher, or one for each cache; the student lives in the first one's space.
+        pairs: What the data has.
+        bank: Texts to compare images with.
+        init: The model to start from, or None.
+        student: What is trained; ``image`` is its preprocessing.
+        train: The pairs to train on, their ``images`` and all ``texts``; ``holdout`` are those held out.
+        replay: Which stored views to show, or None.
+        targets: What each teacher says of the images and texts.
+    """
 
     def __init__(self, request: DistillRequest) -> None:
         super().__init__(request, request.device)
@@ -269,7 +266,7 @@ class DistillRun(TrainingRun):
             self.skipped += failed
             names = {skip.item for skip in failed}
             pairs = [pair for pair in pairs if pair.key not in names]
-        self.replay = None
+        self.replay: Replay | None = None
         if "image" not in request.towers:  # only a live teacher sees the images, once
             self.recipe = replace(self.recipe, augmentation=Augmentation())
         elif first.cache is not None:
@@ -306,7 +303,7 @@ class DistillRun(TrainingRun):
         """The targets: vectors of images and texts, stored or computed."""
         request, unit_scale, device = self.request, self.options.unit_scale, self.processes.device
         self.texts = RunTexts.collect((pair.captions for pair in self.train.pairs), self.bank)
-        self.targets = []
+        self.targets: list[TeacherTargets] = []
         for teacher in self.teachers:
             vectors = None
             if self.texts.texts and request.uses_texts:

@@ -28,11 +28,7 @@ _HINT = "A student inherits from a teacher of the same kind that is at least as 
 
 
 def inherit_channels(
-    student: nn.Module,
-    teacher: nn.Module,
-    towers: Sequence[Tower] = ("image",),
-    *,
-    choice: Choice = "leading",
+    student: nn.Module, teacher: nn.Module, towers: Sequence[Tower] = ("image",), *, choice: Choice = "leading"
 ) -> int:
     """Fill a student's towers with channels of its teacher's.
 
