@@ -31,9 +31,10 @@ def show_progress(where: ProgressOption) -> Iterator[None]:
 
 
 def say(sentence: str) -> None:
-    """Say something on stderr, on a line of its own."""
-    sys.stderr.write(f"{sentence}\n")
-    sys.stderr.flush()
+    """Say something on stderr, on a line of its own, where progress is shown there."""
+    if _OPTION.get() is True:
+        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.flush()
 
 
 class Progress:

@@ -25,6 +25,7 @@ from mobileclip_kit.distillation.tables import Augmentation
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, UsageError
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.networks.model import Model, describe, load_model, save_model
+from mobileclip_kit.progress import show_progress
 from tests.cache.test_cache import draw, tiny_teacher
 from tests.processes import appears, life
 
@@ -244,6 +245,9 @@ def test_random_weights_are_told_before_training(
     said = capsys.readouterr().err
     assert said.startswith("tiny has random weights.\n") and said.count("random weights") == 1
     assert report.notes == ["tiny has random weights."]
+    with show_progress(False):
+        distill(request(tmp_path, teacher="tiny", force=True))
+    assert capsys.readouterr().err == ""
 
 
 def test_a_student_worse_than_the_mean_vector_is_called_useless(tmp_path: Path, cache: Path) -> None:
