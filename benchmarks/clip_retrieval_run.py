@@ -13,8 +13,9 @@ import json
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from harness import Clock
 
 BATCH = 32
 # Of a run's time that must be left when its fixed costs are taken off, for a rate that means anything.
@@ -32,7 +33,7 @@ def main() -> None:
     all_clip.main.warmup = lambda *_: None
 
     def spent_on(folder: Path) -> tuple[float, float]:
-        started, before = time.perf_counter(), sum(os.times()[:4])
+        clock = Clock()
         clip_inference(
             input_dataset=str(folder),
             output_folder=str(out / folder.name),
@@ -42,7 +43,8 @@ def main() -> None:
             clip_model=name,
             use_jit=False,
         )
-        return time.perf_counter() - started, sum(os.times()[:4]) - before
+        clock.stop()
+        return clock.seconds, clock.cpu_s
 
     files = sorted(images.glob("*.jpg"))
     with tempfile.TemporaryDirectory() as one_batch:

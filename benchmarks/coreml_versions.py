@@ -12,7 +12,6 @@ Cosines are to torch's vectors. What a version cannot convert is a row with its 
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import subprocess
@@ -24,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import RESULTS, parse, told, write
 
-RESULTS = Path(__file__).parent / "results" / "coreml_versions.json"
 _STUDENT, _TEXT, _DIM, _INPUTS = "vit-t4-64", "text-4-128", 128, 4
 # Layout → targets that are asked for; a version that does not know a target leaves it out.
 _TARGETS = {"plain": ("iOS16", "iOS18"), "ane": ("iOS15",)}
@@ -38,32 +37,24 @@ _LEAST_COSINE = {"fp16": 0.999, "palette6": 0.9, "int8": 0.99, "sparse": 0.8}
 
 def main() -> int:
     """Trace, convert in every environment, execute, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", type=Path, nargs="*", default=[], help="interpreters of other environments")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
+    chosen = parse(python=(), out=RESULTS / "coreml_versions.json")
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         wanted = {**trace_towers(work), "block": make_block(work)}
-        for number, python in enumerate([Path(sys.executable), *chosen.python]):
+        for number, python in enumerate([sys.executable, *chosen.python]):
             out = work / f"packages-{number}"
             out.mkdir()
-            command = [str(python), __file__, "--convert", str(work), str(out)]
+            command = [python, __file__, "--convert", str(work), str(out)]
             done = subprocess.run(command, capture_output=True, text=True)
-            told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-            if not told:
+            converted = told(done.stdout)
+            if not converted:
                 raise SystemExit(f"{python} failed: {done.stderr[-2000:]}")
-            rows += [execute(row, out, wanted) for row in told]
-    from mobileclip_kit.bench.machine import describe_machine
-    from mobileclip_kit.files import write_json
-
-    document = {"machine": describe_machine(), "student": _STUDENT, "text": _TEXT, "inputs": _INPUTS, "rows": rows}
-    write_json(chosen.results, document)
+            rows += [execute(row, out, wanted) for row in converted]
+    write(chosen.out, {"student": _STUDENT, "text": _TEXT, "inputs": _INPUTS, "rows": rows})
     for row in rows:
-        name = (
-            f"coremltools {row['coremltools']:7} {row['layout']:5} {row['tower']:5} {row['target']:5} {row['kind']:8}"
-        )
+        about = f"{row['layout']:5} {row['tower']:5} {row['target']:5} {row['kind']:8}"
+        name = f"coremltools {row['coremltools']:7} {about}"
         if row["error"]:
             print(f"{name} {row['error']}")
         else:
@@ -275,7 +266,7 @@ def first_line(error: Exception) -> str:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--convert"]:
         convert_some = convert_all if importlib.util.find_spec("torch") else convert_built
-        for told in convert_some(Path(sys.argv[2]), Path(sys.argv[3])):
-            print(json.dumps(told), flush=True)
+        for row in convert_some(Path(sys.argv[2]), Path(sys.argv[3])):
+            print(json.dumps(row), flush=True)
     else:
         sys.exit(main())

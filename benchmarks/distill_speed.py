@@ -24,10 +24,9 @@ turn and those that only empty the loader's queue do not.
 
 from __future__ import annotations
 
-import argparse
+import functools
 import logging
 import os
-import random
 import statistics
 import tempfile
 import time
@@ -39,18 +38,17 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from harness import in_turns, parse, write
 from open_clip.loss import DistillClipLoss
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mobileclip_kit.arrays import Pixels
-from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.data.images import FileImages, Rows, identities_of
 from mobileclip_kit.distillation.mixture import MixtureObjective
 from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions, TrainingPlan
 from mobileclip_kit.distillation.teachers import TeacherTargets, live_targets, lookup_in, stored_targets
 from mobileclip_kit.distillation.trainer import Trainer
-from mobileclip_kit.files import write_json
 from mobileclip_kit.images import list_images
 from mobileclip_kit.networks.model import Model, load_model
 from mobileclip_kit.networks.students import build_student, student_config
@@ -63,33 +61,17 @@ Turn = Callable[[int], list[float]]
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("-o", "--out", type=Path, default=Path("distill_speed.json"))
-    parser.add_argument("--student", default="vit-s6-h12", help="a row of STUDENTS")
-    parser.add_argument("--teacher", default="ViT-B-32", help="an open_clip name; its weights are random")
-    parser.add_argument("--images", type=int, default=512, help="take so many photos")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=6, help="timed steps of a turn")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--draft", action="store_true", help="decode at reduced resolution where the size allows")
-    parser.add_argument("--without", nargs="*", default=[], choices=["live", "open_clip"], help="leave contenders out")
-    arguments = parser.parse_args()
+    arguments = parse(
+        "photos", out=Path("distill_speed.json"), student="vit-s6-h12", teacher="ViT-B-32", images=512, batch_size=32,
+        rounds=5, steps=6, threads=os.cpu_count() or 1, draft=False, without=(),
+    )  # fmt: skip
     torch.set_num_threads(arguments.threads)
     files = list(list_images(arguments.photos))[: arguments.images]
     sizes = [Image.open(file).size for file in files]
     with tempfile.TemporaryDirectory(prefix="distill-speed-") as folder:
         turns = contenders(files, Path(folder), arguments)
-        rounds: dict[str, list[float]] = {name: [] for name in turns}
-        order = random.Random(0)
-        for number in range(arguments.rounds):
-            names = list(turns)
-            order.shuffle(names)
-            for name in names:
-                seconds = statistics.median(turns[name](arguments.steps))
-                rounds[name].append(arguments.batch_size / seconds)
-                print(f"round {number + 1}  {name:10} {rounds[name][-1]:8.1f} images/s", flush=True)
+        calls = {name: functools.partial(speed, name, turn, arguments) for name, turn in turns.items()}
+        rounds = in_turns(calls, rounds=arguments.rounds, measure=lambda call: call(), warm=False)
     document = {
         "settings": {
             **{name: getattr(arguments, name) for name in ("batch_size", "rounds", "steps", "threads", "draft")},
@@ -99,13 +81,19 @@ def main() -> None:
             "student": arguments.student,
             "teacher": f"{arguments.teacher}, random weights",
         },
-        "machine": describe_machine(),
         "images_per_s": {name: {"median": statistics.median(found), "rounds": found} for name, found in rounds.items()},
         "ratios": ratios(rounds),
     }
-    write_json(arguments.out, document)
+    write(arguments.out, document)
     for name, value in document["ratios"].items():
         print(f"{name}: {value['median']:.2f} ({value['low']:.2f} … {value['high']:.2f})")
+
+
+def speed(name: str, turn: Turn, arguments: Namespace) -> float:
+    """Images a second of one turn."""
+    found: float = arguments.batch_size / statistics.median(turn(arguments.steps))
+    print(f"{name:10} {found:8.1f} images/s", flush=True)
+    return found
 
 
 def ratios(rounds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
@@ -118,7 +106,7 @@ def ratios(rounds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def contenders(files: list[Path], folder: Path, arguments: argparse.Namespace) -> dict[str, Turn]:
+def contenders(files: list[Path], folder: Path, arguments: Namespace) -> dict[str, Turn]:
     """What takes turns."""
     teacher = load_model(arguments.teacher)
     turns = {

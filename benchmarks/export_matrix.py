@@ -5,7 +5,7 @@
 IMAGES is a captions file or a folder of images. Weights are random where no download is possible, which tests the
 conversion (every operator and every shape) but not the numbers of trained weights. Each model has a process of its own;
 what fails is a row with its reason. Rows that are in the output already are kept, so that a run can be interrupted and
-run again. ``--lock FILE`` waits for other heavy work that takes the same lock.
+run again.
 
 Latencies are processor time of one image or text on one thread, all exports of a format in turns, median: ONNX
 Runtime's, and for Core ML those of mckit's own interpreter, which say nothing about a phone.
@@ -13,9 +13,7 @@ Runtime's, and for Core ML those of mckit's own interpreter, which say nothing a
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import fcntl
 import functools
 import gc
 import json
@@ -24,12 +22,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.files import write_json
+from harness import in_turns, last_line, parse, table, told, write
 
 MODELS = tuple(
     "ViT-B-32 ViT-B-32-quickgelu ViT-B-16 ViT-S-32 ViT-S-16 ViT-M-32 RN50 RN50x4 convnext_tiny convnext_base "
@@ -39,8 +38,6 @@ MODELS = tuple(
 )
 _STUDENT, _STUDENT_TEXT, _STUDENT_DIM = "student:", "text-8", 512
 _ROUNDS = 3
-# Others wait for the lock: it goes back after the model that passes this.
-_HOLD_SECONDS = 200.0
 # Kind → format and precision. The others of a format are made from its first.
 KINDS = {
     "onnx-fp32": ("onnx", "fp32"),
@@ -56,35 +53,24 @@ _KEPT = frozenset(
 
 def main() -> int:
     """Run what is asked for and is not there yet; print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="a captions file or a folder of images")
-    parser.add_argument("-o", "--out", type=Path, default=Path("export_matrix.json"))
-    parser.add_argument("--table", type=Path, help="write the rows as a Markdown page too")
-    parser.add_argument("--models", nargs="*", default=MODELS)
-    parser.add_argument("--kinds", nargs="*", default=["onnx-fp32", "onnx-int8", "coreml-fp16"], choices=list(KINDS))
-    parser.add_argument("--towers", nargs="*", default=["image", "text"], choices=["image", "text"])
-    parser.add_argument("--images", type=int, default=16, help="verify with so many images and captions")
-    parser.add_argument("--calibration", type=int, default=100, help="calibrate int8 on so many others")
-    parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for one format of one model")
-    parser.add_argument("--lock", type=Path, help="hold this lock while a model is exported")
-    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
+    chosen = parse(
+        "data", out=Path("export_matrix.json"), table=None, models=MODELS, kinds=tuple(KINDS)[:3],
+        towers=("image", "text"), images=16, calibration=100, timeout=3600.0, child=(),
+        choices={"kinds": list(KINDS), "towers": ["image", "text"]},
+    )  # fmt: skip
     if chosen.child:
         for row in run_model(chosen.child[0], chosen.child[1:], chosen):
             print(json.dumps(row), flush=True)
         return 0
     document = json.loads(chosen.out.read_text()) if chosen.out.is_file() else {"rows": []}
     document["machine"] = describe_machine()
-    held: Lock | None = None
     for model in chosen.models:
         kinds = missing(document["rows"], model, chosen)
         if not kinds:
             continue
-        held = held or Lock(chosen.lock)
         rows = run_child(model, kinds, chosen)
-        held = held.give_back_after(_HOLD_SECONDS)
         document["rows"] = [row for row in document["rows"] if not is_among(row, model, kinds, chosen.towers)] + rows
-        write_json(chosen.out, document)
+        write(chosen.out, document)
         for row in rows:
             print(describe(row), flush=True)
     wanted = [row for row in document["rows"] if row["model"] in chosen.models and row["kind"] in chosen.kinds]
@@ -95,7 +81,7 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def missing(rows: Sequence[dict[str, Any]], model: str, chosen: argparse.Namespace) -> list[str]:
+def missing(rows: Sequence[dict[str, Any]], model: str, chosen: Namespace) -> list[str]:
     """The kinds of a model that some wanted tower has no row without an error for."""
     done = {(row["kind"], row["tower"]) for row in rows if row["model"] == model and not row["error"]}
     return [kind for kind in chosen.kinds if any((kind, tower) not in done for tower in chosen.towers)]
@@ -106,24 +92,21 @@ def is_among(row: Mapping[str, Any], model: str, kinds: Sequence[str], towers: S
     return row["model"] == model and row["kind"] in kinds and row.get("tower", towers[0]) in towers
 
 
-def run_child(model: str, kinds: Sequence[str], chosen: argparse.Namespace) -> list[dict[str, Any]]:
+def run_child(model: str, kinds: Sequence[str], chosen: Namespace) -> list[dict[str, Any]]:
     """Some kinds of a model in their own process: a row for each tower and kind, or one with the reason."""
     command = [sys.executable, __file__, str(chosen.data), "--towers", *chosen.towers]
-    command += ["--num-images", str(chosen.images), "--calibration", str(chosen.calibration), "--child", model, *kinds]
-    timeout = chosen.timeout
+    command += ["--images", str(chosen.images), "--calibration", str(chosen.calibration), "--child", model, *kinds]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=chosen.timeout)
+        output, last = done.stdout, last_line(done.stderr or f"exit code {done.returncode}")
     except subprocess.TimeoutExpired as error:
-        told_so_far = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
-        rows = [json.loads(line) for line in told_so_far.splitlines() if line.startswith("{") and line.endswith("}")]
-        last = f"not done after {timeout:.0f} s"
-    told = {row["kind"] for row in rows}
-    return rows + [{"model": model, "kind": kind, "error": last, "passed": False} for kind in kinds if kind not in told]
+        output, last = error.stdout, f"not done after {chosen.timeout:.0f} s"
+    rows = told(output)
+    made = {row["kind"] for row in rows}
+    return rows + [{"model": model, "kind": kind, "error": last, "passed": False} for kind in kinds if kind not in made]
 
 
-def run_model(name: str, kinds: Sequence[str], chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def run_model(name: str, kinds: Sequence[str], chosen: Namespace) -> Iterator[dict[str, Any]]:
     """One model, format by format."""
     from mobileclip_kit.exporting.samples import read_source
 
@@ -218,8 +201,6 @@ def calibrated_on(row: Mapping[str, Any], calibration: Sequence[Any]) -> str | N
 
 def latencies_ms(exports: Mapping[str, Any], images: Any, texts: Any) -> dict[tuple[str, str], float]:
     """Median processor time of one input by kind and tower, the kinds in turns."""
-    from timing import in_turns
-
     from mobileclip_kit.runtime.mil import MilEncoder
     from mobileclip_kit.runtime.onnx import OnnxEncoder
 
@@ -266,24 +247,6 @@ programs are executed by mckit's interpreter with float16 emulated; its times sa
 """.split("\n")
 
 
-class Lock:
-    """Holds a lock file, if one was named."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._stream = None if path is None else path.open("w")
-        if self._stream is not None:
-            fcntl.flock(self._stream, fcntl.LOCK_EX)
-        self._since = time.monotonic()
-
-    def give_back_after(self, seconds: float) -> Lock | None:
-        """The lock itself, or None once it was held so long and given back."""
-        if time.monotonic() - self._since < seconds:
-            return self
-        if self._stream is not None:
-            self._stream.close()
-        return None
-
-
 def describe_machine() -> dict[str, Any]:
     """The machine and the versions of what converts and executes."""
     from importlib.metadata import version
@@ -313,33 +276,29 @@ def page(document: Mapping[str, Any]) -> str:
     # Why token rows were drawn, the tokenizer's absence, stands in the rows.
     sets = {name: ", ".join(sorted({str(row[name]).partition(" (")[0] for row in found.values() if row.get(name)}))
             for name in ("inputs", "calibrated_on")}  # fmt: skip
-    lines = [
+    lines, waiting = [], []
+    for model in MODELS:
+        for tower in ("image", "text"):
+            rows = [found.get((model, tower, kind)) or found.get((model, None, kind)) for kind in kinds]
+            if not any(rows):
+                waiting.append(f"{model} ({tower})")
+                continue
+            made = [row for row in rows if row is not None and "cpu_seconds" in row]
+            seconds = f"{sum(row['cpu_seconds'] for row in made):.0f}" if made else ""
+            memory = f"{max(row['peak_memory_bytes'] for row in made) / 1e9:.1f}" if made else ""
+            lines.append([model, tower, *map(_cell, rows), seconds, memory])
+    return "\n".join([
         "# Export matrix",
         "",
         *_PREAMBLE,
         f"Made by `benchmarks/export_matrix.py` on {document['machine']['cpu']}, one thread, with {versions}.",
         f"Verified on {sets['inputs']}; int8 calibrated on {sets['calibrated_on']} (drawn where the tokenizer is a "
-        "download). "
-        f"{passed} of {len(found)} rows pass.",
+        f"download). {passed} of {len(found)} rows pass.",
         "",
-        "| model | tower | " + " | ".join(kinds) + " | CPU s | GB |",
-        "|---|---|" + "---|" * (len(kinds) + 2),
-    ]
-    waiting = []
-    for model in MODELS:
-        for tower in ("image", "text"):
-            rows = [found.get((model, tower, kind)) or found.get((model, None, kind)) for kind in kinds]
-            there = [row for row in rows if row is not None]
-            if not there:
-                waiting.append(f"{model} ({tower})")
-                continue
-            made = [row for row in there if "cpu_seconds" in row]
-            seconds = f"{sum(row['cpu_seconds'] for row in made):.0f}" if made else ""
-            memory = f"{max(row['peak_memory_bytes'] for row in made) / 1e9:.1f}" if made else ""
-            lines.append(f"| {model} | {tower} | " + " | ".join([*map(_cell, rows), seconds, memory]) + " |")
-    if waiting:
-        lines += ["", f"Not run yet: {', '.join(waiting)}."]
-    return "\n".join(lines) + "\n"
+        *table(["model", "tower", *kinds, "CPU s", "GB"], lines, texts=4 + len(kinds)),
+        *(["", f"Not run yet: {', '.join(waiting)}."] if waiting else []),
+        "",
+    ])  # fmt: skip
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:

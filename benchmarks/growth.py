@@ -18,25 +18,33 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import argparse  # noqa: E402
 import json  # noqa: E402
+import math  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+from argparse import Namespace  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
-from growth_curves import Point, plot, slopes  # noqa: E402
+from harness import RESULTS, cpu_seconds, last_line, parse, told  # noqa: E402
+from harness import write as write_results  # noqa: E402
 from PIL import Image  # noqa: E402
-from timing import cpu_seconds  # noqa: E402
 
-from mobileclip_kit.bench.machine import describe_machine, peak_memory_bytes, usable_cores  # noqa: E402
-from mobileclip_kit.files import write_json  # noqa: E402
+from mobileclip_kit.bench.machine import peak_memory_bytes, usable_cores  # noqa: E402
+from mobileclip_kit.exporting.folder import open_export  # noqa: E402
+from mobileclip_kit.index.folder import IndexReader, open_writer  # noqa: E402
+from mobileclip_kit.index.store import Item  # noqa: E402
+from mobileclip_kit.indexing.importing import import_vectors  # noqa: E402
+from mobileclip_kit.indexing.options import IndexOptions  # noqa: E402
+from mobileclip_kit.indexing.update import update_index  # noqa: E402
+from mobileclip_kit.metrics import unit_rows  # noqa: E402
+from mobileclip_kit.runtime.onnx import OnnxEncoder  # noqa: E402
 
-HERE = Path(__file__).parent
+Point = dict[str, Any]
 DIM, QUERIES, ADDED = 256, 11, 1000
 THREAD_SECONDS = 15.0  # long enough to meet a moment in which no other program wants a core
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -44,34 +52,21 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 def main() -> None:
     """Walk the sizes, or be one of them."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("export", type=Path)
-    parser.add_argument("--vectors", type=int, nargs="*", default=[10**3, 10**4, 10**5, 10**6])
-    parser.add_argument("--images", type=int, nargs="*", default=[10, 100, 1000, 10_000, 100_000])
-    parser.add_argument("--batches", type=int, nargs="*", default=list(BATCHES))
-    parser.add_argument("--threads", type=int, nargs="*", default=list(range(1, usable_cores() + 1)))
-    parser.add_argument("--work", type=Path, help="where the indexes and images go while it runs")
-    parser.add_argument("--results", type=Path, default=HERE / "results" / "growth.json")
-    parser.add_argument("--resume", action="store_true", help="keep the points that the results file has")
-    parser.add_argument("--one", nargs=2, metavar=("CURVE", "N"), help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.one:
+    chosen = parse(
+        "export", vectors=(10**3, 10**4, 10**5, 10**6), images=(10, 100, 1000, 10_000, 100_000), batches=BATCHES,
+        threads=range(1, usable_cores() + 1), work=None, out=RESULTS / "growth.json", resume=False, one=("",),
+    )  # fmt: skip
+    if chosen.one != [""]:
         curve, size = chosen.one
         print(json.dumps(CURVES[curve](chosen.export, int(size), chosen.work)))
         return
-    asked = {
-        "vectors": chosen.vectors,
-        "images": chosen.images,
-        "batch": chosen.batches,
-        "threads": chosen.threads,
-    }
-    curves = kept(chosen.results) if chosen.resume else {curve: [] for curve in asked}
+    asked = {"vectors": chosen.vectors, "images": chosen.images, "batch": chosen.batches, "threads": chosen.threads}
+    curves = kept(chosen.out) if chosen.resume else {curve: [] for curve in asked}
     for curve, numbers in asked.items():
         for number in numbers:
             if all(point["n"] != number for point in curves[curve]):
-                curves[curve] = sorted(
-                    [*curves[curve], alone(chosen.export, curve, number, chosen.work)], key=lambda point: point["n"]
-                )
+                point = alone(chosen.export, curve, number, chosen.work)
+                curves[curve] = sorted([*curves[curve], point], key=lambda point: point["n"])
                 write(chosen, curves)
     for name, slope in write(chosen, curves)["slopes"].items():
         print(f"{name}: {'–' if slope is None else f'{slope:.2f}'}")
@@ -83,18 +78,17 @@ def kept(results: Path) -> dict[str, list[Point]]:
     return {curve: [point for point in document["curves"].get(curve, []) if "failure" not in point] for curve in CURVES}
 
 
-def write(chosen: argparse.Namespace, curves: dict[str, list[Point]]) -> dict[str, Any]:
+def write(chosen: Namespace, curves: dict[str, list[Point]]) -> dict[str, Any]:
     """The document of what was measured until now, written and drawn."""
     document = {
         "claim": "What an index, a library, a batch and threads cost as they grow.",
-        "machine": describe_machine(),
         "settings": {"dim": DIM, "queries": QUERIES, "added": ADDED, "export": chosen.export.name},
         "curves": curves,
         "slopes": slopes(curves),
     }
-    write_json(chosen.results, document)
-    plot(document, chosen.results.with_suffix(".png"))
-    return document
+    whole = write_results(chosen.out, document)
+    plot(whole, chosen.out.with_suffix(".png"))
+    return whole
 
 
 def alone(export: Path, curve: str, number: int, work: Path | None) -> Point:
@@ -104,21 +98,15 @@ def alone(export: Path, curve: str, number: int, work: Path | None) -> Point:
         environment = {**os.environ, "OMP_NUM_THREADS": str(number if curve == "threads" else 1)}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        print(f"{curve} {number}: failed: {last}", flush=True)
-        return {"n": number, "failure": last}
-    point: Point = {"n": number, **json.loads(done.stdout.splitlines()[-1])}
+        print(f"{curve} {number}: failed: {last_line(done.stderr)}", flush=True)
+        return {"n": number, "failure": last_line(done.stderr)}
+    point: Point = {"n": number, **told(done.stdout)[-1]}
     print(f"{curve} {number}: {', '.join(f'{key} {value:.4g}' for key, value in point.items())}", flush=True)
     return point
 
 
 def of_vectors(_: Path, rows: int, work: Path) -> Point:
     """Build, load, search, and add a thousand vectors to an index."""
-    from mobileclip_kit.index.folder import IndexReader, open_writer
-    from mobileclip_kit.index.store import Item
-    from mobileclip_kit.indexing.importing import import_vectors
-    from mobileclip_kit.indexing.options import IndexOptions
-
     rng = np.random.default_rng(0)
     # float16 on disk, as caches are kept; a tenth at a time keeps this script's own memory out of the figure.
     matrix = np.lib.format.open_memmap(work / "v.npy", mode="w+", dtype=np.float16, shape=(rows, DIM))
@@ -128,21 +116,15 @@ def of_vectors(_: Path, rows: int, work: Path) -> Point:
     (work / "names.txt").write_text("".join(f"{number}.jpg\n" for number in range(rows)))
     del matrix
     out, found = work / "i.index", {}
-    found["build_s"] = cpu_seconds(
-        lambda: import_vectors(work / "v.npy", work / "names.txt", out, IndexOptions(kind="flat"))
-    )
-    queries = rng.standard_normal((QUERIES, DIM), dtype=np.float32)
-    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    flat = IndexOptions(kind="flat")
+    found["build_s"] = cpu_seconds(lambda: import_vectors(work / "v.npy", work / "names.txt", out, flat))
+    queries = unit_rows(rng.standard_normal((QUERIES, DIM), dtype=np.float32), "The queries")
     found["load_s"] = cpu_seconds(lambda: _open_and_ask(out, queries[:1]))
     with IndexReader(out) as index:
         index.nearest(queries[:1], 10)
-        found["search_ms"] = 1000 * float(
-            np.median(
-                [cpu_seconds(lambda row=row: index.nearest(queries[row : row + 1], 10)) for row in range(QUERIES)]
-            )
-        )
-    more = rng.standard_normal((ADDED, DIM), dtype=np.float32)
-    more /= np.linalg.norm(more, axis=1, keepdims=True)
+        times = [cpu_seconds(lambda row=row: index.nearest(queries[row : row + 1], 10)) for row in range(QUERIES)]
+    found["search_ms"] = 1000 * float(np.median(times))
+    more = unit_rows(rng.standard_normal((ADDED, DIM), dtype=np.float32), "The vectors")
 
     def add() -> None:
         with open_writer(out) as writer:
@@ -156,27 +138,20 @@ def of_vectors(_: Path, rows: int, work: Path) -> Point:
 
 
 def _open_and_ask(path: Path, query: Any) -> None:
-    from mobileclip_kit.index.folder import IndexReader
-
     with IndexReader(path) as index:
         index.nearest(query, 10)
 
 
 def of_images(export: Path, count: int, work: Path) -> Point:
     """Index a folder, and look at it again when nothing has changed."""
-    from mobileclip_kit.indexing.options import IndexOptions
-    from mobileclip_kit.indexing.update import update_index
-    from mobileclip_kit.runtime.open import open_encoder
-
     folder = work / "images"
     draw(folder, count)
-    encoder = open_encoder(export, threads=1)
+    encoder = OnnxEncoder(open_export(export), threads=1)
     encoder.encode_images(np.zeros((1, *_input(encoder), 3), np.uint8))
     index = work / "p.index"
-    found = {
-        "index_s": cpu_seconds(lambda: update_index(folder, encoder, index, IndexOptions(workers=1, kind="flat"))),
-        "again_s": cpu_seconds(lambda: update_index(folder, encoder, index, IndexOptions(workers=1, kind="flat"))),
-    }
+    options = IndexOptions(workers=1, kind="flat")
+    found = {name: cpu_seconds(lambda: update_index(folder, encoder, index, options))
+             for name in ("index_s", "again_s")}  # fmt: skip
     return {**found, "peak_memory_bytes": peak_memory_bytes()}
 
 
@@ -214,9 +189,6 @@ def of_threads(export: Path, threads: int, _: Path) -> Point:
 
 
 def _tower(export: Path, batch: int, *, threads: int) -> tuple[Callable[[Any], Any], Any]:
-    from mobileclip_kit.exporting.folder import open_export
-    from mobileclip_kit.runtime.onnx import OnnxEncoder
-
     encoder = OnnxEncoder(open_export(export), threads=threads, batch_size=batch)
     pixels = np.random.default_rng(0).integers(0, 256, (batch, *_input(encoder), 3), dtype=np.uint8)
     encoder.encode_images(pixels)
@@ -226,6 +198,56 @@ def _tower(export: Path, batch: int, *, threads: int) -> tuple[Callable[[Any], A
 def _input(encoder: Any) -> tuple[int, int]:
     spec = encoder.spec.require_image()
     return spec.height, spec.width
+
+
+def slopes(curves: dict[str, list[Point]]) -> dict[str, float | None]:
+    """For each figure the exponent between its last two sizes that are a decade (of batches: an octave) apart."""
+    found: dict[str, float | None] = {}
+    for curve, points in curves.items():
+        whole = [point for point in points if "failure" not in point]
+        for key in whole[0] if whole else ():
+            if key != "n":
+                found[f"{curve} {key}"] = _slope([(point["n"], point[key]) for point in whole])
+    return found
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float | None:
+    if len(points) < 2:
+        return None
+    (small, before), (big, after) = points[-2:]
+    return math.log(after / before) / math.log(big / small) if before > 0 and after > 0 else None
+
+
+def plot(document: dict[str, Any], path: Path) -> None:
+    """One panel a curve, both axes logarithmic, a dotted line of slope 1."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = {
+        "seconds, by vectors": ("vectors", ("build_s", "add_1000_s", "load_s")),
+        "ms of one search, by vectors": ("vectors", ("search_ms",)),
+        "seconds, by images": ("images", ("index_s", "again_s")),
+        "peak memory, bytes, by vectors": ("vectors", ("peak_memory_bytes",)),
+        "ms of one image, by batch": ("batch", ("image_ms",)),
+        "wall ms of one image, by threads": ("threads", ("image_ms",)),
+    }
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, (curve, keys)) in zip(figure.subplots(2, 3).flat, panels.items(), strict=True):
+        for key in keys:
+            points = [(point["n"], point[key]) for point in document["curves"][curve] if key in point]
+            if points:
+                axes.loglog(*zip(*points, strict=True), marker="o", label=key)
+                (n, _), (last, value) = points[0], points[-1]
+                if curve in ("vectors", "images"):
+                    axes.loglog([n, last], [value * n / last, value], color="0.8", linestyle=":", zorder=0)
+        axes.set_title(title, fontsize=9)
+        axes.grid(alpha=0.25)
+        if len(keys) > 1 and axes.lines:
+            axes.legend(fontsize=7)
+    machine = document["machine"]
+    figure.suptitle(f"{machine['cpu']}, one thread, processor time; dotted: in proportion", fontsize=9)
+    figure.savefig(path, dpi=110)
 
 
 CURVES: dict[str, Callable[[Path, int, Path], Point]] = {

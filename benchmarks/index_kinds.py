@@ -18,10 +18,9 @@ is kept in DIR, so the run can be interrupted.
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,40 +28,34 @@ from typing import Any
 import faiss
 import numpy as np
 import psutil
+from harness import parse, write
 from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.files import write_json
 from mobileclip_kit.index.ann_build import QueryVectors, derive
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.kinds import KINDS, choose_kind
 from mobileclip_kit.index.vectors import MatrixWriter, map_matrix
+from mobileclip_kit.metrics import unit_rows
 
 DIM, K, CHUNK = 512, 10, 50_000
 DERIVED = tuple(kind for kind in KINDS if kind != "flat")
 
 
-def main() -> int:
+def main() -> None:
     """Make the vectors, derive what is missing, time everything in turns."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--work", type=Path, required=True, help="a folder for vectors and indexes; kept")
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--kinds", nargs="*", default=list(DERIVED), choices=DERIVED)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("-o", "--out", type=Path, default=Path("index_kinds.json"))
-    chosen = parser.parse_args()
+    chosen = parse("data", work=Path, rows=1_000_000, kinds=DERIVED, rounds=5, out=Path("index_kinds.json"),
+                   choices={"kinds": DERIVED})  # fmt: skip
     chosen.work.mkdir(parents=True, exist_ok=True)
     matrix = make_matrix(chosen.data, chosen.work / f"{chosen.rows}.f32", chosen.rows)
-    texts = unit(np.load(chosen.data / "clip_vitb32_text" / "lvis1203.npy"))
+    texts = unit_rows(np.load(chosen.data / "clip_vitb32_text" / "lvis1203.npy"), "The texts")
     asked, kept = texts[0::2], texts[1::2]
     described = [build(matrix, kind, chosen.work, asked) for kind in chosen.kinds]
     truth = exact(matrix, kept)
     rows = measure(matrix, kept, truth, described, chosen)
     document = {
-        "machine": describe_machine(),
         "rows": chosen.rows,
         "dim": DIM,
         "queries": f"{len(kept)} texts, one at a time on one thread",
@@ -71,15 +64,14 @@ def main() -> int:
         "matrix_bytes": 4 * matrix.size,
         "kinds": rows,
     }
-    write_json(chosen.out, document)
+    write(chosen.out, document)
     print(f"wrote {chosen.out}")
-    return 0
 
 
 def make_matrix(data: Path, path: Path, count: int) -> Vectors:
     """The vectors of the rule above, in a matrix file."""
     if not path.is_file() or path.stat().st_size != 4 * count * DIM:
-        real = unit(np.load(data / "photos541" / "clip_vitb32_openai_image.npy"))
+        real = unit_rows(np.load(data / "photos541" / "clip_vitb32_openai_image.npy"), "The images")
         path.touch()
         with MatrixWriter(path, DIM, 0) as writer:
             for start in range(0, count, CHUNK):
@@ -87,15 +79,9 @@ def make_matrix(data: Path, path: Path, count: int) -> Vectors:
                 rng = np.random.default_rng(start)
                 a, b, c = (real[rng.integers(0, len(real), n)] for _ in range(3))
                 noise = rng.standard_normal((n, DIM), np.float32) / np.float32(np.sqrt(DIM))
-                writer.append(unit(a + 0.7 * rng.random((n, 1), np.float32) * (b - c) + 0.25 * noise))
+                made = a + 0.7 * rng.random((n, 1), np.float32) * (b - c) + 0.25 * noise
+                writer.append(unit_rows(made, "The vectors"))
     return map_matrix(path, DIM, count)
-
-
-def unit(rows: NDArray[Any]) -> Vectors:
-    """Rows of length 1."""
-    wide = rows.astype(np.float32)
-    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
-    return wide
 
 
 def build(matrix: Vectors, kind: Any, work: Path, asked: Vectors) -> Derived:
@@ -114,7 +100,7 @@ def exact(matrix: Vectors, queries: Vectors) -> NDArray[np.int64]:
 
 
 def measure(
-    matrix: Vectors, queries: Vectors, truth: NDArray[np.int64], described: list[Derived], chosen: argparse.Namespace
+    matrix: Vectors, queries: Vectors, truth: NDArray[np.int64], described: list[Derived], chosen: Namespace
 ) -> list[dict[str, Any]]:
     """Latency and recall of every way, in turns."""
     faiss.omp_set_num_threads(1)
@@ -147,8 +133,8 @@ def measure(
     for name in ways:
         row: dict[str, Any] = {
             "kind": name,
-            "latency_ms": spread(times[name]),
-            "processor_ms": spread(processor[name]),
+            "latency_ms": percentiles(times[name]),
+            "processor_ms": percentiles(processor[name]),
             "recall_at_10": float(np.mean(found[name])),
             "queries": len(times[name]),
             "times_bare_faiss": float(np.median(times[name]) / np.median(times["bare faiss"])),
@@ -164,10 +150,10 @@ def measure(
     return result
 
 
-def spread(milliseconds: list[float]) -> dict[str, float]:
+def percentiles(milliseconds: list[float]) -> dict[str, float]:
     """Median and 95th percentile."""
     return {"p50": float(np.median(milliseconds)), "p95": float(np.percentile(milliseconds, 95))}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,20 +10,15 @@ included, beside the processor time that it took. Searches also list what they i
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from mobileclip_kit.bench.machine import describe_machine
-from mobileclip_kit.files import write_json
+from harness import Clock, Mckit, parse, write
 
 IMAGES = 100_000
 SEARCH = """
@@ -37,39 +32,42 @@ finally:
 """
 
 
-def main() -> int:
+def main() -> None:
     """Make what is missing, run the commands, write the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="a folder for the library; kept")
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--times", type=int, default=5)
-    parser.add_argument("-o", "--out", type=Path, default=Path("index_library.json"))
-    chosen = parser.parse_args()
+    chosen = parse(work=Path, model=None, times=5, out=Path("index_library.json"))
     chosen.work.mkdir(parents=True, exist_ok=True)
-    mckit = [sys.executable, "-m", "mobileclip_kit"]
     model = chosen.model or chosen.work / "export"
     if not model.is_dir():
-        subprocess.run([*mckit, "export", "ViT-B-32", "--format", "onnx", "-o", str(model)], check=True)
-    index = make_library(chosen.work, model, mckit)
-    update = [*mckit, "index", str(chosen.work / "library"), "--model", str(model), "-o", str(index), "--json"]
+        Mckit()("export", "ViT-B-32", "--format", "onnx", "-o", model)
+    index = make_library(chosen.work, model)
+    update = [
+        sys.executable,
+        "-m",
+        "mobileclip_kit",
+        "index",
+        str(chosen.work / "library"),
+        "--model",
+        str(model),
+        "-o",
+        str(index),
+        "--json",
+    ]
     updates = [run(update) for _ in range(chosen.times)]
     report = json.loads(updates[-1]["stdout"])
     assert report["unchanged"] == IMAGES, report
     searches = [run([sys.executable, "-c", SEARCH, str(index)]) for _ in range(chosen.times)]
     document = {
-        "machine": describe_machine(),
         "images": IMAGES,
         "model": str(model.name),
         "text_tower_bytes": (model / "text.onnx").stat().st_size,
         "update": summarise(updates),
         "search": {**summarise(searches), "imported": searches[-1]["stderr"].split()},
     }
-    write_json(chosen.out, document)
+    write(chosen.out, document)
     print(json.dumps({key: document[key] for key in ("update", "search")}, indent=2))
-    return 0
 
 
-def make_library(work: Path, model: Path, mckit: list[str]) -> Path:
+def make_library(work: Path, model: Path) -> Path:
     """The files, and an index of them from vectors made elsewhere."""
     index, library = work / "library.index", work / "library"
     if index.is_dir():
@@ -81,22 +79,17 @@ def make_library(work: Path, model: Path, mckit: list[str]) -> Path:
         (library / name).write_bytes(b"image %d" % number)
     (work / "names.txt").write_text("".join(f"{name}\n" for name in names))
     np.save(work / "vectors.npy", np.random.default_rng(0).standard_normal((IMAGES, dim)).astype(np.float32))
-    given = ["--from-vectors", str(work / "vectors.npy"), "--names", str(work / "names.txt")]
-    given += ["--images", str(library), "--model", str(model), "-o", str(index)]
-    subprocess.run([*mckit, "index", *given], check=True)
+    Mckit()("index", "--from-vectors", work / "vectors.npy", "--names", work / "names.txt", "--images", library,
+            "--model", model, "-o", index)  # fmt: skip
     return index
 
 
 def run(command: list[str]) -> dict[str, Any]:
     """One process: seconds, processor seconds, load before it, and what it said."""
-    load = os.getloadavg()[0]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
+    load, clock = os.getloadavg()[0], Clock()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    seconds = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": seconds, "cpu_s": cpu, "load": load, "stdout": done.stdout, "stderr": done.stderr}
+    clock.stop()
+    return {"seconds": clock.seconds, "cpu_s": clock.cpu_s, "load": load, "stdout": done.stdout, "stderr": done.stderr}
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -110,4 +103,4 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

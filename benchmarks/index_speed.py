@@ -18,24 +18,23 @@ the same cores, ``bound`` is what is left when both are paid for, 1 / (1/decode 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import HERE, Clock, last_line, parse, write
 from PIL import Image
 
-from mobileclip_kit.bench.machine import describe_machine, usable_cores
-from mobileclip_kit.files import atomic_folder, write_json
+from mobileclip_kit.bench.machine import usable_cores
+from mobileclip_kit.files import atomic_folder
+from mobileclip_kit.metrics import row_cosines
 
 MODEL = "ViT-B-32"
 BATCH = 32
@@ -45,48 +44,36 @@ CONTENDERS = ("open_clip", "open_clip workers", "mckit fp32", "mckit int8", "dec
 CALIBRATION = 64
 
 
-def main() -> int:
+def main() -> None:
     """Prepare what is missing, run the rounds, write the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("jpegs", type=Path)
-    parser.add_argument("--work", type=Path, required=True, help="a folder for models and images; kept")
-    parser.add_argument("--clip-retrieval", help="the python of an environment that has clip-retrieval")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--only", nargs="*", help="these contenders")
-    parser.add_argument("-o", "--out", type=Path, default=Path("index_speed.json"))
-    parser.add_argument("--contender", help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.contender is not None:
+    chosen = parse("jpegs", work=Path, clip_retrieval=None, rounds=3, sets=tuple(SETS), only=(), contender="",
+                   out=Path("index_speed.json"), choices={"sets": list(SETS)})  # fmt: skip
+    if chosen.contender:
         print(json.dumps(run_contender(chosen.contender, chosen.jpegs, chosen.work)))
-        return 0
+        return
     prepare(chosen.jpegs, chosen.work, chosen.sets)
     names = [*CONTENDERS, *(["clip_retrieval"] if chosen.clip_retrieval else [])]
-    names = [name for name in names if chosen.only is None or name in chosen.only]
+    names = [name for name in names if not chosen.only or name in chosen.only]
     turns = take_turns(names, chosen.sets, chosen.rounds, chosen.work, chosen.clip_retrieval)
     results = {
         part: summarise(part, [turn for turn in turns if turn["part"] == part], chosen.work) for part in chosen.sets
     }
     document = {
-        "machine": describe_machine(),
         "loads": [turn["load"] for turn in turns],
         "model": MODEL,
         "weights": "random, seed 0",
         "batch": BATCH,
         "images": {part: {"count": SETS[part], "bytes": folder_bytes(chosen.work / part)} for part in chosen.sets},
         "rounds": chosen.rounds,
-        "failures": {
-            f"{turn['name']}, {turn['part']}": turn["failure"] for turn in turns if turn["images_per_s"] is None
-        },
+        "failures": {f"{turn['name']}, {turn['part']}": turn["failure"] for turn in turns if not turn["images_per_s"]},
         "results": results,
     }
-    write_json(chosen.out, document)
+    write(chosen.out, document)
     print(f"wrote {chosen.out}")
-    return 0
 
 
 def take_turns(
-    names: list[str], sets: list[str], rounds: int, work: Path, clip_retrieval: str | None
+    names: list[str], sets: list[str], rounds: int, work: Path, clip_retrieval: Path | None
 ) -> list[dict[str, Any]]:
     """Every contender over every set in every round, as far as an earlier run has not done it."""
     notes = work / "turns.jsonl"
@@ -102,8 +89,7 @@ def take_turns(
             try:
                 turn |= ask(name, part, work, clip_retrieval)
             except subprocess.CalledProcessError as error:
-                reason = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
-                turn |= {"images_per_s": None, "failure": reason}
+                turn |= {"images_per_s": None, "failure": last_line(error.stderr)}
             with notes.open("a") as stream:
                 stream.write(json.dumps(turn) + "\n")
             turns.append(turn)
@@ -112,14 +98,14 @@ def take_turns(
     return turns
 
 
-def ask(name: str, part: str, work: Path, clip_retrieval: str | None) -> dict[str, Any]:
+def ask(name: str, part: str, work: Path, clip_retrieval: Path | None) -> dict[str, Any]:
     """One contender over one set, in a process of its own."""
     python = clip_retrieval if name == "clip_retrieval" else sys.executable
     environment = {**os.environ, "OMP_NUM_THREADS": str(usable_cores())}
     if name == "clip_retrieval":
         out = work / f"out-{part}-clip-retrieval"
         shutil.rmtree(out, ignore_errors=True)
-        command = [str(python), str(Path(__file__).with_name("clip_retrieval_run.py"))]
+        command = [str(python), str(HERE / "clip_retrieval_run.py")]
         command += [str(work / part), str(out), str(work / "model")]
     else:
         command = [str(python), __file__, str(work / part), "--work", str(work), "--contender", name]
@@ -143,18 +129,15 @@ def prepare(jpegs: Path, work: Path, sets: list[str]) -> None:
         model = load_model(MODEL, seed=0)
         with atomic_folder(work / "model") as staging:
             save_model(staging, model.network, model.config, model.spec)
+    if not (work / "calibration").is_dir():
+        with atomic_folder(work / "calibration") as staging:
+            for path in files[-CALIBRATION:]:
+                shutil.copyfile(path, staging / path.name)
     mckit = [sys.executable, "-m", "mobileclip_kit", "export", str(work / "model"), "--format", "onnx", "--keep-failed"]
     mckit += ["--images", str(work / "small"), "--num-images", "16"]
-    if not (work / "fp32").is_dir():
-        subprocess.run([*mckit, "--fp32", "-o", str(work / "fp32")], check=False)
-    if not (work / "int8").is_dir():
-        if not (work / "calibration").is_dir():
-            with atomic_folder(work / "calibration") as staging:
-                for path in files[-CALIBRATION:]:
-                    shutil.copyfile(path, staging / path.name)
-        subprocess.run(
-            [*mckit, "--int8", "--calibration", str(work / "calibration"), "-o", str(work / "int8")], check=False
-        )
+    for precision, more in (("fp32", []), ("int8", ["--calibration", str(work / "calibration")])):
+        if not (work / precision).is_dir():
+            subprocess.run([*mckit, f"--{precision}", *more, "-o", str(work / precision)], check=False)
 
 
 def draw(path: Path, part: str, number: int) -> Image.Image:
@@ -184,21 +167,7 @@ def run_contender(name: str, images: Path, work: Path) -> dict[str, Any]:
     return {"images_per_s": len(files) / spent.seconds, "images_per_cpu_s": len(files) / spent.cpu_s}
 
 
-@dataclass
-class Spent:
-    """Seconds by the clock, and of all processors, since it was made; helping processes count when they have ended."""
-
-    seconds: float = field(default_factory=lambda: -time.perf_counter())
-    cpu_s: float = field(default_factory=lambda: -sum(os.times()[:4]))
-
-    def stop(self) -> Spent:
-        """Count up to now."""
-        self.seconds += time.perf_counter()
-        self.cpu_s += sum(os.times()[:4])
-        return self
-
-
-def by_open_clip(files: list[Path], model: Path, *, workers: bool) -> tuple[Spent, np.ndarray]:
+def by_open_clip(files: list[Path], model: Path, *, workers: bool) -> tuple[Clock, np.ndarray]:
     """open_clip's own way: its transform, one image after the other, and the model on batches."""
     import open_clip
     import torch
@@ -218,13 +187,13 @@ def by_open_clip(files: list[Path], model: Path, *, workers: bool) -> tuple[Spen
     rows = []
     with torch.inference_mode():
         network.encode_image(torch.zeros(BATCH, 3, 224, 224))
-        spent = Spent()
+        spent = Clock()
         for batch in loader:
             rows.append(torch.nn.functional.normalize(network.encode_image(batch), dim=-1).numpy())
     return spent.stop(), np.concatenate(rows)
 
 
-def by_mckit(images: Path, work: Path, precision: str) -> Spent:
+def by_mckit(images: Path, work: Path, precision: str) -> Clock:
     """What ``mckit index`` does, from the listing of the folder to the last commit."""
     from mobileclip_kit.indexing.options import IndexOptions
     from mobileclip_kit.indexing.update import update_index
@@ -233,14 +202,14 @@ def by_mckit(images: Path, work: Path, precision: str) -> Spent:
     encoder = open_encoder(work / precision, threads=1)
     image = encoder.spec.require_image()
     encoder.encode_images(np.zeros((BATCH, image.height, image.width, 3), np.uint8))
-    spent = Spent()
+    spent = Clock()
     out = work / f"out-{images.name}-{precision}.index"
     report = update_index(images, encoder, out, IndexOptions(force=True, encoders=usable_cores()))
     assert report.items == report.decoded == len(list(images.glob("*.jpg"))), report
     return spent.stop()
 
 
-def decode_only(images: Path, model: Path) -> Spent:
+def decode_only(images: Path, model: Path) -> Clock:
     """The decoding half of an indexing run on all cores, hashing included."""
     from mobileclip_kit.exporting.folder import open_export
     from mobileclip_kit.indexing.decode import decode_ahead
@@ -249,13 +218,13 @@ def decode_only(images: Path, model: Path) -> Spent:
 
     files = [FileToEncode(found, None) for found in list_library(images.absolute())]
     spec = open_export(model).spec.require_image()
-    spent = Spent()
+    spent = Clock()
     decoded = decode_ahead(files, spec, is_known=lambda _: False, workers=None, ahead=3 * BATCH, draft=True)
     assert sum(one.pixels is not None for one in decoded) == len(files)
     return spent.stop()
 
 
-def model_only(count: int, export: Path) -> Spent:
+def model_only(count: int, export: Path) -> Clock:
     """The model half: pixels lie ready, and each core has batches of its own, as when indexing."""
     from mobileclip_kit.runtime.open import open_encoder
 
@@ -264,7 +233,7 @@ def model_only(count: int, export: Path) -> Spent:
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, image.height, image.width, 3), dtype=np.uint8)
     encoder.encode_images(pixels)
     batches = [pixels[: min(BATCH, count - start)] for start in range(0, count, BATCH)]
-    spent = Spent()
+    spent = Clock()
     with ThreadPoolExecutor(usable_cores()) as pool:
         list(pool.map(encoder.encode_images, batches))
     return spent.stop()
@@ -320,7 +289,7 @@ def cosines(part: str, precision: str, work: Path) -> dict[str, float]:
     with IndexReader(work / f"out-{part}-{precision}.index") as index:
         items = [item for item in index.store.items() if item.row is not None]
         ours = np.stack([index.matrix[item.row] for item in items])
-    found = (ours * theirs).sum(axis=1)
+    found = row_cosines(ours, theirs)
     return {"cosine_min": round(float(found.min()), 5), "cosine_mean": round(float(found.mean()), 5)}
 
 
@@ -330,4 +299,4 @@ def folder_bytes(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

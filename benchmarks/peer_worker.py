@@ -1,8 +1,9 @@
 """A contender in a process of its own, in its own environment: it answers as mckit's bench worker does.
 
-Started by peers.py as ``python peer_worker.py KIND MODEL PIXELS THREADS``; only the contender mckit imports mckit.
-PIXELS is an ``.npy`` of float32 ``(n, 3, height, width)`` in 0…1, what an export's image input takes; ``bytes.npy``
-beside it has the same images as uint8 ``(n, height, width, 3)``, for those who begin there.
+Started by peers.py and int8_speed.py as ``python peer_worker.py KIND MODEL PIXELS THREADS``; only the contender mckit
+imports mckit. PIXELS is an ``.npy`` of float32 ``(n, 3, height, width)`` in 0…1, what an export's image input takes;
+``bytes.npy`` beside it has the same images as uint8 ``(n, height, width, 3)``, for those who begin there, and
+``calibration.npy`` the images that int8 is calibrated on, where those are others.
 
 Calls are timed in processor time of the process, all its threads together: other work on the machine does not count.
 """
@@ -22,8 +23,11 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = str(THREADS)
 
 import numpy as np  # noqa: E402
+from harness import answer_requests, operator_times  # noqa: E402
 
 Encode = Callable[[Any], Any]
+# What an opener tells of itself.
+FACTS: dict[str, str] = {}
 
 
 def open_mckit() -> Encode:
@@ -49,14 +53,28 @@ def open_open_clip() -> Encode:
     return encode
 
 
+def open_onnxruntime() -> Encode:
+    """ONNX Runtime alone, floats in."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = THREADS
+    path = str(Path(MODEL) / "image.onnx")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    FACTS["runtime"] = f"onnxruntime {onnxruntime.__version__}"
+    return lambda batch: session.run(None, {"image": batch})[0]
+
+
 def open_openvino(model: Any = None) -> Encode:
     """OpenVINO reads the ONNX export itself."""
     import openvino as ov
 
     core = ov.Core()
     graph = core.read_model(str(Path(MODEL) / "image.onnx")) if model is None else model
-    compiled = core.compile_model(graph, "CPU", {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY"})
-    return lambda batch: compiled([batch])[0]
+    limits = {"INFERENCE_NUM_THREADS": THREADS, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(graph, "CPU", limits).create_infer_request()
+    FACTS["runtime"] = f"openvino {ov.__version__}"
+    return lambda batch: request.infer([batch])[0].copy()
 
 
 def open_nncf() -> Encode:
@@ -64,10 +82,12 @@ def open_nncf() -> Encode:
     import nncf
     import openvino as ov
 
-    pixels = np.load(PIXELS)
+    others = Path(PIXELS).with_name("calibration.npy")
+    pixels = np.load(others if others.is_file() else PIXELS)
     graph = ov.Core().read_model(str(Path(MODEL) / "image.onnx"))
     data = nncf.Dataset([pixels[row : row + 1] for row in range(len(pixels))])
     quantized = nncf.quantize(graph, data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(pixels))
+    FACTS["quantiser"] = f"nncf {nncf.__version__}"
     return open_openvino(quantized)
 
 
@@ -124,6 +144,7 @@ def open_sentence_transformers() -> Encode:
 OPENERS: dict[str, tuple[Callable[[], Encode], bool]] = {
     "mckit": (open_mckit, True),
     "open_clip": (open_open_clip, False),
+    "onnxruntime": (open_onnxruntime, False),
     "openvino": (open_openvino, False),
     "nncf": (open_nncf, False),
     "transformers": (open_transformers, False),
@@ -131,47 +152,56 @@ OPENERS: dict[str, tuple[Callable[[], Encode], bool]] = {
 }
 
 
-def main() -> None:
-    """Answer a JSON object a line, until stdin ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries print
-    encode: Encode | None = None
-    opener, from_bytes = OPENERS[KIND]
-    pixels = np.load(Path(PIXELS).with_name("bytes.npy") if from_bytes else PIXELS)
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            if request["do"] == "open":
-                started = time.perf_counter()
-                encode = opener()
-                encode(pixels[:1])
-                answer: dict[str, Any] = {"towers": ["image"], "load_ms": 1000 * (time.perf_counter() - started)}
-            elif request["do"] == "calls":
-                assert encode is not None
-                answer = {"times_ms": calls(encode, pixels, request["batch"], request["seconds"])}
-            else:
-                assert encode is not None
-                np.save(request["out"], np.concatenate([encode(pixels[row : row + 1]) for row in range(len(pixels))]))
-                answer = {"images": len(pixels)}
-        except Exception as error:  # whatever a peer raises becomes its row's reason
-            text = (str(error).strip().splitlines() or ["no reason given"])[0]
-            answer = {"error": {"message": f"{type(error).__name__}: {text}", "hint": None}}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+class Contender:
+    """Answers requests about one model."""
 
+    def __init__(self) -> None:
+        self.opener, from_bytes = OPENERS[KIND]
+        self.pixels = np.load(Path(PIXELS).with_name("bytes.npy") if from_bytes else PIXELS)
+        self.encode: Encode = lambda batch: None
 
-def calls(encode: Encode, pixels: Any, batch: int, seconds: float) -> list[float]:
-    """Processor milliseconds of calls until the seconds are over, after one that does not count."""
-    times: list[float] = []
-    encode(pixels[:batch])
-    until = time.perf_counter() + seconds
-    while not times or time.perf_counter() < until:
-        rows = (np.arange(batch) + len(times) * batch) % len(pixels)
-        started = time.process_time()
-        encode(pixels[rows])
-        times.append(1000 * (time.process_time() - started))
-    return times
+    def open(self) -> dict[str, Any]:
+        """Load the model and ask it once."""
+        started = time.perf_counter()
+        self.encode = self.opener()
+        self.encode(self.pixels[:1])
+        return {"towers": ["image"], "load_ms": 1000 * (time.perf_counter() - started), **FACTS}
+
+    def save(self, out: str) -> dict[str, Any]:
+        """Write the vectors of all images, asked one by one."""
+        np.save(out, np.concatenate([self.encode(self.pixels[row : row + 1]) for row in range(len(self.pixels))]))
+        return {"images": len(self.pixels)}
+
+    def calls(self, batch: int, seconds: float, **_: Any) -> dict[str, Any]:
+        """Processor milliseconds of calls until the seconds are over, after one that does not count."""
+        times: list[float] = []
+        self.encode(self.pixels[:batch])
+        until = time.perf_counter() + seconds
+        while not times or time.perf_counter() < until:
+            rows = (np.arange(batch) + len(times) * batch) % len(self.pixels)
+            times.append(self._timed(self.pixels[rows])[1])
+        return {"times_ms": times}
+
+    def turn(self, calls: int) -> dict[str, Any]:
+        """Wall and processor milliseconds of one call an image, after one that does not count."""
+        self.encode(self.pixels[:1])
+        wall, cpu = zip(*(self._timed(self.pixels[row : row + 1]) for row in range(calls)), strict=True)
+        return {"wall_ms": wall, "cpu_ms": cpu}
+
+    def profile(self, calls: int) -> dict[str, Any]:
+        """ONNX Runtime's milliseconds of one image by kind of operator."""
+        kinds: dict[str, float] = {}
+        for (kind, _), spent in operator_times(Path(MODEL) / "image.onnx", self.pixels[:calls], 2 * calls).items():
+            kinds[kind] = round(kinds.get(kind, 0.0) + spent, 3)
+        return {"operators_ms": dict(sorted(kinds.items(), key=lambda entry: -entry[1]))}
+
+    def _timed(self, batch: Any) -> tuple[float, float]:
+        started, busy = time.perf_counter(), time.process_time()
+        self.encode(batch)
+        return 1000 * (time.perf_counter() - started), 1000 * (time.process_time() - busy)
 
 
 if __name__ == "__main__":
-    main()
+    contender = Contender()
+    answer_requests({"open": contender.open, "calls": contender.calls, "encode": contender.save,
+                     "turn": contender.turn, "profile": contender.profile})  # fmt: skip

@@ -18,27 +18,26 @@ sentence-transformers compute the same shape with random weights, so they have n
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import HERE, RESULTS, Bar, Chart, draw, last_line, parse, write
 
 from mobileclip_kit.bench.latency import measure_latency, paired_ratio
-from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.process import Asked, WorkerProcess
 from mobileclip_kit.errors import ModelError
-from mobileclip_kit.files import write_json
 from mobileclip_kit.images import list_images, load_pixels
+from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.runtime.open import open_encoder
 
-HERE = Path(__file__).parent
 # An environment → what pip installs into it, and what must be importable then.
 ENVIRONMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "openvino": (("openvino", "nncf", "numpy", "pillow"), "openvino, nncf"),
@@ -60,19 +59,10 @@ FIRST = next(iter(CONTENDERS))
 
 def main() -> None:
     """Make what is missing, measure, write, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--model", type=Path, required=True, help="model folder of the exports")
-    parser.add_argument("--fp32", type=Path, required=True, help="ONNX float32 export")
-    parser.add_argument("--int8", type=Path, required=True, help="ONNX int8 export of the same model")
-    parser.add_argument("--environments", type=Path, required=True, help="folder of the peers' environments")
-    parser.add_argument("--only", nargs="*", default=list(ENVIRONMENTS), choices=list(ENVIRONMENTS))
-    parser.add_argument("--make-only", action="store_true", help="make the environments and stop")
-    parser.add_argument("--images", type=int, default=48)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each contender")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--results", type=Path, default=HERE / "results" / "peers.json")
-    chosen = parser.parse_args()
+    chosen = parse(
+        "photos", model=Path, fp32=Path, int8=Path, environments=Path, only=tuple(ENVIRONMENTS), make_only=False,
+        images=48, seconds=10.0, rounds=20, out=RESULTS / "peers.json", choices={"only": list(ENVIRONMENTS)},
+    )  # fmt: skip
     made = {name: make(chosen.environments / name, *ENVIRONMENTS[name]) for name in chosen.only}
     for name, reason in made.items():
         print(f"{name}: {reason or 'ready'}", flush=True)
@@ -80,24 +70,20 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="mckit-peers-") as folder:
         rows = compare(chosen, made, Path(folder))
-    document = {
-        "claim": "One image tower, one thread, one image: mckit's exports beside its peers.",
-        "machine": describe_machine(),
-        "settings": {
-            "threads": 1,
-            "clock": "processor time",
-            "seconds": chosen.seconds,
-            "rounds": chosen.rounds,
-            "images": chosen.images,
+    settings = {name: getattr(chosen, name) for name in ("seconds", "rounds", "images")}
+    document = write(
+        chosen.out,
+        {
+            "claim": "One image tower, one thread, one image: mckit's exports beside its peers.",
+            "settings": {"threads": 1, "clock": "processor time", **settings},
+            "environments": {
+                name: {"packages": list(ENVIRONMENTS[name][0]), "failure": reason, "versions": versions(chosen, name)}
+                for name, reason in made.items()
+            },
+            "rows": rows,
         },
-        "environments": {
-            name: {"packages": list(ENVIRONMENTS[name][0]), "failure": reason, "versions": versions(chosen, name)}
-            for name, reason in made.items()
-        },
-        "rows": rows,
-    }
-    write_json(chosen.results, document)
-    plot(document, chosen.results.with_suffix(".png"))
+    )
+    plot(document, chosen.out.with_suffix(".png"))
     for row in rows:
         print(describe(row))
 
@@ -114,7 +100,7 @@ def make(place: Path, packages: tuple[str, ...], imports: str) -> str | None:
     return f"import {imports}: {last_line(done.stderr)}" if done.returncode else None
 
 
-def compare(chosen: argparse.Namespace, made: Mapping[str, str | None], folder: Path) -> list[dict[str, Any]]:
+def compare(chosen: Namespace, made: Mapping[str, str | None], folder: Path) -> list[dict[str, Any]]:
     """A row for each contender, ours first."""
     truth = prepare(chosen, folder)
     rows: dict[str, dict[str, Any]] = {}
@@ -141,7 +127,7 @@ def compare(chosen: argparse.Namespace, made: Mapping[str, str | None], folder: 
 
 def start(
     name: str,
-    chosen: argparse.Namespace,
+    chosen: Namespace,
     folder: Path,
     stack: ExitStack,
     workers: dict[str, Asked],
@@ -158,13 +144,13 @@ def start(
         row["load_ms"] = worker.ask(do="open")["load_ms"]
         if opened != "shape":
             worker.ask(do="encode", out=str(folder / "vectors.npy"))
-            row["cosine_min"] = least_cosine(np.load(folder / "vectors.npy"), truth)
+            row["cosine_min"] = float(row_cosines(np.load(folder / "vectors.npy"), truth).min())
         workers[name] = worker
     except ModelError as error:
         row["failure"] = str(error)
 
 
-def prepare(chosen: argparse.Namespace, folder: Path) -> Any:
+def prepare(chosen: Namespace, folder: Path) -> Any:
     """Write the images and the tower's shape; the float32 export's vectors."""
     encoder = open_encoder(chosen.fp32, threads=1)
     spec = encoder.spec.require_image()
@@ -192,13 +178,7 @@ def row_of(name: str, failure: str | None) -> dict[str, Any]:
     return {"name": name, **row, "failure": failure}
 
 
-def least_cosine(vectors: Any, truth: Any) -> float:
-    """The worst image's cosine."""
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return float(np.einsum("nd,nd->n", unit, truth).min())
-
-
-def versions(chosen: argparse.Namespace, name: str) -> dict[str, str]:
+def versions(chosen: Namespace, name: str) -> dict[str, str]:
     """What pip put into an environment, of the packages asked for."""
     python = chosen.environments / name / "bin" / "python"
     if not python.is_file():
@@ -206,11 +186,6 @@ def versions(chosen: argparse.Namespace, name: str) -> dict[str, str]:
     listed = subprocess.run([str(python), "-m", "pip", "list", "--format", "json"], capture_output=True, text=True)
     asked = {package.split("<")[0].lower() for package in ENVIRONMENTS[name][0]}
     return {one["name"]: one["version"] for one in json.loads(listed.stdout or "[]") if one["name"].lower() in asked}
-
-
-def last_line(text: str) -> str:
-    """What a program said last."""
-    return (text.strip().splitlines() or ["it said nothing"])[-1]
 
 
 def describe(row: Mapping[str, Any]) -> str:
@@ -227,21 +202,13 @@ def describe(row: Mapping[str, Any]) -> str:
 
 def plot(document: Mapping[str, Any], path: Path) -> None:
     """Latencies as shares of the first one's."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    rows = [row for row in document["rows"] if row["to_first"]][::-1]
-    figure = Figure(figsize=(7, 0.6 * len(rows) + 1.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for place, row in enumerate(rows):
-        ratio = row["to_first"]
-        axes.barh(place, ratio["ratio"], color="tab:blue" if row["name"].startswith("mckit") else "0.6")
-        axes.plot([ratio["low"], ratio["high"]], [place, place], color="black")
-    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    axes.set_xlabel(f"processor time of one image, shares of {FIRST}'s\nthe line is the spread")
-    axes.set_title(f"{document['machine']['cpu']}, one thread, load {document['machine']['load']}", fontsize=9)
-    figure.savefig(path, dpi=110)
+    bars = []
+    for row in reversed(document["rows"]):
+        if ratio := row["to_first"]:
+            ours = row["name"].startswith("mckit")
+            bars.append(Bar(row["name"], ratio["ratio"], "", ours, (ratio["low"], ratio["high"])))
+    axis = f"processor time of one image, one thread, shares of {FIRST}'s\nthe line is the spread"
+    draw([Chart("one image tower under several runtimes", axis, bars)], document["machine"], path)
 
 
 if __name__ == "__main__":

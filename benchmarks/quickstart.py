@@ -1,26 +1,23 @@
 """What `mckit quickstart` reaches and how long it takes: the figures that the README tells of it.
 
-    python benchmarks/quickstart.py [-o DIR]
+    python benchmarks/quickstart.py [--tour DIR]
 
 Runs the quickstart as a user does and keeps its figures in ``results/quickstart.json`` with a plot of its models beside
-it; with -o the tour stays in DIR, and a tour that lies there already is read, not walked again.
+it; with --tour it stays in DIR, and one that lies there already is read, not run again.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from harness import RESULTS, Mckit, parse, write
+
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.report import plot
-from mobileclip_kit.files import write_json
 
-RESULTS = Path(__file__).parent / "results" / "quickstart.json"
 # What a reader of the README wants; the long lists (every scale, every hit) stay in the tour.
 _WORLD = (
     "precision_at_1",
@@ -34,18 +31,15 @@ _WORLD = (
 
 def main() -> None:
     """Walk, or read; write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("-o", "--out", type=Path, help="keep the tour here")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
+    chosen = parse(tour=None, out=RESULTS / "quickstart.json")
     machine = describe_machine()
     with tempfile.TemporaryDirectory(prefix="mckit-quickstart-") as temporary:
-        tour = chosen.out or Path(temporary) / "tour"
+        tour = chosen.tour or Path(temporary) / "tour"
         if not (tour / "quickstart.json").is_file():
-            subprocess.run([sys.executable, "-m", "mobileclip_kit", "quickstart", "-o", str(tour)], check=True)
+            Mckit()("quickstart", "-o", tour)
         found = json.loads((tour / "quickstart.json").read_text(encoding="utf-8"))
-    write_json(chosen.results, summary(found, machine))
-    plot(found["figures"]["bench"], chosen.results.with_suffix(".png"))
+    write(chosen.out, summary(found, machine))
+    plot(found["figures"]["bench"], chosen.out.with_suffix(".png"))
 
 
 def summary(tour: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:

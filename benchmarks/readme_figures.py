@@ -14,16 +14,16 @@ times: points). With --check nothing is written and the exit code is 1 when a fi
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+from harness import HERE, RESULTS, parse
+
+ROOT = HERE.parent
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("performance", "search", "index-format")))
-RESULTS = ROOT / "benchmarks" / "results"
 _FIGURE = re.compile(r"<!-- =(?P<asked>.+?) (?P<format>[^ ]+?)(?P<unit>| M| pp) -->(?P<text>.*?)<!-- = -->")
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|\[([^=\]]+)=([^\]]*)\]")
 _UNITS = {"": 1, " M": 1e-6, " pp": 100}
@@ -35,16 +35,12 @@ class FigureError(Exception):
 
 def main() -> int:
     """Write, or compare."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a figure differs")
-    parser.add_argument("--pages", type=Path, nargs="+", default=PAGES)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
+    chosen = parse(check=False, pages=PAGES, results_folder=RESULTS)
     differ = False
     for page in chosen.pages:
         text = page.read_text(encoding="utf-8")
         try:
-            written, changes = fill(text, chosen.results)
+            written, changes = fill(text, chosen.results_folder)
         except FigureError as error:
             print(f"error: {page.name}: {error}", file=sys.stderr)
             return 1

@@ -1,6 +1,6 @@
 """The whole way once, on real photos and with a real teacher's vectors, through the command line as a user would.
 
-    python benchmarks/real_photos.py DATA [-o DIR] [--minutes 6]
+    python benchmarks/real_photos.py DATA [--keep DIR] [--minutes 6]
 
 DATA holds ``photos541/`` (photos, ``filenames.txt`` and the image vectors of OpenAI's CLIP ViT-B/32 for them) and
 ``clip_vitb32_text/`` (the same model's text vectors of the LVIS and COCO names). Nothing of DATA is in this repository;
@@ -10,30 +10,23 @@ Of the photos 100 are never trained on. The figures on them say what a student l
 (PicCollage used 200,000 and more). What the run shows is that every step works on real images, and what each step
 keeps of the one before: cache → distil → export → verify → index → search → textness → bench.
 
-Writes ``benchmarks/results/real_photos.json`` with a plot beside it and, in DIR only, ``sheet.png``: the photos found
-for ten words, the teacher's above the student's.
+Writes ``benchmarks/results/real_photos.json`` with a plot beside it and, in DIR only, ``sheets``: the photos found for
+ten words, the teacher's above the student's.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from harness import RESULTS, Mckit, parse, write
 
 from mobileclip_kit.bench.report import plot
-
-RESULTS = Path(__file__).parent / "results" / "real_photos.json"
+from mobileclip_kit.textness.grid import GridRow, draw_grid
 
 PHOTOS, UNSEEN, SEED = "photos541", 100, 0
 VECTORS = "clip_vitb32_openai_image.npy"
@@ -59,57 +52,23 @@ EXPORTS = {
 HITS, SHOWN = 10, 5
 
 
-class Run:
-    """Calls ``mckit`` in one folder and remembers what was called and how long it took."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.commands: list[dict[str, Any]] = []
-
-    def __call__(self, *arguments: str | float) -> dict[str, Any]:
-        """Call one command with ``--json``; its document. A failure ends the run with the command's own sentence."""
-        words = [str(argument) for argument in arguments]
-        line = shlex.join(["mckit", *words])
-        print(f"$ {line}", file=sys.stderr, flush=True)
-        started = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "mobileclip_kit", *words, "--json"],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise SystemExit(f"{line}\nended with exit code {done.returncode}: {done.stdout}")
-        self.commands.append({"command": line, "seconds": round(time.monotonic() - started, 1)})
-        document: dict[str, Any] = json.loads(done.stdout)
-        return document
-
-
 def main() -> None:
-    """Parse, run, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("data", type=Path, help="folder with photos541/ and clip_vitb32_text/")
-    parser.add_argument("-o", "--out", type=Path, help="keep models, indexes and sheets in this new folder")
-    parser.add_argument("--minutes", type=float, default=6.0, help="of distilling (default 6)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON to write")
-    arguments = parser.parse_args()
+    """Run every step, write, print."""
+    chosen = parse("data", keep=None, minutes=6.0, out=RESULTS / "real_photos.json")
     with tempfile.TemporaryDirectory(prefix="mckit-real-photos-") as temporary:
-        folder = arguments.out or Path(temporary)
+        folder = chosen.keep or Path(temporary)
         if folder.exists() and any(folder.iterdir()):
-            raise SystemExit(f"{folder} is not empty; choose another -o.")
-        document = walk(arguments.data, folder, arguments.minutes)
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
-    arguments.results.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            raise SystemExit(f"{folder} is not empty; choose another --keep.")
+        document = write(chosen.out, walk(chosen.data, folder, chosen.minutes))
     drawn = {"machine": document["machine"], "rows": document["bench"], **document["bench_with"]}
-    plot(drawn, arguments.results.with_suffix(".png"))
+    plot(drawn, chosen.out.with_suffix(".png"))
     print_summary(document)
 
 
 def walk(data: Path, folder: Path, minutes: float) -> dict[str, Any]:
     """Every step; what the results file says."""
     prepare(data, folder)
-    mckit = Run(folder)
+    mckit = Mckit(folder)
     cache = mckit("cache", "import", "--images", "photos", "--vectors", "teacher.npy", "--names", "names.txt",
                   "--teacher-name", "ViT-B-32:openai", "-o", "teacher.cache")  # fmt: skip
     distilled = distil(mckit, minutes)
@@ -166,17 +125,18 @@ def prepare(data: Path, folder: Path) -> None:
             shutil.copyfile(data / "clip_vitb32_text" / f"{theirs}{suffix}", folder / f"{ours}{suffix}")
 
 
-def distil(mckit: Run, minutes: float) -> dict[str, Any]:
+def distil(mckit: Mckit, minutes: float) -> dict[str, Any]:
     """Train for about so many minutes: a few steps tell this machine's speed."""
     flags = ["distill", "--cache", "teacher.cache", "--data", "photos/train", "--student", STUDENT, "--recipe",
              "piccollage", "--batch-size", BATCH_SIZE]  # fmt: skip
     probe = mckit(*flags, "--steps", PROBE_STEPS, "-o", "probe")
+    assert mckit.folder is not None
     shutil.rmtree(mckit.folder / "probe")
     epochs = max(1, round(60 * minutes * probe["images_per_s"] / probe["images"]))
     return mckit(*flags, "--epochs", epochs, "-o", "student")
 
 
-def build_indexes(mckit: Run) -> dict[str, dict[str, Any]]:
+def build_indexes(mckit: Mckit) -> dict[str, dict[str, Any]]:
     """The teacher's vectors and every export's, of all photos and of the unseen ones; Core ML's unseen only."""
     made = {
         "teacher-all": mckit("index", "--from-vectors", "teacher.npy", "--names", "names.txt", "--images", "photos",
@@ -193,7 +153,7 @@ def build_indexes(mckit: Run) -> dict[str, dict[str, Any]]:
     return made
 
 
-def search_all(mckit: Run, indexes: Sequence[str] | dict[str, Any]) -> dict[str, dict[str, Any]]:
+def search_all(mckit: Mckit, indexes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Ask every index for every LVIS name, and for the COCO names with the teacher's and the student's float export."""
     found = {}
     for index in indexes:
@@ -221,13 +181,15 @@ def items(result: dict[str, Any]) -> set[str]:
     return {hit["item"] for hit in result["hits"]}
 
 
-def draw_words(folder: Path, searches: dict[str, dict[str, Any]]) -> None:
-    """The contact sheet: all photos are asked; those that the student never saw are framed."""
-    rows = []
+def draw_words(folder: Path, searches: Mapping[str, Any]) -> None:
+    """A sheet for each word: the photos that the teacher finds first above those that the student finds."""
+    (folder / "sheets").mkdir()
     for word in WORDS:
-        teacher, student = (first_hits(searches, index, word) for index in ("teacher-all", "student-onnx-fp32-all"))
-        rows.append((word, teacher, student))
-    draw_sheet(folder / "sheet.png", folder / "photos", rows)
+        rows = [
+            GridRow(who, [folder / "photos" / name for name in first_hits(searches, index, word)])
+            for who, index in (("teacher", "teacher-all"), ("student", "student-onnx-fp32-all"))
+        ]
+        draw_grid(word.split("_(")[0].replace("_", " "), rows).save(folder / "sheets" / f"{word}.png")
 
 
 def first_hits(searches: dict[str, dict[str, Any]], index: str, word: str) -> list[str]:
@@ -237,37 +199,6 @@ def first_hits(searches: dict[str, dict[str, Any]], index: str, word: str) -> li
             if result["query"] == word:
                 return [hit["item"] for hit in result["hits"][:SHOWN]]
     raise SystemExit(f"No query is called {word!r}.")
-
-
-def draw_sheet(path: Path, images: Path, rows: Sequence[tuple[str, list[str], list[str]]]) -> None:
-    """Two columns of words; for each the teacher's photos above the student's."""
-    side, gap, label = 116, 4, 150
-    half = (len(rows) + 1) // 2
-    width, height = label + SHOWN * (side + gap) + 16, 2 * (side + gap) + 20
-    sheet = Image.new("RGB", (2 * width, half * height + 8), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
-    for place, (word, teacher, student) in enumerate(rows):
-        left, top = (place // half) * width + 8, (place % half) * height + 8
-        draw.text((left, top + side - 12), word.split("_(")[0].replace("_", " "), "black", font)
-        for line, (who, names) in enumerate((("teacher", teacher), ("student", student))):
-            y = top + line * (side + gap)
-            draw.text((left, y + (20 if line == 0 else side - 30)), who, "gray", font)
-            for column, name in enumerate(names):
-                x = left + label + column * (side + gap)
-                sheet.paste(square(images / name, side), (x, y))
-                if name.startswith("unseen/"):
-                    draw.rectangle((x, y, x + side - 1, y + side - 1), outline="orange", width=3)
-    sheet.save(path)
-
-
-def square(path: Path, side: int) -> Image.Image:
-    """The whole image on a grey square."""
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    tile = Image.new("RGB", (side, side), "#eeeeee")
-    tile.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return tile
 
 
 def print_summary(document: dict[str, Any]) -> None:

@@ -10,48 +10,32 @@ alarm. Writes ``results/repeat.json`` and ``results/repeat.png``.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import RESULTS, Bar, Chart, Mckit, draw, parse, write
 
 from mobileclip_kit.bench.compare import compare_reports
-from mobileclip_kit.bench.machine import describe_machine
-from mobileclip_kit.files import write_json
-
-RESULTS = Path(__file__).parent / "results" / "repeat.json"
 
 
 def main() -> None:
     """Run, compare, write, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("models", nargs="+")
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    chosen = parser.parse_args()
-    command = [sys.executable, "-m", "mobileclip_kit", "bench", *chosen.models, "--threads", "1", "--json",
-               "--seconds", str(chosen.seconds), "--rounds", str(chosen.rounds)]  # fmt: skip
-    documents = []
-    for _ in range(chosen.runs):
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        documents.append(json.loads(done.stdout))
-    document = {
-        "claim": "A repeated run differs by less than the stated spread.",
-        "machine": describe_machine(),
-        "loads": [one["machine"]["load"] for one in documents],
-        "settings": {"runs": chosen.runs, "seconds": chosen.seconds, "rounds": chosen.rounds, "threads": 1},
-        "figures": [{"figure": name, **found} for name, found in alarms(documents).items()],
-    }
-    write_json(chosen.results, document)
-    plot(document, chosen.results.with_suffix(".png"))
+    chosen = parse("models*", runs=3, seconds=4.0, rounds=10, out=RESULTS / "repeat.json")
+    options = ["--threads", 1, "--seconds", chosen.seconds, "--rounds", chosen.rounds]
+    documents = [Mckit()("bench", *chosen.models, *options) for _ in range(chosen.runs)]
+    document = write(
+        chosen.out,
+        {
+            "claim": "A repeated run differs by less than the stated spread.",
+            "loads": [one["machine"]["load"] for one in documents],
+            "settings": {"runs": chosen.runs, "seconds": chosen.seconds, "rounds": chosen.rounds, "threads": 1},
+            "figures": [{"figure": name, **found} for name, found in alarms(documents).items()],
+        },
+    )
+    plot(document, chosen.out.with_suffix(".png"))
     for found in document["figures"]:
         print(
             f"{found['figure']:32} ×{found['largest_ratio']:.3f} at most, ×{found['stated_ratio']:.3f} stated; "
@@ -97,22 +81,16 @@ def allowed(change: dict[str, Any]) -> float:
 
 
 def plot(document: dict[str, Any], path: Path) -> None:
-    """What two runs differed by at most, inside of what they state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figures = [found for found in reversed(document["figures"]) if found["stated_ratio"] > 1]
-    drawn = Figure(figsize=(7, 0.45 * len(figures) + 1.4), layout="constrained")
-    FigureCanvasAgg(drawn)
-    axes = drawn.add_subplot()
-    for place, found in enumerate(figures):
-        axes.barh(place, found["stated_ratio"] - 1, left=1, color="0.85")
-        axes.plot(found["largest_ratio"], place, "o", color="tab:red" if found["alarms"] else "tab:blue")
-    axes.set_yticks(range(len(figures)), [found["figure"] for found in figures])
-    axes.set_xlabel("bar: the ratio that stated spreads allow (median)\ndot: the largest of two runs, red: alarms")
+    """What two runs differed by at most, beside what they state."""
+    bars = [
+        Bar(found["figure"], found["largest_ratio"], f"×{found['stated_ratio']:.3f} stated", not found["alarms"],
+            (1.0, found["stated_ratio"]))
+        for found in reversed(document["figures"])
+        if found["stated_ratio"] > 1
+    ]  # fmt: skip
     settings, loads = document["settings"], " ".join(f"{load:g}" for load in document["loads"])
-    axes.set_title(f"{document['machine']['cpu']}, {settings['runs']} runs, load {loads}", fontsize=9)
-    drawn.savefig(path, dpi=110)
+    axis = "bar: the largest ratio of two runs, grey: alarms\nline: the ratio that stated spreads allow (median)"
+    draw([Chart(f"{settings['runs']} runs, load {loads}", axis, bars, (1,))], document["machine"], path)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,15 @@ directions.
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import HERE, parse, write
 
-from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.scale_plot import plot_scales
-from mobileclip_kit.files import atomic_file, write_json
+from mobileclip_kit.files import atomic_file
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from mobileclip_kit.textness.evaluate import evaluate_projection, evaluate_scales, summarise
@@ -33,31 +31,24 @@ WORLDS = {
     "choosing": SceneSet(items=1000, seed=8, size=64, split="gallery"),
     "gallery": SceneSet(items=1000, seed=7, size=64, split="gallery"),
 }
-TEACHER = Path(__file__).parent.parent / "models" / "scenes-teacher"
+TEACHER = HERE.parent / "models" / "scenes-teacher"
 
 
-def main() -> int:
+def main() -> None:
     """Draw, learn, choose, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", type=Path, nargs="*", default=[TEACHER])
-    parser.add_argument("-o", "--out", type=Path, default=Path("textness_scenes.json"))
-    parser.add_argument("--plot", type=Path, help="a .png of the first model's figures")
-    chosen = parser.parse_args()
+    chosen = parse("models*", out=Path("textness_scenes.json"), plot=None)
     with tempfile.TemporaryDirectory() as folder:
         for name, scenes in WORLDS.items():
             (Path(folder) / name).mkdir()
             write_scenes(Path(folder) / name, scenes)
-        measured = [measure(model, Path(folder)) for model in chosen.models]
+        measured = [measure(Path(model), Path(folder)) for model in chosen.models or [TEACHER]]
     if chosen.plot is not None:
         first = measured[0]
         marked = [first[direction]["scale"] for direction in ("suppress", "promote") if first[direction] is not None]
         with atomic_file(chosen.plot) as staging:
             plot_scales(first["scales"], staging, chosen=marked, projection=first["projection"])
-    scene_sets = {
-        name: {"items": scenes.items, "seed": scenes.seed, "split": scenes.split} for name, scenes in WORLDS.items()
-    }
-    write_json(chosen.out, {"machine": describe_machine(), "worlds": scene_sets, "models": measured})
-    return 0
+    worlds = {name: {"items": each.items, "seed": each.seed, "split": each.split} for name, each in WORLDS.items()}
+    write(chosen.out, {"worlds": worlds, "models": measured})
 
 
 def measure(model: Path, scene_sets: Path) -> dict[str, Any]:
@@ -98,4 +89,4 @@ def price(row: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -44,7 +44,7 @@ def dump_index(folder: Path, out: Path, *, layout: Layout = "clip-retrieval", fo
     Raises:
         IndexFormatError: The index is missing or damaged.
         OutputError: ``out`` exists and ``force`` is False, or holds something else.
-        UsageError: pyarrow is not installed.
+        MissingExtraError: pyarrow is not installed.
     """
     with IndexReader(folder) as index, atomic_folder(out, force=force) as staging:
         items = [item for item in index.store.items() if item.row is not None]

@@ -20,7 +20,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.errors import DataError, ModelMismatchError, UsageError
+from mobileclip_kit.errors import DataError, ModelMismatchError
+from mobileclip_kit.extras import missing_extra
 from mobileclip_kit.files import read_json, sha256_of_file
 from mobileclip_kit.formats import from_document
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, open_writer, staged_index
@@ -149,7 +150,7 @@ def import_clip_retrieval(
     Raises:
         DataError: A file is missing or damaged, or no column names the images.
         ModelMismatchError: The width is not the model's.
-        UsageError: pyarrow is not installed.
+        MissingExtraError: pyarrow is not installed.
     """
     described = VectorsFile.read(folder)
     root = str(images.absolute()) if images is not None else described.images
@@ -330,13 +331,11 @@ def require_pyarrow() -> tuple[Any, Any]:
     """The packages ``pyarrow`` and ``pyarrow.parquet``.
 
     Raises:
-        UsageError: They are not installed.
+        MissingExtraError: They are not installed.
     """
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise UsageError(
-            "Parquet files need the package pyarrow.", hint="Install it: pip install 'mobileclip-kit[parquet]'."
-        ) from error
+        raise missing_extra("A parquet file", "parquet") from error
     return pyarrow, pyarrow.parquet

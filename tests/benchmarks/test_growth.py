@@ -32,10 +32,10 @@ def test_points_that_failed_are_walked_again(tmp_path: Path) -> None:
 
 
 def test_a_walk_is_written_and_drawn_after_each_point(tmp_path: Path) -> None:
-    chosen = argparse.Namespace(results=tmp_path / "growth.json", export=Path("export"))
+    chosen = argparse.Namespace(out=tmp_path / "growth.json", export=Path("export"))
     curves = {name: [] for name in growth.CURVES} | {"batch": [{"n": 1, "image_ms": 2.0}]}
     growth.write(chosen, curves)
-    assert json.loads(chosen.results.read_text())["curves"]["batch"] == [{"n": 1, "image_ms": 2.0}]
+    assert json.loads(chosen.out.read_text())["curves"]["batch"] == [{"n": 1, "image_ms": 2.0}]
     assert (tmp_path / "growth.png").stat().st_size > 1000
 
 

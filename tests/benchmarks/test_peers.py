@@ -5,9 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-
 from tests.benchmarks.scripts import BENCHMARKS, load_script
 
 peers = load_script("peers")
@@ -31,11 +28,6 @@ def test_every_contender_has_an_environment_and_an_opener() -> None:
 def test_rows_tell_the_ratio_or_the_reason() -> None:
     assert "×1.25 (1.10 … 1.40)  cosine ≥ 0.99871" in peers.describe(measured("openvino"))
     assert peers.describe(peers.row_of("nncf", "import nncf: no")).endswith("failed: import nncf: no")
-
-
-def test_the_worst_image_counts() -> None:
-    truth = np.eye(2, dtype=np.float32)
-    assert peers.least_cosine(np.array([[2.0, 0.0], [1.0, 1.0]]), truth) == pytest.approx(np.sqrt(0.5))
 
 
 def test_an_environment_that_lacks_its_package_says_so(tmp_path: Path) -> None:

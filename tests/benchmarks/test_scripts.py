@@ -1,0 +1,29 @@
+"""Every script of benchmarks/ can be loaded and explains itself."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from tests.benchmarks.scripts import BENCHMARKS, load_script
+
+# No scripts of their own: a module, and two that others start in other environments.
+PARTS = {"harness", "peer_worker", "clip_retrieval_run"}
+SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in PARTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_explains_its_options(name, monkeypatch, capsys) -> None:
+    script = load_script(name)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        script.main()
+    assert stop.value.code == 0
+    assert (script.__doc__ or "").splitlines()[0] in capsys.readouterr().out
+
+
+def test_the_page_names_every_script() -> None:
+    page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    assert set(SCRIPTS) == set(re.findall(r"`(\w+)\.py", page)) - PARTS
