@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import sys
@@ -79,6 +80,7 @@ ALL = BASE | declared(PROJECT["optional-dependencies"]["all"])
 HIDDEN = {name for packages in extras.EXTRAS.values() for name in packages}
 
 
+@functools.cache
 def imported() -> dict[str, set[str]]:
     """Distribution → the modules of the package that import it, at any depth."""
     found: dict[str, set[str]] = {}
