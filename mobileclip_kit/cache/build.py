@@ -1,31 +1,61 @@
-"""Running a live teacher over images, once."""
+"""Filling a teacher cache: by running a live teacher over images once, or with vectors that somebody else computed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mobileclip_kit.arrays import Pixels, Vectors
 from mobileclip_kit.cache.folder import CacheDescription
-from mobileclip_kit.cache.importing import CacheReport
 from mobileclip_kit.cache.writer import CacheWriter
 from mobileclip_kit.data.images import FileImages, content_hashes, identities_of
-from mobileclip_kit.data.pair import Pair
+from mobileclip_kit.data.pair import Pair, Skipped
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import normalize
-from mobileclip_kit.networks.model import Model
-from mobileclip_kit.networks.raw import encode_raw
+from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.progress import Progress
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mobileclip_kit.networks.model import Model
+
 # Pixels and the images' identities → as many batches of normalised tensors as the cache has views.
-Views = Callable[[Pixels, NDArray[np.uint64]], Sequence[Tensor]]
+Views = Callable[[Pixels, NDArray[np.uint64]], Sequence["Tensor"]]
+# Norms of stored unit vectors: float16 storage alone moves them by up to this.
+_UNIT_TOLERANCE = 2e-3
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class CacheReport:
+    """What a command did to a cache.
+
+    Attributes:
+        cache: The folder.
+        items: Images in the cache.
+        views: Vectors of each.
+        added: Images that this run added.
+        texts_added: Texts that this run added.
+        failed: Images that have no vector, and why.
+        seconds: Time taken.
+    """
+
+    cache: Path
+    items: int
+    views: int
+    added: int
+    failed: list[Skipped] = field(default_factory=list)
+    seconds: float = 0.0
+    texts_added: int = 0
 
 
 def describe_teacher(teacher: Model) -> CacheDescription:
@@ -50,19 +80,19 @@ def build_cache(
     description: CacheDescription | None = None,
     views: Views | None = None,
 ) -> CacheReport:
-    """Make a cache, or bring one up to date: images that are in it, under whatever name, are not asked again.
+    """Make a cache, or bring one up to date: images that are in it, under whatever name, are not encoded again.
 
     An interrupted run keeps what it has and goes on when it is repeated. To replace a cache, see
-    :func:`mobileclip_kit.cache.replacing.cache_place`.
+    :func:`mobileclip_kit.cache.writer.cache_place`.
 
     Args:
-        teacher: Asked for raw vectors.
+        teacher: Gives the raw vectors.
         pairs: The images.
         out: The cache.
         batch_size: Images that the teacher gets at once.
         device: Where the teacher runs.
         description: Of the cache; None for :func:`describe_teacher`'s.
-        views: Makes the views that ``description`` tells of; None for the plain image.
+        views: Makes the views that ``description`` names; None for the plain image.
 
     Raises:
         DataError: No image can be used.
@@ -83,24 +113,111 @@ def build_cache(
         with Progress("teacher", total=len(wanted), unit="images") as progress, batches as reading:
             for rows, pixels in reading:
                 if len(rows):
-                    plain = [torch.from_numpy(normalize(pixels, spec))]
-                    tensors = plain if views is None else views(pixels, images.identities[rows])
+                    tensors = [normalize(pixels, spec)] if views is None else views(pixels, images.identities[rows])
                     keys = [wanted[row][0].key for row in rows]
-                    writer.add(keys, [wanted[row][1] for row in rows], _ask(network, tensors, device))
+                    writer.add(keys, [wanted[row][1] for row in rows], _encode(network, tensors, device))
                 progress.advance(len(rows))
     failed += images.skipped
     if not writer.items:
         raise DataError(f"No image could be used ({len(failed)} failed; the first: {failed[0].reason})"
                         if failed else "There are no images.")  # fmt: skip
-    return CacheReport(writer.items, description.views, writer.added, failed, time.monotonic() - started)
+    return CacheReport(out, writer.items, description.views, writer.added, failed, time.monotonic() - started)
 
 
-@torch.inference_mode()
-def _ask(network: torch.nn.Module, views: Sequence[Tensor], device: str) -> Vectors:
-    vectors: Vectors = torch.stack([encode_raw(network, view.to(device)) for view in views], dim=1).cpu().numpy()
+def _encode(network: nn.Module, views: Sequence[Tensor | NDArray[np.float32]], device: str) -> Vectors:
+    import torch
+
+    from mobileclip_kit.networks.raw import encode_raw
+
+    with torch.inference_mode():
+        encoded = [encode_raw(network, torch.as_tensor(view).to(device)) for view in views]
+        vectors: Vectors = torch.stack(encoded, dim=1).cpu().numpy()
     return vectors  # (n, views, d)
 
 
 def _rows(count: int, batch_size: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, count, batch_size):
         yield np.arange(start, min(start + batch_size, count), dtype=np.int64)
+
+
+def import_vectors(images: Path, vectors: Path, names: Path, out: Path, *, teacher: str | None = None) -> CacheReport:
+    """Make or extend a cache from a matrix and the names of its rows.
+
+    Args:
+        images: The folder that the names are relative to.
+        vectors: A ``.npy`` file, ``(n, d)``: raw vectors, or unit ones whose norms are lost.
+        names: One name a line (or a JSON list), n in all.
+        out: The cache.
+        teacher: The teacher's name; None takes the vectors' file name.
+
+    Raises:
+        DataError: The number of names differs from the rows, a name comes twice or leads out of the folder, a vector is
+            not finite, or no image is there.
+        ModelMismatchError: The cache holds another teacher's vectors.
+    """
+    started = time.monotonic()
+    if not images.is_dir():
+        raise DataError(f"{images} is not a folder of images.")
+    matrix, listed = load_matrix(vectors), read_names(names)
+    _check_names(matrix, listed, vectors, names)
+    norms = _checked_norms(matrix, listed, vectors)
+    description = CacheDescription(
+        teacher=teacher or vectors.stem,
+        teacher_hash=None,
+        embedding_dim=matrix.shape[1],
+        normalized=bool((np.abs(norms[norms > 0] - 1.0) < _UNIT_TOLERANCE).all()),
+    )
+    failed: list[Skipped] = []
+    present: list[int] = []
+    for row, name in enumerate(listed):
+        if not (images / name).is_file() or not name:
+            failed.append(Skipped(name, f"{images / name} does not exist."))
+        elif norms[row] == 0.0:
+            failed.append(Skipped(name, f"Row {row} of {vectors.name} is all zeros."))
+        else:
+            present.append(row)
+    if not present:
+        raise DataError(f"None of the {len(listed)} images that {names} names is in {images}.",
+                        hint="Pass the folder that the names are relative to as --images.")  # fmt: skip
+    with CacheWriter(out, description) as writer:
+        _add_rows(writer, images, matrix, listed, present)
+    return CacheReport(out, writer.items, 1, writer.added, failed, time.monotonic() - started)
+
+
+def _add_rows(writer: CacheWriter, images: Path, matrix: NDArray[np.floating], names: list[str],
+              present: list[int]) -> None:  # fmt: skip
+    with Progress("import", total=len(present), unit="images") as progress:
+        for start in range(0, len(present), _BATCH):
+            part = present[start : start + _BATCH]
+            hashes = [sha256_of_file(images / names[row]) for row in part]
+            fresh = [(row, sha256) for row, sha256 in zip(part, hashes, strict=True)
+                     if not writer.holds(names[row], sha256)]  # fmt: skip
+            if fresh:
+                rows = [row for row, _ in fresh]
+                writer.add([names[row] for row in rows], [sha256 for _, sha256 in fresh],
+                           np.asarray(matrix[rows], np.float32)[:, None, :])  # fmt: skip
+            progress.advance(len(part))
+
+
+def _check_names(matrix: NDArray[np.floating], listed: list[str], vectors: Path, names: Path) -> None:
+    if len(listed) != len(matrix):
+        raise DataError(f"{names} has {len(listed)} names, but {vectors} has {len(matrix)} rows.",
+                        hint="Each row needs its image's name, in the same order.")  # fmt: skip
+    seen: dict[str, int] = {}
+    for line, name in enumerate(listed, start=1):
+        if name in seen:
+            raise DataError(f"{names} names {name!r} on the lines {seen[name]} and {line}.")
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise DataError(f"{names} names {name!r} on line {line}, which leads out of the folder of images.",
+                            hint="Names are relative to --images.")  # fmt: skip
+        seen[name] = line
+
+
+def _checked_norms(matrix: NDArray[np.floating], listed: list[str], vectors: Path) -> NDArray[np.float64]:
+    norms = np.zeros(len(matrix), np.float64)
+    for start in range(0, len(matrix), 4096):
+        norms[start : start + 4096] = np.linalg.norm(np.asarray(matrix[start : start + 4096], np.float64), axis=1)
+    if not np.isfinite(norms).all():
+        row = int(np.argmin(np.isfinite(norms)))
+        raise DataError(f"Row {row} of {vectors}, the vector of {listed[row]}, is not finite.")
+    return norms

@@ -2,7 +2,7 @@
 
 ::
 
-    cache.json           who made the vectors, from which pixels, and the shards; a shard that it does not list is none
+    cache.json           the teacher, the preprocessing and the shards; a shard that it does not list does not count
     shards/00000.npy     raw vectors, (items, views, d) float16, never normalised: norms can be computed from them
     shards/00000.jsonl   {"key": …, "sha256": …} of each item's image, in the order of the rows
     texts/               text vectors in the same form, their keys the texts, where captions or a bank were asked for
@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit import formats
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import CacheError, DataError, ModelMismatchError
 from mobileclip_kit.files import read_json, sha256_of_file
@@ -52,7 +53,7 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheDescription:
-    """Who made the vectors, and how: equal for everything in one cache.
+    """The teacher and the way it was run: equal for everything in one cache.
 
     Attributes:
         teacher: The teacher's name.
@@ -75,7 +76,7 @@ class CacheDescription:
     augmentation: Mapping[str, Any] | None = None
 
     def check_same(self, other: CacheDescription, path: Path) -> None:
-        """Refuse to mix vectors of two teachers, or of two ways to ask one.
+        """Refuse to mix vectors of two teachers, or of one teacher run in two ways.
 
         Raises:
             ModelMismatchError: Names what differs.
@@ -91,7 +92,7 @@ class CacheDescription:
                 )
 
     def check_same_teacher(self, other: CacheDescription, path: Path) -> None:
-        """Refuse vectors that another teacher made, in whatever way it was asked.
+        """Refuse vectors that another teacher made, whatever the views.
 
         Raises:
             ModelMismatchError: Names both teachers.
@@ -104,27 +105,20 @@ class CacheDescription:
                 hint="Their spaces differ; take a cache for each teacher.",
             )
 
-    def to_json(self) -> dict[str, Any]:
-        """The description's part of ``cache.json``."""
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any], path: Path) -> Self:
-        """Undo :meth:`to_json`."""
-        if document.get("format_version") != FORMAT_VERSION:
-            raise CacheError(
-                f"{path} has format version {document.get('format_version')}; this mckit reads {FORMAT_VERSION}.",
-                hint="Update mckit, or make the cache again.",
-            )
-        try:
-            values = {entry.name: document[entry.name] for entry in fields(cls)}
-            image = values["preprocessing"]
-            if image is not None:
-                values["preprocessing"] = ImageSpec(**{**image, "mean": tuple(image["mean"]),
-                                                       "std": tuple(image["std"])})  # fmt: skip
-            return cls(**values)
-        except (KeyError, TypeError) as error:
-            raise CacheError(f"{path} is not a complete cache description: {error!r}.") from error
+@dataclass(frozen=True, kw_only=True)
+class CacheFile(CacheDescription):
+    """``cache.json``: the description and the shards.
+
+    Attributes:
+        items: Items in all shards, each name once.
+        shards: In the order in which they were written.
+        format_version: Of the folder.
+    """
+
+    items: int
+    shards: tuple[Shard, ...]
+    format_version: int = FORMAT_VERSION
 
 
 @dataclass
@@ -197,17 +191,26 @@ class TeacherCache:
 
 
 def read_description(path: Path) -> tuple[CacheDescription, tuple[Shard, ...]]:
-    """What ``cache.json`` says."""
+    """What ``cache.json`` says.
+
+    Raises:
+        CacheError: The folder has none, or it is damaged or of another version.
+    """
     file = path / CACHE_FILE
     if not file.is_file():
         raise CacheError(f"{path} is not a teacher cache: it has no {CACHE_FILE}.", hint="Make one with `mckit cache`.")
     try:
         document = read_json(file)
-        return CacheDescription.from_json(document, file), tuple(Shard(**shard) for shard in document["shards"])
     except DataError as error:
         raise CacheError(error.message) from error
-    except (KeyError, TypeError) as error:
-        raise CacheError(f"{file} is not a complete cache description: {error!r}.") from error
+    if document.get("format_version") != FORMAT_VERSION:
+        raise CacheError(
+            f"{file} has format version {document.get('format_version')}; this mckit reads {FORMAT_VERSION}.",
+            hint="Update mckit, or make the cache again.",
+        )
+    read = formats.from_document(document, CacheFile, where=str(file), error=CacheError)
+    description = {entry.name: getattr(read, entry.name) for entry in fields(CacheDescription)}
+    return CacheDescription(**description), read.shards
 
 
 def _open_shard(

@@ -1,6 +1,10 @@
 """Writing a teacher cache: shards are appended, a shard counts once ``cache.json`` lists it.
 
 One process writes a cache at a time, as one writes an index: it holds the lock of :mod:`mobileclip_kit.locks`.
+
+A cache that replaces another one is staged beside it, and the old one can be read until the new one takes its place.
+The staged one stays when its run is killed or fails: the next run that makes the same cache continues it, every other
+run removes it.
 """
 
 from __future__ import annotations
@@ -10,20 +14,21 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
+from mobileclip_kit import formats
 from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.cache.folder import CACHE_FILE, SHARDS, CacheDescription, Shard, TeacherCache
-from mobileclip_kit.errors import CacheError, ShapeError
-from mobileclip_kit.files import atomic_file, check_can_write, recover, remove_staged, sha256_of_file, write_json
+from mobileclip_kit.cache.folder import CACHE_FILE, SHARDS, CacheDescription, CacheFile, Shard, TeacherCache
+from mobileclip_kit.errors import CacheError, MckitError, ShapeError
+from mobileclip_kit.files import atomic_file, check_can_write, recover, remove_staged, sha256_of_file, staged_place
 from mobileclip_kit.index.npy import save_matrix
 from mobileclip_kit.locks import LOCK_FILE, writer_lock
+from mobileclip_kit.renames import install, remove
 
 SHARD_ITEMS = 8192
 _SHARD_SECONDS = 60.0
@@ -60,7 +65,7 @@ class CacheWriter:
         path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             stack.enter_context(cache_lock(path))
-            remove_staged(path)  # of an interrupted run, see mobileclip_kit.cache.replacing
+            remove_staged(path)  # of an interrupted run, see cache_place
             self._begin()
             self._held = stack.pop_all()
 
@@ -143,9 +148,8 @@ class CacheWriter:
         self._keys, self._hashes, self._vectors, self._flushed = [], [], [], time.monotonic()
 
     def _write_description(self) -> None:
-        shards = [asdict(shard) for shard in self._shards]
-        document = {**self._description.to_json(), "items": len(self._known), "shards": shards}
-        write_json(self._path / CACHE_FILE, document)
+        file = CacheFile(**vars(self._description), items=len(self._known), shards=self._shards)
+        formats.write(self._path / CACHE_FILE, file)
 
     def __enter__(self) -> Self:
         return self
@@ -176,3 +180,44 @@ def is_unfinished(path: Path) -> bool:
         return False
     shards = (path / SHARDS).iterdir() if SHARDS in inside else ()
     return all(_SHARD_FILE.fullmatch(child.name) for child in shards)
+
+
+@contextlib.contextmanager
+def cache_place(path: Path, made_of: Mapping[str, Any], *, force: bool) -> Iterator[Path]:
+    """Yield the folder to write a cache to: its own, or one that replaces it when the block ends without an error.
+
+    Args:
+        path: The cache.
+        made_of: All that decides about its contents: an interrupted run with something else is not continued.
+        force: Replace what lies there.
+
+    Raises:
+        CacheError: Another process is writing the cache.
+        OutputError: The place cannot be written, or holds something else.
+    """
+    recover(path)
+    is_free = not path.exists() or is_unfinished(path) or (path.is_dir() and not any(path.iterdir()))
+    if not force or is_free:
+        yield path
+        return
+    check_can_write(path, force=True)
+    staging = staged_place(path, made_of)
+    with cache_lock(path) if is_cache(path) else contextlib.nullcontext():
+        remove_staged(path, keep=staging)
+        if not _items(staging):
+            remove(staging)
+        try:
+            yield staging
+        except BaseException:
+            if not _items(staging):
+                remove(staging)
+            raise
+        install(staging, path, replace=True)
+
+
+def _items(staging: Path) -> int:
+    """How many items an interrupted run left; 0 where there are none, or damaged ones."""
+    try:
+        return len(TeacherCache.open(staging))
+    except MckitError:
+        return 0

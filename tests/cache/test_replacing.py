@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.cache.folder import TeacherCache
-from mobileclip_kit.cache.replacing import cache_place
-from mobileclip_kit.cache.writer import CacheWriter
+from mobileclip_kit.cache.writer import CacheWriter, cache_place
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.distillation.teachers import cache_folders
 from mobileclip_kit.errors import CacheError
@@ -109,7 +108,7 @@ def test_nobody_writes_a_cache_that_is_being_replaced(cache: Path) -> None:
 def test_a_killed_replacement_leaves_the_old_cache_and_is_continued(cache: Path) -> None:
     code = (
         "from pathlib import Path; import sys\n"
-        "from mobileclip_kit.cache.replacing import cache_place\n"
+        "from mobileclip_kit.cache.writer import cache_place\n"
         "from tests.cache.test_replacing import fill\n"
         "with cache_place(Path(sys.argv[1]), {}, force=True) as place: fill(place, 'ab', die=True)"
     )

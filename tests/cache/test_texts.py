@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileclip_kit.cache.importing import import_vectors
+from mobileclip_kit.cache.build import import_vectors
 from mobileclip_kit.cache.texts import TEXTS_FOLDER, import_text_vectors, open_texts, text_vectors
 from mobileclip_kit.errors import CacheError, DataError
 from tests.cache.test_cache import draw, write_vectors

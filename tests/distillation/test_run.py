@@ -259,7 +259,7 @@ def test_a_student_worse_than_the_mean_vector_is_called_useless(tmp_path: Path, 
 
 def test_unit_vectors_are_scaled(tmp_path: Path) -> None:
     """A student of unit vectors gives raw vectors whose norm is near the recipe's unit_scale."""
-    from mobileclip_kit.cache.importing import import_vectors
+    from mobileclip_kit.cache.build import import_vectors
 
     images = draw(tmp_path / "images", 10)
     vectors = F.normalize(torch.randn(10, 16, generator=torch.Generator().manual_seed(0)), dim=1).numpy()

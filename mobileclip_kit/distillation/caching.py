@@ -1,0 +1,202 @@
+"""``mckit cache``: one teacher cache for each teacher, with its views, captions and text bank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+from mobileclip_kit import formats
+from mobileclip_kit.cache.build import CacheReport, build_cache, describe_teacher, import_vectors
+from mobileclip_kit.cache.folder import CACHE_FILE
+from mobileclip_kit.cache.writer import cache_place
+from mobileclip_kit.data.pair import Pair, Skipped
+from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.errors import DataError, OutputError, UsageError
+from mobileclip_kit.options import Option
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheRequest:
+    """The teachers that are run, the images they see, and the cache that their vectors go to.
+
+    Attributes:
+        teachers: One cache is made for each; several go into one folder.
+        data: What :func:`mobileclip_kit.data.sources.open_source` reads.
+        out: An existing cache is extended.
+        batch_size: Images that a teacher gets at once.
+        limit: Of the images.
+        views: Vectors of each image.
+        recipe: A preset's name or a TOML file.
+        seed: Of the augmented views.
+        captions: Whether the images' captions are encoded, too.
+        bank: A file of class names or texts.
+        templates: A file of templates, filled with the bank's names.
+        device: Where the teachers run.
+        force: Replace an existing cache; it stays readable until the new one is complete.
+    """
+
+    teachers: Annotated[
+        tuple[str, ...],
+        Option(
+            "A model folder, an open_clip name (ViT-B-32:openai) or hf-hub:…; several for several caches.",
+            names=("--teacher",),
+            metavar="T",
+        ),
+    ] = ()
+    data: Annotated[Path | str | None, Option("A folder of images or a captions file.", metavar="D")] = None
+    out: Annotated[Path | None, Option("The cache; an existing one is extended.", names=("-o",), metavar="CACHE")] = (
+        None
+    )
+    batch_size: Annotated[int, Option("Images at once.", at_least=1)] = 32
+    limit: Annotated[int | None, Option("Take the first N images only.", metavar="N", at_least=1)] = None
+    views: Annotated[
+        int, Option("Vectors of each image: of itself, and of K − 1 augmented views.", metavar="K", at_least=1)
+    ] = 1
+    recipe: Annotated[str | None, Option("With --views: the recipe whose [augmentation] makes them.", metavar="R")] = (
+        None
+    )
+    seed: Annotated[int, Option("With --views: of the views.", at_least=0)] = 0
+    captions: Annotated[bool, Option("Keep the vectors of the images' captions, too.")] = False
+    bank: Annotated[
+        Path | None,
+        Option("Keep vectors of these texts, too: one class name or text a line.", metavar="FILE"),
+    ] = None
+    templates: Annotated[
+        Path | None, Option("With --bank: one template a line, such as: a photo of a {}", metavar="FILE")
+    ] = None
+    device: Annotated[str, Option("cpu, cuda or mps.")] = "cpu"
+    force: Annotated[bool, Option("Replace an output that exists already.")] = False
+
+
+def make_caches(
+    request: CacheRequest, *, tell: Callable[[str], object] = lambda message: None
+) -> tuple[list[CacheReport], list[Skipped]]:
+    """Run each teacher once over images and keep its vectors.
+
+    Args:
+        request: Teachers, images and caches.
+        tell: Receives warnings about a teacher, such as random weights, before it runs.
+
+    Returns:
+        A report for each teacher, and what the source left out.
+
+    Raises:
+        DataError: No image can be used, or none has a caption.
+        ModelError: A teacher is unknown, or lacks a text tower.
+        ModelMismatchError: The cache holds another teacher's vectors.
+        OutputError: The place cannot be written.
+        UsageError: Fields are missing or contradict each other.
+    """
+    from mobileclip_kit.distillation.captions import read_bank
+    from mobileclip_kit.networks.devices import check_device
+
+    _check(request)
+    assert request.data is not None and request.out is not None
+    skipped: list[Skipped] = []
+    check_device(request.device)
+    several = len(request.teachers) > 1
+    if several and (request.out / CACHE_FILE).exists():
+        raise OutputError(
+            f"{request.out} is the cache of one teacher; the caches of several do not go into it.",
+            hint="Choose another -o.",
+        )
+    texts = read_bank(request.bank, request.templates) if request.bank is not None else []
+    pairs = list(islice(open_source(request.data, skipped), request.limit))
+    texts += _captions(pairs, request.data) if request.captions else []
+    folders = [request.out / f"{number:02d}" for number in range(len(request.teachers))] if several else [request.out]
+    reports = [
+        _make_cache(request, teacher, folder, pairs, texts, tell)
+        for teacher, folder in zip(request.teachers, folders, strict=True)
+    ]
+    return reports, skipped
+
+
+def import_cache(
+    images: Path,
+    vectors: Path,
+    names: Path,
+    out: Path,
+    *,
+    bank: tuple[Path, Path] | None = None,
+    teacher: str | None = None,
+    force: bool = False,
+) -> CacheReport:
+    """Make or extend a cache with vectors that somebody else computed.
+
+    Args:
+        images: See :func:`mobileclip_kit.cache.build.import_vectors`, also for ``vectors``, ``names`` and ``teacher``.
+        vectors: A ``.npy`` file.
+        names: The images of its rows.
+        out: The cache.
+        bank: A file of texts and a ``.npy`` file of their vectors.
+        teacher: The teacher's name.
+        force: Replace an existing cache.
+    """
+    from mobileclip_kit.cache.texts import import_text_vectors
+
+    given = (images, vectors, names, *(bank or (None, None)))
+    made_of = {
+        "teacher": teacher,
+        "given": [path and str(path.absolute()) for path in given],
+        "changed_ns": [path.stat().st_mtime_ns for path in given if path and path.exists()],
+    }
+    with cache_place(out, made_of, force=force) as place:
+        report = import_vectors(images, vectors, names, place, teacher=teacher)
+        new_texts = 0 if bank is None else import_text_vectors(place, bank[1], bank[0])
+    return replace(report, cache=out, texts_added=new_texts)
+
+
+def _make_cache(
+    request: CacheRequest,
+    teacher: str,
+    folder: Path,
+    pairs: Sequence[Pair],
+    texts: Sequence[str],
+    tell: Callable[[str], object],
+) -> CacheReport:
+    from mobileclip_kit.cache.texts import cache_texts
+    from mobileclip_kit.networks.model import load_model
+
+    model = load_model(teacher)
+    for warning in model.warnings:
+        tell(f"warning: {warning}")
+    if texts:
+        model.spec.require_text()  # fails now rather than after all images
+    description, views = describe_teacher(model), None
+    if request.recipe is not None:
+        from mobileclip_kit.distillation.augment import plan_views
+        from mobileclip_kit.distillation.recipe import load_recipe
+
+        augmentation = load_recipe(request.recipe).augmentation
+        description, views = plan_views(description, augmentation, views=request.views, seed=request.seed)
+    made_of = {"cache": formats.to_document(description), "pairs": [pair.key for pair in pairs], "texts": [*texts]}
+    with cache_place(folder, made_of, force=request.force) as place:
+        report = build_cache(model, pairs, place, batch_size=request.batch_size, device=request.device,
+                             description=description, views=views)  # fmt: skip
+        new_texts = cache_texts(model, texts, place, device=request.device) if texts else 0
+    return replace(report, cache=folder, texts_added=new_texts)
+
+
+def _check(request: CacheRequest) -> None:
+    for flag, value in {"--teacher": request.teachers, "--data": request.data, "-o": request.out}.items():
+        if not value:
+            raise UsageError(f"Missing option {flag}.")
+    if request.views > 1 and request.recipe is None:
+        raise UsageError("--views needs --recipe: its [augmentation] makes the views.")
+    if request.views == 1 and request.recipe is not None:
+        raise UsageError("--recipe needs --views: one view is the image itself, which no recipe varies.")
+    if request.templates is not None and request.bank is None:
+        raise UsageError("--templates needs --bank: templates are filled with its names.")
+
+
+def _captions(pairs: Sequence[Pair], data: Path | str) -> list[str]:
+    found = [caption for pair in pairs for caption in pair.captions]
+    if not found:
+        raise DataError(
+            f"No image of {data} has a caption, so --captions has nothing to keep.",
+            hint="Pass images with captions, or leave --captions out.",
+        )
+    return found
