@@ -22,6 +22,7 @@ or more each stage has its own.
 
 from __future__ import annotations
 
+import re
 import statistics
 import sys
 import tempfile
@@ -355,7 +356,7 @@ def runs_of(runs: Mapping[str, Any], first: str, second: str) -> list[dict[str, 
 
 def headings(figures: Sequence[str]) -> list[str]:
     """Names of figures for people."""
-    return [name.replace("_", " ") for name in figures]
+    return [re.sub(r" at (\d+)", r"@\1", name.replace("_", " ")) for name in figures]
 
 
 def cells(runs: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> list[str]:
@@ -378,14 +379,14 @@ def recipe_page(document: dict[str, Any], lines: list[str]) -> list[str]:
     """The Markdown page around the table."""
     settings, teacher = document["settings"], document["teacher"]
     return [
-        "# What each recipe of distillation brings",
+        "# Comparison of distillation recipes",
         "",
-        f"`benchmarks/ablation.py recipes`: {settings['steps']} steps of {settings['batch_size']} out of "
-        f"{settings['images']} images of the synthetic scenes, students of a half, a quarter and an eighth of the",
-        f"teacher's image tower; mean ± standard deviation over the seeds, in percent, on {settings['gallery']}",
-        f"unseen images. The teacher itself: right first {100 * teacher['precision_at_1']:.1f}, R@1 "
-        f"{100 * teacher['recall_at_1_text_to_image']:.1f}. The last column is training time in seconds: equal",
-        "steps are not equal time.",
+        f"Made by `benchmarks/ablation.py recipes`. Students of a half, a quarter and an eighth of the teacher's image "
+        f"tower are trained for {settings['steps']} steps",
+        f"of {settings['batch_size']} images, out of {settings['images']} synthetic scenes. Figures are percentages on "
+        f"{settings['gallery']} unseen images, mean ± standard deviation over the seeds.",
+        f"The teacher's precision@1 is {100 * teacher['precision_at_1']:.1f}, its recall@1 "
+        f"{100 * teacher['recall_at_1_text_to_image']:.1f}. The last column is the training time in seconds.",
         "",
         *lines,
     ]
@@ -395,13 +396,14 @@ def loss_page(document: dict[str, Any], lines: list[str]) -> list[str]:
     """The Markdown page around the table."""
     settings = document["settings"]
     return [
-        "# What LightCLIP's losses bring",
+        "# Comparison of LightCLIP's losses",
         "",
-        f"`benchmarks/ablation.py losses`: {settings['steps']} steps of {settings['batch_size']} pairs out of "
-        f"{settings['images']} images of the synthetic scenes with {settings['kinds']} kinds, text tower",
-        f"{settings['text']}, Muon with a peak learning rate of {settings['lr']:g}; mean ± standard",
-        f"deviation over the seeds, in percent, on {settings['gallery']} unseen images. The last column is training",
-        "time in seconds: equal steps are not equal time.",
+        f"Made by `benchmarks/ablation.py losses`. Models with the text tower `{settings['text']}` are trained for "
+        f"{settings['steps']} steps of {settings['batch_size']} pairs, out of",
+        f"{settings['images']} synthetic scenes with {settings['kinds']} kinds of objects, by Muon with a peak learning "
+        f"rate of {settings['lr']:g}. Figures are percentages on {settings['gallery']} unseen images,",
+        "mean ± standard deviation over the seeds. The last column is the training time in seconds. (a) softened labels,",
+        "(b) token matching, (c) masked language modelling.",
         "",
         *lines,
     ]

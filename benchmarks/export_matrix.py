@@ -235,15 +235,15 @@ def load(name: str) -> Any:
 
 
 _PREAMBLE = """\
-For each tower: the least cosine between the export's vectors and the model's on real photos and captions (int8: on
-others than it was calibrated on), the size in MB, and the milliseconds of processor time of one input on one thread.
-Gates: 0.999 for ONNX float32 and Core ML float16, 0.99 for int8. `+n` after a cosine: so many operators or products
-stay in float32 beyond what the precision leaves there anyway. The last two columns: processor seconds of converting
-and verifying both towers in all kinds, and the most memory held.
+Each cell has the least cosine between the embeddings of export and model on real photos and captions (for int8, on others
+than those it was calibrated on), the size in MB, and the processor time of one input on one thread. The thresholds are
+0.999 for ONNX float32 and Core ML float16, and 0.99 for int8. `+n` after a cosine is the number of operators or products
+that stay in float32 beyond those the precision always leaves there. The last two columns are the processor time of
+converting and verifying both towers in all kinds, and the peak memory.
 
-Weights are random, since nothing was downloaded: the table tests every operator and shape of these models, and the
-precisions on activations of their sizes; trained weights have their own verification at each `mckit export`. Core ML
-programs are executed by mckit's interpreter with float16 emulated; its times say nothing about a phone.
+Weights are random. The table therefore tests every operator and shape of these models, and the precisions on activations
+of their sizes; `mckit export` verifies trained weights each time. Core ML programs are executed by mckit's interpreter
+with emulated float16. Its times say nothing about a phone.
 """.split("\n")
 
 
@@ -292,8 +292,8 @@ def page(document: Mapping[str, Any]) -> str:
         "",
         *_PREAMBLE,
         f"Made by `benchmarks/export_matrix.py` on {document['machine']['cpu']}, one thread, with {versions}.",
-        f"Verified on {sets['inputs']}; int8 calibrated on {sets['calibrated_on']} (drawn where the tokenizer is a "
-        f"download). {passed} of {len(found)} rows pass.",
+        f"Verified on {sets['inputs']}; int8 calibrated on {sets['calibrated_on']} (token rows are drawn where the "
+        f"tokenizer would be a download). {passed} of {len(found)} rows pass.",
         "",
         *table(["model", "tower", *kinds, "CPU s", "GB"], lines, texts=4 + len(kinds)),
         *(["", f"Not run yet: {', '.join(waiting)}."] if waiting else []),

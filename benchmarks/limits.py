@@ -104,7 +104,8 @@ def main() -> None:
     print(lines)
     if chosen.docs.is_file():
         text = chosen.docs.read_text(encoding="utf-8")
-        before, after = text.split(START)[0], text.split(END, 1)[1]
+        before, rest = text.split(START, 1)
+        after = rest.split(END, 1)[1]
         chosen.docs.write_text(f"{before}{START}\n{lines}\n{END}{after}", encoding="utf-8")
 
 
@@ -290,17 +291,17 @@ def markdown(document: dict[str, Any]) -> list[str]:
             row["measured_by"],
             f"{row['rate']:,.4g} {row['unit']}",
             f"{row['limit']:,.4g} {row['unit']}",
-            f"{100 * row['share']:.0f} %",
-            f"{100 * row['share_low']:.0f} … {100 * row['share_high']:.0f} %",
+            f"{100 * row['share']:.0f}%",
+            f"{100 * row['share_low']:.0f} … {100 * row['share_high']:.0f}%",
         )
         for row in document["rows"]
     ]
     kinds = list(dict.fromkeys(kind for found in document["profiles"].values() for kind in found["shares"]))
     spent = [
-        (name, f"{found['kernels_ms']:.1f} ms", *(f"{100 * found['shares'].get(kind, 0):.0f} %" for kind in kinds))
+        (name, f"{found['kernels_ms']:.1f} ms", *(f"{100 * found['shares'].get(kind, 0):.0f}%" for kind in kinds))
         for name, found in document["profiles"].items()
     ]
-    parts = [f"{100 * value:.0f} %" for value in document["tokenizer"].values()]
+    parts = [f"{100 * value:.0f}%" for value in document["tokenizer"].values()]
     return [
         f"{machine['cpu']}, one thread, {settings['rounds']} rounds in turns, processor time; load of the machine "
         f"{machine['load']}.",
