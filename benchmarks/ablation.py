@@ -400,10 +400,11 @@ def loss_page(document: dict[str, Any], lines: list[str]) -> list[str]:
         "",
         f"Made by `benchmarks/ablation.py losses`. Models with the text tower `{settings['text']}` are trained for "
         f"{settings['steps']} steps of {settings['batch_size']} pairs, out of",
-        f"{settings['images']} synthetic scenes with {settings['kinds']} kinds of objects, by Muon with a peak learning "
-        f"rate of {settings['lr']:g}. Figures are percentages on {settings['gallery']} unseen images,",
-        "mean ± standard deviation over the seeds. The last column is the training time in seconds. (a) softened labels,",
-        "(b) token matching, (c) masked language modelling.",
+        f"{settings['images']} synthetic scenes with {settings['kinds']} kinds of objects, by Muon with a peak "
+        f"learning rate of {settings['lr']:g}. Figures are percentages on "
+        f"{settings['gallery']} unseen images,",
+        "mean ± standard deviation over the seeds. The last column is the training time in seconds.",
+        "(a) softened labels, (b) token matching, (c) masked language modelling.",
         "",
         *lines,
     ]

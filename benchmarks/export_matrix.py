@@ -235,15 +235,15 @@ def load(name: str) -> Any:
 
 
 _PREAMBLE = """\
-Each cell has the least cosine between the embeddings of export and model on real photos and captions (for int8, on others
-than those it was calibrated on), the size in MB, and the processor time of one input on one thread. The thresholds are
-0.999 for ONNX float32 and Core ML float16, and 0.99 for int8. `+n` after a cosine is the number of operators or products
-that stay in float32 beyond those the precision always leaves there. The last two columns are the processor time of
-converting and verifying both towers in all kinds, and the peak memory.
+Each cell has the least cosine between the embeddings of export and model on real photos and captions (for int8, on
+others than those it was calibrated on), the size in MB, and the processor time of one input on one thread. The
+thresholds are 0.999 for ONNX float32 and Core ML float16, and 0.99 for int8. `+n` after a cosine is the number of
+operators or products that stay in float32 beyond those the precision always leaves there. The last two columns are
+the processor time of converting and verifying both towers in all kinds, and the peak memory.
 
-Weights are random. The table therefore tests every operator and shape of these models, and the precisions on activations
-of their sizes; `mckit export` verifies trained weights each time. Core ML programs are executed by mckit's interpreter
-with emulated float16. Its times say nothing about a phone.
+Weights are random. The table therefore tests every operator and shape of these models, and the precisions on
+activations of their sizes; `mckit export` verifies trained weights each time. Core ML programs are executed by
+mckit's interpreter with emulated float16. Its times say nothing about a phone.
 """.split("\n")
 
 

@@ -28,7 +28,7 @@ _DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 @click.option("-k", "--top", "k", type=click.IntRange(1), default=10, show_default=True, help="Hits for each query.")
 @click.option("-m", "--model", help="The index's model, if it is no longer where it was when the index was built.")
 @click.option("--template", "templates", multiple=True, help='Such as "a photo of {}"; several are averaged.')
-@click.option("--textness", type=float, default=0.0, help="Above 0: prefer written words. Below 0: avoid them.")
+@click.option("--textness", type=float, default=0.0, help="From −1 (avoid written words) to 1 (prefer them).")
 @click.option("--textness-vector", type=click.Path(path_type=Path), help="From `mckit textness fit`.")
 @click.option("--folder", help="Only images below this folder of the index.")
 @click.option("--since", type=_DAY, help="Only images changed on this day or later.")
@@ -59,7 +59,7 @@ def command(
     \b
     Examples:
       mckit search photos.index "a red bicycle"
-      mckit search photos.index "beach -people" --textness -1 --textness-vector textness.json
+      mckit search photos.index "beach -people" --textness -0.4 --textness-vector textness.json
       mckit search photos.index --image bicycle.jpg -k 20 --json
       mckit search photos.index "at night" --like holidays/harbour.jpg
       mckit search photos.index -k 5 -- "-people"
