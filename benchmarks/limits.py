@@ -33,7 +33,7 @@ import numpy as np  # noqa: E402
 from harness import HERE, RESULTS, Bar, Call, Chart, draw, in_turns, operator_times, parse, spread, table, write  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from mobileclip_kit.bench.candidate import describe_candidates  # noqa: E402
+from mobileclip_kit.bench.models import describe_models  # noqa: E402
 from mobileclip_kit.data.sources import open_source  # noqa: E402
 from mobileclip_kit.images import list_images, load_pixels  # noqa: E402
 from mobileclip_kit.index.flat import search_flat  # noqa: E402
@@ -229,7 +229,7 @@ def texts(captions: Path) -> dict[str, Timed]:
 
 def towers(place: Path, precision: str) -> dict[str, Timed]:
     """An export's image tower at each batch size."""
-    (candidate,) = describe_candidates([str(place)])
+    (candidate,) = describe_models([str(place)])
     if candidate.failure or not candidate.multiply_accumulates:
         raise SystemExit(f"{place}: {candidate.failure or 'its multiply-accumulates are not known'}")
     encoder = open_encoder(place, threads=1)

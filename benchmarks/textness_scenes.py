@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from harness import HERE, parse, write
 
-from mobileclip_kit.bench.scale_plot import plot_scales
+from mobileclip_kit.explain.plots import plot_scales
 from mobileclip_kit.files import atomic_file
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes

@@ -23,6 +23,7 @@ from mobileclip_kit.exporting.folder import Export, Format, Precision, open_expo
 from mobileclip_kit.exporting.ranges import Method
 from mobileclip_kit.exporting.samples import ImageInputs, TextInputs
 from mobileclip_kit.files import atomic_folder, write_json
+from mobileclip_kit.formats import to_document
 from mobileclip_kit.networks.model import Model
 
 COMPARISON_FILE = "comparison.json"
@@ -177,6 +178,6 @@ def _latencies(
                 rounds=_ROUNDS,
                 on_failure=lambda name, error: failures.update({name: error.message}),
             )
-            found.update({(name, tower): timing.to_json() for name, timing in timings.items()})
+            found.update({(name, tower): to_document(timing.latency()) for name, timing in timings.items()})
             workers = {name: worker for name, worker in workers.items() if name not in failures}
     return found, failures

@@ -122,7 +122,7 @@ def test_a_bench_report_is_compared_by_todays_names(mckit, name):
 
 
 def test_gates_on_renamed_figures_are_read():
-    from mobileclip_kit.bench.gate import read_gates
+    from mobileclip_kit.bench.gates import read_gates
 
     assert [gate.figure for gate in read_gates(FIRST / "gates.toml")] == [
         "metrics.scenes_precision_at_1",
@@ -131,6 +131,6 @@ def test_gates_on_renamed_figures_are_read():
 
 
 def test_what_the_phone_measured_is_read():
-    from mobileclip_kit.bench.elsewhere import read_phone
+    from mobileclip_kit.bench.external_results import read_phone
 
-    assert [row["images_per_s"] for row in read_phone(FIRST / "phone-bench.json")[:3]] == [400.0, 500.0, 80.0]
+    assert [row.images_per_s for row in read_phone(FIRST / "phone-bench.json")[:3]] == [400.0, 500.0, 80.0]

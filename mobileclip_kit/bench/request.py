@@ -1,191 +1,133 @@
-"""One call of the bench: what to measure, on what, and what the report shall hold."""
+"""The options of a bench run. This module imports no model library."""
 
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.bench.candidate import Candidate, describe_candidates, phone_students, random_students
-from mobileclip_kit.bench.dataset import read_dataset
-from mobileclip_kit.bench.elsewhere import published_rows, read_phone, with_unique_names
-from mobileclip_kit.bench.examples import ImageRows, draw_examples
-from mobileclip_kit.bench.gate import check_models, judge, read_gates
-from mobileclip_kit.bench.judging import Judged, Material, ScenesMaterial
-from mobileclip_kit.bench.labels import read_labelled, read_templates
-from mobileclip_kit.bench.material import ask_teacher, cached_teacher, read_gallery, read_queries
-from mobileclip_kit.bench.measure import Settings, run_bench
-from mobileclip_kit.bench.quality import Gallery
+from mobileclip_kit.bench.machine import usable_cores
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.scenes.folder import SceneSet, write_scenes
+from mobileclip_kit.options import Option
 
-_WORLD_SEED, _WORLD_SIZE = 1, 64  # the size that `mckit scenes` draws by itself
-_LEAST_WORLD = 50
+_LEAST_SCENES = 50
+_GATES_HELP = (
+    "Bounds that figures must keep, as TOML tables; exit 1 when one is missed. Each [[gate]] has model (a row's name "
+    'or "*"), figure (such as "latency_ms.p50"), at_least or at_most, and optionally of (another row, to divide by).'
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """How models are measured.
+
+    Attributes:
+        threads: Of every model's process.
+        seconds: Each model's share of the latency turns, and again of the throughput turns.
+        rounds: Turns of each model.
+        timeout_seconds: Longest wait for one answer of a model.
+        queries: File of text vectors that indexes are queried with.
+    """
+
+    threads: int
+    seconds: float = 4.0
+    rounds: int = 10
+    timeout_seconds: float = 900.0
+    queries: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRequest:
-    """What ``mckit bench`` was asked for; see its ``--help``.
+    """What to measure, on which images, and what the report contains."""
 
-    Attributes:
-        models: Model folders, exports, indexes, open_clip names; none for the students' bare architectures.
-        settings: How to measure.
-        images: Images to judge on.
-        captions: Captions file to judge on, too.
-        labels: Images with classes.
-        templates: File of sentences for the classes.
-        dataset: A data set of CLIP_benchmark.
-        dataset_root: Where it lies.
-        world: Images of the synthetic scenes to draw and judge on.
-        teacher: Model to agree with.
-        cache: Its stored vectors, in its place.
-        queries: File of its text vectors.
-        limit: Judge on so many images of each source.
-        phone: Documents of the app's bench screen.
-        published: Whether others' figures shall stand beside ours.
-        gates: File of gates.
-        explained: Whether the report explains a model.
-        reported: Whether there will be a report, with a page of examples.
-    """
-
-    models: Sequence[str]
-    settings: Settings
-    images: Path | None = None
-    captions: Path | None = None
-    labels: Path | None = None
-    templates: Path | None = None
-    dataset: str | None = None
-    dataset_root: Path = Path("datasets")
-    scenes: int | None = None
-    teacher: str | None = None
-    cache: Path | None = None
-    queries: Path | None = None
-    limit: int | None = None
-    phone: Sequence[Path] = ()
-    published: bool = False
-    gates: Path | None = None
-    explained: bool = False
-    reported: bool = False
+    models: Annotated[tuple[str, ...], Option("Models.", names=("models",))] = ()
+    device: Annotated[Literal["cpu"], Option("Device to measure on.")] = "cpu"
+    images: Annotated[Path | None, Option("Images to evaluate on: a folder, or a captions file.")] = None
+    captions: Annotated[Path | None, Option("Captions file (CSV, TSV, JSONL) for recall, besides --images.")] = None
+    labels: Annotated[Path | None, Option("Images with classes for zero-shot: CLASS/IMAGE, or CSV of image,label.")] = (
+        None
+    )
+    templates: Annotated[Path | None, Option("Prompts with {} in place of a class, one a line, for --labels.")] = None
+    dataset: Annotated[str | None, Option("A data set of CLIP_benchmark, if that is installed.", metavar="NAME")] = None
+    dataset_root: Annotated[Path, Option("Folder of the data set.")] = Path("datasets")
+    scenes: Annotated[int | None, Option("Draw N synthetic scenes and evaluate on them.", metavar="N")] = None
+    teacher: Annotated[str | None, Option("Model folder, export or open_clip name to measure agreement with.")] = None
+    cache: Annotated[Path | None, Option("Teacher cache to use instead of a live teacher.")] = None
+    queries: Annotated[
+        Path | None, Option("Text vectors of the teacher (.npy), used as queries to images and indexes.")
+    ] = None
+    limit: Annotated[int | None, Option("Evaluate at most N images of each source.", metavar="N", at_least=1)] = None
+    phone: Annotated[tuple[Path, ...], Option("JSON that the app's bench screen shared; may be repeated.")] = ()
+    published: Annotated[bool, Option("Add rows that others published, marked as such.")] = False
+    threads: Annotated[int | None, Option("Threads of each model. [default: all cores]", at_least=1)] = None
+    seconds: Annotated[float, Option("Time of each model for latency, and again for throughput.")] = 4.0
+    rounds: Annotated[int, Option("Turns of each model.", at_least=1)] = 10
+    out: Annotated[
+        Path | None,
+        Option("Folder for the report: a page, JSON, Markdown, CSV and a plot.", names=("-o", "--out")),
+    ] = None
+    gate: Annotated[Path | None, Option(_GATES_HELP, metavar="TOML")] = None
+    explain: Annotated[bool, Option("Draw heat maps (Grad-CAM) and a map of vectors (t-SNE) of the first model.")] = (
+        False
+    )
+    ask: Annotated[
+        tuple[str, ...], Option("A text for the heat maps of --explain; may be repeated.", metavar="TEXT")
+    ] = ()
 
     @property
     def measures(self) -> bool:
-        """Whether anything is measured here: not when a phone's figures are only shown."""
+        """Whether anything is measured: not if only a phone's figures are shown."""
         return bool(self.models) or not self.phone
 
+    @property
+    def explains(self) -> bool:
+        """Whether a model is explained; ``ask`` implies it."""
+        return self.explain or bool(self.ask)
+
+    @property
+    def source(self) -> Path | None:
+        """The images that an explanation shows."""
+        return self.captions or self.images
+
+    def settings(self) -> BenchSettings:
+        """How the models are measured."""
+        return BenchSettings(
+            threads=self.threads or usable_cores(), seconds=self.seconds, rounds=self.rounds, queries=self.queries
+        )
+
     def check(self) -> None:
-        """Refuse what contradicts itself, before any work.
+        """Refuse contradictory options before any work.
 
         Raises:
-            UsageError: Names the flags.
+            UsageError: Names the options.
         """
-        if not math.isfinite(self.settings.seconds):
-            raise UsageError(f"--seconds {self.settings.seconds} is no length of time.", hint="Say how many seconds.")
-        judged = {"--labels": self.labels, "--dataset": self.dataset, "--scenes": self.scenes}
-        images = {"--images": self.images, "--captions": self.captions, **judged}
-        if any(images.values()) and not self.models:
-            raise UsageError("Random weights have no accuracy to judge.", hint="Name the models to measure.")
+        if not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise UsageError(f"--seconds {self.seconds} is not a length of time.", hint="Pass a number of seconds.")
+        images = {"--images": self.images, "--captions": self.captions}
+        classes: Mapping[str, object] = {"--labels": self.labels, "--dataset": self.dataset}
+        if any((*images.values(), *classes.values(), self.scenes)) and not self.models:
+            raise UsageError("Random weights have no accuracy to measure.", hint="Name the models to measure.")
         if self.teacher and self.cache:
             raise UsageError("--teacher and --cache exclude each other.", hint="Keep one of them.")
-        if self.teacher and not any((self.images, self.captions, self.labels, self.dataset)):
-            raise UsageError("Agreement with a teacher needs images.", hint="Add --images.")
-        if self.cache and not (self.images or self.captions):
+        if (self.teacher and not any((*images.values(), *classes.values()))) or (
+            self.cache and not any(images.values())
+        ):
             raise UsageError("Agreement with a teacher needs images.", hint="Add --images.")
         if self.templates and not self.labels:
-            raise UsageError("--templates are sentences for classes.", hint="Add --labels.")
-        if self.scenes is not None and self.scenes < _LEAST_WORLD:
+            raise UsageError("--templates are prompts for classes.", hint="Add --labels.")
+        if self.scenes is not None and self.scenes < _LEAST_SCENES:
             raise UsageError(
-                f"{self.scenes} images of the synthetic scenes tell nothing.", hint=f"Draw {_LEAST_WORLD} or more."
+                f"{self.scenes} synthetic scenes are too few for a figure.", hint=f"Draw {_LEAST_SCENES} or more."
             )
+        if self.explains:
+            self._check_explain()
 
-
-def run_request(request: BenchRequest) -> tuple[dict[str, Any], ImageRows]:
-    """Measure what was asked for.
-
-    Returns:
-        The document of :func:`mobileclip_kit.bench.measure.run_bench`, with the rows from elsewhere behind the measured
-        ones, and ``gates`` where gates were given; and what a few texts find, for the report's page.
-
-    Raises:
-        MckitError: Something was asked for that cannot be, or not a single model could be measured.
-    """
-    request.check()
-    gates = [] if request.gates is None else read_gates(request.gates)
-    borrowed = [row for path in request.phone for row in read_phone(path)]
-    borrowed += published_rows() if request.published else []
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mckit-bench-")))
-        candidates = _candidates(request, folder)
-        names = [candidate.name for candidate in candidates]
-        borrowed = with_unique_names(borrowed, names)
-        if request.gates is not None:
-            check_models(gates, [*names, *(row["name"] for row in borrowed)], request.gates)
-        if request.queries is not None and not (
-            request.teacher or request.cache or any(candidate.is_index for candidate in candidates)
-        ):
-            raise UsageError("--queries are asked of the teacher too.", hint="Add --teacher or --cache.")
-        materials = _materials(request, folder)
-        document = run_bench(candidates, request.settings, materials)
-        files = {name: path for material in reversed(materials) for name, path in material.files.items()}
-        # Here, since a data set's images go with the folder.
-        examples = draw_examples(document["rows"], files) if request.reported else []
-    document["rows"] += borrowed
-    if request.gates is not None:
-        document["gates"] = judge(gates, document["rows"])
-    return document, examples
-
-
-def _candidates(request: BenchRequest, folder: Path) -> list[Candidate]:
-    if request.models:
-        return describe_candidates(request.models)
-    if not request.measures:
-        return []
-    (folder / "students").mkdir()
-    return random_students(phone_students(), folder / "students")
-
-
-def _materials(request: BenchRequest, folder: Path) -> list[Judged]:
-    """The captions first: where two give the same figure, that of the later one counts."""
-    asked = None
-    if request.queries is not None and (request.teacher or request.cache):
-        asked = read_queries(request.queries)
-    materials: list[Judged] = []
-    for source in (request.captions, request.images):
-        if source is not None:
-            materials += _of_images(request, read_gallery(source, limit=request.limit), source, asked)
-    if request.labels is not None:
-        templates = read_templates(request.templates)
-        materials.append(_taught(request, read_labelled(request.labels, limit=request.limit, templates=templates)))
-    if request.dataset is not None:
-        (folder / "dataset").mkdir()
-        found = read_dataset(request.dataset, request.dataset_root, folder / "dataset", limit=request.limit)
-        materials.append(_taught(request, found))
-    if request.scenes is not None:
-        materials.append(_draw_scenes(request.scenes, folder))
-    return materials
-
-
-def _of_images(request: BenchRequest, gallery: Gallery, source: Path, asked: Vectors | None) -> list[Judged]:
-    if request.teacher is not None:
-        return [Material(gallery, ask_teacher(request.teacher, gallery, request.settings, asked))]
-    if request.cache is not None and source == (request.images or request.captions):
-        return [Material(*cached_teacher(request.cache, gallery, asked))]
-    # Without captions the images tell nothing about accuracy: they are what is timed, and the report says so.
-    return [Material(gallery)]
-
-
-def _taught(request: BenchRequest, gallery: Gallery) -> Material:
-    """A teacher's own vectors of the classes serve models without a text tower."""
-    teacher = None if request.teacher is None else ask_teacher(request.teacher, gallery, request.settings)
-    return Material(gallery, teacher)
-
-
-def _draw_scenes(images: int, folder: Path) -> ScenesMaterial:
-    for split, seed in (("test", _WORLD_SEED), ("gallery", _WORLD_SEED + 1)):
-        (folder / split).mkdir()
-        write_scenes(folder / split, SceneSet(items=images, seed=seed, size=_WORLD_SIZE, split=split))  # type: ignore[arg-type]
-    return ScenesMaterial(folder / "test", folder / "gallery")
+    def _check_explain(self) -> None:
+        if self.source is None:
+            raise UsageError("--explain draws on images.", hint="Add --images.")
+        if self.out is None:
+            raise UsageError("--explain draws into the report.", hint="Name its folder with -o.")
+        if any(not text.strip() for text in self.ask):
+            raise UsageError("--ask was given an empty text.")

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from mobileclip_kit.arrays import Pixels
+from mobileclip_kit.bench.index_benchmark import IndexBenchmark
 from mobileclip_kit.bench.machine import peak_memory_bytes
-from mobileclip_kit.bench.searched import SearchedIndex
 from mobileclip_kit.errors import MckitError
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.index.npy import save_matrix
@@ -34,7 +34,7 @@ _TEXTS = ("a photo of a dog", "two red stars left of a blue house", "the word ca
 _IMAGES_AT_ONCE = 16
 
 
-class Worker:
+class ModelWorker:
     """Opens one model and measures it when asked.
 
     Args:
@@ -44,7 +44,7 @@ class Worker:
     def __init__(self, open_model: Callable[[str, int], Encoder]) -> None:
         self._open_model = open_model
         self._encoder: Encoder | None = None
-        self._index: SearchedIndex | None = None
+        self._index: IndexBenchmark | None = None
         self._pixels: Pixels = np.zeros((0, 1, 1, 3), np.uint8)
         self._actions: dict[str, Callable[[Request], Answer]] = {
             "open": self._open,
@@ -52,7 +52,7 @@ class Worker:
             "recall_of_exact": self._recall_of_exact,
             "calls": self._calls,
             "memory": self._memory,
-            "operations": self._operations,
+            "macs": self._macs,
             "encode_images": self._encode_images,
             "encode_texts": self._encode_texts,
         }
@@ -98,7 +98,7 @@ class Worker:
             importlib.import_module(module)
         imported = time.perf_counter()
         queries = request.get("queries")
-        self._index = SearchedIndex(Path(request["model"]), None if queries is None else Path(queries))
+        self._index = IndexBenchmark(Path(request["model"]), None if queries is None else Path(queries))
         self._call("search", 1, 0)
         opened = time.perf_counter()
         answer = {"towers": ["search"], "runtime": "faiss", **self._index.describe()}
@@ -123,7 +123,7 @@ class Worker:
     def _memory(self, _: Request) -> Answer:
         return {"peak_memory_bytes": peak_memory_bytes()}
 
-    def _operations(self, _: Request) -> Answer:
+    def _macs(self, _: Request) -> Answer:
         """Multiply-accumulates of one input of each tower; None where the runtime cannot count them."""
         if self.encoder.runtime != "torch":
             return {"multiply_accumulates": None}
@@ -162,7 +162,7 @@ class Worker:
             self.encoder.encode_texts([_TEXTS[(turn * batch + place) % len(_TEXTS)] for place in range(batch)])
 
 
-def serve(worker: Worker) -> None:
+def serve(worker: ModelWorker) -> None:
     """Answer until stdin ends, which it also does when the asking process dies."""
     # Libraries print on stdout; the answers must stay alone there.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -188,4 +188,4 @@ def _open(model: str, threads: int) -> Encoder:
 if __name__ == "__main__":
     # Ctrl-C reaches the whole process group; the asking process ends this one in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    serve(Worker(_open))
+    serve(ModelWorker(_open))

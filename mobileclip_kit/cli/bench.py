@@ -2,68 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mobileclip_kit.bench.request import BenchRequest
+from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
 from mobileclip_kit.errors import MckitError, UsageError
 
 if TYPE_CHECKING:
-    from mobileclip_kit.bench.examples import ImageRows
-    from mobileclip_kit.bench.request import BenchRequest
-
-_PATH = click.Path(path_type=Path)
+    from mobileclip_kit.bench.results import BenchReport
+    from mobileclip_kit.reports.html import ImageRow
 
 
 @click.command()
-@click.argument("models", nargs=-1)
-@click.option("--device", type=click.Choice(["cpu"]), default="cpu", show_default=True, help="What to measure on.")
-@click.option("--images", type=_PATH, help="Images to judge accuracy on: a folder, or a captions file.")
-@click.option("--captions", type=_PATH, help="Captions file (CSV, TSV, JSONL) for recall, beside --images.")
-@click.option("--labels", type=_PATH, help="Images with classes for zero-shot: CLASS/IMAGE, or CSV of image,label.")
-@click.option("--templates", type=_PATH, help="Sentences with {} in a class's place, one a line, for --labels.")
-@click.option("--dataset", metavar="NAME", help="A data set of CLIP_benchmark, when that is installed.")
-@click.option("--dataset-root", type=_PATH, default=Path("datasets"), show_default=True, help="Where it lies.")
-@click.option("--scenes", type=int, metavar="N", help="Draw N images of the synthetic scenes and judge on them.")
-@click.option("--teacher", help="Model folder, export or open_clip name to agree with.")
-@click.option("--cache", type=_PATH, help="Teacher cache to agree with, in place of a live teacher.")
-@click.option("--queries", type=_PATH, help="Text vectors of the teacher (.npy) that ask the images, and indexes.")
-@click.option("--limit", type=click.IntRange(min=1), help="Judge accuracy on so many images of each source only.")
-@click.option("--phone", type=_PATH, multiple=True, help="JSON that the app's bench screen shared; may be repeated.")
-@click.option("--published", is_flag=True, help="Show what others published beside, marked as such.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of each model. [default: all cores]")
-@click.option("--seconds", type=click.FloatRange(min=0.0, min_open=True), default=4.0, show_default=True,
-              help="Each model's time for latency, and again for throughput.")  # fmt: skip
-@click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True, help="Turns of each model.")
-@click.option("-o", "--out", type=_PATH, help="Folder for the report: a page, JSON, Markdown, CSV and a plot.")
-@click.option("--gate", type=_PATH, metavar="TOML", help="Least and greatest figures; exit 1 when one is missed.")
+@options_from(BenchRequest)
 @click.option(
-    "--compare", type=_PATH, nargs=2, metavar="A B", help="Say what changed between two reports; no measuring."
+    "--compare",
+    type=click.Path(path_type=Path),
+    nargs=2,
+    metavar="A B",
+    help="Compare two reports instead of measuring.",
 )
-@click.option(
-    "--explain", is_flag=True, help="Draw heat maps (Grad-CAM) and a map of vectors (t-SNE) of the first model."
-)
-@click.option("--ask", multiple=True, metavar="TEXT", help="A text for the heat maps of --explain; may be repeated.")
 @json_option
 @force_option
-def command(
-    models: tuple[str, ...],
-    device: str,
-    threads: int | None,
-    seconds: float,
-    rounds: int,
-    out: Path | None,
-    gate: Path | None,
-    compare: tuple[Path, Path] | None,
-    explain: bool,
-    ask: tuple[str, ...],
-    as_json: bool,
-    force: bool,
-    **asked: Any,
-) -> None:
+def command(request: BenchRequest, compare: tuple[Path, Path] | None, as_json: bool, force: bool) -> None:
     """Measure latency, throughput, memory, size and accuracy of MODELS side by side.
 
     MODELS are model folders, exports, indexes or open_clip names. Each runs in a process of its own; they take turns,
@@ -78,70 +43,85 @@ def command(
       mckit bench photos.index student-onnx-int8 --labels classes --gate gates.toml
       mckit bench student --images photos --ask "a red bicycle" --explain -o report
       mckit bench --compare before/report.json after/report.json
+
+    \b
+    A file for --gate:
+      [[gate]]
+      model = "student-onnx-int8"       # a row's name, or "*" for every row
+      figure = "metrics.overlap_at_10"  # its place in the row of --json
+      at_least = 0.85
+      [[gate]]
+      model = "student-onnx-int8"
+      figure = "latency_ms.p50"
+      of = "student-onnx-fp32"          # relative to another row
+      at_most = 0.8
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     if compare is not None:
-        if models or gate or out or any(value for name, value in asked.items() if name != "dataset_root"):
-            raise UsageError("--compare reads two reports and measures nothing.", hint="Leave the other flags out.")
+        if request != BenchRequest(dataset_root=request.dataset_root):
+            raise UsageError("--compare reads two reports and measures nothing.", hint="Leave the other options out.")
         _compare(*compare, as_json=as_json)
         return
-    from mobileclip_kit.bench.machine import usable_cores
-    from mobileclip_kit.bench.measure import Settings
+    request.check()
+    from mobileclip_kit.bench.explanation import explainable
     from mobileclip_kit.bench.report import headline, remarks, table_cells
-    from mobileclip_kit.bench.request import BenchRequest, run_request
+    from mobileclip_kit.bench.run import run_request
     from mobileclip_kit.files import check_can_write
 
-    settings = Settings(threads=threads or usable_cores(), seconds=seconds, rounds=rounds, queries=asked["queries"])
-    request = BenchRequest(models=models, settings=settings, gates=gate, explained=bool(explain or ask),
-                           reported=out is not None, **asked)  # fmt: skip
-    request.check()
-    source = request.captions or request.images
-    explained = _check_explain(models, source, out, ask) if request.explained else None
-    if out is not None:
-        check_can_write(out, force=force)
-    if not models and request.measures:
+    explained = explainable(request.models) if request.explains else None
+    if request.out is not None:
+        check_can_write(request.out, force=force)
+    if not request.models and request.measures:
         note("No models were named: measuring the students' architectures with random weights.")
-    measured, examples = run_request(request)
-    document = {"device": device, **measured}
-    lines = [format_table(*table_cells(document["rows"])), "", headline(document), *remarks(document["rows"])]
+    report, examples = run_request(request)
+    lines = [format_table(*table_cells(report.rows)), "", headline(report), *remarks(report)]
     lost = None
-    if out is not None:
+    if request.out is not None:
         try:
-            lines += _write(document, examples, out, request, explained, ask, force=force)
+            report, more = _write(report, examples, request, explained, force=force)
+            lines += more
         except (MckitError, OSError, KeyboardInterrupt) as error:
-            lost = f"The report was not written: {_reason(error)}"  # but minutes of measuring are to be read
-    _finish(document, lines, lost, as_json=as_json)
+            lost = f"The report was not written: {_reason(error)}"  # but minutes of measuring must not be lost
+    _finish(report, lines, lost, as_json=as_json)
 
 
 def _write(
-    document: dict[str, Any],
-    examples: ImageRows,
-    out: Path,
-    request: BenchRequest,
-    explained: str | None,
-    ask: Sequence[str],
-    *,
-    force: bool,
-) -> list[str]:
-    """Make the report's folder; lines that tell of it."""
+    report: BenchReport, examples: list[ImageRow], request: BenchRequest, explained: str | None, *, force: bool
+) -> tuple[BenchReport, list[str]]:
+    """Make the report's folder; the report with what was added, and lines about it."""
+    from dataclasses import replace
+
     from mobileclip_kit.bench.report import write_report
-    from mobileclip_kit.bench.report_page import write_report_page
     from mobileclip_kit.files import atomic_folder
 
+    assert request.out is not None
     lines: list[str] = []
-    source = request.captions or request.images
-    with atomic_folder(out, force=force) as staging:
-        if explained is not None and source is not None:
-            document["explain"], found = _explain(
-                explained, source, staging, request.limit, ask, request.teacher, request.queries
-            )
-            # What was asked comes first; without a question these are the same texts once more, or all there is.
-            if ask or not examples:
+    with atomic_folder(request.out, force=force) as staging:
+        if explained is not None:
+            explain, found = _explain(explained, request, staging)
+            report = replace(report, explain=explain)
+            # What --ask finds comes first; without it these are the same texts again, or all there are.
+            if request.ask or not examples:
                 examples = found + examples
-            lines += [f"{left['item']} left out: {left['reason']}" for left in document["explain"]["skipped"]]
-        write_report(document, staging)
-        write_report_page(document, staging, examples=examples)
-    document["report"] = str(out)
-    return [*lines, f"Report: {out}"]
+            lines += [f"{left['item']} left out: {left['reason']}" for left in explain["skipped"]]
+        write_report(report, staging, examples)
+    return replace(report, report=str(request.out)), [*lines, f"Report: {request.out}"]
+
+
+def _explain(model: str, request: BenchRequest, report: Path) -> tuple[dict[str, Any], list[ImageRow]]:
+    from mobileclip_kit.bench.explanation import explain_for_report
+    from mobileclip_kit.bench.inputs import read_gallery, read_queries
+
+    assert request.source is not None
+    note(f"Explaining {model} …")
+    return explain_for_report(
+        model,
+        read_gallery(request.source, limit=request.limit),
+        request.source,
+        report,
+        ask=request.ask,
+        teacher=request.teacher,
+        queries=None if request.queries is None else read_queries(request.queries),
+    )
 
 
 def _reason(error: BaseException) -> str:
@@ -150,61 +130,30 @@ def _reason(error: BaseException) -> str:
     return str(error) or "interrupted."
 
 
-def _finish(document: dict[str, Any], lines: list[str], lost: str | None, *, as_json: bool) -> None:
-    """Print; leave with 1 where a gate was missed, the report was lost or the run was interrupted."""
-    from mobileclip_kit.bench.gate import missed
+def _finish(report: BenchReport, lines: list[str], lost: str | None, *, as_json: bool) -> None:
+    """Print; exit with 1 if a gate was missed, the report was lost or the run was interrupted."""
+    from mobileclip_kit.bench.gates import missed_gates
 
-    failed = missed(document.get("gates", []))
-    if document["interrupted"]:
-        failed.append("Interrupted: what was measured until then stands above.")
-    emit(document, "\n".join(lines), as_json=as_json)
-    for line in failed:
-        note(line)
+    failed = missed_gates(report.gates or ())
+    if report.interrupted:
+        failed.append("Interrupted: the figures measured until then are above.")
     if lost is not None:
         failed.append(lost)
-        note(lost)
+    emit(report.document(), "\n".join(lines), as_json=as_json)
+    for line in failed:
+        note(line)
     if failed:
         raise SystemExit(1)
-    if document.get("gates"):
-        note(f"All {len(document['gates'])} gates were passed.")
+    if report.gates:
+        note(f"All {len(report.gates)} gates were passed.")
 
 
 def _compare(before: Path, after: Path, *, as_json: bool) -> None:
-    from mobileclip_kit.bench.compare import changes_table, compare_reports, notes, read_report
+    from mobileclip_kit.bench.compare import changes_table, compare_reports, notes
+    from mobileclip_kit.bench.results import read_report
 
     comparison = compare_reports(read_report(before), read_report(after))
     header, cells = changes_table(comparison)
-    nothing = "Nothing changed beyond the spread." if comparison["changes"] else "The two have no figure in common."
+    nothing = "No difference beyond the spread." if comparison["changes"] else "The two have no figure in common."
     table = [format_table(header, cells), ""] if cells else [nothing]
     emit(comparison, "\n".join([*table, *notes(comparison)]), as_json=as_json)
-
-
-def _check_explain(models: Sequence[str], source: Path | None, out: Path | None, ask: Sequence[str]) -> str:
-    """The model to explain."""
-    from mobileclip_kit.bench.explain.explanation import explainable
-
-    if source is None:
-        raise UsageError("--explain draws on images.", hint="Add --images.")
-    if out is None:
-        raise UsageError("--explain draws into the report.", hint="Name its folder with -o.")
-    if any(not text.strip() for text in ask):
-        raise UsageError("--ask was given an empty text.")
-    return explainable(models)
-
-
-def _explain(
-    model: str,
-    source: Path,
-    report: Path,
-    limit: int | None,
-    ask: Sequence[str],
-    teacher: str | None,
-    queries: Path | None,
-) -> tuple[dict[str, Any], ImageRows]:
-    from mobileclip_kit.bench.explain.document import explain_for_report
-    from mobileclip_kit.bench.material import read_gallery, read_queries
-
-    note(f"Explaining {model} …")
-    asked = None if queries is None else read_queries(queries)
-    gallery = read_gallery(source, limit=limit)
-    return explain_for_report(model, gallery, source, report, ask=ask, teacher=teacher, queries=asked)

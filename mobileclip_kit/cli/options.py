@@ -80,7 +80,13 @@ def _parameter(field: dataclasses.Field[Any], plain: Any, option: Option) -> cli
     multiple = typing.get_origin(plain) is tuple and typing.get_args(plain)[-1] is Ellipsis
     kind = _click_type(typing.get_args(plain)[0] if multiple else plain, option)
     if not names[0].startswith("-"):
-        return click.Argument([field.name], type=kind, required=option.required or missing, metavar=option.metavar)
+        return click.Argument(
+            [field.name],
+            type=kind,
+            required=option.required or missing,
+            metavar=option.metavar,
+            nargs=-1 if multiple else 1,
+        )
     given: dict[str, Any] = {"help": option.help, "required": option.required or missing, "metavar": option.metavar}
     if plain is bool:
         return click.Option([field.name, *names], is_flag=True, default=bool(default), help=option.help)

@@ -11,18 +11,18 @@ from mobileclip_kit.cli.output import emit, force_option, json_option, note
 
 @click.command()
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("mckit-quickstart"), show_default=True,
-              help="The folder to make; an interrupted run in it goes on.")  # fmt: skip
+              help="The folder to make; an interrupted run in it is continued.")  # fmt: skip
 @force_option
 @json_option
 def command(out: Path, force: bool, as_json: bool) -> None:
-    """Walk the whole way once on drawn images, offline, in a few minutes.
+    """Run the whole pipeline once on synthetic scenes, offline, in a few minutes.
 
-    Draws images, distils a bundled teacher into a smaller student, exports it to ONNX and Core ML, proves the exports
-    equal, indexes and searches images, learns the textness vector, measures everything and writes a report.
+    Draws images, distils the bundled teacher into a smaller student, exports it to ONNX and Core ML, verifies the
+    exports, indexes and searches images, learns the textness vector, measures everything and writes a report.
 
     \b
     Example:
-      mckit quickstart -o tour
+      mckit quickstart -o quickstart
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.quickstart.run import describe, run_quickstart
 

@@ -82,7 +82,7 @@ def evaluate(
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     import numpy as np
 
-    from mobileclip_kit.bench.scale_plot import plot_scales
+    from mobileclip_kit.explain.plots import plot_scales
     from mobileclip_kit.files import atomic_file, check_can_write
     from mobileclip_kit.runtime.open import open_encoder
     from mobileclip_kit.textness.evaluate import evaluate_projection, evaluate_scales, summarise

@@ -1,1 +1,1 @@
-"""The whole way on the synthetic scenes, offline: what a newcomer sees first."""
+"""The whole pipeline on the synthetic scenes, offline."""

@@ -1,25 +1,24 @@
-"""The stages of the tour. Each takes the tour, leaves files in its folder and returns what it found."""
+"""The stages of the quickstart. Each one takes the run, leaves files in its folder and returns its results."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from mobileclip_kit.bench.candidate import describe_candidates
-from mobileclip_kit.bench.explain.explanation import explain
-from mobileclip_kit.bench.judging import Material
+from mobileclip_kit.bench.evaluators import ImageEvaluator, TeacherVectors, evaluate_scenes
+from mobileclip_kit.bench.explanation import explain
+from mobileclip_kit.bench.inputs import read_gallery
 from mobileclip_kit.bench.machine import usable_cores
-from mobileclip_kit.bench.material import read_gallery
-from mobileclip_kit.bench.measure import Settings, run_bench
-from mobileclip_kit.bench.quality import Teacher
-from mobileclip_kit.bench.scale_plot import plot_scales
-from mobileclip_kit.bench.scenes import evaluate_scenes
+from mobileclip_kit.bench.models import describe_models
+from mobileclip_kit.bench.request import BenchSettings
+from mobileclip_kit.bench.run import run_bench
 from mobileclip_kit.bundle import make_bundle
 from mobileclip_kit.distillation.request import DistillRequest
 from mobileclip_kit.distillation.run import distill
+from mobileclip_kit.explain.plots import plot_scales
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Format, Precision
 from mobileclip_kit.exporting.samples import read_source
@@ -31,7 +30,7 @@ from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.metrics import agreement
 from mobileclip_kit.networks.model import load_model, tower_parameters
 from mobileclip_kit.progress import Progress
-from mobileclip_kit.quickstart.tour import EXPLAIN_FOLDER, SCALES_PLOT, Figures, Tour
+from mobileclip_kit.quickstart.run import EXPLAIN_FOLDER, SCALES_PLOT, Figures, QuickstartRun
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.scenes.captions import noun_phrase
@@ -52,22 +51,22 @@ EXPORTS: dict[str, tuple[Format, Precision]] = {
     "onnx-int8": ("onnx", "int8"),
     "coreml-fp16": ("coreml", "fp16"),
 }
-# What searches of the tour run on: the small one that a phone would carry.
+# The export that searches: the small one that a phone would carry.
 SEARCHED = "onnx-int8"
 BUNDLED = "coreml-fp16"
 # Finer near zero than the command's own: small scales already tell.
 SCALES = tuple(round(step / 20, 2) for step in range(-20, 21))
 _PARITY_IMAGES = 64
-_JUDGED_IMAGES = 300
+_BENCH_IMAGES = 300
 _EXPLAINED_IMAGES = 400
 _CALIBRATION_IMAGES = 200
 # Different seeds keep the galleries that a scale is chosen on apart from the one it is reported on.
 _SEED_SHIFTS = {"train": 0, "test": 1, "gallery": 2, "pairs": 3, "choosing": 4}
 
 
-def draw_scenes(tour: Tour) -> Figures:
+def draw_scenes(run: QuickstartRun) -> Figures:
     """Draw the images to learn from and to be measured on."""
-    plan = tour.plan
+    plan = run.plan
     counts = {
         "train": plan.train_images,
         "test": plan.test_images,
@@ -78,7 +77,7 @@ def draw_scenes(tour: Tour) -> Figures:
     train_scenes = SceneConfig(word_share=plan.word_share, pair_share=plan.pair_share)
     with Progress("draw", total=sum(counts.values()), unit="images") as progress:
         for name, count in counts.items():
-            folder = tour.scenes(name)
+            folder = run.scenes(name)
             if folder.exists():
                 continue
             split: Split = "gallery" if name == "choosing" else name  # type: ignore[assignment]
@@ -91,69 +90,69 @@ def draw_scenes(tour: Tour) -> Figures:
     return {"images": counts}
 
 
-def meet_teacher(tour: Tour) -> Figures:
+def evaluate_teacher(run: QuickstartRun) -> Figures:
     """Measure the bundled teacher."""
-    model = load_model(tour.teacher)
+    model = load_model(run.teacher)
     return {
         "name": model.spec.name,
         "model_hash": model.spec.model_hash,
         "parameters": tower_parameters(model.network),
-        **_measure(tour, open_encoder(tour.teacher), "teacher"),
+        **_evaluate(run, open_encoder(run.teacher), "teacher"),
     }
 
 
-def distil_student(tour: Tour) -> Figures:
+def distil_student(run: QuickstartRun) -> Figures:
     """Distil the teacher's image tower into a smaller one; the text tower is taken over."""
-    if not tour.student.exists():
+    if not run.student.exists():
         request = DistillRequest(
-            data=tour.scenes("train"), out=tour.student, student=tour.plan.student, recipe=tour.plan.recipe,
-            teacher=str(tour.teacher), seed=tour.plan.seed, inherit="leading", resume=True,
+            data=run.scenes("train"), out=run.student, student=run.plan.student, recipe=run.plan.recipe,
+            teacher=str(run.teacher), seed=run.plan.seed, inherit="leading", resume=True,
         )  # fmt: skip
         distill(request)
-    model = load_model(tour.student)
+    model = load_model(run.student)
     return {
-        "name": tour.plan.student,
+        "name": run.plan.student,
         "model_hash": model.spec.model_hash,
         "parameters": tower_parameters(model.network),
-        **_measure(tour, open_encoder(tour.student), "student"),
-        **_agreement(tour),
+        **_evaluate(run, open_encoder(run.student), "student"),
+        **_agreement(run),
     }
 
 
-def export_student(tour: Tour) -> Figures:
+def export_student(run: QuickstartRun) -> Figures:
     """Write ONNX and Core ML, each verified against the student on unseen images."""
-    model = load_model(tour.student)
-    images, texts = read_source(tour.scenes("test"), model, count=_PARITY_IMAGES)
-    calibration, calibration_texts = read_source(tour.scenes("train"), model, count=_CALIBRATION_IMAGES)
+    model = load_model(run.student)
+    images, texts = read_source(run.scenes("test"), model, count=_PARITY_IMAGES)
+    calibration, calibration_texts = read_source(run.scenes("train"), model, count=_CALIBRATION_IMAGES)
     rows: list[dict[str, Any]] = []
     for kind, (file_format, precision) in EXPORTS.items():
-        tour.say(f"   {kind}")
+        run.say(f"   {kind}")
         export = export_model(
-            model, tour.export(kind), format=file_format, precision=precision, images=images, texts=texts,
+            model, run.export(kind), format=file_format, precision=precision, images=images, texts=texts,
             calibration=calibration, calibration_texts=calibration_texts, force=True,
         )  # fmt: skip
         rows += [{**row, "path": f"exports/{kind}", "model": "student"} for row in export.rows()]
     return {"exports": rows}
 
 
-def build_index(tour: Tour) -> Figures:
+def build_index(run: QuickstartRun) -> Figures:
     """Index the unseen images with the int8 export."""
-    place = tour.export(SEARCHED)
-    report = update_index(tour.scenes("test"), open_encoder(place), tour.index, IndexOptions(force=True))
+    place = run.export(SEARCHED)
+    report = update_index(run.scenes("test"), open_encoder(place), run.index, IndexOptions(force=True))
     return report.to_json()
 
 
-def learn_textness(tour: Tour) -> Figures:
+def learn_textness(run: QuickstartRun) -> Figures:
     """Learn the textness vector, choose its scales on one gallery and report them on another."""
-    encoder = open_encoder(tour.student)
-    drawn = encode_gallery(tour.scenes("pairs"), encoder).vectors
+    encoder = open_encoder(run.student)
+    drawn = encode_gallery(run.scenes("pairs"), encoder).vectors
     # Scenes without a word stand at even places, their copies with one at odd places.
     textness = fit_textness(drawn[0::2], drawn[1::2], encoder.spec, notes={"source": "pairs of the synthetic scenes"})
-    textness.save(tour.textness)
+    textness.save(run.textness)
     # The student's figures were measured on the second gallery: it is encoded already.
     galleries = {
-        "choosing": encode_gallery(tour.scenes("choosing"), encoder),
-        "gallery": EncodedGallery(read_truth(tour.scenes("gallery")), np.load(tour.out / "student-gallery.npy")),
+        "choosing": encode_gallery(run.scenes("choosing"), encoder),
+        "gallery": EncodedGallery(read_truth(run.scenes("gallery")), np.load(run.out / "student-gallery.npy")),
     }
     rows = {name: _scales(gallery, encoder, textness) for name, gallery in galleries.items()}
     chosen = summarise(rows["choosing"])
@@ -167,18 +166,18 @@ def learn_textness(tour: Tour) -> Figures:
         found = chosen[direction]
         figures[direction] = None if found is None else _price(reported[found["scale"]], reported[0.0])
     marked = [figures[name]["scale"] for name in ("suppress", "promote") if figures[name]]
-    plot_scales(rows["gallery"], tour.out / SCALES_PLOT, chosen=marked)
+    plot_scales(rows["gallery"], run.out / SCALES_PLOT, chosen=marked)
     return figures
 
 
-def search_images(tour: Tour) -> Figures:
+def search_images(run: QuickstartRun) -> Figures:
     """Ask the index, and one query at three textness scales."""
-    encoder = open_encoder(tour.export(SEARCHED))
-    textness = Textness.load(tour.textness)
-    found = tour.figures["textness"]
+    encoder = open_encoder(run.export(SEARCHED))
+    textness = Textness.load(run.textness)
+    found = run.figures["textness"]
     steps = {name: found[name]["scale"] for name in ("suppress", "promote") if found[name]}
-    with IndexReader(tour.index) as index:
-        truth = read_truth(tour.scenes("test"))
+    with IndexReader(run.index) as index:
+        truth = read_truth(run.scenes("test"))
         texts = example_queries(truth)
         answers = search(index, encode_queries(encoder, texts), 8)
         hits = {text: [hit.to_json() for hit in row] for text, row in zip(texts, answers, strict=True)}
@@ -207,10 +206,10 @@ def sliding_query(gallery: Sequence[Truth]) -> str:
     return f"a photo of {noun_phrase(max(KINDS, key=lambda kind: min(shown[kind], written[kind])))}"
 
 
-def pack_bundle(tour: Tour) -> Figures:
+def pack_bundle(run: QuickstartRun) -> Figures:
     """Put what the phone needs into one folder: the Core ML towers, the tokenizer, the textness vector, the index."""
     bundle = make_bundle(
-        tour.bundle, tour.export(BUNDLED), textness=tour.textness, index=tour.index, force=tour.bundle.exists()
+        run.bundle, run.export(BUNDLED), textness=run.textness, index=run.index, force=run.bundle.exists()
     )
     return {
         "precision": bundle.precision,
@@ -219,34 +218,34 @@ def pack_bundle(tour: Tour) -> Figures:
     }
 
 
-def bench_everything(tour: Tour) -> Figures:
+def bench_models(run: QuickstartRun) -> Figures:
     """Measure the teacher, the student and its exports side by side."""
-    models = [tour.teacher, tour.student, *(tour.export(kind) for kind in EXPORTS if not kind.startswith("coreml"))]
-    settings = Settings(threads=min(2, usable_cores()), seconds=tour.plan.bench_seconds, rounds=5)
-    gallery = read_gallery(tour.scenes("test"), limit=_JUDGED_IMAGES)
-    vectors = np.load(tour.out / "teacher-test.npy")[: len(gallery.keys)]
-    material = Material(gallery, Teacher("scenes-teacher", vectors))
-    return run_bench(describe_candidates([str(model) for model in models]), settings, [material])
+    models = [run.teacher, run.student, *(run.export(kind) for kind in EXPORTS if not kind.startswith("coreml"))]
+    settings = BenchSettings(threads=min(2, usable_cores()), seconds=run.plan.bench_seconds, rounds=5)
+    gallery = read_gallery(run.scenes("test"), limit=_BENCH_IMAGES)
+    vectors = np.load(run.out / "teacher-test.npy")[: len(gallery.keys)]
+    evaluator = ImageEvaluator(gallery, TeacherVectors("scenes-teacher", vectors))
+    return run_bench(describe_models(map(str, models)), settings, [evaluator]).document()
 
 
-def explain_student(tour: Tour) -> Figures:
+def explain_student(run: QuickstartRun) -> Figures:
     """Heat maps and a map of the vectors."""
-    folder = tour.out / EXPLAIN_FOLDER
+    folder = run.out / EXPLAIN_FOLDER
     folder.mkdir(exist_ok=True)
-    source = tour.scenes("test")
-    found = explain(str(tour.student), read_gallery(source, limit=_EXPLAINED_IMAGES), source, folder)
+    source = run.scenes("test")
+    found = explain(str(run.student), read_gallery(source, limit=_EXPLAINED_IMAGES), source, folder)
     return {"figures": list(found.figures), "skipped": [asdict(skip) for skip in found.skipped]}
 
 
-def _measure(tour: Tour, encoder: Encoder, who: str) -> dict[str, float]:
-    mixed, fair = (encode_gallery(tour.scenes(name), encoder) for name in ("test", "gallery"))
-    save_matrix(tour.out / f"{who}-test.npy", mixed.vectors)
-    save_matrix(tour.out / f"{who}-gallery.npy", fair.vectors)
+def _evaluate(run: QuickstartRun, encoder: Encoder, who: str) -> dict[str, float]:
+    mixed, fair = (encode_gallery(run.scenes(name), encoder) for name in ("test", "gallery"))
+    save_matrix(run.out / f"{who}-test.npy", mixed.vectors)
+    save_matrix(run.out / f"{who}-gallery.npy", fair.vectors)
     return evaluate_scenes(encoder, mixed, fair)
 
 
-def _agreement(tour: Tour) -> dict[str, float]:
-    teacher, student = (np.load(tour.out / f"{who}-test.npy") for who in ("teacher", "student"))
+def _agreement(run: QuickstartRun) -> dict[str, float]:
+    teacher, student = (np.load(run.out / f"{who}-test.npy") for who in ("teacher", "student"))
     found = agreement(student, teacher)
     return {name: found[name] for name in ("map_at_10", "map_at_20", "overlap_at_10") if name in found}
 
@@ -267,3 +266,18 @@ def _price(row: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
         "reading_precision_at_1_before": plain["reading_precision_at_1"],
         "reading_precision_at_1": row["reading_precision_at_1"],
     }
+
+
+# Name → title → the work.
+STAGES: tuple[tuple[str, str, Callable[[QuickstartRun], Figures]], ...] = (
+    ("scenes", "drawing the synthetic scenes", draw_scenes),
+    ("teacher", "evaluating the bundled teacher", evaluate_teacher),
+    ("student", "distilling a student", distil_student),
+    ("exports", "exporting to ONNX and Core ML, and verifying", export_student),
+    ("index", "indexing unseen images", build_index),
+    ("textness", "learning the textness vector", learn_textness),
+    ("search", "searching", search_images),
+    ("bundle", "packing a bundle for the phone", pack_bundle),
+    ("explain", "explaining the student", explain_student),
+    ("bench", "measuring speed and memory", bench_models),
+)

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from mobileclip_kit.bench.worker import Worker
+from mobileclip_kit.bench.worker import ModelWorker
 from mobileclip_kit.cache.folder import CacheDescription
 from mobileclip_kit.cache.writer import CacheWriter
 from mobileclip_kit.errors import ModelError
@@ -49,7 +49,7 @@ class FakeProcess:
     """A worker that answers in this process."""
 
     def __init__(self, encoder: Encoder) -> None:
-        self.worker = Worker(lambda model, threads: encoder)
+        self.worker = ModelWorker(lambda model, threads: encoder)
         self.asked: list[str] = []
 
     def ask(self, **request: Any) -> dict[str, Any]:

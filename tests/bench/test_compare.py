@@ -6,29 +6,26 @@ from typing import Any
 
 import pytest
 
-from mobileclip_kit.bench.compare import changes_table, compare_reports, notes, read_report
-from mobileclip_kit.bench.elsewhere import empty_row
+from mobileclip_kit.bench.compare import changes_table, compare_reports, notes
+from mobileclip_kit.bench.results import BenchReport, BenchRow, read_report
 from mobileclip_kit.errors import DataError
+from tests.bench.rows import report, row
 
 
-def row(name: str, **facts: Any) -> dict[str, Any]:
-    return {**empty_row(name, "onnx int8"), **facts}
-
-
-def document(*rows: dict[str, Any], images: int = 100, **machine: Any) -> dict[str, Any]:
-    return {
-        "machine": {"cpu": "A", "versions": {"numpy": "2.3"}, **machine},
+def document(*rows: BenchRow, images: int = 100, **more: Any) -> BenchReport:
+    usual = {
+        "machine": {"cpu": "A", "versions": {"numpy": "2.3"}},
         "settings": {"threads": 1},
-        "material": [{"images": images, "teacher": "t", "skipped": []}],
-        "rows": list(rows),
+        "inputs": [{"images": images, "teacher": "t"}],
     }
+    return report(*rows, **{**usual, **more})
 
 
 def p50(value: float, low: float, high: float) -> dict[str, float]:
     return {"p50": value, "p50_low": low, "p50_high": high, "p95": value}
 
 
-def verdicts(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
+def verdicts(before: BenchRow, after: BenchRow) -> dict[str, str]:
     changes = compare_reports(document(before), document(after))["changes"]
     return {change["figure"]: change["verdict"] for change in changes}
 
@@ -39,7 +36,12 @@ def test_a_run_against_itself_changed_nothing() -> None:
     assert {change["verdict"] for change in comparison["changes"]} == {"same"}
     assert {change["ratio"] for change in comparison["changes"]} == {1.0}
     assert changes_table(comparison)[1] == []
-    assert notes(comparison) == ["4 of 4 figures differ by no more than their spread."]
+    assert notes(comparison) == ["Both reports are the same run."]
+
+
+def test_two_runs_of_the_same_figures_differ_by_no_more_than_their_spread() -> None:
+    before, after = (document(row("a", size_bytes=10), settings={"threads": 1, "seconds": time}) for time in (1, 2))
+    assert notes(compare_reports(before, after)) == ["1 of 1 figures differ by no more than their spread."]
 
 
 def test_a_latency_changed_when_the_intervals_do_not_touch() -> None:
@@ -78,18 +80,18 @@ def test_shares_have_the_spread_of_their_images() -> None:
 
 def test_other_conditions_are_said() -> None:
     before = document(row("a", metrics={"cosine": 0.9}), row("gone"))
-    after = document(row("a", metrics={"cosine": 0.5}, failure="Tired."), row("new"), images=7, cpu="B")
-    after["machine"]["versions"] = {"numpy": "2.4"}
-    after["settings"]["threads"] = 2
+    machine = {"cpu": "B", "versions": {"numpy": "2.4"}}
+    rows = [row("a", metrics={"cosine": 0.5}, failure="Tired."), row("new")]
+    after = document(*rows, images=7, machine=machine, settings={"threads": 2})
     comparison = compare_reports(before, after)
     assert comparison["changes"] == []
     text = "\n".join(notes(comparison))
-    for words in ("cpu was A, is B", "numpy: 2.3 before", "Threads", "other material", "Tired.", "gone: in the first"):
+    for words in ("cpu was A, is B", "numpy: 2.3 before", "Threads", "other inputs", "Tired.", "gone: in the first"):
         assert words in text
 
 
 def test_reports_are_read_from_files_and_folders(tmp_path: Path) -> None:
-    (tmp_path / "report.json").write_text(json.dumps(document(row("a"))))
+    (tmp_path / "report.json").write_text(json.dumps(document(row("a")).document()))
     assert read_report(tmp_path) == read_report(tmp_path / "report.json")
 
 
@@ -105,33 +107,37 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"rows": [row("a", latency_ms=p50(float("nan"), 1, 2))]}, "rows, 0, latency_ms, p50 is nan"),
-        ({"rows": [row("a", size_bytes=float("inf"))]}, "size_bytes is inf"),
-        ({"yardstick_ms": [3]}, "yardstick_ms"),
-        ({"material": ["a"]}, "material"),
-        ({"material": [{"images": "many"}]}, "material"),
+        (
+            {"rows": [{"name": "a", "kind": "k", "latency_ms": {"p50": float("nan")}}]},
+            r"rows\[0\].latency_ms.p50 is nan",
+        ),
+        ({"rows": [{"name": "a", "kind": "k", "load_ms": float("inf")}]}, "load_ms is inf"),
+        ({"rows": [{"name": "a", "kind": "k", "speed": 1}]}, "unknown key 'speed'"),
+        ({"reference_ms": [3]}, "reference_ms"),
+        ({"inputs": ["a"]}, "inputs"),
+        ({"inputs": [{"images": "many"}]}, "inputs"),
         ({"settings": ["a"]}, "settings"),
         ({"machine": {"versions": ["a"]}}, "machine.versions"),
     ],
 )
 def test_a_report_that_cannot_be_compared_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
-    (tmp_path / "x.json").write_text(json.dumps({**document(row("a")), **change}))
+    (tmp_path / "x.json").write_text(json.dumps({**document(row("a")).document(), **change}))
     with pytest.raises(DataError, match=words):
         read_report(tmp_path / "x.json")
 
 
-@pytest.mark.parametrize("yardstick", [{"p50": 3.0}, {"p50_low": 0, "p50_high": 0}, {"p50_low": None, "p50_high": 1}])
-def test_a_yardstick_without_an_interval_allows_nothing(yardstick: dict[str, Any]) -> None:
-    before, after = document(row("a", size_bytes=1)), document(row("a", size_bytes=1))
-    before["yardstick_ms"] = yardstick
+@pytest.mark.parametrize("ends", [{}, {"p50_low": 0, "p50_high": 0}, {"p50_low": None, "p50_high": 1}])
+def test_a_reference_without_an_interval_allows_nothing(ends: dict[str, Any]) -> None:
+    before = document(row("a", size_bytes=1), reference_ms={"p50": 3.0, **ends})
+    after = document(row("a", size_bytes=1))
     assert [change["verdict"] for change in compare_reports(before, after)["changes"]] == ["same"]
 
 
 def test_latencies_of_a_single_round_are_not_compared() -> None:
     """One round states no spread: whatever the second run gives would count as changed."""
     single = {"p50": 5.0, "p50_low": None, "p50_high": None}
-    before, after = document(row("a", latency_ms=single)), document(row("a", latency_ms=p50(6, 5.9, 6.1)))
-    before["settings"]["rounds"] = 1
+    before = document(row("a", latency_ms=single), settings={"threads": 1, "rounds": 1})
+    after = document(row("a", latency_ms=p50(6, 5.9, 6.1)))
     comparison = compare_reports(before, after)
     assert comparison["changes"] == []
     assert any("one round" in line for line in comparison["conditions"])
@@ -147,6 +153,5 @@ def test_rows_from_elsewhere_are_no_part_of_it() -> None:
 def test_shares_have_the_spread_of_the_fewest_images_that_judged() -> None:
     """10,000 images that were only timed, and 1,000 with captions, say nothing about a rate on 100."""
     sources = [{"images": 10_000}, {"images": 1000, "captions": 9}, {"images": 100, "classes": 2}]
-    before, after = (document(row("a", metrics={"zero_shot_top1": share})) for share in (0.5, 0.6))
-    before["material"] = after["material"] = sources
+    before, after = (document(row("a", metrics={"zero_shot_top1": share}), inputs=sources) for share in (0.5, 0.6))
     assert [change["verdict"] for change in compare_reports(before, after)["changes"]] == ["same"]

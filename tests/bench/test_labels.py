@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobileclip_kit.bench.dataset import read_dataset
-from mobileclip_kit.bench.judging import Material
-from mobileclip_kit.bench.labels import read_labelled, read_templates
-from mobileclip_kit.bench.quality import Teacher
+from mobileclip_kit.bench.evaluators import ImageEvaluator, TeacherVectors
+from mobileclip_kit.bench.inputs import read_dataset, read_labelled, read_templates
 from mobileclip_kit.errors import DataError, UsageError
 from tests.bench.fakes import FakeEncoder, FakeProcess
 
@@ -28,31 +26,31 @@ def draw(folder: Path, per_class: int = 3) -> Path:
     return folder
 
 
-def judge(material: Material, *, text: bool = True) -> dict[str, float]:
+def evaluate(evaluator: ImageEvaluator, *, text: bool = True) -> dict[str, float]:
     encoder = FakeEncoder(text=text)
     process = FakeProcess(encoder)
     process.ask(do="open", model="m", threads=1)
-    return material.judge(process, ["image", "text"] if text else ["image"]).figures  # type: ignore[arg-type]
+    return evaluator.evaluate(process, ["image", "text"] if text else ["image"]).metrics  # type: ignore[arg-type]
 
 
 def test_zero_shot_on_a_folder_of_classes(tmp_path: Path) -> None:
-    gallery = read_labelled(draw(tmp_path / "x"), limit=None)
+    gallery = read_labelled(draw(tmp_path / "x"), None)
     assert gallery.classes == ("blue thing", "red thing")
     assert gallery.labels == (0, 0, 0, 1, 1, 1)
-    assert judge(Material(gallery)) == {"zero_shot_top1": 1.0}
+    assert evaluate(ImageEvaluator(gallery)) == {"zero_shot_top1": 1.0}
 
 
 def test_an_image_tower_alone_takes_the_teachers_classes(tmp_path: Path) -> None:
-    gallery = read_labelled(draw(tmp_path / "x"), limit=None)
+    gallery = read_labelled(draw(tmp_path / "x"), None)
     images = np.ones((6, 3), np.float32)
     wrong_way_round = FakeEncoder().encode_texts(["red", "blue"])
-    teacher = Teacher("t", images, classes=wrong_way_round)
-    assert judge(Material(gallery, teacher), text=False)["zero_shot_top1"] == 0.0
-    assert "zero_shot_top1" not in judge(Material(gallery, Teacher("t", images)), text=False)
+    teacher = TeacherVectors("t", images, classes=wrong_way_round)
+    assert evaluate(ImageEvaluator(gallery, teacher), text=False)["zero_shot_top1"] == 0.0
+    assert "zero_shot_top1" not in evaluate(ImageEvaluator(gallery, TeacherVectors("t", images)), text=False)
 
 
 def test_a_limit_leaves_every_class(tmp_path: Path) -> None:
-    gallery = read_labelled(draw(tmp_path / "x", per_class=10), limit=4)
+    gallery = read_labelled(draw(tmp_path / "x", per_class=10), 4)
     assert gallery.labels == (0, 0, 1, 1)
 
 
@@ -62,7 +60,7 @@ def test_a_table_of_labels(tmp_path: Path) -> None:
         "image,wnid,label\nred_thing/0.png,n1,red\n"
         'blue thing/0.png,n2,"blue, deep"\ngone.png,n3,x\nred_thing/1.png,n1,\n'
     )
-    gallery = read_labelled(tmp_path / "labels.csv", limit=None)
+    gallery = read_labelled(tmp_path / "labels.csv", None)
     assert gallery.classes == ("blue, deep", "red") and gallery.labels == (1, 0)
     assert [left.reason for left in gallery.skipped] == [
         "labels.csv line 4: the image 'gone.png' does not exist.",
@@ -74,7 +72,7 @@ def test_images_that_cannot_be_used_are_skipped(tmp_path: Path) -> None:
     draw(tmp_path / "x")
     (tmp_path / "x" / "red_thing" / "bad.png").write_text("no image")
     Image.new("RGB", (9, 9)).save(tmp_path / "x" / "lone.png")
-    gallery = read_labelled(tmp_path / "x", limit=None)
+    gallery = read_labelled(tmp_path / "x", None)
     assert {left.item for left in gallery.skipped} == {"red_thing/bad.png", "lone.png"}
     assert len(gallery.keys) == 6
 
@@ -83,12 +81,12 @@ def test_what_has_no_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "one" / "a").mkdir(parents=True)
     Image.new("RGB", (9, 9)).save(tmp_path / "one" / "a" / "0.png")
     with pytest.raises(DataError, match="1 classes"):
-        read_labelled(tmp_path / "one", limit=None)
+        read_labelled(tmp_path / "one", None)
     (tmp_path / "x.csv").write_text("image,caption\na,b\n")
     with pytest.raises(DataError, match="none of label"):
-        read_labelled(tmp_path / "x.csv", limit=None)
+        read_labelled(tmp_path / "x.csv", None)
     with pytest.raises(DataError, match="does not exist"):
-        read_labelled(tmp_path / "nowhere", limit=None)
+        read_labelled(tmp_path / "nowhere", None)
 
 
 def test_templates(tmp_path: Path) -> None:
@@ -163,7 +161,7 @@ def test_a_name_that_is_no_files_name_is_skipped(tmp_path: Path) -> None:
     draw(tmp_path / "images")
     rows = ["images/red_thing/0.png,red", "images/blue thing/0.png,blue", f"{'long' * 100}.png,red", "nul\0.png,blue"]
     (tmp_path / "table.csv").write_text("\n".join(["image,label", *rows]) + "\n", encoding="utf-8")
-    gallery = read_labelled(tmp_path / "table.csv", limit=None)
+    gallery = read_labelled(tmp_path / "table.csv", None)
     assert gallery.classes == ("blue", "red")
     assert [skip.reason.rsplit(" ", 3)[1:] for skip in gallery.skipped] == [["does", "not", "exist."]] * 2
 
@@ -172,4 +170,4 @@ def test_a_name_that_is_no_files_name_is_skipped(tmp_path: Path) -> None:
 def test_a_table_that_is_no_csv_is_refused_with_its_line(tmp_path: Path, row: str) -> None:
     (tmp_path / "table.csv").write_text(f"image,label\n{row}\n", encoding="utf-8")
     with pytest.raises(DataError, match="line 2 is not valid CSV"):
-        read_labelled(tmp_path / "table.csv", limit=None)
+        read_labelled(tmp_path / "table.csv", None)

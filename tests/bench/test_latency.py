@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.bench.latency import Timing, measure_latency, measure_throughput, paired_ratio
+from mobileclip_kit.bench.results import LatencyRatio
 from mobileclip_kit.errors import MckitError, ModelError
 
 
@@ -29,22 +30,22 @@ def no_failure(name: str, error: MckitError) -> None:
 
 
 def test_percentiles_by_hand() -> None:
-    figures = Timing([[1.0, 2.0, 3.0], [4.0, 100.0]]).to_json()
-    assert (figures["p50"], figures["min"], figures["calls"], figures["rounds"]) == (3.0, 1.0, 5, 2)
-    assert figures["p95"] == pytest.approx(4 + 0.8 * 96)
-    assert figures["p99"] is None
-    assert figures["outliers"] == 1
+    figures = Timing([[1.0, 2.0, 3.0], [4.0, 100.0]]).latency()
+    assert (figures.p50, figures.min, figures.calls, figures.rounds) == (3.0, 1.0, 5, 2)
+    assert figures.p95 == pytest.approx(4 + 0.8 * 96)
+    assert figures.p99 is None
+    assert figures.outliers == 1
 
 
 def test_a_hundred_calls_have_a_slowest_one() -> None:
-    assert Timing([list(map(float, range(1, 102)))]).to_json()["p99"] == 100
+    assert Timing([list(map(float, range(1, 102)))]).latency().p99 == 100
 
 
 def test_the_spread_covers_rounds_that_differ() -> None:
-    steady = Timing([[5.0, 5.0, 5.0]] * 6).to_json()
-    assert steady["p50_low"] == steady["p50"] == steady["p50_high"]
-    drifting = Timing([[value] * 3 for value in (4.0, 4.5, 5.0, 5.5, 6.0)]).to_json()
-    assert drifting["p50_low"] < drifting["p50"] < drifting["p50_high"]
+    steady = Timing([[5.0, 5.0, 5.0]] * 6).latency()
+    assert steady.p50_low == steady.p50 == steady.p50_high
+    drifting = Timing([[value] * 3 for value in (4.0, 4.5, 5.0, 5.5, 6.0)]).latency()
+    assert drifting.p50_low < drifting.p50 < drifting.p50_high
 
 
 def test_models_take_turns_in_every_round() -> None:
@@ -87,17 +88,17 @@ def test_what_slows_a_whole_round_leaves_the_ratio_alone() -> None:
     slow = Timing([[10.0], [40.0], [12.0], [90.0]])
     fast = Timing([[5.0], [20.0], [6.0], [45.0]])
     found = paired_ratio(fast, slow)
-    assert found == {"ratio": 0.5, "low": 0.5, "high": 0.5}
+    assert found == LatencyRatio(model="", ratio=0.5, low=0.5, high=0.5)
 
 
 def test_a_single_round_states_no_spread() -> None:
     """Drawn again it is always itself, and a spread of nothing would be a promise."""
     one, other = Timing([[5.0, 6.0, 7.0]]), Timing([[2.0, 3.0, 4.0]])
-    assert (one.to_json()["p50"], one.to_json()["p50_low"], one.to_json()["p50_high"]) == (6.0, None, None)
-    assert paired_ratio(one, other) == {"ratio": 2.0, "low": None, "high": None}
+    assert (one.latency().p50, one.latency().p50_low, one.latency().p50_high) == (6.0, None, None)
+    assert paired_ratio(one, other) == LatencyRatio(model="", ratio=2.0)
 
 
 def test_a_ratio_is_that_of_the_rounds_that_both_took_part_in() -> None:
     """The first model goes on alone on a machine that became ten times as slow."""
     failed, first = Timing([[5.0], [5.0]]), Timing([[10.0], [10.0], [100.0], [100.0], [100.0]])
-    assert paired_ratio(failed, first) == {"ratio": 0.5, "low": 0.5, "high": 0.5}
+    assert paired_ratio(failed, first) == LatencyRatio(model="", ratio=0.5, low=0.5, high=0.5)

@@ -4,49 +4,25 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from mobileclip_kit.bench.report import (
     PLOT_FILE,
-    pareto,
-    plot,
+    plot_report,
     remarks,
     table_cells,
     to_csv,
     to_markdown,
     write_report,
 )
-
-TIMING = {"p50": 5.0, "p95": 6.25, "p99": None, "min": 4.0, "p50_low": 4.9, "p50_high": 5.1, "calls": 9}
-
-
-def row(name: str, **facts: Any) -> dict[str, Any]:
-    empty = {
-        "name": name,
-        "kind": "onnx int8",
-        "size_bytes": 12_600_000,
-        "parameters": 12_000_000,
-        "multiply_accumulates": None,
-        "latency_ms": TIMING,
-        "text_latency_ms": None,
-        "images_per_s": 210.4,
-        "load_ms": 30.0,
-        "peak_memory_bytes": 90_000_000,
-        "metrics": {},
-        "failure": None,
-    }
-    return {**empty, **facts}
-
-
-def document(*rows: dict[str, Any]) -> dict[str, Any]:
-    machine = {"cpu": "A | CPU", "usable_cores": 2, "os": "Linux"}
-    return {"machine": machine, "settings": {"threads": 2, "rounds": 10}, "material": [], "rows": list(rows)}
+from mobileclip_kit.bench.results import read_report
+from mobileclip_kit.explain.plots import pareto
+from tests.bench.rows import TIMING, measured, report
 
 
 def test_the_table_states_units_and_leaves_out_empty_columns() -> None:
-    header, cells = table_cells([row("a"), row("b", metrics={"overlap_at_10": 0.5})])
+    header, cells = table_cells([measured("a"), measured("b", metrics={"overlap_at_10": 0.5})])
     assert header == [
         "model", "kind", "MB", "params M", "p50 ms", "p95 ms", "images/s", "load ms", "memory MB", "overlap@10",
     ]  # fmt: skip
@@ -55,25 +31,25 @@ def test_the_table_states_units_and_leaves_out_empty_columns() -> None:
 
 
 def test_a_failed_model_has_a_line_of_its_own() -> None:
-    rows = [row("a"), row("b", latency_ms=None, images_per_s=None, failure="It is damaged.")]
-    assert remarks(rows) == ["b failed: It is damaged."]
-    assert "b failed: It is damaged." in to_markdown(document(*rows))
+    rows = [measured("a"), measured("b", latency_ms=None, images_per_s=None, failure="It is damaged.")]
+    assert remarks(report(*rows)) == ["b failed: It is damaged."]
+    assert "b failed: It is damaged." in to_markdown(report(*rows))
 
 
 def test_an_interpreters_latency_is_marked() -> None:
-    (line,) = remarks([row("a"), row("phone", runtime="mil")])
+    (line,) = remarks(report(measured("a"), measured("phone", runtime="mil")))
     assert line.startswith("phone: ")
     assert "interpreter" in line
 
 
 def test_markdown_is_one_table() -> None:
-    lines = [line for line in to_markdown(document(row("a"), row("b"))).splitlines() if line.startswith("|")]
+    lines = [line for line in to_markdown(report(measured("a"), measured("b"))).splitlines() if line.startswith("|")]
     assert len(lines) == 4
     assert len({line.count("|") for line in lines}) == 1
 
 
 def test_csv_reads_back() -> None:
-    text = to_csv(document(row("a, b", metrics={"overlap_at_10": 0.123456789}), row("c")))
+    text = to_csv(report(measured("a, b", metrics={"overlap_at_10": 0.123456789}), measured("c")))
     first, second = csv.DictReader(io.StringIO(text))
     assert first["name"] == "a, b"
     assert float(first["metrics.overlap_at_10"]) == 0.123456789
@@ -87,54 +63,62 @@ def test_pareto_front_by_hand() -> None:
 
 
 def test_the_report_holds_what_the_document_says(tmp_path: Path) -> None:
-    rows = document(row("a", metrics={"map_at_10_to_20": 0.4}), row("b", latency_ms=None, failure="x"))
-    names = write_report(rows, tmp_path)
+    found = report(measured("a", metrics={"map_at_10_to_20": 0.4}), measured("b", latency_ms=None, failure="x"))
+    names = write_report(found, tmp_path)
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
-    assert json.loads((tmp_path / "report.json").read_text()) == rows
+    assert json.loads((tmp_path / "report.json").read_text()) == found.document()
+    assert read_report(tmp_path) == found
     with Image.open(tmp_path / PLOT_FILE) as image:
         assert image.size == (960, 600)
 
 
 def test_the_plot_does_without_accuracy_and_without_rows(tmp_path: Path) -> None:
-    plot(document(row("a"), row("b", size_bytes=None)), tmp_path / "size.png")
-    plot(document(row("a", latency_ms=None)), tmp_path / "none.png")
+    plot_report(report(measured("a"), measured("b", size_bytes=None)), tmp_path / "size.png")
+    plot_report(report(measured("a", latency_ms=None)), tmp_path / "none.png")
     assert (tmp_path / "size.png").stat().st_size > 0 < (tmp_path / "none.png").stat().st_size
 
 
 def test_odd_names_stay_one_cell_and_are_no_formula(tmp_path: Path) -> None:
-    odd = document(row("a|b\nc"), row(r"$\frac$ and $x_$"), row("a_b^c"))
+    odd = report(measured("a|b\nc"), measured(r"$\frac$ and $x_$"), measured("a_b^c"))
     lines = [line for line in to_markdown(odd).splitlines() if line.startswith("|")]
     assert len(lines) == 5
     assert lines[2].startswith(r"| a\|b c |")
-    plot(odd, tmp_path / "plot.png")
+    plot_report(odd, tmp_path / "plot.png")
 
 
 def test_an_interrupted_run_says_so_wherever_its_figures_stand() -> None:
-    stopped = {**document(row("a")), "interrupted": True}
-    assert "interrupted" in to_markdown(stopped) and "interrupted" not in to_markdown(document(row("a")))
+    stopped = report(measured("a"), interrupted=True)
+    assert "interrupted" in to_markdown(stopped) and "interrupted" not in to_markdown(report(measured("a")))
 
 
-def test_an_index_says_what_it_was_asked_with() -> None:
-    assert remarks([row("photos.index", queried_with="stored vectors with noise")]) == [
-        "photos.index: asked with stored vectors with noise."
+def test_an_index_says_what_it_was_queried_with() -> None:
+    assert remarks(report(measured("photos.index", queried_with="stored vectors with noise"))) == [
+        "photos.index: queried with stored vectors with noise."
     ]
 
 
 def test_a_ratio_of_a_single_round_has_no_spread() -> None:
     ratio = {"model": "first", "ratio": 0.5, "low": None, "high": None}
-    header, cells = table_cells([row("first"), row("a", latency_ms_to_first=ratio)])
+    header, cells = table_cells([measured("first"), measured("a", latency_ms_to_first=ratio)])
     assert cells[1][header.index("× first")] == "0.50"
 
 
 def test_a_median_that_waited_for_the_processor_is_not_to_be_trusted() -> None:
     """On a machine with other work every round waits alike, so the spread of the rounds tells nothing of it."""
     waited = {**TIMING, "p50": 40.0, "min": 2.5}
-    (line,) = remarks([row("a"), row("b", latency_ms=waited)])
+    (line,) = remarks(report(measured("a"), measured("b", latency_ms=waited)))
     assert line.startswith("b: the median of its images is 16.0 times the fastest")
-    assert remarks([row("b", latency_ms={**TIMING, "p50": 5.0, "min": 2.0})]) == []
+    assert remarks(report(measured("b", latency_ms={**TIMING, "p50": 5.0, "min": 2.0}))) == []
 
 
 def test_a_small_ratio_keeps_digits_that_say_something() -> None:
     ratio = {"model": "first", "ratio": 0.0126, "low": 0.0118, "high": 0.0132}
-    header, cells = table_cells([row("first"), row("a", latency_ms_to_first=ratio)])
+    header, cells = table_cells([measured("first"), measured("a", latency_ms_to_first=ratio)])
     assert cells[1][header.index("× first")] == "0.0126 ± 0.0007"
+
+
+def test_a_machine_that_was_busy_is_the_first_remark() -> None:
+    machine = {"cpu": "A", "usable_cores": 2, "os": "Linux", "load": 3.1}
+    busy = report(measured("a", failure="x"), machine=machine)
+    assert remarks(busy)[0].startswith("The machine was busy (load 3.1 on 2 cores")
+    assert remarks(report(measured("a"), machine={**machine, "load": 0.2})) == []

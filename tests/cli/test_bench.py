@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobileclip_kit.bench.candidate import random_students
+from mobileclip_kit.bench.models import random_students
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.indexing.importing import import_vectors
@@ -31,8 +31,8 @@ def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    (candidate,) = random_students(["vit-t4-64"], tmp_path_factory.mktemp("students"))
-    return Path(candidate.model)
+    (model,) = random_students(["vit-t4-64"], tmp_path_factory.mktemp("students"))
+    return Path(model.model)
 
 
 def test_a_student_beside_a_damaged_export(student: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,9 +56,9 @@ def test_a_student_beside_a_damaged_export(student: Path, tmp_path: Path, capsys
     assert good["latency_ms"]["p50"] <= good["latency_ms"]["p95"]
     assert good["parameters"] > 500_000 and good["multiply_accumulates"]["image"] > 10_000_000
     assert "damaged" in bad["failure"]
-    (material,) = document["material"]
-    assert (material["images"], material["queries"], material["teacher"]) == (24, 5, "master")
-    assert {left["item"] for left in material["skipped"]} == {"empty.png", "text.jpg"}
+    (inputs,) = document["inputs"]
+    assert (inputs["images"], inputs["queries"], inputs["teacher"]) == (24, 5, "master")
+    assert {left["item"] for left in inputs["skipped"]} == {"empty.png", "text.jpg"}
     assert document["machine"]["cpu"] and document["settings"]["threads"] == 1
     written = json.loads((tmp_path / "out" / "report.json").read_text())
     assert written["rows"] == document["rows"]
@@ -70,7 +70,7 @@ def test_a_student_beside_a_damaged_export(student: Path, tmp_path: Path, capsys
         (["--images", "photos"], "Random weights have no accuracy"),
         (["m", "--images", "photos", "--teacher", "t", "--cache", "c"], "exclude each other"),
         (["m", "--teacher", "t"], "needs images"),
-        (["m", "--images", "photos", "--queries", "q.npy"], "asked of the teacher"),
+        (["m", "--images", "photos", "--queries", "q.npy"], "for a teacher or an index"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(
@@ -87,7 +87,7 @@ def test_without_captions_the_rest_of_the_table_comes(
     draw_images(tmp_path / "images", 2)
     code, out, _ = run(capsys, student, "--images", tmp_path / "images", "--seconds", "0.01", "--rounds", "2")
     assert code == 0
-    assert "no accuracy: 2 images without captions, classes or a teacher to judge by" in out
+    assert "no accuracy: 2 images without captions, classes or a teacher" in out
     assert "p50 ms" in out
 
 
@@ -131,6 +131,8 @@ def test_gates_and_comparisons_of_real_runs(student: Path, tmp_path: Path, capsy
     code, out, _ = run(capsys, "--compare", tmp_path / "out", tmp_path / "out" / "report.json", "--json")
     assert code == 0
     assert {change["verdict"] for change in json.loads(out)["changes"]} == {"same"}
+    code, out, _ = run(capsys, "--compare", tmp_path / "out", tmp_path / "out")
+    assert out.startswith("No difference") and "Both reports are the same run." in out
 
 
 def test_a_gate_on_what_is_not_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,10 +152,10 @@ def test_a_phones_figures_alone_need_no_model(capsys: pytest.CaptureFixture[str]
     ("arguments", "words"),
     [
         (["m", "--compare", "a", "b"], "measures nothing"),
-        (["m", "--templates", "t"], "sentences for classes"),
-        (["m", "--scenes", "3"], "tell nothing"),
-        (["m", "--seconds", "nan"], "no length of time"),
-        (["m", "--seconds", "inf"], "no length of time"),
+        (["m", "--templates", "t"], "prompts for classes"),
+        (["m", "--scenes", "3"], "too few for a figure"),
+        (["m", "--seconds", "nan"], "not a number"),
+        (["m", "--seconds", "inf"], "not a length of time"),
         (["--labels", "x"], "Random weights"),
     ],
 )
@@ -195,8 +197,8 @@ def test_reports_without_a_model_in_common_are_not_called_unchanged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a", "b"):
-        report = {"machine": {}, "rows": [{"name": name, "size_bytes": 1}]}
+        report = {"machine": {}, "rows": [{"name": name, "kind": "k", "size_bytes": 1}]}
         (tmp_path / name).write_text(json.dumps(report))
     code, out, _ = run(capsys, "--compare", tmp_path / "a", tmp_path / "b")
     assert code == 0
-    assert "no figure in common" in out and "Nothing changed" not in out
+    assert "no figure in common" in out and "No difference" not in out

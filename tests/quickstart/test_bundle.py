@@ -15,8 +15,7 @@ from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.networks.model import load_model
 from mobileclip_kit.quickstart import stages
-from mobileclip_kit.quickstart.run import TEACHER
-from mobileclip_kit.quickstart.tour import Tour, TourPlan
+from mobileclip_kit.quickstart.run import TEACHER, QuickstartPlan, QuickstartRun
 from mobileclip_kit.resources import models_folder
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
@@ -31,9 +30,9 @@ SCALES = (0.0, -0.4, 0.4)
 
 
 @pytest.fixture(scope="module")
-def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
+def tour(tmp_path_factory: pytest.TempPathFactory) -> QuickstartRun:
     """A tour that has come as far as its bundle, with the bundled teacher in the student's place."""
-    tour = Tour(tmp_path_factory.mktemp("quickstart"), models_folder() / TEACHER, TourPlan())
+    tour = QuickstartRun(tmp_path_factory.mktemp("quickstart"), models_folder() / TEACHER, QuickstartPlan())
     model = load_model(tour.teacher)
     export_model(model, tour.export(stages.BUNDLED), format="coreml", precision="fp16")
     tour.scenes("test").mkdir(parents=True)

@@ -13,8 +13,8 @@ import pytest
 from mobileclip_kit.errors import OutputError
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.inspection import inspect_path
-from mobileclip_kit.quickstart.run import STAGES, describe, run_quickstart
-from mobileclip_kit.quickstart.tour import REPORT_FILE, STATE_FILE, TourPlan
+from mobileclip_kit.quickstart.run import REPORT_FILE, STATE_FILE, QuickstartPlan, describe, run_quickstart
+from mobileclip_kit.quickstart.stages import STAGES
 from mobileclip_kit.scenes.queries import count_queries, reading_queries, thing_queries
 from mobileclip_kit.scenes.truth import read_truth
 
@@ -36,11 +36,13 @@ learn_scale = false
 
 
 @pytest.fixture(scope="module")
-def tour(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TourPlan, dict[str, Any]]:
+def tour(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, QuickstartPlan, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("tour")
     recipe = folder / "tiny.toml"
     recipe.write_text(RECIPE)
-    plan = TourPlan(recipe=str(recipe), train_images=96, test_images=120, fair_images=80, pairs=24, bench_seconds=0.05)
+    plan = QuickstartPlan(
+        recipe=str(recipe), train_images=96, test_images=120, fair_images=80, pairs=24, bench_seconds=0.05
+    )
     return folder / "tour", plan, run_quickstart(folder / "tour", plan)
 
 
@@ -98,7 +100,7 @@ def test_an_interrupted_tour_goes_on_with_the_missing_stages(tour, tmp_path):
 
 def test_a_finished_tour_and_one_of_another_size_are_not_overwritten(tour):
     out, plan, _ = tour
-    with pytest.raises(OutputError, match="finished tour"):
+    with pytest.raises(OutputError, match="finished quickstart"):
         run_quickstart(out, plan)
     with pytest.raises(OutputError, match="another size"):
-        run_quickstart(out, TourPlan())
+        run_quickstart(out, QuickstartPlan())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileclip_kit.bench.scenes import evaluate_scenes
+from mobileclip_kit.bench.evaluators import evaluate_scenes
 from mobileclip_kit.errors import DataError, ShapeError
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
