@@ -229,12 +229,12 @@ def texts(captions: Path) -> dict[str, Timed]:
 
 def towers(place: Path, precision: str) -> dict[str, Timed]:
     """An export's image tower at each batch size."""
-    (candidate,) = describe_models([str(place)])
-    if candidate.failure or not candidate.multiply_accumulates:
-        raise SystemExit(f"{place}: {candidate.failure or 'its multiply-accumulates are not known'}")
+    (model,) = describe_models([str(place)])
+    if model.row.failure or not model.row.multiply_accumulates:
+        raise SystemExit(f"{place}: {model.row.failure or 'its multiply-accumulates are not known'}")
     encoder = open_encoder(place, threads=1)
     spec = encoder.spec.require_image()
-    amount = candidate.multiply_accumulates["image"] / 1e9
+    amount = model.row.multiply_accumulates["image"] / 1e9
     rng, found = np.random.default_rng(0), {}
     for batch in BATCHES:
         pixels = rng.integers(0, 256, (batch, spec.height, spec.width, 3), dtype=np.uint8)

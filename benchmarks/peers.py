@@ -34,6 +34,7 @@ from harness import HERE, RESULTS, Bar, Chart, draw, last_line, parse, write
 from mobileclip_kit.bench.latency import measure_latency, paired_ratio
 from mobileclip_kit.bench.process import Asked, WorkerProcess
 from mobileclip_kit.errors import ModelError
+from mobileclip_kit.formats import to_document
 from mobileclip_kit.images import list_images, load_pixels
 from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.runtime.open import open_encoder
@@ -120,8 +121,8 @@ def compare(chosen: Namespace, made: Mapping[str, str | None], folder: Path) -> 
             on_failure=lambda name, error: rows[name].update(failure=str(error)),
         )
     for name, timing in timings.items():
-        rows[name]["processor_ms"] = timing.to_json()
-        rows[name]["to_first"] = paired_ratio(timing, timings[FIRST])
+        rows[name]["processor_ms"] = to_document(timing.latency())
+        rows[name]["to_first"] = to_document(paired_ratio(timing, timings[FIRST], FIRST))
     return list(rows.values())
 
 

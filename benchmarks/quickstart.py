@@ -16,7 +16,8 @@ from typing import Any
 from harness import RESULTS, Mckit, parse, write
 
 from mobileclip_kit.bench.machine import describe_machine
-from mobileclip_kit.bench.report import plot
+from mobileclip_kit.bench.report import plot_report
+from mobileclip_kit.bench.results import report_from
 
 # What a reader of the README wants; the long lists (every scale, every hit) stay in the tour.
 _WORLD = (
@@ -39,7 +40,7 @@ def main() -> None:
             Mckit()("quickstart", "-o", tour)
         found = json.loads((tour / "quickstart.json").read_text(encoding="utf-8"))
     write(chosen.out, summary(found, machine))
-    plot(found["figures"]["bench"], chosen.out.with_suffix(".png"))
+    plot_report(report_from(found["figures"]["bench"], str(tour)), chosen.out.with_suffix(".png"))
 
 
 def summary(tour: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from harness import RESULTS, Mckit, parse, write
 
-from mobileclip_kit.bench.report import plot
+from mobileclip_kit.bench.report import plot_report
+from mobileclip_kit.bench.results import report_from
 from mobileclip_kit.textness.grid import GridRow, draw_grid
 
 PHOTOS, UNSEEN, SEED = "photos541", 100, 0
@@ -61,7 +62,7 @@ def main() -> None:
             raise SystemExit(f"{folder} is not empty; choose another --keep.")
         document = write(chosen.out, walk(chosen.data, folder, chosen.minutes))
     drawn = {"machine": document["machine"], "rows": document["bench"], **document["bench_with"]}
-    plot(drawn, chosen.out.with_suffix(".png"))
+    plot_report(report_from(drawn, str(chosen.out)), chosen.out.with_suffix(".png"))
     print_summary(document)
 
 
@@ -99,7 +100,7 @@ def walk(data: Path, folder: Path, minutes: float) -> dict[str, Any]:
                    "latency_ms": {name: found["latency_ms"] for name, found in searches.items()}},
         "textness": {key: value for key, value in textness.items() if not isinstance(value, list)},
         "bench": bench["rows"],
-        "bench_with": {key: bench[key] for key in ("settings", "material")},
+        "bench_with": {key: bench[key] for key in ("settings", "inputs")},
         "words": list(WORDS),
     }  # fmt: skip
 

@@ -19,20 +19,21 @@ import numpy as np
 from harness import RESULTS, Bar, Chart, Mckit, draw, parse, write
 
 from mobileclip_kit.bench.compare import compare_reports
+from mobileclip_kit.bench.results import BenchReport, report_from
 
 
 def main() -> None:
     """Run, compare, write, print."""
     chosen = parse("models*", runs=3, seconds=4.0, rounds=10, out=RESULTS / "repeat.json")
     options = ["--threads", 1, "--seconds", chosen.seconds, "--rounds", chosen.rounds]
-    documents = [Mckit()("bench", *chosen.models, *options) for _ in range(chosen.runs)]
+    reports = [report_from(Mckit()("bench", *chosen.models, *options), "mckit bench") for _ in range(chosen.runs)]
     document = write(
         chosen.out,
         {
             "claim": "A repeated run differs by less than the stated spread.",
-            "loads": [one["machine"]["load"] for one in documents],
+            "loads": [one.machine["load"] for one in reports],
             "settings": {"runs": chosen.runs, "seconds": chosen.seconds, "rounds": chosen.rounds, "threads": 1},
-            "figures": [{"figure": name, **found} for name, found in alarms(documents).items()],
+            "figures": [{"figure": name, **found} for name, found in alarms(reports).items()],
         },
     )
     plot(document, chosen.out.with_suffix(".png"))
@@ -43,18 +44,18 @@ def main() -> None:
         )
 
 
-def alarms(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def alarms(reports: list[BenchReport]) -> dict[str, dict[str, Any]]:
     """How every pair of runs of the same thing compares.
 
     Args:
-        documents: Of ``mckit bench --json``.
+        reports: Of ``mckit bench --json``.
 
     Returns:
         For each figure ``largest_ratio`` of two runs; ``stated_ratio``, the median over the pairs of the ratio that
         the runs' own spreads allow; ``pairs``, and ``alarms``, how many of them were called different.
     """
     changes: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for before, after in itertools.combinations(documents, 2):
+    for before, after in itertools.combinations(reports, 2):
         for change in compare_reports(before, after)["changes"]:
             changes[change["figure"]].append(change)
     return {

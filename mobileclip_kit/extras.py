@@ -14,7 +14,7 @@ from mobileclip_kit.errors import MissingExtraError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "open_clip", "timm", "accelerate", "scipy", "safetensors", "huggingface_hub", "fsspec"),
     "export": ("coremltools", "onnx", "onnxscript", "onnxsim"),
-    "bench": ("matplotlib", "sklearn", "scipy", "threadpoolctl", "onnx"),
+    "bench": ("jinja2", "matplotlib", "sklearn", "scipy", "threadpoolctl", "onnx"),
     "heic": ("pillow_heif",),
     "parquet": ("pyarrow",),
     "hf": ("transformers",),

@@ -251,8 +251,13 @@ def read_report(path: Path) -> BenchReport:
         DataError: It is missing or not such a document.
     """
     file = path / REPORT_FILE if path.is_dir() else path
+    return report_from(read_json(file), str(file))
+
+
+def report_from(document: Mapping[str, Any], where: str) -> BenchReport:
+    """The report of a document that was read already; see :func:`read_report`."""
     hint = "Pass the JSON of `mckit bench --json` or the folder of its -o."
-    return from_document(with_current_names(read_json(file)), BenchReport, where=str(file), hint=hint)
+    return from_document(with_current_names(document), BenchReport, where=where, hint=hint)
 
 
 # Parts of keys that the first version wrote → today's.

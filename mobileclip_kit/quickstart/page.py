@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileclip_kit.bench.report import headline, load_warning, table_cells
-from mobileclip_kit.bench.results import BenchReport
-from mobileclip_kit.formats import from_document
+from mobileclip_kit.bench.results import report_from
 from mobileclip_kit.quickstart.run import EXPLAIN_FOLDER, REPORT_FILE, SCALES_PLOT, QuickstartRun
 from mobileclip_kit.reports.html import ImageRow, Thumbnail, write_page
 from mobileclip_kit.scenes.queries import count_queries, reading_queries, thing_queries
@@ -35,7 +34,7 @@ def write_quickstart_page(run: QuickstartRun, document: Document) -> None:
         run: All stages done.
         document: Of ``mckit quickstart --json``.
     """
-    bench = from_document(run.figures["bench"], BenchReport, where="bench")
+    bench = report_from(run.figures["bench"], "bench")
     write_page(
         run.out / REPORT_FILE,
         "quickstart.html",

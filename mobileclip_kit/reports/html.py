@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from PIL import Image
 
 from mobileclip_kit.files import atomic_file
@@ -138,7 +137,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _classes(**flags: bool) -> Markup:
+def _classes(**flags: bool) -> str:
     """A class attribute of the names whose flag is set."""
     names = " ".join(name for name, on in flags.items() if on)
-    return Markup(' class="{}"').format(names) if names else Markup("")
+    return f' class="{names}"' if names else ""

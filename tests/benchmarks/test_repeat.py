@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mobileclip_kit.bench.elsewhere import empty_row
+from mobileclip_kit.bench.results import BenchReport
+from tests.bench.rows import report, row
 from tests.benchmarks.scripts import load_script
 
 repeat = load_script("repeat")
 
 
-def run(p50: float, *, half: float, size_bytes: int = 10) -> dict[str, Any]:
+def run(p50: float, *, half: float, size_bytes: int = 10) -> BenchReport:
     """A run whose median latency may be off by ``half``."""
     latency = {"p50": p50, "p50_low": p50 - half, "p50_high": p50 + half, "p95": p50}
-    row = {**empty_row("a", "onnx int8"), "latency_ms": latency, "size_bytes": size_bytes}
-    return {"machine": {"load": 0.0}, "settings": {"threads": 1}, "material": [], "rows": [row]}
+    return report(row("a", latency_ms=latency, size_bytes=size_bytes))
 
 
 def test_runs_inside_of_their_spread_give_no_alarm() -> None:
