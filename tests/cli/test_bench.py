@@ -154,7 +154,7 @@ def test_a_phones_figures_alone_need_no_model(capsys: pytest.CaptureFixture[str]
         (["m", "--compare", "a", "b"], "measures nothing"),
         (["m", "--templates", "t"], "prompts for classes"),
         (["m", "--scenes", "3"], "too few for a figure"),
-        (["m", "--seconds", "nan"], "not a number"),
+        (["m", "--seconds", "nan"], "not a length of time"),
         (["m", "--seconds", "inf"], "not a length of time"),
         (["--labels", "x"], "Random weights"),
     ],
