@@ -35,8 +35,8 @@ from typing import Any
 
 from harness import mean_and_deviation, parse, table, write
 
-from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.evaluators import evaluate_scenes
+from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.texts import cache_texts
 from mobileclip_kit.data.sources import open_source
