@@ -1,14 +1,14 @@
-"""The bundle: one folder with everything that the app needs, and ``manifest.json``, which says what that is.
+"""The bundle: one folder with everything the app needs, described by ``manifest.json``.
 
-The Swift package reads the same manifest (``Manifest.swift``); the parts and their file names stand in
-:data:`FILE_NAMES` here and in ``BundlePart`` there, and a test compares the two.
+The Swift package reads the same manifest (``Manifest.swift``). :data:`FILE_NAMES` here and ``BundlePart`` there list
+the parts and their file names; a test compares them.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,6 +18,7 @@ from mobileclip_kit.errors import DataError, ExportError, IndexFormatError, Mode
 from mobileclip_kit.exporting.digests import hash_path
 from mobileclip_kit.exporting.folder import Export, ExportedTower, open_export
 from mobileclip_kit.files import atomic_folder, read_json, size_bytes, write_json
+from mobileclip_kit.formats import from_document, to_document
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.index.phone_format import MAX_BATCH_ROWS, Numbers, PhoneHeader
@@ -44,11 +45,11 @@ _AGAIN = "Copy the bundle again, or make it again with `mckit bundle`."
 
 @dataclass(frozen=True, kw_only=True)
 class BundledFile:
-    """One part as the manifest describes it.
+    """A part of a bundle, as in the manifest.
 
     Attributes:
-        file: Its name within the bundle.
-        size_bytes: Of the file, or of all files of the package.
+        file: Its file name.
+        size_bytes: Size of the file, or of all files of the package.
         sha256: Hex digest, see :func:`mobileclip_kit.exporting.digests.hash_path`.
     """
 
@@ -58,8 +59,27 @@ class BundledFile:
 
     @classmethod
     def describe(cls, path: Path) -> BundledFile:
-        """Measure a file that has just been written."""
+        """Describe a file that has just been written."""
         return cls(file=path.name, size_bytes=size_bytes(path), sha256=hash_path(path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """``manifest.json``.
+
+    Attributes:
+        mckit: Version of mckit that wrote it.
+        precision: Precision of the Core ML packages.
+        model: The object of :meth:`ModelSpec.to_json`.
+        files: The parts.
+    """
+
+    format_version: int = FORMAT_VERSION
+    kind: str = "bundle"
+    mckit: str = __version__
+    precision: str
+    model: Mapping[str, Any]
+    files: Mapping[Part, BundledFile]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +88,9 @@ class Bundle:
 
     Attributes:
         path: The folder.
-        spec: Of the model; tells the app how to feed it.
-        precision: Of the Core ML packages.
-        files: The parts that it has.
+        spec: Description of the model; tells the app how to prepare its inputs.
+        precision: Precision of the Core ML packages.
+        files: The parts that the bundle has.
     """
 
     path: Path
@@ -80,7 +100,7 @@ class Bundle:
 
     @property
     def size_bytes(self) -> int:
-        """All parts together."""
+        """Size of all parts together."""
         return sum(part.size_bytes for part in self.files.values())
 
     def as_export(self) -> Export:
@@ -94,15 +114,11 @@ class Bundle:
         return Export(path=self.path, spec=self.spec, format="coreml", precision=precision, towers=towers)
 
     def to_json(self) -> dict[str, Any]:
-        """What ``manifest.json`` says."""
-        return {
-            "format_version": FORMAT_VERSION,
-            "kind": "bundle",
-            "mckit": __version__,
-            "precision": self.precision,
-            "model": self.spec.to_json(),
-            "files": {part: vars(file) for part, file in self.files.items()},
-        }
+        """The object in ``manifest.json``."""
+        document: dict[str, Any] = to_document(
+            Manifest(precision=self.precision, model=self.spec.to_json(), files=self.files)
+        )
+        return document
 
 
 def make_bundle(
@@ -115,34 +131,35 @@ def make_bundle(
     numbers: Numbers = "int8",
     force: bool = False,
 ) -> Bundle:
-    """Put everything that the app needs into one folder.
+    """Put everything the app needs into one folder.
 
     Args:
         destination: The folder to make.
-        export: A Core ML export; with both towers unless ``text`` is given.
-        text: A Core ML export whose text tower is used: of the teacher whose space an image-only student learned.
+        export: A Core ML export, with both towers unless ``text`` is given.
+        text: A Core ML export whose text tower is used, for an image-only student: that of its teacher.
         textness: A ``textness.json`` of the same model.
-        index: An index folder of the same model; becomes a ready index on the phone, its items named by their paths.
-        numbers: How the ready index stores its vectors.
-        force: Replace a bundle that stands at ``destination``.
+        index: An index folder of the same model. It becomes a ready-made index on the phone, whose items are named by
+            their paths.
+        numbers: Number format of the vectors in that index.
+        force: Replace an existing bundle at ``destination``.
 
     Returns:
-        The bundle, every hash written down.
+        The bundle.
 
     Raises:
-        ExportError: The export is damaged, not for Core ML, or lacks a tower.
+        ExportError: The export is damaged, is not for Core ML, or lacks a tower.
         ModelMismatchError: The textness vector or the index belongs to another model.
         DataError: The textness vector cannot be used.
         IndexFormatError: The index cannot be used.
         OutputError: ``destination`` exists or cannot be written.
     """
-    opened = open_export(export, check_hashes=True)
-    words = opened if text is None else open_export(text, check_hashes=True)
-    spec = _require_for_phone(opened, words)
+    image_export = open_export(export, check_hashes=True)
+    text_export = image_export if text is None else open_export(text, check_hashes=True)
+    spec = _require_for_phone(image_export, text_export)
     with atomic_folder(destination, force=force) as staging:
-        _copy(opened.tower_path("image"), staging / FILE_NAMES["image"])
-        _copy(words.tower_path("text"), staging / FILE_NAMES["text"])
-        _copy(words.path / MERGES_FILE, staging / FILE_NAMES["merges"])
+        _copy(image_export.tower_path("image"), staging / FILE_NAMES["image"])
+        _copy(text_export.tower_path("text"), staging / FILE_NAMES["text"])
+        _copy(text_export.path / MERGES_FILE, staging / FILE_NAMES["merges"])
         if textness is not None:
             _check_textness(textness, spec)
             _copy(textness, staging / FILE_NAMES["textness"])
@@ -150,20 +167,20 @@ def make_bundle(
             write_library(index, staging / FILE_NAMES["index"], spec, numbers)
         present = [part for part in get_args(Part) if (staging / FILE_NAMES[part]).exists()]
         files = {part: BundledFile.describe(staging / FILE_NAMES[part]) for part in present}
-        bundle = Bundle(path=destination, spec=spec, precision=opened.precision, files=files)
+        bundle = Bundle(path=destination, spec=spec, precision=image_export.precision, files=files)
         write_json(staging / MANIFEST_FILE, bundle.to_json())
     return bundle
 
 
 def open_bundle(path: Path, *, check: bool = False) -> Bundle:
-    """Read a bundle's manifest and look whether its files are there.
+    """Read a bundle's manifest and check that its files exist.
 
     Args:
         path: The folder.
-        check: Read every byte as well: hashes, the tokenizer, the textness vector and the index.
+        check: Read all files as well: their hashes, the tokenizer, the textness vector and the index.
 
     Raises:
-        ExportError: No bundle, of another format version, or a file is missing, cut off or altered.
+        ExportError: The folder is not a bundle, has another format version, or a file is missing, truncated or changed.
         ModelMismatchError: A part belongs to another model.
     """
     bundle = _read_manifest(path)
@@ -178,7 +195,7 @@ def open_bundle(path: Path, *, check: bool = False) -> Bundle:
 
 
 def write_library(index: Path, destination: Path, spec: ModelSpec, numbers: Numbers) -> None:
-    """Write an index folder's vectors as a phone's index file.
+    """Write the vectors of an index folder as the phone's index file.
 
     Raises:
         ModelMismatchError: The index belongs to another model.
@@ -199,40 +216,40 @@ def write_library(index: Path, destination: Path, spec: ModelSpec, numbers: Numb
         write_phone_index(destination, PhoneHeader(spec.embedding_dim, numbers, spec.model_hash), parts)
 
 
-def _require_for_phone(export: Export, words: Export) -> ModelSpec:
-    """The spec of a bundle with one export's image tower and another one's text tower, often the same."""
-    for each in (export, words):
+def _require_for_phone(export: Export, text_export: Export) -> ModelSpec:
+    """The description of a bundle with the image tower of one export and the text tower of another, or of the same."""
+    for each in (export, text_export):
         if each.format != "coreml":
             raise ExportError(
                 f"{each.path} is an {each.format} export; a phone needs Core ML.",
                 hint="Export the model with --format coreml.",
             )
-    if "image" not in export.towers or "text" not in words.towers:
+    if "image" not in export.towers or "text" not in text_export.towers:
         raise ExportError(
             f"{export.path} has the towers {', '.join(export.towers)}; the app needs an image and a text tower.",
             hint="Add the teacher's Core ML export with --text.",
         )
-    if words.merges is None or words.spec.require_text().tokenizer != "clip-bpe":
-        raise ExportError(f"{words.path} has no merges.txt: its tokenizer is not one that the phone knows.")
-    if words.merges_sha256 is None and words.merges.is_symlink():
+    if text_export.merges is None or text_export.spec.require_text().tokenizer != "clip-bpe":
+        raise ExportError(f"{text_export.path} has no merges.txt: the phone does not support its tokenizer.")
+    if text_export.merges_sha256 is None and text_export.merges.is_symlink():
         raise ExportError(
-            f"{words.merges} links to another file, and {words.path} is too old to say its hash.",
+            f"{text_export.merges} links to another file, and {text_export.path} is too old to contain its hash.",
             hint="Export the model again.",
         )
-    own, other = export.spec, words.spec
+    own, other = export.spec, text_export.spec
     if other.model_hash == own.model_hash:
         return own
     if other.model_hash != own.provenance.get("teacher_hash") or other.embedding_dim != own.embedding_dim:
         raise ModelMismatchError(
-            f"The text tower of {words.path} belongs to the model {other.model_hash[:12]}, which is neither {own.name} "
-            "nor its teacher.",
-            hint="Give the export of the teacher that the student was distilled from.",
+            f"The text tower of {text_export.path} belongs to the model {other.model_hash[:12]}, which is neither "
+            f"{own.name} nor its teacher.",
+            hint="Pass the export of the teacher that the student was distilled from.",
         )
     return replace(own, text=other.text).with_provenance(text_tower_of=other.model_hash)
 
 
 def _copy(source: Path, destination: Path) -> None:
-    """Copy a file, or a package file by file: what stops the copying of a tree says neither where nor why."""
+    """Copy a file, or a package file by file: an error of copying a tree names neither the file nor the reason."""
     if not source.is_dir():
         shutil.copyfile(source, destination)
         return
@@ -241,7 +258,7 @@ def _copy(source: Path, destination: Path) -> None:
         if child.is_symlink() and child.is_dir():
             raise ExportError(
                 f"{child} links to another folder, whose files are covered by no hash.",
-                hint="Put the folder itself in its place, or export the model again.",
+                hint="Replace the link by the folder, or export the model again.",
             )
         _copy(child, destination / child.name)
 
@@ -250,7 +267,7 @@ def _check_textness(path: Path, spec: ModelSpec) -> None:
     textness = Textness.load(path)
     spec.check_same_model(textness.model_hash, f"The textness vector {path}")
     if textness.vector.shape != (spec.embedding_dim,):
-        raise DataError(f"{path} holds {len(textness.vector)} numbers; the model gives {spec.embedding_dim}.")
+        raise DataError(f"{path} has {len(textness.vector)} numbers; the model's embeddings have {spec.embedding_dim}.")
 
 
 def _read_manifest(path: Path) -> Bundle:
@@ -259,36 +276,22 @@ def _read_manifest(path: Path) -> Bundle:
         raise ExportError(f"{path} is not a bundle: it has no {MANIFEST_FILE}.", hint="Make one with `mckit bundle`.")
     try:
         document = read_json(source)
-        if document.get("kind") != "bundle" or document.get("format_version") != FORMAT_VERSION:
+        kind, version = document.get("kind"), document.get("format_version")
+        if kind != "bundle" or version != FORMAT_VERSION:
             raise ExportError(
-                f"{source} is a {document.get('kind')} of format version {document.get('format_version')}; this mckit "
-                f"reads bundles of version {FORMAT_VERSION}.",
+                f"{source} has the kind {kind} and format version {version}; this mckit reads bundles of version "
+                f"{FORMAT_VERSION}.",
                 hint="Update mckit, or make the bundle again.",
             )
-        files = {
-            part: BundledFile(file=str(entry["file"]), size_bytes=int(entry["size_bytes"]), sha256=str(entry["sha256"]))
-            for part, entry in _known(document["files"].items())
-        }
-        spec = ModelSpec.from_json(document["model"], str(source))
-        _require_keys(document["model"], spec)
-        if not isinstance(document["precision"], str):
-            raise TypeError(f"precision is {document['precision']!r}, not a text")
-        return Bundle(path=path, spec=spec, precision=document["precision"], files=files)
-    except (DataError, ModelError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = error.message.rstrip(".") if isinstance(error, DataError | ModelError) else error
-        raise ExportError(f"{source} is damaged: {reason}.", hint=_AGAIN) from error
-
-
-def _require_keys(model: Mapping[str, Any], spec: ModelSpec) -> None:
-    """The phone has no defaults: refuse a description that leaves out what mckit always writes."""
+        manifest = from_document(document, Manifest, where=str(source), error=DataError)
+        spec = ModelSpec.from_json(manifest.model, f"{source}: model")
+    except (DataError, ModelError) as error:
+        raise ExportError(f"The bundle is damaged: {error.message}", hint=_AGAIN) from error
+    # The phone has no default values.
     for section in ("image", "text"):
-        for name in (spec.to_json()[section] or {}).keys() - (model[section] or {}).keys():
-            raise KeyError(f"model.{section}.{name}")
-
-
-def _known(entries: Iterable[tuple[str, Any]]) -> Iterable[tuple[Part, Any]]:
-    """The parts that this version knows; newer ones are left alone."""
-    return ((part, entry) for name, entry in entries for part in get_args(Part) if part == name)
+        for name in (spec.to_json()[section] or {}).keys() - (manifest.model[section] or {}).keys():
+            raise ExportError(f"The bundle is damaged: {source}: model.{section} has no {name}.", hint=_AGAIN)
+    return Bundle(path=path, spec=spec, precision=manifest.precision, files=manifest.files)
 
 
 def _check_file(folder: Path, file: BundledFile, *, check_hash: bool) -> None:
@@ -305,7 +308,7 @@ def _check_file(folder: Path, file: BundledFile, *, check_hash: bool) -> None:
 
 
 def _check_contents(bundle: Bundle) -> None:
-    """Open each part as the app does, so that a bundle that checks is one that works."""
+    """Open each part as the app does, so that a bundle that passes works."""
     try:
         Tokenizer.for_spec(bundle.spec.require_text(), bundle.path / bundle.files["merges"].file)
         if "textness" in bundle.files:

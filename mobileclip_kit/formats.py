@@ -1,8 +1,8 @@
-"""Reading and writing the JSON and TOML files that mckit makes, each described by one frozen dataclass.
+"""Reading and writing of mckit's JSON and TOML files, each of which is described by a frozen dataclass.
 
-``read`` and ``from_document`` check every key and type against the dataclass's annotations: an unknown key, a missing
-key or a value of the wrong type is refused in one sentence that names the file and the key. cattrs does the conversion;
-the hooks below make it strict (a text is not taken for a number, a fraction not for a whole number).
+``read`` and ``from_document`` check every key and type against the dataclass's annotations. An unknown key, a missing
+key or a value of the wrong type gives an error of one sentence that names the file and the key. cattrs does the
+conversion; the hooks below make it strict: a string is not converted to a number, and a fraction not to an integer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import tomllib
 import typing
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.files import read_json, read_text, write_json
 
 Described = TypeVar("Described")
-# Makes the error from a sentence and a hint.
+# A class of errors, called with a message and a hint.
 Refusal = Callable[..., MckitError]
 
 
@@ -35,12 +36,12 @@ def read(path: Path, kind: type[Described], *, error: Refusal = DataError, hint:
 
     Args:
         path: The file.
-        kind: A dataclass; its annotations say what the file must hold.
-        error: The class of error to raise when the content does not fit.
+        kind: A dataclass; its annotations say what the file must contain.
+        error: Class of the error if the content does not fit.
         hint: What the user can do about it.
 
     Raises:
-        DataError: The file is missing, or neither JSON nor TOML.
+        DataError: The file is missing, or is neither JSON nor TOML.
         MckitError: ``error``, naming the file and the key, when the content does not fit ``kind``.
     """
     document = read_toml(path) if path.suffix == ".toml" else read_json(path)
@@ -65,7 +66,7 @@ def write(path: Path, described: Any, **more: Any) -> None:
 
 
 def to_document(described: Any) -> Any:
-    """A dataclass as JSON values: tuples become lists, paths texts."""
+    """A dataclass as JSON values: tuples become lists, paths strings."""
     return _CONVERTER.unstructure(described)
 
 
@@ -75,11 +76,11 @@ def from_document(
     """Build a dataclass from JSON or TOML values.
 
     Args:
-        document: What was read.
+        document: The values.
         kind: The dataclass.
         where: The file, and the table in it, for the message.
-        error: The class of error to raise.
-        hint: What the user can do about it; a misspelt key has its own hint.
+        error: Class of the error.
+        hint: What the user can do about it; an unknown key has a hint of its own.
 
     Raises:
         MckitError: ``error``: a key is unknown or missing, or a value has the wrong type or is out of range.
@@ -90,8 +91,8 @@ def from_document(
         raise error(f"{where}: {cause.message}", hint=cause.hint or hint) from cause
     except Exception as cause:
         place, reason, own_hint = _first_reason(cause)
-        said = f"{where}: {reason}" if not place else f"{where}: {place} {reason}"
-        raise error(f"{said.rstrip('.')}.", hint=own_hint or hint) from cause
+        sentence = " ".join(filter(None, (f"{where}:", place, reason)))
+        raise error(f"{sentence.rstrip('.')}.", hint=own_hint or hint) from cause
 
 
 class _Within(Exception):
@@ -103,16 +104,21 @@ class _Within(Exception):
 
 
 def _first_reason(cause: BaseException, place: str = "") -> tuple[str, str, str | None]:
-    """The key, the sentence and the hint of the first thing that did not fit."""
+    """The key, the message and the hint of the first value that does not fit."""
     if isinstance(cause, _Within):
         return _first_reason(cause.cause, f"{place}{cause.step}")
     if isinstance(cause, ClassValidationError):
-        # A misspelt key is the likelier reason than the key that is missing for it.
+        # A misspelt key is the likelier cause than the key that is therefore missing.
         inner = min(cause.exceptions, key=lambda each: not isinstance(each, ForbiddenExtraKeysError))
         note = next(
             (note for note in getattr(inner, "__notes__", ()) if isinstance(note, AttributeValidationNote)), None
         )
         step = "" if note is None or isinstance(inner, KeyError) else note.name
+        if isinstance(inner, MckitError) and note is None:  # from __post_init__; the message may begin with a key
+            key = re.split(r"\W", inner.message, maxsplit=1)[0]
+            if key in {field.name for field in dataclasses.fields(cause.cl)}:
+                return f"{place}.{inner.message}" if place else inner.message, "", inner.hint
+            return f"{place}:" if place else "", inner.message, inner.hint
         return _first_reason(inner, f"{place}.{step}" if place and step else place or step)
     if isinstance(cause, ForbiddenExtraKeysError):
         known = [field.name for field in dataclasses.fields(cause.cl)]
@@ -172,7 +178,9 @@ def _tuple(value: Any, kind: Any) -> Any:
 def _mapping(value: Any, kind: Any) -> Any:
     if not isinstance(value, Mapping):
         raise TypeError(f"is {_shown(value)}; it must be an object")
-    wanted = (get_args(kind) or (str, Any))[1]
+    key_kind, wanted = get_args(kind) or (str, Any)
+    if get_origin(key_kind) is Literal and (unknown := sorted(set(value) - set(get_args(key_kind)))):
+        raise TypeError(f"has the unknown key {unknown[0]!r}; known are {', '.join(get_args(key_kind))}")
     return {key: each if wanted is Any else _entry(f".{key}", each, wanted) for key, each in value.items()}
 
 

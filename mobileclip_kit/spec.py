@@ -1,12 +1,11 @@
-"""What a model is fed and what it gives: the one description that every room shares.
+"""The description of a model that every package shares: how its inputs are prepared and what it returns.
 
-``model.json`` in a model folder, ``export.json`` in an export and ``index.json`` in an index all embed the same
-:class:`ModelSpec`, so that preprocessing and tokenizing never drift between training, export, search and the phone.
+``model.json`` in a model folder, ``export.json`` in an export and ``index.json`` in an index all contain the same
+:class:`ModelSpec`, so preprocessing and tokenization cannot differ between training, export, search and the phone.
 
-The model hash is the identity that binds vectors, exports and indexes together. It covers every weight and the
-configuration, and nothing else (not names, dates or paths), so equal models have equal hashes wherever they lie. A
-description carries a digest of its own settings beside it: a changed digit in them would give other vectors under the
-same model hash.
+The model hash is the identity that connects vectors, exports and indexes. It covers the weights and the configuration
+and nothing else (no names, dates or paths), so equal models have equal hashes everywhere. It does not cover the
+settings of a description, which change the vectors too; a description therefore has a SHA-256 of its own settings.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from mobileclip_kit.errors import ModelError, ModelMismatchError
 from mobileclip_kit.files import read_json, sha256_of_file, write_json
+from mobileclip_kit.formats import from_document
 
 FORMAT_VERSION = 1
 MODEL_FILE = "model.json"
@@ -28,20 +28,8 @@ CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 MERGES_FILE = "merges.txt"
 
-_POSITIVE = "a whole number above 0"
-# What the keys of a description hold: section (None for the description itself), keys, type, its name.
-_KINDS: tuple[tuple[str | None, tuple[str, ...], Any, str], ...] = (
-    (None, ("name", "model_hash"), str, "a text"),
-    (None, ("embedding_dim",), int, _POSITIVE),
-    (None, ("logit_scale",), (int, float, type(None)), "a number"),
-    ("image", ("mean", "std"), (int, float), "numbers"),
-    ("image", ("height", "width", "fill_color"), int, "a whole number"),
-    ("text", ("context_length", "vocab_size"), int, _POSITIVE),
-    ("text", ("pad_id",), int, "a whole number"),
-)
-
-# Arguments of a transformers tokenizer that a file may set, and their types. Any other is refused: with
-# trust_remote_code, for one, the library runs code that lies beside the tokenizer.
+# Arguments of a transformers tokenizer that a file may set, and their types. All others are refused: with
+# trust_remote_code, for example, the library runs code from the tokenizer's repository.
 _TOKENIZER_ARGUMENTS: dict[str, type] = {
     "add_prefix_space": bool,
     "do_lower_case": bool,
@@ -53,7 +41,9 @@ _TOKENIZER_ARGUMENTS: dict[str, type] = {
 }
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 _DIGEST_KEY = "settings_sha256"
-# What decides which vectors a model gives; names and provenance are for people, and may be edited.
+# The keys of a description that are not fields of ModelSpec.
+_DERIVED_KEYS = ("format_version", "towers", _DIGEST_KEY, "merges_sha256")
+# The settings that determine a model's vectors. Name and provenance are for people and may be edited.
 _SETTINGS = ("towers", "embedding_dim", "image", "text", "logit_scale", "model_hash")
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -65,7 +55,7 @@ Tower = Literal["image", "text"]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """How an image becomes the image tower's input. Field names follow open_clip's preprocess_cfg.
+    """How an image becomes the image tower's input; field names follow open_clip's ``preprocess_cfg``.
 
     Attributes:
         height: Pixels.
@@ -73,7 +63,7 @@ class ImageSpec:
         mean: RGB mean, in units of 0…1, subtracted after division by 255.
         std: RGB standard deviation, in units of 0…1.
         interpolation: Filter of the antialiased resize.
-        resize_mode: ``shortest`` crops the longer side, ``longest`` pads the shorter one, ``squash`` ignores aspect.
+        resize_mode: ``shortest`` crops the longer side, ``longest`` pads the shorter one, ``squash`` distorts.
         fill_color: Grey level 0…255 of the padding.
     """
 
@@ -91,10 +81,10 @@ class ImageSpec:
         if self.height < 1 or self.width < 1:
             raise ModelError(f"The image size {self.height}×{self.width} is not positive.")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ModelError(f"mean {self.mean} and std {self.std} must be three numbers each, std above 0.")
+            raise ModelError(f"mean {self.mean} and std {self.std} must have three numbers each, with std above 0.")
 
     def to_open_clip(self) -> dict[str, Any]:
-        """The same as open_clip's ``preprocess_cfg``."""
+        """These settings as open_clip's ``preprocess_cfg``."""
         return {
             "size": [self.height, self.width],
             "mode": "RGB",
@@ -107,7 +97,7 @@ class ImageSpec:
 
     @classmethod
     def from_open_clip(cls, config: Mapping[str, Any]) -> Self:
-        """Read open_clip's ``preprocess_cfg``; absent keys take open_clip's own defaults."""
+        """Read open_clip's ``preprocess_cfg``; missing keys get open_clip's defaults."""
         size = config.get("size", 224)
         height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
         interpolation: Any = config.get("interpolation") or "bicubic"
@@ -128,13 +118,13 @@ class TextSpec:
     """How a text becomes the text tower's input.
 
     Attributes:
-        context_length: Tokens, start and end included.
+        context_length: Number of tokens, including start and end.
         vocab_size: Rows of the embedding table.
-        tokenizer: ``clip-bpe`` (ours, no torch) or ``huggingface`` (through the transformers library).
-        cleaning: What is done to the text before it is split, in open_clip's words.
-        merges: ``standard`` for CLIP's 48,894 merges, ``trimmed`` when the folder's ``merges.txt`` lists fewer.
-        tokenizer_name: The hub name of a ``huggingface`` tokenizer, else None.
-        pad_id: What fills the row after the end token.
+        tokenizer: ``clip-bpe`` (ours, without torch) or ``huggingface`` (through the transformers library).
+        cleaning: How a text is cleaned before tokenization, by open_clip's names.
+        merges: ``standard`` for CLIP's 48,894 merges, ``trimmed`` if the folder's ``merges.txt`` lists fewer.
+        tokenizer_name: Hub name of a ``huggingface`` tokenizer, else None.
+        pad_id: Id of the padding after the end token.
         kwargs: Further arguments of a ``huggingface`` tokenizer, see :func:`check_tokenizer_arguments`.
     """
 
@@ -151,22 +141,24 @@ class TextSpec:
         _check_choice("tokenizer", self.tokenizer, get_args(TokenizerKind))
         _check_choice("cleaning", self.cleaning, get_args(Cleaning))
         _check_choice("merges", self.merges, ("standard", "trimmed"))
-        check_hub_name(self.tokenizer_name, "text.tokenizer_name")
-        check_tokenizer_arguments(self.kwargs, "text.kwargs")
+        check_hub_name(self.tokenizer_name, "tokenizer_name")
+        check_tokenizer_arguments(self.kwargs, "kwargs")
+        for name in ("context_length", "vocab_size"):
+            _check_positive(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A dual encoder as its users see it.
+    """The description of a dual encoder.
 
     Attributes:
         name: For people; never compared.
-        embedding_dim: Width d of both towers' vectors.
-        image: None when the model has no image tower of its own.
-        text: None when the model has no text tower (a student distilled from stored image vectors has none).
-        logit_scale: Factor on cosine similarities before a softmax (the exponential is taken already).
+        embedding_dim: Width d of both towers' embeddings.
+        image: None if the model has no image tower.
+        text: None if the model has no text tower, like a student distilled from stored image vectors.
+        logit_scale: Factor on cosine similarities before a softmax, after the exponential.
         model_hash: Hex SHA-256 of weights and configuration, see :func:`hash_model`.
-        provenance: Where the model comes from: teacher and its hash, recipe, licence, library versions.
+        provenance: Origin of the model: teacher and its hash, recipe, licence, library versions.
     """
 
     name: str
@@ -177,19 +169,22 @@ class ModelSpec:
     model_hash: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check_positive("embedding_dim", self.embedding_dim)
+
     @property
     def towers(self) -> tuple[Tower, ...]:
         """The towers that the model has, image first."""
         return tuple(tower for tower in get_args(Tower) if getattr(self, tower) is not None)
 
     def require_image(self) -> ImageSpec:
-        """The image half, or a ModelError that says it is missing."""
+        """The image settings; a ModelError if the model has no image tower."""
         if self.image is None:
             raise ModelError(f"The model {self.name} has no image tower.", hint="Use a model that has one.")
         return self.image
 
     def require_text(self) -> TextSpec:
-        """The text half, or a ModelError that says it is missing."""
+        """The text settings; a ModelError if the model has no text tower."""
         if self.text is None:
             raise ModelError(
                 f"The model {self.name} has no text tower.",
@@ -198,11 +193,11 @@ class ModelSpec:
         return self.text
 
     def check_same_model(self, other_hash: str, what: str) -> None:
-        """Refuse something made by another model.
+        """Refuse a file made by another model.
 
         Args:
-            other_hash: The hash that the other thing carries.
-            what: The other thing, for the message: "The index images.index".
+            other_hash: The model hash in that file.
+            what: The file, for the message: "The index images.index".
 
         Raises:
             ModelMismatchError: The hashes differ.
@@ -210,25 +205,29 @@ class ModelSpec:
         if other_hash != self.model_hash:
             raise ModelMismatchError(
                 f"{what} belongs to the model {other_hash[:12]}, not to {self.name} ({self.model_hash[:12]}).",
-                hint="Vectors of two models cannot be compared; use the model it was made with, or make it again.",
+                hint="Vectors of different models cannot be compared; use that file's model, or make the file again.",
             )
 
     def with_provenance(self, **entries: Any) -> Self:
-        """A copy whose provenance has further entries."""
+        """A copy with further provenance entries."""
         return replace(self, provenance={**self.provenance, **entries})
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON object that stands in model.json, export.json and index.json."""
+        """The JSON object in model.json, export.json and index.json."""
         document = {"format_version": FORMAT_VERSION, "towers": list(self.towers), **asdict(self)}
         return {**document, _DIGEST_KEY: _settings_digest(document)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], source: str = "model.json") -> Self:
-        """Read :meth:`to_json`'s object; unknown keys are left alone so that newer writers stay readable.
+        """Read the object that :meth:`to_json` writes.
+
+        Args:
+            document: The object.
+            source: The file, for messages.
 
         Raises:
-            ModelError: A key is missing or of the wrong kind, the tokenizer is none that a file may choose, the format
-                version is newer than this program's, or the settings are not those that were written.
+            ModelError: A key is missing, unknown or has a wrong value, the tokenizer is not allowed in a file, the
+                format version is unknown, or the settings do not match their SHA-256.
         """
         version = document.get("format_version")
         if version != FORMAT_VERSION:
@@ -236,28 +235,20 @@ class ModelSpec:
                 f"{source} has format version {version}; this mckit reads version {FORMAT_VERSION}.",
                 hint="Update mckit, or make the file again.",
             )
-        try:
-            known = {name: document[name] for name in (f.name for f in fields(cls)) if name in document}
-            _check_kinds(document)
-            text = document["text"] or {}
-            check_hub_name(text.get("tokenizer_name"), f"{source}: text.tokenizer_name")
-            check_tokenizer_arguments(text.get("kwargs", {}), f"{source}: text.kwargs")
-            known["image"] = _section(ImageSpec, document["image"])
-            known["text"] = _section(TextSpec, document["text"])
-            spec = cls(**known)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelError(f"{source} is not a complete model description: {error!r}.") from error
-        # Over the document, not over what was understood of it: a newer writer may know more settings.
+        described = {key: value for key, value in document.items() if key not in _DERIVED_KEYS}
+        spec = from_document(
+            described, cls, where=source, error=ModelError, hint="Update mckit, or make the file again."
+        )
         if _DIGEST_KEY in document and document[_DIGEST_KEY] != _settings_digest(document):
             raise ModelError(
-                f"The model's settings in {source} were changed: their SHA-256 is not the {_DIGEST_KEY} beside them.",
-                hint=f"Copy the file again, or make it again. If the change is meant, remove {_DIGEST_KEY}.",
+                f"The model's settings in {source} were changed: their SHA-256 is not {_DIGEST_KEY}.",
+                hint=f"Copy the file again, or make it again. If the change is intended, remove {_DIGEST_KEY}.",
             )
         return spec
 
 
 def read_spec(folder: Path) -> ModelSpec:
-    """The spec of a model folder, without loading its weights."""
+    """Read the description of a model folder, without its weights."""
     path = folder / MODEL_FILE
     if not path.is_file():
         raise ModelError(f"{folder} is not a model folder: it has no {MODEL_FILE}.")
@@ -265,7 +256,7 @@ def read_spec(folder: Path) -> ModelSpec:
 
 
 def write_spec(folder: Path, spec: ModelSpec) -> None:
-    """Write ``model.json`` into a folder, with the digest of the ``merges.txt`` that lies there."""
+    """Write ``model.json`` into a folder, with the SHA-256 of the folder's ``merges.txt`` if there is one."""
     document = spec.to_json()
     if (folder / MERGES_FILE).is_file():
         document["merges_sha256"] = sha256_of_file(folder / MERGES_FILE)
@@ -273,7 +264,7 @@ def write_spec(folder: Path, spec: ModelSpec) -> None:
 
 
 def check_merges(folder: Path) -> None:
-    """Compare a model folder's ``merges.txt`` with its digest in ``model.json``, where one is written.
+    """Compare a model folder's ``merges.txt`` with the SHA-256 in ``model.json``, if it has one.
 
     Raises:
         ModelError: The file is missing or was changed.
@@ -287,43 +278,43 @@ def check_merges(folder: Path) -> None:
 
 
 def check_hub_name(name: object, where: str) -> None:
-    """Refuse a name, found in a file, that is no name on the Hugging Face hub: a path or an address.
+    """Refuse a name in a file that is not a name on the Hugging Face hub but a path or a URL.
 
     Args:
-        name: ``NAME`` or ``OWNER/NAME``, or None for none.
+        name: ``NAME`` or ``OWNER/NAME``, or None.
         where: The file and the key, for the message.
 
     Raises:
-        ModelError: It is a path, an address or no text.
+        ModelError: It is a path, a URL or not a text.
     """
     if name is not None and not (isinstance(name, str) and _HUB_NAME.fullmatch(name)):
         raise ModelError(
-            f"{where} is {name!r}, which is no name on the Hugging Face hub (NAME or OWNER/NAME).",
+            f"{where} is {name!r}, which is not a name on the Hugging Face hub (NAME or OWNER/NAME).",
             hint="Use a model from a source that you trust.",
         )
 
 
 def check_tokenizer_arguments(arguments: object, where: str) -> None:
-    """Refuse arguments of a tokenizer, found in a file, that the transformers library must not get from there.
+    """Refuse tokenizer arguments in a file that must not be passed to the transformers library.
 
     Args:
         arguments: Names and values.
         where: The file and the key, for the message.
 
     Raises:
-        ModelError: An argument is not among the known ones, or has another type.
+        ModelError: An argument is not allowed or has the wrong type.
     """
     if not isinstance(arguments, Mapping):
         raise ModelError(f"{where} is {arguments!r}, not an object.")
     for name, value in arguments.items():
         if name not in _TOKENIZER_ARGUMENTS:
             raise ModelError(
-                f"{where} sets {name}, which mckit passes to no tokenizer.",
-                hint=f"It passes on {', '.join(_TOKENIZER_ARGUMENTS)}; use a model from a source that you trust.",
+                f"{where} sets {name}, which mckit does not pass to a tokenizer.",
+                hint=f"Allowed are {', '.join(_TOKENIZER_ARGUMENTS)}; use a model from a source that you trust.",
             )
         kind = _TOKENIZER_ARGUMENTS[name]
         if value is not None and not isinstance(value, kind):
-            raise ModelError(f"{where} sets {name} to {value!r}, which is no {kind.__name__}.")
+            raise ModelError(f"{where} sets {name} to {value!r}, which is not a {kind.__name__}.")
 
 
 def hash_model(config: Mapping[str, Any], tensors: Iterable[tuple[str, str, tuple[int, ...], bytes]]) -> str:
@@ -331,7 +322,7 @@ def hash_model(config: Mapping[str, Any], tensors: Iterable[tuple[str, str, tupl
 
     Args:
         config: ``{"model_cfg": …, "preprocess_cfg": …}`` as in ``open_clip_config.json``.
-        tensors: ``(name, dtype, shape, little-endian bytes)`` of every stored tensor, in any order.
+        tensors: ``(name, dtype, shape, little-endian bytes)`` of each stored tensor, in any order.
 
     Returns:
         64 hex digits.
@@ -344,34 +335,9 @@ def hash_model(config: Mapping[str, Any], tensors: Iterable[tuple[str, str, tupl
 
 
 def _settings_digest(document: Mapping[str, Any]) -> str:
-    """Hex SHA-256 of a description's settings as sorted JSON without white space."""
+    """Hex SHA-256 of a description's settings as JSON with sorted keys and no white space."""
     settings = {name: document.get(name) for name in _SETTINGS}
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _check_kinds(document: Mapping[str, Any]) -> None:
-    """Refuse a document whose numbers are texts or the like: what it describes would fail much later.
-
-    Raises:
-        TypeError: Names the key and its value.
-    """
-    for section, names, kind, what in _KINDS:
-        values = (document if section is None else document[section]) or {}
-        for name in names:
-            value = values.get(name)
-            for each in value if isinstance(value, list | tuple) and what == "numbers" else [value]:
-                wrong = isinstance(each, bool) or not isinstance(each, kind) or (what == _POSITIVE and each <= 0)
-                if name in values and wrong:
-                    raise TypeError(f"{name} is {value!r}, not {what}")
-
-
-def _section(kind: type[Any], document: Mapping[str, Any] | None) -> Any:
-    if document is None:
-        return None
-    names = {f.name for f in fields(kind)}
-    # JSON has no tuples; the dataclasses are frozen and compared, so lists become tuples again.
-    return kind(**{key: tuple(value) if isinstance(value, list) else value
-                   for key, value in document.items() if key in names})  # fmt: skip
 
 
 def _triple(values: Any) -> tuple[float, float, float]:
@@ -379,6 +345,11 @@ def _triple(values: Any) -> tuple[float, float, float]:
         return (float(values),) * 3
     red, green, blue = (float(value) for value in values)
     return (red, green, blue)
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ModelError(f"{name} is {value}; it must be 1 or more.")
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

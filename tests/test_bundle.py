@@ -130,6 +130,14 @@ def break_byte(path: Path) -> None:
         (lambda folder: (folder / MANIFEST_FILE).write_text("{"), "is damaged"),
         (lambda folder: edit(folder, "format_version", 2), "format version 2"),
         (lambda folder: edit(folder, "files", {}), "lacks its image part"),
+        (lambda folder: edit(folder, "files", {"audio": {}}), "files has the unknown key 'audio'"),
+        (lambda folder: edit(folder, "later", 1), r"manifest\.json: has the unknown key 'later'"),
+        (lambda folder: edit(folder, "precision", 16), "precision is 16; it must be a text"),
+        (
+            lambda folder: edit_image(folder, "resize_mode", None),
+            "image.resize_mode is null; it must be one of shortest",
+        ),
+        (lambda folder: edit_image(folder, "resize_mode"), "model.image has no resize_mode"),
         (lambda folder: edit(folder, "files", {"image": {"file": "../x", "size_bytes": 1, "sha256": ""}}), "lacks"),
     ],
 )
@@ -139,6 +147,14 @@ def test_what_is_wrong_with_a_bundle_is_said(harm, message, tmp_path):
     harm(folder)
     with pytest.raises(ExportError, match=message):
         open_bundle(folder, check=True)
+
+
+def edit_image(folder: Path, key: str, *value: object) -> None:
+    """Change a setting of the model's image, or remove it; as an older mckit wrote it, without a digest."""
+    model = json.loads((folder / MANIFEST_FILE).read_text())["model"]
+    del model["image"][key]
+    model["image"] |= dict.fromkeys([key], *value) if value else {}
+    edit(folder, "model", {name: entry for name, entry in model.items() if name != "settings_sha256"})
 
 
 def edit(folder: Path, key: str, value: object) -> None:

@@ -75,7 +75,7 @@ def test_toml_is_read_by_its_suffix(tmp_path: Path) -> None:
         ({"parts": [{"name": "a", "size": True}]},
          "file.json: parts[0].size is true; it must be a whole number.", None),
         ({"parts": [{"name": "a", "size": 1.5}]}, "file.json: parts[0].size is 1.5; it must be a whole number.", None),
-        ({"parts": [{"name": "a", "size": -1}]}, "file.json: parts[0] size is -1; it must be 0 or more.", None),
+        ({"parts": [{"name": "a", "size": -1}]}, "file.json: parts[0].size is -1; it must be 0 or more.", None),
         ({"parts": [{"name": "a", "size": 1, "share": float("nan")}]},
          "file.json: parts[0].share is nan; it must be a finite number.", None),
         ({"mean": [1, 2]}, "file.json: mean has 2 entries; it must have 3.", None),
@@ -96,3 +96,19 @@ def test_refusals_name_file_and_key(change: dict[str, Any], message: str, hint: 
 def test_a_document_that_is_no_object_is_refused(document: object) -> None:
     with pytest.raises(DataError, match="it must be an object"):
         from_document(document, Whole, where="file.json")
+
+
+def test_the_keys_of_a_mapping_may_be_limited() -> None:
+    @dataclass(frozen=True)
+    class Named:
+        parts: Mapping[Literal["left", "right"], int]
+
+    assert from_document({"parts": {"left": 1}}, Named, where="file.json").parts == {"left": 1}
+    with pytest.raises(DataError, match=r"file\.json: parts has the unknown key 'top'; known are left, right"):
+        from_document({"parts": {"top": 1}}, Named, where="file.json")
+
+
+def test_a_number_that_no_float_can_hold_is_refused() -> None:
+    part = {"name": "a", "size": 1, "share": 10**400}
+    with pytest.raises(DataError, match=r"share is 1000.*…; it must be a finite number"):
+        from_document(part, Part, where="file.json")

@@ -9,26 +9,28 @@ import click
 from mobileclip_kit.cli.output import emit, force_option, format_table, json_option
 from mobileclip_kit.errors import UsageError
 
+_PATH = click.Path(path_type=Path)
+
 
 @click.command(name="bundle")
-@click.argument("export", required=False, type=click.Path(path_type=Path))
-@click.option("-o", "out", metavar="DIR", type=click.Path(path_type=Path), help="The folder to make.")
+@click.argument("export", required=False, type=_PATH)
+@click.option("-o", "out", metavar="DIR", type=_PATH, help="The folder to make.")
 @click.option(
     "--text",
     metavar="EXPORT",
-    type=click.Path(path_type=Path),
-    help="Take the text tower from here: the teacher of an image-only student.",
+    type=_PATH,
+    help="Export whose text tower to use: the teacher of an image-only student.",
 )
-@click.option("--textness", metavar="FILE", type=click.Path(path_type=Path), help="A textness.json of the same model.")
-@click.option("--index", metavar="INDEX", type=click.Path(path_type=Path), help="Put this index on the phone, ready.")
+@click.option("--textness", metavar="FILE", type=_PATH, help="A textness.json of the same model.")
+@click.option("--index", metavar="INDEX", type=_PATH, help="Include this index, ready to use on the phone.")
 @click.option(
     "--numbers",
     type=click.Choice(["int8", "float16"]),
     default="int8",
     show_default=True,
-    help="How the ready index stores its vectors.",
+    help="Number format of the vectors in that index.",
 )
-@click.option("--check", metavar="DIR", type=click.Path(path_type=Path), help="Check a bundle, and make none.")
+@click.option("--check", metavar="DIR", type=_PATH, help="Check an existing bundle instead.")
 @force_option
 @json_option
 def command(
@@ -44,28 +46,28 @@ def command(
 ) -> None:
     """Put everything the app needs into one folder, with a manifest.
 
-    EXPORT is a Core ML export. The bundle holds its packages, the tokenizer, and whatever else is given; manifest.json
-    says what that is, with sizes and SHA-256.
+    EXPORT is a Core ML export. The bundle has its packages, the tokenizer and the optional parts; manifest.json lists
+    them with sizes and SHA-256. A student without a text tower needs its teacher's Core ML export as --text.
 
     \b
     Examples:
       mckit bundle student-coreml --textness textness.json -o Bundle
       mckit bundle --check Bundle
-    """  # noqa: D301 (click's own mark for "leave these lines alone")
+    """  # noqa: D301 (click's mark for lines to keep as they are)
     from mobileclip_kit.bundle import Bundle, make_bundle, open_bundle
 
     if (check is None) == (export is None):
-        raise UsageError("Give either an export to bundle, or --check with a bundle.", hint="See mckit bundle --help.")
+        raise UsageError("Pass either an export, or --check with a bundle.", hint="See mckit bundle --help.")
     bundle: Bundle
     if check is not None:
         if out is not None or text is not None or textness is not None or index is not None:
-            raise UsageError("--check takes a bundle and nothing else.")
+            raise UsageError("--check allows no other option.")
         bundle = open_bundle(check, check=True)
-        sentence = f"{check} is whole: every file is what its manifest says."
+        sentence = f"{check} is intact: every file matches the manifest."
     else:
         assert export is not None
         if out is None:
-            raise UsageError("A bundle needs a place.", hint="Add -o DIR.")
+            raise UsageError("The output folder is missing.", hint="Add -o DIR.")
         bundle = make_bundle(
             out,
             export,
@@ -75,8 +77,8 @@ def command(
             numbers="int8" if numbers == "int8" else "float16",
             force=force,
         )
-        sentence = f"{out} holds {bundle.spec.name}. Drop it into ios_demo/MobileCLIPDemo/Bundles and build the app."
+        sentence = f"{out} contains {bundle.spec.name}. Copy it into ios_demo/MobileCLIPDemo/Bundles and build the app."
     rows = [[file.file, f"{file.size_bytes:,}"] for file in bundle.files.values()]
-    table = format_table(["file", "bytes"], [*rows, ["together", f"{bundle.size_bytes:,}"]])
+    table = format_table(["file", "bytes"], [*rows, ["total", f"{bundle.size_bytes:,}"]])
     document = {"bundle": str(bundle.path), "size_bytes": bundle.size_bytes, **bundle.to_json()}
     emit(document, f"{table}\n{sentence}", as_json=as_json)

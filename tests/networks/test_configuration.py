@@ -53,7 +53,7 @@ def change(folder: Path, section: str, values: dict[str, Any]) -> None:
     ("values", "sentence"),
     [
         ({"hf_tokenizer_name": "/dir"}, r"text_cfg\.hf_tokenizer_name is '/dir'"),
-        ({"hf_model_name": "/dir"}, r"text_cfg\.hf_model_name is '/dir', which is no name on the Hugging Face hub"),
+        ({"hf_model_name": "/dir"}, r"text_cfg\.hf_model_name is '/dir', which is not a name on the Hugging Face hub"),
         ({"hf_model_name": "owner/code"}, r"text_cfg\.hf_model_name is 'owner/code', which brings code of its own"),
         ({"hf_model_name": "owner/unknown"}, r"'owner/unknown', which cannot be loaded: It contains custom code\.$"),
         (
