@@ -1,6 +1,6 @@
-"""What is this? One file or folder, recognised by its own markers, with its main facts.
+"""Identification of a file or folder by its marker files, with its main facts.
 
-Markers and headers are read, never weights or vectors, so that a damaged thing can still say what it was.
+Only markers and headers are read, never weights or vectors, so a damaged file can still be identified.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ import numpy as np
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError, ImageError
-from mobileclip_kit.files import read_json, size_bytes
+from mobileclip_kit.files import read_json, read_text, size_bytes
+from mobileclip_kit.formats import read_toml
 from mobileclip_kit.images import image_suffixes, list_images, load_image
+from mobileclip_kit.index.phone import PhoneIndex
 
 Facts = dict[str, Any]
 
-# Longer entries of a file's metadata are not for reading.
-_LONGEST_ENTRY = 200
+# Longer metadata entries are not shown.
+_MAX_ENTRY_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
-class Finding:
+class Inspection:
     """What a path is.
 
     Attributes:
-        path: As asked.
-        kind: "model folder".
+        path: The path.
+        kind: Such as "model folder".
         facts: Small JSON values by name.
     """
 
@@ -44,60 +46,55 @@ class Finding:
     facts: Facts = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Kind:
-    title: str
-    fits: Callable[[Path], bool]
-    facts: Callable[[Path], Facts]
-
-
-def inspect_path(path: Path) -> Finding:
-    """Say what a file or folder is.
+def inspect_path(path: Path) -> Inspection:
+    """Identify a file or folder.
 
     Raises:
-        DataError: It does not exist, is of no known kind, or its marker cannot be read.
+        DataError: It does not exist, its kind is unknown, or its marker cannot be read.
         ImageError: It is named like an image and cannot be decoded.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist.")
-    for kind in _KINDS:
-        if kind.fits(path):
+    for kind, fits, facts_of in _KINDS:
+        if fits(path):
             try:
-                facts = kind.facts(path)
+                facts = facts_of(path)
             except (AttributeError, LookupError, TypeError, ValueError) as error:
-                raise DataError(f"{path} is marked as {kind.title}, but is damaged: {error}.") from error
-            return Finding(path, kind.title, {**facts, "size_bytes": size_bytes(path)})
+                raise DataError(f"{path} has the marker of the kind {kind}, but is damaged: {error}.") from error
+            return Inspection(path, kind, {**facts, "size_bytes": size_bytes(path)})
     if path.is_file() and path.suffix.lower() in image_suffixes():
-        load_image(path)  # says what is wrong with it
-    what = "folder without images or a marker of mckit's" if path.is_dir() else "file of no kind that mckit knows"
-    raise DataError(f"{path} is a {what}.")
+        load_image(path)  # raises an error with the reason
+    if path.is_dir():
+        raise DataError(f"{path} is a folder without images and without a marker file of mckit.")
+    raise DataError(f"{path} is a file of a kind that mckit does not know.")
 
 
-def _model(path: Path) -> Facts:
-    spec = read_json(path / "model.json")
+# What mckit writes, from the document in the marker file.
+
+
+def _model(path: Path, document: Facts) -> Facts:
     weights = _tensors(path / "open_clip_model.safetensors")
-    towers = spec.get("towers", [])
     image = sum(count for name, (_, count) in weights.items() if name.startswith("visual."))
+    has_text = "text" in document.get("towers", [])
     return {
-        **_spec_facts(spec),
-        "towers": towers,
+        **_spec_facts(document),
+        "towers": document.get("towers", []),
         "image_parameters": image,
-        "text_parameters": sum(count for _, count in weights.values()) - image if "text" in towers else 0,
+        "text_parameters": sum(count for _, count in weights.values()) - image if has_text else 0,
         "types": sorted({kind for kind, _ in weights.values()}),
-        **_origin(spec),
+        **_origin(document),
     }
 
 
-def _open_clip_folder(path: Path) -> Facts:
-    model = read_json(path / "open_clip_config.json").get("model_cfg", {})
+def _open_clip_folder(path: Path, document: Facts) -> Facts:
+    model = document.get("model_cfg", {})
     return {"embedding_dim": model.get("embed_dim"), "vision": model.get("vision_cfg"), "text": model.get("text_cfg")}
 
 
-def _export(path: Path) -> Facts:
-    document = read_json(path / "export.json")
+def _export(path: Path, document: Facts) -> Facts:
     spec = document.get("model") or {}
-    facts = {"format": document.get("format"), "precision": document.get("precision"),
-             "mckit_version": document.get("mckit"), **_spec_facts(spec), **_origin(spec)}  # fmt: skip
+    facts = {**_chosen(document, "format", "precision"), "mckit_version": document.get("mckit"),
+             **_spec_facts(spec), **_origin(spec)}  # fmt: skip
     for name, tower in (document.get("towers") or {}).items():
         facts[f"{name}_file"] = tower.get("file")
         for result in tower.get("verification") or ():
@@ -105,47 +102,94 @@ def _export(path: Path) -> Facts:
     return facts
 
 
-def _comparison(path: Path) -> Facts:
-    document = read_json(path / "comparison.json")
-    passed = {row["name"]: True for row in document["rows"]}
+def _comparison(path: Path, document: Facts) -> Facts:
+    passed: dict[str, bool] = {}
     for row in document["rows"]:
-        passed[row["name"]] &= bool(row.get("passed"))
+        passed[row["name"]] = passed.get(row["name"], True) and bool(row.get("passed"))
     return {"name": document["model"], "model_hash": document["model_hash"],
             "passed": [name for name, all_of in passed.items() if all_of],
             "failed": [name for name, all_of in passed.items() if not all_of]}  # fmt: skip
 
 
-def _cache(path: Path) -> Facts:
-    document = read_json(path / "cache.json")
-    wanted = ("teacher", "teacher_hash", "items", "views", "embedding_dim", "normalized")
-    return {**{name: document.get(name) for name in wanted}, "shards": len(document.get("shards", ()))}
+def _cache(path: Path, document: Facts) -> Facts:
+    facts = _chosen(document, "teacher", "teacher_hash", "items", "views", "embedding_dim", "normalized")
+    return {**facts, "shards": len(document.get("shards", ()))}
 
 
-def _index(path: Path) -> Facts:
-    document = read_json(path / "index.json")
-    images = document.get("images", document.get("pictures"))  # the first version's name of the key
-    facts = {**_spec_facts(document.get("model") or {}), "images": images}
-    facts["search"] = document.get("kind")
+def _index(path: Path, document: Facts) -> Facts:
+    images = document.get("images", document.get("pictures"))  # the key in the first version
+    facts = {**_spec_facts(document.get("model") or {}), "images": images, "search": document.get("kind")}
     matrices = sorted(path.glob("vectors*.f32"), key=lambda each: each.stat().st_mtime_ns)
     if facts.get("embedding_dim") and matrices:
         facts["rows"] = matrices[-1].stat().st_size // (4 * facts["embedding_dim"])
     return facts
 
 
-def _textness(path: Path) -> Facts:
-    document = read_json(path)
+def _dump(path: Path, document: Facts) -> Facts:
+    return {**_chosen(document, "layout", "items", "images"), **_spec_facts(document.get("model") or {})}
+
+
+def _bundle(path: Path, document: Facts) -> Facts:
+    model = document.get("model") or {}
+    files = {part: entry["size_bytes"] for part, entry in (document.get("files") or {}).items()}
+    return {**_chosen(document, "precision"), "mckit_version": document.get("mckit"), **_spec_facts(model),
+            **_origin(model), "file_bytes": files}  # fmt: skip
+
+
+def _quickstart(path: Path, document: Facts) -> Facts:
+    figures = document["figures"]
+    facts = {f"{name}_precision_at_1": figures.get(name, {}).get("precision_at_1") for name in ("teacher", "student")}
+    return {"finished": document["finished"], "stages": list(figures), "seconds": document["seconds"], **facts}
+
+
+def _bench(path: Path, document: Facts) -> Facts:
+    gates = [
+        f"{gate.get('model')}: {gate.get('figure')}" for gate in document.get("gates") or () if not gate.get("passed")
+    ]
+    return {**_chosen(document, "device", "interrupted"), **_chosen(document["machine"], "cpu", "cores", "os"),
+            "rows": [row["name"] for row in document["rows"]], "gates": len(document.get("gates") or ()),
+            "failed_gates": gates}  # fmt: skip
+
+
+def _phone_bench(path: Path, document: Facts) -> Facts:
+    model = _chosen(document["model"], "name", "model_hash", "precision")
+    ran, failed = ([row["compute_units"] for row in document[key]] for key in ("rows", "failed"))
+    return {**_chosen(document["machine"], "device", "system"), **model, "compute_units": ran, "failed": failed}
+
+
+def _sensitivity(path: Path, document: Facts) -> Facts:
+    return {"measured_on": document["measured_on"], "products": len(document["products"])}
+
+
+def _scalars(path: Path, document: Facts) -> Facts:
     return {name: value for name, value in document.items() if isinstance(value, str | int | float)}
 
 
-def _manifest(path: Path) -> Facts:
-    document = read_json(path / "manifest.json")
-    return {name: value for name, value in document.items() if isinstance(value, str | int | float)}
+def _whole(path: Path, document: Facts) -> Facts:
+    return document
+
+
+def _gates(path: Path, document: Facts) -> Facts:
+    return {"gates": [f"{gate.get('model')}: {gate.get('figure')}" for gate in document["gate"]]}
 
 
 def _run(path: Path) -> Facts:
     state = json.loads((_header(path / "checkpoint.safetensors").get("__metadata__") or {}).get("mckit_state", "{}"))
     fingerprint = {name: value for name, value in (state.get("fingerprint") or {}).items() if name != "recipe"}
     return {"steps": state.get("step"), "seconds": state.get("seconds"), **fingerprint}
+
+
+# Files of other formats.
+
+
+def _phone_index(path: Path) -> Facts:
+    index = PhoneIndex(path)
+    return {"items": len(index), "embedding_dim": index.header.dim, "numbers": index.header.numbers,
+            "model_hash": index.header.model_hash}  # fmt: skip
+
+
+def _merges(path: Path) -> Facts:
+    return {"merges": read_text(path).count("\n") - 1}
 
 
 def _package(path: Path) -> Facts:
@@ -155,8 +199,8 @@ def _package(path: Path) -> Facts:
     program = read_program(path)
     main = program.functions[program.default_function]
     return {
-        "inputs": {feature.name: _face(feature.image) for feature in program.inputs},
-        "outputs": {feature.name: _face(feature.image) for feature in program.outputs},
+        "inputs": {feature.name: _feature(feature.image) for feature in program.inputs},
+        "outputs": {feature.name: _feature(feature.image) for feature in program.outputs},
         "specification_version": program.specification_version,
         "operators": dict(Counter(operation.type for operation in main.operations).most_common()),
         "leaves_neural_engine": leaving_operators(program),
@@ -165,8 +209,8 @@ def _package(path: Path) -> Facts:
 
 
 def _metadata(entries: Mapping[str, str]) -> Facts:
-    """What a file says of itself: short entries, and what mckit wrote of model, preprocessing, tokenizer and origin."""
-    facts: Facts = {"metadata": {key: value for key, value in entries.items() if len(value) <= _LONGEST_ENTRY}}
+    """The short entries of a file's metadata, and the model, preprocessing, tokenizer and origin that mckit wrote."""
+    facts: Facts = {"metadata": {key: value for key, value in entries.items() if len(value) <= _MAX_ENTRY_CHARACTERS}}
     try:
         spec = json.loads(entries.get("model_spec", "null"))
     except ValueError:
@@ -176,7 +220,7 @@ def _metadata(entries: Mapping[str, str]) -> Facts:
     return {**facts, **_spec_facts(spec), **_origin(spec)}
 
 
-def _face(image: Any) -> str:
+def _feature(image: Any) -> str:
     return "array" if image is None else f"{image.color} image {image.height}×{image.width}"
 
 
@@ -189,8 +233,8 @@ def _onnx(path: Path) -> Facts:
     except (DecodeError, OSError, ValueError) as error:
         raise DataError(f"{path} is not a readable ONNX file: {error}.") from error
 
-    if not model.graph.output:  # any bytes may pass for a message of which nothing is known
-        raise DataError(f"{path} is not an ONNX model: it holds no graph.")
+    if not model.graph.output:  # almost any bytes can be parsed as a message with unknown fields
+        raise DataError(f"{path} is not an ONNX model: it has no graph.")
 
     def shapes(values: Any) -> dict[str, list[Any]]:
         return {value.name: [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim]
@@ -256,7 +300,7 @@ def _spec_facts(spec: dict[str, Any]) -> Facts:
 
 
 def _origin(spec: dict[str, Any]) -> Facts:
-    """Teacher, recipe, licence and versions, as far as the model says."""
+    """Teacher, recipe, licence and versions, if the model records them."""
     return {f"made_{key}": value for key, value in (spec.get("provenance") or {}).items() if value is not None}
 
 
@@ -265,7 +309,7 @@ def _digits(values: Any) -> str:
 
 
 def _header(path: Path) -> dict[str, Any]:
-    """A safetensors file's own description: eight bytes of length, then JSON."""
+    """The header of a safetensors file: its length in eight bytes, then JSON."""
     try:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
@@ -282,19 +326,39 @@ def _tensors(path: Path) -> dict[str, tuple[str, int]]:
             for name, entry in _header(path).items() if name != "__metadata__"}  # fmt: skip
 
 
-def _marked(name: str) -> Callable[[Path], bool]:
-    return lambda path: (path / name).is_file()
+def _chosen(document: Facts, *names: str) -> Facts:
+    return {name: document.get(name) for name in names}
 
 
-def _named(*suffixes: str) -> Callable[[Path], bool]:
-    return lambda path: path.is_file() and path.suffix.lower() in suffixes
-
-
-def _is_textness(path: Path) -> bool:
+def _document(path: Path) -> Facts:
+    """The content of a JSON or TOML file; empty for other files."""
+    if path.suffix not in (".json", ".toml") or not path.is_file():
+        return {}
     try:
-        return path.is_file() and path.suffix == ".json" and read_json(path).get("kind") == "textness"
+        return read_toml(path) if path.suffix == ".toml" else read_json(path)
     except DataError:
-        return False
+        return {}
+
+
+_Fits = Callable[[Path], bool]
+_FactsOf = Callable[[Path], Facts]
+_DocumentFacts = Callable[[Path, Facts], Facts]
+_Kind = tuple[str, _Fits, _FactsOf]
+
+
+def _folder(kind: str, marker: str, facts: _DocumentFacts) -> _Kind:
+    """A folder with a JSON file of this name."""
+    return kind, lambda path: (path / marker).is_file(), lambda path: facts(path, read_json(path / marker))
+
+
+def _content(kind: str, fits: Callable[[Path, Facts], bool], facts: _DocumentFacts) -> _Kind:
+    """A JSON or TOML file with a certain content."""
+    return kind, lambda path: fits(path, _document(path)), lambda path: facts(path, _document(path))
+
+
+def _named(kind: str, suffixes: str, facts: _FactsOf) -> _Kind:
+    """A file with one of these suffixes."""
+    return kind, lambda path: path.is_file() and path.suffix.lower() in suffixes.split(), facts
 
 
 def _is_image(path: Path) -> bool:
@@ -307,24 +371,35 @@ def _is_image(path: Path) -> bool:
     return True
 
 
-# The first one that fits names the path.
-_KINDS = (
-    _Kind("model folder", _marked("model.json"), _model),
-    _Kind("export", _marked("export.json"), _export),
-    _Kind("comparison of exports", _marked("comparison.json"), _comparison),
-    _Kind("teacher cache", _marked("cache.json"), _cache),
-    _Kind("index", _marked("index.json"), _index),
-    _Kind("bundle", _marked("manifest.json"), _manifest),
-    _Kind("interrupted run", _marked("checkpoint.safetensors"), _run),
-    _Kind("Core ML package", _marked("Manifest.json"), _package),
-    _Kind("open_clip model folder", _marked("open_clip_config.json"), _open_clip_folder),
-    _Kind("synthetic scenes", _marked("truth.jsonl"), _captions),
-    _Kind("images with captions", _marked("captions.csv"), _captions),
-    _Kind("textness vector", _is_textness, _textness),
-    _Kind("ONNX model", _named(".onnx"), _onnx),
-    _Kind("vectors", _named(".npy"), _vectors),
-    _Kind("weights", _named(".safetensors"), _weights),
-    _Kind("captions file", _named(".csv", ".tsv", ".jsonl", ".ndjson"), _captions),
-    _Kind("image", _is_image, _image),
-    _Kind("folder of images", lambda path: path.is_dir() and next(list_images(path), None) is not None, _images),
+# Kind, test, facts. The first kind that fits is chosen.
+_KINDS: tuple[_Kind, ...] = (
+    _folder("model folder", "model.json", _model),
+    _folder("export", "export.json", _export),
+    _folder("comparison of exports", "comparison.json", _comparison),
+    _folder("teacher cache", "cache.json", _cache),
+    _folder("index", "index.json", _index),
+    _folder("dumped vectors", "vectors.json", _dump),
+    _folder("bundle", "manifest.json", _bundle),
+    _folder("quickstart folder", "quickstart.json", _quickstart),
+    _folder("bench report", "report.json", _bench),
+    ("interrupted run", lambda path: (path / "checkpoint.safetensors").is_file(), _run),
+    ("Core ML package", lambda path: (path / "Manifest.json").is_file(), _package),
+    _folder("open_clip model folder", "open_clip_config.json", _open_clip_folder),
+    ("synthetic scenes", lambda path: (path / "truth.jsonl").is_file(), _captions),
+    ("images with captions", lambda path: (path / "captions.csv").is_file(), _captions),
+    _content("textness vector", lambda _, document: document.get("kind") == "textness", _scalars),
+    _content("bench report of a phone", lambda _, document: document.get("kind") == "phone-bench", _phone_bench),
+    _content("bench report", lambda _, document: {"machine", "device", "rows"} <= document.keys(), _bench),
+    _content("int8 sensitivity", lambda _, document: {"measured_on", "products"} <= document.keys(), _sensitivity),
+    _content("project defaults", lambda path, document: path.name == "mckit.toml" and bool(document), _whole),
+    _content("gates of a bench", lambda _, document: "gate" in document, _gates),
+    _content("training recipe", lambda path, document: path.suffix == ".toml" and "objective" in document, _whole),
+    _named("index file of a phone", ".mckitidx", _phone_index),
+    ("tokenizer merges", lambda path: path.name == "merges.txt" and path.is_file(), _merges),
+    _named("ONNX model", ".onnx", _onnx),
+    _named("vectors", ".npy", _vectors),
+    _named("weights", ".safetensors", _weights),
+    _named("captions file", ".csv .tsv .jsonl .ndjson", _captions),
+    ("image", _is_image, _image),
+    ("folder of images", lambda path: path.is_dir() and next(list_images(path), None) is not None, _images),
 )

@@ -11,20 +11,23 @@ import pytest
 from PIL import Image
 
 from mobileclip_kit.cache.build import build_cache
+from mobileclip_kit.cli import main
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError, ExportError, ImageError
-from mobileclip_kit.inspection import Finding, inspect_path
+from mobileclip_kit.inspection import Inspection, inspect_path
 from mobileclip_kit.networks.model import Model, save_model
 from mobileclip_kit.spec import CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE
 from tests.cache.test_cache import draw, tiny_teacher
 
+FIRST_VERSION = Path(__file__).parent / "golden" / "first-version"
+
 
 def facts(path: Path, kind: str) -> dict[str, Any]:
-    finding = inspect_path(path)
-    assert isinstance(finding, Finding)
-    assert finding.kind == kind
-    assert finding.facts["size_bytes"] > 0
-    return finding.facts
+    found = inspect_path(path)
+    assert isinstance(found, Inspection)
+    assert found.kind == kind
+    assert found.facts["size_bytes"] > 0
+    return found.facts
 
 
 def test_model_folder(tmp_path: Path) -> None:
@@ -96,7 +99,7 @@ def test_unknown_things_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     for path, message in (
         (tmp_path / "none", "does not exist"),
-        (tmp_path / "notes.txt", "file of no kind"),
+        (tmp_path / "notes.txt", "of a kind that mckit does not know"),
         (tmp_path, "folder without images"),
     ):
         with pytest.raises(DataError, match=message):
@@ -154,3 +157,62 @@ def test_vectors_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
     found = facts(tmp_path / "v.npy", "vectors")
     assert (found["norm_min"], found["norm_max"], found["rows_not_finite"]) == (1.0, 1.0, 2)
     json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("bundle", "bundle", {"name": "tiny", "precision": "fp16", "made_licence": "MIT"}),
+        ("bundle/library.mckitidx", "index file of a phone", {"items": 4, "embedding_dim": 8, "numbers": "int8"}),
+        ("bundle/merges.txt", "tokenizer merges", {"merges": 11}),
+        ("bench-world.json", "bench report", {"device": "cpu", "rows": ["onnx-fp32"], "gates": 2}),
+        ("phone-bench.json", "bench report of a phone", {"compute_units": ["all", "neural_engine", "cpu"]}),
+        (
+            "gates.toml",
+            "gates of a bench",
+            {"gates": ["onnx-fp32: metrics.world_right_first", "onnx-fp32: pictures_per_s"]},
+        ),
+        ("recipes/views.toml", "training recipe", {"objective": "mixture"}),
+        ("textness.json", "textness vector", {"method": "probe"}),
+    ],
+)
+def test_what_mckit_writes_is_identified(name: str, kind: str, expected: dict[str, Any]) -> None:
+    assert expected.items() <= facts(FIRST_VERSION / name, kind).items()
+
+
+def test_a_bundle_lists_its_files_and_model(tmp_path: Path) -> None:
+    found = facts(FIRST_VERSION / "bundle", "bundle")
+    assert len(found["model_hash"]) == 64
+    assert found["file_bytes"]["merges"] == 103
+
+
+def test_folders_with_images_are_called_by_their_marker(tmp_path: Path) -> None:
+    """A quickstart folder and a bench report contain images, and are not folders of images."""
+    draw(tmp_path, 1)
+    (tmp_path / "report.json").write_text((FIRST_VERSION / "bench-images.json").read_text())
+    assert facts(tmp_path, "bench report")["rows"]
+    state = {"finished": True, "plan": {}, "figures": {"teacher": {"precision_at_1": 0.9}}, "seconds": {"teacher": 2}}
+    (tmp_path / "quickstart.json").write_text(json.dumps(state))
+    found = facts(tmp_path, "quickstart folder")
+    assert (found["finished"], found["teacher_precision_at_1"], found["stages"]) == (True, 0.9, ["teacher"])
+
+
+def test_defaults_of_a_project_and_int8_sensitivities_are_identified(tmp_path: Path) -> None:
+    (tmp_path / "mckit.toml").write_text('data = "photos"\n[distill]\nsteps = 20\n')
+    found = facts(tmp_path / "mckit.toml", "project defaults")
+    assert (found["data"], found["distill"]) == ("photos", {"steps": 20})
+    (tmp_path / "int8-sensitivity-image.json").write_text('{"measured_on": "photos", "products": [{}, {}]}')
+    assert facts(tmp_path / "int8-sensitivity-image.json", "int8 sensitivity")["products"] == 2
+
+
+def test_nested_facts_are_printed_readably(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tower = {"layers": 12, "width": 384, "name": "x" * 90}
+    config = {"model_cfg": {"embed_dim": 512, "vision_cfg": tower, "text_cfg": {"layers": 1}}}
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
+    with pytest.raises(SystemExit):
+        main(["inspect", str(tmp_path)])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1:6] == [
+        "  embedding_dim  512", "  vision", "    layers  12", "    width   384", f"    name    {'x' * 90}",
+    ]  # fmt: skip
+    assert printed[6] == "  text           layers: 1"
