@@ -138,7 +138,7 @@ def execute(row: dict[str, Any], folder: Path, wanted: Mapping[str, Any]) -> dic
     }
     modes: tuple[Any, ...] = ("float32", "float16")
     for precision in modes:
-        interpreter = Interpreter(program, precision=precision)
+        interpreter = Interpreter(program, arithmetic=precision)
         found = np.concatenate([interpreter.run({name: each[None]})["embedding"] for each in given["inputs"]])
         facts[precision] = float((found.astype(np.float64) * given["vectors"]).sum(axis=1).min())
     passed = min(facts["float32"], facts["float16"]) >= _LEAST_COSINE[row["kind"]]

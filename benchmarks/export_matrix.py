@@ -156,9 +156,11 @@ def export_kinds(
     from mobileclip_kit.bench.machine import peak_memory_bytes
     from mobileclip_kit.errors import ExportError, ParityError
     from mobileclip_kit.exporting.exporter import export_model
-    from mobileclip_kit.exporting.folder import PRECISIONS, open_export
+    from mobileclip_kit.exporting.folder import open_export
+    from mobileclip_kit.exporting.precisions import find_precision
+    from mobileclip_kit.exporting.request import ExportOptions
 
-    first = PRECISIONS[format][0]
+    first = find_precision(format).name
     base = None
     exports, rows = {}, []
     with tempfile.TemporaryDirectory() as folder:
@@ -168,9 +170,19 @@ def export_kinds(
             started, busy = time.monotonic(), time.process_time()
             try:
                 export = export_model(
-                    model, place, format=format, precision=precision, base=base, keep_failed=True,
-                    images=given[0], texts=given[1], calibration=calibration[0], calibration_texts=calibration[1],
-                )  # fmt: skip
+                    model,
+                    place,
+                    ExportOptions(
+                        format=format,
+                        precision=precision,
+                        base=base,
+                        keep_failed=True,
+                        images=given[0],
+                        texts=given[1],
+                        calibration=calibration[0],
+                        calibration_texts=calibration[1],
+                    ),
+                )
             except ParityError:
                 export = open_export(place)
             except ExportError as error:

@@ -30,6 +30,7 @@ from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.process import WorkerProcess
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import open_export
+from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import ImageInputs, read_source
 from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.networks.model import load_model
@@ -68,10 +69,20 @@ def prepare(chosen: Namespace, work: Path) -> dict[str, Any]:
         np.save(work / f"{name}.npy", images.pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
     some = ImageInputs(evaluated.pixels[:16], evaluated.source)
     if not (work / "fp32").exists():
-        export_model(model, work / "fp32", format="onnx", precision="fp32", images=some)
+        export_model(model, work / "fp32", ExportOptions(format="onnx", precision="fp32", images=some))
     if not (work / "int8").exists():
-        export_model(model, work / "int8", format="onnx", precision="int8", images=some, calibration=calibration,
-                     threshold=WANTED["cosine_min"], base=open_export(work / "fp32"))  # fmt: skip
+        export_model(
+            model,
+            work / "int8",
+            ExportOptions(
+                format="onnx",
+                precision="int8",
+                images=some,
+                calibration=calibration,
+                threshold=WANTED["cosine_min"],
+                base=open_export(work / "fp32"),
+            ),
+        )
     tower = open_export(work / "int8").towers["image"]
     return {
         "model": model.spec.name,

@@ -24,6 +24,7 @@ from mobileclip_kit.files import read_json, read_text, size_bytes
 from mobileclip_kit.formats import read_toml
 from mobileclip_kit.images import image_suffixes, list_images, load_image
 from mobileclip_kit.index.phone import PhoneIndex
+from mobileclip_kit.spec import tower_of
 
 Facts = dict[str, Any]
 
@@ -74,7 +75,7 @@ def inspect_path(path: Path) -> Inspection:
 
 def _model(path: Path, document: Facts) -> Facts:
     weights = _tensors(path / "open_clip_model.safetensors")
-    image = sum(count for name, (_, count) in weights.items() if name.startswith("visual."))
+    image = sum(count for name, (_, count) in weights.items() if tower_of(name) == "image")
     has_text = "text" in document.get("towers", [])
     return {
         **_spec_facts(document),
@@ -193,7 +194,7 @@ def _merges(path: Path) -> Facts:
 
 
 def _package(path: Path) -> Facts:
-    from mobileclip_kit.mil.engine import leaving_operators
+    from mobileclip_kit.mil.graph import leaving_operators
     from mobileclip_kit.mil.program import read_program
 
     program = read_program(path)

@@ -317,6 +317,13 @@ def check_tokenizer_arguments(arguments: object, where: str) -> None:
             raise ModelError(f"{where} sets {name} to {value!r}, which is not a {kind.__name__}.")
 
 
+def tower_of(parameter: str) -> Tower | None:
+    """The tower that a parameter of an open_clip model belongs to, by its name; None for the logit scale and bias."""
+    if parameter.startswith("logit_"):
+        return None
+    return "image" if parameter.startswith("visual.") else "text"
+
+
 def hash_model(config: Mapping[str, Any], tensors: Iterable[tuple[str, str, tuple[int, ...], bytes]]) -> str:
     """The identity of a model.
 

@@ -63,9 +63,12 @@ def tiny_model(tiny_model_folder: Path) -> Model:
 def onnx_export(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """float32 ONNX."""
     from mobileclip_kit.exporting.exporter import export_model
+    from mobileclip_kit.exporting.request import ExportOptions
 
     return _once(
-        tmp_path_factory, "onnx", lambda place: export_model(tiny_model, place, format="onnx", precision="fp32")
+        tmp_path_factory,
+        "onnx",
+        lambda place: export_model(tiny_model, place, ExportOptions(format="onnx", precision="fp32")),
     )
 
 
@@ -73,9 +76,12 @@ def onnx_export(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> 
 def coreml_export(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """float16 Core ML."""
     from mobileclip_kit.exporting.exporter import export_model
+    from mobileclip_kit.exporting.request import ExportOptions
 
     return _once(
-        tmp_path_factory, "coreml", lambda place: export_model(tiny_model, place, format="coreml", precision="fp16")
+        tmp_path_factory,
+        "coreml",
+        lambda place: export_model(tiny_model, place, ExportOptions(format="coreml", precision="fp16")),
     )
 
 
@@ -86,9 +92,12 @@ def int8_export(tiny_model: Model, onnx_export: Export, tmp_path_factory: pytest
 
     def make(place: Path) -> None:
         from mobileclip_kit.exporting.exporter import export_model
+        from mobileclip_kit.exporting.request import ExportOptions
 
         calibration = draw_images(IMAGE, count=32, seed=7)
-        export_model(tiny_model, place, format="onnx", precision="int8", calibration=calibration, base=onnx_export)
+        export_model(
+            tiny_model, place, ExportOptions(format="onnx", precision="int8", calibration=calibration, base=onnx_export)
+        )
 
     return _once(tmp_path_factory, "int8", make)
 

@@ -8,52 +8,54 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mobileclip_kit import comparison
 from mobileclip_kit.cli.export import describe_comparison
-from mobileclip_kit.comparison import Inputs, compare_precisions
+from mobileclip_kit.comparison import compare_precisions, measure_latencies
 from mobileclip_kit.errors import ExportError, OutputError, ParityError
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export
+from mobileclip_kit.exporting.precisions import precisions_of
+from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
 from mobileclip_kit.networks.model import Model
 from tests.exports import IMAGE
 
+NAMES = [f"onnx-{name}" for name in ("fp32", "fp16", "int8-weights", "int8")]
+NAMES += [f"coreml-{name}" for name in ("fp16", "int8", "palette8", "palette6", "palette4")]
+
 
 @pytest.fixture
 def converted(onnx_export: Export, coreml_export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full precisions come from exports that exist already, and nothing is timed: that is the bench's own test."""
+    """The default precisions come from exports that exist already: conversion is what costs seconds."""
     ready = {"fp32": onnx_export, "fp16": coreml_export}
 
-    def export_ready(model: Model, place: Path, **options: Any) -> Export:
-        if options["base"] is not None:
-            return export_model(model, place, **options)
-        source = ready[options["precision"]]
+    def export_ready(model: Model, place: Path, options: ExportOptions) -> Export:
+        if options.base is not None:
+            return export_model(model, place, options)
+        source = ready[options.row.name]
         shutil.copytree(source.path, place)
         return source
 
     monkeypatch.setattr(comparison, "export_model", export_ready)
-    monkeypatch.setattr(comparison, "_latencies", lambda exports, seconds: ({("onnx-fp32", "image"): {"p50": 2.0}}, {}))
 
 
 @pytest.mark.usefixtures("converted")
 def test_every_precision_has_a_row(tiny_model: Model, tmp_path: Path) -> None:
-    inputs = Inputs(calibration=draw_images(IMAGE, count=16, seed=7))
-    document = compare_precisions(tiny_model, tmp_path / "all", inputs)
+    options = ExportOptions(calibration=draw_images(IMAGE, count=16, seed=7))
+    document = compare_precisions(tiny_model, tmp_path / "all", options, seconds=0.1)
     rows = {(row["name"], row["tower"]): row for row in document["rows"]}
-    names = [f"{format}-{precision}" for format, list_ in comparison.COMPARED.items() for precision in list_]
-    assert set(rows) == {(name, tower) for name in names for tower in ("image", "text")}
-    assert rows["onnx-fp32", "image"]["latency_ms"] == {"p50": 2.0}
+    assert set(rows) == {(name, tower) for name in NAMES for tower in ("image", "text")}
+    assert rows["onnx-fp32", "image"]["latency_ms"]["p50"] > 0
     assert rows["onnx-int8", "image"]["size_bytes"] < rows["onnx-fp32", "image"]["size_bytes"]
     assert rows["coreml-palette4", "text"]["size_bytes"] < rows["coreml-palette8", "text"]["size_bytes"]
     assert json.loads((tmp_path / "all/comparison.json").read_text())["model_hash"] == tiny_model.spec.model_hash
     kept = {child.name for child in (tmp_path / "all").iterdir()}
     assert kept == {
         "comparison.json",
-        *(name for name in names if rows[name, "image"]["passed"] and rows[name, "text"]["passed"]),
+        *(name for name in NAMES if rows[name, "image"]["passed"] and rows[name, "text"]["passed"]),
     }
     table = describe_comparison(document)
     assert "palette6" in table and "1 thread" in table
@@ -61,7 +63,7 @@ def test_every_precision_has_a_row(tiny_model: Model, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("converted")
 def test_what_is_missing_is_said(tiny_model: Model, tmp_path: Path) -> None:
-    document = compare_precisions(tiny_model, tmp_path / "all", Inputs(), formats=["onnx"])
+    document = compare_precisions(tiny_model, tmp_path / "all", ExportOptions(), formats=["onnx"], seconds=0)
     (missing,) = [row for row in document["rows"] if "tower" not in row]
     assert missing["name"] == "onnx-int8"
     assert "calibrate" in missing["reason"]
@@ -76,34 +78,33 @@ def test_a_model_that_does_not_convert_leaves_nothing(
 
     monkeypatch.setattr(comparison, "export_model", refuse)
     with pytest.raises(ExportError):
-        compare_precisions(tiny_model, tmp_path / "all", Inputs())
+        compare_precisions(tiny_model, tmp_path / "all", ExportOptions())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_vectors_that_are_no_numbers_are_a_row(
     tiny_model: Model, onnx_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def export_some(model: Model, place: Path, **options: Any) -> Export:
-        if options["precision"] == "fp32":
+    def export_some(model: Model, place: Path, options: ExportOptions) -> Export:
+        if options.row.name == "fp32":
             shutil.copytree(onnx_export.path, place)
             return onnx_export
         raise ParityError("numbers that are not finite")
 
     monkeypatch.setattr(comparison, "export_model", export_some)
-    monkeypatch.setattr(comparison, "_latencies", lambda exports, seconds: ({}, {}))
-    rows = compare_precisions(tiny_model, tmp_path / "all", Inputs(), formats=["onnx"])["rows"]
+    rows = compare_precisions(tiny_model, tmp_path / "all", ExportOptions(), formats=["onnx"], seconds=0)["rows"]
     assert [row["reason"] for row in rows if row["name"] == "onnx-fp16"] == ["numbers that are not finite"]
 
 
 def test_an_existing_folder_is_refused(tiny_model: Model, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
-        compare_precisions(tiny_model, tmp_path, Inputs())
+        compare_precisions(tiny_model, tmp_path, ExportOptions())
 
 
 def test_latencies_of_onnx_exports_alone(onnx_export: Export, coreml_export: Export) -> None:
     """The interpreter is not timed; a real process is, for a moment."""
     exports = {"onnx-fp32": onnx_export, "coreml-fp16": coreml_export}
-    found, failures = comparison._latencies(exports, 0.2)
+    found, failures = measure_latencies(exports, 0.2)
     assert failures == {}
     wanted = {("onnx-fp32", "image"), ("onnx-fp32", "text")}
     if sys.platform != "darwin":
@@ -125,11 +126,12 @@ def test_a_comparison_is_replaced_and_held_to_the_asked_cosine(
 ) -> None:
     asked: list[float | None] = []
 
-    def export_none(model: Model, place: Path, **options: Any) -> Export:
-        asked.append(options["threshold"])
+    def export_none(model: Model, place: Path, options: ExportOptions) -> Export:
+        asked.append(options.threshold)
         raise ParityError("numbers that are not finite")
 
     monkeypatch.setattr(comparison, "export_model", export_none)
+    options = ExportOptions(threshold=0.5, force=True)
     for _ in range(2):
-        compare_precisions(tiny_model, tmp_path / "all", Inputs(), formats=["coreml"], threshold=0.5, force=True)
-    assert asked == [0.5] * 2 * len(comparison.COMPARED["coreml"])
+        compare_precisions(tiny_model, tmp_path / "all", options, formats=["coreml"])
+    assert asked == [0.5] * 2 * len(precisions_of("coreml"))

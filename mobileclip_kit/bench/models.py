@@ -16,16 +16,13 @@ from mobileclip_kit.bench.macs import count_onnx, count_program
 from mobileclip_kit.bench.results import BenchRow, with_unique_names
 from mobileclip_kit.errors import ExportError, MckitError, ModelError
 from mobileclip_kit.exporting.folder import Export, is_export, open_export
+from mobileclip_kit.exporting.precisions import FORMATS
 from mobileclip_kit.index.folder import INDEX_FILE, IndexHeader, is_index
 from mobileclip_kit.resources import preset_names, tower_config
-from mobileclip_kit.spec import MODEL_FILE, WEIGHTS_FILE, ImageSpec, read_spec
+from mobileclip_kit.spec import MODEL_FILE, WEIGHTS_FILE, ImageSpec, read_spec, tower_of
 
 # Imported by a worker before the clock starts for the model itself.
 _TORCH = ("mobileclip_kit.runtime.open", "mobileclip_kit.networks.model", "mobileclip_kit.runtime.torch")
-_RUNTIMES = {
-    "onnx": ("mobileclip_kit.runtime.open", "mobileclip_kit.runtime.onnx"),
-    "coreml": ("mobileclip_kit.runtime.open", "mobileclip_kit.runtime.coreml", "mobileclip_kit.runtime.mil"),
-}
 _EMBEDDING_DIM = 512
 _RANDOM = "torch fp32, random weights"
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "logit_scale", "logit_bias")
@@ -146,7 +143,8 @@ def _describe_export(export: Export, model: str) -> BenchModel:
         multiply_accumulates=macs if len(macs) == len(measured) else None,
         model_hash=export.spec.model_hash,
     )
-    return BenchModel(row=row, model=model, imports=_RUNTIMES[export.format])
+    runtimes = (name.partition(":")[0] for name in FORMATS[export.format].runtimes)
+    return BenchModel(row=row, model=model, imports=("mobileclip_kit.runtime.open", *runtimes))
 
 
 def _safetensors_parameters(path: Path, *, image_only: bool) -> int:
@@ -158,7 +156,7 @@ def _safetensors_parameters(path: Path, *, image_only: bool) -> int:
         return sum(
             math.prod(entry["shape"])
             for name, entry in header.items()
-            if name != "__metadata__" and not name.endswith(_BUFFERS) and (name.startswith("visual.") or not image_only)
+            if name != "__metadata__" and not name.endswith(_BUFFERS) and (tower_of(name) == "image" or not image_only)
         )
     except (struct.error, ValueError, OverflowError, MemoryError, AttributeError, KeyError, TypeError) as error:
         raise ModelError(

@@ -127,7 +127,7 @@ def build_cache(
 def _encode(network: nn.Module, views: Sequence[Tensor | NDArray[np.float32]], device: str) -> Vectors:
     import torch
 
-    from mobileclip_kit.networks.raw import encode_raw
+    from mobileclip_kit.networks.families import encode_raw
 
     with torch.inference_mode():
         encoded = [encode_raw(network, torch.as_tensor(view).to(device)) for view in views]

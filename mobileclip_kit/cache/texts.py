@@ -20,8 +20,8 @@ from mobileclip_kit.cache.folder import CACHE_FILE, TeacherCache
 from mobileclip_kit.cache.writer import CacheWriter
 from mobileclip_kit.errors import CacheError, DataError
 from mobileclip_kit.index.npy import load_matrix, read_names
+from mobileclip_kit.networks.families import encode_text_raw
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.networks.raw import encode_text_raw
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.tokenizer import load_tokenizer
 

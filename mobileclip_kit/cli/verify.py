@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mobileclip_kit.cli.export import describe, show_skipped, skipped_of
+from mobileclip_kit.cli.export import describe, skipped_rows
 from mobileclip_kit.cli.output import NumberRange, emit, json_option, note
 
 
@@ -46,10 +46,10 @@ def command(
     mckit verify student-coreml-fp16 --against student --intermediates
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.errors import ParityError
+    from mobileclip_kit.exporting.exporter import skipped_images
     from mobileclip_kit.exporting.folder import open_export
-    from mobileclip_kit.exporting.intermediates import describe_trace, trace_export
     from mobileclip_kit.exporting.samples import read_source
-    from mobileclip_kit.exporting.verify import require_parity, verify_export
+    from mobileclip_kit.exporting.verify import describe_trace, require_parity, trace_export, verify_export
     from mobileclip_kit.networks.model import load_model
 
     opened = open_export(export, check_hashes=True)
@@ -58,22 +58,23 @@ def command(
         note(f"warning: {warning}")
     model.spec.check_same_model(opened.spec.model_hash, f"The export {export}")
     given = (None, None) if images is None else read_source(images, model, count=num_images)
-    skipped = skipped_of(given[0])
-    show_skipped(skipped)
+    skipped = skipped_images(given[0])
+    for item, reason in skipped:
+        note(f"skipped {item}: {reason}")
     traces = trace_export(opened, model, images=given[0], texts=given[1]) if intermediates else []
     try:
         results = verify_export(opened, model, images=given[0], texts=given[1], threshold=threshold)
         opened = opened.with_verification(results)
         if as_json:
             # One document on stdout: a failure's document is printed where errors become exit codes.
-            require_parity(results, opened)
+            require_parity(results, opened, kept=True)
     except ParityError:
         for trace in traces:  # asked for to explain just this
             note(describe_trace(trace))
         raise
-    document: dict[str, Any] = {"exports": opened.rows(), "skipped": skipped}
+    document: dict[str, Any] = {"exports": opened.rows(), "skipped": skipped_rows(skipped)}
     if intermediates:
         document["intermediates"] = [trace.to_json() for trace in traces]
     lines = [str(opened.path), describe(opened), *map(describe_trace, traces)]
     emit(document, "\n".join(lines), as_json=as_json)
-    require_parity(results, opened)
+    require_parity(results, opened, kept=True)

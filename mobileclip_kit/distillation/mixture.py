@@ -24,7 +24,8 @@ from mobileclip_kit.distillation.teachers import TeacherTargets
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.losses.affinity import Affinities, affinity_logits, teacher_affinities
 from mobileclip_kit.losses.alignment import Phase, phase_at
-from mobileclip_kit.networks.raw import encode_raw, encode_text_raw
+from mobileclip_kit.networks.families import encode_raw, encode_text_raw
+from mobileclip_kit.spec import tower_of
 
 
 class MixtureObjective:
@@ -69,7 +70,7 @@ class MixtureObjective:
             if name.startswith("logit_"):
                 parameter.requires_grad_(learned and name == "logit_scale")
             else:
-                parameter.requires_grad_(self.trains_images if name.startswith("visual.") else self.trains_texts)
+                parameter.requires_grad_(self.trains_images if tower_of(name) == "image" else self.trains_texts)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The network, whose towers are trained or frozen."""

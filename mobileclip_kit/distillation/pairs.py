@@ -24,6 +24,7 @@ from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, PairOptions
 from mobileclip_kit.losses.alignment import Phase, phase_at
 from mobileclip_kit.losses.caption_words import inverse_document_frequency
 from mobileclip_kit.losses.masked_language import IGNORED, mask_tokens
+from mobileclip_kit.networks.families import encode_raw, image_tower
 from mobileclip_kit.networks.fusion import MaskedLanguage, TokenProjection
 from mobileclip_kit.networks.stages import ImageStages, TextStream, image_stages
 from mobileclip_kit.tokenizer import TextTokenizer
@@ -54,7 +55,7 @@ class PairObjective:
         with torch.no_grad():
             network.logit_scale.fill_(math.log(options.logit_scale))
         # Convolutions on a CPU are faster so; transformers do not care.
-        network.visual.to(memory_format=torch.channels_last)
+        image_tower(network).to(memory_format=torch.channels_last)
         self.tokens: TokenProjection | None = None
         self.language: MaskedLanguage | None = None
         self.words: nn.Linear | None = None
@@ -211,7 +212,7 @@ class PairInputs:
         network, objective = self._objective.network, self._objective
         images = self._batch.images.contiguous(memory_format=torch.channels_last)
         staged = objective.tokens is not None or objective.language is not None
-        return image_stages(network, images) if staged else ImageStages((), network.encode_image(images))
+        return image_stages(network, images) if staged else ImageStages((), encode_raw(network, images))
 
     @cached_property
     def _last_stage(self) -> Tensor:
@@ -264,7 +265,7 @@ class PairInputs:
 @torch.no_grad()
 def stage_channels(network: Any) -> tuple[int, ...]:
     """Channels of an image tower's four stages, found by running it once on an empty image."""
-    size = network.visual.image_size
+    size = image_tower(network).image_size
     height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
     was_training = network.training
     network.eval()

@@ -46,8 +46,8 @@ from mobileclip_kit.distillation.training_set import (
 )
 from mobileclip_kit.errors import DataError, MckitError, UsageError
 from mobileclip_kit.images import normalize
+from mobileclip_kit.networks.families import encode_raw, image_tower
 from mobileclip_kit.networks.model import describe, load_model
-from mobileclip_kit.networks.raw import encode_raw
 from mobileclip_kit.progress import say
 from mobileclip_kit.spec import ImageSpec, ModelSpec
 from mobileclip_kit.tokenizer import load_tokenizer
@@ -349,7 +349,7 @@ class DistillRun(TrainingRun):
         network: Any = student.network.to(self.processes.device)
         if self.recipe.training.gradient_checkpointing:
             network.set_grad_checkpointing(True)
-            trunk = getattr(network.visual, "trunk", None)
+            trunk = getattr(image_tower(network), "trunk", None)
             if trunk is not None and not hasattr(trunk, "set_grad_checkpointing"):
                 self.note("This image tower cannot recompute activations; gradient_checkpointing has no effect on it.")
         objective = MixtureObjective(

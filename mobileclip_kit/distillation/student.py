@@ -24,7 +24,7 @@ from mobileclip_kit.inherit.manual import inherit_channels
 from mobileclip_kit.networks.model import Model, build_network
 from mobileclip_kit.networks.students import build_student, student_config, text_config
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
-from mobileclip_kit.spec import MERGES_FILE, TextSpec, Tower
+from mobileclip_kit.spec import MERGES_FILE, TextSpec, Tower, tower_of
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
 
 
@@ -201,8 +201,8 @@ def take_over_image_tower(network: nn.Module, init: Model) -> None:
     Raises:
         ModelError: A weight is missing or has another shape.
     """
-    state = {name: tensor for name, tensor in init.network.state_dict().items() if name.startswith("visual.")}
-    wanted = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("visual.")}
+    state = {name: tensor for name, tensor in init.network.state_dict().items() if tower_of(name) == "image"}
+    wanted = {name: tensor for name, tensor in network.state_dict().items() if tower_of(name) == "image"}
     for name, tensor in wanted.items():
         if name not in state or state[name].shape != tensor.shape:
             found = f"has the shape {tuple(state[name].shape)}" if name in state else "is missing"
@@ -218,9 +218,7 @@ def _take_over_text_tower(network: nn.Module, source: Model) -> None:
     theirs: dict[str, Tensor] = {
         name.removeprefix("text."): tensor for name, tensor in source.network.state_dict().items()
     }
-    ours = {
-        name: name.removeprefix("text.") for name in network.state_dict() if not name.startswith(("visual.", "logit_"))
-    }
+    ours = {name: name.removeprefix("text.") for name in network.state_dict() if tower_of(name) == "text"}
     missing = [name for name in ours.values() if name not in theirs]
     if missing:
         raise ModelError(f"{source.spec.name} has no {missing[0]}, which the student's text tower needs.")

@@ -20,8 +20,8 @@ from mobileclip_kit.distillation.objective import Batch
 from mobileclip_kit.distillation.training_set import TrainingPairs, load_images
 from mobileclip_kit.errors import CacheError, ModelError, ModelMismatchError, ShapeError
 from mobileclip_kit.images import normalize
+from mobileclip_kit.networks.families import encode_raw
 from mobileclip_kit.networks.model import Model, load_model
-from mobileclip_kit.networks.raw import encode_raw
 from mobileclip_kit.spec import ImageSpec
 
 # Rows of the training set and an epoch → raw vectors (n, d) float32.

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.networks.conv_tower import ConvTower
+from mobileclip_kit.networks.families import encode_raw, image_tower
 from mobileclip_kit.networks.hybrid_tower import HybridTower
 from mobileclip_kit.networks.model import Model
 
@@ -68,7 +69,7 @@ def run_tower(model: Model, images: Tensor) -> TowerPass:
         ModelError: The tower is of a kind that is not known here.
     """
     network: Any = model.network
-    visual = network.visual
+    visual = image_tower(network)
     with torch.enable_grad():
         if isinstance(getattr(visual, "trunk", None), (ConvTower, HybridTower)):
             return _staged(visual, images)
@@ -126,7 +127,7 @@ def _cut(module: nn.Module, network: Any, images: Tensor, to_planes: ToPlanes) -
 
     handle = module.register_forward_hook(cut)
     try:
-        vectors = network.encode_image(images)
+        vectors = encode_raw(network, images)
     finally:
         handle.remove()
     return TowerPass((Grid(leaves[-1], to_planes),), vectors)

@@ -1,5 +1,8 @@
 """int8 under a budget: what stays in float so that vectors, and a search by them, lose no more than allowed.
 
+A cosine of 0.99 may cost a search nothing or a lot. The second budget is mean recall: the share of captions whose image
+is among the first 1, 5 and 10, text to image, and the mean of the three.
+
 Two steps with a file between (:mod:`mobileclip_kit.exporting.sensitivity`): what each product costs is measured and
 written down, then the fewest are chosen from that file, which may also be an earlier export's.
 
@@ -20,23 +23,21 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import ExportError
+from mobileclip_kit.exporting.onnx import Feeds, TowerFeeds, copy_message, run_graph
 from mobileclip_kit.exporting.onnx_weights import quantize_tables
-from mobileclip_kit.exporting.ranges import Rows
-from mobileclip_kit.exporting.recall import RecallJudge
-from mobileclip_kit.exporting.rows import graph_rows
-from mobileclip_kit.exporting.samples import spread
+from mobileclip_kit.exporting.samples import Captioned, spread
 from mobileclip_kit.exporting.sensitivity import (
     choose_float,
     keep_float,
     measure_sensitivity,
     quantized_products,
     read_sensitivities,
-    run_graph,
     table_path,
     write_sensitivities,
 )
-from mobileclip_kit.metrics import row_cosines
+from mobileclip_kit.metrics import RECALL_DEPTHS, first_right_ranks, row_cosines
 from mobileclip_kit.spec import Tower
 
 Finish = Callable[[onnx.ModelProto], onnx.ModelProto]
@@ -46,6 +47,69 @@ _MEASURED = 16
 _CHECKED = 64
 # The least of more inputs, and of inputs of another kind, is less.
 _SHARE_OF_BUDGET = 0.8
+# The image tower may use so much of the budget; the text tower is judged together with it.
+_IMAGE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class RecallBudget:
+    """How much mean recall a precision may cost.
+
+    Attributes:
+        captioned: What recall is measured on.
+        max_drop: Greatest loss, 0…1.
+    """
+
+    captioned: Captioned
+    max_drop: float
+
+
+class RecallJudge:
+    """Measures candidates for one tower, the other tower's vectors held fixed.
+
+    Args:
+        budget: The images, the captions and the greatest loss.
+        images: The float32 model's vectors of the images, ``(n, d)``.
+        texts: The float32 model's vectors of the captions, ``(m, d)``.
+    """
+
+    def __init__(self, budget: RecallBudget, images: Vectors, texts: Vectors) -> None:
+        self.budget = budget
+        self._images, self._texts = images, texts
+        self.before = self.measure()
+
+    def accepts(self, tower: Tower, run: Callable[[onnx.ModelProto], Vectors], model: onnx.ModelProto) -> bool:
+        """Whether a candidate's vectors keep the budget; ``run`` executes it on the tower's inputs."""
+        vectors = run(model)
+        images, texts = (vectors, self._texts) if tower == "image" else (self._images, vectors)
+        found = mean_recall(images, texts, self.budget.captioned.image_of)
+        return self.before - found <= self.budget.max_drop * (_IMAGE_SHARE if tower == "image" else 1.0)
+
+    def measure(self) -> float:
+        """Mean recall with the vectors that are held now."""
+        return mean_recall(self._images, self._texts, self.budget.captioned.image_of)
+
+    def keep(self, tower: Tower, vectors: Vectors) -> None:
+        """Go on with a finished tower's vectors in place of the model's."""
+        if tower == "image":
+            self._images = vectors
+        else:
+            self._texts = vectors
+
+
+def mean_recall(images: Vectors, texts: Vectors, image_of: NDArray[np.int64]) -> float:
+    """Mean of recall at 1, 5 and 10, text to image.
+
+    Args:
+        images: Unit rows, ``(n, d)``.
+        texts: Unit rows, ``(m, d)``.
+        image_of: For each text its image's row, ``(m,)``.
+
+    Returns:
+        0…1. Equal scores count as ranked behind: vectors that collapsed into one find nothing.
+    """
+    ranks = first_right_ranks(texts, images, image_of[:, None], ties_behind=True)
+    return float(np.mean([(ranks < k).mean() for k in RECALL_DEPTHS]))
 
 
 class Budget:
@@ -65,12 +129,17 @@ class Budget:
         """Whether a graph keeps the budget of recall, if there is one."""
         return self._judge is None or self._judge.accepts(self.tower, self.vectors, model)
 
-    def vectors(self, model: onnx.ModelProto) -> NDArray[np.float32]:
+    def keep(self, model: onnx.ModelProto) -> None:
+        """Measure recall with a finished tower from now on."""
+        if self._judge is not None:
+            self._judge.keep(self.tower, self.vectors(model))
+
+    def vectors(self, model: onnx.ModelProto) -> Vectors:
         """A graph's vectors of the captioned images, or of the captions."""
         assert self._judge is not None
         captioned = self._judge.budget.captioned
         given = captioned.pixels if self.tower == "image" else captioned.ids
-        return run_graph(model, graph_rows(self.tower, given)).astype(np.float32)
+        return run_graph(model, TowerFeeds(self.tower, given)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -83,12 +152,12 @@ class Parts:
         checking: Up to 64 others; with two or three inputs the same as ``measuring``.
     """
 
-    ranging: Rows
-    measuring: Rows
-    checking: Rows
+    ranging: Feeds
+    measuring: Feeds
+    checking: Feeds
 
 
-def split_calibration(rows: Rows) -> Parts:
+def split_calibration(rows: Feeds) -> Parts:
     """Part calibration inputs, at least two, so that each part is spread over all of them."""
     measuring = spread(rows[1::4], _MEASURED)
     return Parts(rows[::2], measuring, spread(rows[3::4], _CHECKED) or measuring)
@@ -180,8 +249,7 @@ def _choose(
 
 def _int8_tables(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """A copy with its look-up tables in int8, and which they are."""
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
+    copied: onnx.ModelProto = copy_message(model)
     return copied, tuple(f"Gather of {name}" for name in quantize_tables(copied.graph))
 
 
@@ -200,5 +268,5 @@ def _require_same_products(table: Path, model: Quantized) -> None:
         raise ExportError(
             f"{table} measured {len(measured)} products, {len(measured & products)} of which are among the "
             f"{len(products)} of this model.",
-            hint="Measure again: leave --sensitivity out.",
+            hint="Measure again: omit --sensitivity.",
         )

@@ -4,6 +4,11 @@ The image goes in as an image: ``ImageType`` divides by 255, mean and standard d
 operators (a scale for each channel on ``ImageType`` is a known trap). A text goes in as ``ids``, int32 ``(1,
 context)``. Out comes ``embedding``, ``(1, d)``, a row of length 1. A flexible batch would keep the program off the
 Neural Engine (coremltools issue 2022); apps batch with ``MLArrayBatchProvider``.
+
+Smaller weights: palettes of 2ⁿ values, or int8 with a scale for each channel. Activations stay float16; the phone
+expands the weights when it computes. A palette is found by Lloyd's algorithm in one dimension. Weights are float16, so
+at most 65,536 different values have to be grouped, however large the tensor is: the exact grouping that coremltools'
+own k-means looks for costs minutes a model, this one a second.
 """
 
 from __future__ import annotations
@@ -17,81 +22,188 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
 
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import ExportError
-from mobileclip_kit.exporting.compress import COMPRESSED, compress_weights
-from mobileclip_kit.exporting.folder import Precision
+from mobileclip_kit.exporting import float16
+from mobileclip_kit.exporting.folder import ExportedTower
 from mobileclip_kit.exporting.metadata import describe_tower, first_line, quiet_converters, short_description
-from mobileclip_kit.mil.half import FLOAT16_MAX
+from mobileclip_kit.exporting.precisions import Precision
+from mobileclip_kit.exporting.samples import probe_inputs
+from mobileclip_kit.exporting.towers import TowerJob
+from mobileclip_kit.files import size_bytes
+from mobileclip_kit.mil.values import FLOAT16_MAX
 from mobileclip_kit.spec import ModelSpec, Tower
 
 _INFINITE = 1e38
+# An operator that is kept in float32 hands its large result on to the next, which the next round finds.
+_ROUNDS = 4
+# Smaller tensors (biases, norms, positions of short texts) are no saving and carry accuracy.
+_LEAST_ELEMENTS = 2048
+_LLOYD_ROUNDS = 100
 
 
-def export_coreml(
-    tower: Tower,
-    module: nn.Module,
-    path: Path,
-    spec: ModelSpec,
-    *,
-    precision: Precision = "fp16",
-    keep_in_float: Collection[str] = (),
-    ane: bool = False,
-) -> dict[str, Any]:
+def write_program(job: TowerJob) -> ExportedTower:
+    """Write a tower in float32, or in float16 with operators in float32 where float16 does not suffice.
+
+    Raises:
+        ExportError: The tower cannot be converted.
+    """
+    if job.options.base is not None:
+        if not job.options.row.from_default:
+            raise ExportError(
+                f"{job.options.row.name} cannot be made from another Core ML export.", hint="Export the model."
+            )
+        return _compress_base(job)
+    return _convert_tower(job, compressed=False)
+
+
+def write_compressed(job: TowerJob) -> ExportedTower:
+    """Write a tower with float16 arithmetic and compressed weights.
+
+    Raises:
+        ExportError: The tower cannot be converted or compressed.
+    """
+    return _convert_tower(job, compressed=True) if job.options.base is None else _compress_base(job)
+
+
+def _convert_tower(job: TowerJob, *, compressed: bool) -> ExportedTower:
+    rows = probe_inputs(job.model, job.tower, job.options)
+    kept: frozenset[str] = frozenset()
+    kinds: dict[str, str] = {}
+    first_size = None
+    for attempt in range(_ROUNDS + 1):
+        notes = export_coreml(job, keep_in_float=kept, compressed=compressed)
+        if job.options.row.name == "fp32" or attempt == _ROUNDS:
+            break
+        probed = float16.probe(job.path, rows)
+        found = float16.find_float32(probed, kept, job.module, least_cosine=job.options.least_cosine)
+        if found <= kept:
+            break
+        kinds |= float16.kinds_by_name(probed)
+        first_size = first_size or size_bytes(job.path)
+        kept |= found
+        shutil.rmtree(job.path)
+    if first_size is not None:
+        notes["float_costs_bytes"] = size_bytes(job.path) - first_size
+    return ExportedTower.from_file(
+        job.tower, job.path, kept_in_float=sorted(f"{kinds[name]} {name}" for name in kept), **notes
+    )
+
+
+def _compress_base(job: TowerJob) -> ExportedTower:
+    """Write a package whose weights are another package's, compressed."""
+    import coremltools as ct  # slow to import, and it writes to stderr where Apple's frameworks are missing
+
+    assert job.options.base is not None
+    source = job.options.base.tower_path(job.tower)
+    try:
+        with quiet_converters():
+            model = ct.models.MLModel(str(source), skip_model_load=True)
+    except Exception as error:  # coremltools raises whatever its reader meets
+        raise ExportError(f"coremltools cannot read {source}: {first_line(error)}") from error
+    _save(compress_weights(model, job.options.row), job.tower, job.model.spec, job.path)
+    tower = job.options.base.towers[job.tower]
+    return ExportedTower.from_file(job.tower, job.path, kept_in_float=tower.kept_in_float, **tower.notes)
+
+
+def export_coreml(job: TowerJob, *, keep_in_float: Collection[str] = (), compressed: bool = False) -> dict[str, Any]:
     """Write one tower as an ``.mlpackage``.
 
     Args:
-        tower: ``image`` or ``text``.
-        module: An :class:`~mobileclip_kit.exporting.towers.ImageTower` or ``TextTower``.
-        path: The package to write.
-        spec: Goes into the package's metadata.
-        precision: ``fp32``, or ``fp16`` for computing and storing in float16; the others compute in float16 and store
-            weights as :func:`~mobileclip_kit.exporting.compress.compress_weights` says.
-        keep_in_float: Names of operators that stay in float32 all the same.
-        ane: The tower has the Neural Engine's layout, which the notes say.
+        job: The tower.
+        keep_in_float: Names of operators that stay in float32 where the others compute in float16.
+        compressed: Whether weights are stored as :func:`compress_weights` says.
 
     Returns:
         Notes for the manifest: which way it was converted, and why if not the first one.
 
     Raises:
-        ExportError: coremltools cannot convert the tower.
+        ExportError: coremltools cannot convert or compress the tower.
     """
+    tower, spec = job.tower, job.model.spec
     reasons: dict[str, str] = {}
     for converter, capture in _CAPTURES.items():
         try:
             with quiet_converters(), torch.no_grad():
-                model = _convert(tower, capture(module), spec, precision, keep_in_float)
+                model = _convert(job, capture(job.module), keep_in_float)
             break
         except Exception as error:  # converters raise dozens of classes; all of them mean that it did not convert
             reasons[converter] = first_line(error)
     else:
         tried = "; ".join(f"{converter}: {reason}" for converter, reason in reasons.items())
         raise ExportError(f"coremltools cannot convert the {tower} tower of {spec.name}: {tried}")
-    if precision in COMPRESSED:
-        model = compress_weights(model, precision)
-    _save(model, tower, spec, path)
+    if compressed:
+        model = compress_weights(model, job.options.row)
+    _save(model, tower, spec, job.path)
     notes: dict[str, Any] = {"converter": converter, "minimum_target": "iOS16"}
-    if ane:
+    if job.options.ane:
         notes["layout"] = "(n, channels, 1, tokens)"
     return notes if not reasons else {**notes, "other_converters_failed": reasons}
 
 
-def compress_coreml(source: Path, path: Path, tower: Tower, spec: ModelSpec, precision: Precision) -> None:
-    """Write a package whose weights are another package's, compressed.
+def compress_weights(model: Any, precision: Precision) -> Any:
+    """A copy of a Core ML model whose large weights are compressed.
+
+    Args:
+        model: coremltools' ``MLModel``.
+        precision: One that reduces weights.
 
     Raises:
-        ExportError: The source cannot be read, or coremltools refuses.
+        ExportError: coremltools refuses.
     """
-    import coremltools as ct  # slow to import, and it writes to stderr where Apple's frameworks are missing
+    import coremltools.optimize.coreml as optimize
 
     try:
         with quiet_converters():
-            model = ct.models.MLModel(str(source), skip_model_load=True)
-    except Exception as error:  # coremltools raises whatever its reader meets
-        raise ExportError(f"coremltools cannot read {source}: {first_line(error)}") from error
-    _save(compress_weights(model, precision), tower, spec, path)
+            if not precision.name.startswith("palette"):
+                config = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=_LEAST_ELEMENTS)
+                return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(global_config=config))
+            bits = precision.weight_bits
+            palettes = optimize.OpPalettizerConfig(
+                mode="custom",
+                lut_function=lambda weight: find_palette(weight, bits),
+                weight_threshold=_LEAST_ELEMENTS,
+            )
+            return optimize.palettize_weights(model, optimize.OptimizationConfig(global_config=palettes))
+    except Exception as error:  # coremltools raises whatever its passes meet
+        raise ExportError(
+            f"coremltools cannot compress the weights to {precision.name}: {first_line(error)}"
+        ) from error
+
+
+def find_palette(weight: NDArray[Any], bits: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """The 2ⁿ values that a tensor is replaced by, and which of them each element takes.
+
+    Lloyd's algorithm (1957) on the sorted distinct values and their counts; starts from equal shares of the elements.
+
+    Args:
+        weight: Any shape, float16 or float32.
+        bits: n, 1…8.
+
+    Returns:
+        The palette, ``(2ⁿ,)`` ascending, and the flat indices into it, ``(weight.size,)`` uint8.
+    """
+    values, inverse, counts = np.unique(weight.astype(np.float64), return_inverse=True, return_counts=True)
+    total = np.concatenate([[0.0], np.cumsum(values * counts)])
+    count = np.concatenate([[0], np.cumsum(counts)])
+    size = 1 << bits
+    middles = (np.arange(size) + 0.5) / size * count[-1]
+    palette = values[np.searchsorted(count[1:], middles, side="left").clip(max=len(values) - 1)]
+    # Equal shares put most entries at the centre; the range's ends are what large weights need.
+    palette = np.unique(np.concatenate([palette, np.linspace(values[0], values[-1], size)]))
+    palette = palette[np.linspace(0, len(palette) - 1, size).round().astype(int)]
+    for _ in range(_LLOYD_ROUNDS):
+        borders = np.concatenate([[0], np.searchsorted(values, (palette[1:] + palette[:-1]) / 2), [len(values)]])
+        members = count[borders[1:]] - count[borders[:-1]]
+        sums = total[borders[1:]] - total[borders[:-1]]
+        moved = np.where(members > 0, sums / np.maximum(members, 1), palette)
+        if np.allclose(moved, palette, rtol=1e-6, atol=0):
+            break
+        palette = np.sort(moved)
+    nearest = np.searchsorted((palette[1:] + palette[:-1]) / 2, values)
+    return palette.astype(weight.dtype), nearest[inverse.ravel()].astype(np.uint8)
 
 
 def _save(model: Any, tower: Tower, spec: ModelSpec, path: Path) -> None:
@@ -111,11 +223,11 @@ def _reason(error: OSError) -> str:
     return str(text).partition("] ")[2].partition(": ")[0] or str(text)
 
 
-def _export(module: nn.Module) -> Any:
+def _export(module: Any) -> Any:
     return torch.export.export(module, (module.example,), strict=False).run_decompositions({})
 
 
-def _trace(module: nn.Module) -> Any:
+def _trace(module: Any) -> Any:
     return torch.jit.trace(  # type: ignore[no-untyped-call]
         module, module.example, check_trace=False
     )
@@ -126,20 +238,20 @@ def _trace(module: nn.Module) -> Any:
 _CAPTURES = {"torch.jit.trace": _trace, "torch.export": _export}
 
 
-def _convert(tower: Tower, captured: Any, spec: ModelSpec, precision: str, keep_in_float: Collection[str]) -> Any:
+def _convert(job: TowerJob, captured: Any, keep_in_float: Collection[str]) -> Any:
     import coremltools as ct  # slow to import, and it writes to stderr where Apple's frameworks are missing
 
-    if tower == "image":
-        image = spec.require_image()
+    if job.tower == "image":
+        image = job.model.spec.require_image()
         shape = (1, 3, image.height, image.width)
         given = ct.ImageType(name="image", shape=shape, scale=1 / 255, color_layout=ct.colorlayout.RGB)
     else:
-        given = ct.TensorType(name="ids", shape=(1, spec.require_text().context_length), dtype=np.int32)
+        given = ct.TensorType(name="ids", shape=(1, job.model.spec.require_text().context_length), dtype=np.int32)
     kept = frozenset(keep_in_float)
     compute = (
         # A program's names have no dots; those of a traced graph have, until it is written.
         ct.transform.FP16ComputePrecision(op_selector=lambda operation: re.sub(r"\W", "_", operation.name) not in kept)
-        if precision != "fp32"
+        if job.options.row.name != "fp32"
         else ct.precision.FLOAT32
     )
     # torch's fused attention would hide the multiplications from the converter.

@@ -1,36 +1,27 @@
 """The export folder: what a phone, a runtime and ``mckit verify`` read.
 
-``export.json`` beside one file a tower (``image.onnx``, ``text.mlpackage``) and the tokenizer's ``merges.txt``.
-Reading it needs neither torch nor any runtime.
+``export.json`` beside one file for each tower (``image.onnx``, ``text.mlpackage``) and the tokenizer's ``merges.txt``
+and ``tokenizer.json``. Reading it needs neither torch nor any runtime.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
-from mobileclip_kit import __version__
-from mobileclip_kit.errors import ExportError, MckitError
+from mobileclip_kit import __version__, formats
+from mobileclip_kit.errors import ExportError, MckitError, ModelError, UsageError
 from mobileclip_kit.exporting.digests import hash_path, read_digest
-from mobileclip_kit.exporting.merges import check_merges_file
-from mobileclip_kit.files import read_json, size_bytes, write_json
+from mobileclip_kit.exporting.precisions import Precision, find_precision
+from mobileclip_kit.files import read_json, sha256_of_file, size_bytes
 from mobileclip_kit.spec import FORMAT_VERSION, MERGES_FILE, ModelSpec, Tower
+from mobileclip_kit.tokenizer import STANDARD_MERGES_COUNT, Tokenizer
 
 EXPORT_FILE = "export.json"
 _AGAIN = "Copy the export again, or make it again with `mckit export`."
-
-Format = Literal["onnx", "coreml"]
-Precision = Literal["fp32", "fp16", "int8", "int8-weights", "palette8", "palette6", "palette4"]
-
-SUFFIXES: dict[str, str] = {"onnx": ".onnx", "coreml": ".mlpackage"}
-# What each format can be written in, the default first.
-PRECISIONS: dict[str, tuple[Precision, ...]] = {
-    "onnx": ("fp32", "fp16", "int8", "int8-weights"),
-    "coreml": ("fp16", "fp32", "int8", "palette8", "palette6", "palette4"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +54,6 @@ class Verification:
         """Whether the least cosine reaches the threshold."""
         return self.cosine_min >= self.threshold
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read one of a tower's results in ``export.json``."""
-        document = {"images": document.get("pictures"), **document}  # the first version's name of the key
-        known = {f.name for f in fields(cls)}
-        numbers = {name: float(document[name]) for name in ("cosine_min", "cosine_mean", "threshold")}
-        return cls(**{key: value for key, value in document.items() if key in known} | numbers)
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedTower:
@@ -97,24 +80,31 @@ class ExportedTower:
     @classmethod
     def from_file(cls, tower: Tower, path: Path, *, kept_in_float: Sequence[str] = (), **notes: Any) -> Self:
         """Describe a file that has just been written."""
-        return cls(
-            tower=tower,
-            file=path.name,
-            size_bytes=size_bytes(path),
-            sha256=hash_path(path),
-            kept_in_float=tuple(kept_in_float),
-            notes=notes,
-        )
+        return cls(tower=tower, file=path.name, size_bytes=size_bytes(path), sha256=hash_path(path),
+                   kept_in_float=tuple(kept_in_float), notes=notes)  # fmt: skip
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read the object that stands in ``export.json``."""
-        values = {f.name: document[f.name] for f in fields(cls) if f.name in document}
-        if not isinstance(values["file"], str):
-            raise TypeError(f"{values['file']!r} is no name of a file")
-        values["kept_in_float"] = tuple(values.get("kept_in_float", ()))
-        values["verification"] = tuple(map(Verification.from_json, values.get("verification", ())))
-        return cls(**values)
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """``export.json``.
+
+    Attributes:
+        format_version: :data:`~mobileclip_kit.spec.FORMAT_VERSION`.
+        mckit: The version that wrote it.
+        format: As in :attr:`Export.format`.
+        precision: As in :attr:`Export.precision`.
+        model: A :class:`~mobileclip_kit.spec.ModelSpec` as JSON.
+        towers: By name.
+        merges_sha256: As in :attr:`Export.merges_sha256`.
+    """
+
+    format_version: int
+    mckit: str = ""
+    format: str
+    precision: str
+    model: Mapping[str, Any]
+    towers: Mapping[Tower, ExportedTower]
+    merges_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,19 +115,27 @@ class Export:
         path: The folder.
         spec: The model's own spec; ``spec.model_hash`` says whose export it is.
         format: ``onnx`` or ``coreml``.
-        precision: ``fp32``, ``fp16`` (weights alone in ONNX), ``int8`` (weights and activations in ONNX, weights alone
-            in Core ML), ``int8-weights`` (ONNX: weights alone) or ``palette8``, ``palette6``, ``palette4`` (weights out
-            of 256, 64 or 16 values).
+        precision: A row of the format's :func:`~mobileclip_kit.exporting.precisions.precisions_of`, by name.
         towers: The exported towers by name.
         merges_sha256: Hex digest of ``merges.txt``; None when there is none, or in an export of an older mckit.
     """
 
     path: Path
     spec: ModelSpec
-    format: Format
-    precision: Precision
+    format: str
+    precision: str
     towers: Mapping[Tower, ExportedTower]
     merges_sha256: str | None = None
+
+    @property
+    def row(self) -> Precision:
+        """The precision's row of the table."""
+        return find_precision(self.format, self.precision)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every tower passed in every runtime that executed it."""
+        return all(result.passed for tower in self.towers.values() for result in tower.verification)
 
     @property
     def merges(self) -> Path | None:
@@ -201,22 +199,11 @@ class Export:
 
     def write(self) -> None:
         """Write ``export.json`` into the folder."""
-        towers = {}
-        for name, tower in self.towers.items():
-            entry = asdict(tower)
-            for result, written in zip(tower.verification, entry["verification"], strict=True):
-                written["passed"] = result.passed
-            towers[name] = entry
-        document = {
-            "format_version": FORMAT_VERSION,
-            "mckit": __version__,
-            "format": self.format,
-            "precision": self.precision,
-            "model": self.spec.to_json(),
-            "towers": towers,
-            "merges_sha256": self.merges_sha256,
-        }
-        write_json(self.path / EXPORT_FILE, document)
+        manifest = Manifest(
+            format_version=FORMAT_VERSION, mckit=__version__, format=self.format, precision=self.precision,
+            model=self.spec.to_json(), towers=self.towers, merges_sha256=self.merges_sha256,
+        )  # fmt: skip
+        formats.write(self.path / EXPORT_FILE, manifest)
 
 
 def show_cosine(value: float) -> str:
@@ -251,44 +238,51 @@ def open_export(path: Path, *, check_hashes: bool = False) -> Export:
         _check_file(export.path / tower.file, tower)
         if check_hashes:
             _check_digest(export.path / tower.file, tower, from_memory=False)
-    check_merges_file(path / MERGES_FILE, spec=export.spec, sha256=export.merges_sha256, count=check_hashes)
+    _check_merges(export, count=check_hashes)
     return export
 
 
 def _read_manifest(path: Path) -> Export:
     source = path / EXPORT_FILE
+    again = "Export the model again."
+    document = read_json(source)
+    if document.get("format_version") != FORMAT_VERSION:
+        version = document.get("format_version")
+        raise ExportError(
+            f"{source} has format version {version}; this mckit reads version {FORMAT_VERSION}.",
+            hint=f"Update mckit, or {again[0].lower()}{again[1:]}",
+        )
+    manifest = formats.from_document(_modern(document), Manifest, where=str(source), error=ExportError, hint=again)
     try:
-        document = read_json(source)
-        if document.get("format_version") != FORMAT_VERSION:
-            raise ExportError(
-                f"{source} has format version {document.get('format_version')}; this mckit reads version "
-                f"{FORMAT_VERSION}.",
-                hint="Update mckit, or export again.",
-            )
-        if document["format"] not in get_args(Format) or document["precision"] not in get_args(Precision):
-            raise ExportError(f"{source} names the format {document['format']} {document['precision']}.")
-        towers = {name: ExportedTower.from_json(entry) for name, entry in document["towers"].items()}
-        if not towers or any(name not in get_args(Tower) or name != tower.tower for name, tower in towers.items()):
-            raise ExportError(
-                f"{source} names the towers {', '.join(towers) or 'none'}.", hint="Export the model again."
-            )
-        spec = ModelSpec.from_json(document["model"], str(source))
-        merges_sha256 = document.get("merges_sha256")
-        if not isinstance(merges_sha256, str | None):
-            raise TypeError(f"merges_sha256 is {merges_sha256!r}, not a text")
-    except ExportError:
-        raise
-    except (MckitError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = error.message.rstrip(".") if isinstance(error, MckitError) else error
-        raise ExportError(f"{source} is damaged: {reason}.", hint="Export the model again.") from error
+        find_precision(manifest.format, manifest.precision)
+        spec = ModelSpec.from_json(manifest.model, str(source))
+    except UsageError as error:
+        raise ExportError(f"{source} names the format {manifest.format} {manifest.precision}.", hint=again) from error
+    except MckitError as error:
+        raise ExportError(f"{source} is damaged: {error.message}", hint=again) from error
+    towers = {name: manifest.towers[name] for name in get_args(Tower) if name in manifest.towers}
+    if not towers or manifest.towers.keys() != {tower.tower for tower in towers.values()}:
+        raise ExportError(f"{source} names the towers {', '.join(manifest.towers) or 'none'}.", hint=again)
     return Export(
         path=path,
         spec=spec,
-        format=document["format"],
-        precision=document["precision"],
+        format=manifest.format,
+        precision=manifest.precision,
         towers=towers,
-        merges_sha256=merges_sha256,
+        merges_sha256=manifest.merges_sha256,
     )
+
+
+def _modern(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The document of an earlier mckit in today's words: ``pictures`` became ``images``, ``passed`` is computed."""
+    if isinstance(document.get("towers"), dict):
+        for tower in document["towers"].values():
+            for result in tower.get("verification", ()) if isinstance(tower, dict) else ():
+                if isinstance(result, dict):
+                    result.pop("passed", None)
+                    if "pictures" in result:
+                        result["images"] = result.pop("pictures")
+    return document
 
 
 def _check_file(path: Path, tower: ExportedTower) -> None:
@@ -304,3 +298,30 @@ def _check_file(path: Path, tower: ExportedTower) -> None:
 def _check_digest(path: Path, tower: ExportedTower, *, from_memory: bool) -> None:
     if read_digest(path, from_memory=from_memory) != tower.sha256:
         raise ExportError(f"{path} was changed: its SHA-256 is not the one in {EXPORT_FILE}.", hint=_AGAIN)
+
+
+def _check_merges(export: Export, *, count: bool) -> None:
+    """Refuse a ``merges.txt`` that would split texts otherwise than the text tower learned them.
+
+    Args:
+        export: An older mckit wrote no digest of its ``merges.txt``, which may then be missing.
+        count: Without a digest, read the file and compare how many merges it lists.
+
+    Raises:
+        ExportError: The file is missing, was changed, or does not fit the model.
+    """
+    path, text = export.path / MERGES_FILE, export.spec.text
+    if export.merges_sha256 is not None:
+        if not path.is_file():
+            raise ExportError(f"{path} is missing.", hint=_AGAIN)
+        if sha256_of_file(path) != export.merges_sha256:
+            raise ExportError(f"{path} was changed: its SHA-256 is not the one in {EXPORT_FILE}.", hint=_AGAIN)
+    elif count and path.is_file() and text is not None and text.tokenizer == "clip-bpe":
+        try:
+            tokenizer = Tokenizer.for_spec(text, path)
+        except ModelError as error:
+            raise ExportError(f"The tokenizer of {path.parent} cannot be used: {error.message}", hint=_AGAIN) from error
+        others = tokenizer.vocab_size - len(tokenizer.merges)  # bytes, start and end
+        wanted = STANDARD_MERGES_COUNT if text.merges == "standard" else text.vocab_size - others
+        if len(tokenizer.merges) != wanted:
+            raise ExportError(f"{path} lists {len(tokenizer.merges)} merges; its model has {wanted}.", hint=_AGAIN)

@@ -21,23 +21,24 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime import quantization
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mobileclip_kit.arrays import Ids, Pixels
-from mobileclip_kit.errors import ExportError, MckitError, UsageError
+from mobileclip_kit.errors import ExportError, MckitError
 from mobileclip_kit.exporting.budget import Budget, Quantized, fit_budget, split_calibration
+from mobileclip_kit.exporting.folder import ExportedTower
 from mobileclip_kit.exporting.metadata import first_line, quiet_converters
-from mobileclip_kit.exporting.onnx import check, set_metadata
-from mobileclip_kit.exporting.ranges import Method, observe_ranges
-from mobileclip_kit.exporting.recall import RecallJudge
-from mobileclip_kit.exporting.rows import graph_rows
+from mobileclip_kit.exporting.onnx import TowerFeeds, copy_message, float_graph, save_graph
+from mobileclip_kit.exporting.ranges import observe_ranges
+from mobileclip_kit.exporting.request import CalibrationMethod, require_calibration
+from mobileclip_kit.exporting.samples import tokenize_texts
 from mobileclip_kit.exporting.sensitivity import QUANTIZED, table_path
-from mobileclip_kit.spec import ModelSpec, Tower
+from mobileclip_kit.exporting.towers import TowerJob
+from mobileclip_kit.spec import ModelSpec
 
-LEAST_CALIBRATION = 2
 # Operators that carry arithmetic; the others move data and have no precision of their own.
 _ARITHMETIC = frozenset(
     "Add Sub Mul Div Pow Sqrt Exp Erf Tanh Sigmoid Relu Gelu QuickGelu Softmax LayerNormalization BatchNormalization "
@@ -46,16 +47,38 @@ _ARITHMETIC = frozenset(
 )
 
 
+def write_int8(job: TowerJob) -> ExportedTower:
+    """Write a tower whose products are int8, calibrated.
+
+    Raises:
+        ExportError: The tower cannot be converted or quantised, or no choice of operators meets the budget.
+    """
+    options = job.options
+    inputs: Pixels | Ids
+    if job.tower == "image":
+        assert options.calibration is not None, "checked before any work"
+        inputs, source = options.calibration.pixels, options.calibration.source
+    else:
+        texts = options.calibration_texts or tokenize_texts(job.model, None)
+        inputs, source = texts.ids, texts.source
+    with float_graph(job) as (float_path, notes):
+        kept = quantize_int8(
+            float_path, job.path, job.model.spec, inputs, Budget(job.tower, options.least_cosine, job.judge),
+            method=options.calibration_method, measured=None if options.measured is None else options.measured.path,
+        )  # fmt: skip
+    notes |= {"weight_bits": options.row.weight_bits, "calibration": source}
+    notes["calibration_method"] = options.calibration_method
+    return ExportedTower.from_file(job.tower, job.path, kept_in_float=kept, **notes)
+
+
 def quantize_int8(
-    tower: Tower,
     float_path: Path,
     path: Path,
     spec: ModelSpec,
     calibration: Pixels | Ids,
+    budget: Budget,
     *,
-    least_cosine: float = 0.99,
-    method: Method = "minmax",
-    judge: RecallJudge | None = None,
+    method: CalibrationMethod = "minmax",
     measured: Path | None = None,
 ) -> tuple[str, ...]:
     """Write an int8 version of a float32 ONNX tower.
@@ -64,15 +87,13 @@ def quantize_int8(
     to ``int8-sensitivity-TOWER.json`` beside the file, and the most sensitive ones stay in float32, as few as possible.
 
     Args:
-        tower: ``image`` or ``text``.
         float_path: From :func:`~mobileclip_kit.exporting.onnx.export_onnx`.
         path: The file to write.
         spec: Goes into the file's metadata.
         calibration: Pixels ``(n, height, width, 3)`` uint8 or token rows ``(n, context)``, of the kind that the model
             will meet.
-        least_cosine: The budget: what each vector's cosine to the float32 one has to reach.
+        budget: The tower, and what each vector's cosine to the float32 one has to reach.
         method: How ranges are chosen from what was observed.
-        judge: Also keeps a budget of recall; None for cosines alone.
         measured: A folder with the sensitivities that an earlier export measured; what it lacks is measured anew.
 
     Returns:
@@ -83,8 +104,8 @@ def quantize_int8(
         ExportError: ONNX Runtime cannot quantise the tower, no choice of operators meets the budget, or the
             sensitivities are of another graph.
     """
-    require_calibration(len(calibration), "images" if tower == "image" else "texts")
-    rows = graph_rows(tower, calibration)
+    require_calibration(len(calibration), "images" if budget.tower == "image" else "texts")
+    rows = TowerFeeds(budget.tower, calibration)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         prepared = Path(folder) / "prepared.onnx"
         try:
@@ -100,14 +121,10 @@ def quantize_int8(
             raise
         except Exception as error:  # the quantiser raises whatever its passes meet
             raise ExportError(f"ONNX Runtime cannot quantise {float_path.name}: {first_line(error)}") from error
-    budget = Budget(tower, least_cosine, judge)
     quantized = Quantized(float_model, whole, trial, parts)
-    model, chosen = fit_budget(quantized, budget, table_path(path.parent, tower), measured)
-    set_metadata(model, tower, spec)
-    check(model, path)
-    path.write_bytes(model.SerializeToString())
-    if judge is not None:
-        judge.keep(tower, budget.vectors(model))
+    model, chosen = fit_budget(quantized, budget, table_path(path.parent, budget.tower), measured)
+    save_graph(model, budget.tower, spec, path)
+    budget.keep(model)
     return (*kept_in_float(model.graph), *chosen)
 
 
@@ -118,8 +135,7 @@ def insert_pairs(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float
         model: Its nodes keep their names.
         ranges: Of every activation that a product with a weight takes or makes.
     """
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
+    copied = copy_message(model)
     data = {
         name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
         for name, (low, high) in ranges.items()
@@ -128,9 +144,9 @@ def insert_pairs(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float
         copied,
         True,  # per_channel
         True,  # reduce_range
-        QuantType.QInt8,
-        QuantType.QUInt8,
-        TensorsData(CalibrationMethod.MinMax, data),
+        quantization.QuantType.QInt8,
+        quantization.QuantType.QUInt8,
+        TensorsData(quantization.CalibrationMethod.MinMax, data),
         [],
         # Products of two activations (attention) stay in float: they hold a fiftieth of the operations, and the Softmax
         # between them is faster in float.
@@ -159,20 +175,6 @@ def _activations(model: onnx.ModelProto) -> set[str]:
     weights = {tensor.name for tensor in model.graph.initializer}
     products = [node for node in model.graph.node if node.op_type in QUANTIZED]
     return {name for node in products for name in (*node.input, *node.output) if name and name not in weights}
-
-
-def require_calibration(count: int, what: str) -> None:
-    """Refuse a calibration that shows no range of values.
-
-    Raises:
-        UsageError: Fewer than two inputs.
-    """
-    if count < LEAST_CALIBRATION:
-        raise UsageError(
-            f"int8 was to be calibrated with {count} {what}; observing ranges takes at least {LEAST_CALIBRATION}, "
-            "and 100 are good.",
-            hint="Pass more with --calibration.",
-        )
 
 
 def kept_in_float(graph: onnx.GraphProto) -> tuple[str, ...]:

@@ -1,31 +1,126 @@
 """Towers to ONNX: one file a tower, dynamic batch, checked and simplified.
 
-The graph is torch.export's (``dynamo=True``). It takes ``image``, RGB in 0…1, ``(n, 3, height, width)`` float32, or
-``ids``, ``(n, context)`` int64, and gives ``embedding``, ``(n, d)`` float32 rows of length 1.
+The graph is torch.export's (``dynamo=True``); every other ONNX precision is made from it. It takes ``image``, RGB in
+0…1, ``(n, 3, height, width)`` float32, or ``ids``, ``(n, context)`` int64, and gives ``embedding``, ``(n, d)`` float32
+rows of length 1.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx.numpy_helper
 import onnxsim
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from mobileclip_kit import __version__
+from mobileclip_kit.arrays import Ids, Pixels
 from mobileclip_kit.errors import ExportError
+from mobileclip_kit.exporting.folder import ExportedTower
 from mobileclip_kit.exporting.metadata import describe_tower, first_line, quiet_converters, short_description
+from mobileclip_kit.exporting.towers import TowerJob
+from mobileclip_kit.runtime.onnx import open_session
 from mobileclip_kit.spec import ModelSpec, Tower
+
+# Inputs of one row each, as a session takes them.
+Feeds = Sequence[Mapping[str, NDArray[Any]]]
 
 OPERATOR_SET = 18
 _OUTPUT = "mckit_embedding"
 INPUTS: dict[Tower, str] = {"image": "image", "text": "ids"}
+
+
+def write_float32(job: TowerJob) -> ExportedTower:
+    """Write one tower in float32.
+
+    Raises:
+        ExportError: The tower cannot be converted.
+    """
+    return ExportedTower.from_file(job.tower, job.path, **_write_float(job, job.path))
+
+
+@contextlib.contextmanager
+def float_graph(job: TowerJob) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The tower's float32 graph as a temporary file, and its notes: what other precisions are made from."""
+    source = job.path.with_name(f"{job.tower}-float.onnx")
+    notes = _write_float(job, source)
+    yield source, notes
+    source.unlink()
+
+
+def save_graph(graph: onnx.ModelProto, tower: Tower, spec: ModelSpec, path: Path) -> None:
+    """Write a graph with mckit's metadata.
+
+    Raises:
+        ExportError: It is not valid ONNX.
+    """
+    entries = {**describe_tower(tower, spec), "description": short_description(tower, spec)}
+    graph.producer_name, graph.producer_version = "mckit", __version__
+    onnx.helper.set_model_props(graph, entries)
+    try:
+        onnx.checker.check_model(graph, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"{path.name} is not valid ONNX: {first_line(error)}") from error
+    path.write_bytes(graph.SerializeToString())
+
+
+class TowerFeeds(Sequence[Any]):
+    """Pixels or token rows as a tower's graph takes them, one at a time; made when they are asked for."""
+
+    def __init__(self, tower: Tower, inputs: Pixels | Ids) -> None:
+        self._tower, self._inputs = tower, inputs
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def __getitem__(self, place: int | slice) -> Any:
+        if isinstance(place, slice):
+            return TowerFeeds(self._tower, self._inputs[place])
+        row = self._inputs[place][None]
+        if self._tower == "text":
+            return {INPUTS["text"]: row.astype(np.int64)}
+        return {INPUTS["image"]: row.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)}
+
+
+def run_graph(model: onnx.ModelProto, feeds: Feeds) -> NDArray[np.float64]:
+    """The vectors of some inputs, ``(n, d)``."""
+    session = open_session(model.SerializeToString())
+    vectors: NDArray[np.float64] = np.concatenate(
+        [session.run(["embedding"], dict(row))[0] for row in feeds], dtype=float
+    )
+    return vectors
+
+
+def copy_message(message: Any) -> Any:
+    """A copy of a protobuf message."""
+    copied = type(message)()
+    copied.CopyFrom(message)
+    return copied
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Let a graph have these nodes, which may be its own."""
+    copied = [copy_message(node) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copied)
+
+
+def _write_float(job: TowerJob, path: Path) -> dict[str, Any]:
+    base = job.options.base
+    if base is None:
+        return export_onnx(job.tower, job.module, path, job.model.spec)
+    shutil.copyfile(base.tower_path(job.tower), path)
+    return dict(base.towers[job.tower].notes)
 
 
 def export_onnx(tower: Tower, module: nn.Module, path: Path, spec: ModelSpec) -> dict[str, Any]:
@@ -46,30 +141,9 @@ def export_onnx(tower: Tower, module: nn.Module, path: Path, spec: ModelSpec) ->
     graph = _convert(tower, module)
     before = len(graph.graph.node)
     graph, simplified = _simplify(graph)
-    set_metadata(graph, tower, spec)
-    check(graph, path)
-    path.write_bytes(graph.SerializeToString())
+    save_graph(graph, tower, spec, path)
     notes = {"converter": "torch.onnx (dynamo)", "operator_set": graph.opset_import[0].version}
     return {**notes, "simplifier": {**simplified, "operators_before": before, "operators": len(graph.graph.node)}}
-
-
-def set_metadata(graph: onnx.ModelProto, tower: Tower, spec: ModelSpec) -> None:
-    """Write who made the file and of what: read by `mckit inspect`."""
-    entries = {**describe_tower(tower, spec), "description": short_description(tower, spec)}
-    graph.producer_name, graph.producer_version = "mckit", __version__
-    onnx.helper.set_model_props(graph, entries)
-
-
-def check(graph: onnx.ModelProto, path: Path) -> None:
-    """Run onnx's own checker with strict shape inference.
-
-    Raises:
-        ExportError: What it found.
-    """
-    try:
-        onnx.checker.check_model(graph, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"{path.name} is not valid ONNX: {first_line(error)}") from error
 
 
 def _convert(tower: Tower, module: nn.Module) -> onnx.ModelProto:

@@ -12,24 +12,52 @@ fusion of transposes into products).
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from mobileclip_kit.mil.half import FLOAT16_MAX
+from mobileclip_kit.exporting.folder import ExportedTower
+from mobileclip_kit.exporting.onnx import copy_message, float_graph, replace_nodes, save_graph
+from mobileclip_kit.exporting.towers import TowerJob
+from mobileclip_kit.mil.values import FLOAT16_MAX
+
+# A float32 graph to its reduced copy, and the names of what stays in float32.
+Reduce = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, tuple[str, ...]]]
 
 # Smaller weights are no saving.
 _LEAST_ELEMENTS = 2048
 _STEPS = 127
 
 
+def write_half_weights(job: TowerJob) -> ExportedTower:
+    """Write a tower with float16 weights."""
+    return write_reduced(job, halve_weights)
+
+
+def write_int8_weights(job: TowerJob) -> ExportedTower:
+    """Write a tower with int8 weights."""
+    return write_reduced(job, lambda graph: (quantize_weights(graph), ()))
+
+
+def write_reduced(job: TowerJob, reduce: Reduce) -> ExportedTower:
+    """Write a tower whose float32 graph a function reduces.
+
+    Raises:
+        ExportError: The tower cannot be converted, or the result is not valid ONNX.
+    """
+    with float_graph(job) as (source, notes):
+        smaller, kept = reduce(onnx.load(str(source)))
+    save_graph(smaller, job.tower, job.model.spec, job.path)
+    notes["weight_bits"] = job.options.row.weight_bits
+    return ExportedTower.from_file(job.tower, job.path, kept_in_float=kept, **notes)
+
+
 def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a float32 graph whose products read int8 weights and whose look-up tables are int8."""
-    smaller = onnx.ModelProto()
-    smaller.CopyFrom(model)
+    smaller = copy_message(model)
     graph = smaller.graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     done: set[tuple[str, int]] = set()
@@ -52,9 +80,7 @@ def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             stored, spread = [f"{name}_int8", f"{name}_scale"], [f"{name}_float"]
             makers.append(onnx.helper.make_node("DequantizeLinear", stored, spread, f"{name}_spread", axis=axis))
         node.input[1] = f"{name}_float"
-    copied = [_copy(node) for node in (*makers, *graph.node)]
-    del graph.node[:]
-    graph.node.extend(copied)
+    replace_nodes(graph, (*makers, *graph.node))
     quantize_tables(graph)
     _drop_unread(graph)
     return smaller
@@ -62,8 +88,7 @@ def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def halve_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """A copy of a float32 graph whose large weights are float16, and the weights that float16 cannot hold."""
-    smaller = onnx.ModelProto()
-    smaller.CopyFrom(model)
+    smaller = copy_message(model)
     graph = smaller.graph
     large = {tensor.name: tensor for tensor in graph.initializer if _worth_it(tensor)}
     beyond = tuple(name for name, tensor in large.items() if np.abs(numpy_helper.to_array(tensor)).max() > FLOAT16_MAX)
@@ -91,9 +116,7 @@ def halve_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, .
             nodes.append(
                 onnx.helper.make_node("Cast", [f"{out}_half"], [out], f"{node.name}_spread", to=TensorProto.FLOAT)
             )
-    copied = [_copy(node) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copied)
+    replace_nodes(graph, nodes)
     return smaller, beyond
 
 
@@ -119,9 +142,7 @@ def quantize_tables(graph: onnx.GraphProto) -> tuple[str, ...]:
             onnx.helper.make_node("Gather", [f"{table.name}_scale", ids], [names["scale"]], f"{node.name}_scale"),
             onnx.helper.make_node("Mul", [names["float"], names["scale"]], [out], f"{node.name}_scaled"),
         ]
-    copied = [_copy(node) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copied)
+    replace_nodes(graph, nodes)
     for name, table in tables.items():
         rows, scales = _in_steps(numpy_helper.to_array(table), 0)
         graph.initializer.remove(table)
@@ -175,12 +196,6 @@ def _in_steps(array: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], 
 
 def _drop_unread(graph: onnx.GraphProto) -> None:
     read = {name for node in graph.node for name in node.input}
-    kept = [_copy(tensor) for tensor in graph.initializer if tensor.name in read]
+    kept = [copy_message(tensor) for tensor in graph.initializer if tensor.name in read]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-
-
-def _copy(message: Any) -> Any:
-    copied = type(message)()
-    copied.CopyFrom(message)
-    return copied

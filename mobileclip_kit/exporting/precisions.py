@@ -30,6 +30,7 @@ class ExportFormat:
             one that a user's application has comes last.
         batches: Sizes of the first batches that verification passes; the last one repeats. A graph whose batch is not
             truly dynamic fails at one of them.
+        extra: The extra of the package that the runtimes need; None for the base installation.
         neural_engine: Whether ``--ane`` applies.
     """
 
@@ -37,6 +38,7 @@ class ExportFormat:
     title: str
     runtimes: tuple[str, ...]
     batches: tuple[int, ...] = (1,)
+    extra: str | None = None
     neural_engine: bool = False
 
 
@@ -75,7 +77,7 @@ _EXPORT, _RUNTIME = "mobileclip_kit.exporting", "mobileclip_kit.runtime"
 
 FORMATS: dict[str, ExportFormat] = {
     "onnx": ExportFormat(suffix=".onnx", title="ONNX", runtimes=(f"{_RUNTIME}.onnx:OnnxEncoder",), batches=(1, 3, 17)),
-    "coreml": ExportFormat(suffix=".mlpackage", title="Core ML", neural_engine=True,
+    "coreml": ExportFormat(suffix=".mlpackage", title="Core ML", extra="export", neural_engine=True,
                            runtimes=(f"{_RUNTIME}.mil:MilEncoder", f"{_RUNTIME}.coreml:CoreMLEncoder")),
 }  # fmt: skip
 

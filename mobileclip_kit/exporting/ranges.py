@@ -14,20 +14,20 @@ inputs there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from mobileclip_kit.errors import ExportError, UsageError
+from mobileclip_kit.exporting.onnx import Feeds, copy_message
+from mobileclip_kit.exporting.request import CalibrationMethod
 from mobileclip_kit.runtime.onnx import open_session
 
-Method = Literal["minmax", "percentile", "entropy"]
 Range = tuple[float, float]
-Rows = Sequence[Mapping[str, NDArray[Any]]]
 
-METHODS: tuple[Method, ...] = get_args(Method)
+METHODS: tuple[CalibrationMethod, ...] = get_args(CalibrationMethod)
 # Of all values, so many per cent lie within the range that ``percentile`` chooses.
 PERCENTILE = 99.99
 # What minmax leaves for inputs not seen. A quickstart's student, calibrated on 200 images, had on 400 unseen ones a
@@ -41,7 +41,7 @@ _SHARES = 41
 
 
 def observe_ranges(
-    model: onnx.ModelProto, tensors: Iterable[str], rows: Rows, *, method: Method = "minmax"
+    model: onnx.ModelProto, tensors: Iterable[str], rows: Feeds, *, method: CalibrationMethod = "minmax"
 ) -> dict[str, Range]:
     """The range of each tensor over some inputs; it always holds 0.
 
@@ -85,8 +85,7 @@ def observe_ranges(
 def _runner(model: onnx.ModelProto, names: Sequence[str]) -> Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]:
     """Executes a graph and gives the named activations."""
     inputs = {value.name for value in model.graph.input}
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
+    watched = copy_message(model)
     del watched.graph.output[:]
     made = [name for name in names if name not in inputs]
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)

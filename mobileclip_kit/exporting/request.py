@@ -16,8 +16,8 @@ from mobileclip_kit.exporting.precisions import FORMATS, Format, Precision, find
 from mobileclip_kit.options import Option
 
 if TYPE_CHECKING:
+    from mobileclip_kit.exporting.budget import RecallBudget
     from mobileclip_kit.exporting.folder import Export
-    from mobileclip_kit.exporting.recall import RecallBudget
     from mobileclip_kit.exporting.samples import ImageInputs, TextInputs
 
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]

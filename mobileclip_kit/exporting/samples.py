@@ -7,26 +7,29 @@ and the result says which of them were used.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Ids, Pixels
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError, ImageError, ModelError
-from mobileclip_kit.exporting.recall import Captioned
+from mobileclip_kit.exporting.request import VERIFIED_IMAGES, ExportOptions
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.spec import ImageSpec, TextSpec
+from mobileclip_kit.spec import ImageSpec, TextSpec, Tower
 from mobileclip_kit.tokenizer import load_tokenizer
 
 Item = TypeVar("Item")
 
-DEFAULT_COUNT = 48
+DEFAULT_COUNT = VERIFIED_IMAGES
+# float16 is probed for overflow with so many inputs.
+_PROBES = 4
 
 _KINDS = ("a photo of a {}", "two {}s on a table", "a drawing of a {} by a child", "the word {} on a street sign")
 _THINGS = ("dog", "bicycle", "red house", "lighthouse", "birthday cake", "mountain lake", "train station", "cat",
@@ -59,6 +62,23 @@ class TextInputs:
     """
 
     ids: Ids
+    source: str
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Images with captions, ready for both towers.
+
+    Attributes:
+        pixels: ``(n, height, width, 3)`` uint8.
+        ids: ``(m, context)`` int64.
+        image_of: For each caption its image's row, ``(m,)``.
+        source: For the report: "200 images with 1000 captions of holiday.csv".
+    """
+
+    pixels: Pixels
+    ids: Ids
+    image_of: NDArray[np.int64]
     source: str
 
 
@@ -178,6 +198,15 @@ def tokenize_texts(model: Model, texts: Iterable[str] | None, *, count: int = DE
     if given is None:
         return TextInputs(tokenizer(PROMPTS[:count]), f"{len(PROMPTS[:count])} built-in prompts")
     return TextInputs(tokenizer(given), f"{len(given)} captions")
+
+
+def probe_inputs(model: Model, tower: Tower, options: ExportOptions) -> list[Mapping[str, NDArray[Any]]]:
+    """A few inputs as a Core ML program takes them."""
+    if tower == "image":
+        images = options.images or draw_images(model.spec.require_image(), count=_PROBES)
+        return [{"image": image[None]} for image in spread(list(images.pixels), _PROBES)]
+    texts = options.texts or tokenize_texts(model, None, count=_PROBES)
+    return [{"ids": row[None].astype(np.int32)} for row in spread(list(texts.ids), _PROBES)]
 
 
 def spread(items: Sequence[Item], count: int | None) -> list[Item]:

@@ -8,22 +8,17 @@ executed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
+from mobileclip_kit import formats
 from mobileclip_kit.errors import ExportError
-from mobileclip_kit.files import read_json, write_json
+from mobileclip_kit.exporting.onnx import Feeds, copy_message, replace_nodes, run_graph
 from mobileclip_kit.metrics import row_cosines
-from mobileclip_kit.runtime.onnx import open_session
 from mobileclip_kit.spec import Tower
-
-Inputs = Sequence[Mapping[str, NDArray[Any]]]
 
 QUANTIZED = ("MatMul", "Gemm", "Conv")
 
@@ -45,7 +40,15 @@ class Sensitivity:
     loss: float
 
 
-def measure_sensitivity(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, inputs: Inputs) -> list[Sensitivity]:
+@dataclass(frozen=True)
+class SensitivityTable:
+    """``int8-sensitivity-TOWER.json``: what was measured, and on which inputs."""
+
+    products: tuple[Sensitivity, ...]
+    measured_on: str = ""
+
+
+def measure_sensitivity(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, inputs: Feeds) -> list[Sensitivity]:
     """The sensitivity of each product, the greatest first.
 
     Args:
@@ -96,8 +99,7 @@ def keep_float(float_model: onnx.ModelProto, int8_model: onnx.ModelProto, kept: 
 
     A value stays quantised where a product that is still int8 makes or takes it.
     """
-    mixed = onnx.ModelProto()
-    mixed.CopyFrom(int8_model)
+    mixed: onnx.ModelProto = copy_message(int8_model)
     originals = {node.name: node for node in float_model.graph.node}
     makers = {output: node.name for node in float_model.graph.node for output in node.output}
     still = quantized_products(float_model, int8_model).keys() - set(kept)
@@ -125,7 +127,7 @@ def quantized_products(float_model: onnx.ModelProto, int8_model: onnx.ModelProto
 
 def write_sensitivities(path: Path, sensitivities: Sequence[Sensitivity], inputs: str) -> None:
     """Write the table between measuring and choosing."""
-    write_json(path, {"measured_on": inputs, "products": [asdict(entry) for entry in sensitivities]})
+    formats.write(path, SensitivityTable(tuple(sensitivities), inputs))
 
 
 def read_sensitivities(path: Path) -> list[Sensitivity]:
@@ -135,12 +137,8 @@ def read_sensitivities(path: Path) -> list[Sensitivity]:
         DataError: The file is missing or no JSON.
         ExportError: It is no such table.
     """
-    document = read_json(path)
-    try:
-        found = [Sensitivity(**{**entry, "loss": float(entry["loss"])}) for entry in document["products"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ExportError(f"{path} is no table of sensitivities: {error}.", hint="Measure again.") from error
-    return sorted(found, key=lambda entry: -entry.loss)
+    table = formats.read(path, SensitivityTable, error=ExportError, hint="Measure again: omit --sensitivity.")
+    return sorted(table.products, key=lambda entry: -entry.loss)
 
 
 def table_path(folder: Path, tower: Tower) -> Path:
@@ -152,9 +150,7 @@ def _drop_unread_biases(graph: onnx.GraphProto, source: onnx.GraphProto, still: 
     """Drop the makers of dequantised biases that no int8 product reads: they bear the float32 bias's own name."""
     weights = {tensor.name for tensor in source.initializer}
     read = {name for node in graph.node if node.name in still for name in node.input}
-    kept = [_copy(node) for node in graph.node if not (weights - read).intersection(node.output)]
-    del graph.node[:]
-    graph.node.extend(kept)
+    replace_nodes(graph, [node for node in graph.node if not (weights - read).intersection(node.output)])
 
 
 def _prune(graph: onnx.GraphProto, source: onnx.GraphProto) -> None:
@@ -165,25 +161,9 @@ def _prune(graph: onnx.GraphProto, source: onnx.GraphProto) -> None:
         if wanted.intersection(node.output):
             wanted.update(node.input)
             nodes.append(node)
-    nodes = [_copy(node) for node in reversed(nodes)]
     wanted -= {name for node in nodes for name in node.output}
     tensors = {tensor.name: tensor for tensor in (*source.initializer, *graph.initializer) if tensor.name in wanted}
-    kept = [_copy(tensor) for tensor in tensors.values()]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
+    kept = [copy_message(tensor) for tensor in tensors.values()]
+    replace_nodes(graph, nodes[::-1])
+    del graph.initializer[:]
     graph.initializer.extend(kept)
-
-
-def _copy(message: Any) -> Any:
-    copied = type(message)()
-    copied.CopyFrom(message)
-    return copied
-
-
-def run_graph(model: onnx.ModelProto, inputs: Inputs) -> NDArray[np.float64]:
-    """The vectors of some inputs, ``(n, d)``."""
-    session = open_session(model.SerializeToString())
-    vectors: NDArray[np.float64] = np.concatenate(
-        [session.run(["embedding"], dict(row))[0] for row in inputs], dtype=float
-    )
-    return vectors

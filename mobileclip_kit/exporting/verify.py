@@ -1,48 +1,45 @@
-"""Does an export compute what its model computes? Answered by executing both on the same inputs.
+"""Does an export compute what its model computes? Both are executed on the same inputs and compared.
 
 The model is executed by torch in float32; the export by the runtimes that its users have: ONNX Runtime, Core ML on
-macOS, and everywhere our own interpreter with float16 arithmetic emulated. Cosines say how far vectors moved; the
-overlap of the ten nearest says whether a search would notice.
+macOS, and everywhere mckit's own interpreter with float16 emulated. Cosines say how far vectors moved; the overlap of
+the ten nearest says whether a search would notice.
+
+Where a Core ML tower loses precision, :func:`trace_export` says: it executes every operator in float16 beside the same
+one in float32. Weights are the export's own in both, so it shows what rounding activations costs, not what palettes or
+int8 weights cost.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
-from mobileclip_kit.errors import ExportError, ParityError
-from mobileclip_kit.exporting.folder import Export, Precision, Verification, show_cosine
-from mobileclip_kit.exporting.samples import ImageInputs, TextInputs, draw_images, tokenize_texts
+from mobileclip_kit.errors import ExportError, ParityError, UsageError
+from mobileclip_kit.exporting.folder import Export, Verification, show_cosine
+from mobileclip_kit.exporting.precisions import FORMATS, find_precision
+from mobileclip_kit.exporting.request import ExportOptions
+from mobileclip_kit.exporting.samples import ImageInputs, TextInputs, draw_images, probe_inputs, tokenize_texts
 from mobileclip_kit.metrics import nearest_overlap, row_cosines
-from mobileclip_kit.mil.interpreter import Finding
+from mobileclip_kit.mil.interpreter import Divergence, Interpreter, NumericProblem, divergences
+from mobileclip_kit.mil.program import read_program
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
 from mobileclip_kit.runtime.encoder import Encoder
-from mobileclip_kit.runtime.mil import MilEncoder
-from mobileclip_kit.runtime.onnx import OnnxEncoder
+from mobileclip_kit.runtime.open import available_runtimes
 from mobileclip_kit.runtime.torch import TorchEncoder
 from mobileclip_kit.spec import Tower
 from mobileclip_kit.tokenizer import Tokenizer, read_merges
 
-# Least cosine that each precision has to reach.
-THRESHOLDS: dict[Precision, float] = {
-    "fp32": 0.999,
-    "fp16": 0.999,
-    "int8": 0.99,
-    "int8-weights": 0.99,
-    "palette8": 0.99,
-    "palette6": 0.99,
-    "palette4": 0.99,
-}
-# A graph whose batch is not truly dynamic fails or errs at one of these; the rest follows in batches of the last.
-_BATCHES = (1, 3, 17)
 # Vectors shorter or longer than this were not normalised; float16 keeps three digits.
 _LENGTH_TOLERANCE = 5e-3
-# So many operators that left the numbers are named.
+# So many operators with a numeric problem are named.
 _NAMED = 3
+# Unit vectors whose cosine is c are √(2 − 2c) apart: the error that the float16 threshold allows, 4.5 %.
+TOLERANCE = math.sqrt(2 - 2 * find_precision("coreml", "fp16").threshold)
 
 
 def verify_export(
@@ -61,7 +58,7 @@ def verify_export(
         model: The model that it was made from.
         images: For the image tower; None draws some.
         texts: For the text tower; None takes built-in prompts.
-        threshold: Least cosine; None takes the precision's own of :data:`THRESHOLDS`.
+        threshold: Least cosine; None takes the precision's own.
         threads: Of ONNX Runtime.
 
     Returns:
@@ -74,57 +71,63 @@ def verify_export(
     """
     model.spec.check_same_model(export.spec.model_hash, f"The export {export.path}")
     _check_tokenizer(export, model)
-    least = THRESHOLDS[export.precision] if threshold is None else threshold
+    least = export.row.threshold if threshold is None else threshold
     reference = TorchEncoder(model)
     results = []
     for tower in export.towers:
+        given: ImageInputs | TextInputs
         if tower == "image":
             given = images or draw_images(model.spec.require_image())
-            inputs: Pixels | Ids = given.pixels
-            source = given.source
         else:
-            prepared = texts or tokenize_texts(model, None)
-            inputs, source = prepared.ids, prepared.source
-        wanted = _encode(reference, tower, inputs, (reference.batch_size,))
-        for encoder in _encoders(export, threads):
-            batches = _BATCHES if export.format == "onnx" else (1,)
-            actual = _encode(encoder, tower, inputs, batches)
+            given = texts or tokenize_texts(model, None)
+        wanted = _encode(reference, tower, given, (reference.batch_size,))
+        for runtime in available_runtimes(export.format):
+            encoder = runtime(export, threads=threads)
+            actual = _encode(encoder, tower, given, FORMATS[export.format].batches)
             what = f"The {tower} tower of {export.spec.name} as {export.format} {export.precision} in {encoder.runtime}"
-            _check_vectors(actual, wanted, what, encoder.findings(tower) if isinstance(encoder, MilEncoder) else ())
+            _check_vectors(actual, wanted, what, encoder.problems(tower))
             cosines = row_cosines(wanted, actual)
-            results.append(
-                Verification(
-                    tower=tower,
-                    runtime=encoder.runtime,
-                    images=len(wanted),
-                    inputs=source,
-                    cosine_min=float(cosines.min()),
-                    cosine_mean=float(cosines.mean()),
-                    overlap_at_10=nearest_overlap(wanted, actual),
-                    threshold=least,
-                )
-            )
+            results.append(Verification(
+                tower=tower, runtime=encoder.runtime, images=len(wanted), inputs=given.source, threshold=least,
+                cosine_min=float(cosines.min()), cosine_mean=float(cosines.mean()),
+                overlap_at_10=nearest_overlap(wanted, actual),
+            ))  # fmt: skip
     return results
 
 
-def require_parity(results: Sequence[Verification], export: Export) -> None:
+def require_parity(results: Sequence[Verification], export: Export, *, kept: bool) -> None:
     """Refuse an export that does not compute what its model computes.
+
+    Args:
+        results: From :func:`verify_export`.
+        export: What was verified.
+        kept: Whether its folder stays, so that it can be examined.
 
     Raises:
         ParityError: Names the worst tower and its cosine.
     """
     failed = [result for result in results if not result.passed]
-    if failed:
-        worst = min(failed, key=lambda result: result.cosine_min)
-        raise ParityError(
-            f"The {worst.tower} tower of {export.spec.name} as {export.format} {export.precision} differs from its "
-            f"model: least cosine {show_cosine(worst.cosine_min)} over {worst.inputs} in {worst.runtime}, where "
-            f"{worst.threshold:g} is required.",
-            hint="Choose a higher precision, better calibration images, or a lower --threshold."
-            + (
-                " `mckit verify --intermediates` names the operators that lose precision." * (export.format == "coreml")
-            ),
+    if not failed:
+        return
+    worst = min(failed, key=lambda result: result.cosine_min)
+    raise ParityError(
+        f"The {worst.tower} tower of {export.spec.name} as {export.format} {export.precision} differs from its "
+        f"model: least cosine {show_cosine(worst.cosine_min)} over {worst.inputs} in {worst.runtime}, where "
+        f"{worst.threshold:g} is required.",
+        hint=_advice(export, kept=kept),
+    )
+
+
+def _advice(export: Export, *, kept: bool) -> str:
+    choices = ["a higher precision", *(["better calibration images"] if export.row.calibrated else [])]
+    advice = f"Choose {', '.join(choices)}, or a lower --threshold."
+    if not kept:
+        return f"{advice} Add --keep-failed to keep the export for inspection."
+    if export.format == "coreml" and export.row.weight_bits >= 16:  # smaller weights cost more than rounded activations
+        advice += (
+            f" `mckit verify {export.path} --against MODEL --intermediates` names the operators that lose precision."
         )
+    return advice
 
 
 def _check_tokenizer(export: Export, model: Model) -> None:
@@ -139,14 +142,8 @@ def _check_tokenizer(export: Export, model: Model) -> None:
         )
 
 
-def _encoders(export: Export, threads: int | None) -> list[Encoder]:
-    if export.format == "onnx":
-        return [OnnxEncoder(export, threads=threads)]
-    emulated: list[Encoder] = [MilEncoder(export, precision="float16")]
-    return [*emulated, CoreMLEncoder(export)] if has_core_ml() else emulated
-
-
-def _encode(encoder: Encoder, tower: Tower, inputs: Pixels | Ids, batches: Sequence[int]) -> Vectors:
+def _encode(encoder: Encoder, tower: Tower, given: ImageInputs | TextInputs, batches: Sequence[int]) -> Vectors:
+    inputs: Pixels | Ids = given.pixels if isinstance(given, ImageInputs) else given.ids
     encode: Any = encoder.encode_images if tower == "image" else encoder.encode_ids
     chunks, start, step = [], 0, 0
     encoder.batch_size = max(batches)
@@ -157,12 +154,12 @@ def _encode(encoder: Encoder, tower: Tower, inputs: Pixels | Ids, batches: Seque
     return np.concatenate(chunks)
 
 
-def _check_vectors(actual: Vectors, wanted: Vectors, what: str, findings: Sequence[Finding]) -> None:
+def _check_vectors(actual: Vectors, wanted: Vectors, what: str, problems: Sequence[NumericProblem]) -> None:
     if actual.shape != wanted.shape:
         raise ExportError(f"{what} gives vectors of shape {actual.shape}, its model {wanted.shape}.")
     if not np.isfinite(actual).all():
         # The first operators in the order of execution are the cause, the others follow from them.
-        named = "; ".join(finding.describe() for finding in findings[:_NAMED])
+        named = "; ".join(problem.describe() for problem in problems[:_NAMED])
         raise ParityError(
             f"{what} gives numbers that are not finite for {np.count_nonzero(~np.isfinite(actual).all(1))} of "
             f"{len(actual)} inputs{': ' + named if named else ''}.",
@@ -171,3 +168,79 @@ def _check_vectors(actual: Vectors, wanted: Vectors, what: str, findings: Sequen
     worst = float(np.abs(np.linalg.norm(actual, axis=1) - 1).max())
     if worst > _LENGTH_TOLERANCE:
         raise ParityError(f"{what} gives vectors whose length differs from 1 by {worst:.4f}.")
+
+
+@dataclass(frozen=True)
+class TowerTrace:
+    """What float16 does to one tower.
+
+    Attributes:
+        tower: ``image`` or ``text``.
+        operators: How many were compared.
+        first: The first operator whose relative error exceeds :data:`TOLERANCE`, or None.
+        worst: The operator of the greatest relative error.
+        problems: Operators that overflow float16 or give NaN, over all inputs that were tried.
+    """
+
+    tower: Tower
+    operators: int
+    first: Divergence | None
+    worst: Divergence
+    problems: tuple[NumericProblem, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As one of the ``intermediates`` of ``mckit verify --json``; an infinite error is null."""
+        found = asdict(self)
+        for place in ("first", "worst"):
+            if found[place] and math.isinf(found[place]["relative_error"]):
+                found[place]["relative_error"] = None
+        return {**found, "tolerance": TOLERANCE}
+
+
+def trace_export(
+    export: Export, model: Model, *, images: ImageInputs | None = None, texts: TextInputs | None = None
+) -> list[TowerTrace]:
+    """Compare every operator of every tower; a few of the inputs are looked at.
+
+    Args:
+        export: In Core ML.
+        model: Whose preprocessing and tokenizer count.
+        images: For the image tower; None draws some.
+        texts: For the text tower; None takes built-in prompts.
+
+    Raises:
+        UsageError: The export is not in Core ML.
+        ExportError: A program cannot be read or executed.
+    """
+    if export.format != "coreml":
+        raise UsageError(
+            f"--intermediates follows Core ML programs; {export.path} is {export.format}.", hint="Omit it."
+        )
+    options = ExportOptions(format=export.format, images=images, texts=texts)
+    return [_trace(export, tower, probe_inputs(model, tower, options)) for tower in export.towers]
+
+
+def _trace(export: Export, tower: Tower, rows: Sequence[Any]) -> TowerTrace:
+    program = read_program(export.tower_path(tower))
+    interpreter = Interpreter(program, arithmetic="float16")
+    for row in rows:
+        interpreter.run(row)
+    found = list(divergences(program, rows[0]))
+    first = next((each for each in found if each.relative_error > TOLERANCE), None)
+    worst = max(found, key=lambda each: each.relative_error)
+    return TowerTrace(tower, len(found), first, worst, interpreter.problems)
+
+
+def describe_trace(trace: TowerTrace) -> str:
+    """Sentences for a person."""
+    lines = [f"{trace.tower}: {trace.operators} operators in float16 beside float32"]
+    if trace.first is None:
+        lines.append(f"  none differs by more than {TOLERANCE:.1%}; most does {_named(trace.worst)}")
+    else:
+        lines.append(f"  first beyond {TOLERANCE:.1%}: {_named(trace.first)}; most: {_named(trace.worst)}")
+    lines += [f"  {problem.describe()}" for problem in trace.problems]
+    return "\n".join(lines)
+
+
+def _named(found: Divergence) -> str:
+    return f"{found.operation} ({found.type}), {found.relative_error:.2%}"

@@ -19,8 +19,9 @@ from mobileclip_kit.errors import ModelError
 from mobileclip_kit.inherit import Choice
 from mobileclip_kit.inherit.layout import Layout, layout_of
 from mobileclip_kit.inherit.tower_axes import Axis
+from mobileclip_kit.networks.families import image_tower
 from mobileclip_kit.networks.hybrid_tower import HybridTower
-from mobileclip_kit.spec import Tower
+from mobileclip_kit.spec import Tower, tower_of
 
 _LAYER = re.compile(r"(.*resblocks|.*stages\.\d+|.*trunk\.blocks)\.(\d+)\.(.+)")
 _STAGES = "visual.trunk.stages."
@@ -57,7 +58,7 @@ def inherit_channels(
     cut = _Cut(small, large, wide, choice)
     inherited = {}
     for name, own in state.items():
-        if name.startswith("logit_") or ("image" if name.startswith("visual.") else "text") not in towers:
+        if tower_of(name) not in towers:
             continue
         inherited[name] = cut.source(name, own, _source_name(name, depths))
     student.load_state_dict(inherited, strict=False)
@@ -82,7 +83,7 @@ def _inherit_stages(student: nn.Module, teacher: nn.Module) -> int:
 
 
 def _is_hybrid(network: Any) -> bool:
-    return isinstance(getattr(network.visual, "trunk", None), HybridTower)
+    return isinstance(getattr(image_tower(network), "trunk", None), HybridTower)
 
 
 def _check_kinds(tower: Tower, small: Layout, large: Layout) -> None:
@@ -120,7 +121,7 @@ def _source_name(name: str, depths: dict[str, dict[str, int]]) -> str:
 def _other_prefix(name: str, teacher: dict[str, int]) -> str:
     """CLIP and CustomTextCLIP name the text tower's parts with and without ``text.``."""
     nested = any(prefix.startswith("text.") for prefix in teacher)
-    if name.startswith("visual.") or name.startswith("text.") == nested:
+    if tower_of(name) == "image" or name.startswith("text.") == nested:
         return name
     return f"text.{name}" if nested else name.removeprefix("text.")
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mobileclip_kit.inherit.layout import Layout
+from mobileclip_kit.networks.families import image_tower
 from mobileclip_kit.networks.model import build_network
 from mobileclip_kit.networks.pruned import KEPT, even_kept
 from mobileclip_kit.spec import Tower
@@ -57,7 +58,7 @@ def pruned_config(
 
 def _stages(network: Any, kept: Mapping[str, Tensor]) -> dict[str, Any]:
     """How many channels each convolutional stage keeps; a hybrid tower's last stage has the tokens' channels."""
-    stages = network.visual.trunk.stages
+    stages = image_tower(network).trunk.stages
     names = [f"image.{number}.stage" for number in range(len(stages))]
     widths = [len(kept[name] if name in kept else kept["image.channels"]) for name in names]
     return {"widths": widths, "residuals": [len(stage) - 1 for stage in stages]}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mobileclip_kit.networks.conv_tower import ConvTower
+from mobileclip_kit.networks.families import image_tower, text_tower
 from mobileclip_kit.networks.hybrid_tower import HybridTower
 from mobileclip_kit.networks.model import is_placeholder
 
@@ -53,7 +54,7 @@ Found = tuple[dict[str, Axes], dict[str, int]] | None
 
 def image_axes(network: Any) -> Found:
     """The axes of an image tower: open_clip's ViT, or one of ours."""
-    visual = network.visual
+    visual = image_tower(network)
     trunk = getattr(visual, "trunk", None)
     if isinstance(trunk, ConvTower):
         return _convolutional(visual)
@@ -75,7 +76,8 @@ def image_axes(network: Any) -> Found:
 
 def text_axes(network: Any) -> Found:
     """The axes of a text tower: open_clip's transformer, unless it is the placeholder of an image-only model."""
-    tower, prefix = (network.text, "text.") if hasattr(network, "text") else (network, "")
+    tower = text_tower(network)
+    prefix = "" if tower is network else "text."
     if not hasattr(tower, "token_embedding") or not hasattr(getattr(tower, "transformer", None), "resblocks"):
         return None
     if is_placeholder({"width": tower.token_embedding.embedding_dim, "vocab_size": tower.token_embedding.num_embeddings,
@@ -174,7 +176,7 @@ def _conv_norm(layer: str, made: Axis, read: Axis | None) -> dict[str, Axes]:
 
 def _hybrid(network: Any) -> Found:
     """A convolutional stem whose last stage's channels are the tokens'."""
-    trunk, channel = network.visual.trunk, Axis("image.channels")
+    trunk, channel = image_tower(network).trunk, Axis("image.channels")
     names = [f"image.{number}.stage" for number in range(len(trunk.stages) - 1)]
     axes, groups = _stages("visual.trunk.stages", trunk.stages, [*names, channel.group])
     axes |= {

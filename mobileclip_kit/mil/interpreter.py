@@ -20,14 +20,12 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.errors import ExportError, ShapeError
 from mobileclip_kit.mil.graph import Feature, Function, Operation, Program, Tensor
-from mobileclip_kit.mil.half import FLOAT16_MAX, round_to_half
-from mobileclip_kit.mil.ops import OPS
 from mobileclip_kit.mil.ops_shapes import SHAPES
-from mobileclip_kit.mil.plan import Step, bind, check_function, in_memory, is_known, last_uses, names_of
-from mobileclip_kit.mil.values import ELEMENT_TYPES
+from mobileclip_kit.mil.plan import OPS, Step, bind, check_function, in_memory, is_known, last_uses, names_of
+from mobileclip_kit.mil.values import ELEMENT_TYPES, FLOAT16_MAX, round_to_half
 
 Array = NDArray[Any]
-Precision = Literal["float32", "float16"]
+Arithmetic = Literal["float32", "float16"]
 Observer = Callable[[Operation, tuple[Array, ...]], None]
 
 _FLOATS = ("fp16", "fp32", "fp64")
@@ -35,8 +33,8 @@ _MEMORY_TYPES = {e.name: np.dtype(np.float32) if e.name in _FLOATS else e.dtype 
 
 
 @dataclass(frozen=True)
-class Finding:
-    """An operator whose result left the numbers.
+class NumericProblem:
+    """An operator whose result overflowed or became NaN.
 
     Attributes:
         operation: The name of its output.
@@ -59,12 +57,28 @@ class Finding:
         return f"{self.operation} ({self.type}) {what}: {self.elements} elements, up to {self.largest:g}"
 
 
+@dataclass(frozen=True)
+class Divergence:
+    """How far one operator's float16 result is from its float32 result.
+
+    Attributes:
+        operation: The name of its output.
+        type: The operator.
+        relative_error: ``‖float16 − float32‖ / ‖float32‖``; infinite after an overflow or NaN. For integers and
+            booleans, the share of elements that differ.
+    """
+
+    operation: str
+    type: str
+    relative_error: float
+
+
 class Interpreter:
     """Executes one function of a program.
 
     Args:
         program: From :func:`mobileclip_kit.mil.program.read_program`.
-        precision: ``float16`` or ``float32``, see the module.
+        arithmetic: ``float16`` or ``float32``, see the module.
         function: Its name, or None for the default one.
         exact: Names of operators whose results are not rounded to float16: as if they were float32.
 
@@ -77,7 +91,7 @@ class Interpreter:
         self,
         program: Program,
         *,
-        precision: Precision = "float16",
+        arithmetic: Arithmetic = "float16",
         function: str | None = None,
         exact: Collection[str] = (),
     ) -> None:
@@ -85,19 +99,19 @@ class Interpreter:
         if name not in program.functions:
             raise ExportError(f"{program.path} has no function {name!r}; it has {', '.join(program.functions)}.")
         self.program = program
-        self.precision = precision
+        self.arithmetic = arithmetic
         self._exact = frozenset(exact)
         self._function: Function = program.functions[name]
         self._features = {feature.name: feature for feature in program.inputs}
-        self._findings: dict[tuple[str, str], Finding] = {}
+        self._problems: dict[tuple[str, str], NumericProblem] = {}
         self._constants: dict[str, Any] = {}
         check_function(program, self._function)
         self._steps = self._prepare()
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def problems(self) -> tuple[NumericProblem, ...]:
         """Operators that overflowed or became NaN, over all runs so far, in order of first appearance."""
-        return tuple(self._findings.values())
+        return tuple(self._problems.values())
 
     def run(self, inputs: Mapping[str, Array], observe: Observer | None = None) -> dict[str, Array]:
         """Execute the program once.
@@ -157,7 +171,7 @@ class Interpreter:
     def _execute(self, step: Step, values: Mapping[str, Any], not_numbers: set[str]) -> tuple[Array, ...]:
         operation = step.operation
         try:
-            with np.errstate(all="ignore"):  # overflow and NaN are reported as findings, by operator
+            with np.errstate(all="ignore"):  # overflow and NaN are reported as problems, by operator
                 found = step.function(**step.arguments(values))
                 results = found if isinstance(found, tuple) else (found,)
                 stained = not not_numbers.isdisjoint(names_of(operation))
@@ -171,7 +185,7 @@ class Interpreter:
             ) from error
 
     def _keep(self, operation: Operation, tensor: Tensor, value: Array, not_numbers: set[str], stained: bool) -> Array:
-        """A result as it is stored: element type, rounding, findings."""
+        """A result as it is stored: element type, rounding, problems."""
         if not _fits(value.shape, tensor.shape):
             raise ValueError(f"it gives the shape {value.shape} where the program says {tensor.shape}")
         value = value.astype(_MEMORY_TYPES[tensor.dtype], copy=False)
@@ -186,7 +200,7 @@ class Interpreter:
             not_numbers.add(tensor.name)
             if not stained:
                 self._report(operation, "nan", int(np.isnan(value).sum()), value)
-        if tensor.dtype != "fp16" or self.precision == "float32" or operation.name in self._exact:
+        if tensor.dtype != "fp16" or self.arithmetic == "float32" or operation.name in self._exact:
             return value
         if peak <= FLOAT16_MAX:
             return round_to_half(value)
@@ -199,10 +213,12 @@ class Interpreter:
     def _report(self, operation: Operation, problem: Literal["overflow", "nan"], elements: int, value: Array) -> None:
         finite = np.abs(value[np.isfinite(value)])
         largest = float(finite.max()) if finite.size else 0.0
-        before = self._findings.get((operation.name, problem))
+        before = self._problems.get((operation.name, problem))
         if before is not None:
             elements, largest = max(elements, before.elements), max(largest, before.largest)
-        self._findings[operation.name, problem] = Finding(operation.name, operation.type, problem, elements, largest)
+        self._problems[operation.name, problem] = NumericProblem(
+            operation.name, operation.type, problem, elements, largest
+        )
 
     def _bind(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         wanted = [tensor.name for tensor in self._function.inputs]
@@ -221,7 +237,7 @@ class Interpreter:
                     f"The input {tensor.name} of {self.program.path} is {value.shape}, not {tensor.shape}."
                 )
             value = value.astype(_MEMORY_TYPES[tensor.dtype], copy=False)
-            if tensor.dtype == "fp16" and self.precision == "float16":
+            if tensor.dtype == "fp16" and self.arithmetic == "float16":
                 with np.errstate(over="ignore"):
                     value = value.astype(np.float16).astype(np.float32)
             bound[tensor.name] = value
@@ -230,8 +246,33 @@ class Interpreter:
     def _output(self, name: str, values: Mapping[str, Any]) -> Array:
         array: Array = values[name] if name in values else self._constants[name]
         tensors = (tensor for op in self._function.operations for tensor in op.outputs if tensor.name == name)
-        half = self.precision == "float16" and any(tensor.dtype == "fp16" for tensor in tensors)
+        half = self.arithmetic == "float16" and any(tensor.dtype == "fp16" for tensor in tensors)
         return array.astype(np.float16) if half else array
+
+
+def divergences(program: Program, inputs: Mapping[str, Array]) -> Iterator[Divergence]:
+    """The error of every operator, in the order of execution. Errors accumulate from operator to operator."""
+    half = Interpreter(program, arithmetic="float16").steps(inputs)
+    full = Interpreter(program, arithmetic="float32").steps(inputs)
+    for (operation, half_values), (_, full_values) in zip(half, full, strict=True):
+        error = max(relative_error(a, b) for a, b in zip(half_values, full_values, strict=True))
+        yield Divergence(operation.name, operation.type, error)
+
+
+def relative_error(value: Array, reference: Array) -> float:
+    """``‖value − reference‖ / ‖reference‖``; infinite where one of them is not finite and the other differs."""
+    if value.size == 0:
+        return 0.0
+    if value.dtype.kind != "f":
+        return float(np.mean(value != reference))
+    same = value == reference
+    if same.all():
+        return 0.0
+    if not (np.isfinite(value[~same]).all() and np.isfinite(reference[~same]).all()):
+        return float("inf")
+    difference = np.where(same, 0, value.astype(np.float64) - np.where(same, 0, reference))
+    length = np.linalg.norm(reference[np.isfinite(reference)].astype(np.float64))
+    return float(np.linalg.norm(difference[np.isfinite(difference)]) / length) if length else float("inf")
 
 
 def _image(pixels: Array, feature: Feature) -> Array:

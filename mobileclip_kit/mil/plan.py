@@ -11,7 +11,22 @@ import numpy as np
 
 from mobileclip_kit.errors import ExportError, UnsupportedOpError
 from mobileclip_kit.mil.graph import Argument, Constant, Function, Operation, Program, Ref
-from mobileclip_kit.mil.ops import OPS
+from mobileclip_kit.mil.ops_compressed import COMPRESSED
+from mobileclip_kit.mil.ops_convolution import CONVOLUTION
+from mobileclip_kit.mil.ops_elementwise import ELEMENTWISE
+from mobileclip_kit.mil.ops_matrix import MATRIX
+from mobileclip_kit.mil.ops_reductions import REDUCTIONS
+from mobileclip_kit.mil.ops_shapes import SHAPES
+
+# Every operator that can be executed, by its name in a program.
+OPS: dict[str, Callable[..., Any]] = {
+    **ELEMENTWISE,
+    **REDUCTIONS,
+    **SHAPES,
+    **CONVOLUTION,
+    **MATRIX,
+    **COMPRESSED,
+}
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from mobileclip_kit.errors import ModelError, OutputError
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.model_names import FOLDER, HUB, check_model_name
 from mobileclip_kit.networks.configuration import check_configuration
+from mobileclip_kit.networks.families import image_tower, text_tower
 from mobileclip_kit.networks.pruned import even_section, shape_tower
 from mobileclip_kit.spec import (
     CONFIG_FILE,
@@ -48,6 +49,7 @@ from mobileclip_kit.spec import (
     check_merges,
     hash_model,
     read_spec,
+    tower_of,
     write_spec,
 )
 
@@ -146,8 +148,8 @@ def build_network(model_cfg: Mapping[str, Any]) -> nn.Module:
         kind = CustomTextCLIP if custom_text else CLIP
     try:
         network = kind(**config)
-        shape_tower(network.visual, sections["vision_cfg"])
-        shape_tower(network.text if hasattr(network, "text") else network, sections["text_cfg"])
+        shape_tower(image_tower(network), sections["vision_cfg"])
+        shape_tower(text_tower(network), sections["text_cfg"])
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
         raise ModelError(f"open_clip cannot build this configuration: {error}.") from error
     assert isinstance(network, nn.Module)
@@ -191,9 +193,11 @@ def hash_network(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
 
 def tower_parameters(network: Any) -> dict[str, int]:
     """Parameters of each tower: ``{"image": …, "text": …}``, the logit scale in neither."""
-    image = sum(parameter.numel() for parameter in network.visual.parameters())
-    total = sum(parameter.numel() for name, parameter in network.named_parameters() if not name.startswith("logit_"))
-    return {"image": int(image), "text": int(total - image)}
+    counts = {"image": 0, "text": 0}
+    for name, parameter in network.named_parameters():
+        if (tower := tower_of(name)) is not None:
+            counts[tower] += parameter.numel()
+    return counts
 
 
 def _load_folder(folder: Path) -> Model:
@@ -282,9 +286,8 @@ def _download(name: str, tag: str | None, model_cfg: Mapping[str, Any]) -> tuple
             f"The weights of {name}{':' + tag if tag else ''} could not be loaded: {first_line}.",
             hint="Check the name and the network, or pass a model folder.",
         ) from error
-    config = {"model_cfg": model_cfg,
-              "preprocess_cfg": ImageSpec.from_open_clip(network.visual.preprocess_cfg).to_open_clip()}  # fmt: skip
-    return network.eval(), config
+    image = ImageSpec.from_open_clip(image_tower(network).preprocess_cfg)
+    return network.eval(), {"model_cfg": model_cfg, "preprocess_cfg": image.to_open_clip()}
 
 
 @contextlib.contextmanager

@@ -5,16 +5,20 @@
   time and most of a converter's.
 * The last block of a tower that reads out its class token computes that token alone: the others are only looked at. For
   a tower of six layers that is an eighth of all multiplications.
+* Training-time branches are merged into single layers, as MobileOne and RepViT do it (arXiv 2206.04040): MobileCLIP's
+  image towers are trained with parallel branches that one convolution can compute, several times faster on a phone.
 * Mean and standard deviation move into a first convolution that has no padding. Images then reach it in 0…1, where
   int8 with a step of 1/255 is exact.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from mobileclip_kit.networks.pruned import KeptAttention
@@ -97,6 +101,15 @@ class ClassTokenBlock(nn.Module):
         first = tokens[:, :1] + block.ls_1(block.attn(normal[:, :1], normal, normal, need_weights=False)[0])
         result: Tensor = first + block.ls_2(block.mlp(block.ln_2(first)))
         return result
+
+
+def reparameterize(tower: nn.Module) -> nn.Module:
+    """A copy of a tower whose branches are merged; towers without branches are only copied."""
+    merged = copy.deepcopy(tower).eval()
+    # The copy is ours already: a second one would cost the tower's memory again.
+    merged = reparameterize_model(merged, inplace=True)
+    assert isinstance(merged, nn.Module)
+    return merged.eval()
 
 
 def simplify_tower(tower: nn.Module) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.errors import ModelError
+from mobileclip_kit.networks.families import image_tower, text_tower
 
 STAGES = 4
 
@@ -40,7 +41,7 @@ def image_stages(network: Any, images: Tensor) -> ImageStages:
         network: An open_clip model.
         images: ``(n, 3, height, width)``, normalised.
     """
-    seen = network.visual.forward_intermediates(images, output_fmt="NCHW")
+    seen = image_tower(network).forward_intermediates(images, output_fmt="NCHW")
     grids: list[Tensor] = seen["image_intermediates"]
     if all(grid.shape == grids[0].shape for grid in grids):  # a plain transformer: every layer gave one
         grids = [grids[max(0, stage * len(grids) // STAGES - 1)] for stage in range(1, STAGES + 1)]
@@ -60,7 +61,7 @@ class TextStream:
     """
 
     def __init__(self, network: Any) -> None:
-        tower = network.text if hasattr(network, "text") else network
+        tower = text_tower(network)
         if not hasattr(tower, "token_embedding") or getattr(tower, "text_pool_type", "argmax") != "argmax":
             raise ModelError(
                 "Training from pairs needs CLIP's own text transformer, which takes the end token's output."

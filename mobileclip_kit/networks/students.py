@@ -25,7 +25,7 @@ from torch import nn
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.networks.model import PLACEHOLDER_TEXT, Model, build_network
 from mobileclip_kit.resources import tower_config
-from mobileclip_kit.spec import ImageSpec
+from mobileclip_kit.spec import ImageSpec, tower_of
 
 
 def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: Model | None = None) -> dict[str, Any]:
@@ -121,6 +121,6 @@ def build_student(config: Mapping[str, Any], *, seed: int, teacher: Model | None
         network = build_network(config["model_cfg"])
     if teacher is not None:
         theirs = teacher.network.state_dict()
-        wanted = {key for key in network.state_dict() if not key.startswith("visual.")}
+        wanted = {key for key in network.state_dict() if tower_of(key) != "image"}
         network.load_state_dict({key: theirs[key] for key in wanted}, strict=False)
     return network

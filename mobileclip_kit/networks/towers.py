@@ -5,25 +5,38 @@ open_clip finds an image tower by its timm name, so a model folder with one of t
     import mobileclip_kit.networks
     open_clip.create_model("local-dir:PATH")
 
-``swin_nano`` is LightCLIP's smallest Swin transformer (arXiv 2312.00674): Swin-T (arXiv 2103.14030) at half its width.
-``mckit_hybrid`` are the towers of synthetic scenes' teacher and of its students, see
-:mod:`mobileclip_kit.networks.hybrid_tower`; ``mckit_conv`` plain convolutional ones, see
-:mod:`mobileclip_kit.networks.conv_tower`.
+``swin_nano`` is LightCLIP's smallest Swin transformer (arXiv 2312.00674): Swin-T (arXiv 2103.14030) at half its width;
+for 64 px, windows of 4 × 4 patches fit its stages of 16, 8 and 4 patches a side.
+``mckit_hybrid`` are towers of the synthetic scenes' students, see :mod:`mobileclip_kit.networks.hybrid_tower`;
+``mckit_conv`` plain convolutional ones, see :mod:`mobileclip_kit.networks.conv_tower`. ``mckit_conv_x_64`` is the
+bundled teacher's, ``mckit_hybrid_x_64`` the quickstart's student's; ``conv_l`` and ``hybrid_s`` are the same without
+products of channels.
+
+``conv_l`` and ``conv_x`` exist at a half, a quarter and an eighth of their parameters (``_2``, ``_4``, ``_8``), as
+students to compare by size. Depth stays and widths shrink, so that each one can also inherit from its teacher. The
+first two stages keep their width: they have 1 % of the parameters, and all that later stages see passes them. The
+shares count the image tower with its projection to 256 numbers, the teacher's; ``tests/networks/test_students.py``
+holds them to 5 %.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from timm.models import SwinTransformer, register_model
+from torch import nn
 
 from mobileclip_kit.networks.conv_tower import ConvTower
 from mobileclip_kit.networks.hybrid_tower import HybridTower
 
+# One number for each stage.
+Four = tuple[int, int, int, int]
 _NANO: dict[str, Any] = {"patch_size": 4, "embed_dim": 48, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24)}
 
 
-def _swin_nano(size: int, window: int, options: dict[str, Any]) -> SwinTransformer:
+def _swin_nano(size: int, window: int, **options: Any) -> SwinTransformer:
     # timm hands every entry point what concerns pretrained weights; there are none.
     options = {key: value for key, value in options.items() if not key.startswith(("pretrained", "cache_dir"))}
     tower = SwinTransformer(img_size=size, window_size=window, **_NANO, **options)
@@ -32,55 +45,42 @@ def _swin_nano(size: int, window: int, options: dict[str, Any]) -> SwinTransform
     return tower
 
 
-@register_model  # type: ignore[untyped-decorator,unused-ignore]
-def swin_nano_patch4_window7_224(pretrained: bool = False, **options: Any) -> SwinTransformer:
-    """Swin-Nano for 224 px, random weights."""
-    return _swin_nano(224, 7, options)
+def _conv(widths: Four, residuals: Four = (0, 0, 1, 2), *, pooled: bool = True,
+          products: int = 0, **_: Any) -> ConvTower:  # fmt: skip
+    return ConvTower(widths, residuals, 64, pooled=pooled, products=products)
 
 
-@register_model  # type: ignore[untyped-decorator,unused-ignore]
-def swin_nano_patch4_window4_64(pretrained: bool = False, **options: Any) -> SwinTransformer:
-    """Swin-Nano for 64 px: windows of 4 × 4 patches fit its stages of 16, 8 and 4 patches a side."""
-    return _swin_nano(64, 4, options)
+def _hybrid(widths: Four, residuals: Four, layers: int, heads: int, *, products: int = 0,
+            **_: Any) -> HybridTower:  # fmt: skip
+    return HybridTower(widths, residuals, layers=layers, heads=heads, image_size=64, products=products)
 
 
-@register_model  # type: ignore[untyped-decorator,unused-ignore]
-def mckit_conv_m_64(pretrained: bool = False, **options: Any) -> ConvTower:
-    """A plain convolutional tower, for 64 px."""
-    return ConvTower((16, 32, 64, 128), (0, 0, 1, 2), 64)
+TOWERS: dict[str, Callable[..., nn.Module]] = {
+    "swin_nano_patch4_window7_224": partial(_swin_nano, 224, 7),
+    "swin_nano_patch4_window4_64": partial(_swin_nano, 64, 4),
+    "mckit_conv_m_64": partial(_conv, (16, 32, 64, 128), pooled=False),
+    "mckit_conv_s_64": partial(_conv, (8, 16, 32, 64), (0, 0, 1, 1), pooled=False),
+    "mckit_conv_l_64": partial(_conv, (16, 32, 64, 128)),
+    "mckit_conv_l_2_64": partial(_conv, (16, 32, 48, 74)),
+    "mckit_conv_l_4_64": partial(_conv, (16, 32, 40, 40)),
+    "mckit_conv_l_8_64": partial(_conv, (16, 32, 24, 21)),
+    "mckit_conv_x_64": partial(_conv, (16, 32, 64, 128), products=4),
+    "mckit_conv_x_2_64": partial(_conv, (16, 32, 48, 74), products=4),
+    "mckit_conv_x_4_64": partial(_conv, (16, 32, 40, 40), products=4),
+    "mckit_conv_x_8_64": partial(_conv, (16, 32, 24, 21), products=4),
+    "mckit_hybrid_m_64": partial(_hybrid, (24, 48, 96, 192), (0, 0, 2, 1), 4, 6),
+    "mckit_hybrid_s_64": partial(_hybrid, (16, 32, 64, 112), (0, 0, 1, 0), 1, 4),
+    "mckit_hybrid_x_64": partial(_hybrid, (16, 32, 64, 112), (0, 0, 1, 0), 1, 4, products=2),
+}
 
 
-@register_model  # type: ignore[untyped-decorator,unused-ignore]
-def mckit_conv_s_64(pretrained: bool = False, **options: Any) -> ConvTower:
-    """A narrower one of less than a third of its parameters, for 64 px."""
-    return ConvTower((8, 16, 32, 64), (0, 0, 1, 1), 64)
+def _register(name: str, build: Callable[..., nn.Module]) -> None:
+    def entry(pretrained: bool = False, **options: Any) -> nn.Module:
+        return build(**options)
+
+    entry.__name__ = name
+    register_model(entry)
 
 
-@register_model  # type: ignore[untyped-decorator,unused-ignore]
-def mckit_hybrid_m_64(pretrained: bool = False, **options: Any) -> HybridTower:
-    """The synthetic scenes' teacher's tower, for 64 px."""
-    return HybridTower((24, 48, 96, 192), (0, 0, 2, 1), layers=4, heads=6, image_size=64)
-
-
-@register_model  # type: ignore[untyped-decorator,unused-ignore]
-def mckit_hybrid_s_64(pretrained: bool = False, **options: Any) -> HybridTower:
-    """``mckit_hybrid_x_64`` without products, for 64 px."""
-    return HybridTower((16, 32, 64, 112), (0, 0, 1, 0), layers=1, heads=4, image_size=64)
-
-
-@register_model  # type: ignore[untyped-decorator,unused-ignore]
-def mckit_hybrid_x_64(pretrained: bool = False, **options: Any) -> HybridTower:
-    """The quickstart's student, less than a third of its teacher's parameters, for 64 px."""
-    return HybridTower((16, 32, 64, 112), (0, 0, 1, 0), layers=1, heads=4, image_size=64, products=2)
-
-
-@register_model  # type: ignore[untyped-decorator,unused-ignore]
-def mckit_conv_l_64(pretrained: bool = False, **options: Any) -> ConvTower:
-    """``mckit_conv_x_64`` without products, for 64 px."""
-    return ConvTower((16, 32, 64, 128), (0, 0, 1, 2), 64, pooled=True)
-
-
-@register_model  # type: ignore[untyped-decorator,unused-ignore]
-def mckit_conv_x_64(pretrained: bool = False, **options: Any) -> ConvTower:
-    """The synthetic scenes' teacher's tower, for 64 px."""
-    return ConvTower((16, 32, 64, 128), (0, 0, 1, 2), 64, pooled=True, products=4)
+for _name, _build in TOWERS.items():
+    _register(_name, _build)

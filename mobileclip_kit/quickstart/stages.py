@@ -20,7 +20,7 @@ from mobileclip_kit.distillation.request import DistillRequest
 from mobileclip_kit.distillation.run import distill
 from mobileclip_kit.explain.plots import plot_scales
 from mobileclip_kit.exporting.exporter import export_model
-from mobileclip_kit.exporting.folder import Format, Precision
+from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import read_source
 from mobileclip_kit.files import atomic_folder
 from mobileclip_kit.index.folder import IndexReader
@@ -46,7 +46,7 @@ from mobileclip_kit.textness.fit import fit_textness
 from mobileclip_kit.textness.gallery import EncodedGallery, encode_gallery, query_scenes
 from mobileclip_kit.textness.vector import Textness
 
-EXPORTS: dict[str, tuple[Format, Precision]] = {
+EXPORTS: dict[str, tuple[str, str]] = {
     "onnx-fp32": ("onnx", "fp32"),
     "onnx-int8": ("onnx", "int8"),
     "coreml-fp16": ("coreml", "fp16"),
@@ -125,12 +125,13 @@ def export_student(run: QuickstartRun) -> Figures:
     images, texts = read_source(run.scenes("test"), model, count=_PARITY_IMAGES)
     calibration, calibration_texts = read_source(run.scenes("train"), model, count=_CALIBRATION_IMAGES)
     rows: list[dict[str, Any]] = []
-    for kind, (file_format, precision) in EXPORTS.items():
+    for kind, (format, precision) in EXPORTS.items():
         run.say(f"   {kind}")
-        export = export_model(
-            model, run.export(kind), format=file_format, precision=precision, images=images, texts=texts,
-            calibration=calibration, calibration_texts=calibration_texts, force=True,
+        options = ExportOptions(
+            format=format, precision=precision, images=images, texts=texts, calibration=calibration,
+            calibration_texts=calibration_texts, force=True,
         )  # fmt: skip
+        export = export_model(model, run.export(kind), options)
         rows += [{**row, "path": f"exports/{kind}", "model": "student"} for row in export.rows()]
     return {"exports": rows}
 

@@ -25,6 +25,7 @@ class CoreMLEncoder(Encoder):
 
     Args:
         export: Of the format ``coreml``.
+        threads: Ignored; Core ML chooses.
         brief: Few inputs are coming: a tower's SHA-256 may come from :mod:`mobileclip_kit.exporting.digests`'s memory.
 
     Raises:
@@ -33,7 +34,12 @@ class CoreMLEncoder(Encoder):
 
     runtime = "coreml"
 
-    def __init__(self, export: Export, *, brief: bool = False) -> None:
+    @classmethod
+    def is_available(cls) -> bool:
+        """Whether this is macOS."""
+        return has_core_ml()
+
+    def __init__(self, export: Export, *, threads: int | None = None, brief: bool = False) -> None:
         super().__init__(export.spec, merges=export.merges, batch_size=1)
         if not has_core_ml():
             raise ExportError("Core ML runs on macOS only.", hint="The mil runtime executes the same export anywhere.")

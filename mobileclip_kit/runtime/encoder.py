@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ShapeError
-from mobileclip_kit.spec import ImageSpec, ModelSpec
+from mobileclip_kit.spec import ImageSpec, ModelSpec, Tower
 from mobileclip_kit.tokenizer import TextTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from mobileclip_kit.mil.interpreter import NumericProblem
 
     ImageLike = str | Path | Image | Pixels
 
@@ -54,6 +56,15 @@ class Encoder:
         self.threads = threads
         self.model_path: str | None = None
         self._merges = merges
+
+    @classmethod
+    def is_available(cls) -> bool:
+        """Whether this machine has the runtime."""
+        return True
+
+    def problems(self, tower: Tower) -> tuple[NumericProblem, ...]:
+        """Operators of a tower that overflowed or became NaN in any run so far, as far as the runtime can tell."""
+        return ()
 
     @functools.cached_property
     def tokenizer(self) -> TextTokenizer:

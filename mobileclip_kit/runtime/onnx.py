@@ -64,7 +64,7 @@ class OnnxEncoder(Encoder):
     def _run(self, tower: Tower, name: str, batch: np.ndarray[Any, Any]) -> Vectors:
         if tower not in self._sessions:
             # Stored int8, computed with as float32: spread out once, when the file is loaded, not at every call.
-            spread = self._export.precision == "int8-weights"
+            spread = self._export.row.spread_weights
             path = self._export.sound_path(tower, from_memory=self._brief)
             self._sessions[tower] = open_session(path, threads=self.threads, spread_weights=spread, brief=self._brief)
         try:

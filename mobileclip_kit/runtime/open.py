@@ -1,16 +1,18 @@
-"""Opening a model or an export with the runtime that suits it."""
+"""Opening a model or an export with the runtime that executes it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.folder import Export, is_export, open_export
+from mobileclip_kit.exporting.precisions import FORMATS, load
 from mobileclip_kit.extras import require
 from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.runtime.encoder import Encoder
 
-_LONE_FILES = (".onnx", ".mlpackage", ".mlmodel")
+_LONE_FILES = (*(format.suffix for format in FORMATS.values()), ".mlmodel")
 
 
 def open_encoder(name_or_path: str | Path, *, threads: int | None = None, brief: bool = False) -> Encoder:
@@ -52,15 +54,13 @@ def open_encoder(name_or_path: str | Path, *, threads: int | None = None, brief:
 
 def open_export_encoder(export: Export, *, threads: int | None = None, brief: bool = False) -> Encoder:
     """An opened export as an encoder, by the runtime that suits this machine."""
-    if export.format == "onnx":
-        from mobileclip_kit.runtime.onnx import OnnxEncoder
+    if extra := FORMATS[export.format].extra:
+        require(f"Opening the {FORMATS[export.format].title} export {export.path}", extra)
+    encoder: Encoder = available_runtimes(export.format)[-1](export, threads=threads, brief=brief)
+    return encoder
 
-        return OnnxEncoder(export, threads=threads, brief=brief)
-    require(f"Opening the Core ML export {export.path}", "export")
-    from mobileclip_kit.runtime.coreml import CoreMLEncoder, has_core_ml
 
-    if has_core_ml():
-        return CoreMLEncoder(export, brief=brief)
-    from mobileclip_kit.runtime.mil import MilEncoder
-
-    return MilEncoder(export, brief=brief)
+def available_runtimes(format: str) -> list[Any]:
+    """The encoder classes that execute a format on this machine, the one that users have last."""
+    found = [load(name) for name in FORMATS[format].runtimes]
+    return [runtime for runtime in found if runtime.is_available()]

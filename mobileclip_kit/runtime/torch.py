@@ -17,6 +17,7 @@ import torch
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.images import normalize
+from mobileclip_kit.networks.families import encode_raw, encode_text_raw
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.encoder import Encoder
 
@@ -54,13 +55,13 @@ class TorchEncoder(Encoder):
     def _run_images(self, pixels: Pixels) -> Vectors:
         images = torch.from_numpy(normalize(pixels, self.spec.require_image()))
         with torch.inference_mode():
-            return _unit(self._network.encode_image(images))
+            return _unit(encode_raw(self._network, images))
 
     def _run_texts(self, ids: Ids) -> Vectors:
         with torch.inference_mode():
-            return _unit(self._network.encode_text(torch.from_numpy(ids)))
+            return _unit(encode_text_raw(self._network, torch.from_numpy(ids)))
 
 
 def _unit(vectors: torch.Tensor) -> Vectors:
-    array = torch.nn.functional.normalize(vectors.float(), dim=-1).numpy()
+    array = torch.nn.functional.normalize(vectors, dim=-1).numpy()
     return array.astype(np.float32, copy=False)

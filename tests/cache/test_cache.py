@@ -23,8 +23,8 @@ from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import CacheError, DataError, ModelMismatchError, OutputError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import load_pixels, normalize
+from mobileclip_kit.networks.families import encode_raw
 from mobileclip_kit.networks.model import Model, build_network, describe
-from mobileclip_kit.networks.raw import encode_raw
 from mobileclip_kit.spec import ImageSpec
 
 TINY: dict[str, Any] = {

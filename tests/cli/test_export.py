@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -10,8 +12,9 @@ import pytest
 from PIL import Image
 
 from mobileclip_kit.cli.entry import main
-from mobileclip_kit.cli.export import default_place, describe, describe_comparison
+from mobileclip_kit.cli.export import describe, describe_comparison
 from mobileclip_kit.exporting.folder import Export, ExportedTower
+from mobileclip_kit.exporting.request import ExportOptions, ExportRequest
 from mobileclip_kit.exporting.sensitivity import Sensitivity, table_path, write_sensitivities
 from mobileclip_kit.spec import ImageSpec, ModelSpec, Tower
 
@@ -57,6 +60,7 @@ def test_verify_below_the_threshold_prints_the_table_and_fails(
 ) -> None:
     code, out, err = run(capsys, "verify", coreml_export.path, "--against", tiny_model_folder, "--threshold", "1")
     assert code == 1
+    assert f"`mckit verify {coreml_export.path} --against MODEL --intermediates` names the operators" in err
     assert "FAILED" in out
     assert "least cosine 0.9" in err
 
@@ -117,6 +121,26 @@ def test_flags_that_cannot_work(
     assert sentence in err
 
 
+def test_a_usage_error_costs_no_import_of_torch() -> None:
+    code = (
+        "import sys\nfrom mobileclip_kit.cli.entry import main\n"
+        "try: main(['export', 'student'])\n"
+        "except SystemExit as stop: print(stop.code, 'torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False", "False"]
+    assert "Add --format onnx or --format coreml, or --compare." in done.stderr
+
+
+def test_help_names_what_each_flag_does_in_each_format(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "export", "--help")
+    said = " ".join(out.split())
+    assert "--int8 onnx: int8 weights and activations (needs --calibration); coreml: int8 weights." in said
+    assert "onnx (default): float32; coreml: float32." in said
+    assert "--palettize [8|6|4]" in said
+    assert "student-onnx-fp32 or student-coreml-fp16" in said
+
+
 def test_existing_output_is_refused_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = run(capsys, "export", "ViT-B-32", "--format", "onnx", "-o", tmp_path)
     assert code == 1
@@ -137,10 +161,14 @@ def test_calibration_without_images(
     assert not (tmp_path / "out").exists()
 
 
-def test_default_place(tmp_path: Path) -> None:
+def test_default_destination(tmp_path: Path) -> None:
     (tmp_path / "student").mkdir()
-    assert default_place(str(tmp_path / "student"), "coreml", "fp16") == tmp_path / "student-coreml-fp16"
-    assert default_place("ViT-B-32:openai", "onnx", "fp32") == Path("ViT-B-32-openai-onnx-fp32")
+    student = str(tmp_path / "student")
+    assert ExportRequest(model=student, format="coreml").destination() == tmp_path / "student-coreml-fp16"
+    assert ExportRequest(model=student, format="coreml", ane=True).destination().name == "student-coreml-fp16-ane"
+    assert ExportRequest(model=student, compare=True).destination() == tmp_path / "student-compared"
+    named = ExportRequest(model="ViT-B-32:openai", format="onnx", precision="int8")
+    assert named.destination() == Path("ViT-B-32-openai-onnx-int8")
 
 
 def test_a_comparison_takes_the_asked_cosine(
@@ -148,8 +176,8 @@ def test_a_comparison_takes_the_asked_cosine(
 ) -> None:
     asked: list[object] = []
 
-    def compare(*_: object, threshold: float, **__: object) -> dict[str, object]:
-        asked.append(threshold)
+    def compare(model: object, place: object, options: ExportOptions, **_: object) -> dict[str, object]:
+        asked.append(options.threshold)
         return {"rows": [], "threads": 1}
 
     monkeypatch.setattr("mobileclip_kit.comparison.compare_precisions", compare)

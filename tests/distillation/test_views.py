@@ -16,7 +16,7 @@ from mobileclip_kit.distillation.run import distill
 from mobileclip_kit.distillation.tables import Augmentation
 from mobileclip_kit.distillation.trainer import Trainer
 from mobileclip_kit.errors import ModelMismatchError, UsageError
-from mobileclip_kit.networks.raw import encode_raw
+from mobileclip_kit.networks.families import encode_raw
 from tests.cache.test_cache import TINY, draw, tiny_teacher
 from tests.distillation.test_run import RECIPE, request, student_file
 

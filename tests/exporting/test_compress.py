@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileclip_kit.exporting.compress import compress_weights, find_palette
+from mobileclip_kit.exporting.coreml import compress_weights, find_palette
 from mobileclip_kit.exporting.folder import Export
+from mobileclip_kit.exporting.precisions import find_precision
 from mobileclip_kit.files import size_bytes
 from mobileclip_kit.mil.interpreter import Interpreter
 from mobileclip_kit.mil.program import read_program
@@ -44,9 +45,9 @@ def test_compressed_programs_are_smaller_and_compute_nearly_the_same(coreml_expo
     ids = np.zeros((1, 12), np.int32)
     ids[0, :3] = [5, 300, 557]
     wanted = Interpreter(read_program(source)).run({"ids": ids})["embedding"]
-    for precision, least in (("palette8", 0.999), ("int8", 0.999), ("palette4", 0.9)):
-        target = tmp_path / f"{precision}.mlpackage"
-        compress_weights(model, precision).save(str(target))  # type: ignore[arg-type]
+    for name, least in (("palette8", 0.999), ("int8", 0.999), ("palette4", 0.9)):
+        target = tmp_path / f"{name}.mlpackage"
+        compress_weights(model, find_precision("coreml", name)).save(str(target))
         vector = Interpreter(read_program(target)).run({"ids": ids})["embedding"]
         assert float((vector * wanted).sum()) > least
         assert size_bytes(target) < size_bytes(source)

@@ -16,7 +16,8 @@ from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting import coreml
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export
-from mobileclip_kit.exporting.towers import ImageTower
+from mobileclip_kit.exporting.request import ExportOptions
+from mobileclip_kit.exporting.towers import ImageTower, TowerJob
 from mobileclip_kit.mil.interpreter import Interpreter
 from mobileclip_kit.mil.program import read_program
 from mobileclip_kit.networks.model import Model
@@ -28,7 +29,7 @@ def test_image_in_unit_vector_out(coreml_export: Export, tiny_model: Model) -> N
     assert program.inputs[0].image is not None
     assert (program.inputs[0].image.height, program.inputs[0].image.color) == (32, "RGB")
     pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
-    vector = Interpreter(program, precision="float32").run({"image": pixels})["embedding"]
+    vector = Interpreter(program, arithmetic="float32").run({"image": pixels})["embedding"]
     with torch.no_grad():
         wanted = ImageTower(tiny_model)(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255).numpy()
     # The weights were rounded to float16.
@@ -66,7 +67,9 @@ def test_what_no_converter_takes_is_named(tiny_model: Model, tmp_path: Path, mon
 
     monkeypatch.setattr(coreml, "_CAPTURES", {"torch.export": fail, "torch.jit.trace": fail})
     with pytest.raises(ExportError, match="torch.jit.trace: no such operator: sort_of"):
-        coreml.export_coreml("image", ImageTower(tiny_model), tmp_path / "image.mlpackage", tiny_model.spec)
+        coreml.export_coreml(
+            TowerJob(tiny_model, "image", tmp_path / "image.mlpackage", ExportOptions(format="coreml"))
+        )
 
 
 @pytest.mark.parametrize("copies", [True, False])
@@ -93,7 +96,7 @@ def test_a_full_disk_is_told_as_the_system_tells_it(
 
 def test_the_neural_engines_layout_is_verified_like_any_other(tiny_model: Model, tmp_path: Path) -> None:
     """Four dimensions everywhere between the patches and the pooling, 1×1 convolutions in place of linear layers."""
-    export = export_model(tiny_model, tmp_path / "ane", format="coreml", precision="fp16", ane=True)
+    export = export_model(tiny_model, tmp_path / "ane", ExportOptions(format="coreml", precision="fp16", ane=True))
     assert all(row["cosine_min"] > 0.999 for row in export.rows())
     for tower in ("image", "text"):
         assert export.towers[tower].notes["layout"] == "(n, channels, 1, tokens)"

@@ -62,14 +62,17 @@ def test_altered_file_of_the_same_size(copied: Path) -> None:
     [
         ({"format_version": 99}, "format version 99"),
         ({"format": "tflite"}, "names the format tflite"),
-        ({"towers": 3}, "is damaged"),
+        ({"towers": 3}, "towers is 3; it must be an object"),
         ({"towers": {}}, "names the towers none"),
         (
             {"towers": {"sound": {"tower": "sound", "file": "sound.onnx", "size_bytes": 1, "sha256": ""}}},
-            "towers sound",
+            '"sound"; it must be one of image, text',
         ),
         ({"towers": {"text": {"tower": "image", "file": "text.onnx", "size_bytes": 1, "sha256": ""}}}, "towers text"),
-        ({"towers": {"image": {"tower": "image", "file": 5, "size_bytes": 1, "sha256": ""}}}, "5 is no name"),
+        (
+            {"towers": {"image": {"tower": "image", "file": 5, "size_bytes": 1, "sha256": ""}}},
+            "towers.image.file is 5; it must be a text",
+        ),
         ({"model": {"format_version": 1}}, "is damaged"),
     ],
 )
@@ -86,7 +89,7 @@ def test_a_result_that_is_no_number_is_refused(copied: Path, name: str, value: o
     document = json.loads((copied / EXPORT_FILE).read_text())
     document["towers"]["image"]["verification"][0][name] = value
     (copied / EXPORT_FILE).write_text(json.dumps(document))
-    with pytest.raises(ExportError, match="is damaged"):
+    with pytest.raises(ExportError, match=rf"verification\[0\].{name} is"):
         open_export(copied)
 
 

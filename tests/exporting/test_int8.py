@@ -11,6 +11,7 @@ from mobileclip_kit.errors import UsageError
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.exporting.int8 import kept_in_float
+from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
 from mobileclip_kit.networks.model import Model
 from tests.exports import IMAGE
@@ -73,19 +74,27 @@ def test_a_convolution_of_the_image_counts_as_float_when_it_is() -> None:
 
 def test_calibration_is_required(tiny_model: Model, tmp_path: pytest.TempPathFactory) -> None:
     with pytest.raises(UsageError, match="--calibration"):
-        export_model(tiny_model, tmp_path / "out", format="onnx", precision="int8")
+        export_model(tiny_model, tmp_path / "out", ExportOptions(format="onnx", precision="int8"))
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_one_image_shows_no_range(tiny_model: Model, tmp_path: pytest.TempPathFactory, count: int) -> None:
     with pytest.raises(UsageError, match="at least 2"):
-        export_model(tiny_model, tmp_path / "out", format="onnx", precision="int8",
-                     calibration=draw_images(IMAGE, count=count))  # fmt: skip
+        export_model(
+            tiny_model,
+            tmp_path / "out",
+            ExportOptions(format="onnx", precision="int8", calibration=draw_images(IMAGE, count=count)),
+        )
 
 
 def test_an_export_that_measured_nothing_is_no_measurement(
     tiny_model: Model, onnx_export: Export, tmp_path: pytest.TempPathFactory
 ) -> None:
     with pytest.raises(UsageError, match="holds no sensitivities"):
-        export_model(tiny_model, tmp_path / "out", format="onnx", precision="int8", measured=onnx_export,
-                     calibration=draw_images(IMAGE, count=2))  # fmt: skip
+        export_model(
+            tiny_model,
+            tmp_path / "out",
+            ExportOptions(
+                format="onnx", precision="int8", measured=onnx_export, calibration=draw_images(IMAGE, count=2)
+            ),
+        )

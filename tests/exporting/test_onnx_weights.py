@@ -8,8 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mobileclip_kit.exporting.exporter import export_model
-from mobileclip_kit.exporting.folder import Export, Precision
+from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.exporting.onnx_weights import halve_weights, quantize_tables, quantize_weights
+from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.onnx import open_session
 
@@ -94,11 +95,11 @@ def test_the_source_is_left_alone() -> None:
 
 @pytest.mark.parametrize(("precision", "share"), [("fp16", 0.7), ("int8-weights", 0.6)])
 def test_exports_from_an_export(
-    tiny_model: Model, onnx_export: Export, tmp_path_factory: pytest.TempPathFactory, precision: Precision, share: float
+    tiny_model: Model, onnx_export: Export, tmp_path_factory: pytest.TempPathFactory, precision: str, share: float
 ) -> None:
     """Reduced without converting again: verified, smaller, and told how it was made."""
     place = tmp_path_factory.mktemp("reduced") / precision
-    export = export_model(tiny_model, place, format="onnx", precision=precision, base=onnx_export)
+    export = export_model(tiny_model, place, ExportOptions(format="onnx", precision=precision, base=onnx_export))
     for tower in ("image", "text"):
         assert export.towers[tower].notes["converter"] == onnx_export.towers[tower].notes["converter"]
         assert export.towers[tower].size_bytes < share * onnx_export.towers[tower].size_bytes

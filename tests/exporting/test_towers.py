@@ -9,9 +9,10 @@ from open_clip.model import CustomTextCLIP
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
-from mobileclip_kit.exporting.towers import MASKED, ImageTower, TextTower, _use_finite_masks, to_unit
+from mobileclip_kit.exporting.towers import ImageTower, TextTower, to_unit
+from mobileclip_kit.networks.families import MASKED, use_finite_masks
 from mobileclip_kit.networks.model import Model, build_network, describe
-from mobileclip_kit.networks.reparameterize import reparameterize
+from mobileclip_kit.networks.plain import reparameterize
 from tests.exports import IMAGE, VISION, WORDS, tiny_config
 
 # Two orders of the same float32 sums.
@@ -78,7 +79,7 @@ def test_padding_mask_equals_open_clip(correct: bool) -> None:
     ids = torch.tensor([[49, 3, 48, 0, 0, 0, 0], [49, 3, 4, 5, 6, 7, 48]])
     with torch.no_grad():
         wanted = text(ids)
-        _use_finite_masks(text)
+        use_finite_masks(text)
         torch.testing.assert_close(text(ids), wanted, atol=1e-6, rtol=0)
 
 

@@ -11,15 +11,16 @@ import pytest
 import torch
 
 from mobileclip_kit.errors import ModelMismatchError, ParityError, UsageError
-from mobileclip_kit.exporting import exporter
+from mobileclip_kit.exporting import coreml
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export, ExportedTower, open_export
+from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import PROMPTS, draw_images, read_images, spread, tokenize_texts
+from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.exporting.verify import _check_vectors, verify_export
 from mobileclip_kit.metrics import nearest_overlap
-from mobileclip_kit.mil.interpreter import Finding
+from mobileclip_kit.mil.interpreter import NumericProblem
 from mobileclip_kit.networks.model import Model, load_model
-from mobileclip_kit.spec import Tower
 from tests.exports import IMAGE
 
 
@@ -61,30 +62,34 @@ def test_wrong_weights_fail_with_the_number(onnx_export: Export, tiny_model_fold
 def converted(coreml_export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
     """Towers come from an export that exists already: conversion is what costs seconds."""
 
-    def copy_tower(model: Model, tower: Tower, path: Path, *_: object) -> ExportedTower:
-        shutil.copytree(coreml_export.tower_path(tower), path)
-        return ExportedTower.from_file(tower, path)
+    def copy_tower(job: TowerJob) -> ExportedTower:
+        shutil.copytree(coreml_export.tower_path(job.tower), job.path)
+        return ExportedTower.from_file(job.tower, job.path)
 
-    monkeypatch.setattr(exporter, "_write_tower", copy_tower)
+    monkeypatch.setattr(coreml, "write_program", copy_tower)
 
 
 @pytest.mark.usefixtures("converted")
 def test_failed_export_leaves_nothing(tiny_model: Model, tmp_path: Path) -> None:
     with pytest.raises(ParityError, match=r"least cosine 0\.\d+"):
-        export_model(tiny_model, tmp_path / "out", format="coreml", precision="fp16", threshold=1.0)
+        export_model(tiny_model, tmp_path / "out", ExportOptions(format="coreml", precision="fp16", threshold=1.0))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("converted")
 def test_failed_export_is_kept_when_asked(tiny_model: Model, tmp_path: Path) -> None:
     with pytest.raises(ParityError):
-        export_model(tiny_model, tmp_path / "out", format="coreml", precision="fp16", threshold=1.0, keep_failed=True)
+        export_model(
+            tiny_model,
+            tmp_path / "out",
+            ExportOptions(format="coreml", precision="fp16", threshold=1.0, keep_failed=True),
+        )
     assert not all(row["passed"] for row in open_export(tmp_path / "out").rows())
 
 
 def test_format_without_that_precision(tiny_model: Model, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="onnx exports are written in fp32, fp16, int8, int8-weights"):
-        export_model(tiny_model, tmp_path / "out", format="onnx", precision="palette6")
+    with pytest.raises(UsageError, match="onnx exports are written in fp32, fp16, int8-weights, int8"):
+        export_model(tiny_model, tmp_path / "out", ExportOptions(format="onnx", precision="palette6"))
 
 
 def test_overlap_by_hand() -> None:
@@ -140,7 +145,7 @@ def test_spread_is_even() -> None:
 
 
 def test_vectors_that_are_no_numbers_name_the_operators() -> None:
-    found = [Finding(f"exp_{number}", "exp", "overflow", 3, 1e9) for number in range(5)]
+    found = [NumericProblem(f"exp_{number}", "exp", "overflow", 3, 1e9) for number in range(5)]
     broken, whole = np.full((2, 3), np.nan, np.float32), np.eye(2, 3, dtype=np.float32)
     with pytest.raises(
         ParityError, match=r"2 of 2 inputs: exp_0 \(exp\) overflows float16's 65,504: 3 elements"

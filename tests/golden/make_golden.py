@@ -295,6 +295,7 @@ def make_bundle() -> None:
     """``bundle/``: what ``mckit bundle`` makes of a tiny model, with every part."""
     from mobileclip_kit import bundle
     from mobileclip_kit.exporting.exporter import export_model
+    from mobileclip_kit.exporting.request import ExportOptions
     from mobileclip_kit.index.folder import IndexHeader, create_index, open_writer
     from mobileclip_kit.index.store import Item
     from mobileclip_kit.networks.model import load_model
@@ -302,7 +303,7 @@ def make_bundle() -> None:
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
         model = load_model(_write_tiny_model(work / "tiny"))
-        export_model(model, work / "export", format="coreml", precision="fp16")
+        export_model(model, work / "export", ExportOptions(format="coreml", precision="fp16"))
         generator = random.Random(6)
         direction = np.array(_unit(generator, 16), np.float32)
         textness = Textness(model="tiny", model_hash=model.spec.model_hash, directions={"probe": direction})

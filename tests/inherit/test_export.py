@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mobileclip_kit.exporting.exporter import export_model
+from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.inherit.layout import layout_of
 from mobileclip_kit.inherit.prune import prune
 from mobileclip_kit.networks.model import Model, build_network, describe
@@ -37,7 +38,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.mark.parametrize(("format", "precision"), [("onnx", "fp32"), ("coreml", "fp16")])
 def test_pruned_model_is_exported_and_verified(pruned: Model, tmp_path: Path, format: Any, precision: Any) -> None:
-    export = export_model(pruned, tmp_path / "export", format=format, precision=precision)
+    export = export_model(pruned, tmp_path / "export", ExportOptions(format=format, precision=precision))
     assert set(export.towers) == {"image", "text"}
     for tower in export.towers.values():
         assert tower.verification

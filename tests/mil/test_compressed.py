@@ -157,7 +157,7 @@ def test_one_scale_along_an_axis() -> None:
 
 
 def test_cast_constants_become_float32() -> None:
-    from mobileclip_kit.mil.ops import OPS
+    from mobileclip_kit.mil.plan import OPS
 
     cast = OPS["constexpr_cast"](source_val=np.float16([0.1, 2]), output_dtype="fp32")
     assert cast.dtype == np.float32 and cast.tolist() == np.float16([0.1, 2]).astype(np.float32).tolist()

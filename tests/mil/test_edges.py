@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobileclip_kit.mil.ops import OPS
+from mobileclip_kit.mil.plan import OPS
 
 LINE = np.arange(5, dtype=np.float32).reshape(1, 1, 1, 5)
 TABLE = np.arange(6).reshape(2, 3)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.errors import ExportError, ShapeError, UnsupportedOpError
-from mobileclip_kit.mil.divergence import divergences, first_divergence, relative_error
 from mobileclip_kit.mil.graph import Feature, Function, Image, Operation, Program, Ref, Tensor
-from mobileclip_kit.mil.interpreter import Finding, Interpreter
+from mobileclip_kit.mil.interpreter import Divergence, Interpreter, NumericProblem, divergences, relative_error
 
 FACE = Path("face.mlpackage")
 
@@ -54,7 +53,7 @@ def test_float16_mode_rounds_after_every_operator() -> None:
 def test_float32_mode_rounds_nothing() -> None:
     x = np.float32([0.1, 3.3])
     values: dict[str, Any] = {}
-    Interpreter(SQUARES, precision="float32").run(
+    Interpreter(SQUARES, arithmetic="float32").run(
         {"x": x}, lambda operation, out: values.update({operation.name: out[0]})
     )
     assert values["half"].tolist() == x.tolist()
@@ -83,13 +82,13 @@ def test_overflow_is_reported_with_the_operator() -> None:
     interpreter = Interpreter(SQUARES)
     interpreter.run({"x": np.float32([300, 2])})
     interpreter.run({"x": np.float32([300, 1000])})
-    assert interpreter.findings == (Finding("square", "mul", "overflow", 2, 1e6),)
+    assert interpreter.problems == (NumericProblem("square", "mul", "overflow", 2, 1e6),)
 
 
 def test_nothing_overflows_in_float32() -> None:
-    interpreter = Interpreter(SQUARES, precision="float32")
+    interpreter = Interpreter(SQUARES, arithmetic="float32")
     assert interpreter.run({"x": np.float32([300, 1e6])})["root"].tolist() == [300, 1e6]
-    assert interpreter.findings == ()
+    assert interpreter.problems == ()
 
 
 def test_infinite_constants_are_no_overflow() -> None:
@@ -99,7 +98,7 @@ def test_infinite_constants_are_no_overflow() -> None:
     )
     interpreter = Interpreter(source)
     assert interpreter.run({"x": np.float32([1, 1])})["share"].tolist() == [1, 0]
-    assert interpreter.findings == ()
+    assert interpreter.problems == ()
 
 
 def test_nan_is_reported_where_it_arises_only() -> None:
@@ -110,7 +109,11 @@ def test_nan_is_reported_where_it_arises_only() -> None:
     )  # fmt: skip
     interpreter = Interpreter(source)
     interpreter.run({"x": np.float32([-1, 4])})
-    assert interpreter.findings == (Finding("root", "sqrt", "nan", 1, 2.0),)
+    assert interpreter.problems == (NumericProblem("root", "sqrt", "nan", 1, 2.0),)
+
+
+def first_beyond(source: Program, inputs: Any, tolerance: float) -> Divergence | None:
+    return next((found for found in divergences(source, inputs) if found.relative_error > tolerance), None)
 
 
 def test_first_divergence_names_the_operator() -> None:
@@ -121,15 +124,15 @@ def test_first_divergence_names_the_operator() -> None:
         op("sub", "lowered", x=Ref("lifted"), y=np.float32(1000)),
     )
     inputs = {"x": np.float32([0.123, 0.456])}
-    found = first_divergence(source, inputs, 1e-2)
+    found = first_beyond(source, inputs, 1e-2)
     assert found is not None and (found.operation, found.type) == ("lowered", "sub")
     assert found.relative_error == pytest.approx(np.hypot(0.123, 0.044) / np.hypot(0.123, 0.456), rel=1e-3)
-    assert first_divergence(source, inputs, 1.0) is None
+    assert first_beyond(source, inputs, 1.0) is None
     assert [step.operation for step in divergences(source, inputs)] == ["half", "lifted", "lowered"]
 
 
 def test_overflow_diverges_infinitely() -> None:
-    found = first_divergence(SQUARES, {"x": np.float32([300, 2])}, 0.5)
+    found = first_beyond(SQUARES, {"x": np.float32([300, 2])}, 0.5)
     assert found is not None and (found.operation, found.relative_error) == ("square", float("inf"))
 
 

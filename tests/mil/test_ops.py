@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from mobileclip_kit.mil.interpreter import Interpreter
-from mobileclip_kit.mil.ops import OPS
+from mobileclip_kit.mil.plan import OPS
 from mobileclip_kit.mil.program import read_program
 
 # float32 sums in another order than torch's.
@@ -609,7 +609,7 @@ def executed(request: pytest.FixtureRequest, ct: Any, convert: Any) -> dict[str,
     types_used = {operation.type for operation in program.main.operations}
     assert {op for op, _, _ in cases.values()} <= types_used
     # Only what the program types as float16 is rounded, and that is one cast.
-    results = Interpreter(program, precision="float16").run(INPUTS)
+    results = Interpreter(program, arithmetic="float16").run(INPUTS)
     return {name: results[_output(name)] for name in cases}
 
 

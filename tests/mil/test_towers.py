@@ -14,13 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mobileclip_kit.mil.divergence import first_divergence
-from mobileclip_kit.mil.interpreter import Interpreter, Precision
+from mobileclip_kit.mil.interpreter import Arithmetic, Interpreter, divergences
 from mobileclip_kit.mil.program import Program, read_program
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 # float16 rounds every result to 11 bits; float32 mode starts from weights that were rounded so once.
-TOLERANCES: dict[Precision, float] = {"float32": 0.02, "float16": 0.05}
+TOLERANCES: dict[Arithmetic, float] = {"float32": 0.02, "float16": 0.05}
 
 
 class ImageTower(nn.Module):
@@ -84,13 +83,13 @@ def _image_program(ct: Any, convert: Any, tower: nn.Module, size: int, **how: An
 
 
 def _compare(program: Program, name: str, inputs: list[Any], expected: Any) -> None:
-    for precision, tolerance in TOLERANCES.items():
-        interpreter = Interpreter(program, precision=precision)
+    for arithmetic, tolerance in TOLERANCES.items():
+        interpreter = Interpreter(program, arithmetic=arithmetic)
         rows = np.concatenate([interpreter.run({name: value})["embedding"] for value in inputs])
         # Fresh networks give all images nearly the same vector: what counts is the error beside their differences.
         differences = np.linalg.norm(expected - expected.mean(0))
         assert np.linalg.norm(rows - expected) / differences < tolerance
-        assert interpreter.findings == ()
+        assert interpreter.problems == ()
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -125,7 +124,7 @@ def test_an_exploding_layer_is_found_by_name(ct: Any, convert: Any) -> None:
     program = _image_program(ct, convert, ImageTower(network).eval(), 32)
     interpreter = Interpreter(program)
     interpreter.run({"image": PIXELS[0, :32, :32]})
-    first = interpreter.findings[0]
+    first = interpreter.problems[0]
     assert (first.type, first.problem) == ("linear", "overflow") and first.largest > 65504
-    diverging = first_divergence(program, {"image": PIXELS[0, :32, :32]}, 0.5)
-    assert diverging is not None and diverging.operation == first.operation
+    found = divergences(program, {"image": PIXELS[0, :32, :32]})
+    assert next(each.operation for each in found if each.relative_error > 0.5) == first.operation

@@ -16,7 +16,7 @@ from mobileclip_kit.errors import ExportError, ModelError
 from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.networks.configuration import check_configuration
 from mobileclip_kit.networks.model import load_model
-from mobileclip_kit.networks.students import STUDENTS, TEXT_TOWERS
+from mobileclip_kit.resources import preset_names, tower_config
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.spec import CONFIG_FILE, MODEL_FILE
 from tests.networks.test_model import TINY, tiny_folder  # noqa: F401
@@ -156,6 +156,7 @@ def test_a_section_that_is_no_object_is_refused(section: str) -> None:
 def test_every_configuration_of_open_clip_and_ours_passes(config: FakeConfig) -> None:
     for name in open_clip.list_models():
         check_configuration(open_clip.get_model_config(name), name)
-    for vision in STUDENTS.values():
-        check_configuration({"vision_cfg": vision, "text_cfg": TEXT_TOWERS["text-8"]}, "ours")
+    text = tower_config("text tower", "text-8")
+    for name in preset_names("student"):
+        check_configuration({"vision_cfg": tower_config("student", name), "text_cfg": text}, "ours")
     assert {name for name, _ in config.asked} > {"roberta-base", "google/mt5-base"}

@@ -9,6 +9,7 @@ import pytest
 
 from mobileclip_kit.bundle import FILE_NAMES, open_bundle
 from mobileclip_kit.exporting.exporter import export_model
+from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.indexing.options import IndexOptions
@@ -34,7 +35,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> QuickstartRun:
     """A tour that has come as far as its bundle, with the bundled teacher in the student's place."""
     tour = QuickstartRun(tmp_path_factory.mktemp("quickstart"), models_folder() / TEACHER, QuickstartPlan())
     model = load_model(tour.teacher)
-    export_model(model, tour.export(stages.BUNDLED), format="coreml", precision="fp16")
+    export_model(model, tour.export(stages.BUNDLED), ExportOptions(format="coreml", precision="fp16"))
     tour.scenes("test").mkdir(parents=True)
     write_scenes(tour.scenes("test"), SceneSet(items=IMAGES, seed=5, size=64, split="test"))
     update_index(tour.scenes("test"), open_encoder(tour.teacher), tour.index, IndexOptions(workers=1))

@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from mobileclip_kit.exporting.recall import Captioned, RecallBudget, RecallJudge, mean_recall
+from mobileclip_kit.exporting.budget import RecallBudget, RecallJudge, mean_recall
+from mobileclip_kit.exporting.samples import Captioned
 
 IMAGES = np.eye(12, dtype=np.float32)
 OWN = np.arange(12)

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from mobileclip_kit.errors import ExportError
-from mobileclip_kit.exporting import overflow
+from mobileclip_kit.exporting import float16
 from mobileclip_kit.exporting.exporter import export_model
-from mobileclip_kit.exporting.overflow import find_imprecise, find_overflows, probe
+from mobileclip_kit.exporting.float16 import find_imprecise, find_overflows, probe
+from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
 from mobileclip_kit.mil.graph import Feature, Function, Operation, Program, Ref, Tensor
 from mobileclip_kit.networks.model import Model, load_model
@@ -32,7 +33,7 @@ def loud(tiny_model_folder: Path) -> Model:
 
 
 def test_operators_beyond_float16_stay_in_float32(loud: Model, tmp_path: Path) -> None:
-    export = export_model(loud, tmp_path / "out", format="coreml", precision="fp16")
+    export = export_model(loud, tmp_path / "out", ExportOptions(format="coreml", precision="fp16"))
     tower = export.towers["image"]
     assert export.rows()[0]["cosine_min"] > 0.999
     assert 2 <= len(tower.kept_in_float) <= 6
@@ -63,7 +64,7 @@ def far_away() -> Program:
 
 
 def test_the_rounding_that_costs_the_cosine_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overflow, "read_program", lambda path: far_away())
+    monkeypatch.setattr(float16, "read_program", lambda path: far_away())
     rows = [{"x": np.random.default_rng(0).standard_normal((1, 8)).astype(np.float32)}]
     probed = probe(Path("far.mlpackage"), rows)
     assert find_imprecise(probed, least_cosine=0.9999) == {"shifted"}
@@ -71,7 +72,7 @@ def test_the_rounding_that_costs_the_cosine_is_found(monkeypatch: pytest.MonkeyP
 
 
 def test_a_cosine_beyond_float32_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overflow, "read_program", lambda path: far_away())
+    monkeypatch.setattr(float16, "read_program", lambda path: far_away())
     rows = [{"x": np.full((1, 8), 1e-3, np.float32)}]
     with pytest.raises(ExportError, match="No choice of float32 operators brings far.mlpackage"):
         find_imprecise(probe(Path("far.mlpackage"), rows), least_cosine=1.1)

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mobileclip_kit.exporting.folder import Export
-from mobileclip_kit.mil.engine import leaving_operators
-from mobileclip_kit.mil.graph import Feature, Function, Operation, Program, Ref, Tensor
+from mobileclip_kit.mil.graph import Feature, Function, Operation, Program, Ref, Tensor, leaving_operators
 from mobileclip_kit.mil.program import read_program
 
 

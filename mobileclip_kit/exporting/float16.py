@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.mil.graph import Operation, Program, Ref
-from mobileclip_kit.mil.interpreter import Finding, Interpreter
+from mobileclip_kit.mil.interpreter import Interpreter, NumericProblem
 from mobileclip_kit.mil.ops_shapes import SHAPES
 from mobileclip_kit.mil.program import read_program
 
@@ -39,13 +41,42 @@ class Probed:
         program: Read once for all questions.
         inputs: As :meth:`Interpreter.run` takes them.
         vectors: What it gave for each.
-        findings: What left the numbers.
+        problems: Operators that overflowed or gave NaN.
     """
 
     program: Program
     inputs: Rows
     vectors: tuple[NDArray[Any], ...]
-    findings: tuple[Finding, ...]
+    problems: tuple[NumericProblem, ...]
+
+
+def find_float32(probed: Probed, kept: frozenset[str], module: nn.Module, *, least_cosine: float) -> frozenset[str]:
+    """Operators that have to stay in float32, beside those that do already.
+
+    Args:
+        probed: From :func:`probe`.
+        kept: Names of operators that are in float32 already.
+        module: The tower in its exported form.
+        least_cosine: What every vector has to reach.
+
+    Returns:
+        Names as the converter knows them, for ``keep_in_float`` of
+        :func:`~mobileclip_kit.exporting.coreml.export_coreml`; a subset of ``kept`` when nothing is missing.
+    """
+    found = find_overflows(probed)
+    if found <= kept and _least_cosine(probed, module) < least_cosine:
+        return find_imprecise(probed, least_cosine=least_cosine)
+    return found
+
+
+def _least_cosine(probed: Probed, module: nn.Module) -> float:
+    """Of the program's vectors to the network's: cheap, compared with a search for the operators that cost it."""
+    wanted = []
+    with torch.no_grad():
+        for row in probed.inputs:
+            (given,) = (torch.from_numpy(value) for value in row.values())
+            wanted.append(module(given.permute(0, 3, 1, 2) / 255 if given.ndim == 4 else given).numpy())
+    return float(row_cosines(np.concatenate(probed.vectors), np.concatenate(wanted)).min())
 
 
 def probe(path: Path, inputs: Rows) -> Probed:
@@ -56,9 +87,9 @@ def probe(path: Path, inputs: Rows) -> Probed:
         inputs: As :meth:`Interpreter.run` takes them.
     """
     program = read_program(path)
-    interpreter = Interpreter(program, precision="float16")
+    interpreter = Interpreter(program, arithmetic="float16")
     vectors = tuple(interpreter.run(row)["embedding"] for row in inputs)
-    return Probed(program, inputs, vectors, interpreter.findings)
+    return Probed(program, inputs, vectors, interpreter.problems)
 
 
 def kinds_by_name(probed: Probed) -> dict[str, str]:
@@ -76,11 +107,10 @@ def find_overflows(probed: Probed) -> frozenset[str]:
         probed: From :func:`probe`.
 
     Returns:
-        Names as the converter knows them, for ``keep_in_float`` of
-        :func:`~mobileclip_kit.exporting.coreml.export_coreml`; empty when nothing overflowed.
+        Names as the converter knows them; empty when nothing overflowed.
     """
     main = probed.program.main
-    broken = {finding.operation for finding in probed.findings}
+    broken = {problem.operation for problem in probed.problems}
     readers: dict[str, list[Operation]] = {}
     for operation in main.operations:
         for name in _read_names(operation):
@@ -118,14 +148,14 @@ def find_imprecise(probed: Probed, *, least_cosine: float) -> frozenset[str]:
         ExportError: Not even all operators in float32 reach it.
     """
     program, inputs = probed.program, probed.inputs
-    full = Interpreter(program, precision="float32")
+    full = Interpreter(program, arithmetic="float32")
     wanted = [full.run(row)["embedding"] for row in inputs]
 
     def loss_of(vectors: Sequence[NDArray[Any]]) -> float:
         return 1 - float(row_cosines(np.concatenate(vectors), np.concatenate(wanted)).min())
 
     def loss(exact: Collection[str]) -> float:
-        half = Interpreter(program, precision="float16", exact=exact)
+        half = Interpreter(program, arithmetic="float16", exact=exact)
         return loss_of([half.run(row)["embedding"] for row in inputs])
 
     allowed = 1 - least_cosine

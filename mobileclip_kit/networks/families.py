@@ -1,0 +1,151 @@
+"""Where each family of dual encoders keeps its towers, its token rule and its masks.
+
+A row of :data:`FAMILIES` describes one of open_clip's classes. No other module asks a network for its image or text
+tower by attribute. How to add a family is shown in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import copy
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from open_clip.coca_model import CoCa
+from open_clip.model import CLIP, CustomTextCLIP
+from torch import Tensor, nn
+
+from mobileclip_kit.errors import ModelError
+
+# exp(−1e4) is 0 in every precision, while −∞ turns into NaN in float16 (coremltools pull request 2669).
+MASKED = -1e4
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderFamily:
+    """How one class of dual encoders is built.
+
+    Attributes:
+        network: The class.
+        image: The name of its image tower, a module.
+        text: The name of its text tower; empty where the tower's parts are the network's own.
+        call_text: Executes the text tower alone: ``(tower, ids)`` to ``(n, d)`` vectors.
+        pooling: Attribute pairs of a text tower: which token is read out, and the end token's identifier where that
+            attribute can name it. ``argmax`` reads out the greatest identifier, which is the end token.
+    """
+
+    network: type[nn.Module]
+    image: str = "visual"
+    text: str = "text"
+    call_text: Callable[[Any, Tensor], Any] = lambda tower, ids: tower(ids)
+    pooling: tuple[tuple[str, str], ...] = (("text_pool_type", "text_eos_id"), ("pool_type", "eos_id"))
+
+
+FAMILIES: list[EncoderFamily] = [
+    EncoderFamily(network=CLIP, text="", call_text=lambda tower, ids: tower.encode_text(ids)),
+    EncoderFamily(network=CustomTextCLIP),  # SigLIP, and every text tower of the transformers library
+    EncoderFamily(network=CoCa),
+]
+
+
+def family_of(network: nn.Module) -> EncoderFamily:
+    """The family that a network belongs to; the last row that fits counts.
+
+    Raises:
+        ModelError: None does.
+    """
+    found = [family for family in FAMILIES if isinstance(network, family.network)]
+    if not found:
+        known = ", ".join(family.network.__name__ for family in FAMILIES)
+        raise ModelError(f"{type(network).__name__} is no dual encoder that mckit knows; it knows {known}.")
+    return found[-1]
+
+
+def image_tower(network: nn.Module) -> Any:
+    """The image tower: normalised images ``(n, 3, height, width)`` to vectors."""
+    return getattr(network, family_of(network).image)
+
+
+def text_tower(network: nn.Module) -> Any:
+    """What holds the text tower's parts: a module of its own, or the whole network."""
+    name = family_of(network).text
+    return getattr(network, name) if name else network
+
+
+def encode_raw(network: Any, images: Tensor) -> Tensor:
+    """Image vectors that keep their norm, ``(n, d)`` float32.
+
+    Args:
+        network: A network of one of the families.
+        images: Normalised, ``(n, 3, height, width)``.
+    """
+    vectors: Tensor = network.encode_image(images, normalize=False)
+    return vectors.float()
+
+
+def encode_text_raw(network: Any, ids: Tensor) -> Tensor:
+    """Text vectors that keep their norm, ``(n, d)`` float32.
+
+    Args:
+        network: A network of one of the families.
+        ids: ``(n, context)``.
+    """
+    vectors: Tensor = network.encode_text(ids, normalize=False)
+    return vectors.float()
+
+
+def copy_text_tower(network: nn.Module) -> nn.Module:
+    """A copy of the text tower alone, in eval mode; :attr:`EncoderFamily.call_text` executes it."""
+    family = family_of(network)
+    if family.text:
+        return copy.deepcopy(text_tower(network)).eval()  # type: ignore[no-any-return]
+    without_image = copy.copy(network)
+    without_image._modules = {name: part for name, part in network._modules.items() if name != family.image}
+    return copy.deepcopy(without_image).eval()
+
+
+def first_output(output: Any) -> Tensor:
+    """The vectors of a tower's output: CoCa's towers give ``(vectors, tokens)``."""
+    vectors = output[0] if isinstance(output, tuple) else output
+    assert isinstance(vectors, Tensor)
+    return vectors
+
+
+def use_finite_masks(tower: nn.Module) -> None:
+    """Replace −∞ in a text tower's masks by :data:`MASKED`, in place."""
+    for part in tower.modules():
+        mask = getattr(part, "attn_mask", None)
+        if isinstance(mask, Tensor):
+            part.attn_mask = mask.clamp(min=MASKED)
+        if hasattr(part, "_build_additive_mask"):
+            part._build_additive_mask = types.MethodType(_additive_mask, part)  # type: ignore[assignment]
+
+
+def pool_at_end_token(tower: nn.Module, family: EncoderFamily, end_id: int) -> None:
+    """Let a text tower find its end token by ``ids == end_id`` instead of the greatest identifier, in place.
+
+    Identifiers beyond 2048 are not exact once a runtime computes them in float16.
+    """
+    for part in tower.modules():
+        for pool, eos in family.pooling:
+            if getattr(part, pool, None) == "argmax" and hasattr(part, eos):
+                setattr(part, pool, "eos")
+                setattr(part, eos, end_id)
+
+
+def _additive_mask(self: Any, text: Tensor, seq_len: int, dtype: torch.dtype) -> Tensor:
+    """CoCa's padding mask, finite, and without ``repeat_interleave``, which coremltools does not know.
+
+    Returns:
+        ``(n · heads, seq_len, seq_len)``: 0 where a token may be attended to, −1e4 elsewhere.
+    """
+    valid = (text != self.pad_id).to(dtype)  # (n, context)
+    if self.cls_emb is not None:
+        always = torch.ones_like(valid[:, :1])
+        # Published weights were trained with the class token's place at the wrong end; the network knows which.
+        valid = torch.cat([valid, always] if self.correct_cls_mask else [always, valid], dim=1)
+    additive = (1.0 - valid) * MASKED  # (n, seq_len)
+    mask: Tensor = additive[:, None, None, :].expand(-1, self.heads, seq_len, -1)
+    return mask.reshape(-1, seq_len, seq_len)
