@@ -1,7 +1,8 @@
 """Multiply-accumulates of one input, counted from the shapes in an export: products of matrices and convolutions.
 
 What is counted is what torch's own counter counts for a model: element-wise work, norms and softmax are left out, and
-an unknown dimension (the batch) counts as one.
+an unknown dimension (the batch) counts as one. An export may count less than its torch model: where a transformer pools
+by its class token, the export computes the last layer's MLP and queries for this token only, and torch for all tokens.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ _COLUMNS: dict[str, Column] = {
 _ACCURACY_COLUMNS: dict[str, Column] = {
     **{title: _scaled(f"metrics.{name}", 1, 3) for name, title in METRIC_TITLES.items()},
     "published accuracy": lambda row: (
-        ", ".join(f"{name} {100 * value:.1f} %" for name, value in row.published_accuracy.items()) or None
+        ", ".join(f"{name} {100 * value:.1f}\u00a0%" for name, value in row.published_accuracy.items()) or None
     ),
 }
 
@@ -141,6 +141,7 @@ def remarks(report: BenchReport) -> list[str]:
     if interpreted:
         where = "executed by mckit's Core ML interpreter; time and memory say nothing about a phone"
         lines.append(f"{', '.join(interpreted)}: {where}.")
+    lines += _different_macs(rows)
     lines += [f"{row.name}: queried with {row.queried_with}." for row in rows if row.queried_with]
     lines += [line for row in rows for line in [*_outliers(row), *_waits(row)]]
     lines += sorted({f"{row.name}: published, {row.citation}." for row in rows if row.source == "published"})
@@ -247,6 +248,17 @@ def _to_first(row: BenchRow) -> str | None:
     return f"{found.ratio:.{digits}f}{spread}"
 
 
+def _different_macs(rows: Sequence[BenchRow]) -> list[str]:
+    """Models and their exports whose counts differ."""
+    counts: dict[str, set[int]] = {}
+    for row in rows:
+        if row.model_hash and row.multiply_accumulates:
+            counts.setdefault(row.model_hash, set()).add(sum(row.multiply_accumulates.values()))
+    if all(len(found) == 1 for found in counts.values()):
+        return []
+    return ["GMAC of an export may be lower than its model's: it computes the last layer for the pooled token only."]
+
+
 def _outliers(row: BenchRow) -> list[str]:
     timings = [(name, getattr(row, key)) for key, name in _TIMED.items()]
     return [
@@ -281,13 +293,14 @@ def _page(report: BenchReport, folder: Path, examples: Sequence[ImageRow]) -> di
     """The variables of ``bench.html``."""
     rows = report.rows
     measured = [title for title, column in _ACCURACY_COLUMNS.items() if any(column(row) for row in rows)]
+    judged = [row for row in rows if row.metrics or row.published_accuracy]
     less = [METRIC_TITLES[name] for name in METRIC_TITLES if METRICS[name].better == "less"]
     left = [f"{one.item}: {one.reason}" for inputs in report.inputs for one in inputs.skipped]
     return {
         "title": "Speed, size and accuracy",
         "lead": headline(report),
         "speed": _cells(rows, _COLUMNS),
-        "accuracy": _cells(rows, {"model": _COLUMNS["model"], **_ACCURACY_COLUMNS}) if measured else None,
+        "accuracy": _cells(judged, {"model": _COLUMNS["model"], **_ACCURACY_COLUMNS}) if judged else None,
         "less": [title for title in less if title in measured],
         "warning": load_warning(report),
         "remarks": [line for line in remarks(report) if line != load_warning(report)],

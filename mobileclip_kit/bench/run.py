@@ -250,7 +250,7 @@ class _Measurement:
         return {name: worker for name, worker in self.workers.items() if tower in self.rows[name].towers}
 
     def share_macs(self) -> None:
-        """An export computes what its model computes: one count for all rows with the same model hash."""
+        """Where a runtime cannot count, take the count of a row with the same model hash."""
         counted = {
             row.model_hash: row.multiply_accumulates
             for row in self.rows.values()

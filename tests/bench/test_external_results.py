@@ -40,7 +40,7 @@ def test_published_figures_are_marked_and_cited(tmp_path: Path) -> None:
     text = "\n".join(remarks(report(*rows)))
     assert "MobileCLIP-S0: published, github.com/apple/ml-mobileclip" in text
     header, cells = table_cells(rows)
-    assert cells[0][header.index("published accuracy")] == "ImageNet top-1 67.8 %"
+    assert cells[0][header.index("published accuracy")] == "ImageNet top-1 67.8\u00a0%"
     plot_report(report(measured("ours"), *rows), tmp_path / "plot.png")
 
 

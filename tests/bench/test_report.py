@@ -122,3 +122,13 @@ def test_a_machine_that_was_busy_is_the_first_remark() -> None:
     busy = report(measured("a", failure="x"), machine=machine)
     assert remarks(busy)[0].startswith("The machine was busy (load 3.1 on 2 cores")
     assert remarks(report(measured("a"), machine={**machine, "load": 0.2})) == []
+
+
+def test_an_export_that_computes_less_than_its_model_is_explained() -> None:
+    rows = [
+        measured(name, model_hash="a", multiply_accumulates={"image": count})
+        for name, count in (("m", 600), ("e", 530))
+    ]
+    (line,) = remarks(report(*rows))
+    assert "pooled token" in line
+    assert remarks(report(rows[0], measured("other", model_hash="b", multiply_accumulates={"image": 530}))) == []
