@@ -21,7 +21,7 @@ from mobileclip_kit.distillation.request import TEACHERS_OWN, DistillRequest
 from mobileclip_kit.distillation.teachers import DistillTeacher, shares_space, text_source
 from mobileclip_kit.errors import ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.inherit.manual import inherit_channels
-from mobileclip_kit.networks.model import Model, build_network
+from mobileclip_kit.networks.model import Model
 from mobileclip_kit.networks.students import build_student, student_config, text_config
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
 from mobileclip_kit.spec import MERGES_FILE, TextSpec, Tower, tower_of
@@ -137,9 +137,7 @@ def _with_text_tower(request: DistillRequest, teacher: DistillTeacher, init: Mod
         for key in ("multimodal_cfg", "init_logit_bias"):
             config["model_cfg"].pop(key, None)
     config["model_cfg"]["text_cfg"] = text_cfg
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(request.resolved.training.seed)
-        network = build_network(config["model_cfg"])
+    network = build_student(config, seed=request.resolved.training.seed)
     if finished is not None:
         take_over_image_tower(network, finished)
     if request.text_tower == TEACHERS_OWN and source is not None:
@@ -167,30 +165,23 @@ def init_notes(request: DistillRequest, teacher: DistillTeacher, init: Model | N
     if init is None:
         return []
     notes, seen, shared = [], init.spec.image, shares_space(init, teacher)
-    if (
-        request.image_tower is not None
-        and seen is not None
-        and (seen.mean, seen.std) != (teacher.image.mean, teacher.image.std)
-    ):
+    normalized, theirs = (teacher.image.mean, teacher.image.std), init.spec.name
+    if request.image_tower is None:
+        if not shared:
+            notes.append(
+                f"Nothing says that the images of {theirs} lie where the teacher {teacher.name} puts them; the text "
+                "tower learns to find them there."
+            )
+    elif seen is not None and (seen.mean, seen.std) != normalized:
         notes.append(
-            f"{init.spec.name} saw images with mean {seen.mean} and std {seen.std}; the student sees them as its "
-            f"teacher does, with mean {teacher.image.mean} and std {teacher.image.std}."
+            f"{theirs} saw images with mean {seen.mean} and std {seen.std}; the student sees them as its teacher "
+            f"does, with mean {normalized[0]} and std {normalized[1]}."
         )
-    if request.image_tower is None and not shared:
+    borrowed = request.text_tower or request.text_from or teacher.live
+    if not borrowed and init.spec.text and not shared:
         notes.append(
-            f"Nothing says that the images of {init.spec.name} lie where the teacher {teacher.name} puts them; "
-            "the text tower learns to find them there."
-        )
-    if (
-        request.text_tower is None
-        and request.text_from is None
-        and teacher.live is None
-        and init.spec.text
-        and not shared
-    ):
-        notes.append(
-            f"The text tower of {init.spec.name} is not the teacher {teacher.name}'s, so the student has none; "
-            "--text-from names the teacher's model."
+            f"The text tower of {theirs} is not the teacher {teacher.name}'s, so the student has none; --text-from "
+            "names the teacher's model."
         )
     return notes
 

@@ -22,11 +22,17 @@ import torch
 from torch import Tensor, nn
 
 from mobileclip_kit.data.images import MemoryImages, identities_of
-from mobileclip_kit.distillation.checkpoint import Checkpoint, load_checkpoint, restore_optimizer, save_checkpoint
+from mobileclip_kit.distillation.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    restore_optimizer,
+    save_checkpoint,
+    trained_parameters,
+)
 from mobileclip_kit.distillation.objective import Batch, Encoded, StepContext
 from mobileclip_kit.distillation.run_folder import LOG_FILE
 from mobileclip_kit.distillation.tables import Augmentation, TrainingPlan
-from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingResult
+from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingResult, freeze
 from mobileclip_kit.distillation.training_set import batch_rows
 from mobileclip_kit.errors import DataError, OutputError, TrainingError, UsageError
 from mobileclip_kit.spec import ImageSpec
@@ -329,3 +335,38 @@ def test_every_epoch_is_a_permutation_that_any_step_can_enter() -> None:
             batch_rows(10, batch_size=5, seed=1, first_step=first, steps=6), rows[first:], strict=True
         ):
             assert np.array_equal(late, whole)
+
+
+def convolutions() -> nn.Module:
+    return nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), nn.Conv2d(4, 4, 1))
+
+
+def test_frozen_parts_keep_weights_and_running_means_and_the_rest_learns():
+    model = convolutions()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    parts = freeze({"network": model}, ("0",))
+    model.train()
+    for part in parts:
+        part.eval()
+    assert [name for name, _ in trained_parameters({"network": model})] == ["network.1.weight", "network.1.bias"]
+    model(torch.rand(2, 3, 4, 4)).sum().backward()
+    with torch.no_grad():
+        for _, parameter in trained_parameters({"network": model}):
+            parameter -= parameter.grad
+    after = model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("0."))
+    assert not torch.equal(after["1.bias"], before["1.bias"])
+    assert model[0][0].weight.grad is None
+
+
+def test_nothing_is_frozen_by_default():
+    model = convolutions()
+    assert freeze({"network": model}, ()) == ()
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_unknown_parts_and_networks_frozen_whole_are_refused():
+    with pytest.raises(UsageError, match="no part named visual.stem"):
+        freeze({"network": convolutions()}, ("visual.stem",))
+    with pytest.raises(UsageError, match="nothing is left to train"):
+        freeze({"network": convolutions()}, ("0", "1"))
