@@ -48,7 +48,7 @@ from mobileclip_kit.data.images import FileImages, Rows, identities_of
 from mobileclip_kit.distillation.mixture import MixtureObjective
 from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions, TrainingPlan
 from mobileclip_kit.distillation.teachers import TeacherTargets, live_targets, lookup_in, stored_targets
-from mobileclip_kit.distillation.trainer import Trainer
+from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup
 from mobileclip_kit.images import list_images
 from mobileclip_kit.networks.model import Model, load_model
 from mobileclip_kit.networks.students import build_student, student_config
@@ -156,8 +156,9 @@ def trainer_turn(files: list[Path], folder: Path, arguments: Any, teacher: Model
         images = StampedImages(files, names, identities_of(names), image, draft=arguments.draft)
         plan = TrainingPlan(steps=WARM + steps + QUEUE + 1, batch_size=arguments.batch_size)
         with tempfile.TemporaryDirectory(dir=folder) as run:
-            Trainer(objective, images, plan, augmentation=Augmentation(), image=image, folder=Path(run),
-                    fingerprint={}, checkpoint_seconds=1e9).run()  # fmt: skip
+            setup = TrainerSetup(plan=plan, augmentation=Augmentation(), image=image, folder=Path(run), fingerprint={},
+                                 checkpoint_seconds=1e9)  # fmt: skip
+            Trainer(objective, images, setup).run()
         return timed(images.stamps, steps)
 
     return turn

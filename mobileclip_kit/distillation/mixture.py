@@ -18,7 +18,14 @@ from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.data.images import Rows
 from mobileclip_kit.distillation.captions import RunTexts, sample
-from mobileclip_kit.distillation.objective import Batch, Encoded, StepContext, compute_term
+from mobileclip_kit.distillation.objective import (
+    Batch,
+    Encoded,
+    LossAndLog,
+    StepContext,
+    VectorObjective,
+    compute_term,
+)
 from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, MixtureOptions
 from mobileclip_kit.distillation.teachers import TeacherTargets
 from mobileclip_kit.errors import UsageError
@@ -28,7 +35,7 @@ from mobileclip_kit.networks.families import encode_raw, encode_text_raw
 from mobileclip_kit.spec import tower_of
 
 
-class MixtureObjective:
+class MixtureObjective(VectorObjective):
     """The weighted sum of a recipe's losses.
 
     Args:
@@ -76,10 +83,6 @@ class MixtureObjective:
         """The network, whose towers are trained or frozen."""
         return {"network": self.network}
 
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum for a batch that is all there is."""
-        return self.compare(self.encode(batch), self.shared(batch.context), batch.rows, batch.context)
-
     def encode(self, batch: Batch) -> Encoded:
         """Student's and teachers' vectors of a batch's images, and the student's of their captions."""
         trained = {"image": encode_raw(self.network, batch.images)} if self.trains_images else {}
@@ -98,9 +101,7 @@ class MixtureObjective:
             return {}
         return {"bank": self._encode_texts(self.bank_rows(context))}
 
-    def compare(
-        self, encoded: Encoded, shared: Mapping[str, Tensor], rows: Rows, context: StepContext
-    ) -> tuple[Tensor, dict[str, float]]:
+    def compare(self, encoded: Encoded, shared: Mapping[str, Tensor], rows: Rows, context: StepContext) -> LossAndLog:
         """The weighted sum; the log gets each loss alone, and the cosine of each trained tower to its teacher."""
         with torch.no_grad():
             self.network.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mobileclip_kit.data.images import Rows
 from mobileclip_kit.distillation.tables import Term
+
+# A scalar to descend, and its parts for the log.
+LossAndLog = tuple[Tensor, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Batch:
         context: Where in the run this is.
     """
 
-    rows: NDArray[np.int64]
+    rows: Rows
     images: Tensor
     context: StepContext
 
@@ -56,7 +58,7 @@ class Objective(Protocol):
         """
         ...
 
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Batch) -> LossAndLog:
         """The scalar to descend, and its parts for the log.
 
         torch's random numbers are seeded for each step before the call, so that an objective may draw from them and a
@@ -86,6 +88,10 @@ class VectorObjective(Objective, Protocol):
     vectors are brought together, compared as a whole, and the gradient goes back into each part.
     """
 
+    def loss(self, batch: Batch) -> LossAndLog:
+        """The loss of a batch that is all there is."""
+        return self.compare(self.encode(batch), self.shared(batch.context), batch.rows, batch.context)
+
     def encode(self, batch: Batch) -> Encoded:
         """The vectors of some images of a batch."""
         ...
@@ -94,9 +100,7 @@ class VectorObjective(Objective, Protocol):
         """Vectors of a step that belong to no image (a bank of texts), computed in one go."""
         ...
 
-    def compare(
-        self, encoded: Encoded, shared: Mapping[str, Tensor], rows: NDArray[np.int64], context: StepContext
-    ) -> tuple[Tensor, dict[str, float]]:
+    def compare(self, encoded: Encoded, shared: Mapping[str, Tensor], rows: Rows, context: StepContext) -> LossAndLog:
         """The loss of a whole batch.
 
         Args:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.distillation.captions import PhraseTable, phrases, wrong_caption
-from mobileclip_kit.distillation.objective import Batch, compute_term
+from mobileclip_kit.distillation.objective import Batch, LossAndLog, compute_term
 from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, PairOptions
 from mobileclip_kit.losses.alignment import Phase, phase_at
 from mobileclip_kit.losses.caption_words import inverse_document_frequency
@@ -83,7 +83,7 @@ class PairObjective:
         parts = {"network": self.network, "tokens": self.tokens, "language": self.language, "words": self.words}
         return {name: module for name, module in parts.items() if module is not None}
 
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Batch) -> LossAndLog:
         """The weighted sum of the losses that are on; the log gets each one alone."""
         with torch.no_grad():
             self.network.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from mobileclip_kit.data.images import Rows, identity_of
 from mobileclip_kit.distillation.checkpoint import Checkpoint
 from mobileclip_kit.distillation.distributed import DistributedContext
-from mobileclip_kit.distillation.objective import Batch, Encoded, StepContext, VectorObjective
+from mobileclip_kit.distillation.objective import Batch, Encoded, LossAndLog, StepContext, VectorObjective
 from mobileclip_kit.distillation.run_folder import LOG_FILE
 from mobileclip_kit.distillation.student import Student
 from mobileclip_kit.distillation.tables import StageOptions, TrainingPlan
@@ -118,7 +118,7 @@ def run_stages(student: Student, options: StageOptions, run: Path, processes: Di
     return Staged(student, _sum(results), stages)
 
 
-class PruningObjective:
+class PruningObjective(VectorObjective):
     """An objective's loss with gates drawn anew in each step, and the cost of exceeding the budget.
 
     The gates of a step depend on the run's seed and the step alone, so that all parts of a batch and all processes
@@ -137,12 +137,6 @@ class PruningObjective:
         """The inner objective's, the gates and the budget's multipliers."""
         return {**self._inner.modules(), "gates": self._gates, "budget": self._budget}
 
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """The inner loss plus the penalty; the log gets the expected sparsity and its target."""
-        self._draw(batch.context)
-        loss, parts = self._inner.loss(batch)
-        return self._with_penalty(loss, parts, batch.context)
-
     def encode(self, batch: Batch) -> Encoded:
         """The vectors of some images of a batch."""
         self._draw(batch.context)
@@ -153,22 +147,15 @@ class PruningObjective:
         self._draw(context)
         return self._inner.shared(context)
 
-    def compare(
-        self, encoded: Encoded, shared: Mapping[str, Tensor], rows: Rows, context: StepContext
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a whole batch, plus the penalty."""
-        loss, parts = self._inner.compare(encoded, shared, rows, context)
-        return self._with_penalty(loss, parts, context)
+    def compare(self, encoded: Encoded, shared: Mapping[str, Tensor], rows: Rows, context: StepContext) -> LossAndLog:
+        """The inner loss plus the penalty; the log gets the expected sparsity and its target."""
+        loss, log = self._inner.compare(encoded, shared, rows, context)
+        penalty, more = self._budget.penalty(self._gates, context.step)
+        return loss + penalty, {**log, **more, "penalty": float(penalty.detach())}
 
     def _draw(self, context: StepContext) -> None:
         seed = identity_of(f"{context.seed}/gates/{context.step}") >> 1
         self._gates.draw(torch.Generator().manual_seed(seed))
-
-    def _with_penalty(
-        self, loss: Tensor, parts: dict[str, float], context: StepContext
-    ) -> tuple[Tensor, dict[str, float]]:
-        penalty, more = self._budget.penalty(self._gates, context.step)
-        return loss + penalty, {**parts, **more, "penalty": float(penalty.detach())}
 
 
 class _Stage:
