@@ -5,7 +5,7 @@ and a teacher's vectors of augmented views can be stored and replayed: the numbe
 cut from the image as the model's own preprocessing made it, on the whole batch at once.
 
 A cache of views (reinforced data, MobileCLIP, arXiv 2311.17049) records augmentation and seed, so that training shows
-the student the very views that the teacher saw, at the student's own size. View 0 is the image itself.
+the student the same views that the teacher saw, at the student's own size. View 0 is the image itself.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _DIGEST_KEY = "mckit_sha256"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is needed to go on.
+    """The state of a run between two steps.
 
     Attributes:
         tensors: ``weights/…``, ``optimizer/…`` and ``average/…``.
@@ -40,7 +40,7 @@ class Checkpoint:
     state: dict[str, Any]
 
     def check_fingerprint(self, fingerprint: Mapping[str, Any], path: Path) -> None:
-        """Refuse to go on with another configuration.
+        """Refuse to resume with another configuration.
 
         Raises:
             TrainingError: Names what differs.
@@ -68,7 +68,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             save_file(tensors, staging, metadata={_STATE_KEY: state, _DIGEST_KEY: _digest(tensors, state)})
     except SafetensorError as error:  # its own kind even for a full disk
         raise OutputError(
-            f"The checkpoint {path} cannot be written: {error}.", hint="Free some space and go on with --resume."
+            f"The checkpoint {path} cannot be written: {error}.", hint="Free some space and continue with --resume."
         ) from error
 
 
@@ -115,7 +115,7 @@ def trained_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 
 
 def trained_parameters(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
-    """``(name, parameter)`` of what is trained; a parameter that two modules share comes once."""
+    """``(name, parameter)`` of the trained parameters; a parameter that two modules share comes once."""
     seen: set[int] = set()
     for title, module in modules.items():
         for name, parameter in module.named_parameters():

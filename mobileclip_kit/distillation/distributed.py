@@ -184,9 +184,9 @@ def backward_whole_batch(
     """Add the gradient of the whole batch's loss to the parameters' ``grad``, the same in every process.
 
     Args:
-        objective: What is trained.
+        objective: The modules to train, and their loss.
         parts: This process's images.
-        context: Where in the run this is.
+        context: The step's place in the run.
         processes: The processes.
         share: Images of a process when none is missing.
         stop: Whether this process was asked to stop.

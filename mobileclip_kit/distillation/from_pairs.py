@@ -49,7 +49,7 @@ class PairRun(TrainingRun):
         pairs: Images with their captions.
         start: The model to start from, or None.
         tokenizer: The text tower's.
-        student: What is trained.
+        student: The model in training.
     """
 
     def __init__(self, request: TrainRequest) -> None:
@@ -58,7 +58,7 @@ class PairRun(TrainingRun):
         self.options: PairOptions = self.recipe.options
 
     def run(self) -> TrainingReport:
-        """Do everything, or go on where an interrupted run stopped."""
+        """Do everything, or continue where an interrupted run stopped."""
         with self.opened():
             self.read_pairs()
             self.make_model()

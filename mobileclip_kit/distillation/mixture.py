@@ -145,14 +145,14 @@ class MixtureObjective(VectorObjective):
 
 
 class MixtureInputs:
-    """What a loss may be given, by name; each is computed when a loss asks for it. Vectors are raw.
+    """The possible arguments of a loss, by name; each is computed when a loss asks for it. Vectors are raw.
 
     Args:
         objective: Whose step it is.
         encoded: Of the whole batch.
         shared: From :meth:`MixtureObjective.shared`.
         rows: The images' places in the training set, ``(n,)``.
-        context: Where in the run this is.
+        context: The step's place in the run.
         tower: The trained tower whose vectors ``student`` and ``teacher`` are.
     """
 
@@ -272,7 +272,7 @@ def check_inputs(options: MixtureOptions, towers: Sequence[str], texts: RunTexts
         stored: Whether the first teacher's vectors can be looked up.
 
     Raises:
-        UsageError: Says what is missing.
+        UsageError: Names what is missing.
     """
     if (names := options.using("others", "same")) and "image" not in towers:
         raise UsageError(f"{names[0]} compares images, but the image tower is not trained.")

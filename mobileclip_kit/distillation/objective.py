@@ -18,7 +18,7 @@ LossAndLog = tuple[Tensor, dict[str, float]]
 
 @dataclass(frozen=True)
 class StepContext:
-    """Where in the run a step is: what is random in a step may depend on it, and on nothing that happened before.
+    """The place of a step in its run: random choices of a step depend on it, and on nothing that happened before.
 
     Attributes:
         step: From 0.
@@ -35,12 +35,12 @@ class StepContext:
 
 @dataclass(frozen=True)
 class Batch:
-    """What an objective is given.
+    """The inputs of an objective.
 
     Attributes:
         rows: The images' places in the training set, ``(n,)`` int64: objectives look up vectors or captions by them.
         images: Augmented and normalised, ``(n, 3, height, width)`` float32, on the training device.
-        context: Where in the run this is.
+        context: The step's place in the run.
     """
 
     rows: Rows
@@ -52,7 +52,7 @@ class Objective(Protocol):
     """A loss together with the modules it trains."""
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """What is trained, by name: parameters that require a gradient are updated and kept in checkpoints.
+        """The modules to train, by name: parameters that require a gradient are updated and kept in checkpoints.
 
         The names must be the same in every run of one configuration: a checkpoint is read back by them.
         """
@@ -107,7 +107,7 @@ class VectorObjective(Objective, Protocol):
             encoded: Of all its images.
             shared: From :meth:`shared`.
             rows: The images' places in the training set.
-            context: Where in the run this is.
+            context: The step's place in the run.
         """
         ...
 

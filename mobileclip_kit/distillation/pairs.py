@@ -127,7 +127,7 @@ class PairObjective:
 
 
 class PairInputs:
-    """What a loss may be given, by name; each is computed once, when a loss asks for it.
+    """The possible arguments of a loss, by name; each is computed once, when a loss asks for it.
 
     Args:
         objective: Whose step it is.

@@ -26,7 +26,7 @@ class Recipe:
     """One way to train.
 
     Attributes:
-        name: For people.
+        name: Shown in messages and in the model's provenance.
         objective: A key of :data:`~mobileclip_kit.distillation.tables.OBJECTIVES`.
         training: Steps, learning rate, seed.
         augmentation: How images are varied.

@@ -1,4 +1,4 @@
-"""What ``distill`` and ``train`` are asked for: one dataclass each, for Python and for the command line.
+"""The requests of ``distill`` and ``train``: one dataclass each, for Python and for the command line.
 
 A request checks itself when it is made, names of recipes, students and models included, before torch is imported and
 before anything is written.
@@ -31,7 +31,7 @@ _OVERRIDES = ("epochs", "steps", "batch_size", "lr", "seed", "precision", "micro
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
-    """What the requests to distil and to train have in common.
+    """The common part of the requests to distil and to train.
 
     Paths may be given as texts. The values from ``epochs`` to ``precision`` replace the recipe's; None keeps them.
     """
@@ -67,7 +67,7 @@ class TrainingRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class DistillRequest(TrainingRequest):
-    """What is to be distilled.
+    """A distillation to run.
 
     Raises:
         UsageError: Values contradict each other, or the recipe is unknown or does not fit.
@@ -177,7 +177,7 @@ class DistillRequest(TrainingRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest(TrainingRequest):
-    """What is to be trained from image-caption pairs, without a teacher.
+    """A training from image-caption pairs, without a teacher, to run.
 
     Raises:
         UsageError: The recipe is unknown or needs a teacher, or a value is out of range.

@@ -184,7 +184,7 @@ class DistillRun(TrainingRun):
         pairs: What the data has.
         bank: Texts to compare images with.
         init: The model to start from, or None.
-        student: What is trained; ``image`` is its preprocessing.
+        student: The model in training; ``image`` is its preprocessing.
         train: The pairs to train on, their ``images`` and all ``texts``; ``holdout`` are those held out.
         replay: Which stored views to show, or None.
         targets: What each teacher says of the images and texts.
@@ -196,7 +196,7 @@ class DistillRun(TrainingRun):
         self.options: MixtureOptions = self.recipe.options
 
     def run(self) -> TrainingReport:
-        """Do everything, or go on where an interrupted run stopped."""
+        """Do everything, or continue where an interrupted run stopped."""
         with self.opened():
             self.open_teachers()
             self.read_data()

@@ -1,4 +1,4 @@
-"""``MODEL.run``: what a run keeps beside the model it is making, its log, and how it becomes the model folder."""
+"""``MODEL.run``: the files of a run beside the model that it makes, its log, and writing the model folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVENTS_FOLDER = "tensorboard"
 
 
 def run_folder(model: Path) -> Path:
-    """Where a run's files lie while the model is being made."""
+    """The folder of a run's files while the model is being made."""
     return model.with_name(f"{model.name}.run")
 
 
@@ -51,14 +51,15 @@ def open_run(model: Path, *, resume: bool, force: bool) -> Path:
     if run.exists() and not resume:
         if not force:
             raise OutputError(
-                f"{run} holds a run that was interrupted.", hint="Add --resume to go on, or --force to start anew."
+                f"{run} holds a run that was interrupted.",
+                hint="Add --resume to continue it, or --force to start anew.",
             )
         close_run(run)
     return run
 
 
 def holds_work(run: Path) -> bool:
-    """Whether a run's folder holds anything worth going on with."""
+    """Whether a run's folder holds work that can be continued."""
     return any((run / name).exists() for name in (CHECKPOINT_FILE, "teacher", "stages"))
 
 
@@ -115,7 +116,7 @@ class RunLog:
 
     Args:
         folder: Where ``log.jsonl`` and the events' folder lie.
-        step: Where the run goes on; what was logged from there on is dropped.
+        step: The first step; later entries of an earlier log are dropped.
 
     Attributes:
         losses: Of the steps so far, those that are finite.

@@ -1,10 +1,10 @@
 """Progressive pruning (TinyCLIP, arXiv 2309.12314): 100 → 75 → 50 → 25 % of the parameters, each from the one before.
 
-A stage has three parts: learn gates under a budget, cut the student down physically, let it recover. What a part made
-is put on disk in one rename and read back from there, whether the run was interrupted or not, so a resumed run ends
-with the same bits. Inside a part the trainer's own checkpoint serves::
+A stage has three parts: train gates under a budget, prune the student physically, train it to recover. The result of
+each part is written with one rename and read back from disk, whether the run was interrupted or not, so a resumed run
+ends with the same bits. Inside a part the trainer's own checkpoint is used::
 
-    stages/run.json      whose stages these are: with another recipe or other images they are not gone on with
+    stages/run.json      the run's fingerprint: with another recipe or other images the stages are not continued
     stages/1-masks/      checkpoint and log of the gates' training
     stages/1-pruned/     the student, cut down
     stages/1-recovery/   checkpoint and log of its recovery
@@ -69,7 +69,7 @@ Train = Callable[[Student, Phase], TrainingResult]
 
 @dataclass(frozen=True)
 class Staged:
-    """What the stages made.
+    """The result of all stages.
 
     Attributes:
         student: The last stage's.
@@ -87,12 +87,12 @@ def run_stages(student: Student, options: StageOptions, run: Path, processes: Di
     """Cut a student down stage by stage.
 
     Args:
-        student: Starts as large as its teacher.
+        student: As large as its teacher.
         options: The stages.
-        run: The run's folder; what an interrupted run left in it is gone on with.
+        run: The run's folder; the files of an interrupted run are continued.
         processes: The processes; the first one writes.
         train: Trains a student to the end of a phase.
-        fingerprint: What must be equal for stages on disk to be gone on with: a small JSON object.
+        fingerprint: What must be equal for the stages on disk to be continued: a small JSON object.
 
     Raises:
         ModelError: Neither tower can be cut, or a share cannot be met.
@@ -102,7 +102,7 @@ def run_stages(student: Student, options: StageOptions, run: Path, processes: Di
     layout = layout_of(student.network)
     require_groups(layout, "the student")
     whole = layout.parameters(layout.groups)
-    for share in options.shares:  # refused now, not after hours
+    for share in options.shares:  # refuse an impossible share now, not after hours
         ParameterBudget(layout, round(share * whole), warmup_steps=1)
     folder = run / STAGES_FOLDER
     _claim(folder / _RUN_FILE, fingerprint, processes)
@@ -125,9 +125,9 @@ class PruningObjective(VectorObjective):
     see the same ones.
 
     Args:
-        inner: What the masked student shall still do; its network has the gates in it.
-        gates: Of every group.
-        budget: What they shall come down to.
+        inner: The loss of the masked student; its network contains the gates.
+        gates: The gates of every group.
+        budget: The number of parameters to reach.
     """
 
     def __init__(self, inner: VectorObjective, gates: Gates, budget: ParameterBudget) -> None:
@@ -214,7 +214,7 @@ class _Stage:
 
 
 def _claim(file: Path, fingerprint: Mapping[str, Any], processes: DistributedContext) -> None:
-    """Record whose stages a folder holds, or refuse those of another run: finished ones have no checkpoint to do so."""
+    """Record the run's fingerprint, or refuse the stages of another run: finished ones have no checkpoint for this."""
     if processes.is_first and not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, dict(fingerprint))

@@ -1,4 +1,4 @@
-"""Where a student's targets and text tower come from: caches, or a live teacher."""
+"""The sources of a student's targets and text tower: caches, or a live teacher."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _LEAST_COSINE = 0.8
 
 @dataclass
 class DistillTeacher:
-    """What a student is drawn to.
+    """A teacher: stored vectors, or a model in memory.
 
     Attributes:
-        name: For people and for the student's provenance.
+        name: Shown in messages and in the student's provenance.
         identity: Model hash, or the name where vectors came from somebody else.
         embedding_dim: d.
         image: The preprocessing that the student takes over.
@@ -228,7 +228,7 @@ def teacher_targets(
 
 
 def _lookup(cache: TeacherCache, hashes: Sequence[str], unit_scale: float) -> Lookup:
-    """In memory where the vectors fit, else from the shards, which the system keeps in memory as it can."""
+    """Look up in memory where the vectors fit, otherwise in the memory-mapped shards."""
     by_content = cache.rows_by_content()
     places = [by_content[sha256] for sha256 in hashes]
     made = cache.description
@@ -284,9 +284,9 @@ class TeacherTargets:
     """One teacher as an objective sees it.
 
     Attributes:
-        images: Raw vectors of a batch's images, or None when no term asks for them.
+        images: Raw vectors of a batch's images, or None when no loss needs them.
         lookup: The same by row, for images outside the batch; None for a live teacher.
-        texts: Raw vectors of the run's texts, ``(texts, d)`` float32, or None when no term asks for them.
+        texts: Raw vectors of the run's texts, ``(texts, d)`` float32, or None when no loss needs them.
         logit_scale: Its own.
     """
 

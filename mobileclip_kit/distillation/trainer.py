@@ -102,7 +102,7 @@ class Trainer:
     """Drives an objective over images.
 
     Args:
-        objective: What is trained, and its loss.
+        objective: The modules to train, and their loss.
         images: The training set.
         setup: How.
         processes: Those that share each batch, with this one's device; None for this one alone on the CPU. Process 0
@@ -324,7 +324,7 @@ def freeze(modules: Mapping[str, nn.Module], names: Sequence[str]) -> tuple[nn.M
     """Take parts out of the training: inherited stages need not be learned again, nor any gradient pass through them.
 
     Args:
-        modules: What is trained; ``network`` holds the parts.
+        modules: The modules to train; ``network`` holds the parts.
         names: Of parts of the network, such as ``visual.trunk.stages.0``.
 
     Returns:
@@ -348,7 +348,7 @@ def freeze(modules: Mapping[str, nn.Module], names: Sequence[str]) -> tuple[nn.M
 
 
 class Interruption:
-    """Turns the first SIGINT or SIGTERM into :attr:`asked`, granted after the step; the second one stops at once.
+    """Turns the first SIGINT or SIGTERM into :attr:`asked`, honoured after the step; the second one stops at once.
 
     Attributes:
         asked: Whether the run is to stop.

@@ -1,4 +1,4 @@
-"""From pairs to a training set: what can be used, what is held out, what fits into memory."""
+"""From pairs to a training set: usable images, held-out images, decoding into memory."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def usable_pairs(
 
     Args:
         pairs: The source's.
-        known: Content hashes that the cache holds; None when a live teacher can be asked for any.
-        skipped: Takes what is left out.
+        known: Content hashes that the cache holds; None when a live teacher computes them.
+        skipped: Receives what is left out.
         cache: The cache's name for messages.
     """
     hashes, unreadable = content_hashes([pair.image for pair in pairs], [pair.key for pair in pairs])
@@ -160,7 +160,7 @@ def batch_rows(images: int, *, batch_size: int, seed: int, first_step: int, step
         images: How many there are, at least one batch.
         batch_size: Rows of a batch.
         seed: Of the run.
-        first_step: Where a resumed run goes on.
+        first_step: The first step of a resumed run.
         steps: Of the whole run.
     """
     per_epoch = images // batch_size

@@ -7,7 +7,7 @@ From learned scores to the units that stay: as many as the budget of parameters 
 
 The expected count of the gates is near the budget, not on it. The units that stay are those above one threshold on
 ``log α``, the same for all groups, as near the budget as it comes from above; then single units are left out in the
-order of their scores, those that are larger than what is left over passed by. Every group keeps one unit at least, so
+order of their scores, skipping those larger than the remaining excess. Every group keeps one unit at least, so
 that no layer becomes empty.
 
 An *even* choice keeps equally many heads and neurons in each layer of a tower, and as many channels as its heads
@@ -33,7 +33,7 @@ TOLERANCE = 0.02
 
 
 class ParameterBudget(nn.Module):
-    """How far the gates are from the budget, and what that costs.
+    """The distance of the gates from the budget, and its penalty.
 
     Args:
         layout: The network's table.
@@ -68,7 +68,7 @@ class ParameterBudget(nn.Module):
         return 1.0 - self.layout.parameters(gates.expected_units()) / self.all_parameters
 
     def penalty(self, gates: Gates, step: int) -> tuple[Tensor, dict[str, float]]:
-        """What the excess costs: descent on it moves the gates down and the multipliers up.
+        """The penalty of the excess: descent on it moves the gates down and the multipliers up.
 
         Returns:
             The scalar, and what the log should say.
@@ -96,7 +96,7 @@ def lagrangian(sparsity: Tensor, target: float, linear: Tensor, quadratic: Tenso
 
 
 class _Ascent(torch.autograd.Function):
-    """The identity whose gradient is turned round: descent of the whole loss ascends in what went through here."""
+    """The identity with a negated gradient: descent on the whole loss becomes ascent in its input."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ def _evened(
     sizes = {name: len(units) for name, units in kept.items()}
     towers = [tower for tower in layout.towers if f"{tower}.0.heads" in layout.groups]
     for place, tower in enumerate(towers):
-        # The last tower makes good what rounding the others has cost or saved.
+        # The last tower compensates for the rounding of the others.
         wanted = parameters if place == len(towers) - 1 else layout.parameters(sizes)
         sizes = _even_tower(layout, tower, sizes, wanted)
     return {name: score.topk(sizes[name]).indices.sort().values.cpu() for name, score in scores.items()}

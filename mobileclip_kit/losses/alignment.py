@@ -1,7 +1,7 @@
-"""Instance alignment of images and texts: InfoNCE whose labels soften while training goes on.
+"""Instance alignment of images and texts: InfoNCE whose labels soften during training.
 
 LightCLIP (arXiv 2312.00674), section 3.1. Captions of other images in the batch are often right too ("a red star"
-twice); as training goes on, the labels stop calling them entirely wrong:
+twice); during training, the labels stop treating them as entirely wrong:
 
 - *one-hot* first: InfoNCE as in CLIP;
 - then *smoothed*: the positive gets ``1 − α`` and the negatives share ``α`` evenly;

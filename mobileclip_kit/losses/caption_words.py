@@ -51,7 +51,7 @@ def inverse_document_frequency(rows: Tensor, vocab_size: int) -> Tensor:
         vocab_size: Pieces in all.
 
     Returns:
-        ``(vocab_size,)`` float32. What stands in every caption (start, end, padding) gets 0.
+        ``(vocab_size,)`` float32. Pieces of every caption (start, end, padding) get 0.
     """
     found = torch.zeros(vocab_size)
     for row in rows:

@@ -1,4 +1,4 @@
-"""Losses that draw a student's vectors to its teacher's, one by one.
+"""Losses between a student's vectors and its teacher's, one by one.
 
 KLD + L1 is the loss of PicCollage's student (2021): the teacher's vectors as a distribution, and as they are.
 """

@@ -1,8 +1,8 @@
 """Neighbours: the student's images find the same other images alike as the teacher's do.
 
 Affinity mimicking (:mod:`mobileclip_kit.losses.affinity`) with the teacher's own image vectors in place of texts (our
-reading of CLIP-KD's interactive distillation, arXiv 2307.12732): it needs no captions and no text tower, and asks for
-the very thing that agreement of rankings (``map_at_n``) measures.
+reading of CLIP-KD's interactive distillation, arXiv 2307.12732): it needs no captions and no text tower, and
+optimises what the agreement of rankings (MAP@N) measures.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: 
         name: A student: a preset's name or a JSON file.
         embedding_dim: Width of the vectors, the teacher's.
         image: The teacher's preprocessing; the student keeps all of it but the size.
-        teacher: Whose text tower the student shall carry; None gives an image-only student.
+        teacher: The model whose text tower the student gets; None gives an image-only student.
 
     Returns:
         ``{"model_cfg": …, "preprocess_cfg": …}``.
