@@ -7,82 +7,53 @@ that "a purple banana" can be asked of a model that has seen purple things and b
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from mobileclip_kit.scenes import drawings
-from mobileclip_kit.scenes.sprites import Pen, Sprite, draw_kind, make_sprite
+from mobileclip_kit import formats
+from mobileclip_kit.files import read_json
+from mobileclip_kit.scenes.sprites import INKS, Pen, Sprite, arc_points, draw_kind, make_sprite
 
 Rgb = tuple[int, int, int]
 
-_WOOD: Rgb = (122, 78, 44)
-_GREEN: Rgb = (72, 150, 64)
-_CREAM: Rgb = (240, 224, 190)
-_STEEL: Rgb = (130, 136, 148)
-_ROSE: Rgb = (240, 130, 140)
-_FLAME: Rgb = (252, 156, 38)
-_PAPER: Rgb = (250, 250, 244)
-_GOLD: Rgb = (250, 208, 70)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of object.
+    """One kind of object, as ``kinds.json`` describes it.
 
     Attributes:
-        draw: Draws it in the unit square.
         plural: "leaves".
+        shows: What the drawing shows, for people.
+        strokes: Of the drawing in the unit square, the lowest first: a method of :class:`~sprites.Pen`, an ink, and the
+            method's numbers and points. ``{"arc": [x, y, radius, start, end]}`` stands for the points of an arc.
         accent: RGB of its secondary part.
         light: RGB of its light details.
     """
 
-    draw: Callable[[Pen], None]
     plural: str
-    accent: Rgb = _STEEL
-    light: Rgb = _PAPER
+    shows: str
+    strokes: tuple[tuple[Any, ...], ...]
+    accent: Rgb = (130, 136, 148)
+    light: Rgb = (250, 250, 244)
+
+    def draw(self, pen: Pen) -> None:
+        """Draw it in the unit square."""
+        for method, ink, *values in self.strokes:
+            arguments: list[Any] = []
+            for value in values:
+                if isinstance(value, Mapping):
+                    arguments += arc_points(*value["arc"])
+                else:
+                    arguments.append(value)
+            getattr(pen, method)(INKS[ink], *arguments)
 
 
+_KINDS_FILE = Path(__file__).with_name("kinds.json")
 KINDS: dict[str, Kind] = {
-    "star": Kind(drawings.star, "stars"),
-    "heart": Kind(drawings.heart, "hearts"),
-    "house": Kind(drawings.house, "houses"),
-    "tree": Kind(drawings.tree, "trees", accent=_WOOD),
-    "car": Kind(drawings.car, "cars"),
-    "bus": Kind(drawings.bus, "buses"),
-    "boat": Kind(drawings.boat, "boats", accent=_WOOD),
-    "fish": Kind(drawings.fish, "fish"),
-    "bird": Kind(drawings.bird, "birds", accent=_FLAME),
-    "cat": Kind(drawings.cat, "cats", accent=_ROSE),
-    "dog": Kind(drawings.dog, "dogs", accent=_ROSE),
-    "flower": Kind(drawings.flower, "flowers", accent=_GREEN, light=_GOLD),
-    "sun": Kind(drawings.sun, "suns"),
-    "moon": Kind(drawings.moon, "moons"),
-    "cloud": Kind(drawings.cloud, "clouds"),
-    "umbrella": Kind(drawings.umbrella, "umbrellas", accent=_WOOD),
-    "key": Kind(drawings.key, "keys"),
-    "cup": Kind(drawings.cup, "cups"),
-    "bottle": Kind(drawings.bottle, "bottles"),
-    "apple": Kind(drawings.apple, "apples", accent=_GREEN),
-    "banana": Kind(drawings.banana, "bananas"),
-    "mushroom": Kind(drawings.mushroom, "mushrooms", accent=_CREAM),
-    "kite": Kind(drawings.kite, "kites"),
-    "rocket": Kind(drawings.rocket, "rockets", accent=_FLAME),
-    "plane": Kind(drawings.plane, "planes"),
-    "train": Kind(drawings.train, "trains"),
-    "clock": Kind(drawings.clock, "clocks"),
-    "hat": Kind(drawings.hat, "hats"),
-    "chair": Kind(drawings.chair, "chairs"),
-    "lamp": Kind(drawings.lamp, "lamps", light=_GOLD),
-    "book": Kind(drawings.book, "books"),
-    "guitar": Kind(drawings.guitar, "guitars", accent=_WOOD),
-    "snail": Kind(drawings.snail, "snails", accent=_CREAM),
-    "ladder": Kind(drawings.ladder, "ladders"),
-    "anchor": Kind(drawings.anchor, "anchors"),
-    "leaf": Kind(drawings.leaf, "leaves"),
-    "tent": Kind(drawings.tent, "tents"),
-    "crown": Kind(drawings.crown, "crowns"),
-    "bell": Kind(drawings.bell, "bells"),
-    "bike": Kind(drawings.bike, "bikes"),
+    name: formats.from_document(kind, Kind, where=f"{_KINDS_FILE}: {name}")
+    for name, kind in read_json(_KINDS_FILE).items()
 }
 
 COLOURS: dict[str, Rgb] = {

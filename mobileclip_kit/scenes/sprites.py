@@ -25,13 +25,15 @@ from mobileclip_kit.extras import missing_extra
 Point = tuple[float, float]
 Ink = tuple[int, int, int, int]
 
-MAIN: Ink = (255, 0, 0, 255)
-SHADE: Ink = (170, 0, 0, 255)
-TINT: Ink = (165, 90, 0, 255)
-LIGHT: Ink = (0, 255, 0, 255)
-ACCENT: Ink = (0, 0, 255, 255)
-DARK: Ink = (0, 0, 0, 255)
-CLEAR: Ink = (0, 0, 0, 0)
+INKS: dict[str, Ink] = {
+    "main": (255, 0, 0, 255),
+    "shade": (170, 0, 0, 255),
+    "tint": (165, 90, 0, 255),
+    "light": (0, 255, 0, 255),
+    "accent": (0, 0, 255, 255),
+    "dark": (0, 0, 0, 255),
+    "clear": (0, 0, 0, 0),
+}
 
 _MARGIN = 0.1
 _OUTLINE = 0.018
@@ -45,7 +47,7 @@ class Pen:
     """
 
     def __init__(self, canvas_px: int) -> None:
-        self.image = Image.new("RGBA", (canvas_px, canvas_px), CLEAR)
+        self.image = Image.new("RGBA", (canvas_px, canvas_px), INKS["clear"])
         self._draw = ImageDraw.Draw(self.image)
         self._offset = canvas_px * _MARGIN
         self._scale = canvas_px * (1 - 2 * _MARGIN)
@@ -122,10 +124,10 @@ def draw_kind(draw: Callable[[Pen], None], side_px: int) -> Image.Image:
     canvas_px = round(side_px / (1 - 2 * _MARGIN)) * finer
     pen = Pen(canvas_px)
     draw(pen)
-    outlined = Image.new("RGBA", pen.image.size, CLEAR)
+    outlined = Image.new("RGBA", pen.image.size, INKS["clear"])
     # A blurred silhouette cut low is the silhouette grown by about the blur's radius, and smooth at corners.
     grown = pen.image.getchannel("A").filter(ImageFilter.GaussianBlur(canvas_px * _OUTLINE))
-    outlined.paste(DARK, mask=grown.point([255 if value > 24 else 0 for value in range(256)]))
+    outlined.paste(INKS["dark"], mask=grown.point([255 if value > 24 else 0 for value in range(256)]))
     outlined.alpha_composite(pen.image)
     small = outlined.reduce(finer)
     return small.crop(small.getbbox())
