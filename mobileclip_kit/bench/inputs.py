@@ -27,9 +27,8 @@ from mobileclip_kit.bench.process import WorkerProcess, encode_images, encode_te
 from mobileclip_kit.bench.request import BenchRequest
 from mobileclip_kit.cache.folder import TeacherCache
 from mobileclip_kit.data.captions import IMAGE_COLUMNS, find_image
-from mobileclip_kit.data.folder import read_folder
 from mobileclip_kit.data.pair import Skipped
-from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.data.sources import open_source, read_folder
 from mobileclip_kit.errors import DataError, ImageError, UsageError
 from mobileclip_kit.files import read_text, sha256_of_file
 from mobileclip_kit.images import load_image

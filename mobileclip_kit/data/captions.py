@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.data.pair import Pair, Skipped, is_text
+from mobileclip_kit.data.pair import Pair, Skipped, keep_captions
 from mobileclip_kit.errors import DataError
 
 # The first name that a table has is taken. filepath and title are open_clip's own defaults.
@@ -106,16 +106,7 @@ def _pairs(path: Path, rows: Iterator[_Row], skipped: list[Skipped]) -> Iterator
             continue
         key, image = found
         images.setdefault(key, image)
-        held = captions.setdefault(key, [])
-        for caption in (caption.strip() for caption in row.captions):
-            if not caption:
-                skipped.append(Skipped(key, f"{where}: the caption is empty."))
-            elif not is_text(caption):
-                skipped.append(Skipped(key, f"{where}: the caption holds half a character."))
-            elif caption in held:
-                skipped.append(Skipped(key, f"{where}: the image is listed again with the same caption."))
-            else:
-                held.append(caption)
+        keep_captions(captions.setdefault(key, []), row.captions, key, where, skipped, repeats=True)
     for key, image in images.items():
         if captions[key]:
             yield Pair(key, image, tuple(captions[key]))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.data.pair import Pair, Skipped, is_text
+from mobileclip_kit.data.pair import Pair, Skipped, keep_captions
 from mobileclip_kit.errors import DataError
 
 _PARTS = ("images", "annotations", "categories")
@@ -41,14 +41,7 @@ def read_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
         where, image = f"{path}: annotation {number}", _number(annotation, "image_id", path, number)
         category = _number(annotation, "category_id", path, number) if "category_id" in annotation else None
         if isinstance(annotation.get("caption"), str):
-            caption = annotation["caption"].strip()
-            held = captions.setdefault(image, [])
-            if not caption:
-                skipped.append(Skipped(str(image), f"{where} has an empty caption."))
-            elif not is_text(caption):
-                skipped.append(Skipped(str(image), f"{where} has a caption that holds half a character."))
-            elif caption not in held:
-                held.append(caption)
+            keep_captions(captions.setdefault(image, []), [annotation["caption"]], str(image), where, skipped)
         elif category in names:
             categories.setdefault(image, Counter())[names[category]] += 1
         else:

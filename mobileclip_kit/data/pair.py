@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,33 @@ def is_text(caption: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def keep_captions(
+    held: list[str], captions: Iterable[str], item: str, where: str, skipped: list[Skipped], *, repeats: bool = False
+) -> None:
+    """Add an image's captions to those that it has, without spaces around them.
+
+    Args:
+        held: The image's captions so far.
+        captions: Further ones.
+        item: What the source calls the image.
+        where: The captions' place, for the reasons.
+        skipped: Takes captions that are empty or cut inside a character.
+        repeats: Whether it takes captions that the image has already, too.
+    """
+    for caption in map(str.strip, captions):
+        reason = None
+        if not caption:
+            reason = "the caption is empty"
+        elif not is_text(caption):
+            reason = "the caption holds half a character"
+        elif caption not in held:
+            held.append(caption)
+        elif repeats:
+            reason = "the image is listed again with the same caption"
+        if reason is not None:
+            skipped.append(Skipped(item, f"{where}: {reason}."))
 
 
 def is_url(place: str) -> bool:

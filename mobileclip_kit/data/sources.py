@@ -8,10 +8,10 @@ from pathlib import Path
 
 from mobileclip_kit.data.captions import read_jsonl, read_table
 from mobileclip_kit.data.coco import read_coco
-from mobileclip_kit.data.folder import read_folder
 from mobileclip_kit.data.pair import Pair, Skipped, is_url
 from mobileclip_kit.data.shards import are_shards, read_shards
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.images import list_images
 
 CAPTIONS_FILE = "captions.csv"
 
@@ -29,6 +29,29 @@ class Source:
     title: str
     fits: Callable[[Path], bool]
     read: Callable[[Path, list[Skipped]], Iterator[Pair]]
+
+
+def read_folder(folder: Path, skipped: list[Skipped]) -> Iterator[Pair]:
+    """Every image below a folder, in the order of its path.
+
+    Args:
+        folder: Searched to any depth; hidden files and folders are passed over.
+        skipped: Takes empty files, and links that lead nowhere.
+
+    Yields:
+        Pairs whose key is the path relative to the folder.
+    """
+    for path in list_images(folder):
+        key = path.relative_to(folder).as_posix()
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            skipped.append(Skipped(key, f"The file cannot be read: {error.strerror}."))
+            continue
+        if size == 0:
+            skipped.append(Skipped(key, "The file is empty."))
+        else:
+            yield Pair(key, path)
 
 
 # The first one that fits reads the path.

@@ -1,6 +1,6 @@
 """What lies behind the objects: textures in two colours, and places with colours of their own.
 
-Textures are functions ``(side, rng) -> (side, side)`` of weights, in 0…1 after clipping, which mix a background's two
+Textures are functions of the pixels' places that give weights, in 0…1 after clipping, which mix a background's two
 colours. All lengths are shares of the image's side, so a texture looks the same at every size, apart from edges, which
 are about a pixel wide. Colours are taken so that every object in the image stands out from both.
 """
@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,159 +20,145 @@ from PIL import Image
 from mobileclip_kit.scenes.objects import COLOURS, Rgb
 from mobileclip_kit.scenes.rng import below, between, happens, pick, seeded
 
-Texture = Callable[[int, Random], NDArray[np.float32]]
+Floats = NDArray[np.float32]
+# An array of floats, (side, side).
+Weights = Any
+# The places of the pixels across and down, 0…1, each (side, side), and a generator of random choices.
+Texture = Callable[[Floats, Floats, Random], Weights]
 
 
-def plain(side: int, rng: Random) -> NDArray[np.float32]:
+def plain(x: Floats, y: Floats, rng: Random) -> Weights:
     """One even weight."""
-    return np.full((side, side), between(rng, 0, 1), dtype=np.float32)
+    return np.full(x.shape, between(rng, 0, 1))
 
 
-def gradient(side: int, rng: Random) -> NDArray[np.float32]:
+def gradient(x: Floats, y: Floats, rng: Random) -> Weights:
     """A straight ramp in any direction."""
-    x, y = _grid(side)
     turn = between(rng, 0, 2 * np.pi)
-    return np.asarray(0.5 + (x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn), dtype=np.float32)
+    return 0.5 + (x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn)
 
 
-def glow(side: int, rng: Random) -> NDArray[np.float32]:
+def glow(x: Floats, y: Floats, rng: Random) -> Weights:
     """A ramp outwards from a point."""
-    x, y = _grid(side)
-    return np.asarray(1.3 * np.hypot(x - between(rng, 0.2, 0.8), y - between(rng, 0.2, 0.8)), dtype=np.float32)
+    return 1.3 * np.hypot(x - between(rng, 0.2, 0.8), y - between(rng, 0.2, 0.8))
 
 
 def stripes(turn: float) -> Texture:
     """Parallel bands at an angle in radians, 0 being upright ones."""
 
-    def draw(side: int, rng: Random) -> NDArray[np.float32]:
-        x, y = _grid(side)
+    def draw(x: Floats, y: Floats, rng: Random) -> Weights:
         periods = between(rng, 3, 7)
         phase = between(rng, 0, 2 * np.pi)
-        return _edge(np.sin(2 * np.pi * periods * (x * np.cos(turn) + y * np.sin(turn)) + phase), side, periods)
+        return _edge(np.sin(2 * np.pi * periods * (x * np.cos(turn) + y * np.sin(turn)) + phase), len(x), periods)
 
     return draw
 
 
-def checks(side: int, rng: Random) -> NDArray[np.float32]:
+def checks(x: Floats, y: Floats, rng: Random) -> Weights:
     """A chessboard."""
-    x, y = _grid(side)
     periods = between(rng, 2, 4.5)
-    return _edge(np.sin(2 * np.pi * periods * x) * np.sin(2 * np.pi * periods * y), side, periods)
+    return _edge(np.sin(2 * np.pi * periods * x) * np.sin(2 * np.pi * periods * y), len(x), periods)
 
 
-def diamonds(side: int, rng: Random) -> NDArray[np.float32]:
+def diamonds(x: Floats, y: Floats, rng: Random) -> Weights:
     """A chessboard on its corner."""
-    x, y = _grid(side)
     periods = between(rng, 2, 4)
-    return _edge(np.sin(2 * np.pi * periods * (x + y)) * np.sin(2 * np.pi * periods * (x - y)), side, periods)
+    return _edge(np.sin(2 * np.pi * periods * (x + y)) * np.sin(2 * np.pi * periods * (x - y)), len(x), periods)
 
 
-def dots(side: int, rng: Random) -> NDArray[np.float32]:
+def dots(x: Floats, y: Floats, rng: Random) -> Weights:
     """Dots in rows."""
-    x, y = _grid(side)
     periods = between(rng, 4, 7)
     wave = np.cos(2 * np.pi * periods * x) + np.cos(2 * np.pi * periods * y)
-    return _edge(wave - 0.7, side, periods)
+    return _edge(wave - 0.7, len(x), periods)
 
 
-def lattice(side: int, rng: Random) -> NDArray[np.float32]:
+def lattice(x: Floats, y: Floats, rng: Random) -> Weights:
     """Thin crossing lines."""
-    x, y = _grid(side)
     periods = between(rng, 4, 8)
-    return _edge(np.maximum(np.cos(2 * np.pi * periods * x), np.cos(2 * np.pi * periods * y)) - 0.85, side, periods)
+    return _edge(np.maximum(np.cos(2 * np.pi * periods * x), np.cos(2 * np.pi * periods * y)) - 0.85, len(x), periods)
 
 
-def bricks(side: int, rng: Random) -> NDArray[np.float32]:
+def bricks(x: Floats, y: Floats, rng: Random) -> Weights:
     """The joints of a wall."""
-    x, y = _grid(side)
     rows = round(between(rng, 5, 9))
     row = np.floor(y * rows)
     across = (x * rows / 2 + row % 2 / 2) % 1
-    joint = 1.6 * rows / side
-    return np.asarray((y * rows % 1 < joint) | (across < joint / 2), dtype=np.float32)
+    joint = 1.6 * rows / len(x)
+    return (y * rows % 1 < joint) | (across < joint / 2)
 
 
-def waves(side: int, rng: Random) -> NDArray[np.float32]:
+def waves(x: Floats, y: Floats, rng: Random) -> Weights:
     """Wavy bands."""
-    x, y = _grid(side)
     periods, bends = between(rng, 4, 7), between(rng, 2, 4)
-    return _edge(np.sin(2 * np.pi * (periods * y + 0.35 * np.sin(2 * np.pi * bends * x))), side, periods)
+    return _edge(np.sin(2 * np.pi * (periods * y + 0.35 * np.sin(2 * np.pi * bends * x))), len(x), periods)
 
 
-def zigzag(side: int, rng: Random) -> NDArray[np.float32]:
+def zigzag(x: Floats, y: Floats, rng: Random) -> Weights:
     """Bands with corners."""
-    x, y = _grid(side)
     periods = between(rng, 3, 6)
-    return _edge(np.sin(2 * np.pi * (periods * y + np.abs(x * periods % 1 - 0.5))), side, periods)
+    return _edge(np.sin(2 * np.pi * (periods * y + np.abs(x * periods % 1 - 0.5))), len(x), periods)
 
 
-def rays(side: int, rng: Random) -> NDArray[np.float32]:
+def rays(x: Floats, y: Floats, rng: Random) -> Weights:
     """Wedges around a point."""
-    x, y = _grid(side)
     turn = np.arctan2(y - between(rng, 0.2, 0.8), x - between(rng, 0.2, 0.8))
-    return _edge(np.sin(turn * round(between(rng, 6, 11))), side, 8)
+    return _edge(np.sin(turn * round(between(rng, 6, 11))), len(x), 8)
 
 
-def rings(side: int, rng: Random) -> NDArray[np.float32]:
+def rings(x: Floats, y: Floats, rng: Random) -> Weights:
     """Circles around a point."""
-    x, y = _grid(side)
     periods = between(rng, 4, 8)
     radius = np.hypot(x - between(rng, 0.2, 0.8), y - between(rng, 0.2, 0.8))
-    return _edge(np.sin(2 * np.pi * periods * radius), side, periods)
+    return _edge(np.sin(2 * np.pi * periods * radius), len(x), periods)
 
 
-def smoke(side: int, rng: Random) -> NDArray[np.float32]:
+def smoke(x: Floats, y: Floats, rng: Random) -> Weights:
     """Soft clouds."""
-    cloud = np.zeros((side, side), dtype=np.float32)
+    cloud = np.zeros(x.shape, dtype=np.float32)
     for cells, weight in ((3, 0.55), (6, 0.3), (12, 0.15)):
-        cloud += weight * _smooth_noise(side, cells, rng)
-    return np.asarray((cloud - 0.5) * 1.8 + 0.5, dtype=np.float32)
+        cloud += weight * _smooth_noise(len(x), cells, rng)
+    return (cloud - 0.5) * 1.8 + 0.5
 
 
-def speckle(side: int, rng: Random) -> NDArray[np.float32]:
+def speckle(x: Floats, y: Floats, rng: Random) -> Weights:
     """Fine grain."""
-    return _smooth_noise(side, 32, rng)
+    return _smooth_noise(len(x), 32, rng)
 
 
-def camouflage(side: int, rng: Random) -> NDArray[np.float32]:
+def camouflage(x: Floats, y: Floats, rng: Random) -> Weights:
     """Patches with sharp edges."""
-    return np.asarray(np.clip((_smooth_noise(side, 5, rng) - 0.5) * 14 + 0.5, 0, 1), dtype=np.float32)
+    return np.clip((_smooth_noise(len(x), 5, rng) - 0.5) * 14 + 0.5, 0, 1)
 
 
-def wood(side: int, rng: Random) -> NDArray[np.float32]:
+def wood(x: Floats, y: Floats, rng: Random) -> Weights:
     """Bent grain."""
-    x, y = _grid(side)
-    bend = _smooth_noise(side, 3, rng)
-    return np.asarray(
-        0.5 + 0.5 * np.sin(2 * np.pi * (between(rng, 7, 11) * y + 1.2 * bend + 0.2 * x)), dtype=np.float32
-    )
+    bend = _smooth_noise(len(x), 3, rng)
+    return 0.5 + 0.5 * np.sin(2 * np.pi * (between(rng, 7, 11) * y + 1.2 * bend + 0.2 * x))
 
 
-def confetti(side: int, rng: Random) -> NDArray[np.float32]:
+def confetti(x: Floats, y: Floats, rng: Random) -> Weights:
     """Small spots here and there."""
-    x, y = _grid(side)
-    weights = np.zeros((side, side), dtype=np.float32)
+    weights = np.zeros(x.shape, dtype=np.float32)
     for _ in range(36):
         across, down, radius = between(rng, 0, 1), between(rng, 0, 1), between(rng, 0.015, 0.035)
         weights[np.hypot(x - across, y - down) < radius] = 1
     return weights
 
 
-def hills(side: int, rng: Random) -> NDArray[np.float32]:
+def hills(x: Floats, y: Floats, rng: Random) -> Weights:
     """A ground under a wavy horizon."""
-    x, y = _grid(side)
     ridge = between(rng, 0.5, 0.75) + 0.08 * np.sin(2 * np.pi * (between(rng, 0.6, 1.6) * x + between(rng, 0, 1)))
-    return np.asarray(np.clip((y - ridge) * side + 0.5, 0, 1), dtype=np.float32)
+    return np.clip((y - ridge) * len(x) + 0.5, 0, 1)
 
 
-def ripples(side: int, rng: Random) -> NDArray[np.float32]:
+def ripples(x: Floats, y: Floats, rng: Random) -> Weights:
     """Water."""
-    x, y = _grid(side)
     bend = np.sin(2 * np.pi * between(rng, 3, 5) * x + 9 * y) + 0.6 * np.sin(2 * np.pi * 7 * x - 14 * y)
-    return np.asarray(0.5 + 0.5 * np.sin(2 * np.pi * between(rng, 6, 9) * y + 0.8 * bend), dtype=np.float32)
+    return 0.5 + 0.5 * np.sin(2 * np.pi * between(rng, 6, 9) * y + 0.8 * bend)
 
 
-def _grid(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _grid(side: int) -> tuple[Floats, Floats]:
     steps = np.asarray((np.arange(side) + 0.5) / side, dtype=np.float32)
     x = np.broadcast_to(steps[None, :], (side, side))
     y = np.broadcast_to(steps[:, None], (side, side))
@@ -263,7 +250,7 @@ def contrast(first: Rgb, second: Rgb) -> float:
 
 @functools.lru_cache(maxsize=512)
 def _mask(name: str, side: int, variant: int) -> Image.Image:
-    weights = BACKGROUNDS[name].texture(side, seeded("background", name, variant))
+    weights = BACKGROUNDS[name].texture(*_grid(side), seeded("background", name, variant)).astype(np.float32)
     return Image.fromarray(np.round(np.clip(weights, 0, 1) * 255).astype(np.uint8))
 
 

@@ -253,12 +253,12 @@ def word_sprite(text: str, typeface: str, side_px: int, *, stroked: bool = False
     # Every word keeps the same frame of one stroke, so that both masks of a word have their middle in one place.
     canvas = Image.new("L", (round(height_px * (len(text) + 2)), height_px * 3))
     pen = ImageDraw.Draw(canvas)
-    font = _font(typeface, height_px)
-    pen.text((height_px, height_px), text, fill=255, font=font)
+    face = font(typeface, height_px)
+    pen.text((height_px, height_px), text, fill=255, font=face)
     ink = canvas.getbbox()
     assert ink is not None
     if stroked:
-        pen.text((height_px, height_px), text, fill=255, font=font, stroke_width=stroke)
+        pen.text((height_px, height_px), text, fill=255, font=face, stroke_width=stroke)
     edge = max(1, round(height_px * _STROKE))
     return make_sprite(canvas.crop((ink[0] - edge, ink[1] - edge, ink[2] + edge, ink[3] + edge)))
 
@@ -276,8 +276,14 @@ def font_folder() -> Path:
     return Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
 
 
-@functools.lru_cache(maxsize=64)
-def _font(typeface: str, height_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+@functools.lru_cache(maxsize=256)
+def font(typeface: str, height_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A typeface of :data:`TYPEFACES` at a height in pixels.
+
+    Raises:
+        DataError: Its file is missing.
+        MissingExtraError: matplotlib is not installed.
+    """
     file = TYPEFACES[typeface]
     if file is None:
         return ImageFont.load_default(size=height_px)

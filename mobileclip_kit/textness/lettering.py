@@ -6,7 +6,6 @@ on every machine.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageStat
 
 from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.images import load_pixels, resize_and_crop
-from mobileclip_kit.scenes.sprites import TYPEFACES, font_folder
+from mobileclip_kit.scenes.sprites import TYPEFACES, font
 from mobileclip_kit.spec import ImageSpec
 
 # Short, common, and not names of things alone: the direction sought is "something is written", not "a dog is written".
@@ -81,7 +80,7 @@ def _label(image: Image.Image, rng: np.random.Generator, text: str) -> Image.Ima
     """The text's mask ("L"), turned, and small enough for the image."""
     typeface = list(TYPEFACES)[int(rng.integers(len(TYPEFACES)))]
     height_px = max(8, round(float(rng.uniform(*_HEIGHT_SHARES)) * image.height))
-    mask = _mask(text, _font(typeface, height_px))
+    mask = _mask(text, font(typeface, height_px))
     # Mostly upright; now and then along the other side of the image, as on spines and shop signs.
     degrees = float(rng.normal(0, 8)) + (90.0 * float(rng.choice([-1, 1])) if rng.random() < 0.08 else 0.0)
     mask = mask.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
@@ -133,11 +132,3 @@ def _contrasting(rng: np.random.Generator, ground: Sequence[float]) -> tuple[int
 def _luminance(colour: Sequence[float]) -> float:
     """Rec. 601 luma, 0…255."""
     return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-
-
-@functools.lru_cache(maxsize=256)
-def _font(typeface: str, height_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    file = TYPEFACES[typeface]
-    if file is None:
-        return ImageFont.load_default(size=height_px)
-    return ImageFont.truetype(font_folder() / file, height_px)

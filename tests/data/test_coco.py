@@ -38,7 +38,7 @@ def test_captions_belong_to_their_images(coco: Path) -> None:
     ])  # fmt: skip
     pairs, skipped = read(path)
     assert pairs == {"000007.jpg": ("A cat",), "000009.jpg": ("A dog.", "Two")}
-    assert [skip.reason.endswith("annotation 4 has an empty caption.") for skip in skipped] == [True]
+    assert [skip.reason.endswith("annotation 4: the caption is empty.") for skip in skipped] == [True]
 
 
 def test_captions_cut_inside_a_character_are_skipped(coco: Path) -> None:
