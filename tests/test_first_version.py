@@ -14,6 +14,9 @@ from mobileclip_kit.cli import main
 from mobileclip_kit.distillation.recipe import load_recipe
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.scenes.folder import read_scenes_file
+from mobileclip_kit.scenes.truth import read_truth
+from mobileclip_kit.textness.vector import Textness
 
 FIRST = Path(__file__).parent / "golden" / "first-version"
 PHOTOS = FIRST / "photos"
@@ -102,6 +105,14 @@ def test_a_teacher_cache_is_extended_without_asking_the_teacher_again(mckit, tmp
 @pytest.mark.parametrize("path", [*sorted((FIRST / "recipes").iterdir()), FIRST / "model" / "recipe.toml"], ids=str)
 def test_a_recipe_is_read(path):
     assert load_recipe(path).training.batch_size > 0
+
+
+def test_textness_and_scenes_are_read_by_todays_keys():
+    report = Textness.load(FIRST / "textness.json").report
+    assert (report["images"], report["extra_text_images"], report["accuracy"]) == (40, 0, 1.0)
+    scenes = read_scenes_file(FIRST / "scenes")
+    assert (scenes.items, scenes.split, scenes.config.captions) == (3, "train", 3)
+    assert [row.form for row in read_truth(FIRST / "scenes")] == ["word", "word", "thing"]
 
 
 def test_a_bundle_passes_its_check(mckit):

@@ -73,7 +73,7 @@ def evaluate(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Measure what each scale from −3 to 3 mends and costs on synthetic scenes, beside the projection method.
+    """Measure what each scale from −3 to 3 corrects and costs on synthetic scenes, beside the projection method.
 
     \b
     Examples:
@@ -122,6 +122,7 @@ def evaluate(
 @click.argument("query")
 @click.option("-o", "--out", type=_FILE, required=True, help="The image to write: .png or .jpg.")
 @click.option("-m", "--model", help="The index's model, if it is no longer where it was.")
+@click.option("--query-vectors", type=_FILE, help="A .npy matrix whose first row is the query; QUERY is its title.")
 @click.option("--textness-vector", type=_FILE, help="From `mckit textness fit`.")
 @click.option("-k", "--top", "k", type=click.IntRange(1, 100), default=10, show_default=True, help="Hits in each row.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
@@ -132,6 +133,7 @@ def grid(
     query: str,
     out: Path,
     model: str | None,
+    query_vectors: Path | None,
     textness_vector: Path | None,
     k: int,
     threads: int | None,
@@ -148,7 +150,13 @@ def grid(
     from mobileclip_kit.files import atomic_file, check_can_write
     from mobileclip_kit.index.folder import IndexReader
     from mobileclip_kit.indexing.listing import find_image
-    from mobileclip_kit.search import encode_queries, find_textness, open_query_encoder, search
+    from mobileclip_kit.search import (
+        encode_queries,
+        find_textness,
+        load_query_vectors,
+        open_query_encoder,
+        search,
+    )
     from mobileclip_kit.textness.grid import GridRow, draw_grid
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -159,7 +167,10 @@ def grid(
         if index.header.images is None:
             raise DataError(f"The index {index_folder} was made without its images.", hint="Give --images to `index`.")
         textness = find_textness(index, textness_vector)
-        vectors = encode_queries(open_query_encoder(index, model, threads=threads, brief=True), [query])
+        if query_vectors is not None:
+            vectors = load_query_vectors(query_vectors, None, index.spec.embedding_dim)[1][:1]
+        else:
+            vectors = encode_queries(open_query_encoder(index, model, threads=threads, brief=True), [query])
         found = [search(index, textness.apply(vectors, scale), k)[0] for scale in scales]
         folder = Path(index.header.images)
     rows = [
@@ -196,7 +207,7 @@ def _fitted(out: Path, learned: Textness) -> str:
 def _scale_table(rows: list[dict[str, Any]], projected: dict[str, Any]) -> str:
     keys = {
         "typographic_precision_at_1": "thing first",
-        "typographic_error_rate": "word over thing",
+        "typographic_error_rate": "typographic errors",
         "clean_precision_at_1": "clean first",
         "clean_right_in_ten": "clean in ten",
         "reading_precision_at_1": "word first",
@@ -216,8 +227,8 @@ def _prices(best: dict[str, Any]) -> str:
         lines.append("No negative scale keeps clean precision@1 within one point.")
     else:
         removed = suppress["errors_removed"]
-        mended = "there were no word-over-thing errors" if removed is None else f"{removed:.1%} of these errors go"
-        lines.append(f"Scale {suppress['scale']:g}: {mended}. {_cost(suppress)}")
+        corrected = "there were no typographic errors" if removed is None else f"{removed:.1%} of these errors go"
+        lines.append(f"Scale {suppress['scale']:g}: {corrected}. {_cost(suppress)}")
     if promote is not None:
         share = promote["reading_precision_at_1"]
         lines.append(f"Scale {promote['scale']:+g}: the written word first for {share:.1%}. {_cost(promote)}")

@@ -1,24 +1,17 @@
-"""Hashing and decoding in threads, ahead of the model that takes the pixels.
-
-Pillow decodes and resizes outside Python's global lock, so threads use every core without copying pixels between
-processes.
-"""
+"""Hashing and decoding in threads, ahead of the model that takes the pixels."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import itertools
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobileclip_kit import images
 from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.files import sha256_of_file
-from mobileclip_kit.images import load_pixels
 from mobileclip_kit.indexing.listing import Found
 from mobileclip_kit.indexing.scan import FileToEncode
 from mobileclip_kit.spec import ImageSpec
@@ -73,7 +66,7 @@ def decode_ahead(
             sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of_file(source)
             if is_known(sha256):
                 return Decoded(file, sha256)
-            return Decoded(file, sha256, pixels=load_pixels(source, spec, draft=draft))
+            return Decoded(file, sha256, pixels=images.load_pixels(source, spec, draft=draft))
         except ImageError as error:
             # Read at once, an image has no path: its message speaks of bytes.
             nameless = f"An image of {len(source)} bytes" if isinstance(source, bytes) else str(found.path)
@@ -82,17 +75,10 @@ def decode_ahead(
         except OSError as error:
             return Decoded(file, sha256, reason=_legible(f"{found.name} cannot be read: {error.strerror}."))
 
-    waiting: deque[Future[Decoded]] = deque()
-    source = iter(files)
-    pool = ThreadPoolExecutor(max_workers=workers or os.cpu_count(), thread_name_prefix="decode")
-    try:
-        waiting.extend(pool.submit(decode, file) for file in itertools.islice(source, ahead))
-        while waiting:
-            decoded = waiting.popleft().result()
-            waiting.extend(pool.submit(decode, file) for file in itertools.islice(source, 1))
+    one_by_one = ([file] for file in files)
+    with contextlib.closing(images.decode_ahead(decode, one_by_one, ahead=ahead, threads=workers)) as batches:
+        for _, (decoded,) in batches:
             yield decoded
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _read(found: Found) -> Path | bytes:

@@ -284,7 +284,8 @@ def _download(name: str, tag: str | None, model_cfg: Mapping[str, Any]) -> tuple
         first_line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(
             f"The weights of {name}{':' + tag if tag else ''} could not be loaded: {first_line}.",
-            hint="Check the name and the network, or pass a model folder.",
+            hint="Check the name and the network. Without a network, pass a model folder such as "
+            "models/scenes-teacher, or import a teacher's vectors with `mckit cache import`.",
         ) from error
     image = ImageSpec.from_open_clip(image_tower(network).preprocess_cfg)
     return network.eval(), {"model_cfg": model_cfg, "preprocess_cfg": image.to_open_clip()}

@@ -110,7 +110,7 @@ def noun_phrase(kind: str, *, colour: str = "", size: str = "", count: int = 1) 
 
 
 def caption_words() -> tuple[str, ...]:
-    """Every word that captions and queries of this world use, sorted: what a trimmed vocabulary has to keep."""
+    """Every word that captions and queries of the scenes use, sorted: what a trimmed vocabulary has to keep."""
     texts = [
         *KINDS,
         *SYNONYMS.values(),

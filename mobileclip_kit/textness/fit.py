@@ -172,14 +172,10 @@ def fit_textness(
         "probe": probe.scores(test),
         "mean_difference": test @ directions["mean_difference"] - midpoint,
     }
-    cosine = float(directions["probe"] @ directions["mean_difference"])
     report = {
         **_accuracies(scores, test_labels, options.method),
-        # A query moves along the direction: does the copy with words lie further along it than its own image?
-        "pair_accuracies": {method: float(((text - clean)[tested] @ direction > 0).mean())
-                            for method, direction in directions.items()},
+        **_geometry(directions, (text - clean)[tested]),
         "training_accuracy": float(((probe.scores(train) > 0) == train_labels).mean()),
-        "angle_degrees": float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
         "raw_norms": norms,
         "images": len(distinct),
         "pairs": len(clean),
@@ -188,10 +184,22 @@ def fit_textness(
         "l2": options.l2,
         "seed": options.seed,
         **(notes or {}),
-    }  # fmt: skip
+    }
     return Textness(
         model=spec.name, model_hash=spec.model_hash, directions=directions, method=options.method, report=report
     )
+
+
+def _geometry(directions: Mapping[Method, Vectors], steps: Vectors) -> dict[str, Any]:
+    """The angle between the directions, and the share of pairs whose copy with words lies further along each.
+
+    A query moves along the direction, so this is what it gains.
+    """
+    cosine = float(directions["probe"] @ directions["mean_difference"])
+    return {
+        "pair_accuracies": {method: float((steps @ direction > 0).mean()) for method, direction in directions.items()},
+        "angle_degrees": float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
+    }
 
 
 def _accuracies(scores: Mapping[Method, Floats], labels: NDArray[np.intp], method: Method) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.errors import DataError, ShapeError
+from mobileclip_kit.errors import DataError, ModelError, ShapeError
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.files import encode_files
 from mobileclip_kit.scenes.folder import read_scenes_file
@@ -105,7 +105,11 @@ def encode_scenes(folder: Path, encoder: Encoder) -> EncodedGallery:
         ImageError: An image cannot be decoded.
         ModelError: The model lacks a tower.
     """
-    encoder.spec.require_text()
+    if encoder.spec.text is None:
+        raise ModelError(
+            f"The model {encoder.spec.name} has no text tower, which encodes the queries to the scenes.",
+            hint="Pass a model with both towers.",
+        )
     if not (folder / TRUTH_FILE).is_file():
         raise DataError(f"{folder} is not synthetic scenes: it has no {TRUTH_FILE}.", hint=_DRAW)
     rows = read_truth(folder)

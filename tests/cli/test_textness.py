@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
+from mobileclip_kit.textness.vector import Textness
 from tests.cli.test_index import run
 from tests.indexing.fakes import draw
 
@@ -101,9 +103,50 @@ def test_fit_search_and_grid(photos: Path, tmp_path: Path, capsys: pytest.Captur
     assert rows[4]["hits"][0]["item"] == "word.png"
     with Image.open(tmp_path / "g.png") as sheet:
         assert sheet.height > 5 * 150
+    np.save(tmp_path / "q.npy", EdgeEncoder("edges").encode_texts(["a"]))
+    given = ["-k", "3", *vector, "--query-vectors", tmp_path / "q.npy", "-o", tmp_path / "h.png", "--json"]
+    out, _ = run(capsys, "textness", "grid", tmp_path / "i", "a title", *given)
+    assert json.loads(out)["rows"] == rows
     run(capsys, "textness", "grid", tmp_path / "i", "a", *vector, "-o", tmp_path / "g.gif", code=2)
     _, err = run(capsys, "search", tmp_path / "i", "a", "--textness", "1", code=2)
     assert "textness fit" in err
+
+
+def test_a_missing_folder_is_noticed_before_anything_is_encoded(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", lambda *_, **__: pytest.fail("opened"))
+    given = ["textness", "fit", photos, "-m", "edges", "--text-images", tmp_path / "gone", "-o", tmp_path / "t.json"]
+    _, err = run(capsys, *given, code=1)
+    assert "gone does not exist" in err
+
+
+def test_accuracy_at_chance_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for name, rows in {"c": 40, "t": 40}.items():
+        np.save(tmp_path / f"{name}.npy", rng.standard_normal((rows, 64)))
+    given = ["--clean-vectors", tmp_path / "c.npy", "--text-vectors", tmp_path / "t.npy", "-o", tmp_path / "t.json"]
+    out, err = run(capsys, "textness", "fit", *given, "--l2", "1000", "--json")
+    document = json.loads(out)
+    assert document["chance"] == 0.5
+    told = [method for method, accuracy in document["accuracies"].items() if accuracy <= 0.5]
+    assert err.count("warning: The") == len(told)
+    assert set(document) >= {"balanced_accuracy", "auc"}
+
+
+def test_a_model_without_texts_is_refused_before_the_scenes_are_encoded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind = EdgeEncoder("edges")
+    blind.spec = replace(blind.spec, text=None)
+    monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", lambda *_, **__: blind)
+    Textness(model="m", model_hash="edges", directions={"probe": np.eye(DIM, dtype=np.float32)[0]}).save(
+        tmp_path / "t.json"
+    )
+    given = ["textness", "eval", tmp_path, "-m", "edges", "--textness-vector", tmp_path / "t.json"]
+    _, err = run(capsys, *given, code=1)
+    assert "both towers" in err
+    assert "--query-vectors" not in err
 
 
 def test_vectors_made_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,7 +166,7 @@ def test_vectors_made_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[st
     run(capsys, "textness", "fit", "-o", tmp_path / "v.json", code=2)
 
 
-def test_eval_on_a_drawn_world(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eval_on_drawn_scenes(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "textness", "fit", photos, "-m", "edges", "-o", tmp_path / "t.json")
     (tmp_path / "scenes").mkdir()
     write_scenes(tmp_path / "scenes", SceneSet(items=160, seed=1, size=48, split="gallery"), workers=1)
@@ -148,7 +191,7 @@ def test_eval_on_a_drawn_world(photos: Path, tmp_path: Path, capsys: pytest.Capt
     assert "belongs to the model" in err
 
 
-def test_a_world_of_pairs_brings_its_own_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_drawn_pairs_bring_their_own_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pairs").mkdir()
     write_scenes(tmp_path / "pairs", SceneSet(items=60, seed=1, size=48, split="pairs"), workers=1)
     out, _ = run(capsys, "textness", "fit", tmp_path / "pairs", "-m", "edges", "-o", tmp_path / "t.json", "--json")

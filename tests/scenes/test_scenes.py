@@ -34,7 +34,7 @@ def training():
     return [draw_scene(3, index, 32) for index in range(MANY)]
 
 
-def test_world_is_as_rich_as_promised():
+def test_scenes_are_as_rich_as_promised():
     assert len(KINDS) >= 32
     assert len(COLOURS) == 10
     assert len(BACKGROUNDS) >= 20
@@ -250,6 +250,6 @@ def test_impossible_images_are_refused(arguments, word):
         {"captions": 0},
     ],
 )
-def test_impossible_worlds_are_refused(change):
+def test_impossible_settings_are_refused(change):
     with pytest.raises(UsageError):
         dataclasses.replace(SceneConfig(), **change)

@@ -12,7 +12,7 @@ from PIL import Image
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.scenes import draw_scene, folder, read_truth
-from mobileclip_kit.scenes.folder import SceneSet, write_scenes
+from mobileclip_kit.scenes.folder import SceneSet, read_scenes_file, write_scenes
 
 
 def run(capsys, *arguments: str) -> tuple[int, dict]:
@@ -119,7 +119,7 @@ def test_bad_numbers_are_refused_and_nothing_is_left(tmp_path, capsys, arguments
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_world_needs_force(tmp_path, capsys):
+def test_existing_scenes_need_force(tmp_path, capsys):
     out = str(tmp_path / "scenes")
     assert run(capsys, "2", "-o", out, "--size", "16")[0] == 0
     code, document = run(capsys, "2", "-o", out, "--size", "16")
@@ -139,6 +139,16 @@ def test_damaged_truth_is_refused_by_line(tmp_path, line):
     path.write_text(draw_scene(0, 0, 16).truth.to_json() + "\n" + line + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="line 2"):
         read_truth(path)
+
+
+def test_a_settings_file_with_an_unknown_key_is_refused(tmp_path):
+    write_scenes(tmp_path, SceneSet(items=1, seed=0, size=16))
+    assert read_scenes_file(tmp_path) == SceneSet(items=1, seed=0, size=16)
+    document = json.loads((tmp_path / "scenes.json").read_text())
+    (tmp_path / "scenes.json").write_text(json.dumps({**document, "sede": 1}))
+    with pytest.raises(DataError, match="scenes.json: has the unknown key 'sede'") as refused:
+        read_scenes_file(tmp_path)
+    assert "seed" in refused.value.hint
 
 
 def test_missing_truth_says_how_to_make_one(tmp_path):

@@ -59,7 +59,7 @@ def test_the_first_images_only(scenes: Path) -> None:
     ]
 
 
-def test_a_world_without_words_is_refused_before_it_is_encoded(scenes: Path) -> None:
+def test_scenes_without_words_are_refused_before_it_is_encoded(scenes: Path) -> None:
     truth = scenes / "truth.jsonl"
     things = [line for line in truth.read_text().splitlines() if '"word": null' in line]
     truth.write_text("\n".join(things))

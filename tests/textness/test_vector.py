@@ -60,10 +60,12 @@ def test_other_widths_and_methods_are_refused() -> None:
     [
         {"format_version": 2},
         {"kind": "index"},
+        {"accuracies_": {"probe": 1.0}},
         {"directions": {}},
         {"directions": {"probe": [2, 0]}},
         {"directions": {"probe": ["x"]}},
         {"model_hash": None, "directions": None},
+        {"accuracy": "high"},
     ],
 )
 def test_damaged_files_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
