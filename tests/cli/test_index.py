@@ -30,8 +30,9 @@ def colour_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def fake_open(place: str, *, threads: int | None = None, brief: bool = False) -> ColourEncoder:
         return ColourEncoder(model_hash=place, model_path=place)
 
-    monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", fake_open)
+    # The importer first: patched second, it would be imported with the fake and keep it.
     monkeypatch.setattr("mobileclip_kit.search.open_encoder", fake_open)
+    monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", fake_open)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> tuple[str, str]:

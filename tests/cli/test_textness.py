@@ -54,8 +54,9 @@ def edge_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def fake_open(place: str, *, threads: int | None = None, brief: bool = False) -> EdgeEncoder:
         return EdgeEncoder(place)
 
-    monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", fake_open)
+    # The importer first: patched second, it would be imported with the fake and keep it.
     monkeypatch.setattr("mobileclip_kit.search.open_encoder", fake_open)
+    monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", fake_open)
 
 
 @pytest.fixture
