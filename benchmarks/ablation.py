@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import mean_and_deviation, parse, table, write
+from harness import mean_and_deviation, page, parse, table, write
 
 from mobileclip_kit.bench.evaluators import evaluate_scenes
 from mobileclip_kit.bench.machine import describe_machine
@@ -130,7 +130,10 @@ def compare_recipes() -> None:
     # Sizes have a slash of their own: "mckit/1/4/0".
     made = dict.fromkeys(key.rsplit("/", 3)[0] for key in document["runs"])
     ordered = [*(name for name in RECIPES if name in made), *(name for name in made if name not in RECIPES)]
-    finish(chosen, recipe_page(document, recipe_table(document["runs"], ordered)))
+    teacher = {name: 100 * document["teacher"][f"{name}{way}"]
+               for name, way in (("precision_at_1", ""), ("recall_at_1", "_text_to_image"))}  # fmt: skip
+    lines = recipe_table(document["runs"], ordered)
+    finish(chosen, page("ablation-recipes", lines, settings=settings, **teacher))
 
 
 def compare_losses() -> None:
@@ -149,7 +152,8 @@ def compare_losses() -> None:
         return lambda run: train_mixture(run, settings, folder)
 
     document = walk(chosen, settings, runs, lambda run, found: run.key not in found, begin, {})
-    finish(chosen, loss_page(document, loss_table(document["runs"], chosen.encoders)))
+    lines = loss_table(document["runs"], chosen.encoders)
+    finish(chosen, page("ablation-losses", lines, settings=settings))
 
 
 def walk(
@@ -177,11 +181,11 @@ def walk(
     return document
 
 
-def finish(chosen: Namespace, page: list[str]) -> None:
+def finish(chosen: Namespace, text: str) -> None:
     """Print the page, and write it where --table says."""
-    print("\n".join(page))
+    print(text)
     if chosen.table:
-        chosen.table.write_text("\n".join(page) + "\n", encoding="utf-8")
+        chosen.table.write_text(text, encoding="utf-8")
 
 
 def recipe_is_missing(run: Run, runs: Mapping[str, Any]) -> bool:
@@ -373,41 +377,6 @@ def title(recipe: str) -> str:
     """A recipe's name in the table."""
     name, rate = split_rate(recipe)
     return Path(name).stem + (f", lr {rate:g}" if rate else "")
-
-
-def recipe_page(document: dict[str, Any], lines: list[str]) -> list[str]:
-    """The Markdown page around the table."""
-    settings, teacher = document["settings"], document["teacher"]
-    return [
-        "# Comparison of distillation recipes",
-        "",
-        f"Made by `benchmarks/ablation.py recipes`. Students of a half, a quarter and an eighth of the teacher's image "
-        f"tower are trained for {settings['steps']} steps",
-        f"of {settings['batch_size']} images, out of {settings['images']} synthetic scenes. Figures are percentages on "
-        f"{settings['gallery']} unseen images, mean ± standard deviation over the seeds.",
-        f"The teacher's precision@1 is {100 * teacher['precision_at_1']:.1f}, its recall@1 "
-        f"{100 * teacher['recall_at_1_text_to_image']:.1f}. The last column is the training time in seconds.",
-        "",
-        *lines,
-    ]
-
-
-def loss_page(document: dict[str, Any], lines: list[str]) -> list[str]:
-    """The Markdown page around the table."""
-    settings = document["settings"]
-    return [
-        "# Comparison of LightCLIP's losses",
-        "",
-        f"Made by `benchmarks/ablation.py losses`. Models with the text tower `{settings['text']}` are trained for "
-        f"{settings['steps']} steps of {settings['batch_size']} pairs, out of",
-        f"{settings['images']} synthetic scenes with {settings['kinds']} kinds of objects, by Muon with a peak "
-        f"learning rate of {settings['lr']:g}. Figures are percentages on "
-        f"{settings['gallery']} unseen images,",
-        "mean ± standard deviation over the seeds. The last column is the training time in seconds.",
-        "(a) softened labels, (b) token matching, (c) masked language modelling.",
-        "",
-        *lines,
-    ]
 
 
 if __name__ == "__main__":

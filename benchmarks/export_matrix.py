@@ -28,7 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness import in_turns, last_line, parse, table, told, write
+from harness import in_turns, last_line, page, parse, table, told, write
 
 MODELS = tuple(
     "ViT-B-32 ViT-B-32-quickgelu ViT-B-16 ViT-S-32 ViT-S-16 ViT-M-32 RN50 RN50x4 convnext_tiny convnext_base "
@@ -76,7 +76,7 @@ def main() -> int:
     wanted = [row for row in document["rows"] if row["model"] in chosen.models and row["kind"] in chosen.kinds]
     failed = [row for row in wanted if row["error"] or not row["passed"]]
     if chosen.table:
-        chosen.table.write_text(page(document), encoding="utf-8")
+        chosen.table.write_text(page_of(document), encoding="utf-8")
     print(f"{len(wanted)} rows, {len(failed)} failed")
     return 1 if failed else 0
 
@@ -246,19 +246,6 @@ def load(name: str) -> Any:
     return Model(network, config, describe(name, network, config))
 
 
-_PREAMBLE = """\
-Each cell has the least cosine between the embeddings of export and model on real photos and captions (for int8, on
-others than those it was calibrated on), the size in MB, and the processor time of one input on one thread. The
-thresholds are 0.999 for ONNX float32 and Core ML float16, and 0.99 for int8. `+n` after a cosine is the number of
-operators or products that stay in float32 beyond those the precision always leaves there. The last two columns are
-the processor time of converting and verifying both towers in all kinds, and the peak memory.
-
-Weights are random. The table therefore tests every operator and shape of these models, and the precisions on
-activations of their sizes; `mckit export` verifies trained weights each time. Core ML programs are executed by
-mckit's interpreter with emulated float16. Its times say nothing about a phone.
-""".split("\n")
-
-
 def describe_machine() -> dict[str, Any]:
     """The machine and the versions of what converts and executes."""
     from importlib.metadata import version
@@ -279,7 +266,7 @@ def describe(row: dict[str, Any]) -> str:
     return f"{name} {row['tower']:6} {row['cosine_min']:.5f} {size} {row['cpu_seconds']:6.0f} s {mark}"
 
 
-def page(document: Mapping[str, Any]) -> str:
+def page_of(document: Mapping[str, Any]) -> str:
     """The rows as a Markdown page: a line for each model and tower, the kinds side by side."""
     kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in document["rows"])]
     found = {(row["model"], row.get("tower"), row["kind"]): row for row in document["rows"]}
@@ -299,18 +286,10 @@ def page(document: Mapping[str, Any]) -> str:
             seconds = f"{sum(row['cpu_seconds'] for row in made):.0f}" if made else ""
             memory = f"{max(row['peak_memory_bytes'] for row in made) / 1e9:.1f}" if made else ""
             lines.append([model, tower, *map(_cell, rows), seconds, memory])
-    return "\n".join([
-        "# Export matrix",
-        "",
-        *_PREAMBLE,
-        f"Made by `benchmarks/export_matrix.py` on {document['machine']['cpu']}, one thread, with {versions}.",
-        f"Verified on {sets['inputs']}; int8 calibrated on {sets['calibrated_on']} (token rows are drawn where the "
-        f"tokenizer would be a download). {passed} of {len(found)} rows pass.",
-        "",
-        *table(["model", "tower", *kinds, "CPU s", "GB"], lines, texts=4 + len(kinds)),
-        *(["", f"Not run yet: {', '.join(waiting)}."] if waiting else []),
-        "",
-    ])  # fmt: skip
+    whole = table(["model", "tower", *kinds, "CPU s", "GB"], lines, texts=4 + len(kinds))
+    whole += ["", f"Not run yet: {', '.join(waiting)}."] if waiting else []
+    return page("export-matrix", whole, cpu=document["machine"]["cpu"], versions=versions, passed=passed,
+                rows=len(found), **sets)  # fmt: skip
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:

@@ -215,6 +215,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, texts: int
     return [f"| {' | '.join(header)} |", f"|{marks}", *(f"| {' | '.join(map(str, row))} |" for row in rows)]
 
 
+def page(name: str, lines: Sequence[str], **values: Any) -> str:
+    """The Markdown page ``pages/NAME.md`` around a table."""
+    template = (HERE / "pages" / f"{name}.md").read_text(encoding="utf-8")
+    return template.format(table="\n".join(lines), **values)
+
+
 class Bar(NamedTuple):
     """One bar: a label, a value with its spread, a note at its end."""
 

@@ -1,6 +1,6 @@
 """How close the hot paths come to what this machine can do at all.
 
-    python benchmarks/limits.py PHOTOS CAPTIONS --fp32 EXPORT --int8 EXPORT [--rounds 15] [-o FILE] [--docs FILE]
+    python benchmarks/limits.py PHOTOS CAPTIONS --fp32 EXPORT --int8 EXPORT [--rounds 15] [-o FILE]
 
 PHOTOS is a folder of JPEGs, CAPTIONS a captions file, the exports are one model's (`mckit export`, ONNX float32 and
 int8). Everything runs on one thread. Bounds are measured by micro-benchmarks in the same run, in turns with the paths:
@@ -30,7 +30,7 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
-from harness import HERE, RESULTS, Bar, Call, Chart, draw, in_turns, operator_times, parse, spread, table, write  # noqa: E402
+from harness import RESULTS, Bar, Call, Chart, draw, in_turns, operator_times, parse, spread, write  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from mobileclip_kit.bench.models import describe_models  # noqa: E402
@@ -41,7 +41,6 @@ from mobileclip_kit.runtime.open import open_encoder  # noqa: E402
 from mobileclip_kit.spec import ImageSpec, TextSpec  # noqa: E402
 from mobileclip_kit.tokenizer import _WORDS, Tokenizer, _merge_word, clean_text  # noqa: E402
 
-START, END = "<!-- limits -->", "<!-- end -->"
 ROWS, DIM = 200_000, 512  # 410 MB, far more than a cache
 SIDE = 768  # three matrices of 2.4 MB
 BATCHES = (1, 8)
@@ -74,8 +73,7 @@ class Timed:
 
 def main() -> None:
     """Measure, write, print."""
-    chosen = parse("photos", "captions", fp32=Path, int8=Path, images=12, rounds=15, out=RESULTS / "limits.json",
-                   docs=HERE.parent / "docs" / "performance.md")  # fmt: skip
+    chosen = parse("photos", "captions", fp32=Path, int8=Path, images=12, rounds=15, out=RESULTS / "limits.json")
     with tempfile.TemporaryDirectory(prefix="mckit-limits-") as folder:
         timed, paths = gather(chosen, Path(folder))
         seconds = in_turns({name: one.call for name, one in timed.items()}, rounds=chosen.rounds)
@@ -100,13 +98,8 @@ def main() -> None:
     ]  # fmt: skip
     chart = Chart("one thread", "share of the bound (medians); the line is the spread of both", bars, (0.5, 1))
     draw([chart], document["machine"], chosen.out.with_suffix(".png"))
-    lines = "\n".join(markdown(document))
-    print(lines)
-    if chosen.docs.is_file():
-        text = chosen.docs.read_text(encoding="utf-8")
-        before, rest = text.split(START, 1)
-        after = rest.split(END, 1)[1]
-        chosen.docs.write_text(f"{before}{START}\n{lines}\n{END}{after}", encoding="utf-8")
+    for row in document["rows"]:
+        print(f"{row['path']}: {100 * row['share']:.0f}% of {row['measured_by']}")
 
 
 def gather(chosen: Namespace, folder: Path) -> tuple[dict[str, Timed], list[tuple[str, str]]]:
@@ -280,39 +273,6 @@ def where_time_goes(export: Path) -> dict[str, Any]:
     total = sum(kinds.values())
     shares = {kind: value / total for kind, value in sorted(kinds.items(), key=lambda item: -item[1])}
     return {"kernels_ms": total, "shares": shares}
-
-
-def markdown(document: dict[str, Any]) -> list[str]:
-    """The tables of docs/performance.md."""
-    machine, settings = document["machine"], document["settings"]
-    bounds = [
-        (
-            row["path"],
-            row["measured_by"],
-            f"{row['rate']:,.4g} {row['unit']}",
-            f"{row['limit']:,.4g} {row['unit']}",
-            f"{100 * row['share']:.0f}%",
-            f"{100 * row['share_low']:.0f} … {100 * row['share_high']:.0f}%",
-        )
-        for row in document["rows"]
-    ]
-    kinds = list(dict.fromkeys(kind for found in document["profiles"].values() for kind in found["shares"]))
-    spent = [
-        (name, f"{found['kernels_ms']:.1f} ms", *(f"{100 * found['shares'].get(kind, 0):.0f}%" for kind in kinds))
-        for name, found in document["profiles"].items()
-    ]
-    parts = [f"{100 * value:.0f}%" for value in document["tokenizer"].values()]
-    return [
-        f"{machine['cpu']}, one thread, {settings['rounds']} rounds in turns, processor time; load of the machine "
-        f"{machine['load']}.",
-        "",
-        *table(["path", "measured by", "reached", "bound", "share", "between"], bounds, texts=2),
-        "",
-        *table(["image tower, batch 1", "kernels", *kinds], spent),
-        "",
-        *table(["tokenizer, new words", "cleaning", "splitting into words", "joining pieces", "rows, the rest"],
-               [("share of the time", *parts)]),
-    ]  # fmt: skip
 
 
 if __name__ == "__main__":
