@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import json
 import sys
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -14,11 +17,13 @@ import click
 from mobileclip_kit import __version__, extras
 from mobileclip_kit.cli.openmp import LONG, settle_waiting
 from mobileclip_kit.cli.output import printable
-from mobileclip_kit.errors import MckitError, MissingExtraError, OutputError, UsageError
+from mobileclip_kit.errors import DataError, MckitError, MissingExtraError, OutputError, UsageError
+from mobileclip_kit.project import Project, find_project
 
 # Name → its one-line help. The module is mobileclip_kit.cli.<name>, the command in it is called `command`.
 COMMANDS = {
     "quickstart": "Walk the whole way once on drawn images, offline, in minutes.",
+    "init": "Write a mckit.toml: the defaults of every command in this folder.",
     "scenes": "Draw the synthetic scenes: images with captions and exact truth.",
     "train": "Train a small model from image-caption pairs, without a teacher.",
     "cache": "Run a teacher once over images and keep its vectors.",
@@ -34,6 +39,19 @@ COMMANDS = {
     "bundle": "Put everything the app needs into one folder, with a manifest.",
     "bench": "Measure latency, memory, size and accuracy.",
     "inspect": "Say what a file or folder is.",
+}
+
+
+# What to type where no mckit.toml gives the arguments.
+_EXAMPLES = {
+    "init": "--data PHOTOS",
+    "train": "--data captions.csv -o model",
+    "distill": "--data PHOTOS --teacher ViT-B-32:openai --student vit-s6-h12 -o student",
+    "export": "student --format coreml --fp16",
+    "verify": "student-coreml-fp16 --against student",
+    "index": "PHOTOS --model student-onnx-fp32 -o photos.index",
+    "dump": "photos.index -o vectors",
+    "serve": "photos.index",
 }
 
 
@@ -95,13 +113,18 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if LONG.intersection(given[:1]):
         settle_waiting()
     try:
-        mckit.main(args=arguments, prog_name="mckit", standalone_mode=False)
+        project = find_project()
+        defaults = _defaults(project, given)
+        mckit.main(args=arguments, prog_name="mckit", standalone_mode=False, default_map=defaults)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
         error.show()
+        hint = _first_steps(error, given)
+        if hint is not None:
+            click.echo(hint, err=True)
         if as_json:
-            _print_error("UsageError", error.format_message(), None)
+            _print_error("UsageError", error.format_message(), hint)
         sys.exit(error.exit_code)
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
         # click wraps the interrupt; a command that knows better how to go on says so in it.
@@ -117,6 +140,27 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             raise
         _fail(OutputError.__name__, sentence, None, as_json)
     sys.exit(0)
+
+
+def _defaults(project: Path | None, given: Sequence[str]) -> dict[str, Any]:
+    """What mckit.toml says about the command that is called, for click."""
+    if project is None or not given or given[0] not in COMMANDS or {"-h", "--help"}.intersection(given):
+        return {}
+    read = Project.read(project)
+    for name in read.commands:
+        if name not in COMMANDS:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"Did you mean [{near[0]}]?" if near else f"Known are {', '.join(COMMANDS)}."
+            raise DataError(f"{project} has a table for the command {name!r}, which does not exist.", hint=hint)
+    return {given[0]: read.defaults(given[0], project.parent, given[1:])}
+
+
+def _first_steps(error: click.ClickException, given: Sequence[str]) -> str | None:
+    """What to type where something is missing and no mckit.toml gives it."""
+    if not isinstance(error, click.MissingParameter) or find_project() is not None or given[0] not in _EXAMPLES:
+        return None
+    once = "" if given[0] == "init" else f", or `mckit init --data PHOTOS` once and then `mckit {given[0]}`"
+    return f"Type `mckit {given[0]} {_EXAMPLES[given[0]]}`{once}."
 
 
 def _fail(kind: str, message: str, hint: str | None, as_json: bool, *, code: int = 1) -> NoReturn:

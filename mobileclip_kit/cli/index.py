@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, is_explicit, json_option, note
+from mobileclip_kit.cli.output import emit, json_option, note
 from mobileclip_kit.indexing.options import IndexOptions
 
 if TYPE_CHECKING:
@@ -59,9 +59,6 @@ def command(
       mckit index --from-vectors vectors.npy --names names.txt --images ~/Images --model ViT-B-32:openai -o photos.index
       mckit index --from-clip-retrieval embeddings --images ~/Images -o photos.index
     """  # noqa: D301 (click's own mark for "leave these lines alone")
-    imported = from_vectors or from_clip_retrieval
-    if imported and folder is not None and not is_explicit("folder"):
-        folder = None  # from mckit.toml
     _check_call(folder, model, from_vectors, names, from_clip_retrieval, images)
     from mobileclip_kit.search import open_model
 

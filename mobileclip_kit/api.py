@@ -1,0 +1,360 @@
+"""The functions of the public API; see docs/library.md. Use them as ``mobileclip_kit.load`` and so on.
+
+Paths are ``str`` or ``Path`` everywhere. Functions that take long show their progress on stderr; ``progress=False``
+switches that off, and a function in its place receives a :class:`~mobileclip_kit.progress.Progress` as it moves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from mobileclip_kit import extras
+from mobileclip_kit.errors import UsageError
+from mobileclip_kit.progress import ProgressOption, show_progress
+
+if TYPE_CHECKING:
+    from mobileclip_kit.distillation.run import TrainingReport
+    from mobileclip_kit.exporting.folder import Export, Verification
+    from mobileclip_kit.runtime.encoder import Encoder
+    from mobileclip_kit.search import Index
+
+Described = TypeVar("Described")
+
+
+def load(model: str | Path, *, threads: int | None = None) -> Encoder:
+    """Open a model for encoding images and texts.
+
+    An ONNX export is executed by ONNX Runtime and needs no torch; a Core ML export or a bundle by Core ML on macOS and
+    by mckit's interpreter elsewhere; everything else by torch.
+
+    Args:
+        model: A model folder, an export, a bundle, an open_clip name such as ``ViT-B-32:openai``, or
+            ``hf-hub:org/repo``.
+        threads: Threads of the runtime; None lets it choose, and lets :func:`build_index` encode a batch on each core.
+
+    Returns:
+        An :class:`Encoder`.
+
+    Raises:
+        ExportError: The export is damaged, or ``model`` is one tower's file instead of its folder.
+        MissingExtraError: The model needs torch, which is not installed.
+        ModelError: No model has this name (the nearest ones are named), or its folder is damaged.
+
+    Example:
+        >>> encoder = mckit.load(model)
+        >>> vectors = encoder.encode_texts(["a red house by the lake", "a dog"])
+        >>> vectors.shape, vectors.dtype
+        ((2, 16), dtype('float32'))
+    """
+    from mobileclip_kit.search import open_model
+
+    return _with_extra(lambda: open_model(model, threads=threads), f"The model {model}")
+
+
+def build_index(
+    images: str | Path,
+    model: Encoder | str | Path,
+    out: str | Path,
+    *,
+    progress: ProgressOption = True,
+    confirm: Callable[[str], bool] | None = None,
+    **options: Any,
+) -> Index:
+    """Build an index of a folder of images, or bring an existing one up to date.
+
+    Each core encodes a batch of its own where the runtime allows it.
+
+    Args:
+        images: The folder, searched recursively.
+        model: An :class:`Encoder`, or what :func:`load` takes.
+        out: The index folder; made when it does not exist.
+        progress: False for none, or a function that receives a :class:`Progress`.
+        confirm: Asked before more than a fifth of the index is forgotten; None for no.
+        **options: Fields of ``IndexOptions``: ``force`` builds the index anew, ``prune``, ``retry_failed``,
+            ``rehash``, ``exact_pixels``, ``tars``, ``shard="2/4"``, ``compact``, ``batch_size``, ``workers``, ``kind``,
+            ``query_vectors``.
+
+    Returns:
+        The :class:`Index`, opened; its ``report`` counts what was added, and lists the images that failed.
+
+    Raises:
+        DataError: The folder cannot be listed, or too much of it has vanished.
+        IndexFormatError: The index is damaged or being written by another process.
+        ModelError: The model has no image tower, or gives vectors that are not finite.
+        ModelMismatchError: The index belongs to another model.
+        OutputError: ``out`` is something else, or cannot be written.
+        UsageError: An option is unknown, or the index holds another part of the folder.
+
+    Example:
+        >>> with mckit.build_index(photo.parent, model, "photos.index", progress=False) as photos:
+        ...     photos.report.added, [hit.rank for hit in photos.search("a dog", k=3)]
+        (3, [1, 2, 3])
+    """
+    from mobileclip_kit.indexing.options import IndexOptions
+    from mobileclip_kit.indexing.update import update_index
+    from mobileclip_kit.search import Index
+
+    chosen = _request(IndexOptions, "build_index", **options)
+    encoder = load(model) if isinstance(model, str | Path) else model
+    with show_progress(progress):
+        report = update_index(Path(images), encoder, Path(out), chosen, confirm=confirm)
+    index = Index(out, encoder)
+    index.report = report
+    return index
+
+
+def open_index(path: str | Path, model: Encoder | str | Path | None = None, *, threads: int | None = None) -> Index:
+    """Open an index for searching. The model is opened when a query first needs it.
+
+    Args:
+        path: The index folder.
+        model: Its model, as for :func:`build_index`; None for where it was when the index was built.
+        threads: Of a model that is opened here.
+
+    Returns:
+        The :class:`Index`, a context manager.
+
+    Raises:
+        IndexFormatError: The folder is no index, is damaged, or of another version.
+        ModelMismatchError: ``model`` is an encoder of another model.
+
+    Example:
+        >>> photos = mckit.open_index(index)
+        >>> photos.search(like=photos.items[0], k=1)[0].item in photos.items
+        True
+        >>> photos.close()
+    """
+    from mobileclip_kit.search import Index
+
+    return Index(path, model, threads=threads)
+
+
+def distill(
+    *,
+    data: str | Path,
+    out: str | Path,
+    teacher: str | Path | None = None,
+    student: str | Path | None = None,
+    progress: ProgressOption = True,
+    **options: Any,
+) -> TrainingReport:
+    """Distil a teacher into a small student. Needs the extra ``[train]``.
+
+    Args:
+        data: Images, for some recipes with captions: a folder, a CSV, TSV, JSONL or COCO file, or tar shards.
+        out: The model folder to make.
+        teacher: A model folder, an open_clip name or ``hf-hub:…``; None with ``cache=``.
+        student: A new image tower: a name such as ``vit-s6-h12``, or a JSON file.
+        progress: False for none, or a function that receives a :class:`Progress`.
+        **options: The other options of ``mckit distill`` with underscores, such as ``recipe``, ``cache``, ``steps``,
+            ``epochs``, ``batch_size``, ``holdout``, ``device``, ``resume``, ``force``.
+
+    Returns:
+        The :class:`TrainingReport`: ``path``, ``metrics``, ``images``, ``skipped``.
+
+    Raises:
+        DataError: Fewer than two images can be used.
+        MissingExtraError: torch is not installed.
+        ModelError: A teacher, a student or a starting model is unknown or damaged.
+        OutputError: ``out`` exists or cannot be written.
+        TrainingError: The loss is no longer finite, or the checkpoint belongs to another run.
+        UsageError: An option is unknown, or values contradict each other.
+
+    Example:
+        >>> report = mckit.distill(data=photo.parent, teacher=teacher, student=student, out="student", steps=2,
+        ...                        progress=False)
+        >>> report.path.name, report.images, report.result.steps
+        ('student', 3, 2)
+    """
+    extras.require("mobileclip_kit.distill", "train")
+    from mobileclip_kit.distillation.request import DistillRequest
+
+    fields = {"data": data, "out": out, "teacher": _text(teacher), "student": _text(student)}
+    request = _request(DistillRequest, "distill", **fields, **options)
+    from mobileclip_kit.distillation.run import distill as run
+
+    with show_progress(progress):
+        return run(request)
+
+
+def train(
+    *,
+    data: str | Path,
+    out: str | Path,
+    student: str | Path | None = None,
+    progress: ProgressOption = True,
+    **options: Any,
+) -> TrainingReport:
+    """Train a small model from image-caption pairs, without a teacher. Needs the extra ``[train]``.
+
+    Args:
+        data: Images with captions: a folder with ``captions.csv``, a CSV, TSV, JSONL or COCO file, or tar shards.
+        out: The model folder to make.
+        student: The image tower: a name such as ``resnet18``, or a JSON file; None for the recipe's.
+        progress: False for none, or a function that receives a :class:`Progress`.
+        **options: The other options of ``mckit train`` with underscores, such as ``text``, ``recipe``, ``losses``,
+            ``steps``, ``batch_size``, ``image_size``.
+
+    Returns:
+        The :class:`TrainingReport`.
+
+    Raises:
+        MckitError: See :func:`distill`.
+
+    Example:
+        >>> report = mckit.train(data=captions, student=student, text=text, out="pairs", steps=2, image_size=32,
+        ...                      progress=False)
+        >>> report.spec.towers
+        ('image', 'text')
+    """
+    extras.require("mobileclip_kit.train", "train")
+    from mobileclip_kit.distillation.request import TrainRequest
+
+    request = _request(TrainRequest, "train", data=data, out=out, student=_text(student), **options)
+    from mobileclip_kit.distillation.from_pairs import train as run
+
+    with show_progress(progress):
+        return run(request)
+
+
+def export(
+    model: str | Path,
+    out: str | Path | None = None,
+    *,
+    format: Literal["onnx", "coreml"] = "onnx",
+    precision: str | None = None,
+    images: str | Path | None = None,
+    calibration: str | Path | None = None,
+    progress: ProgressOption = True,
+    **options: Any,
+) -> Export:
+    """Convert a model, one file for each tower, and verify it before anything is left in the output folder.
+
+    Needs the extra ``[export]``.
+
+    Args:
+        model: A model folder or an open_clip name.
+        out: The export folder to make; None for ``MODEL-FORMAT-PRECISION``.
+        format: ``onnx`` or ``coreml``.
+        precision: onnx: ``fp32`` (default), ``fp16``, ``int8``, ``int8-weights``; coreml: ``fp16`` (default), ``fp32``,
+            ``int8``, ``palette8``, ``palette6``, ``palette4``.
+        images: Images, or a captions file, to verify with; None for generated ones.
+        calibration: Images, or a captions file, to calibrate onnx int8 on.
+        progress: False for no lines about the steps on stderr.
+        **options: The other options of ``mckit export`` with underscores, such as ``ane``, ``threshold``,
+            ``max_recall_drop``, ``keep_failed``, ``force``.
+
+    Returns:
+        The :class:`Export`; ``export.towers["image"].verification`` has the measured cosines.
+
+    Raises:
+        ExportError: A tower cannot be converted.
+        MissingExtraError: A converter is not installed.
+        ModelError: The model is unknown or damaged.
+        OutputError: ``out`` exists or cannot be written.
+        ParityError: The export does not compute what the model computes; nothing is left.
+        UsageError: An option is unknown, or options contradict each other.
+
+    Example:
+        >>> made = mckit.export(teacher, "teacher-onnx", format="onnx", precision="fp32", progress=False)
+        >>> sorted(made.towers), made.towers["image"].verification[0].passed
+        (['image', 'text'], True)
+    """
+    extras.require("mobileclip_kit.export", "export")
+    from mobileclip_kit.exporting.request import ExportRequest
+
+    if options.get("compare"):
+        raise UsageError("mobileclip_kit.export writes one precision.", hint="Use `mckit export --compare`.")
+    paths = {"out": out, "images": images, "calibration": calibration, "sensitivity": options.pop("sensitivity", None)}
+    fields: dict[str, Any] = {name: None if place is None else Path(place) for name, place in paths.items()}
+    fields |= {"model": str(model), "format": format, "precision": precision}
+    request = _request(ExportRequest, "export", **fields, **options)
+    request.check()
+    from mobileclip_kit.exporting.exporter import export_model, load_request
+
+    with show_progress(progress):
+        loaded = load_request(request, report=_say if progress is True else lambda line: None)
+        return export_model(loaded.model, loaded.destination, loaded.options)
+
+
+def verify(
+    export: str | Path,
+    *,
+    against: str | Path,
+    images: str | Path | None = None,
+    num_images: int = 48,
+    threshold: float | None = None,
+) -> list[Verification]:
+    """Execute an export and its model on the same inputs and compare their vectors. Needs the extra ``[export]``.
+
+    Args:
+        export: The export folder.
+        against: The model that it was exported from.
+        images: Images, or a captions file, to compare on; None for generated ones.
+        num_images: Compare on at most this many of them.
+        threshold: The least cosine required; None for the precision's own.
+
+    Returns:
+        A :class:`Verification` for each tower and runtime: ``cosine_min``, ``cosine_mean``, ``overlap_at_10``.
+
+    Raises:
+        ExportError: The export is damaged or cannot be executed.
+        MissingExtraError: A runtime is not installed.
+        ModelMismatchError: The export was made from another model.
+        ParityError: A least cosine is below the threshold.
+
+    Example:
+        >>> rows = mckit.verify(model, against=teacher)
+        >>> [(row.tower, row.runtime, row.cosine_min > 0.999) for row in rows]
+        [('image', 'onnxruntime', True), ('text', 'onnxruntime', True)]
+    """
+    extras.require("mobileclip_kit.verify", "export")
+    from mobileclip_kit.exporting.folder import open_export
+    from mobileclip_kit.model_names import check_model_name
+
+    opened = open_export(Path(export), check_hashes=True)
+    check_model_name(against)
+    from mobileclip_kit.exporting.samples import read_source
+    from mobileclip_kit.exporting.verify import require_parity, verify_export
+    from mobileclip_kit.networks.model import load_model
+
+    model = load_model(against)
+    given, texts = (None, None) if images is None else read_source(Path(images), model, count=num_images)
+    results = verify_export(opened, model, images=given, texts=texts, threshold=threshold)
+    require_parity(results, opened.with_verification(results), kept=True)
+    return results
+
+
+def _request(kind: type[Described], function: str, **fields: Any) -> Described:
+    """A dataclass of options; an unknown one is refused with the nearest known ones."""
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for name in fields:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
+            raise UsageError(f"mobileclip_kit.{function} has no option {name!r}.", hint=hint)
+    return kind(**fields)
+
+
+def _with_extra(open_it: Callable[[], Described], what: str) -> Described:
+    """Open something; a package that is missing is told as the extra that brings it."""
+    try:
+        return open_it()
+    except ModuleNotFoundError as error:
+        extra = extras.extra_of(error.name)
+        if extra is None:
+            raise
+        raise extras.missing_extra(what, extra) from error
+
+
+def _text(name: str | Path | None) -> str | None:
+    return None if name is None else str(name)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
