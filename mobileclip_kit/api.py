@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mobileclip_kit import extras
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.progress import ProgressOption, show_progress
+from mobileclip_kit.progress import ProgressOption, say, show_progress
 
 if TYPE_CHECKING:
     from mobileclip_kit.distillation.run import TrainingReport
@@ -278,7 +277,7 @@ def export(
     from mobileclip_kit.exporting.exporter import export_model, load_request
 
     with show_progress(progress):
-        loaded = load_request(request, report=_say if progress is True else lambda line: None)
+        loaded = load_request(request, report=say)
         return export_model(loaded.model, loaded.destination, loaded.options)
 
 
@@ -354,7 +353,3 @@ def _with_extra(open_it: Callable[[], Described], what: str) -> Described:
 
 def _text(name: str | Path | None) -> str | None:
     return None if name is None else str(name)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")

@@ -392,7 +392,7 @@ _KINDS: tuple[_Kind, ...] = (
     _content("bench report of a phone", lambda _, document: document.get("kind") == "phone-bench", _phone_bench),
     _content("bench report", lambda _, document: {"machine", "device", "rows"} <= document.keys(), _bench),
     _content("int8 sensitivity", lambda _, document: {"measured_on", "products"} <= document.keys(), _sensitivity),
-    _content("project defaults", lambda path, document: path.name == "mckit.toml" and bool(document), _whole),
+    _content("project defaults", lambda path, document: path.name == "mckit.toml" and "project" in document, _whole),
     _content("gates of a bench", lambda _, document: "gate" in document, _gates),
     _content("training recipe", lambda path, document: path.suffix == ".toml" and "objective" in document, _whole),
     _named("index file of a phone", ".mckitidx", _phone_index),

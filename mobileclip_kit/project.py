@@ -2,6 +2,7 @@
 
 ::
 
+    [project]
     data = "photos"                 # images, or a captions file
     teacher = "ViT-B-32:openai"
     student = "vit-s6-h12"
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import atomic_file
 
 PROJECT_FILE = "mckit.toml"
@@ -65,13 +67,17 @@ class Project:
         from mobileclip_kit.formats import from_document, read_toml  # only where there is such a file
 
         document = read_toml(path)
-        commands = {name: table for name, table in document.items() if isinstance(table, dict)}
-        values = {name: value for name, value in document.items() if name not in commands}
-        return from_document({**values, "commands": commands}, cls, where=str(path), hint="See `mckit init --help`.")
+        values, hint = document.pop("project", None), "`mckit init --data PHOTOS` writes one."
+        if not isinstance(values, dict):
+            raise DataError(f"{path} has no table [project].", hint=hint)
+        return from_document({**values, "commands": document}, cls, where=str(path), hint=hint)
 
     def write(self, path: Path) -> None:
         """Write the values that are set, with a comment about the file."""
-        lines = ["# Defaults of mckit's commands in this folder; options of the command line override them."]
+        lines = [
+            "# Defaults of mckit's commands in this folder; options of the command line override them.",
+            "[project]",
+        ]
         named = ((each.name, getattr(self, each.name)) for each in fields(self) if each.name != "commands")
         # A JSON text is a TOML text, but for the characters that JSON leaves and TOML refuses.
         lines += [f"{name} = {json.dumps(value)}" for name, value in named if value is not None]

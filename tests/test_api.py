@@ -33,7 +33,7 @@ ERRORS = [
     "UnsupportedOpError", "UsageError",
 ]  # fmt: skip
 EXAMPLES = [*FUNCTIONS, "Encoder", "Encoder.encode_images", "Encoder.encode_texts", "Index", "Index.search"]
-TOWER = {"layers": 1, "width": 32, "heads": 2}
+TOWER = {"layers": 1, "width": 32}
 
 
 def test_the_names_are_these() -> None:
@@ -82,7 +82,7 @@ def example(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, o
     rows = [f"{path.name},{text}" for path, text in zip(sorted((folder / "photos").iterdir()), WORDS, strict=False)]
     (folder / "photos" / "captions.csv").write_text("\n".join(["image,caption", *rows]) + "\n")
     (folder / "student.json").write_text(json.dumps({"image_size": 32, "patch_size": 16, "head_width": 16} | TOWER))
-    (folder / "text.json").write_text(json.dumps({"context_length": 12} | TOWER))
+    (folder / "text.json").write_text(json.dumps({"context_length": 12, "heads": 2} | TOWER))
     mckit.build_index(folder / "photos", onnx_export.path, folder / "index", progress=False).close()
     return {
         "mckit": mckit,

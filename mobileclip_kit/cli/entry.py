@@ -55,6 +55,12 @@ _EXAMPLES = {
 }
 
 
+def _import_command(name: str) -> click.Command:
+    command = importlib.import_module(f"mobileclip_kit.cli.{name}").command
+    assert isinstance(command, click.Command)
+    return command
+
+
 class LazyGroup(click.Group):
     """A click group that knows its commands' names and help without importing them."""
 
@@ -66,10 +72,7 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"mobileclip_kit.cli.{cmd_name}")
-        command = module.command
-        assert isinstance(command, click.Command)
-        return command
+        return _import_command(cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -152,6 +155,13 @@ def _defaults(project: Path | None, given: Sequence[str]) -> dict[str, Any]:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"Did you mean [{near[0]}]?" if near else f"Known are {', '.join(COMMANDS)}."
             raise DataError(f"{project} has a table for the command {name!r}, which does not exist.", hint=hint)
+    if given[0] in read.commands:
+        known = [parameter.name for parameter in _import_command(given[0]).params if parameter.name]
+        for option in read.commands[given[0]]:
+            if option not in known:
+                near = difflib.get_close_matches(option, known, n=1)
+                hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
+                raise DataError(f"{project}: the command {given[0]} has no option {option!r}.", hint=hint)
     return {given[0]: read.defaults(given[0], project.parent, given[1:])}
 
 

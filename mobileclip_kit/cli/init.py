@@ -11,6 +11,7 @@ from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import check_can_write
 from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.project import PROJECT_FILE, Project
+from mobileclip_kit.resources import tower_config
 
 
 @click.command(name="init")
@@ -39,6 +40,7 @@ def command(data: Path | str, teacher: str, student: str, force: bool, as_json: 
     if isinstance(data, Path) and not data.exists():
         raise DataError(f"{data} does not exist.", hint="Name the folder of your images with --data.")
     check_model_name(teacher)
+    tower_config("student", student)
     path = Path(PROJECT_FILE)
     check_can_write(path, force=force)
     Project(data=str(data), teacher=teacher, student=student).write(path)
