@@ -18,7 +18,6 @@ is kept in DIR, so the run can be interrupted.
 
 from __future__ import annotations
 
-import json
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.files import write_json
+from mobileclip_kit.formats import read, to_document
 from mobileclip_kit.index.ann_build import QueryVectors, derive
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
@@ -90,8 +90,8 @@ def build(matrix: Vectors, kind: Any, work: Path, asked: Vectors) -> Derived:
     if not note.is_file():
         print(f"building {kind}", flush=True)
         described = derive(matrix, kind, work, QueryVectors(asked, f"{len(asked)} texts"))
-        write_json(note, described.to_json())
-    return Derived.from_json(json.loads(note.read_text()), note)
+        write_json(note, to_document(described))
+    return read(note, Derived)
 
 
 def exact(matrix: Vectors, queries: Vectors) -> NDArray[np.int64]:

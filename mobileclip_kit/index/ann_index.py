@@ -10,9 +10,9 @@ any time.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import IndexFormatError, ShapeError
 from mobileclip_kit.index.flat import search_flat
-from mobileclip_kit.index.kinds import KINDS, IndexKind
+from mobileclip_kit.index.kinds import IndexKind
 from mobileclip_kit.metrics import best_first
 
 Scores = NDArray[np.float32]
@@ -58,7 +58,7 @@ class Derived:
     size_bytes: int
     rows: int
     generation: int
-    settings: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, int]
     recall_at_10: float
     measured_with: str
     search_ms: float
@@ -66,34 +66,13 @@ class Derived:
     build_s: float
     asked: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        """The object in ``index.json``."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any], path: Path) -> Self:
-        """Read :meth:`to_json`'s object.
-
-        Raises:
-            IndexFormatError: It is incomplete, or names a kind that this mckit does not know.
-        """
-        try:
-            derived = cls(**{name: document[name] for name in cls.__dataclass_fields__})
-        except (KeyError, TypeError) as error:
-            raise IndexFormatError(f"{path} describes its derived index incompletely: {error}.") from error
-        whole = (derived.size_bytes, derived.rows, derived.generation)
-        sound = (
-            isinstance(derived.file, str)
-            and all(type(number) is int and number >= 0 for number in whole)
-            and isinstance(derived.settings, dict)
-            and all(type(number) is int and number > 0 for number in derived.settings.values())
-            and "candidates" in derived.settings
-        )
-        if not sound:
-            raise IndexFormatError(f"{path} describes its derived index wrongly.", hint=_AGAIN)
-        if derived.kind not in KINDS or Path(derived.file).name != derived.file:
-            raise IndexFormatError(f"{path} names a derived index {derived.kind!r} in {derived.file!r}.")
-        return derived
+    def __post_init__(self) -> None:
+        if self.kind == "flat" or Path(self.file).name != self.file:
+            raise IndexFormatError(f"names a derived index {self.kind!r} in {self.file!r}.", hint=_AGAIN)
+        if min(self.size_bytes, self.rows, self.generation) < 0 or min(self.settings.values(), default=0) < 1:
+            raise IndexFormatError("has a number out of range.", hint=_AGAIN)
+        if "candidates" not in self.settings:
+            raise IndexFormatError("has no candidates in its settings.", hint=_AGAIN)
 
 
 class DerivedIndex:

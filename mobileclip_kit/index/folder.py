@@ -1,4 +1,4 @@
-"""An index folder: ``index.json``, ``items.sqlite``, ``vectors.f32`` and what is derived from them, under one roof.
+"""An index folder: ``index.json``, ``items.sqlite``, ``vectors.f32`` and the faiss index derived from them.
 
 Any number of processes may read while one writes, which holds the lock of :mod:`mobileclip_kit.locks`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import IndexFormatError, MckitError, OutputError
 from mobileclip_kit.files import atomic_file, atomic_folder, read_json, recover, remove_staged
+from mobileclip_kit.formats import from_document, to_document
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.store import Store
@@ -59,7 +60,7 @@ class IndexHeader:
             "model_path": self.model,
             "images": self.images,
             "shard": None if self.shard is None else list(self.shard),
-            "derived": None if self.derived is None else self.derived.to_json(),
+            "derived": to_document(self.derived),
             "model": self.spec.to_json(),
         }
 
@@ -86,30 +87,31 @@ class IndexHeader:
             )
         document = read_json(path)
         version = document.get("format_version")
-        if version != FORMAT_VERSION or "model" not in document:
+        if version != FORMAT_VERSION:
             raise IndexFormatError(
                 f"{path} has format version {version}; this mckit reads version {FORMAT_VERSION}.",
                 hint="Update mckit, or build the index again.",
             )
-        model, shard = document.get("model_path"), document.get("shard")
-        images = document.get("images", document.get("pictures"))  # the first version's name of the key
-        described, derived = document["model"], document.get("derived")
-        sound = (
-            isinstance(described, dict)
-            and isinstance(model, str | None)
-            and isinstance(images, str | None)
-            and (shard is None or (isinstance(shard, list) and [type(part) for part in shard] == [int, int]))
-            and isinstance(derived, dict | None)
+        if "pictures" in document:  # the first version's name of the key
+            document["images"] = document.pop("pictures")
+        said = from_document(
+            document, _Header, where=str(path), error=IndexFormatError, hint="Build the index again with --force."
         )
-        if not sound:
-            raise IndexFormatError(f"{path} is damaged.", hint="Build the index again with --force.")
-        return cls(
-            spec=ModelSpec.from_json(described, str(path)),
-            model=model,
-            images=images,
-            shard=None if shard is None else (shard[0], shard[1]),
-            derived=None if derived is None else Derived.from_json(derived, path),
-        )
+        spec = ModelSpec.from_json(said.model, str(path))
+        return cls(spec=spec, model=said.model_path, images=said.images, shard=said.shard, derived=said.derived)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """The keys of ``index.json``."""
+
+    format_version: int
+    model: Mapping[str, Any]
+    kind: str = "flat"
+    model_path: str | None = None
+    images: str | None = None
+    shard: tuple[int, int] | None = None
+    derived: Derived | None = None
 
 
 def vectors_file(generation: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -96,18 +95,6 @@ class PhoneIndex:
             values = stored.astype(np.float32)
             parts.append(values if scales is None else values * scales[:, None])
         return np.concatenate(parts)
-
-    def stored_rows(self, rows: Iterable[int]) -> tuple[bytes, bytes]:
-        """Rows as they are stored: the bytes of their numbers, and of their scales (none for float16)."""
-        starts = np.array([batch.first_row for batch in self._batches])
-        numbers, scales = [], []
-        for row in rows:
-            batch = self._batches[int(np.searchsorted(starts, row, side="right")) - 1]
-            stored, _, batch_scales, _, _ = self._parts(batch)
-            numbers.append(stored[row - batch.first_row].tobytes())
-            if batch_scales is not None:
-                scales.append(batch_scales[row - batch.first_row].tobytes())
-        return b"".join(numbers), b"".join(scales)
 
     def search(self, query: Vectors, k: int) -> list[tuple[int, float]]:
         """The living rows with the greatest inner products, best first: ``(row, score)``.

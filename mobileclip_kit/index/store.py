@@ -213,11 +213,6 @@ class Store:
                 values,
             )
 
-    def rename(self, old: str, new: str) -> None:
-        """Give an item another name; it keeps its row."""
-        with _reporting(self.path):
-            self._connection.execute("UPDATE items SET name = ? WHERE name = ?", (os.fsencode(new), os.fsencode(old)))
-
     def remove(self, names: Iterable[str]) -> None:
         """Forget items; their rows stay in the matrix and are never shown again."""
         with _reporting(self.path):

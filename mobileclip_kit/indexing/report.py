@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from mobileclip_kit.formats import to_document
 from mobileclip_kit.index.store import Item, Store
 from mobileclip_kit.indexing.deriving import SearchKind
 
@@ -69,5 +70,5 @@ class IndexReport:
 
 
 def _search(search: SearchKind) -> dict[str, Any]:
-    measured = {} if search.derived is None else search.derived.to_json()
+    measured = {} if search.derived is None else to_document(search.derived)
     return {**measured, "kind": search.kind, "reason": search.reason}

@@ -28,12 +28,12 @@ from mobileclip_kit import images
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.index.phone_format import Numbers, PhoneHeader
-from mobileclip_kit.index.phone_writer import PhoneWriter, compact_phone_index, create_phone_index
 from mobileclip_kit.search import combine, parse_query
 from mobileclip_kit.spec import ImageSpec
 from mobileclip_kit.textness.vector import Textness, shift
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
 from tests.golden.texts import hard_texts
+from tests.index.phone_writer import PhoneWriter, compact_phone_index, create_phone_index
 
 GOLDEN = Path(__file__).parent
 MODEL_HASH = hashlib.sha256(b"golden").hexdigest()

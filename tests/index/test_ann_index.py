@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mobileclip_kit.errors import IndexFormatError, ShapeError
+from mobileclip_kit.formats import from_document, to_document
 from mobileclip_kit.index import ann_build
 from mobileclip_kit.index.ann_build import QueryVectors, derive
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex, best, rescore
@@ -114,11 +115,23 @@ def test_damaged_and_exchanged_files_are_refused(derived: Derived, folder: Path,
 
 
 @pytest.mark.parametrize(
-    "damage", [{"file": 3}, {"rows": "9"}, {"rows": -1}, {"settings": [1]}, {"settings": {}}, {"size_bytes": None}]
+    "damage",
+    [
+        {"file": 3},
+        {"rows": "9"},
+        {"rows": -1},
+        {"settings": [1]},
+        {"settings": {}},
+        {"size_bytes": None},
+        {"settings": {"candidates": 0}},
+        {"kind": "flat"},
+        {"kind": "tree"},
+        {"file": "../x"},
+    ],
 )
 def test_a_damaged_description_is_refused(derived: Derived, damage: dict[str, object]) -> None:
-    with pytest.raises(IndexFormatError, match="describes its derived index wrongly"):
-        Derived.from_json({**derived.to_json(), **damage}, Path("index.json"))
+    with pytest.raises(IndexFormatError, match="it must be|out of range|no candidates|names a derived index"):
+        from_document({**to_document(derived), **damage}, Derived, where="index.json", error=IndexFormatError)
 
 
 def test_a_matrix_of_another_width_is_refused(derived: Derived, folder: Path) -> None:

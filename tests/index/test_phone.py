@@ -16,12 +16,12 @@ import pytest
 from mobileclip_kit.errors import DataError, IndexFormatError, ModelMismatchError, OutputError, ShapeError
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.index.phone_format import PhoneHeader, quantize_rows
-from mobileclip_kit.index.phone_writer import (
+from tests.golden.make_golden import GOLDEN, MODEL_HASH, replay
+from tests.index.phone_writer import (
     PhoneWriter,
     compact_phone_index,
     create_phone_index,
 )
-from tests.golden.make_golden import GOLDEN, MODEL_HASH, replay
 
 CASES = json.loads((GOLDEN / "index" / "cases.json").read_text())
 NAMES = [case["name"] for case in CASES["cases"]]
@@ -191,7 +191,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from mobileclip_kit.index.phone import PhoneIndex
-from mobileclip_kit.index.phone_writer import PhoneWriter
+from tests.index.phone_writer import PhoneWriter
 path, limit = Path(sys.argv[1]), int(sys.argv[2])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

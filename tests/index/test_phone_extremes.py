@@ -16,8 +16,9 @@ import pytest
 from mobileclip_kit.errors import DataError, IndexFormatError, ModelMismatchError, OutputError
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.index.phone_format import PhoneHeader
-from mobileclip_kit.index.phone_writer import PhoneWriter, create_phone_index, write_phone_index
+from mobileclip_kit.index.phone_writer import write_phone_index
 from tests.golden.make_golden import MODEL_HASH
+from tests.index.phone_writer import PhoneWriter, create_phone_index
 from tests.swift import ask_swift, needs_swift, swift_refusal
 
 MILLION = 1_000_000
