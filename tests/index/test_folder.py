@@ -97,7 +97,7 @@ def test_a_second_writer_gets_a_clear_error(folder: Path) -> None:
 def test_a_damaged_header_is_told(folder: Path, damage: dict[str, object]) -> None:
     document = json.loads((folder / "index.json").read_text())
     (folder / "index.json").write_text(json.dumps({**document, **damage}))
-    with pytest.raises(IndexFormatError, match=f"index.json: {next(iter(damage))}.* is .*; it must be"):
+    with pytest.raises(IndexFormatError, match=f"index.json: {next(iter(damage))}.* it must (be|have)"):
         IndexReader(folder)
 
 
