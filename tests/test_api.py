@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import mobileclip_kit as mckit
 from mobileclip_kit.exporting.folder import Export
@@ -198,12 +197,11 @@ def test_the_walk_through_the_library_runs(tmp_path: Path, monkeypatch: pytest.M
     """Every block of docs/library.md, on generated scenes and with the bundled teacher."""
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "library.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert 15 <= sum(bool(line.strip()) for block in blocks for line in block.splitlines()) <= 25
+    assert 15 <= sum(bool(line.strip()) for block in blocks for line in block.splitlines()) <= 20
     names: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, "library.md", "exec"), names)
     assert names["hits"][0].path.is_file()
-    assert Image.open(names["hits"][0].path).size
 
 
 def _docs_module(name: str) -> types.ModuleType:

@@ -198,9 +198,9 @@ def test_folders_with_images_are_called_by_their_marker(tmp_path: Path) -> None:
 
 
 def test_defaults_of_a_project_and_int8_sensitivities_are_identified(tmp_path: Path) -> None:
-    (tmp_path / "mckit.toml").write_text('data = "photos"\n[distill]\nsteps = 20\n')
+    (tmp_path / "mckit.toml").write_text('[project]\ndata = "photos"\n[distill]\nsteps = 20\n')
     found = facts(tmp_path / "mckit.toml", "project defaults")
-    assert (found["data"], found["distill"]) == ("photos", {"steps": 20})
+    assert (found["project"], found["distill"]) == ({"data": "photos"}, {"steps": 20})
     (tmp_path / "int8-sensitivity-image.json").write_text('{"measured_on": "photos", "products": [{}, {}]}')
     assert facts(tmp_path / "int8-sensitivity-image.json", "int8 sensitivity")["products"] == 2
 

@@ -11,6 +11,7 @@ from mobileclip_kit.bench.request import BenchRequest
 from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
 from mobileclip_kit.errors import MckitError, UsageError
+from mobileclip_kit.model_names import check_model_name
 
 if TYPE_CHECKING:
     from mobileclip_kit.bench.results import BenchReport
@@ -62,6 +63,8 @@ def command(request: BenchRequest, compare: tuple[Path, Path] | None, as_json: b
         _compare(*compare, as_json=as_json)
         return
     request.check()
+    if len(request.models) == 1:  # of several, the others are measured
+        check_model_name(request.models[0])
     from mobileclip_kit.bench.explanation import explainable
     from mobileclip_kit.bench.report import headline, remarks, table_cells
     from mobileclip_kit.bench.run import run_request

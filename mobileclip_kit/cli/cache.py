@@ -13,6 +13,7 @@ from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, force_option, json_option, note
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.distillation.caching import CacheRequest, import_cache, make_caches
+from mobileclip_kit.model_names import check_model_name
 
 _LISTED = 10
 _PATH = click.Path(path_type=Path)
@@ -38,6 +39,8 @@ def command(context: click.Context, request: CacheRequest, as_json: bool) -> Non
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     if context.invoked_subcommand is not None:
         return
+    for teacher in request.teachers:
+        check_model_name(teacher)
     reports, skipped = make_caches(request, tell=note)
     _print(reports, skipped, as_json)
 
