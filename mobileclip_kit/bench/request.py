@@ -13,10 +13,6 @@ from mobileclip_kit.errors import UsageError
 from mobileclip_kit.options import Option
 
 _LEAST_SCENES = 50
-_GATES_HELP = (
-    "Bounds that figures must keep, as TOML tables; exit 1 when one is missed. Each [[gate]] has model (a row's name "
-    'or "*"), figure (such as "latency_ms.p50"), at_least or at_most, and optionally of (another row, to divide by).'
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +64,9 @@ class BenchRequest:
         Path | None,
         Option("Folder for the report: a page, JSON, Markdown, CSV and a plot.", names=("-o", "--out")),
     ] = None
-    gate: Annotated[Path | None, Option(_GATES_HELP, metavar="TOML")] = None
+    gate: Annotated[
+        Path | None, Option("Bounds that figures must keep, see above; exit 1 if one is missed.", metavar="TOML")
+    ] = None
     explain: Annotated[bool, Option("Draw heat maps (Grad-CAM) and a map of vectors (t-SNE) of the first model.")] = (
         False
     )

@@ -31,47 +31,47 @@ SCALES = (0.0, -0.4, 0.4)
 
 
 @pytest.fixture(scope="module")
-def tour(tmp_path_factory: pytest.TempPathFactory) -> QuickstartRun:
-    """A tour that has come as far as its bundle, with the bundled teacher in the student's place."""
-    tour = QuickstartRun(tmp_path_factory.mktemp("quickstart"), models_folder() / TEACHER, QuickstartPlan())
-    model = load_model(tour.teacher)
-    export_model(model, tour.export(stages.BUNDLED), ExportOptions(format="coreml", precision="fp16"))
-    tour.scenes("test").mkdir(parents=True)
-    write_scenes(tour.scenes("test"), SceneSet(items=IMAGES, seed=5, size=64, split="test"))
-    update_index(tour.scenes("test"), open_encoder(tour.teacher), tour.index, IndexOptions(workers=1))
+def run(tmp_path_factory: pytest.TempPathFactory) -> QuickstartRun:
+    """A run that has come as far as its bundle, with the bundled teacher in the student's place."""
+    run = QuickstartRun(tmp_path_factory.mktemp("quickstart"), models_folder() / TEACHER, QuickstartPlan())
+    model = load_model(run.teacher)
+    export_model(model, run.export(stages.BUNDLED), ExportOptions(format="coreml", precision="fp16"))
+    run.scenes("test").mkdir(parents=True)
+    write_scenes(run.scenes("test"), SceneSet(items=IMAGES, seed=5, size=64, split="test"))
+    update_index(run.scenes("test"), open_encoder(run.teacher), run.index, IndexOptions(workers=1))
     spec = model.spec
     direction = np.eye(spec.embedding_dim, dtype=np.float32)[7]
-    Textness(model=spec.name, model_hash=spec.model_hash, directions={"probe": direction}).save(tour.textness)
-    return tour
+    Textness(model=spec.name, model_hash=spec.model_hash, directions={"probe": direction}).save(run.textness)
+    return run
 
 
-def test_the_bundle_holds_every_part_and_is_whole(tour):
-    figures = stages.pack_bundle(tour)
-    bundle = open_bundle(tour.bundle, check=True)
+def test_the_bundle_holds_every_part_and_is_whole(run):
+    figures = stages.pack_bundle(run)
+    bundle = open_bundle(run.bundle, check=True)
     assert set(bundle.files) == set(FILE_NAMES)
     assert figures["size_bytes"] == bundle.size_bytes == sum(figures["files"].values())
-    assert len(PhoneIndex(tour.bundle / FILE_NAMES["index"])) == IMAGES
-    # An interrupted tour packs it once more.
-    assert stages.pack_bundle(tour) == figures
+    assert len(PhoneIndex(run.bundle / FILE_NAMES["index"])) == IMAGES
+    # An interrupted run packs it once more.
+    assert stages.pack_bundle(run) == figures
 
 
 @needs_swift
-def test_swift_opens_verifies_tokenises_and_searches_it(tour, tmp_path):
-    stages.pack_bundle(tour)
-    spec = open_bundle(tour.bundle).spec
-    vectors = np.concatenate([encode_queries(open_encoder(tour.teacher), [text]) for text in TEXTS if text])
+def test_swift_opens_verifies_tokenises_and_searches_it(run, tmp_path):
+    stages.pack_bundle(run)
+    spec = open_bundle(run.bundle).spec
+    vectors = np.concatenate([encode_queries(open_encoder(run.teacher), [text]) for text in TEXTS if text])
     queries = [{"vector": vector.tolist(), "textness": scale} for vector in vectors for scale in SCALES]
     questions = tmp_path / "questions.json"
     questions.write_text(json.dumps({"texts": TEXTS, "queries": queries, "limit": IMAGES}))
-    seen = ask_swift("bundle", tour.bundle, questions)
+    seen = ask_swift("bundle", run.bundle, questions)
     assert seen["name"] == spec.name
     assert seen["parts"] == sorted(FILE_NAMES)
-    index = PhoneIndex(tour.bundle / FILE_NAMES["index"], model_hash=spec.model_hash)
+    index = PhoneIndex(run.bundle / FILE_NAMES["index"], model_hash=spec.model_hash)
     assert seen["items"] == list(index.keys())
-    tokenizer = Tokenizer.for_spec(spec.require_text(), tour.bundle / FILE_NAMES["merges"])
+    tokenizer = Tokenizer.for_spec(spec.require_text(), run.bundle / FILE_NAMES["merges"])
     assert seen["tokens"] == [tokenizer(text)[0].tolist() for text in TEXTS]
     names = {row: key for key, row in index.keys().items()}
-    direction = Textness.load(tour.textness).vector
+    direction = Textness.load(run.textness).vector
     for query, hits in zip(queries, seen["hits"], strict=True):
         moved = shift(np.array([query["vector"]], np.float32), direction, query["textness"])[0]
         expected = index.search(moved, IMAGES)
@@ -79,14 +79,14 @@ def test_swift_opens_verifies_tokenises_and_searches_it(tour, tmp_path):
         np.testing.assert_allclose([hit["score"] for hit in hits], [score for _, score in expected], atol=1e-4)
 
 
-def test_the_phones_scores_are_the_indexs_own(tour):
+def test_the_phones_scores_are_the_indexs_own(run):
     """int8 on the phone against float32 vectors: what storing costs."""
-    stages.pack_bundle(tour)
-    index = PhoneIndex(tour.bundle / FILE_NAMES["index"])
-    encoder = open_encoder(tour.teacher)
+    stages.pack_bundle(run)
+    index = PhoneIndex(run.bundle / FILE_NAMES["index"])
+    encoder = open_encoder(run.teacher)
     [query] = encode_queries(encoder, ["a red star"])
     names = {row: key for key, row in index.keys().items()}
-    with IndexReader(tour.index) as whole:
+    with IndexReader(run.index) as whole:
         exact = {
             item.name: float(whole.matrix[item.row] @ query) for item in whole.store.items() if item.row is not None
         }

@@ -1,4 +1,4 @@
-"""What the tour asks and what it tells to type next."""
+"""What the run asks and what it tells to type next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a tour begins, goes on or is refused, before any stage runs."""
+"""Where a run begins, goes on or is refused, before any stage runs."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.quickstart.run import STATE_FILE, QuickstartPlan, QuickstartRun
 
 
-def tour(out: Path, plan: QuickstartPlan | None = None) -> QuickstartRun:
+def run(out: Path, plan: QuickstartPlan | None = None) -> QuickstartRun:
     return QuickstartRun(out, out / "teacher", plan or QuickstartPlan())
 
 
 def begin(out: Path, plan: QuickstartPlan | None = None) -> None:
-    begun = tour(out, plan)
+    begun = run(out, plan)
     begun.open(force=False)
-    begun.stage("scenes", "drawing", lambda tour: {"images": {}})
+    begun.stage("scenes", "drawing", lambda run: {"images": {}})
 
 
 def test_goes_on_where_it_stopped(tmp_path):
-    begin(tmp_path / "tour")
-    again = tour(tmp_path / "tour")
+    begin(tmp_path / "run")
+    again = run(tmp_path / "run")
     again.open(force=False)
     assert again.figures == {"scenes": {"images": {}}}
-    again.stage("scenes", "drawing", lambda tour: pytest.fail("done already"))
+    again.stage("scenes", "drawing", lambda run: pytest.fail("done already"))
 
 
-def test_a_tour_that_was_interrupted_early_can_be_begun_anew_at_another_size(tmp_path):
+def test_a_run_that_was_interrupted_early_can_be_begun_anew_at_another_size(tmp_path):
     """Long before anything but its state tells that mckit made the folder."""
-    begin(tmp_path / "tour")
-    (tmp_path / "tour" / "scenes").mkdir()
+    begin(tmp_path / "run")
+    (tmp_path / "run" / "scenes").mkdir()
     other = QuickstartPlan(train_images=1)
     with pytest.raises(OutputError, match="another size") as refused:
-        tour(tmp_path / "tour", other).open(force=False)
+        run(tmp_path / "run", other).open(force=False)
     assert "--force" in (refused.value.hint or "")
-    tour(tmp_path / "tour", other).open(force=True)
-    assert read_json(tmp_path / "tour" / STATE_FILE)["figures"] == {}
-    assert [path.name for path in (tmp_path / "tour").iterdir()] == [STATE_FILE]
+    run(tmp_path / "run", other).open(force=True)
+    assert read_json(tmp_path / "run" / STATE_FILE)["figures"] == {}
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [STATE_FILE]
 
 
 def test_force_leaves_nothing_of_what_lay_there(tmp_path):
@@ -47,14 +47,14 @@ def test_force_leaves_nothing_of_what_lay_there(tmp_path):
     for name in ("world/train", "student"):
         (tmp_path / "model" / name).mkdir(parents=True)
     (tmp_path / "model" / "model.json").write_text("{}")
-    tour(tmp_path / "model").open(force=True)
+    run(tmp_path / "model").open(force=True)
     assert [path.name for path in (tmp_path / "model").iterdir()] == [STATE_FILE]
 
 
 def test_force_follows_a_link_and_keeps_it(tmp_path):
     begin(tmp_path / "place")
     (tmp_path / "link").symlink_to(tmp_path / "place")
-    tour(tmp_path / "link").open(force=True)
+    run(tmp_path / "link").open(force=True)
     assert (tmp_path / "link").is_symlink()
     assert read_json(tmp_path / "place" / STATE_FILE)["figures"] == {}
 
@@ -65,14 +65,14 @@ def test_foreign_folders_and_files_are_refused_whatever_is_forced(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     for place, force in (("photos", False), ("photos", True), ("notes.txt", False), ("notes.txt", True)):
         with pytest.raises(OutputError):
-            tour(tmp_path / place).open(force=force)
+            run(tmp_path / place).open(force=force)
     assert (tmp_path / "photos" / "one.jpg").is_file()
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_a_damaged_state_is_refused(tmp_path):
-    begin(tmp_path / "tour")
-    state = read_json(tmp_path / "tour" / STATE_FILE)
-    write_json(tmp_path / "tour" / STATE_FILE, {"plan": state["plan"]})
+    begin(tmp_path / "run")
+    state = read_json(tmp_path / "run" / STATE_FILE)
+    write_json(tmp_path / "run" / STATE_FILE, {"plan": state["plan"]})
     with pytest.raises(OutputError, match="has no finished"):
-        tour(tmp_path / "tour").open(force=False)
+        run(tmp_path / "run").open(force=False)
