@@ -1,9 +1,9 @@
-"""Writing files and folders so that a crash leaves either the old one or the new one, never half of one.
+"""Atomic writing of files and folders: a crash leaves either the old content or the new one.
 
-Everything is first written under a temporary name beside its destination (same file system, so that the rename is
-atomic), brought to the disk, and renamed when it is complete; :mod:`mobileclip_kit.renames` says how. A process that is
-killed leaves its temporary ``.NAME.*.part`` behind. Every writer holds a lock on its own, which ends with its process;
-so the next writer of the same destination knows what nobody works on any more, and removes it.
+Everything is first written under a temporary name in the destination's folder, flushed to disk, and renamed when it is
+complete; see :mod:`mobileclip_kit.renames`. A process that is killed leaves its temporary ``.NAME.*.part`` behind. Each
+writer locks its temporary file, and the lock ends with the process, so the next writer of the same destination can
+recognise and remove abandoned files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -25,89 +24,76 @@ from mobileclip_kit.errors import DataError, OutputError
 from mobileclip_kit.locks import CAN_LOCK, try_lock, unlock
 from mobileclip_kit.renames import RETIRED, install, remove
 
-_CHUNK_BYTES = 1 << 20
 _STAGED = ".part"
 _KEPT = ".staged"
 _DIGEST_DIGITS = 12
-# A writer makes its temporary file and locks it a moment later; until then it only looks abandoned.
+# A writer locks its temporary file a moment after making it; until then it looks abandoned.
 _LEAST_AGE_SECONDS = 5.0
 
-# What mckit's own folders hold. --force replaces only such a folder (or an empty one): `-o ~/Images --force` must
-# not cost anybody their images.
-FOLDER_MARKERS = (
-    "model.json",
-    "export.json",
-    "cache.json",
-    "index.json",
-    "textness.json",
-    "quickstart.json",
-    "manifest.json",
-    "truth.jsonl",
-    "report.json",
-    "training.json",
-    "vectors.json",
-    "comparison.json",
-)
+# The files by which mckit's own folders are recognised. --force replaces only such a folder or an empty one, so that
+# `-o ~/Images --force` does not delete images.
+FOLDER_MARKERS = frozenset(
+    {"model.json", "export.json", "cache.json", "index.json", "textness.json", "quickstart.json", "manifest.json",
+     "truth.jsonl", "report.json", "training.json", "vectors.json", "comparison.json"}
+)  # fmt: skip
 
 
 @contextlib.contextmanager
 def atomic_folder(destination: Path, *, force: bool = False) -> Iterator[Path]:
-    """Yield an empty folder that takes ``destination``'s place when the block ends without an error.
+    """Yield an empty folder that becomes ``destination`` when the block ends without an error.
 
     Args:
-        destination: The folder to make. Its parents are made too.
-        force: Replace what stands there already.
+        destination: The folder to make; its parents are made too.
+        force: Replace an existing one.
 
     Raises:
-        OutputError: ``destination`` exists and ``force`` is False, or the place cannot be written.
+        OutputError: ``destination`` exists and ``force`` is False, or it cannot be written.
     """
     check_can_write(destination, force=force)
     _remove_abandoned(destination)
-    staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=_STAGED, dir=destination.parent))
-    lock = try_lock(staging)
-    staging.chmod(0o755)
-    try:
-        yield staging
-        install(staging, destination, replace=force)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    finally:
-        unlock(lock)
+    staging = tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=_STAGED, dir=destination.parent)
+    with _installed(Path(staging), destination, mode=0o755, replace=force):
+        yield Path(staging)
 
 
 @contextlib.contextmanager
 def atomic_file(destination: Path, *, force: bool = True) -> Iterator[Path]:
-    """Yield a temporary path whose file takes ``destination``'s place when the block ends without an error."""
+    """Yield a temporary path whose file becomes ``destination`` when the block ends without an error."""
     check_can_write(destination, force=force)
     _remove_abandoned(destination)
-    handle, name = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=_STAGED, dir=destination.parent)
+    handle, staging = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=_STAGED, dir=destination.parent)
     os.close(handle)
-    staging = Path(name)
+    with _installed(Path(staging), destination, mode=0o644, replace=force):
+        yield Path(staging)
+
+
+@contextlib.contextmanager
+def _installed(staging: Path, destination: Path, *, mode: int, replace: bool) -> Iterator[None]:
+    """Hold the lock of a temporary file or folder, then rename it to its destination, or remove it after an error."""
     lock = try_lock(staging)
-    staging.chmod(0o644)
+    staging.chmod(mode)
     try:
-        yield staging
-        install(staging, destination, replace=force)
+        yield
+        install(staging, destination, replace=replace)
     except BaseException:
-        staging.unlink(missing_ok=True)
+        remove(staging)
         raise
     finally:
         unlock(lock)
 
 
 def check_can_write(destination: Path, *, force: bool) -> None:
-    """Refuse a place that exists already or cannot be written, before any work is spent on it.
+    """Refuse a destination that exists or cannot be written, before any work is done.
 
     Raises:
-        OutputError: Names the place and says what to do.
+        OutputError: The destination exists and ``force`` is False, contains other files, or cannot be written.
     """
     recover(destination)
     if destination.exists() and not force:
         raise OutputError(f"{destination} exists already.", hint="Choose another -o or add --force to replace it.")
     if destination.is_dir() and any(destination.iterdir()) and not _made_by_mckit(destination):
         raise OutputError(
-            f"{destination} holds files that mckit did not make, so --force does not replace it.",
+            f"{destination} contains files that mckit did not make, so --force does not replace it.",
             hint="Choose another -o, or remove the folder yourself.",
         )
     try:
@@ -125,11 +111,11 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
-    """Read a UTF-8 text; ``utf-8-sig`` also takes one that begins with a byte order mark.
+    """Read a UTF-8 file; ``utf-8-sig`` also accepts a byte order mark.
 
     Raises:
         DataError: The file is missing or cannot be read.
-        UnicodeDecodeError: It is not UTF-8; the caller knows what it should have been.
+        UnicodeDecodeError: The file is not UTF-8.
     """
     try:
         return path.read_text(encoding=encoding)
@@ -155,27 +141,24 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sha256_of_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in chunks."""
-    digest = hashlib.sha256()
+    """Hex SHA-256 of a file."""
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def size_bytes(path: Path) -> int:
-    """Bytes of a file, or of all the files below a folder (an ``.mlpackage`` is a folder)."""
+    """Size of a file, or of all files below a folder (an ``.mlpackage`` is a folder)."""
     if path.is_dir():
         return sum(child.stat().st_size for child in path.rglob("*") if child.is_file())
     return path.stat().st_size
 
 
 def staged_place(destination: Path, made_of: Mapping[str, Any]) -> Path:
-    """Where a long work is staged that the next run shall find and continue: ``.NAME.DIGEST.staged``.
+    """The staging folder ``.NAME.DIGEST.staged`` of a long run, which a later run finds and continues.
 
     Args:
-        destination: What it shall become.
-        made_of: All that decides about the result: a run that makes another one finds another place.
+        destination: The final path.
+        made_of: Everything that determines the result; a run with another result has another staging folder.
     """
     text = json.dumps({"mckit": __version__, **made_of}, sort_keys=True)
     digest = hashlib.sha256(text.encode("ascii")).hexdigest()[:_DIGEST_DIGITS]
@@ -183,7 +166,7 @@ def staged_place(destination: Path, made_of: Mapping[str, Any]) -> Path:
 
 
 def remove_staged(destination: Path, *, keep: Path | None = None) -> None:
-    """Remove what interrupted runs staged for ``destination``, whose lock the caller holds, but for ``keep``."""
+    """Remove the staging folders of ``destination``, whose lock the caller holds, except ``keep``."""
     digits = re.compile(rf"\.[0-9a-f]{{{_DIGEST_DIGITS}}}\{_KEPT}")
     for left in _leftovers(destination, _KEPT):
         if left != keep and digits.fullmatch(left.name.removeprefix(f".{destination.name}")):
@@ -191,14 +174,14 @@ def remove_staged(destination: Path, *, keep: Path | None = None) -> None:
 
 
 def recover(destination: Path) -> None:
-    """Undo what a kill between two renames did: an old folder gets its name back, or goes if the new one has it.
+    """Repair the result of a kill between two renames: restore the old folder, or remove it if the new one exists.
 
-    Only systems that cannot exchange two names leave such a folder; see :mod:`mobileclip_kit.renames`.
+    This happens only on systems that cannot exchange two names; see :mod:`mobileclip_kit.renames`.
     """
     for left in sorted(_leftovers(destination, RETIRED), key=lambda path: path.stat().st_mtime_ns, reverse=True):
         if not left.is_dir() or not (_made_by_mckit(left) or not any(left.iterdir())):
             continue
-        with contextlib.suppress(OSError):  # another writer was faster, or it is not ours to open
+        with contextlib.suppress(OSError):  # another writer was faster, or there is no permission
             lock = try_lock(left)
             if lock is None and CAN_LOCK:
                 continue  # its writer is between the two renames
@@ -212,9 +195,9 @@ def recover(destination: Path) -> None:
 
 
 def _remove_abandoned(destination: Path) -> None:
-    """Remove what killed writers of this destination left."""
+    """Remove the temporary files of killed writers of this destination."""
     for left in _leftovers(destination, _STAGED):
-        with contextlib.suppress(OSError):  # another writer was faster, or it is not ours to open
+        with contextlib.suppress(OSError):  # another writer was faster, or there is no permission
             lock = try_lock(left)
             if lock is not None and time.time() - left.stat().st_mtime >= _LEAST_AGE_SECONDS:
                 remove(left)
@@ -226,7 +209,7 @@ def _leftovers(destination: Path, suffix: str) -> list[Path]:
     prefix = f".{destination.name}."
     if not destination.parent.is_dir():
         return []
-    # Names of longer destinations begin alike: what tempfile adds has no further dot.
+    # The names of other destinations can begin in the same way; what tempfile adds has no further dot.
     return [left for left in destination.parent.iterdir()
             if left.name.startswith(prefix) and left.suffix == suffix and not left.is_symlink()
             and "." not in left.name.removeprefix(prefix).removesuffix(suffix)]  # fmt: skip

@@ -191,7 +191,7 @@ def _entry(step: str, value: Any, kind: Any) -> Any:
         raise _Within(step, cause) from cause
 
 
-def _origin(kind: Any) -> Any:
+def _origin(kind: Any) -> Any:  # any annotation, where get_origin is typed for some of them
     return get_origin(kind)
 
 
@@ -213,10 +213,8 @@ def _dataclass(kind: Any) -> Callable[[Any, Any], Any]:
 
 def _converter() -> cattrs.Converter:
     made = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
-    made.register_structure_hook(int, _strict(int, (int,), "a whole number"))
-    made.register_structure_hook(float, _strict(float, (int, float), "a number"))
-    made.register_structure_hook(str, _strict(str, (str,), "a text"))
-    made.register_structure_hook(bool, _strict(bool, (bool,), "true or false"))
+    for wanted, name in {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.items():
+        made.register_structure_hook(wanted, _strict(wanted, (int, float) if wanted is float else (wanted,), name))
     made.register_structure_hook(Path, lambda value, _: Path(_strict(str, (str,), "a path")(value, str)))
     made.register_unstructure_hook(Path, str)
     made.register_structure_hook_func(lambda kind: _origin(kind) is tuple, _tuple)

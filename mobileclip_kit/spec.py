@@ -20,7 +20,7 @@ from typing import Any, Literal, Self, get_args
 
 from mobileclip_kit.errors import ModelError, ModelMismatchError
 from mobileclip_kit.files import read_json, sha256_of_file, write_json
-from mobileclip_kit.formats import from_document
+from mobileclip_kit.formats import from_document, to_document
 
 FORMAT_VERSION = 1
 MODEL_FILE = "model.json"
@@ -85,15 +85,8 @@ class ImageSpec:
 
     def to_open_clip(self) -> dict[str, Any]:
         """These settings as open_clip's ``preprocess_cfg``."""
-        return {
-            "size": [self.height, self.width],
-            "mode": "RGB",
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "interpolation": self.interpolation,
-            "resize_mode": self.resize_mode,
-            "fill_color": self.fill_color,
-        }
+        settings = to_document(self)
+        return {"size": [settings.pop("height"), settings.pop("width")], "mode": "RGB", **settings}
 
     @classmethod
     def from_open_clip(cls, config: Mapping[str, Any]) -> Self:

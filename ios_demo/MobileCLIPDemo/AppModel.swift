@@ -3,22 +3,22 @@ import MobileCLIPCore
 import MobileCLIPKit
 import Observation
 
-/// What the screens show, and what they can ask for. The work itself is done by the package's actors.
+/// The state and the actions of the screens. The package's actors do the work.
 @MainActor @Observable
 final class AppModel {
     enum Phase {
         case starting
-        /// There is no bundle, or none that can be used.
+        /// There is no usable bundle.
         case noBundle
         case needsPhotos
         case ready
         case failed(Problem)
     }
 
-    /// What went wrong in words, and what can be done about it.
+    /// A message about an error, and how to recover from it.
     struct Problem: Equatable {
         var text: String
-        /// Else it is worth trying again.
+        /// Otherwise trying again may help.
         var callsForRebuilding: Bool
 
         init(_ error: any Error) {
@@ -28,7 +28,7 @@ final class AppModel {
     }
 
     private(set) var phase: Phase = .starting
-    private(set) var shelf: [BundleShelf.Entry] = []
+    private(set) var bundleEntries: [BundleList.Entry] = []
     private(set) var bundle: ModelBundle?
     private(set) var progress: IndexingProgress?
     private(set) var hits: [FlatIndex.Hit] = []
@@ -42,20 +42,20 @@ final class AppModel {
     var allowsDownload = UserDefaults.standard.bool(forKey: "allowsDownload") {
         didSet { UserDefaults.standard.set(allowsDownload, forKey: "allowsDownload") }
     }
-    /// Kept: an app that is killed while it is paused comes back paused.
+    /// Stored, so that an app that is killed while paused is still paused when it starts again.
     var isPaused = UserDefaults.standard.bool(forKey: "isPaused") {
         didSet {
             UserDefaults.standard.set(isPaused, forKey: "isPaused")
             Task { await tellIndexerWhetherPaused() }
         }
     }
-    /// The system may start the app behind the screen, so only a scene that is seen says otherwise.
+    /// Initially false, because the system may start the app in the background.
     var isInForeground = false {
         didSet { if isInForeground, !oldValue, case .ready = phase { startIndexing() } }
     }
 
     let library = PhotoLibrary()
-    let models = CompiledModels(folder: Places.compiledModels)
+    let models = CompiledModels(folder: AppFolders.compiledModels)
 
     private var search: PhotoSearch<TextEncoder>?
     private var indexer: PhotoIndexer<PhotoLibrary, ImageEncoder>?
@@ -64,12 +64,12 @@ final class AppModel {
     private var indexing: Task<Void, Never>?
     private var watching: Task<Void, Never>?
 
-    /// Finds the bundles and opens the one that was used last.
+    /// Finds the bundles and opens the last used one.
     func start() async {
         guard case .starting = phase else { return }
         await lookForBundles()
         let last = UserDefaults.standard.string(forKey: "bundle")
-        let usable = shelf.compactMap { try? $0.result.get() }
+        let usable = bundleEntries.compactMap { try? $0.result.get() }
         if let chosen = usable.first(where: { $0.url.lastPathComponent == last }) ?? usable.first {
             await open(chosen)
         } else {
@@ -77,20 +77,20 @@ final class AppModel {
         }
     }
 
-    /// Looks for bundles again: one may have been copied to the phone while the app was open.
+    /// Finds the bundles again: one may have been copied to the phone while the app was open.
     func lookForBundles() async {
-        let folders = [Places.builtInBundles, Places.documents].compactMap { $0 }
-        shelf = await Task.detached { BundleShelf(folders: folders).entries() }.value
+        let folders = [AppFolders.builtInBundles, AppFolders.documents].compactMap { $0 }
+        bundleEntries = await Task.detached { BundleList(folders: folders).entries() }.value
     }
 
-    /// Changes to another bundle; each model has an index of its own, which is kept.
+    /// Opens another bundle. Each model has its own index, which is kept.
     func open(_ chosen: ModelBundle) async {
         await stop()
         phase = .starting
         UserDefaults.standard.set(chosen.url.lastPathComponent, forKey: "bundle")
-        // Known before anything can fail, so that a damaged index can be rebuilt from the screen that says so.
+        // Set before anything can fail, so that the error screen can rebuild a damaged index.
         bundle = chosen
-        files = LibraryIndex(folder: Places.indexes, model: chosen.model)
+        files = LibraryIndex(folder: AppFolders.indexes, model: chosen.model)
         do {
             guard let files else { throw ManifestError.damaged(reason: chosen.model.modelHash) }
             let words = try await TextEncoder(bundle: chosen, models: models)
@@ -108,7 +108,7 @@ final class AppModel {
         }
     }
 
-    /// Asks for the photo library and begins to index.
+    /// Asks for access to the photo library and starts indexing.
     func usePhotos() async {
         do {
             try await library.requestAccess()
@@ -123,11 +123,11 @@ final class AppModel {
         }
     }
 
-    /// Begins to index, or makes a running pass look at the library again.
+    /// Starts indexing, or makes a running pass compare the library with the index once more.
     func startIndexing() {
         isLimited = library.isLimited
         if indexing != nil {
-            Task { [indexer] in await indexer?.lookAgain() }
+            Task { [indexer] in await indexer?.rescan() }
         } else {
             indexing = Task { [weak self] in
                 await self?.runIndexer()
@@ -136,7 +136,7 @@ final class AppModel {
         }
     }
 
-    /// For the system's background time: goes on until all is done or the time is over. Tells whether all is done.
+    /// Indexes in background time until everything is done or the time is over. Returns whether everything is done.
     func indexInBackground() async -> Bool {
         if case .starting = phase { await start() }
         guard case .ready = phase else { return false }
@@ -145,13 +145,13 @@ final class AppModel {
         await withTaskCancellationHandler {
             await task?.value
         } onCancel: {
-            // On the screen, the work goes on without the system's leave.
+            // In the foreground, the work continues without background time.
             Task { @MainActor [weak self] in if self?.isInForeground == false { task?.cancel() } }
         }
         return progress?.state == .done
     }
 
-    /// Puts a damaged index aside and builds a new one.
+    /// Moves a damaged index aside and builds a new one.
     func rebuildIndex() async {
         await stop()
         indexingProblem = nil
@@ -163,7 +163,7 @@ final class AppModel {
         }
     }
 
-    /// After what may have passed, such as a full disk.
+    /// Tries again after an error that may be temporary, such as a full disk.
     func tryAgain() async {
         if case .ready = phase {
             startIndexing()
@@ -201,7 +201,7 @@ final class AppModel {
     private func searchSoon() {
         searching?.cancel()
         searching = Task { [weak self] in
-            // Nobody reads results between two letters of a fast typist.
+            // Waits for a pause in typing.
             try? await Task.sleep(for: .milliseconds(120))
             guard !Task.isCancelled else { return }
             await self?.searchNow()
@@ -239,7 +239,7 @@ final class AppModel {
     private var conditions: IndexingConditions {
         let process = ProcessInfo.processInfo
         return IndexingConditions(
-            heat: process.heat, isLowPower: process.isLowPowerModeEnabled, isInForeground: isInForeground,
+            thermalState: IndexingPace.ThermalState(process.thermalState), isLowPower: process.isLowPowerModeEnabled, isInForeground: isInForeground,
             allowsDownload: allowsDownload)
     }
 }

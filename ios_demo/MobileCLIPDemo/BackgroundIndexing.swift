@@ -1,21 +1,21 @@
 import BackgroundTasks
 import Foundation
 
-/// Asks the system for time to index while the app is not on the screen: seconds now and then, and minutes at night, while the
-/// phone is charged.
+/// Requests background time for indexing from the system: seconds from time to time, and minutes at night while the phone
+/// is charging.
 enum BackgroundIndexing {
     static let refreshIdentifier = "org.mckit.MobileCLIPDemo.index"
     static let processingIdentifier = "org.mckit.MobileCLIPDemo.index.long"
 
-    /// Says who does the long work. The system wants to know it before the app has been launched.
+    /// Registers the long task, which must happen before the app has finished launching.
     static func register(_ model: AppModel) {
-        // Called on a queue of the system's own: without the mark, a closure made on the main actor would stop the app there.
+        // The system calls this on its own queue: without `@Sendable`, a closure made on the main actor would crash there.
         BGTaskScheduler.shared.register(forTaskWithIdentifier: processingIdentifier, using: nil) { @Sendable task in
             let task = LongTask(task)
             let work = Task { @MainActor in
                 let isDone = await model.indexInBackground()
                 task.finish(isDone)
-                // The system forgets a request once it has answered it.
+                // A request is used up once it has been granted.
                 if !isDone { schedule() }
             }
             task.onExpiration { work.cancel() }
@@ -26,14 +26,14 @@ enum BackgroundIndexing {
         let long = BGProcessingTaskRequest(identifier: processingIdentifier)
         long.requiresExternalPower = true
         long.requiresNetworkConnectivity = false
-        // Refused in the simulator and when the person has turned background work off; the app then indexes while it is open.
+        // Fails in the simulator and when the user has turned background refresh off; the app then indexes only while it is open.
         try? BGTaskScheduler.shared.submit(long)
         try? BGTaskScheduler.shared.submit(BGAppRefreshTaskRequest(identifier: refreshIdentifier))
     }
 }
 
-/// A background task that may be finished from wherever the work ends: its methods may be called from any thread, which its
-/// type does not say.
+/// A background task that can be completed from any thread. Its methods allow that, but its type is not marked as
+/// `Sendable`.
 private struct LongTask: @unchecked Sendable {
     private let task: BGTask
 

@@ -2,7 +2,7 @@ import MobileCLIPCore
 import MobileCLIPKit
 import SwiftUI
 
-/// What the model costs on this phone, to look at and to share as JSON.
+/// Measures the model on this phone and shares the report as JSON.
 struct BenchView: View {
     let bundle: ModelBundle
 
@@ -69,7 +69,7 @@ struct BenchView: View {
     }
 }
 
-/// The machine's own name, such as "iPhone15,2".
+/// The name of the phone's model, such as "iPhone15,2".
 enum Device {
     static var model: String {
         var information = utsname()

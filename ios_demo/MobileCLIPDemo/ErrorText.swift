@@ -2,7 +2,7 @@ import Foundation
 import MobileCLIPCore
 import MobileCLIPKit
 
-/// Every error of the package in words that a person can act on.
+/// The package's errors as messages that tell the user what to do.
 enum ErrorText {
     static func describe(_ error: any Error) -> String {
         switch error {

@@ -1,8 +1,8 @@
 import MobileCLIPCore
 import SwiftUI
 
-/// What can be done about a problem.
-struct WayOut: View {
+/// The button for recovering from a problem.
+struct RecoveryButton: View {
     let problem: AppModel.Problem
 
     @Environment(AppModel.self) private var model
@@ -16,7 +16,7 @@ struct WayOut: View {
     }
 }
 
-/// How far the index is, with a pause button.
+/// The progress of indexing, with a pause button.
 struct IndexingBanner: View {
     @Environment(AppModel.self) private var model
 
@@ -24,7 +24,7 @@ struct IndexingBanner: View {
         VStack(alignment: .leading, spacing: 6) {
             if let problem = model.indexingProblem {
                 Label(problem.text, systemImage: "exclamationmark.triangle")
-                WayOut(problem: problem)
+                RecoveryButton(problem: problem)
             }
             if model.isLimited {
                 Label("Only the photos that you picked are searched.", systemImage: "lock")

@@ -2,7 +2,7 @@ import MobileCLIPCore
 import MobileCLIPKit
 import SwiftUI
 
-/// One result in full, to look at, to share, or to search by.
+/// One photo in full, with buttons to share it or to search by it.
 struct PhotoView: View {
     let hit: FlatIndex.Hit
     let findSimilar: () -> Void

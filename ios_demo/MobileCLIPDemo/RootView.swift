@@ -1,7 +1,7 @@
 import SwiftUI
 import UIKit
 
-/// Which screen it is time for.
+/// Shows the screen for the app's phase.
 struct RootView: View {
     @Environment(AppModel.self) private var model
 
@@ -31,14 +31,14 @@ struct RootView: View {
             } description: {
                 Text(problem.text)
             } actions: {
-                WayOut(problem: problem)
+                RecoveryButton(problem: problem)
                 NavigationLinkToBundles()
             }
         }
     }
 }
 
-/// Shown when no bundle can be used, with the reason for each that cannot.
+/// Shown when there is no usable bundle, with the problem of each bundle.
 struct NoBundleView: View {
     @Environment(AppModel.self) private var model
 
@@ -48,7 +48,7 @@ struct NoBundleView: View {
         } description: {
             VStack(alignment: .leading, spacing: 8) {
                 Text("Drop a folder made by “mckit bundle” into MobileCLIPDemo/Bundles and build again, or copy it to this app's documents.")
-                ForEach(model.shelf) { entry in
+                ForEach(model.bundleEntries) { entry in
                     if case .failure(let error) = entry.result {
                         Text("\(entry.url.lastPathComponent): \(ErrorText.describe(error))")
                     }

@@ -9,7 +9,7 @@ struct SearchView: View {
     @State private var opened: FlatIndex.Hit?
     @State private var showsSettings = false
 
-    /// Thumbnails grow with the text: who needs large letters needs large images.
+    /// Thumbnails grow with the text size.
     @ScaledMetric private var side = 104.0
 
     var body: some View {
@@ -54,7 +54,7 @@ struct SearchView: View {
         }
     }
 
-    /// What is heard of a photo: its place, its day, how well it answers.
+    /// The accessibility label of a photo: its rank, date and score.
     private func label(_ hit: FlatIndex.Hit, place: Int) -> Text {
         let score = hit.score.formatted(.number.precision(.fractionLength(2)))
         guard let date = model.library.date(of: hit.key) else { return Text("Result \(place + 1), score \(score)") }
@@ -81,7 +81,7 @@ private struct EmptyResults: View {
     }
 }
 
-/// Moves the results towards images with written words, or away from them.
+/// Promotes or demotes images with written words.
 private struct TextnessSlider: View {
     @Binding var scale: Float
 

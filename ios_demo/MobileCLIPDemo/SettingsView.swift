@@ -2,7 +2,7 @@ import MobileCLIPCore
 import MobileCLIPKit
 import SwiftUI
 
-/// The choice among bundles, downloads, and the way to the bench.
+/// Settings: the bundle, downloads and the bench.
 struct SettingsView: View {
     @Environment(AppModel.self) private var model
     @Environment(\.dismiss) private var dismiss
@@ -12,7 +12,7 @@ struct SettingsView: View {
         NavigationStack {
             Form {
                 Section("Model") {
-                    ForEach(model.shelf) { entry in
+                    ForEach(model.bundleEntries) { entry in
                         switch entry.result {
                         case .success(let bundle): row(bundle)
                         case .failure(let error):

@@ -1,7 +1,7 @@
 import MobileCLIPKit
 import SwiftUI
 
-/// A square of a photo, loaded when it comes into view.
+/// A square thumbnail of a photo, loaded when it becomes visible.
 struct ThumbnailView: View {
     let key: String
 

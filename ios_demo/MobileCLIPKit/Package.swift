@@ -11,7 +11,7 @@ let package = Package(
     targets: [
         // Foundation only: builds and is tested on Linux.
         .target(name: "MobileCLIPCore"),
-        // Core ML on top; empty where Core ML does not exist.
+        // Adds Core ML; empty on systems without it.
         .target(name: "MobileCLIPKit", dependencies: ["MobileCLIPCore"]),
         .executableTarget(name: "mckit-bench", dependencies: ["MobileCLIPCore"]),
         .testTarget(name: "MobileCLIPCoreTests", dependencies: ["MobileCLIPCore"]),

@@ -22,8 +22,8 @@ enum TextTables {
     static let entities: [String: String] = Dictionary(uniqueKeysWithValues: rows(of: entityTable).map { (String($0), string($1)) })
 
     /// Names in capitals that mean the capital of the lower-case name's character, where HTML itself does not know them.
-    static let shoutedEntities: [String: String] = Dictionary(
-        uniqueKeysWithValues: rows(of: shoutedTable).map { (String($0), string($1)) })
+    static let upperCaseEntities: [String: String] = Dictionary(
+        uniqueKeysWithValues: rows(of: upperCaseTable).map { (String($0), string($1)) })
 
     /// Numbers that stand for another character than Unicode's (HTML 5, "numeric character reference end state").
     static let replacedNumbers: [UInt32: Unicode.Scalar] = pairs(of: replacedTable).compactMapValues(\\.first)
@@ -77,7 +77,7 @@ def swift_source() -> str:
     composing = {letter for letter in canonical if unicodedata.normalize("NFC", letter) == letter}
     tables = {
         "entityTable": dict(html.entities.html5),
-        "shoutedTable": _shouted_entities(),
+        "upperCaseTable": _upper_case_entities(),
         "replacedTable": replaced,
         "widthTable": {name: text for name, text in widths.items() if text != chr(int(name, 16))},
         "compositionTable": {f"{ord(letter):x}": canonical[letter] for letter in canonical if letter in composing},
@@ -86,7 +86,7 @@ def swift_source() -> str:
     return HEAD + "".join(_literal(name, table) for name, table in tables.items()) + "}\n"
 
 
-def _shouted_entities() -> dict[str, str]:
+def _upper_case_entities() -> dict[str, str]:
     return {
         name.upper(): value.upper()
         for name, value in html.entities.html5.items()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator, Collection
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ _CLIENT_CLOSED = 499  # the customary status for a request whose client has disc
 _MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 # How files of the formats that every browser shows begin.
 _SIGNATURES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"GIF8", "image/gif"))
+
+_Respond = Callable[[Path, os.stat_result, dict[str, str]], Awaitable[Response]]
 
 
 def build_app(service: Service, *, names: Collection[str] = (), any_address: bool = False) -> Starlette:
@@ -117,53 +120,47 @@ class _Endpoints:
 
     async def thumbnail(self, request: Request) -> Response:
         """A thumbnail."""
-        path = self._file(request)
-        status = regular_file(path)
-        if status is None:
-            return _gone(path)
-        tag = self._service.tag(path, status)
-        if _has(request, tag):
-            return Response(status_code=304, headers=_caching(tag, _THUMBNAIL_SECONDS))
-        try:
-            data, tag = await self._service.thumbnail(path, status, request.is_disconnected)
-        except ImageError as error:
-            return _unreadable(path, error)
-        return Response(data, 200, _caching(tag, _THUMBNAIL_SECONDS), "image/webp")
+
+        async def respond(path: Path, status: os.stat_result, headers: dict[str, str]) -> Response:
+            data = await self._service.thumbnail(path, status, request.is_disconnected)
+            return Response(data, 200, headers, "image/webp")
+
+        return await self._respond_with_file(request, respond, f"private, max-age={_THUMBNAIL_SECONDS}")
 
     async def image(self, request: Request) -> Response:
         """The image file, converted to JPEG if browsers do not know its format."""
-        path = self._file(request)
+
+        async def respond(path: Path, status: os.stat_result, headers: dict[str, str]) -> Response:
+            media_type = _media_type(path)
+            if media_type is None:
+                return Response(await self._service.as_jpeg(path, request.is_disconnected), 200, headers, "image/jpeg")
+            return FileResponse(path, 200, headers, media_type, filename=printable(path.name), stat_result=status,
+                                content_disposition_type="inline")  # fmt: skip
+
+        return await self._respond_with_file(request, respond, "private, no-cache")
+
+    async def _respond_with_file(self, request: Request, respond: _Respond, caching: str) -> Response:
+        """The response for an image's file: 410 if it is gone, 304 if the browser has it, 422 if it is damaged."""
+        path = self._service.library.file_of(self._find(request))
         status = regular_file(path)
         if status is None:
             return _gone(path)
-        tag = self._service.tag(path, status)
-        if _has(request, tag):
-            return Response(status_code=304, headers=_caching(tag))
-        media_type = _media_type(path)
-        if media_type is None:
-            try:
-                data = await self._service.as_jpeg(path, request.is_disconnected)
-            except ImageError as error:
-                return _unreadable(path, error)
-            return Response(data, 200, _caching(tag), "image/jpeg")
-        return FileResponse(
-            path,
-            200,
-            _caching(tag),
-            media_type,
-            filename=printable(path.name),
-            stat_result=status,
-            content_disposition_type="inline",
-        )
+        headers = {"ETag": self._service.tag(path, status), "Cache-Control": caching}
+        if _has(request, headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+        try:
+            return await respond(path, status, headers)
+        except ImageError as error:
+            if regular_file(path) is None:  # removed in the meantime
+                return _gone(path)
+            # The page has little room: the name is enough.
+            return response_to(ImageError(error.message.replace(str(path), path.name), hint=error.hint))
 
     def _find(self, request: Request) -> Item:
         item = self._service.library.find(request.path_params["id"])
         if item is None:
             raise DataError("The index has no such image.", hint="It may have been removed; search again.")
         return item
-
-    def _file(self, request: Request) -> Path:
-        return self._service.library.file_of(self._find(request))
 
 
 def _static_files() -> dict[str, bytes]:
@@ -173,19 +170,6 @@ def _static_files() -> dict[str, bytes]:
 
 def _has(request: Request, tag: str) -> bool:
     return tag in (known.strip() for known in request.headers.get("if-none-match", "").split(","))
-
-
-def _caching(tag: str, seconds: int = 0) -> dict[str, str]:
-    """Headers that let the browser keep a response, and reuse it for some seconds without asking again."""
-    return {"ETag": tag, "Cache-Control": f"private, max-age={seconds}" if seconds else "private, no-cache"}
-
-
-def _unreadable(path: Path, error: ImageError) -> Response:
-    """The response for an image that is damaged, or that was removed while it was read."""
-    if regular_file(path) is None:
-        return _gone(path)
-    # The page has little room: the name is enough.
-    return response_to(ImageError(error.message.replace(str(path), path.name), hint=error.hint))
 
 
 def _gone(path: Path) -> Response:

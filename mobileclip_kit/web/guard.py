@@ -21,28 +21,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mobileclip_kit.errors import (
-    DataError,
-    ImageError,
-    IndexFormatError,
-    MckitError,
-    ModelError,
-    ModelMismatchError,
-    UsageError,
-)
+from mobileclip_kit import errors
 from mobileclip_kit.web.library import printable
 
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' blob: data:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 SECURITY_HEADERS = {
     "Content-Security-Policy": _POLICY,
@@ -54,14 +38,10 @@ SECURITY_HEADERS = {
 }
 _OWN_SITES = ("same-origin", "none")
 # The first class that matches decides.
-_STATUS: tuple[tuple[type[MckitError], int], ...] = (
-    (UsageError, 400),
-    (ImageError, 422),
-    (DataError, 404),
-    (ModelError, 409),
-    (ModelMismatchError, 409),
-    (IndexFormatError, 503),
-)
+_STATUS: dict[type[errors.MckitError], int] = {
+    errors.UsageError: 400, errors.ImageError: 422, errors.DataError: 404, errors.ModelError: 409,
+    errors.ModelMismatchError: 409, errors.IndexFormatError: 503,
+}  # fmt: skip
 
 
 def json_response(document: Any, status: int = 200) -> Response:
@@ -76,9 +56,9 @@ def error_response(status: int, kind: str, message: str, hint: str | None = None
     return json_response({"error": {"kind": kind, "message": printable(message), "hint": hint}}, status)
 
 
-def response_to(error: MckitError) -> Response:
+def response_to(error: errors.MckitError) -> Response:
     """The response for an error of mckit, with the status of its class."""
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
     return error_response(status, error.kind, error.message, error.hint)
 
 

@@ -160,14 +160,13 @@ class Service:
         await self._model_jobs.run(is_disconnected, self.query_encoder.open, self.library.index)
         return await self._model_jobs.run(is_disconnected, self.query_encoder.encode_image, data)
 
-    async def thumbnail(self, path: Path, status: os.stat_result, is_disconnected: IsDisconnected) -> tuple[bytes, str]:
-        """An image's thumbnail as WebP, and its ETag.
+    async def thumbnail(self, path: Path, status: os.stat_result, is_disconnected: IsDisconnected) -> bytes:
+        """An image's thumbnail as WebP.
 
         Raises:
             ImageError: The image cannot be decoded.
         """
-        data = await self._thumbnail_jobs.run(is_disconnected, self._thumbnail, path, status)
-        return data, self.tag(path, status)
+        return await self._thumbnail_jobs.run(is_disconnected, self._thumbnail, path, status)
 
     async def as_jpeg(self, path: Path, is_disconnected: IsDisconnected) -> bytes:
         """An image as JPEG, which every browser shows.

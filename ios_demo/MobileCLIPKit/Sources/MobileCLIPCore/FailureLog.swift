@@ -1,6 +1,6 @@
 import Foundation
 
-/// Photos that have no vector, and why; kept beside the index so that each start does not try them all again.
+/// Photos without a vector and the reasons, stored beside the index so that they are not all tried again at each start.
 public struct FailureLog: Codable, Equatable, Sendable {
     public enum Reason: String, Error, Codable, Sendable, CaseIterable {
         /// Only in iCloud, and the app may not download it now.
@@ -20,7 +20,7 @@ public struct FailureLog: Codable, Equatable, Sendable {
 
     public init() {}
 
-    /// Reads a log; one that is missing or damaged is an empty one, since all it saves is time.
+    /// Reads a log. A missing or damaged log is treated as empty, since it only saves time.
     public init(contentsOf url: URL) {
         self = (try? JSONDecoder().decode(FailureLog.self, from: Data(contentsOf: url))) ?? FailureLog()
     }
@@ -37,24 +37,24 @@ public struct FailureLog: Codable, Equatable, Sendable {
         for key in keys { entries[key] = nil }
     }
 
-    /// Forgets photos that are no longer in the library.
+    /// Removes photos that are no longer in the library.
     public mutating func forgetAll(but photos: [LibraryPhoto]) {
         guard !entries.isEmpty else { return }
         let present = Set(photos.map(\.key))
         entries = entries.filter { present.contains($0.key) }
     }
 
-    /// Forgets what may go better now, such as when downloads have become possible.
+    /// Removes failures that may not happen again, for example when downloads have become possible.
     public mutating func retry(_ reason: Reason) {
         entries = entries.filter { $0.value.reason != reason }
     }
 
-    /// Whether a photo failed before as it is now.
-    public func excuses(_ photo: LibraryPhoto) -> Bool {
+    /// Whether a photo failed before and has not changed since.
+    public func hasFailed(_ photo: LibraryPhoto) -> Bool {
         entries[photo.key]?.stamp == photo.stamp
     }
 
-    /// How many photos failed for each reason.
+    /// Number of failed photos by reason.
     public var counts: [Reason: Int] {
         entries.values.reduce(into: [:]) { $0[$1.reason, default: 0] += 1 }
     }

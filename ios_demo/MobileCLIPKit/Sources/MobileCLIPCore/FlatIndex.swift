@@ -1,11 +1,11 @@
 import Foundation
 
-/// An index file as its readers see it: the state of the moment it was opened, memory-mapped.
+/// A memory-mapped index file in the state when it was opened.
 ///
-/// A batch that was cut off at the file's end is ignored. A value: it may be used from any number of tasks, and a writer that
-/// appends meanwhile does not disturb it.
+/// A truncated batch at the end of the file is ignored. An index is a value that any number of tasks may use, and it is not
+/// affected by a writer that appends to the file.
 public struct FlatIndex: Sendable {
-    /// One answer of a search.
+    /// A hit of a search.
     public struct Hit: Equatable, Sendable {
         public var row: Int
         public var key: String
@@ -14,11 +14,11 @@ public struct FlatIndex: Sendable {
     }
 
     public let header: FlatIndexHeader
-    /// All rows, removed ones included.
+    /// All rows, including removed ones.
     public let rows: Int
-    /// Rows that are not removed.
+    /// Number of rows that are not removed.
     public let count: Int
-    /// Bytes of the file that count.
+    /// Number of valid bytes of the file.
     public let end: Int
 
     let data: Data
@@ -28,7 +28,7 @@ public struct FlatIndex: Sendable {
 
     /// Opens a file.
     ///
-    /// - Parameter modelHash: Of the model that the vectors must come from; nil for any.
+    /// - Parameter modelHash: Hash of the model that the vectors must belong to; nil for any.
     public init(contentsOf url: URL, modelHash: String? = nil) throws(FlatIndexError) {
         data = try Self.map(url)
         (header, batches) = try Self.read(data)
@@ -46,36 +46,36 @@ public struct FlatIndex: Sendable {
         removedBits[row >> 6] & (1 << UInt64(row & 63)) != 0
     }
 
-    /// The name of a row's item.
+    /// The key of a row.
     public func key(ofRow row: Int) throws(FlatIndexError) -> String {
         let batch = batches[batchIndex(ofRow: row)]
         return String(decoding: try keys(of: batch, places: row - batch.firstRow..<row - batch.firstRow + 1)[0], as: UTF8.self)
     }
 
-    /// What a row's item was when its vector was made.
+    /// The stamp of a row, see `FlatIndexItem.stamp`.
     public func stamp(ofRow row: Int) -> Int64 {
         let batch = batches[batchIndex(ofRow: row)]
-        let place = FlatIndexPlaces(batch: batch, header: header).stamps + 8 * (row - batch.firstRow)
+        let place = FlatIndexLayout(batch: batch, header: header).stamps + 8 * (row - batch.firstRow)
         return data.withUnsafeBytes { $0.number(at: place, as: Int64.self) }
     }
 
     /// A row as float32.
     public func vector(ofRow row: Int) -> [Float] {
         let batch = batches[batchIndex(ofRow: row)]
-        let places = FlatIndexPlaces(batch: batch, header: header)
-        let start = places.vectors + (row - batch.firstRow) * header.dim * header.numbers.bytes
+        let layout = FlatIndexLayout(batch: batch, header: header)
+        let start = layout.vectors + (row - batch.firstRow) * header.dim * header.numbers.bytes
         return data.withUnsafeBytes { bytes in
             switch header.numbers {
             case .float16:
                 return (0..<header.dim).map { Half.float(bytes.number(at: start + 2 * $0, as: UInt16.self)) }
             case .int8:
-                let scale = Float(bitPattern: bytes.number(at: places.scales + 4 * (row - batch.firstRow), as: UInt32.self))
+                let scale = Float(bitPattern: bytes.number(at: layout.scales + 4 * (row - batch.firstRow), as: UInt32.self))
                 return (0..<header.dim).map { Float(bytes.number(at: start + $0, as: Int8.self)) * scale }
             }
         }
     }
 
-    /// The living items in the order of their rows.
+    /// The items in the order of their rows.
     public func items() throws(FlatIndexError) -> [(key: String, row: Int, stamp: Int64)] {
         var items: [(key: String, row: Int, stamp: Int64)] = []
         items.reserveCapacity(count)
@@ -88,11 +88,11 @@ public struct FlatIndex: Sendable {
         return items
     }
 
-    /// The row of a living item; nil when there is none of that name. One pass over all names, none of which is copied.
+    /// The row of an item; nil if there is no item with that key. Scans all keys without copying them.
     public func row(ofKey key: String) throws(FlatIndexError) -> Int? {
         let wanted = Array(key.utf8)
         for batch in batches.reversed() where batch.added > 0 {
-            let layout = FlatIndexPlaces(batch: batch, header: header)
+            let layout = FlatIndexLayout(batch: batch, header: header)
             var isSound = true
             let found: Int? = data.withUnsafeBytes { bytes in
                 var from = 0
@@ -117,7 +117,7 @@ public struct FlatIndex: Sendable {
         return nil
     }
 
-    /// The row of every living item by the bytes of its key.
+    /// The row of each item by the bytes of its key.
     func rowsByKey() throws(FlatIndexError) -> [[UInt8]: Int] {
         var found: [[UInt8]: Int] = [:]
         found.reserveCapacity(count)
@@ -130,7 +130,7 @@ public struct FlatIndex: Sendable {
         return found
     }
 
-    /// Reads every byte and compares the checksums.
+    /// Reads all bytes and compares the checksums.
     public func verify() throws(FlatIndexError) {
         for batch in batches where Self.checksum(of: batch, in: data) != batch.checksum { throw .damaged(byte: batch.start) }
     }
@@ -144,13 +144,13 @@ public struct FlatIndex: Sendable {
             let middle = (low + high) / 2
             if batches[middle].firstRow <= row { low = middle } else { high = middle }
         }
-        // Batches that only remove have the first row of their successor.
+        // A batch that only removes rows has the same first row as the next batch.
         while batches[low].added == 0 { low -= 1 }
         return low
     }
 
     private func keys(of batch: FlatIndexBatch, places: Range<Int>) throws(FlatIndexError) -> [[UInt8]] {
-        let layout = FlatIndexPlaces(batch: batch, header: header)
+        let layout = FlatIndexLayout(batch: batch, header: header)
         let names: [[UInt8]]? = data.withUnsafeBytes { bytes in
             var names: [[UInt8]] = []
             names.reserveCapacity(places.count)
@@ -203,7 +203,7 @@ public struct FlatIndex: Sendable {
             start = last.start
             batches.removeLast()
         }
-        // A sound batch behind one that does not count is no crash's work.
+        // A valid batch after an invalid one is not the result of a crash.
         var later = start + FlatIndexFormat.blockBytes
         while later + FlatIndexFormat.blockBytes <= bytes.count {
             if FlatIndexBatch(bytes: bytes, at: later, header: header) != nil { throw .damaged(byte: start) }
@@ -217,7 +217,7 @@ public struct FlatIndex: Sendable {
     ) throws(FlatIndexError) -> [UInt64] {
         var bits = [UInt64](repeating: 0, count: (rows + 63) / 64)
         for batch in batches where batch.removed > 0 {
-            let start = FlatIndexPlaces(batch: batch, header: header).removed
+            let start = FlatIndexLayout(batch: batch, header: header).removed
             let areSound = data.withUnsafeBytes { bytes in
                 (0..<batch.removed).allSatisfy { place in
                     let row = Int(bytes.number(at: start + 4 * place, as: UInt32.self))

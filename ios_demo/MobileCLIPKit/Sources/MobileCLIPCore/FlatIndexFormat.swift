@@ -1,27 +1,27 @@
 import Foundation
 
-/// What can be wrong with an index file or with what is asked of it.
+/// Errors of an index file and of its use.
 public enum FlatIndexError: Error, Equatable, Sendable {
     case missing(path: String)
     case unreadable(path: String)
     case notAnIndex
     case headerDamaged
     case otherVersion(Int)
-    /// The index belongs to another model; both are 64 hex digits.
+    /// The index belongs to another model; both values are 64 hex digits.
     case otherModel(found: String, expected: String)
-    /// The batch at this byte is not what was written.
+    /// The batch at this offset is damaged.
     case damaged(byte: Int)
     case busy
     case diskFull
     case cannotWrite(code: Int32)
-    /// Vectors, keys or stamps that do not fit together or into the index.
+    /// Vectors, keys or stamps do not match each other or the index.
     case wrongShape(expected: Int, found: Int)
     case notUnitLength(key: String)
     case badKey(String)
     case repeatedKey(String)
     case unknownKey(String)
 
-    /// Whether a new index would help. A full disk or a busy file does not cost anybody the index that they have.
+    /// Whether rebuilding the index would help; it would not for a full disk or a locked file.
     public var callsForRebuilding: Bool {
         switch self {
         case .notAnIndex, .headerDamaged, .damaged, .otherVersion, .otherModel: true
@@ -75,7 +75,7 @@ extension UnsafeRawBufferPointer {
 
 /// The first 64 bytes of an index file.
 public struct FlatIndexHeader: Equatable, Sendable {
-    /// How the numbers of a vector are stored.
+    /// Number format of the vectors.
     public enum Numbers: UInt32, Sendable, CaseIterable {
         case float16 = 1
         case int8 = 2
@@ -85,10 +85,10 @@ public struct FlatIndexHeader: Equatable, Sendable {
 
     public var dim: Int
     public var numbers: Numbers
-    /// 64 hex digits: whose vectors they are.
+    /// Hash of the model of the vectors, 64 hex digits.
     public var modelHash: String
 
-    /// Describes an index; nil when `dim` is not 1…4096 or the hash is not 64 hex digits.
+    /// nil if `dim` is not 1…4096 or the hash is not 64 hex digits.
     public init?(dim: Int, numbers: Numbers, modelHash: String) {
         guard 1...FlatIndexFormat.maximumDim ~= dim, Self.bytes(ofHex: modelHash)?.count == 32 else { return nil }
         self.dim = dim
@@ -133,7 +133,7 @@ public struct FlatIndexHeader: Equatable, Sendable {
     }
 }
 
-/// Where a batch lies and what it holds.
+/// Position and size of a batch.
 struct FlatIndexBatch: Sendable {
     var start: Int
     var added: Int
@@ -144,7 +144,7 @@ struct FlatIndexBatch: Sendable {
 
     var body: Range<Int> { start + FlatIndexFormat.blockBytes..<start + FlatIndexFormat.blockBytes + bodyBytes }
 
-    /// Reads the batch header at an offset; nil where there is none.
+    /// Reads the batch header at an offset; nil if there is none.
     init?(bytes: UnsafeRawBufferPointer, at start: Int, header: FlatIndexHeader) {
         guard start + FlatIndexFormat.blockBytes <= bytes.count else { return nil }
         let block = UnsafeRawBufferPointer(rebasing: bytes[start..<start + FlatIndexFormat.blockBytes])
@@ -158,16 +158,16 @@ struct FlatIndexBatch: Sendable {
         self.bodyBytes = bodyBytes
         self.firstRow = firstRow
         checksum = block.number(at: 32, as: UInt32.self)
-        let places = FlatIndexPlaces(batch: self, header: header)
+        let layout = FlatIndexLayout(batch: self, header: header)
         guard added <= FlatIndexFormat.maximumBatchRows, bodyBytes % FlatIndexFormat.blockBytes == 0,
             bodyBytes <= Int.max - start - FlatIndexFormat.blockBytes,
-            places.keys - start - FlatIndexFormat.blockBytes <= bodyBytes
+            layout.keys - start - FlatIndexFormat.blockBytes <= bodyBytes
         else { return nil }
     }
 }
 
 /// The offsets of a batch's parts in the file.
-struct FlatIndexPlaces {
+struct FlatIndexLayout {
     var vectors: Int
     var stamps: Int
     var scales: Int

@@ -1,14 +1,14 @@
 import Foundation
 
 extension FlatIndex {
-    /// The living rows with the greatest inner products, best first; among equal ones, the lower row.
+    /// The rows with the highest inner products, best first; equal scores are sorted by row.
     ///
-    /// One pass over the mapped file. `docs/phone-index-format.md` lays the arithmetic down to the bit.
+    /// One pass over the mapped file. `docs/phone-index-format.md` specifies the arithmetic to the bit.
     ///
     /// - Parameters:
-    ///   - query: Of length 1.
-    ///   - limit: How many hits at most.
-    ///   - excluded: A row that is no hit, such as the photo that others shall be like.
+    ///   - query: A vector of length 1.
+    ///   - limit: Maximum number of hits.
+    ///   - excluded: A row to leave out, such as the photo to search by.
     public func search(_ query: [Float], limit: Int, excluding excluded: Int? = nil) throws(FlatIndexError) -> [Hit] {
         guard query.count == header.dim else { throw .wrongShape(expected: header.dim, found: query.count) }
         var best = TopRows(limit: min(limit, count))
@@ -37,13 +37,13 @@ extension FlatIndex {
             whole.withUnsafeBufferPointer { whole in
                 guard let base = bytes.baseAddress else { return }
                 for batch in batches where batch.added > 0 {
-                    let places = FlatIndexPlaces(batch: batch, header: header)
-                    let vectors = base + places.vectors
+                    let layout = FlatIndexLayout(batch: batch, header: header)
+                    let vectors = base + layout.vectors
                     for place in 0..<batch.added {
                         let row = batch.firstRow &+ place
                         if isRemoved(row) || row == excluded { continue }
                         let sum = dotBytes(vectors + place &* dim, whole)
-                        let scale = Float(bitPattern: bytes.number(at: places.scales &+ 4 &* place, as: UInt32.self))
+                        let scale = Float(bitPattern: bytes.number(at: layout.scales &+ 4 &* place, as: UInt32.self))
                         best.offer(Float(Double(sum) * Double(scale) * wideStep), row)
                     }
                 }
@@ -53,13 +53,13 @@ extension FlatIndex {
 
     private func scanHalves(_ query: [Float], _ excluded: Int?, into best: inout TopRows) {
         let dim = header.dim
-        // A half's bits, moved to a float's places, are its value · 2⁻¹¹²; the query makes up for it, exactly.
+        // The bits of a half, moved to their positions in a float, are its value · 2⁻¹¹²; the query compensates for it exactly.
         let scaled = query.map { $0 * 0x1p112 } + [Float](repeating: 0, count: FlatIndexFormat.roundUp(dim, 16) - dim)
         data.withUnsafeBytes { bytes in
             scaled.withUnsafeBytes { scaled in
                 guard let base = bytes.baseAddress, let query = scaled.baseAddress else { return }
                 for batch in batches where batch.added > 0 {
-                    let vectors = base + FlatIndexPlaces(batch: batch, header: header).vectors
+                    let vectors = base + FlatIndexLayout(batch: batch, header: header).vectors
                     for place in 0..<batch.added {
                         let row = batch.firstRow &+ place
                         if isRemoved(row) || row == excluded { continue }
@@ -71,7 +71,7 @@ extension FlatIndex {
     }
 }
 
-/// Within each 16 numbers, the eight at even places before the eight at odd ones; what is left at the end stays as it is.
+/// Moves the eight numbers at even positions of each 16 before the eight at odd ones; the remainder at the end is unchanged.
 private func evensFirst(_ numbers: [Int16]) -> [Int16] {
     let whole = numbers.count & ~15
     var ordered = numbers
@@ -81,7 +81,7 @@ private func evensFirst(_ numbers: [Int16]) -> [Int16] {
     return ordered
 }
 
-/// The exact integer inner product with a query in the order of `evensFirst`.
+/// The exact integer inner product with a query that is in the order of `evensFirst`.
 @inline(__always)
 private func dotBytes(_ row: UnsafeRawPointer, _ query: UnsafeBufferPointer<Int16>) -> Int32 {
     guard let other = query.baseAddress else { return 0 }
@@ -93,11 +93,11 @@ private func dotBytes(_ row: UnsafeRawPointer, _ query: UnsafeBufferPointer<Int1
     return sum
 }
 
-/// 16 bytes are eight pairs, each read as one little-endian number of 16 bits: its upper byte is an odd place, its lower byte,
-/// moved up and down again to keep its sign, an even one.
+/// 16 bytes are eight pairs, each read as a little-endian 16-bit number: its upper byte is at an odd position, its lower
+/// byte, shifted up and down again to keep its sign, at an even one.
 ///
-/// Eight sums of 32 bits in one loop of a function of its own: the shape in which the compiler finds one 16-bit multiply-add for
-/// eight products. Inlined into its caller's loop, or with sums apart for even and odd places, it takes two and as many shuffles.
+/// Eight 32-bit sums in the loop of a separate function: in this form, the compiler uses one 16-bit multiply-add for eight
+/// products. Inlined into the caller's loop, or with separate sums for even and odd positions, it uses two and as many shuffles.
 @inline(never)
 private func dotSixteens(_ row: UnsafeRawPointer, _ query: UnsafeRawPointer, _ count: Int) -> Int32 {
     var sums = SIMD8<Int32>()
@@ -113,7 +113,7 @@ private func dotSixteens(_ row: UnsafeRawPointer, _ query: UnsafeRawPointer, _ c
     return sums.wrappedSum()
 }
 
-/// 16 sums, dimension `i` in sum `i mod 16`, then halves added up. Four registers of four: wider types are spilled.
+/// 16 sums, dimension `i` in sum `i mod 16`, whose halves are then added. Four registers of four: wider types are spilled.
 @inline(__always)
 private func dotHalves(_ row: UnsafeRawPointer, _ query: UnsafeRawPointer, _ dim: Int) -> Float {
     var sums = (SIMD4<Float>(), SIMD4<Float>(), SIMD4<Float>(), SIMD4<Float>())
@@ -149,14 +149,14 @@ private func addProducts(
     sums.3 += widened(second.highHalf) * query.loadUnaligned(fromByteOffset: 48, as: SIMD4<Float>.self)
 }
 
-/// Halves as floats, each 2¹¹² times too small: the sign is spread, exponent and fraction are moved, the rest is cut off.
+/// Halves as floats, each 2¹¹² times too small: the sign is extended, exponent and fraction are shifted, the rest is masked.
 @inline(__always)
 private func widened(_ halves: SIMD4<Int16>) -> SIMD4<Float> {
     let spread = SIMD4<Int32>(truncatingIfNeeded: halves) &<< 13
     return unsafeBitCast(spread & SIMD4<Int32>(repeating: Int32(bitPattern: 0x8fff_e000)), to: SIMD4<Float>.self)
 }
 
-/// The best rows so far: a heap with the worst of them on top. Rows are offered in ascending order.
+/// The best rows so far: a heap with the worst of them on top. Rows must be offered in ascending order.
 struct TopRows {
     let limit: Int
     private var heap: [(score: Float, row: Int)] = []

@@ -1,10 +1,10 @@
 import Foundation
 
-/// One photo's vector on its way into the index.
+/// A photo's vector, to be written to the index.
 public struct FlatIndexItem: Equatable, Sendable {
-    /// The photo's name, such as its local identifier.
+    /// The photo's key, such as its local identifier.
     public var key: String
-    /// What the photo was when the vector was made, such as its modification time in milliseconds.
+    /// State of the photo when its vector was made, such as its modification time in milliseconds.
     public var stamp: Int64
     /// Length 1.
     public var vector: [Float]
@@ -16,21 +16,21 @@ public struct FlatIndexItem: Equatable, Sendable {
     }
 }
 
-/// Appends to an index file and holds the writer's lock while it lives.
+/// Appends to an index file, and holds its lock while it exists.
 ///
-/// Each call is on the disk when it returns. One that throws has changed nothing but the batches it completed.
+/// A call's changes are on disk when it returns. A call that throws leaves only the batches that it completed.
 public struct FlatIndexWriter: ~Copyable {
     public let header: FlatIndexHeader
-    /// All rows, removed ones included.
+    /// All rows, including removed ones.
     public private(set) var rows: Int
-    /// By the keys' bytes: Swift takes strings of the same look for equal, Python does not.
+    /// By the bytes of the keys: Swift considers canonically equivalent strings equal, Python does not.
     private var rowsByKey: [[UInt8]: Int]
     private let descriptor: Int32
     private var end: Int
-    /// Bytes that the file may have; tests let the disk be full.
+    /// Limit of the file's size in bytes; lets tests simulate a full disk.
     private let capacity: Int
 
-    /// Writes an empty index where none is.
+    /// Writes an empty index to a new file.
     public static func create(at url: URL, header: FlatIndexHeader) throws(FlatIndexError) {
         let descriptor = systemOpen(url.path, O_WRONLY | O_CREAT | O_EXCL)
         guard descriptor >= 0 else { throw Self.writingError(errno) }
@@ -43,7 +43,7 @@ public struct FlatIndexWriter: ~Copyable {
         }
     }
 
-    /// Opens an index for writing and cuts off what a crash has left at its end.
+    /// Opens an index for writing and truncates what a crash has left at its end.
     public init(opening url: URL, modelHash: String) throws(FlatIndexError) {
         try self.init(opening: url, modelHash: modelHash, capacity: .max)
     }
@@ -60,12 +60,12 @@ public struct FlatIndexWriter: ~Copyable {
 
     deinit { close(descriptor) }
 
-    /// The row of a living item; nil when there is none of that name.
+    /// The row of an item; nil if there is no item with that key.
     public func row(ofKey key: String) -> Int? {
         rowsByKey[Array(key.utf8)]
     }
 
-    /// Adds items, or replaces those whose keys are there already.
+    /// Adds items, or replaces those with existing keys.
     public mutating func append(_ items: [FlatIndexItem]) throws(FlatIndexError) {
         try check(items)
         for start in stride(from: 0, to: items.count, by: FlatIndexFormat.maximumBatchRows) {
@@ -78,7 +78,7 @@ public struct FlatIndexWriter: ~Copyable {
         }
     }
 
-    /// Removes items; keys that are not there are left alone.
+    /// Removes items; unknown keys are ignored.
     public mutating func remove(_ keys: some Sequence<String>) throws(FlatIndexError) {
         let known = Set(keys.map { Array($0.utf8) }).filter { rowsByKey[$0] != nil }
         guard !known.isEmpty else { return }
@@ -87,7 +87,7 @@ public struct FlatIndexWriter: ~Copyable {
         for key in known { rowsByKey[key] = nil }
     }
 
-    /// Writes the living rows into a new file that takes the old one's place. Not while a writer lives.
+    /// Writes the rows that are not removed to a new file that replaces the old one. There must be no open writer.
     public static func compact(_ url: URL, modelHash: String) throws(FlatIndexError) {
         let lock = try FlatIndexWriter(opening: url, modelHash: modelHash)
         let index = try FlatIndex(contentsOf: url, modelHash: modelHash)
@@ -184,7 +184,7 @@ private func systemOpen(_ path: String, _ flags: Int32) -> Int32 {
     open(path, flags, 0o644)
 }
 
-/// The parts of a batch's body that belong to its rows.
+/// The parts of a batch's body for its rows.
 struct FlatIndexBody {
     private var vectors: [UInt8] = []
     private var stamps: [UInt8] = []
@@ -206,17 +206,17 @@ struct FlatIndexBody {
         }
     }
 
-    /// Rows as another index stores them: quantising twice would not be the same.
+    /// Rows copied from another index without decoding: quantising twice would change them.
     init(index: FlatIndex, rows: some Sequence<Int>) throws(FlatIndexError) {
         let width = index.header.dim * index.header.numbers.bytes
         for row in rows {
             let batch = index.batches[index.batchIndex(ofRow: row)]
-            let places = FlatIndexPlaces(batch: batch, header: index.header)
+            let layout = FlatIndexLayout(batch: batch, header: index.header)
             let place = row - batch.firstRow
-            let start = places.vectors + place * width
+            let start = layout.vectors + place * width
             index.data.withUnsafeBytes { bytes in
                 vectors += bytes[start..<start + width]
-                if index.header.numbers == .int8 { scales += bytes[places.scales + 4 * place..<places.scales + 4 * place + 4] }
+                if index.header.numbers == .int8 { scales += bytes[layout.scales + 4 * place..<layout.scales + 4 * place + 4] }
             }
             add(key: try index.key(ofRow: row), stamp: index.stamp(ofRow: row))
         }

@@ -1,9 +1,9 @@
 import Foundation
 
-/// Where an image goes before it enters the image tower: the rectangles of `mobileclip_kit/images.py`.
+/// The rectangles for resizing, cropping and padding an image, as in `mobileclip_kit/images.py`.
 ///
-/// The image is resized to `resizedWidth` × `resizedHeight`, the crop is cut out of that, and where the crop is smaller
-/// than the model's input it is put at `padX`, `padY` on a field of the fill colour.
+/// The image is resized to `resizedWidth` × `resizedHeight` and cropped. If the crop is smaller than the model's input, it
+/// is placed at `padX`, `padY` on a background of the fill colour.
 public struct ResizePlan: Equatable, Sendable {
     public var resizedWidth: Int
     public var resizedHeight: Int
@@ -14,13 +14,13 @@ public struct ResizePlan: Equatable, Sendable {
     public var padX: Int
     public var padY: Int
 
-    /// Plans the way of an upright image of `width` × `height` pixels; nil when a side is not positive.
+    /// Computes the rectangles for an upright image of `width` × `height` pixels; nil if a side is not positive.
     public init?(width: Int, height: Int, spec: ImageSpec) {
         guard width > 0, height > 0, spec.width > 0, spec.height > 0 else { return nil }
         (resizedWidth, resizedHeight) = Self.resizedSize(width: width, height: height, spec: spec)
         cropWidth = min(resizedWidth, spec.width)
         cropHeight = min(resizedHeight, spec.height)
-        // Halves go to the even number, as in Python.
+        // Rounds half to even, as Python does.
         cropX = Int((Double(resizedWidth - cropWidth) / 2).rounded(.toNearestOrEven))
         cropY = Int((Double(resizedHeight - cropHeight) / 2).rounded(.toNearestOrEven))
         padX = (spec.width - cropWidth) / 2
@@ -30,12 +30,12 @@ public struct ResizePlan: Equatable, Sendable {
     private static func resizedSize(width: Int, height: Int, spec: ImageSpec) -> (Int, Int) {
         if spec.resizeMode == .squash { return (spec.width, spec.height) }
         if spec.resizeMode == .shortest, spec.width == spec.height {
-            // The longer side is cut down to an integer…
+            // The longer side is truncated to an integer…
             return width <= height
                 ? (spec.width, Int(Double(spec.width * height) / Double(width)))
                 : (Int(Double(spec.height * width) / Double(height)), spec.height)
         }
-        // …elsewhere both sides are rounded.
+        // …in the other modes both sides are rounded.
         let down = Double(height) / Double(spec.height)
         let across = Double(width) / Double(spec.width)
         let ratio = spec.resizeMode == .longest ? max(down, across) : min(down, across)

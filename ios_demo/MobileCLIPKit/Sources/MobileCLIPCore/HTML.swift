@@ -1,8 +1,8 @@
 import Foundation
 
-/// Character references of HTML 5, in the two ways that Python's `html` module and ftfy read them.
+/// Character references of HTML 5, as Python's `html` module and ftfy decode them.
 enum HTML {
-    /// As a browser does: semicolons may be missing, the longest known name wins.
+    /// Decodes like a browser: semicolons are optional, and the longest known name is used.
     static func unescape(_ scalars: [Unicode.Scalar]) -> [Unicode.Scalar] {
         guard scalars.contains("&") else { return scalars }
         var result: [Unicode.Scalar] = []
@@ -19,7 +19,7 @@ enum HTML {
         return result
     }
 
-    /// Only what ends with a semicolon and is known in full; names may stand in capitals.
+    /// Decodes only complete references that end with a semicolon; names may be in upper case.
     static func unescapeStrictly(_ scalars: [Unicode.Scalar]) -> [Unicode.Scalar] {
         guard scalars.contains("&") else { return scalars }
         var result: [Unicode.Scalar] = []
@@ -64,7 +64,7 @@ enum HTML {
         let firstDigit = place
         var number: UInt32 = 0
         while place < scalars.count, let digit = digit(scalars[place]), digit < radix {
-            // Everything above Unicode's last number means the same.
+            // All numbers above Unicode's last one are equivalent.
             number = min(number * radix + digit, 0x20_0000)
             place += 1
         }
@@ -82,7 +82,7 @@ enum HTML {
         }
     }
 
-    /// The character that HTML 5 gives a number; nil for those it drops.
+    /// The character of a number in HTML 5; nil for those that are dropped.
     private static func character(_ number: UInt32) -> Unicode.Scalar? {
         if let replaced = TextTables.replacedNumbers[number] { return replaced }
         guard number <= 0x10ffff, let scalar = Unicode.Scalar(number) else { return "\u{fffd}" }
@@ -92,7 +92,7 @@ enum HTML {
         }
     }
 
-    /// The end of `&`, perhaps `#`, 1 to 24 ASCII letters or digits, and a semicolon.
+    /// The end of a reference: `&`, an optional `#`, 1 to 24 ASCII letters or digits, and a semicolon.
     private static func strictEnd(in scalars: [Unicode.Scalar], after start: Int) -> Int? {
         var place = start
         if place < scalars.count, scalars[place] == "#" { place += 1 }
@@ -112,7 +112,7 @@ enum HTML {
             return unescaped.contains(";") ? reference : unescaped
         }
         let name = string(reference.dropFirst())
-        guard let value = TextTables.entities[name] ?? TextTables.shoutedEntities[name] else { return reference }
+        guard let value = TextTables.entities[name] ?? TextTables.upperCaseEntities[name] else { return reference }
         return Array(value.unicodeScalars)
     }
 }

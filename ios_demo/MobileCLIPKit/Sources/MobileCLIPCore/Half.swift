@@ -1,8 +1,8 @@
 import Foundation
 
-/// IEEE 754 half precision by its bits: Swift's `Float16` does not exist on Intel Macs.
+/// IEEE 754 half precision as bits, because Swift's `Float16` does not exist on Intel Macs.
 enum Half {
-    /// The nearest half, halves to the even number.
+    /// The nearest half, rounding half to even.
     static func bits(_ value: Float) -> UInt16 {
         let sign = UInt16(truncatingIfNeeded: value.bitPattern >> 16) & 0x8000
         let magnitude = value.magnitude
@@ -12,7 +12,7 @@ enum Half {
             // Multiples of 2⁻²⁴, 1024 of which are the least normal number.
             return sign | UInt16((magnitude * 0x1p24).rounded(.toNearestOrEven))
         }
-        // Thirteen bits go; adding just under half of the last kept one, plus that one, rounds to even.
+        // Thirteen bits are dropped; adding just under half of the last kept bit, plus that bit, rounds half to even.
         let kept = magnitude.bitPattern &- 112 << 23
         return sign | UInt16(truncatingIfNeeded: (kept &+ 0xfff &+ (kept >> 13 & 1)) >> 13)
     }

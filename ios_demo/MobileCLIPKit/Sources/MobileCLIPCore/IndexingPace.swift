@@ -1,19 +1,19 @@
 import Foundation
 
-/// How hard the phone may be worked while it indexes.
+/// How fast the phone may index.
 public enum IndexingPace: Equatable, Sendable {
-    /// Encode so many photos, then rest so long.
+    /// Encode a number of photos, then rest.
     case work(photos: Int, restMilliseconds: Int)
-    /// Do nothing for so long, then look again.
+    /// Wait, then check again.
     case wait(seconds: Int)
 
-    /// The phone's own words for its temperature.
-    public enum Heat: String, Codable, Sendable, CaseIterable {
+    /// The phone's thermal state.
+    public enum ThermalState: String, Codable, Sendable, CaseIterable {
         case nominal, fair, serious, critical
     }
 
-    public init(heat: Heat, isLowPower: Bool, isInForeground: Bool) {
-        switch heat {
+    public init(thermalState: ThermalState, isLowPower: Bool, isInForeground: Bool) {
+        switch thermalState {
         case .critical: self = .wait(seconds: 60)
         case .serious: self = isInForeground && !isLowPower ? .work(photos: 8, restMilliseconds: 1000) : .wait(seconds: 30)
         case .fair: self = .work(photos: 16, restMilliseconds: isLowPower ? 500 : 100)

@@ -1,14 +1,14 @@
 import Foundation
 
-/// The files that one bundle's index of the photo library consists of, and the way to open them whatever has happened.
+/// The files of one model's index of the photo library, and how to open them.
 public struct LibraryIndex: Sendable {
     public let indexURL: URL
     public let failuresURL: URL
     public let header: FlatIndexHeader
 
     /// - Parameters:
-    ///   - folder: Where the app keeps its indexes.
-    ///   - model: Whose vectors they are; each model has files of its own.
+    ///   - folder: The folder of the app's indexes.
+    ///   - model: The model of the vectors; each model has its own files.
     public init?(folder: URL, model: ModelSpec, numbers: FlatIndexHeader.Numbers = .int8) {
         guard let header = FlatIndexHeader(dim: model.embeddingDim, numbers: numbers, modelHash: model.modelHash) else { return nil }
         self.header = header
@@ -17,19 +17,19 @@ public struct LibraryIndex: Sendable {
         failuresURL = folder.appendingPathComponent("\(name).failures.json")
     }
 
-    /// Opens the index for reading, and makes an empty one where none is.
+    /// Opens the index for reading; makes an empty one if there is none.
     public func open() throws(FlatIndexError) -> FlatIndex {
         try createIfMissing()
         return try FlatIndex(contentsOf: indexURL, modelHash: header.modelHash)
     }
 
-    /// Opens the index for writing, and makes an empty one where none is.
+    /// Opens the index for writing; makes an empty one if there is none.
     public func openWriter() throws(FlatIndexError) -> FlatIndexWriter {
         try createIfMissing()
         return try FlatIndexWriter(opening: indexURL, modelHash: header.modelHash)
     }
 
-    /// Puts a damaged index aside so that a new one can be built; its bytes are kept.
+    /// Moves a damaged index aside, without deleting it, so that a new one can be built.
     public func setAside() throws {
         let aside = indexURL.appendingPathExtension("damaged")
         try? FileManager.default.removeItem(at: aside)
@@ -37,7 +37,7 @@ public struct LibraryIndex: Sendable {
         try? FileManager.default.removeItem(at: failuresURL)
     }
 
-    /// Rewrites the index when more than a third of its rows are removed ones. Not while a writer lives.
+    /// Rewrites the index if more than a third of its rows are removed. There must be no open writer.
     public func compactIfWorthwhile() throws(FlatIndexError) {
         let index = try open()
         guard index.rows > 1000, 3 * (index.rows - index.count) > index.rows else { return }

@@ -1,13 +1,13 @@
 import Foundation
 
-/// The parts of a bundle and the names of their files: the one place in Swift where they stand.
+/// The parts of a bundle and their file names.
 public enum BundlePart: String, Codable, CaseIterable, Sendable, CodingKeyRepresentable {
     case image, text, merges, textness, index
 
-    /// The file of the manifest itself.
+    /// The manifest's file name.
     public static let manifestName = "manifest.json"
 
-    /// Whether a bundle without it is none.
+    /// Whether every bundle must have the part.
     public var isRequired: Bool {
         switch self {
         case .image, .text, .merges: true
@@ -15,7 +15,7 @@ public enum BundlePart: String, Codable, CaseIterable, Sendable, CodingKeyRepres
         }
     }
 
-    /// What `mckit bundle` calls the part's file.
+    /// The part's file name in bundles of `mckit bundle`.
     public var fileName: String {
         switch self {
         case .image: "image.mlpackage"
@@ -27,10 +27,10 @@ public enum BundlePart: String, Codable, CaseIterable, Sendable, CodingKeyRepres
     }
 }
 
-/// What can be wrong with a bundle.
+/// Errors of a bundle.
 public enum ManifestError: Error, Equatable, Sendable {
     case missing(path: String)
-    /// Not JSON, or not what a manifest holds; the reason is the decoder's.
+    /// Not JSON, or not a manifest; the reason is the decoder's.
     case damaged(reason: String)
     case otherVersion(Int)
     case partMissing(BundlePart)
@@ -38,22 +38,22 @@ public enum ManifestError: Error, Equatable, Sendable {
     case wrongSize(name: String, found: Int, expected: Int)
     case altered(name: String)
     case unreadable(name: String)
-    /// The file's name leads out of the bundle.
+    /// The file name leads out of the bundle.
     case outsideBundle(name: String)
     /// A part belongs to another model than the bundle.
     case otherModel(BundlePart)
 }
 
-/// `manifest.json`: what a bundle holds, and for which model.
+/// `manifest.json`: the parts of a bundle and the description of its model.
 public struct Manifest: Codable, Equatable, Sendable {
     public static let formatVersion = 1
     static let kind = "bundle"
 
-    /// One file, or one package with all its files.
+    /// A file, or a package with all its files.
     public struct File: Codable, Equatable, Sendable {
         public var file: String
         public var sizeBytes: Int
-        /// 64 hex digits; for a package, of the sorted lines `relative/path sha256` of its files.
+        /// 64 hex digits; for a package, the hash of the sorted lines `relative/path sha256` of its files.
         public var sha256: String
 
         enum CodingKeys: String, CodingKey {
@@ -72,7 +72,7 @@ public struct Manifest: Codable, Equatable, Sendable {
         case formatVersion = "format_version"
     }
 
-    /// Reads the bytes of a `manifest.json`.
+    /// Decodes a `manifest.json`.
     public init(data: Data) throws(ManifestError) {
         struct Version: Decodable { var format_version: Int }
         struct Kind: Decodable {
@@ -81,7 +81,7 @@ public struct Manifest: Codable, Equatable, Sendable {
         }
         let decoder = JSONDecoder()
         do {
-            // The version first: another version's other keys may look different.
+            // The version is decoded first, because another version may have other keys.
             let version = try decoder.decode(Version.self, from: data).format_version
             guard version == Self.formatVersion else { throw ManifestError.otherVersion(version) }
             let kind = try decoder.decode(Kind.self, from: data)
@@ -102,7 +102,7 @@ public struct Manifest: Codable, Equatable, Sendable {
         formatVersion = try values.decode(Int.self, forKey: .formatVersion)
         model = try values.decode(ModelSpec.self, forKey: .model)
         precision = try values.decode(String.self, forKey: .precision)
-        // Parts of newer writers are left alone.
+        // Parts of newer versions are ignored.
         let named = try values.decode([String: File].self, forKey: .files)
         files = Dictionary(uniqueKeysWithValues: named.compactMap { name, file in BundlePart(rawValue: name).map { ($0, file) } })
     }

@@ -1,12 +1,12 @@
 import Foundation
 
-/// A folder made by `mckit bundle`, opened.
+/// An opened bundle: a folder made by `mckit bundle`.
 public struct ModelBundle: Equatable, Sendable, Identifiable {
-    /// How much of a bundle is looked at before it is used.
+    /// How thoroughly a bundle is checked.
     public enum Check: Sendable {
-        /// Every file is there and has its size.
+        /// All files exist and have the right sizes.
         case sizes
-        /// Every byte is what the manifest says.
+        /// All files have the hashes in the manifest.
         case hashes
     }
 
@@ -32,21 +32,21 @@ public struct ModelBundle: Equatable, Sendable, Identifiable {
         }
     }
 
-    /// Where a part's file is; nil when the bundle does not have the part.
+    /// URL of a part's file; nil if the bundle does not have the part.
     public func url(of part: BundlePart) -> URL? {
         manifest.files[part].map { url.appendingPathComponent($0.file) }
     }
 
-    /// Where a part's file is.
+    /// URL of a part's file.
     public func requiredURL(of part: BundlePart) throws(ManifestError) -> URL {
         guard let url = url(of: part) else { throw .partMissing(part) }
         return url
     }
 
-    /// Pixels that an image shall have on its shorter side: twice what the model sees leaves the resize something to average.
+    /// Wanted pixels on an image's shorter side: twice the model's input size, so that resizing can average.
     public var imageSide: Int { 2 * max(model.image?.width ?? 224, model.image?.height ?? 224) }
 
-    /// The textness vector, length 1; nil when the bundle has none.
+    /// The textness vector, of length 1; nil if the bundle has none.
     public func textness() throws(ManifestError) -> [Float]? {
         struct Textness: Decodable {
             var model_hash: String
@@ -78,12 +78,12 @@ public struct ModelBundle: Equatable, Sendable, Identifiable {
     }
 
     private struct Part {
-        /// Names from the package down; empty for a file that is no package.
+        /// Path components within the package; empty for a file that is not a package.
         var path: [String]
         var size: Int
     }
 
-    /// A file, or all files of a package in the order of their paths' parts.
+    /// A file, or all files of a package, sorted by their path components.
     private static func files(of url: URL) throws(ManifestError) -> [Part] {
         do {
             let attributes = try FileManager.default.attributesOfItem(atPath: url.path)

@@ -32,7 +32,7 @@ public struct ImageSpec: Codable, Equatable, Sendable {
 
 /// How a text becomes the text tower's input.
 public struct TextSpec: Codable, Equatable, Sendable {
-    /// What is done to a text before it is split.
+    /// How a text is cleaned before tokenization.
     public enum Cleaning: String, Codable, Sendable { case lower, canonicalize, whitespace }
     public enum Kind: String, Codable, Sendable {
         case clipBPE = "clip-bpe"
@@ -64,7 +64,7 @@ public struct TextSpec: Codable, Equatable, Sendable {
     }
 }
 
-/// A dual encoder as its users see it: the part of `model.json` that a phone needs.
+/// The description of a dual encoder: the part of `model.json` that a phone needs.
 public struct ModelSpec: Codable, Equatable, Sendable {
     public static let formatVersion = 1
 
@@ -73,7 +73,7 @@ public struct ModelSpec: Codable, Equatable, Sendable {
     public var image: ImageSpec?
     public var text: TextSpec?
     public var logitScale: Double
-    /// 64 hex digits: which model made a vector.
+    /// Identity of the model, 64 hex digits.
     public var modelHash: String
 
     enum CodingKeys: String, CodingKey {

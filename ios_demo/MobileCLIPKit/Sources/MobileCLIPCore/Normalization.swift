@@ -1,10 +1,10 @@
 import Foundation
 
-/// Unicode's normalization form C (UAX 15), written out: Foundation on Linux cuts characters above U+FFFF to 16 bits and leaves a
-/// final Hangul consonant apart from its syllable.
+/// Unicode's normalization form C (UAX 15). Foundation's implementation on Linux truncates characters above U+FFFF to 16
+/// bits and does not compose a final Hangul consonant with its syllable.
 enum Normalization {
     static func composed(_ scalars: [Unicode.Scalar]) -> [Unicode.Scalar] {
-        // Below U+0300 nothing composes and nothing comes apart but what composes again.
+        // Below U+0300 nothing composes, and what decomposes composes again.
         if scalars.allSatisfy({ $0.value < 0x300 }) { return scalars }
         var apart: [Unicode.Scalar] = []
         apart.reserveCapacity(scalars.count)
@@ -24,7 +24,7 @@ enum Normalization {
         }
     }
 
-    /// Marks after one letter, sorted by their combining class; equal ones stay in their order.
+    /// Marks after a letter, sorted stably by their combining class.
     private static func ordered(_ scalars: [Unicode.Scalar]) -> [Unicode.Scalar] {
         let classes = scalars.map(combiningClass)
         guard zip(classes, classes.dropFirst()).contains(where: { $0 > $1 && $1 != 0 }) else { return scalars }
@@ -76,7 +76,7 @@ private enum Hangul {
     static let syllables: ClosedRange<UInt32> = 0xac00...0xd7a3
     static let leads: ClosedRange<UInt32> = 0x1100...0x1112
     static let vowels: ClosedRange<UInt32> = 0x1161...0x1175
-    /// The number before the first final consonant: "none".
+    /// The number before that of the first final consonant means "none".
     static let noFinal: UInt32 = 0x11a7
     static let finals: ClosedRange<UInt32> = 0x11a8...0x11c2
 

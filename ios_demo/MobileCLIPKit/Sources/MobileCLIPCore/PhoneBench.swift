@@ -1,6 +1,6 @@
 import Foundation
 
-/// Where Core ML may run a model.
+/// The compute units on which Core ML may run a model.
 public enum ComputeUnits: String, CaseIterable, Codable, Sendable, Identifiable {
     case all
     case neuralEngine = "neural_engine"
@@ -10,15 +10,15 @@ public enum ComputeUnits: String, CaseIterable, Codable, Sendable, Identifiable 
     public var id: String { rawValue }
 }
 
-/// What the bench screen measures and shares; `docs/phone-bench.md` is the form of its JSON.
+/// The report of the bench screen; `docs/phone-bench.md` describes its JSON.
 public struct PhoneBench: Codable, Equatable, Sendable {
-    /// Times of single runs in milliseconds.
+    /// Statistics of single runs, in milliseconds.
     public struct Latency: Codable, Equatable, Sendable {
         public var p50: Double
         public var p95: Double
         public var runs: Int
 
-        /// Sums up measured times; of none, everything is 0. Between two measurements, the line between them counts.
+        /// Summarises measured times, with linear interpolation between them; without times, all values are 0.
         public init(milliseconds: [Double]) {
             let sorted = milliseconds.sorted()
             func quantile(_ share: Double) -> Double {
@@ -36,7 +36,7 @@ public struct PhoneBench: Codable, Equatable, Sendable {
 
     /// One tower of the model.
     public struct Tower: Codable, Equatable, Sendable {
-        /// Loading the compiled model; the system compiles for the chip at the first time.
+        /// Time to load the compiled model; the first time, the system also compiles it for the chip.
         public var loadMilliseconds: Double
         public var latency: Latency
 
@@ -57,9 +57,9 @@ public struct PhoneBench: Codable, Equatable, Sendable {
         public var image: Tower
         public var text: Tower
         public var photosPerSecond: Double
-        /// How many photos were in the batch that gave `photosPerSecond`.
+        /// Number of photos in the batch for `photosPerSecond`.
         public var batch: Int
-        /// What the system charged the app for while both towers were loaded.
+        /// Memory of the app by the system's count, with both towers loaded.
         public var memoryBytes: Int
 
         public var id: ComputeUnits { units }
@@ -83,7 +83,7 @@ public struct PhoneBench: Codable, Equatable, Sendable {
         }
     }
 
-    /// A choice of compute units on which the model did not run.
+    /// Compute units on which the model did not run.
     public struct Failure: Codable, Equatable, Sendable, Identifiable {
         public var units: ComputeUnits
         public var reason: String
@@ -101,40 +101,40 @@ public struct PhoneBench: Codable, Equatable, Sendable {
         }
     }
 
-    /// Whose figures these are.
+    /// The phone that was measured.
     public struct Machine: Codable, Equatable, Sendable {
-        /// The machine's own name, such as "iPhone15,2".
+        /// The name of the phone's model, such as "iPhone15,2".
         public var device: String
         public var system: String
-        /// Before and after: a hot phone is a slow one.
-        public var heatBefore: IndexingPace.Heat
-        public var heatAfter: IndexingPace.Heat
+        /// Before and after the measurement: a hot phone is slow.
+        public var thermalStateBefore: IndexingPace.ThermalState
+        public var thermalStateAfter: IndexingPace.ThermalState
         public var isLowPower: Bool
 
         public init(
-            device: String, system: String, heatBefore: IndexingPace.Heat, heatAfter: IndexingPace.Heat, isLowPower: Bool
+            device: String, system: String, thermalStateBefore: IndexingPace.ThermalState, thermalStateAfter: IndexingPace.ThermalState, isLowPower: Bool
         ) {
             self.device = device
             self.system = system
-            self.heatBefore = heatBefore
-            self.heatAfter = heatAfter
+            self.thermalStateBefore = thermalStateBefore
+            self.thermalStateAfter = thermalStateAfter
             self.isLowPower = isLowPower
         }
 
         enum CodingKeys: String, CodingKey {
             case device, system
-            case heatBefore = "thermal_state_before"
-            case heatAfter = "thermal_state_after"
+            case thermalStateBefore = "thermal_state_before"
+            case thermalStateAfter = "thermal_state_after"
             case isLowPower = "low_power_mode"
         }
     }
 
-    /// Which bundle was measured.
+    /// The bundle that was measured.
     public struct Model: Codable, Equatable, Sendable {
         public var name: String
         public var modelHash: String
         public var precision: String
-        /// Of the image and the text package.
+        /// Of the image and text packages.
         public var sizeBytes: [BundlePart: Int]
 
         public init(of bundle: ModelBundle) {
@@ -173,7 +173,7 @@ public struct PhoneBench: Codable, Equatable, Sendable {
         case formatVersion = "format_version"
     }
 
-    /// The document that is shared.
+    /// The JSON document.
     public func json() throws -> Data {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]

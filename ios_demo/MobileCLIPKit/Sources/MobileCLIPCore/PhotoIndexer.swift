@@ -1,9 +1,9 @@
 import Foundation
 
-/// Brings a bundle's index up to date with the photo library, a few photos at a time.
+/// Updates the index of a bundle from the photo library, a few photos at a time.
 ///
-/// Every batch is on the disk when it counts, so an app that is killed goes on where it was: what the index lacks is what is
-/// left to do.
+/// Each batch is on disk before it counts. An app that is killed therefore continues where it was: the photos to index are
+/// those that the index lacks.
 public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Source.Image == Encoder.Image {
     public typealias Report = @Sendable (IndexingProgress) async -> Void
 
@@ -15,16 +15,16 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
     private let conditions: @Sendable () async -> IndexingConditions
     private let sleep: @Sendable (Duration) async throws -> Void
     private var isPaused = false
-    private var mustLookAgain = false
+    private var needsRescan = false
 
     /// - Parameters:
     ///   - files: The index.
     ///   - source: The photos.
-    ///   - encoder: Gives the vectors.
-    ///   - imageSide: Pixels that an image shall have on its shorter side, see `ModelBundle.imageSide`.
-    ///   - readyIndex: An index that came with the bundle; an empty index takes the vectors of equally named photos from it.
-    ///   - conditions: Asked before each batch.
-    ///   - sleep: Waits; tests do not want to.
+    ///   - encoder: Computes the vectors.
+    ///   - imageSide: Wanted pixels on an image's shorter side, see `ModelBundle.imageSide`.
+    ///   - readyIndex: The bundle's ready-made index; an empty index copies the vectors of photos with equal names from it.
+    ///   - conditions: Called before each batch.
+    ///   - sleep: Waits; tests replace it.
     public init(
         files: LibraryIndex, source: Source, encoder: Encoder, imageSide: Int, readyIndex: URL? = nil,
         conditions: @escaping @Sendable () async -> IndexingConditions,
@@ -41,16 +41,16 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
 
     public func pause() { isPaused = true }
     public func resume() { isPaused = false }
-    /// After this pass, the library is compared with the index once more.
-    public func lookAgain() { mustLookAgain = true }
+    /// Compares the library with the index once more after this pass.
+    public func rescan() { needsRescan = true }
 
-    /// Indexes what is new, removes what is gone, and tells how far it is. Ends when there is nothing left or when its task is
+    /// Indexes new photos, removes deleted ones and reports progress. Ends when nothing is left to do or its task is
     /// cancelled.
     public func run(report: Report) async throws {
         repeat {
-            mustLookAgain = false
+            needsRescan = false
             try await runOnce(report)
-        } while mustLookAgain && !Task.isCancelled
+        } while needsRescan && !Task.isCancelled
     }
 
     private func runOnce(_ report: Report) async throws {
@@ -59,7 +59,7 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
         if await conditions().allowsDownload { failures.retry(.notDownloaded) }
         let photos = await source.photos()
         var writer = try files.openWriter()
-        try await adoptReadyVectors(photos, &writer)
+        try await copyReadyVectors(photos, &writer)
         let plan = try LibraryPlan(library: photos, index: files.open(), failures: failures)
         try writer.remove(plan.toRemove)
         failures.forgetAll(but: photos)
@@ -88,7 +88,7 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
         await report(progress)
     }
 
-    /// How many photos come next; nil after a wait, when it is time to look again.
+    /// Number of photos in the next batch; nil after a wait, when the conditions must be checked again.
     private func photosToTake(
         _ now: IndexingConditions, _ progress: inout IndexingProgress, _ report: Report
     ) async throws -> Int? {
@@ -98,7 +98,7 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
             try await sleep(.milliseconds(300))
             return nil
         }
-        switch IndexingPace(heat: now.heat, isLowPower: now.isLowPower, isInForeground: now.isInForeground) {
+        switch IndexingPace(thermalState: now.thermalState, isLowPower: now.isLowPower, isInForeground: now.isInForeground) {
         case .wait(let seconds):
             progress.state = .waitingForCooling
             await report(progress)
@@ -131,7 +131,7 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
         }
     }
 
-    /// One image that the model cannot take must not cost its neighbours their place: a batch that fails is tried one by one.
+    /// If a batch fails, its images are tried one by one, so that one bad image does not exclude the others.
     private func vectors(of images: [Source.Image]) async throws -> [[Float]?] {
         guard !images.isEmpty else { return [] }
         do {
@@ -139,13 +139,13 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
         } catch {
             var vectors: [[Float]?] = []
             for image in images { vectors.append(try? await encoder.vectors(of: [image]).first ?? nil) }
-            // Nothing works at all: then it is the model, not the photos.
+            // If all fail, the problem is the model and not the photos.
             if vectors.allSatisfy({ $0 == nil }) { throw error }
             return vectors
         }
     }
 
-    private func adoptReadyVectors(_ photos: [LibraryPhoto], _ writer: inout FlatIndexWriter) async throws {
+    private func copyReadyVectors(_ photos: [LibraryPhoto], _ writer: inout FlatIndexWriter) async throws {
         guard let readyIndex, writer.rows == 0, !photos.isEmpty else { return }
         let ready = try FlatIndex(contentsOf: readyIndex, modelHash: files.header.modelHash)
         guard ready.count > 0 else { return }
@@ -155,7 +155,7 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
 }
 
 extension Duration {
-    /// For reports.
+    /// Used for reports.
     public var milliseconds: Double {
         Double(components.seconds) * 1e3 + Double(components.attoseconds) * 1e-15
     }

@@ -1,13 +1,13 @@
 import Foundation
 
-/// What the person asked for.
+/// What the user searches for.
 public enum SearchRequest: Equatable, Sendable {
     case words(String)
-    /// More like this photo.
+    /// Photos similar to this one.
     case like(key: String)
 }
 
-/// Answers queries from a bundle's text tower and index.
+/// Searches an index with a bundle's text tower.
 public actor PhotoSearch<Encoder: QueryEncoder> {
     private let encoder: Encoder
     private let files: LibraryIndex
@@ -15,7 +15,7 @@ public actor PhotoSearch<Encoder: QueryEncoder> {
     private var index: FlatIndex
     private var vectors: [String: [Float]] = [:]
 
-    /// - Parameter textness: The bundle's textness vector; nil when it has none.
+    /// - Parameter textness: The bundle's textness vector; nil if it has none.
     public init(files: LibraryIndex, encoder: Encoder, textness: [Float]?) throws(FlatIndexError) {
         self.files = files
         self.encoder = encoder
@@ -26,14 +26,14 @@ public actor PhotoSearch<Encoder: QueryEncoder> {
     /// Whether the bundle can promote or demote images with written words.
     public nonisolated var hasTextness: Bool { textness != nil }
 
-    /// Looks at the index file again after the indexer has written to it.
+    /// Reopens the index file after the indexer has written to it.
     public func refresh() throws(FlatIndexError) {
         index = try files.open()
     }
 
-    /// The photos that answer best; none when there is nothing to look for.
+    /// The best hits; none for an empty query.
     ///
-    /// - Parameter textnessScale: Above 0 looks for written words, below 0 away from them.
+    /// - Parameter textnessScale: Positive to promote written words, negative to demote them.
     public func search(_ request: SearchRequest, textnessScale: Float, limit: Int) async throws -> [FlatIndex.Hit] {
         switch request {
         case .words(let text):
@@ -52,7 +52,7 @@ public actor PhotoSearch<Encoder: QueryEncoder> {
         return parts.isEmpty ? nil : try Query(parts: parts)
     }
 
-    /// While somebody types, most of a query was asked for a moment ago.
+    /// While the user types, most parts of a query have been encoded before.
     private func vector(of text: String) async throws -> [Float] {
         if let known = vectors[text] { return known }
         let vector = try await encoder.encode(text)

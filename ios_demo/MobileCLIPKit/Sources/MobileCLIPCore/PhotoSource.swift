@@ -1,68 +1,68 @@
 import Foundation
 
-/// Where photos come from: the phone's library, or a test's own.
+/// A source of photos: the phone's library, or a test's replacement.
 public protocol PhotoSource: Sendable {
     associatedtype Image: Sendable
 
-    /// All photos that the app may see, in the order in which they shall be indexed.
+    /// All photos that the app may access, in the order in which to index them.
     func photos() async -> [LibraryPhoto]
 
-    /// A photo's pixels, of at least `side` on the shorter side where it has so many; or why there are none.
+    /// A photo's pixels, at least `side` on the shorter side if it has that many; or why there are none.
     ///
-    /// - Parameter allowsDownload: Whether a photo that is not on the phone may be fetched.
+    /// - Parameter allowsDownload: Whether a photo that is not on the phone may be downloaded.
     func image(of key: String, side: Int, allowsDownload: Bool) async -> Result<Image, FailureLog.Reason>
 
-    /// What photos were called before they came into the library; those of which nobody knows are left out.
+    /// Original file names of photos; photos without a known name are omitted.
     func fileNames(of keys: [String]) async -> [String: String]
 }
 
-/// What turns images into vectors: a bundle's image tower, or a test's own.
+/// Computes vectors of images: a bundle's image tower, or a test's replacement.
 public protocol ImageEncoding: Sendable {
     associatedtype Image: Sendable
 
-    /// Unit vectors; nil in the place of an image that gave none.
+    /// Unit vectors; nil for an image without one.
     func vectors(of images: [Image]) async throws -> [[Float]?]
 }
 
-/// What turns words into a vector: a bundle's text tower, or a test's own.
+/// Computes vectors of words: a bundle's text tower, or a test's replacement.
 public protocol QueryEncoder: Sendable {
     /// The unit vector of a text.
     func encode(_ text: String) async throws -> [Float]
 }
 
-/// What the phone says of itself at the moment.
+/// The phone's present conditions for indexing.
 public struct IndexingConditions: Equatable, Sendable {
-    public var heat: IndexingPace.Heat
+    public var thermalState: IndexingPace.ThermalState
     public var isLowPower: Bool
     public var isInForeground: Bool
     public var allowsDownload: Bool
 
-    public init(heat: IndexingPace.Heat, isLowPower: Bool, isInForeground: Bool, allowsDownload: Bool) {
-        self.heat = heat
+    public init(thermalState: IndexingPace.ThermalState, isLowPower: Bool, isInForeground: Bool, allowsDownload: Bool) {
+        self.thermalState = thermalState
         self.isLowPower = isLowPower
         self.isInForeground = isInForeground
         self.allowsDownload = allowsDownload
     }
 
-    /// When nobody knows: work as little as on a saving phone out of sight.
+    /// The defaults if the conditions are unknown: those of a phone in Low Power Mode and in the background.
     public static let careful = IndexingConditions(
-        heat: .nominal, isLowPower: true, isInForeground: false, allowsDownload: false)
+        thermalState: .nominal, isLowPower: true, isInForeground: false, allowsDownload: false)
 }
 
-/// How far the indexing is.
+/// The progress of indexing.
 public struct IndexingProgress: Equatable, Sendable {
     public enum State: Equatable, Sendable { case working, paused, waitingForCooling, done }
 
     public var state: State
-    /// Photos that can be found.
+    /// Number of photos in the index.
     public var indexed: Int
-    /// Photos that come yet.
+    /// Number of photos still to be indexed.
     public var remaining: Int
-    /// Photos that cannot be found, and why.
+    /// Number of photos that cannot be indexed, by reason.
     public var failures: [FailureLog.Reason: Int]
     public var photosPerSecond: Double
 
-    /// Of all photos, how many are settled: 0…1.
+    /// Share of the photos that are done, 0…1.
     public var fraction: Double {
         indexed + remaining == 0 ? 1 : Double(indexed) / Double(indexed + remaining)
     }

@@ -1,25 +1,25 @@
 import Foundation
 
-/// What can be wrong with a query's parts.
+/// Errors of a query's parts.
 public enum QueryError: Error, Equatable, Sendable {
     case empty
     /// A part has another number of dimensions than the first one.
     case differentWidths(expected: Int, found: Int)
-    /// The parts cancel each other, or hold a number that is not finite.
+    /// The parts cancel each other, or have a number that is not finite.
     case noDirection
 }
 
-/// A query vector from weighted parts, and textness on top of it.
+/// A query vector: weighted parts, and the textness vector.
 public struct Query: Equatable, Sendable {
     /// Length 1.
     public private(set) var vector: [Float]
 
-    /// The direction of a vector.
+    /// Scales a vector to length 1.
     public init(_ vector: [Float]) throws(QueryError) {
         try self.init(parts: [(vector, 1)])
     }
 
-    /// The direction of the weighted sum of unit vectors: words to find with positive weights, to avoid with negative ones.
+    /// The normalised weighted sum of unit vectors; weights are positive for words to find and negative for words to avoid.
     public init(parts: [(vector: [Float], weight: Float)]) throws(QueryError) {
         guard let first = parts.first else { throw .empty }
         var sum = [Double](repeating: 0, count: first.vector.count)
@@ -27,9 +27,9 @@ public struct Query: Equatable, Sendable {
         vector = try Self.normalised(sum)
     }
 
-    /// This query moved along the textness vector: a positive scale looks for written words, a negative one away from them.
+    /// This query moved along the textness vector: a positive scale promotes written words, a negative one demotes them.
     ///
-    /// `normalise(query + scale · textness)`, the textness vector as it is (its length belongs to the scale).
+    /// `normalise(query + scale · textness)`; the textness vector is not normalised, as its length is part of the scale.
     public func adding(textness: [Float], scale: Float) throws(QueryError) -> Query {
         var sum = vector.map(Double.init)
         try Self.add(textness, times: scale, to: &sum)

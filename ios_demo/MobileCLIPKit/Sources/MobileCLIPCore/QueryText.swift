@@ -1,6 +1,6 @@
 import Foundation
 
-/// A part of a query in words.
+/// A weighted text of a query.
 public struct QueryTerm: Equatable, Sendable {
     public var weight: Float
     public var text: String
@@ -12,8 +12,8 @@ public struct QueryTerm: Equatable, Sendable {
 
     /// Splits a query at its signed words, as `parse_query` in `mobileclip_kit/search.py` does: `beach -people +sunset:2`.
     ///
-    /// Words without a sign form one text. A sign holds until the next one; a number after a colon is the weight of a
-    /// signed text. A hyphen within a word is no sign. No terms: there is nothing to look for.
+    /// Words without a sign form one text. A sign applies until the next one; a number after a colon is the weight of a
+    /// signed text. A hyphen within a word is not a sign. An empty query has no terms.
     public static func parse(_ query: String) -> [QueryTerm] {
         let scalars = Array(query.unicodeScalars)
         var terms: [QueryTerm] = []
@@ -48,7 +48,7 @@ public struct QueryTerm: Equatable, Sendable {
         return text.isEmpty || weight == 0 ? nil : QueryTerm(weight: weight, text: string(text))
     }
 
-    /// Digits, with a point among or before them.
+    /// Digits, with an optional decimal point among or before them.
     private static func number(_ text: ArraySlice<Unicode.Scalar>) -> Float? {
         let isNumber = text.allSatisfy { $0 == "." || 0x30...0x39 ~= $0.value }
         guard isNumber, text.last != ".", text.filter({ $0 == "." }).count < 2 else { return nil }

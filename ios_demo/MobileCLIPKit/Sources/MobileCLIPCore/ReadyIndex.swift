@@ -1,13 +1,13 @@
 import Foundation
 
 extension FlatIndex {
-    /// What a ready index already knows of a library: its vectors under the photos' own keys.
+    /// The items of a library that this ready-made index has, with the photos' keys.
     ///
-    /// A ready index names its items by the paths that the images had where it was made. A photo is taken for such an image
-    /// when their file names are equal, whatever the case, and no other photo and no other image has that name; all others
-    /// are left to be indexed.
+    /// A ready-made index names its items by the images' paths on the computer where it was made. A photo matches an image
+    /// if their file names are equal, ignoring case, and no other photo or image has that name. All other photos remain to be
+    /// indexed.
     ///
-    /// - Parameter names: What photos were called before they came into the library, by key.
+    /// - Parameter names: Original file names of the photos, by key.
     func items(for photos: [LibraryPhoto], named names: [String: String]) throws(FlatIndexError) -> [FlatIndexItem] {
         var rows: [String: Int?] = [:]
         for item in try items() {

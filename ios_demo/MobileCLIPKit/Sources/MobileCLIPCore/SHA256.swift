@@ -1,6 +1,6 @@
 import Foundation
 
-/// SHA-256 (FIPS 180-4), written out because CryptoKit exists on Apple systems only.
+/// SHA-256 (FIPS 180-4), implemented here because CryptoKit exists only on Apple systems.
 public struct SHA256 {
     private var state: [UInt32] = [
         0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
@@ -58,7 +58,7 @@ public struct SHA256 {
         return hex(hash.finalize())
     }
 
-    /// The digest of a file as 64 hex digits, read in pieces.
+    /// The digest of a file as 64 hex digits; the file is read in chunks.
     public static func hex(ofFile url: URL) throws -> String {
         let handle = try FileHandle(forReadingFrom: url)
         defer { try? handle.close() }
@@ -114,7 +114,7 @@ private let roundConstants: [UInt32] = {
         candidate += 1
     }
     return primes.map { prime in
-        // The integer cube root of prime · 2⁹⁶, bit by bit; its low 32 bits are the fraction's.
+        // The integer cube root of prime · 2⁹⁶, bit by bit; its low 32 bits are the fractional part.
         var root: UInt64 = 0
         for bit in stride(from: 34, through: 0, by: -1) {
             let trial = root | (1 << UInt64(bit))

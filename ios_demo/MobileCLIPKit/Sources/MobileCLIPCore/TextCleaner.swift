@@ -1,10 +1,10 @@
 import Foundation
 
-/// What happens to a text before it is split into words, as `clean_text` in `mobileclip_kit/tokenizer.py` does it.
+/// Cleans a text before it is split into words, like `clean_text` in `mobileclip_kit/tokenizer.py`.
 ///
-/// The Python side runs ftfy and then unescapes HTML twice. Here stands every character-level fix of ftfy in its order;
-/// what is left out is its guessing of encodings (repairing "schÃ¶n"), which a text typed on a phone never needs.
-/// `docs/phone-tokenizer.md` says exactly which texts that concerns.
+/// Python runs ftfy and then unescapes HTML twice. This type has all character-level fixes of ftfy, in the same order, but
+/// not its repair of wrong decodings ("schÃ¶n"), which a text typed on a phone does not need.
+/// `docs/phone-tokenizer.md` describes the difference.
 public enum TextCleaner {
     /// Cleans a text.
     public static func clean(_ text: String, _ cleaning: TextSpec.Cleaning) -> [Unicode.Scalar] {
@@ -26,7 +26,7 @@ public enum TextCleaner {
         while start < scalars.endIndex {
             let end = scalars[start...].firstIndex(of: "\n").map { $0 + 1 } ?? scalars.endIndex
             let line = Array(scalars[start..<end])
-            // A "<" looks like markup, in which entities are meant; it holds for all lines that follow, too.
+            // A "<" looks like markup, in which entities are intended; that applies to all following lines too.
             if line.contains("<") { unescapes = false }
             fixed += fixLine(line, unescapes: unescapes)
             start = end
@@ -48,7 +48,7 @@ public enum TextCleaner {
         }
     }
 
-    /// C1 controls as Windows-1252 meant them, ligatures taken apart, standard widths, straight quotes.
+    /// C1 controls become characters of Windows-1252; ligatures are split, widths standardised and quotes straightened.
     private static func replacement(_ scalar: Unicode.Scalar) -> [Unicode.Scalar] {
         switch scalar.value {
         case 0x80...0x9f: return [windows1252[Int(scalar.value) - 0x80]]
@@ -72,7 +72,7 @@ public enum TextCleaner {
         return unified
     }
 
-    /// Without ESC [ digits and semicolons, one letter.
+    /// Removes ESC [, digits and semicolons, and one letter.
     private static func withoutTerminalEscapes(_ line: [Unicode.Scalar]) -> [Unicode.Scalar] {
         guard line.contains("\u{1b}") else { return line }
         var kept: [Unicode.Scalar] = []
@@ -127,14 +127,14 @@ public enum TextCleaner {
         return collapsed
     }
 
-    /// White space as Python's `str.split` sees it: Unicode's, and the four separators U+001C…U+001F.
+    /// White space for Python's `str.split`: Unicode's, and the four separators U+001C…U+001F.
     private static func isSpace(_ scalar: Unicode.Scalar) -> Bool {
         scalar.value < 0x80
             ? scalar == " " || 0x09...0x0d ~= scalar.value || 0x1c...0x1f ~= scalar.value
             : scalar.properties.isWhitespace
     }
 
-    /// Full lower-casing with Unicode's rule for the final sigma.
+    /// Full conversion to lower case, with Unicode's rule for the final sigma.
     private static func lowercased(_ scalars: [Unicode.Scalar]) -> [Unicode.Scalar] {
         var lowered: [Unicode.Scalar] = []
         lowered.reserveCapacity(scalars.count)
@@ -164,7 +164,7 @@ public enum TextCleaner {
         "\u{fb02}": "fl", "\u{fb03}": "ffi", "\u{fb04}": "ffl", "\u{fb05}": "\u{17f}t", "\u{fb06}": "st",
     ]
 
-    /// What bytes 0x80…0x9F are in Windows-1252; the five unassigned ones stand for themselves.
+    /// The characters of bytes 0x80…0x9F in Windows-1252; the five unassigned ones are kept.
     private static let windows1252: [Unicode.Scalar] = [
         "\u{20ac}", "\u{81}", "\u{201a}", "\u{192}", "\u{201e}", "\u{2026}", "\u{2020}", "\u{2021}",
         "\u{2c6}", "\u{2030}", "\u{160}", "\u{2039}", "\u{152}", "\u{8d}", "\u{17d}", "\u{8f}",

@@ -9,8 +9,8 @@ enum TextTables {
     static let entities: [String: String] = Dictionary(uniqueKeysWithValues: rows(of: entityTable).map { (String($0), string($1)) })
 
     /// Names in capitals that mean the capital of the lower-case name's character, where HTML itself does not know them.
-    static let shoutedEntities: [String: String] = Dictionary(
-        uniqueKeysWithValues: rows(of: shoutedTable).map { (String($0), string($1)) })
+    static let upperCaseEntities: [String: String] = Dictionary(
+        uniqueKeysWithValues: rows(of: upperCaseTable).map { (String($0), string($1)) })
 
     /// Numbers that stand for another character than Unicode's (HTML 5, "numeric character reference end state").
     static let replacedNumbers: [UInt32: Unicode.Scalar] = pairs(of: replacedTable).compactMapValues(\.first)
@@ -2282,7 +2282,7 @@ enum TextTables {
         zwnj; 200c
         """
 
-    private static let shoutedTable = """
+    private static let upperCaseTable = """
         AACUTE; c1
         ABREVE; 102
         AC; 223e

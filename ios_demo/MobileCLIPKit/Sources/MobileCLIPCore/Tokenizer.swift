@@ -1,23 +1,23 @@
 import Foundation
 
-/// What can be wrong with a `merges.txt`.
+/// Errors of a `merges.txt`.
 public enum TokenizerError: Error, Equatable, Sendable {
     case unreadable(path: String)
     case wrongHeader
-    /// Not two pieces with a space between; lines count from 1.
+    /// Not two pieces separated by a space; line numbers start at 1.
     case badLine(number: Int)
-    /// The merge joins pieces that no earlier line makes, or makes one that is there already.
+    /// The merge joins pieces that no earlier line makes, or makes an existing piece.
     case impossibleMerge(line: Int)
     /// The merges make more pieces than the model's embedding table has rows.
     case tooManyPieces(pieces: Int, rows: Int)
-    /// The model wants a tokenizer of another kind.
+    /// The model needs a tokenizer of another kind.
     case unsupportedKind(String)
 }
 
-/// CLIP's byte-pair tokenizer: the same identifiers as `mobileclip_kit/tokenizer.py`.
+/// CLIP's byte-pair tokenizer; it returns the same token ids as `mobileclip_kit/tokenizer.py`.
 ///
-/// A text is cleaned and cut into words; a word is the row of its UTF-8 bytes, the last one marked as a word's end; of all
-/// neighbours that the merges list, the pair listed first is joined, again and again.
+/// A text is cleaned and split into words. A word begins as its UTF-8 bytes, the last of which is marked as the end of a
+/// word. Then the adjacent pair that comes first in the merges is joined, repeatedly.
 public struct Tokenizer: Sendable {
     public static let header = "#version: mckit clip-bpe 1"
 
@@ -27,13 +27,13 @@ public struct Tokenizer: Sendable {
     public let startID: Int32
     public let endID: Int32
 
-    /// 256 bytes, the same at a word's end, the merges, start and end.
+    /// 256 bytes, the same at the end of a word, the merges, start and end.
     public var vocabularySize: Int { Int(endID) + 1 }
 
-    /// What a pair of identifiers is joined to; the key holds the left one in its upper half.
+    /// The id that a pair of ids is joined to; the key has the left id in its upper half.
     private let joined: [UInt64: Int32]
 
-    /// Reads the `merges.txt` of a bundle for the text tower that `spec` describes.
+    /// Reads a bundle's `merges.txt` for the text tower that `spec` describes.
     public init(merges url: URL, spec: TextSpec) throws(TokenizerError) {
         guard spec.tokenizer == .clipBPE else { throw .unsupportedKind(spec.tokenizer.rawValue) }
         guard let data = try? Data(contentsOf: url) else { throw .unreadable(path: url.path) }
@@ -43,7 +43,7 @@ public struct Tokenizer: Sendable {
         }
     }
 
-    /// Reads the bytes of a `merges.txt`.
+    /// Decodes a `merges.txt`.
     public init(merges data: Data, spec: TextSpec) throws(TokenizerError) {
         joined = try Self.numberMerges([UInt8](data))
         contextLength = spec.contextLength
@@ -53,9 +53,9 @@ public struct Tokenizer: Sendable {
         endID = startID + 1
     }
 
-    /// The identifiers of a text as the text tower takes them: start, text, end, padding.
+    /// The input of the text tower: start, the ids of the text, end, padding.
     ///
-    /// A text that is too long is cut; its row still ends with the end token.
+    /// A text that is too long is truncated; the row still ends with the end token.
     public func callAsFunction(_ text: String) -> [Int32] {
         var row = [startID] + encode(text) + [endID]
         if row.count > contextLength {
@@ -66,7 +66,7 @@ public struct Tokenizer: Sendable {
         return row
     }
 
-    /// The identifiers of a text of any length, without start and end.
+    /// The token ids of a text of any length, without start and end.
     public func encode(_ text: String) -> [Int32] {
         var identifiers: [Int32] = []
         var splitter = WordSplitter(TextCleaner.clean(text, cleaning))
@@ -82,14 +82,14 @@ public struct Tokenizer: Sendable {
 
     // MARK: Joining
 
-    /// Joins the pieces of a word in O(n log n) for its n bytes.
+    /// Joins the pieces of a word of n bytes in O(n log n).
     private func mergeBytes(_ bytes: [UInt8], into identifiers: inout [Int32]) {
         var pieces = bytes.map { Self.byteIDs[Int($0)] }
         let count = pieces.count
         pieces[count - 1] += 256
         var following = Array(1...count)
         var previous = Array(-1..<(count - 1))
-        // A joined piece can only take part in later merges, so the least identifier, leftmost first, is always next.
+        // A joined piece can only take part in later merges, so the pair with the lowest id, leftmost first, is always next.
         var waiting = CandidateHeap()
         for left in 0..<(count - 1) {
             if let piece = join(pieces[left], pieces[left + 1]) { waiting.insert(piece: piece, left: left) }
@@ -150,7 +150,7 @@ public struct Tokenizer: Sendable {
         return joined
     }
 
-    /// The letter that stands for each byte in `merges.txt`: itself where it prints in Latin-1, else one from U+0100 on.
+    /// The letter for each byte in `merges.txt`: the byte itself if it is printable in Latin-1, otherwise one from U+0100 on.
     private static let letters: [Unicode.Scalar] = {
         var spare: UInt32 = 0x100
         return (0..<256).map { byte in
@@ -160,7 +160,7 @@ public struct Tokenizer: Sendable {
         }
     }()
 
-    /// The identifier of each byte: those that print come first.
+    /// The id of each byte; printable ones come first.
     private static let byteIDs: [Int32] = {
         let order = (0..<256).filter(isPrinting) + (0..<256).filter { !isPrinting($0) }
         var identifiers = [Int32](repeating: 0, count: 256)
@@ -173,7 +173,7 @@ public struct Tokenizer: Sendable {
     }
 }
 
-/// Pairs that can be joined, the least piece and then the leftmost pair first.
+/// Pairs that can be joined, sorted by the resulting id and then from left to right.
 private struct CandidateHeap {
     private var keys: [UInt64] = []
 

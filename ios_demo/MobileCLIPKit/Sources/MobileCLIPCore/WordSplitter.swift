@@ -1,9 +1,9 @@
 import Foundation
 
-/// Cuts a cleaned text into CLIP's words.
+/// Splits a cleaned text into CLIP's words.
 ///
-/// At each place the first of these that fits is a word: the start or end token's own text, `'s 't 'm 'd 're 've 'll`, a row of
-/// letters, one number character, a row of anything but white space, letters and numbers. Case does not matter.
+/// At each position, the first of these that matches is a word: the text of the start or end token, `'s 't 'm 'd 're 've
+/// 'll`, letters, one number character, or characters other than white space, letters and numbers. Case is ignored.
 struct WordSplitter {
     enum Word: Equatable {
         case start
@@ -53,7 +53,7 @@ struct WordSplitter {
             && zip(pattern, scalars[first...]).allSatisfy { $0 == Self.folded($1) }
     }
 
-    /// Simple case folding as far as the patterns need it: ASCII, and the long s.
+    /// Simple case folding for the patterns: ASCII, and the long s.
     private static func folded(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
         switch scalar.value {
         case 0x41...0x5a: Unicode.Scalar(UInt8(scalar.value + 32))

@@ -3,24 +3,24 @@
     import Foundation
     import MobileCLIPCore
 
-    /// What can go wrong between a bundle's packages and a model that answers.
+    /// Errors of compiling and loading a bundle's packages.
     public enum CompiledModelsError: Error, Sendable {
         case compilation(part: BundlePart, reason: String)
         case loading(part: BundlePart, reason: String)
-        /// The model does not have the inputs and outputs that mckit's exports have.
+        /// The model does not have the inputs and outputs of mckit's exports.
         case unexpectedInterface(part: BundlePart, reason: String)
     }
 
-    /// Compiles a bundle's packages once and keeps the result under the package's hash.
+    /// Compiles a bundle's packages once and stores the results by the packages' hashes.
     public actor CompiledModels {
         private let folder: URL
 
-        /// - Parameter folder: Where compiled models are kept; they can be made again, so a cache folder will do.
+        /// - Parameter folder: Folder of compiled models. They can be made again, so a cache folder is suitable.
         public init(folder: URL) {
             self.folder = folder
         }
 
-        /// Where the compiled model of a bundle's part lies.
+        /// URL of the compiled model of a part.
         public func compiledURL(of part: BundlePart, in bundle: ModelBundle) async throws -> URL {
             let package = try bundle.requiredURL(of: part)
             let hash = bundle.manifest.files[part]?.sha256 ?? ""
@@ -29,7 +29,7 @@
             do {
                 let fresh = try await MLModel.compileModel(at: package)
                 try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-                // Another call may have been faster while this one waited.
+                // Another call may have compiled it while this one waited.
                 if FileManager.default.fileExists(atPath: kept.path) {
                     try FileManager.default.removeItem(at: fresh)
                 } else {
@@ -54,7 +54,7 @@
     }
 
     extension MLModel {
-        /// Loads a compiled model and says in our words what went wrong.
+        /// Loads a compiled model and converts errors.
         static func load(_ url: URL, part: BundlePart, units: ComputeUnits) throws(CompiledModelsError) -> MLModel {
             let configuration = MLModelConfiguration()
             configuration.computeUnits = units.coreML
@@ -67,7 +67,7 @@
     }
 
     extension MLFeatureProvider {
-        /// A vector, copied out of the model's own buffer whatever its type and strides, and scaled to length 1.
+        /// A vector, copied from the model's buffer for any type and strides and scaled to length 1.
         func unitVector(named name: String) -> [Float]? {
             guard let array = featureValue(for: name)?.multiArrayValue else { return nil }
             let vector = (0..<array.count).map { array[$0].floatValue }

@@ -3,7 +3,7 @@
     import Foundation
     import MobileCLIPCore
 
-    /// Measures a bundle's towers on every choice of compute units.
+    /// Measures a bundle's towers on each choice of compute units.
     public struct EncoderBench: Sendable {
         private static let runs = 20
         private static let batch = 64
@@ -12,18 +12,18 @@
         private let models: CompiledModels
         private let device: String
 
-        /// - Parameter device: The machine's own name, such as "iPhone15,2".
+        /// - Parameter device: Name of the phone's model, such as "iPhone15,2".
         public init(bundle: ModelBundle, models: CompiledModels, device: String) {
             self.bundle = bundle
             self.models = models
             self.device = device
         }
 
-        /// Measures; compute units on which the model does not run are listed with the reason.
+        /// Runs the measurement. Compute units on which the model does not run are listed with the reason.
         ///
-        /// - Parameter describe: Puts an error into words.
+        /// - Parameter describe: Converts an error to a message.
         public func run(describe: @Sendable (any Error) -> String) async throws -> PhoneBench {
-            let heatBefore = ProcessInfo.processInfo.heat
+            let thermalStateBefore = IndexingPace.ThermalState(ProcessInfo.processInfo.thermalState)
             var rows: [PhoneBench.Row] = []
             var failed: [PhoneBench.Failure] = []
             for units in ComputeUnits.allCases {
@@ -37,8 +37,8 @@
                 }
             }
             let machine = PhoneBench.Machine(
-                device: device, system: ProcessInfo.processInfo.operatingSystemVersionString, heatBefore: heatBefore,
-                heatAfter: ProcessInfo.processInfo.heat, isLowPower: ProcessInfo.processInfo.isLowPowerModeEnabled)
+                device: device, system: ProcessInfo.processInfo.operatingSystemVersionString, thermalStateBefore: thermalStateBefore,
+                thermalStateAfter: IndexingPace.ThermalState(ProcessInfo.processInfo.thermalState), isLowPower: ProcessInfo.processInfo.isLowPowerModeEnabled)
             return PhoneBench(machine: machine, model: PhoneBench.Model(of: bundle), rows: rows, failed: failed)
         }
 
@@ -87,7 +87,7 @@
             return UprightImage(image)
         }
 
-        /// What the system charges the app for, in bytes; 0 where it does not say.
+        /// Memory of the app by the system's count, in bytes; 0 if it is not reported.
         private static func footprint() -> Int {
             var information = task_vm_info_data_t()
             var count = mach_msg_type_number_t(MemoryLayout<task_vm_info_data_t>.size / MemoryLayout<natural_t>.size)
@@ -100,15 +100,14 @@
         }
     }
 
-    extension ProcessInfo {
-        /// The phone's temperature in the package's own words.
-        public var heat: IndexingPace.Heat {
-            switch thermalState {
-            case .nominal: .nominal
-            case .fair: .fair
-            case .serious: .serious
-            case .critical: .critical
-            @unknown default: .serious
+    extension IndexingPace.ThermalState {
+        public init(_ state: ProcessInfo.ThermalState) {
+            switch state {
+            case .nominal: self = .nominal
+            case .fair: self = .fair
+            case .serious: self = .serious
+            case .critical: self = .critical
+            @unknown default: self = .serious
             }
         }
     }

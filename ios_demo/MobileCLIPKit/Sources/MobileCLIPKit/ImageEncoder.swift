@@ -5,9 +5,9 @@
     import Foundation
     import MobileCLIPCore
 
-    /// An image whose first row is its top.
+    /// An upright image: its first row is its top.
     ///
-    /// Its pixels never change, which Core Graphics' type does not promise in every SDK.
+    /// Its pixels never change, but not every SDK marks Core Graphics' type as `Sendable`.
     public struct UprightImage: @unchecked Sendable {
         public let image: CGImage
 
@@ -16,7 +16,7 @@
         }
     }
 
-    /// What can go wrong when an image becomes a vector.
+    /// Errors of encoding an image.
     public enum ImageEncoderError: Error, Sendable {
         case cannotDraw(width: Int, height: Int)
         case prediction(reason: String)
@@ -25,7 +25,7 @@
 
     /// A bundle's image tower.
     ///
-    /// An actor, since a model's predictions share buffers; its shapes come from the model itself.
+    /// An actor, because a model's predictions share buffers. The input size comes from the model.
     public actor ImageEncoder: ImageEncoding {
         public nonisolated let units: ComputeUnits
         public nonisolated let loadMilliseconds: Double
@@ -54,7 +54,7 @@
             self.spec = spec
         }
 
-        /// Unit vectors of upright images; an image that gives none is a failure in its place, not of the batch.
+        /// Unit vectors of upright images; nil for an image without one, which does not fail the batch.
         public func encode(_ images: [UprightImage]) throws(ImageEncoderError) -> [Result<[Float], ImageEncoderError>] {
             var drawn: [Result<CVPixelBuffer, ImageEncoderError>] = []
             for image in images {
@@ -84,9 +84,9 @@
         }
     }
 
-    /// Images in the form that the model takes.
+    /// Images as the model's input.
     enum PixelBuffer {
-        /// Resizes, crops and pads an image as the bundle's model was trained to see it.
+        /// Resizes, crops and pads an image as in the model's training.
         static func draw(_ image: CGImage, _ spec: ImageSpec) throws(ImageEncoderError) -> CVPixelBuffer {
             var created: CVPixelBuffer?
             let options = [kCVPixelBufferCGImageCompatibilityKey: true, kCVPixelBufferCGBitmapContextCompatibilityKey: true]
@@ -108,7 +108,7 @@
             context.fill(CGRect(x: 0, y: 0, width: spec.width, height: spec.height))
             context.interpolationQuality = .high
             let visible = CGRect(x: plan.padX, y: plan.padY, width: plan.cropWidth, height: plan.cropHeight)
-            // Core Graphics counts rows from below.
+            // Core Graphics counts rows from the bottom.
             let fromBelow = { (top: Int, height: Int) in spec.height - top - height }
             context.clip(to: CGRect(
                 x: visible.minX, y: CGFloat(fromBelow(plan.padY, plan.cropHeight)), width: visible.width, height: visible.height))

@@ -4,16 +4,16 @@
     import MobileCLIPCore
     import Photos
 
-    /// What can go wrong between the app and the photo library.
+    /// Errors of the photo library.
     public enum PhotoLibraryError: Error, Sendable {
         case notAllowed
     }
 
-    /// The phone's photo library as far as the app may see it.
+    /// The part of the phone's photo library that the app may access.
     public struct PhotoLibrary: PhotoSource {
         public init() {}
 
-        /// Asks for the library once; afterwards gives the answer of then.
+        /// Asks the user for access the first time; later the earlier answer is used.
         public func requestAccess() async throws(PhotoLibraryError) {
             switch await PHPhotoLibrary.requestAuthorization(for: .readWrite) {
             case .authorized, .limited: return
@@ -21,7 +21,7 @@
             }
         }
 
-        /// Whether the app sees only the photos that its user picked.
+        /// Whether the app may access only the photos that the user selected.
         public var isLimited: Bool {
             PHPhotoLibrary.authorizationStatus(for: .readWrite) == .limited
         }
@@ -37,7 +37,7 @@
             return photos
         }
 
-        /// What photos were called when they were taken or imported.
+        /// The original file names of photos.
         public func fileNames(of keys: [String]) -> [String: String] {
             var names: [String: String] = [:]
             PHAsset.fetchAssets(withLocalIdentifiers: keys, options: nil).enumerateObjects { asset, _, _ in
@@ -46,14 +46,14 @@
             return names
         }
 
-        /// When a photo was taken; nil when it does not say or is gone.
+        /// When a photo was taken; nil if it is unknown or the photo was deleted.
         public func date(of key: String) -> Date? {
             PHAsset.fetchAssets(withLocalIdentifiers: [key], options: nil).firstObject?.creationDate
         }
 
-        /// An image of at least `side` pixels on its shorter side where the photo has so many.
+        /// An image with at least `side` pixels on its shorter side if the photo has that many.
         ///
-        /// - Parameter allowsDownload: Whether a photo that is only in iCloud may be fetched.
+        /// - Parameter allowsDownload: Whether a photo that is only in iCloud may be downloaded.
         public func image(
             of key: String, side: Int, allowsDownload: Bool
         ) async -> Result<UprightImage, FailureLog.Reason> {
@@ -76,7 +76,7 @@
             }
         }
 
-        /// Says when the library has changed, for as long as somebody listens.
+        /// Changes of the library.
         public func changes() -> AsyncStream<Void> {
             AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
                 let observer = ChangeObserver { continuation.yield() }
@@ -89,8 +89,8 @@
             from image: PlatformImage?, _ information: [AnyHashable: Any]?
         ) -> Result<UprightImage, FailureLog.Reason> {
             if let upright = image?.uprightCGImage { return .success(UprightImage(upright)) }
-            let isElsewhere = (information?[PHImageResultIsInCloudKey] as? NSNumber)?.boolValue ?? false
-            return .failure(isElsewhere ? .notDownloaded : .undecodable)
+            let isInCloud = (information?[PHImageResultIsInCloudKey] as? NSNumber)?.boolValue ?? false
+            return .failure(isInCloud ? .notDownloaded : .undecodable)
         }
     }
 
@@ -117,7 +117,7 @@
         typealias PlatformImage = UIImage
 
         extension UIImage {
-            /// Pixels as people see them: a photo's orientation is applied.
+            /// The pixels with the photo's orientation applied.
             var uprightCGImage: CGImage? {
                 if imageOrientation == .up { return cgImage }
                 let format = UIGraphicsImageRendererFormat()

@@ -3,7 +3,7 @@
     import Foundation
     import MobileCLIPCore
 
-    /// What can go wrong when words become a vector.
+    /// Errors of encoding words.
     public enum TextEncoderError: Error, Sendable {
         case prediction(reason: String)
         case noVector

@@ -1,16 +1,16 @@
 import Foundation
 import MobileCLIPCore
 
-/// All times are processor time of the one thread that works.
+/// All times are processor time of the working thread.
 struct Report: Encodable {
     struct Search: Encodable {
         var rows: Int
         var dim: Int
         var search_ms: Double
         var read_once_ms: Double
-        /// The same runs, pair by pair: median of search time over reading time.
+        /// Median over the runs of search time divided by reading time.
         var ratio_to_reading: Double
-        /// Half of the pairs lie between these.
+        /// Quartiles of that ratio.
         var ratio_quartiles: [Double]
         var open_ms: Double
         var queries_measured: Int
@@ -27,24 +27,24 @@ struct Report: Encodable {
         var growth_bytes: Int?
     }
 
-    /// An index far larger than most libraries: what it takes to open, to ask, and to write to.
+    /// An index much larger than most libraries: the cost of opening, searching and writing.
     struct Large: Encodable {
         var rows: Int
         var dim: Int
         var file_bytes: Int
         var open_ms: Double
         var search_ms: Double
-        /// Opening for writing reads every name.
+        /// Opening for writing reads all keys.
         var open_for_writing_ms: Double
-        /// 32 more items, as the app adds them; without the wait for the disk.
+        /// Time to add 32 items, as the app does, without waiting for the disk.
         var append_ms: Double
-        /// What searching adds to the process besides the mapped file.
+        /// Memory that searching adds to the process, without the mapped file.
         var own_memory_bytes: Int?
     }
 
     var machine: String
     var system: String
-    /// When the run began.
+    /// Start of the run.
     var date: String
     var load_average: [Double]
     var int8: Search
@@ -74,7 +74,7 @@ func measure(_ options: Options) throws {
 private let dim = 512
 private let modelHash = String(repeating: "0", count: 64)
 
-/// Random unit vectors; equal seeds give equal ones.
+/// Random unit vectors, reproducible by their seed.
 private struct Vectors {
     var state: UInt64
 
@@ -106,7 +106,7 @@ private func measureSearch(_ numbers: FlatIndexHeader.Numbers, _ rows: Int, _ fo
     var opening: [Double] = []
     for _ in 0..<9 { opening.append(try milliseconds { _ = try FlatIndex(contentsOf: url, modelHash: modelHash) }) }
     let index = try FlatIndex(contentsOf: url, modelHash: modelHash)
-    // As many bytes as the matrix has, from the same file.
+    // The same number of bytes as the matrix, from the same file.
     let matrix = try Data(contentsOf: url, options: .alwaysMapped).prefix(rows * dim * (numbers == .int8 ? 1 : 2))
     var queries = Vectors(state: 99)
     var searching: [Double] = []
@@ -128,7 +128,7 @@ private func measureSearch(_ numbers: FlatIndexHeader.Numbers, _ rows: Int, _ fo
         queries_measured: searching.count)
 }
 
-/// Adds up every 64-bit word: as fast as memory gives them.
+/// Adds all 64-bit words, at the speed of memory.
 @inline(never)
 private func readOnce(_ data: Data) -> UInt64 {
     data.withUnsafeBytes { bytes in
@@ -205,20 +205,20 @@ private func measureLarge(_ rows: Int, _ folder: URL) throws -> Report.Large {
         open_for_writing_ms: openForWriting, append_ms: threadMilliseconds() - began, own_memory_bytes: own)
 }
 
-/// What the process holds in memory now, files that it has mapped left out; nil where the system does not say.
+/// Resident memory of the process without mapped files; nil if the system does not report it.
 private func ownBytes() -> Int? {
     guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) else { return nil }
     let pages = text.split(separator: " ").compactMap { Int($0) }
     return pages.count > 2 ? (pages[1] - pages[2]) * Int(getpagesize()) : nil
 }
 
-/// How many processes wanted to work in the last 1, 5 and 15 minutes; nothing where the system does not say.
+/// The load averages of the last 1, 5 and 15 minutes; empty if the system does not report them.
 private func loadAverage() -> [Double] {
     let text = (try? String(contentsOfFile: "/proc/loadavg", encoding: .utf8)) ?? ""
     return text.split(separator: " ").prefix(3).compactMap { Double($0) }
 }
 
-/// What the process holds in memory now; nil where the system does not say.
+/// Resident memory of the process; nil if the system does not report it.
 private func residentBytes() -> Int? {
     guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) else { return nil }
     return text.split(separator: " ").dropFirst().first.flatMap { Int($0) }.map { $0 * Int(getpagesize()) }
@@ -230,7 +230,7 @@ private func machineName() -> String {
     return line?.split(separator: ":").last.map { $0.trimmingCharacters(in: .whitespaces) } ?? "unknown"
 }
 
-/// Processor time of this thread: what else runs on the machine counts as little as it can.
+/// Processor time of this thread, to reduce the influence of other programs.
 private func milliseconds(_ body: () throws -> Void) rethrows -> Double {
     let before = threadMilliseconds()
     try body()

@@ -1,8 +1,8 @@
 import Foundation
 import MobileCLIPCore
 
-/// What a test of the other language wants to know of a bundle.
-struct Questions: Decodable {
+/// The texts and queries that a Python test passes.
+struct BundleQueries: Decodable {
     struct Query: Decodable {
         var vector: [Float]
         var textness: Float
@@ -13,7 +13,7 @@ struct Questions: Decodable {
     var limit = 10
 }
 
-/// What the app would learn from a bundle.
+/// What the app reads from a bundle.
 struct BundleDescription: Encodable {
     struct Hit: Encodable {
         var item: String
@@ -28,29 +28,29 @@ struct BundleDescription: Encodable {
     var textness_dim: Int
 }
 
-func describeBundle(_ url: URL, _ questions: Questions) throws -> BundleDescription {
+func describeBundle(_ url: URL, _ queries: BundleQueries) throws -> BundleDescription {
     let bundle = try ModelBundle(contentsOf: url, check: .hashes)
     guard let text = bundle.model.text else { throw ManifestError.partMissing(.text) }
     let tokenizer = try Tokenizer(merges: bundle.requiredURL(of: .merges), spec: text)
     let index = try bundle.url(of: .index).map { try FlatIndex(contentsOf: $0, modelHash: bundle.model.modelHash) }
     try index?.verify()
     let textness = try bundle.textness()
-    let hits = try questions.queries.map { query in
+    let hits = try queries.queries.map { query in
         var vector = try Query(query.vector)
         if let textness { vector = try vector.adding(textness: textness, scale: query.textness) }
-        let found = try index?.search(vector.vector, limit: questions.limit) ?? []
+        let found = try index?.search(vector.vector, limit: queries.limit) ?? []
         return found.map { BundleDescription.Hit(item: $0.key, score: $0.score) }
     }
     return BundleDescription(
         name: bundle.model.name,
         parts: bundle.manifest.files.keys.map(\.rawValue).sorted(),
         items: try index?.items().map(\.key) ?? [],
-        tokens: questions.texts.map { tokenizer($0) },
+        tokens: queries.texts.map { tokenizer($0) },
         hits: hits,
         textness_dim: textness?.count ?? 0)
 }
 
-/// Three items of four dimensions, one of them replaced and one removed.
+/// Writes three items of four dimensions, replaces one and removes one.
 func writeSampleIndex(_ url: URL) throws {
     let modelHash = SHA256.hex(of: Data("golden".utf8))
     guard let header = FlatIndexHeader(dim: 4, numbers: .float16, modelHash: modelHash) else { return }
@@ -61,7 +61,7 @@ func writeSampleIndex(_ url: URL) throws {
     try writer.remove(["first"])
 }
 
-/// What became of an index of any size to which one batch was added.
+/// The result of `growIndex`.
 struct GrownIndex: Encodable {
     var rows: Int
     var items: Int
@@ -69,7 +69,7 @@ struct GrownIndex: Encodable {
     var best: String?
 }
 
-/// Adds items called `new 0`, `new 1`, … that all look along the first axis, and asks for the best photo in that direction.
+/// Adds items named `new 0`, `new 1`, … with the unit vector of the first axis, and searches for it.
 func growIndex(_ url: URL, by count: Int) throws -> GrownIndex {
     let header = try FlatIndex(contentsOf: url).header
     let axis = (0..<header.dim).map { Float($0 == 0 ? 1 : 0) }

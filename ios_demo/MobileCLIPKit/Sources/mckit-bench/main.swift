@@ -3,14 +3,14 @@ import MobileCLIPCore
 
 /// `mckit-bench [--json FILE] [--rows N] [--large-rows N] [--merges FILE]` measures the core on one processor core.
 ///
-/// For the tests, `mckit-bench bundle DIR [QUESTIONS]` opens a bundle as the app does, `mckit-bench index FILE` writes a small
+/// For the tests, `mckit-bench bundle DIR [QUERIES]` opens a bundle as the app does, `mckit-bench index FILE` writes a small
 /// index, and `mckit-bench grow FILE COUNT` adds items to one.
 func run(_ arguments: [String]) throws {
     switch arguments.first {
-    case "bundle" where arguments.count == 2: try printJSON(describeBundle(URL(fileURLWithPath: arguments[1]), Questions()))
+    case "bundle" where arguments.count == 2: try printJSON(describeBundle(URL(fileURLWithPath: arguments[1]), BundleQueries()))
     case "bundle" where arguments.count == 3:
-        let questions = try JSONDecoder().decode(Questions.self, from: Data(contentsOf: URL(fileURLWithPath: arguments[2])))
-        try printJSON(describeBundle(URL(fileURLWithPath: arguments[1]), questions))
+        let queries = try JSONDecoder().decode(BundleQueries.self, from: Data(contentsOf: URL(fileURLWithPath: arguments[2])))
+        try printJSON(describeBundle(URL(fileURLWithPath: arguments[1]), queries))
     case "grow" where arguments.count == 3:
         try printJSON(growIndex(URL(fileURLWithPath: arguments[1]), by: Int(arguments[2]) ?? 1))
     case "index" where arguments.count == 2: try writeSampleIndex(URL(fileURLWithPath: arguments[1]))

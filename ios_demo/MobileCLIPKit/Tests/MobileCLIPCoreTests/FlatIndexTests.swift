@@ -117,7 +117,7 @@ private func replay(_ entry: Cases.Case, at url: URL) throws {
         #expect(try SHA256.hex(ofFile: url) == golden.one_hot.sha256)
     }
 
-    /// The arithmetic is laid down to the bit, so scores are compared for equality and ranks follow.
+    /// The arithmetic is specified to the bit, so scores must be equal.
     @Test func searchesGivePythonsHits() throws {
         for entry in golden.cases {
             for name in [entry.name, "\(entry.name)-compacted"] {
@@ -143,7 +143,7 @@ private func replay(_ entry: Cases.Case, at url: URL) throws {
     }
 }
 
-/// A small index of three dimensions.
+/// A small index with three dimensions.
 private func makeIndex(_ url: URL, _ keys: [String], numbers: FlatIndexHeader.Numbers = .int8) throws {
     try FlatIndexWriter.create(at: url, header: #require(FlatIndexHeader(dim: 3, numbers: numbers, modelHash: Golden.modelHash)))
     var writer = try FlatIndexWriter(opening: url, modelHash: Golden.modelHash)
@@ -182,7 +182,7 @@ private func keys(_ url: URL) throws -> [String] {
         #expect(try index.search([0, 0.6, 0.8], limit: 10, excluding: 0).map(\.key) == ["b"])
     }
 
-    /// Wherever a crash cuts the file, whole batches stay, and writing goes on as if the cut one had never begun.
+    /// Wherever a crash truncates the file, complete batches are kept, and the next writer continues after them.
     @Test func aCutAnywhereLosesAtMostTheLastBatch() throws {
         try makeIndex(url, ["a", "b", "c"])
         let whole = try Data(contentsOf: url)
@@ -330,7 +330,7 @@ private func keys(_ url: URL) throws -> [String] {
         #expect(try index.row(ofKey: "b") == 3)
         #expect(try index.row(ofKey: "a") == nil)
         #expect(try index.row(ofKey: "") == nil)
-        // Keys are compared by their bytes: this one only looks the same.
+        // Keys are compared by their bytes; this one only looks the same.
         #expect(try index.row(ofKey: "\u{e9}") == nil)
         #expect(try index.row(ofKey: "e\u{301}") == 2)
     }

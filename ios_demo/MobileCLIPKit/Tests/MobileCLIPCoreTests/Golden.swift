@@ -14,7 +14,7 @@ enum Golden {
     }
 }
 
-/// A folder that is gone when the test is over.
+/// A folder that is deleted after the test.
 final class Scratch {
     let url: URL
 

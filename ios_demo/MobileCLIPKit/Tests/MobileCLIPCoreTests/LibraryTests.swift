@@ -41,8 +41,8 @@ import Testing
         #expect(read == failures)
         #expect(read.counts == [.notDownloaded: 1, .undecodable: 1])
         read.retry(.notDownloaded)
-        #expect(!read.excuses(photo("a", 1)))
-        #expect(read.excuses(photo("b", 1)))
+        #expect(!read.hasFailed(photo("a", 1)))
+        #expect(read.hasFailed(photo("b", 1)))
         #expect(FailureLog(contentsOf: scratch.file("nowhere")) == FailureLog())
     }
 
@@ -67,7 +67,7 @@ import Testing
         #expect(FileManager.default.fileExists(atPath: library.indexURL.appendingPathExtension("damaged").path))
     }
 
-    /// Who is told to rebuild loses what is indexed: only where it cannot be read anyway.
+    /// Rebuilding discards the index, so it is suggested only for an index that cannot be read.
     @Test func onlyAnUnreadableIndexCallsForRebuilding() {
         let unreadable: [FlatIndexError] = [
             .notAnIndex, .headerDamaged, .damaged(byte: 64), .otherVersion(2), .otherModel(found: "", expected: ""),
@@ -78,11 +78,11 @@ import Testing
     }
 
     @Test func aHotOrSavingPhoneIsWorkedLess() {
-        #expect(IndexingPace(heat: .nominal, isLowPower: false, isInForeground: true) == .work(photos: 32, restMilliseconds: 0))
+        #expect(IndexingPace(thermalState: .nominal, isLowPower: false, isInForeground: true) == .work(photos: 32, restMilliseconds: 0))
         for isInForeground in [true, false] {
-            #expect(IndexingPace(heat: .critical, isLowPower: false, isInForeground: isInForeground) == .wait(seconds: 60))
+            #expect(IndexingPace(thermalState: .critical, isLowPower: false, isInForeground: isInForeground) == .wait(seconds: 60))
         }
-        #expect(IndexingPace(heat: .serious, isLowPower: true, isInForeground: true) == .wait(seconds: 30))
-        #expect(IndexingPace(heat: .serious, isLowPower: false, isInForeground: false) == .wait(seconds: 30))
+        #expect(IndexingPace(thermalState: .serious, isLowPower: true, isInForeground: true) == .wait(seconds: 30))
+        #expect(IndexingPace(thermalState: .serious, isLowPower: false, isInForeground: false) == .wait(seconds: 30))
     }
 }

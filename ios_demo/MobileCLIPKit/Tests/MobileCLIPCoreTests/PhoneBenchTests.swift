@@ -4,7 +4,7 @@ import Testing
 @testable import MobileCLIPCore
 
 @Suite struct PhoneBenchTests {
-    /// Python's sample is what this type writes, byte for byte.
+    /// This type writes the same bytes as Python's sample.
     @Test func theSampleIsReadAndWrittenUnchanged() throws {
         let data = try Data(contentsOf: Golden.folder.appendingPathComponent("phone-bench.json"))
         let bench = try JSONDecoder().decode(PhoneBench.self, from: data)
@@ -13,7 +13,7 @@ import Testing
         #expect(bench.rows.map(\.units) == [.all, .neuralEngine, .cpu])
         #expect(bench.failed.map(\.units) == [.gpu])
         #expect(bench.rows[0].image.latency.p50 == 2.5)
-        #expect(bench.machine.heatAfter == .fair)
+        #expect(bench.machine.thermalStateAfter == .fair)
         #expect(bench.model.sizeBytes == [.image: 1000, .text: 2000])
         let written = try JSONSerialization.jsonObject(with: bench.json()) as? NSDictionary
         #expect(try written == JSONSerialization.jsonObject(with: data) as? NSDictionary)

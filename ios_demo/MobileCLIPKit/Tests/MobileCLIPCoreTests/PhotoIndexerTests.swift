@@ -3,7 +3,7 @@ import Testing
 
 @testable import MobileCLIPCore
 
-/// A photo library whose images are the photos' own keys.
+/// A photo library whose images are the keys of its photos.
 private actor FakeLibrary: PhotoSource {
     var listed: [LibraryPhoto]
     var inCloud: Set<String> = []
@@ -29,7 +29,7 @@ private actor FakeLibrary: PhotoSource {
 
 private struct Refusal: Error {}
 
-/// Gives each image a direction of its own, and remembers what it was asked.
+/// Gives each image its own direction, and records its calls.
 private actor FakeEncoder: ImageEncoding {
     var seen: [String] = []
     var batches: [Int] = []
@@ -53,7 +53,7 @@ private func direction(of key: String) -> [Float] {
     return (0..<16).map { $0 == place ? 1 : 0 }
 }
 
-/// What the indexer reported and how long it wanted to wait.
+/// Records the indexer's reports and waits.
 private actor Log {
     var reports: [IndexingProgress] = []
     var waits: [Duration] = []
@@ -63,9 +63,9 @@ private actor Log {
 }
 
 private actor Phone {
-    var now = IndexingConditions(heat: .nominal, isLowPower: false, isInForeground: true, allowsDownload: false)
+    var now = IndexingConditions(thermalState: .nominal, isLowPower: false, isInForeground: true, allowsDownload: false)
 
-    func become(_ heat: IndexingPace.Heat) { now.heat = heat }
+    func become(_ thermalState: IndexingPace.ThermalState) { now.thermalState = thermalState }
     func allowDownloads() { now.allowsDownload = true }
 }
 
@@ -126,7 +126,7 @@ private actor Phone {
     @Test func anIndexingThatWasCutShortGoesOnWhereItWas() async throws {
         let library = FakeLibrary(names(100))
         let first = FakeEncoder()
-        // The process goes away in the middle of the third batch: what it encoded there is not on the disk.
+        // The process is killed during the third batch, which is therefore not on disk.
         await first.then { if await first.seen.count > 64 { throw CancellationError() } }
         let interrupted = indexer(library, first)
         await #expect(throws: CancellationError.self) { try await run(interrupted) }
@@ -197,7 +197,7 @@ private actor Phone {
         await library.set(["a", "broken"], stamp: 2)
         try await run(indexer(library, unchanged))
         #expect(await unchanged.seen == ["a", "broken"])
-        // The odd one has left the library; nobody remembers it any more.
+        // The failing photo was removed from the library, so its failure is forgotten.
         #expect(FailureLog(contentsOf: files.failuresURL).entries.isEmpty)
         #expect(await log.reports.last?.indexed == 2)
     }
@@ -218,7 +218,7 @@ private actor Phone {
         #expect(FailureLog(contentsOf: files.failuresURL).entries.isEmpty)
     }
 
-    /// A limited library: what its owner no longer shows to the app is no longer found.
+    /// With limited access, photos that the user no longer shares are removed from the index.
     @Test func photosThatAreNoLongerVisibleAreForgotten() async throws {
         let library = FakeLibrary(names(6))
         try await run(indexer(library, FakeEncoder()))
@@ -234,7 +234,7 @@ private actor Phone {
         await encoder.then {
             guard await encoder.batches.count == 1 else { return }
             await library.set(["photo 0", "photo 1", "new"])
-            await work.lookAgain()
+            await work.rescan()
         }
         try await run(work)
         #expect(try keys() == ["photo 0", "photo 1", "new"])
@@ -250,7 +250,7 @@ private actor Phone {
             try writer.append(paths.map { FlatIndexItem(key: $0, stamp: 5, vector: direction(of: $0)) })
         }
         let library = FakeLibrary(["A", "B", "C", "D", "E"])
-        // Two photos are called IMG_3, two images IMG_2, and nobody knows what E was called.
+        // Two photos are named IMG_3, two images IMG_2, and the name of E is unknown.
         await library.name(["A": "img_1.jpg", "B": "IMG_2.JPG", "C": "IMG_3.jpg", "D": "IMG_3.JPG"])
         let encoder = FakeEncoder()
         try await run(indexer(library, encoder, ready: ready))
@@ -270,7 +270,7 @@ private actor Phone {
     }
 }
 
-/// Work that is known only after the one who calls for it.
+/// A closure that is set after the object that calls it.
 private actor Resumer {
     private var action: @Sendable () async -> Void = {}
 

@@ -3,7 +3,7 @@ import Testing
 
 @testable import MobileCLIPCore
 
-/// Knows a few words and counts how often it is asked.
+/// Knows a few words and counts its calls.
 private actor FakeWords: QueryEncoder {
     var asked: [String] = []
     private let known: [String: [Float]]

@@ -32,7 +32,7 @@ private struct Queries: Decodable {
     var parsed: [Parsed]
 }
 
-/// Both languages add in double precision and round once; the order of a sum may still move the last bit.
+/// Both languages add in double precision and round once, but the order of a sum can change the last bit.
 private let tolerance: Float = 1e-6
 
 private func distance(_ a: [Float], _ b: [Float]) -> Float {

@@ -38,7 +38,7 @@ private struct Tokens: Decodable {
         #expect(different.isEmpty, "\(different.count): \(different.prefix(20).joined(separator: "\n"))")
     }
 
-    /// Only texts that were decoded wrongly before they came here are read otherwise than in Python.
+    /// Only texts that were decoded wrongly give other ids than in Python.
     @Test func onlyWronglyDecodedTextsDifferFromPythons() throws {
         let repaired = try Golden.read("tokens.json", as: Tokens.self).records.filter { $0.repaired_ids != nil }
         #expect(repaired.allSatisfy { $0.class == "mojibake" })
@@ -80,7 +80,7 @@ private struct Tokens: Decodable {
         }
     }
 
-    /// Ten times the letters take about ten times as long; merging pair by pair would take a hundred times.
+    /// Ten times as many letters take about ten times as long; merging pair by pair would take a hundred times as long.
     @Test func timeGrowsWithTheTextAndNotWithItsSquare() throws {
         let tokenizer = try Tokenizer(merges: Self.merges, spec: TextSpec())
         func work(_ letters: Int) -> Double {
@@ -95,7 +95,7 @@ private struct Tokens: Decodable {
         #expect(work(20_000) < 40 * short)
     }
 
-    /// Of this thread: other programs do not count.
+    /// Processor time of this thread, independent of other programs.
     private static func processorSeconds() -> Double {
         var time = timespec()
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)

@@ -49,7 +49,7 @@
                 let source = try #require(CGImageSourceCreateWithURL(url as CFURL, nil))
                 let image = try #require(CGImageSourceCreateImageAtIndex(source, 0, nil))
                 let vector = try await images.encode([UprightImage(image)])[0].get()
-                // The system's resize is not Pillow's; images of the model's own size differ by rounding alone.
+                // The system resizes differently from Pillow; images of the model's input size differ only by rounding.
                 let least: Float = image.file.hasPrefix("exact") ? 0.999 : 0.98
                 #expect(cosine(vector, image.vector) > least, "\(image.file)")
             }

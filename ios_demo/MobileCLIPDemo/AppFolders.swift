@@ -1,8 +1,8 @@
 import Foundation
 
 /// The folders that the app uses.
-enum Places {
-    /// Bundles that were dropped into the project before it was built.
+enum AppFolders {
+    /// Bundles that were in the project when it was built.
     static var builtInBundles: URL? { Bundle.main.url(forResource: "Bundles", withExtension: nil) }
     /// Bundles that were copied to the phone through Finder or Files.
     static var documents: URL { URL.documentsDirectory }

@@ -1,9 +1,9 @@
 import Foundation
 import MobileCLIPCore
 
-/// The bundles that the app can choose from: those built into it and those dropped into its documents.
-public struct BundleShelf: Sendable {
-    /// A folder that looks like a bundle, and what came of opening it.
+/// The bundles that the user can choose from: those built into the app and those in its documents folder.
+public struct BundleList: Sendable {
+    /// A folder that looks like a bundle, and the opened bundle or the error.
     public struct Entry: Identifiable, Sendable {
         public var url: URL
         public var result: Result<ModelBundle, ManifestError>
@@ -17,7 +17,7 @@ public struct BundleShelf: Sendable {
         self.folders = folders
     }
 
-    /// All bundles by their folders' names; broken ones are listed, too, so that the app can say what is wrong with them.
+    /// All bundles, sorted by folder name, including damaged ones, so that the app can show their errors.
     public func entries() -> [Entry] {
         folders.flatMap { folder in
             let children = (try? FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)) ?? []
