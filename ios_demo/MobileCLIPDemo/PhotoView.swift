@@ -38,7 +38,7 @@ struct PhotoView: View {
         }
         .task {
             switch await model.library.image(of: hit.key, side: 2048, allowsDownload: true) {
-            case .success(let image): image = Image(decorative: image.image, scale: 1)
+            case .success(let upright): image = Image(decorative: upright.image, scale: 1)
             case .failure: hasFailed = true
             }
         }

@@ -37,29 +37,31 @@
                 }
             }
             let machine = PhoneBench.Machine(
-                device: device, system: ProcessInfo.processInfo.operatingSystemVersionString, thermalStateBefore: thermalStateBefore,
-                thermalStateAfter: IndexingPace.ThermalState(ProcessInfo.processInfo.thermalState), isLowPower: ProcessInfo.processInfo.isLowPowerModeEnabled)
+                device: device, system: ProcessInfo.processInfo.operatingSystemVersionString,
+                thermalStateBefore: thermalStateBefore,
+                thermalStateAfter: IndexingPace.ThermalState(ProcessInfo.processInfo.thermalState),
+                isLowPower: ProcessInfo.processInfo.isLowPowerModeEnabled)
             return PhoneBench(machine: machine, model: PhoneBench.Model(of: bundle), rows: rows, failed: failed)
         }
 
         private func measure(_ units: ComputeUnits) async throws -> PhoneBench.Row {
-            let images = try await ImageEncoder(bundle: bundle, models: models, units: units)
-            let texts = try await TextEncoder(bundle: bundle, models: models, units: units)
+            let imageEncoder = try await ImageEncoder(bundle: bundle, models: models, units: units)
+            let textEncoder = try await TextEncoder(bundle: bundle, models: models, units: units)
             let image = try Self.sampleImage()
             for _ in 0..<3 {
-                _ = try await images.encode([image])
-                _ = try await texts.encode("a photo of a dog")
+                _ = try await imageEncoder.encode([image])
+                _ = try await textEncoder.encode("a photo of a dog")
             }
-            let imageTimes = try await Self.times(Self.runs) { _ = try await images.encode([image]) }
-            let textTimes = try await Self.times(Self.runs) { _ = try await texts.encode("a photo of a dog") }
+            let imageTimes = try await Self.times(Self.runs) { _ = try await imageEncoder.encode([image]) }
+            let textTimes = try await Self.times(Self.runs) { _ = try await textEncoder.encode("a photo of a dog") }
             let images = Array(repeating: image, count: Self.batch)
-            let batchTime = try await Self.times(1) { _ = try await images.encode(images) }.reduce(0, +)
+            let batchTime = try await Self.times(1) { _ = try await imageEncoder.encode(images) }.reduce(0, +)
             return PhoneBench.Row(
                 units: units,
                 image: PhoneBench.Tower(
-                    loadMilliseconds: images.loadMilliseconds, latency: PhoneBench.Latency(milliseconds: imageTimes)),
+                    loadMilliseconds: imageEncoder.loadMilliseconds, latency: PhoneBench.Latency(milliseconds: imageTimes)),
                 text: PhoneBench.Tower(
-                    loadMilliseconds: texts.loadMilliseconds, latency: PhoneBench.Latency(milliseconds: textTimes)),
+                    loadMilliseconds: textEncoder.loadMilliseconds, latency: PhoneBench.Latency(milliseconds: textTimes)),
                 photosPerSecond: Double(Self.batch) * 1e3 / batchTime, batch: Self.batch, memoryBytes: Self.footprint())
         }
 
