@@ -266,7 +266,7 @@ class Bench:
         live = recipe.stages is not None
         report = distill(DistillRequest(
             data=data, out=model, recipe=recipe, student=None if recipe.stages is not None else student,
-            teacher=str(self._teacher_path) if live else None, cache=() if live else self.cache,
+            teacher=str(self._teacher_path) if live else None, cache=() if live else (self.cache,),
             text_from=None if live else str(self._teacher_path), force=True,
         ))  # fmt: skip
         return report.result.seconds, report.result.loss
