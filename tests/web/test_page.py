@@ -441,11 +441,11 @@ def test_a_vanished_image_keeps_its_place_in_words(
     open_page: OpenPage, tmp_path: Path, photos: Path, index: Path
 ) -> None:
     with running(open_service(index, tmp_path / "cache")) as url:
-        page = open_page(f"{url}#q=red", expected="410")
-        wait_for(page, ["red.png"])
+        # Before the page is opened: a browser may show a thumbnail from its cache for ten minutes.
         (photos / "blue.png").unlink()
         (photos / "red.png").unlink()
-        page.reload()
+        page = open_page(f"{url}#q=red", expected="410")
+        wait_for(page, ["red.png"])
         page.wait_for_selector(".tile.missing")
         assert "is no longer where it was" in page.inner_text(".tile.missing >> nth=0")
         page.click(".tile.missing a >> nth=0")
