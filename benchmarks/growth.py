@@ -51,7 +51,7 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 def main() -> None:
-    """Walk the sizes, or be one of them."""
+    """Measure every size, each in a process of its own."""
     chosen = parse(
         "export", vectors=(10**3, 10**4, 10**5, 10**6), images=(10, 100, 1000, 10_000, 100_000), batches=BATCHES,
         threads=range(1, usable_cores() + 1), work=None, out=RESULTS / "growth.json", resume=False, one=("",),

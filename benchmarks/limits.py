@@ -166,7 +166,7 @@ def products() -> dict[str, Timed]:
 
 
 def images(photos: Path, count: int, folder: Path) -> dict[str, Timed]:
-    """Camera-sized JPEGs made of the photos: the whole way to pixels, and the decoder alone."""
+    """Camera-sized JPEGs made of the photos: decoding with resizing, and the decoder alone."""
     spec, made = ImageSpec(), []
     for number, path in enumerate(sorted(list_images(photos))[:count]):
         with Image.open(path) as image:

@@ -31,7 +31,7 @@ _WORLD = (
 
 
 def main() -> None:
-    """Walk, or read; write."""
+    """Run the quickstart or read a finished one; write the results."""
     chosen = parse(tour=None, out=RESULTS / "quickstart.json")
     machine = describe_machine()
     with tempfile.TemporaryDirectory(prefix="mckit-quickstart-") as temporary:
@@ -49,7 +49,7 @@ def summary(tour: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
         raise SystemExit("The tour was not finished; walk it again.")
     figures = tour["figures"]
     return {
-        "claim": "The whole way on drawn images, offline: how long it takes and what is left of the teacher.",
+        "claim": "The whole pipeline on synthetic scenes, offline: how long it takes and how much of the teacher the student keeps.",
         "machine": machine,
         "plan": tour["plan"],
         "seconds": {"total": round(sum(tour["seconds"].values()), 1), "stages": tour["seconds"]},

@@ -1,4 +1,4 @@
-"""The whole way once, on real photos and with a real teacher's vectors, through the command line as a user would.
+"""The whole pipeline on real photos and a real teacher's vectors, through the command line as a user would.
 
     python benchmarks/real_photos.py DATA [--keep DIR] [--minutes 6]
 
@@ -84,7 +84,7 @@ def walk(data: Path, folder: Path, minutes: float) -> dict[str, Any]:
                   "teacher.cache", "--queries", "lvis.npy", "-o", "bench")  # fmt: skip
     draw_words(folder, searches)
     return {
-        "claim": "The whole way from a real teacher's vectors to search on a phone's formats, on real photos.",
+        "claim": "The whole pipeline on real photos: from a real teacher's vectors to search with the phone's formats.",
         "machine": bench["machine"],
         "data": {"photos": cache["items"], "trained_on": distilled["images"], "unseen": UNSEEN, "split_seed": SEED,
                  "teacher": "OpenAI CLIP ViT-B/32, stored unit vectors", "queries": "LVIS names, 1,203 text vectors"},

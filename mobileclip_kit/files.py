@@ -31,7 +31,7 @@ _DIGEST_DIGITS = 12
 _LEAST_AGE_SECONDS = 5.0
 
 # The files by which mckit's own folders are recognised. --force replaces only such a folder or an empty one, so that
-# `-o ~/Images --force` does not delete images.
+# `-o ~/Photos --force` does not delete images.
 FOLDER_MARKERS = frozenset(
     {"model.json", "export.json", "cache.json", "index.json", "textness.json", "quickstart.json", "manifest.json",
      "truth.jsonl", "report.json", "training.json", "vectors.json", "comparison.json"}

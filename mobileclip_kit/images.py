@@ -269,7 +269,7 @@ def _load_plugins() -> None:
 def list_images(folder: Path, suffixes: frozenset[str] | None = None) -> Iterator[Path]:
     """The image files below a folder, by suffix, in the order of their paths; hidden files and folders are skipped.
 
-    A link that leads nowhere is among them: reading it gives the reason why there is no image.
+    Broken links are among them: reading one gives the reason why there is no image.
 
     Args:
         folder: Searched to any depth.

@@ -45,7 +45,7 @@ def test_existing_folder_is_refused_without_force_and_replaced_with_it(tmp_path:
 
 
 def test_force_never_replaces_somebody_elses_folder(tmp_path: Path) -> None:
-    """``-o ~/Images --force`` must not cost anybody their images."""
+    """``-o ~/Photos --force`` must not cost anybody their images."""
     (tmp_path / "holiday.jpg").write_bytes(b"image")
     with pytest.raises(OutputError, match="did not make"), atomic_folder(tmp_path, force=True):
         pass

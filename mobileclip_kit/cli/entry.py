@@ -22,23 +22,23 @@ from mobileclip_kit.project import Project, find_project
 
 # Name → its one-line help. The module is mobileclip_kit.cli.<name>, the command in it is called `command`.
 COMMANDS = {
-    "quickstart": "Walk the whole way once on drawn images, offline, in minutes.",
+    "quickstart": "Run the whole pipeline once on synthetic scenes, offline, in minutes.",
     "init": "Write a mckit.toml: the defaults of every command in this folder.",
     "scenes": "Draw the synthetic scenes: images with captions and exact truth.",
     "train": "Train a small model from image-caption pairs, without a teacher.",
     "cache": "Run a teacher once over images and keep its vectors.",
     "distill": "Distil a teacher into a small student.",
-    "export": "Turn a model into ONNX or Core ML, checked by numbers.",
+    "export": "Export a model to ONNX or Core ML, verified numerically.",
     "verify": "Compare an export with its model on real images.",
     "index": "Build an index of a folder of images, or bring it up to date.",
     "merge": "Merge several indexes of one model into one.",
     "dump": "Write an index's vectors and names for other programs.",
     "search": "Find images by words, by an image or by a vector.",
-    "serve": "Search an index on a page in your browser.",
+    "serve": "Search an index in the browser.",
     "textness": "Learn the textness vector that promotes or demotes written words.",
-    "bundle": "Put everything the app needs into one folder, with a manifest.",
+    "bundle": "Pack everything the app needs into one folder, with a manifest.",
     "bench": "Measure latency, memory, size and accuracy.",
-    "inspect": "Say what a file or folder is.",
+    "inspect": "Describe a file or folder.",
 }
 
 

@@ -54,10 +54,10 @@ def command(
 
     \b
     Examples:
-      mckit index ~/Images --model student-onnx-fp32 -o photos.index
-      mckit index ~/Images --model student-onnx-fp32 --shard 2/4 -o part2.index
-      mckit index --from-vectors vectors.npy --names names.txt --images ~/Images --model ViT-B-32:openai -o photos.index
-      mckit index --from-clip-retrieval embeddings --images ~/Images -o photos.index
+      mckit index ~/Photos --model student-onnx-fp32 -o photos.index
+      mckit index ~/Photos --model student-onnx-fp32 --shard 2/4 -o part2.index
+      mckit index --from-vectors vectors.npy --names names.txt --images ~/Photos --model ViT-B-32:openai -o photos.index
+      mckit index --from-clip-retrieval embeddings --images ~/Photos -o photos.index
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     _check_call(folder, model, from_vectors, names, from_clip_retrieval, images)
     from mobileclip_kit.search import open_model

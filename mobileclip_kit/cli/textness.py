@@ -37,7 +37,7 @@ def fit(request: TextnessRequest, out: Path, force: bool, as_json: bool) -> None
 
     \b
     Examples:
-      mckit textness fit ~/Images --model student-onnx-fp32 --limit 1000 -o textness.json
+      mckit textness fit ~/Photos --model student-onnx-fp32 --limit 1000 -o textness.json
       mckit textness fit --clean-vectors c.npy --text-vectors t.npy --for-index photos.index -o textness.json
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     from mobileclip_kit.files import check_can_write

@@ -5,8 +5,8 @@ Training" (arXiv 2502.16982): an update's root mean square is that of AdamW, so 
 decay serve both. A filter of a convolution counts as the matrix ``(out, in · height · width)``; of the stacked query,
 key and value each is a matrix of its own. Embeddings, biases, norms and the losses' own heads have AdamW.
 
-A small model learns from a few minutes' images, so what it gains by an image decides: classifying the built-in
-world's things after 25,000 images, the same convolutional tower was right for 0.65 with Muon and 0.25 with AdamW.
+In a training of minutes a model sees few images, so it matters how much it learns from each: after 25,000 images of
+the synthetic scenes, the same convolutional tower classified their objects with accuracy 0.65 by Muon, 0.25 by AdamW.
 """
 
 from __future__ import annotations

@@ -85,10 +85,10 @@ def list_library(folder: Path, *, tars: bool = False, shard: tuple[int, int] | N
         try:
             status = path.stat()
         except OSError as error:
-            # Of a link that leads nowhere, and of what vanishes while it is listed.
+            # A broken link, or a file that vanished while it was listed.
             if path.is_symlink():
                 moment = storable_ns(path.lstat().st_mtime_ns)
-                yield Found(path, name, 0, moment, reason=f"{name} leads nowhere: {error.strerror}.")
+                yield Found(path, name, 0, moment, reason=f"{name} is a broken link: {error.strerror}.")
             continue
         moment = storable_ns(status.st_mtime_ns)
         if tars and path.suffix.lower() == TAR_SUFFIX:

@@ -63,9 +63,9 @@ def next_commands(out: Path) -> str:
     return "\n".join(
         (
             f'mckit search {shlex.quote(f"{out}/index")} "a red star"',
-            "mckit distill --teacher ViT-B-32:openai --data ~/Images --student vit-s6-h12 -o student",
-            "mckit export student --format coreml --fp16 --images ~/Images -o student-coreml",
-            "mckit index ~/Images --model student -o photos.index",
+            "mckit distill --teacher ViT-B-32:openai --data ~/Photos --student vit-s6-h12 -o student",
+            "mckit export student --format coreml --fp16 --images ~/Photos -o student-coreml",
+            "mckit index ~/Photos --model student -o photos.index",
             'mckit search photos.index "a red bicycle"',
         )
     )

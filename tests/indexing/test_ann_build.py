@@ -92,7 +92,7 @@ def test_questions_are_texts_given_vectors_or_the_rows_themselves(tmp_path: Path
     given = query_vectors_for(ColourEncoder(), tmp_path / "q.npy")(matrix)
     assert given.what == "7 given vectors"
     np.testing.assert_allclose(given.vectors, unit_rows(7, DIM), atol=1e-6)
-    assert "for want of texts" in query_vectors_for(None)(matrix).what
+    assert "since there were no texts" in query_vectors_for(None)(matrix).what
     np.save(tmp_path / "q.npy", unit_rows(7, DIM + 1))
     with pytest.raises(ModelMismatchError, match="7 numbers"):
         query_vectors_for(None, tmp_path / "q.npy")(matrix)

@@ -1,4 +1,4 @@
-"""The whole way with a real model: drawn images, the bundled teacher's vectors, words from the page."""
+"""The search page with a real model: synthetic scenes, the bundled teacher's vectors, text queries."""
 
 from __future__ import annotations
 
