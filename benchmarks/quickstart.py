@@ -49,7 +49,7 @@ def summary(tour: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
         raise SystemExit("The tour was not finished; walk it again.")
     figures = tour["figures"]
     return {
-        "claim": "The whole pipeline on synthetic scenes, offline: how long it takes and how much of the teacher the student keeps.",
+        "claim": "The whole pipeline on synthetic scenes, offline: how long it takes, and what the student keeps.",
         "machine": machine,
         "plan": tour["plan"],
         "seconds": {"total": round(sum(tour["seconds"].values()), 1), "stages": tour["seconds"]},

@@ -108,7 +108,9 @@ def query_vectors_for(encoder: Encoder | None, given: Path | None = None) -> Cal
             texts = [f"a photo of {word}" for word in common_words(_QUESTIONS)]
             return QueryVectors(encoder.encode_texts(texts), f"{len(texts)} texts")
         rows = np.unique(np.linspace(0, len(matrix) - 1, _QUESTIONS).astype(np.int64))
-        return QueryVectors(np.array(matrix[rows], np.float32), f"{len(rows)} of its own images, since there were no texts")
+        return QueryVectors(
+            np.array(matrix[rows], np.float32), f"{len(rows)} of its own images, since there were no texts"
+        )
 
     return ask
 
