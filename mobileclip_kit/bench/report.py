@@ -96,6 +96,17 @@ def table_cells(rows: Sequence[BenchRow]) -> Cells:
     return _cells(rows, {**_COLUMNS, **_ACCURACY_COLUMNS})
 
 
+def speed_cells(rows: Sequence[BenchRow]) -> Cells:
+    """The table without accuracy."""
+    return _cells(rows, _COLUMNS)
+
+
+def accuracy_cells(rows: Sequence[BenchRow]) -> Cells | None:
+    """The accuracy of the rows that have any; None if there is none."""
+    judged = [row for row in rows if row.metrics or row.published_accuracy]
+    return _cells(judged, {"model": _COLUMNS["model"], **_ACCURACY_COLUMNS}) if judged else None
+
+
 def _cells(rows: Sequence[BenchRow], columns: Mapping[str, Column]) -> Cells:
     cells = {title: [cell(row) for row in rows] for title, cell in columns.items()}
     kept = [title for title, values in cells.items() if any(value is not None for value in values)]
@@ -293,14 +304,13 @@ def _page(report: BenchReport, folder: Path, examples: Sequence[ImageRow]) -> di
     """The variables of ``bench.html``."""
     rows = report.rows
     measured = [title for title, column in _ACCURACY_COLUMNS.items() if any(column(row) for row in rows)]
-    judged = [row for row in rows if row.metrics or row.published_accuracy]
     less = [METRIC_TITLES[name] for name in METRIC_TITLES if METRICS[name].better == "less"]
     left = [f"{one.item}: {one.reason}" for inputs in report.inputs for one in inputs.skipped]
     return {
         "title": "Speed, size and accuracy",
         "lead": headline(report),
-        "speed": _cells(rows, _COLUMNS),
-        "accuracy": _cells(judged, {"model": _COLUMNS["model"], **_ACCURACY_COLUMNS}) if judged else None,
+        "speed": speed_cells(rows),
+        "accuracy": accuracy_cells(rows),
         "less": [title for title in less if title in measured],
         "warning": load_warning(report),
         "remarks": [line for line in remarks(report) if line != load_warning(report)],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.bench.report import headline, load_warning, table_cells
+from mobileclip_kit.bench.report import accuracy_cells, headline, load_warning, speed_cells
 from mobileclip_kit.bench.results import report_from
 from mobileclip_kit.quickstart.run import EXPLAIN_FOLDER, REPORT_FILE, SCALES_PLOT, QuickstartRun
 from mobileclip_kit.reports.html import ImageRow, Thumbnail, write_page
@@ -48,7 +48,8 @@ def write_quickstart_page(run: QuickstartRun, document: Document) -> None:
         suppress=run.figures["textness"]["suppress"],
         sliding=_sliding(run),
         scales_plot=run.out / SCALES_PLOT,
-        bench=table_cells(bench.rows),
+        speed=speed_cells(bench.rows),
+        accuracy=accuracy_cells(bench.rows),
         bench_line=headline(bench),
         bench_warning=load_warning(bench),
         folder=run.out / EXPLAIN_FOLDER,
