@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mobileclip_kit import extras
 from mobileclip_kit.errors import UsageError
+from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.progress import ProgressOption, say, show_progress
 
 if TYPE_CHECKING:
@@ -274,6 +275,7 @@ def export(
     fields |= {"model": str(model), "format": format, "precision": precision}
     request = _request(ExportRequest, "export", **fields, **options)
     request.check()
+    check_model_name(model)
     from mobileclip_kit.exporting.exporter import export_model, load_request
 
     with show_progress(progress):
@@ -314,7 +316,6 @@ def verify(
     """
     extras.require("mobileclip_kit.verify", "export")
     from mobileclip_kit.exporting.folder import open_export
-    from mobileclip_kit.model_names import check_model_name
 
     opened = open_export(Path(export), check_hashes=True)
     check_model_name(against)

@@ -11,6 +11,7 @@ from mobileclip_kit.bench.request import BenchRequest
 from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
 from mobileclip_kit.errors import MckitError, UsageError
+from mobileclip_kit.files import check_can_write
 from mobileclip_kit.model_names import check_model_name
 
 if TYPE_CHECKING:
@@ -63,16 +64,15 @@ def command(request: BenchRequest, compare: tuple[Path, Path] | None, as_json: b
         _compare(*compare, as_json=as_json)
         return
     request.check()
-    if len(request.models) == 1:  # of several, the others are measured
+    if request.out is not None:
+        check_can_write(request.out, force=force)
+    if len(request.models) == 1 and not Path(request.models[0]).exists():  # of several, the others are measured
         check_model_name(request.models[0])
     from mobileclip_kit.bench.explanation import explainable
     from mobileclip_kit.bench.report import headline, remarks, table_cells
     from mobileclip_kit.bench.run import run_request
-    from mobileclip_kit.files import check_can_write
 
     explained = explainable(request.models) if request.explains else None
-    if request.out is not None:
-        check_can_write(request.out, force=force)
     if not request.models and request.measures:
         note("No models were named: measuring the students' architectures with random weights.")
     report, examples = run_request(request)

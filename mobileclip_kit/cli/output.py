@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,11 +79,6 @@ def format_table(header: list[str], rows: list[list[str]]) -> str:
                  for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
-
-
-def is_terminal() -> bool:
-    """Whether stderr is a terminal that a moving progress line suits."""
-    return sys.stderr.isatty()
 
 
 def is_explicit(name: str) -> bool:

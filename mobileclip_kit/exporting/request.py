@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.exporting.precisions import FORMATS, Format, Precision, find_precision
-from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.options import Option
 
 if TYPE_CHECKING:
@@ -76,10 +75,8 @@ class ExportRequest:
         """Refuse options that contradict each other, before anything is loaded.
 
         Raises:
-            ModelError: No model has this name.
             UsageError: Says which.
         """
-        check_model_name(self.model)
         if self.compare:
             if self.precision or self.ane or self.max_recall_drop is not None or self.sensitivity is not None:
                 raise UsageError("--compare writes every precision, so it takes no other choice of one.")

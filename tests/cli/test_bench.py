@@ -70,7 +70,7 @@ def test_a_student_beside_a_damaged_export(student: Path, tmp_path: Path, capsys
         (["--images", "photos"], "Random weights have no accuracy"),
         (["m", "--images", "photos", "--teacher", "t", "--cache", "c"], "exclude each other"),
         (["m", "--teacher", "t"], "needs images"),
-        (["m", "--images", "photos", "--queries", "q.npy"], "for a teacher or an index"),
+        (["RN50", "--images", "photos", "--queries", "q.npy"], "for a teacher or an index"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(
@@ -92,7 +92,7 @@ def test_without_captions_the_rest_of_the_table_comes(
 
 
 def test_images_that_are_not_there_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = run(capsys, "m", "--images", "nowhere", "--teacher", "t")
+    code, _, err = run(capsys, "RN50", "--images", "nowhere", "--teacher", "t")
     assert code == 1
     assert "nowhere does not exist" in err
 
@@ -138,7 +138,7 @@ def test_gates_and_comparisons_of_real_runs(student: Path, tmp_path: Path, capsy
 def test_a_gate_on_what_is_not_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gates = tmp_path / "gates.toml"
     gates.write_text('[[gate]]\nmodel = "other"\nfigure = "load_ms"\nat_most = 1\n')
-    code, _, err = run(capsys, "m", "--gate", gates)
+    code, _, err = run(capsys, "RN50", "--gate", gates)
     assert code == 2
     assert "'other', which is not measured" in err
 
