@@ -229,11 +229,11 @@ def _require_for_phone(export: Export, text_export: Export) -> ModelSpec:
             f"{export.path} has the towers {', '.join(export.towers)}; the app needs an image and a text tower.",
             hint="Add the teacher's Core ML export with --text.",
         )
-    if text_export.merges is None or text_export.spec.require_text().tokenizer != "clip-bpe":
+    if text_export.tokenizer_file is None or text_export.spec.require_text().tokenizer != "clip-bpe":
         raise ExportError(f"{text_export.path} has no merges.txt: the phone does not support its tokenizer.")
-    if text_export.merges_sha256 is None and text_export.merges.is_symlink():
+    if text_export.merges_sha256 is None and text_export.tokenizer_file.is_symlink():
         raise ExportError(
-            f"{text_export.merges} links to another file, and {text_export.path} is too old to contain its hash.",
+            f"{text_export.path / MERGES_FILE} links to another file, and the export is too old to contain its hash.",
             hint="Export the model again.",
         )
     own, other = export.spec, text_export.spec

@@ -17,7 +17,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "bench": ("jinja2", "matplotlib", "sklearn", "scipy", "threadpoolctl", "onnx"),
     "heic": ("pillow_heif",),
     "parquet": ("pyarrow",),
-    "hf": ("transformers",),
+    "hf": ("transformers", "tokenizers"),
     "tensorboard": ("tensorboard",),
 }
 # Extra → other extras that it installs as well.

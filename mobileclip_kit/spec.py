@@ -27,6 +27,7 @@ MODEL_FILE = "model.json"
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 MERGES_FILE = "merges.txt"
+TOKENIZER_FILE = "tokenizer.json"
 
 # Arguments of a transformers tokenizer that a file may set, and their types. All others are refused: with
 # trust_remote_code, for example, the library runs code from the tokenizer's repository.

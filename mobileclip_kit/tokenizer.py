@@ -16,6 +16,7 @@ import gzip
 import heapq
 import html
 import importlib.util
+import json
 import string
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +28,9 @@ import regex
 
 from mobileclip_kit.arrays import Ids
 from mobileclip_kit.errors import DataError, ModelError
-from mobileclip_kit.files import atomic_file
-from mobileclip_kit.spec import Cleaning, TextSpec
+from mobileclip_kit.extras import missing_extra
+from mobileclip_kit.files import atomic_file, write_json
+from mobileclip_kit.spec import MERGES_FILE, TOKENIZER_FILE, Cleaning, TextSpec
 
 Merge = tuple[str, str]
 
@@ -39,6 +41,20 @@ START, END = "<start_of_text>", "<end_of_text>"
 _WORD_END = "</w>"
 _BYTE_PIECES = 512
 _WORDS = regex.compile(rf"{START}|{END}|'(?:[stmd]|re|ve|ll)|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}]+", regex.IGNORECASE)
+# The same for the tokenizers library, to whose regular expressions the separators 0x1C to 0x1F are no white space.
+_WORDS_ONIGURUMA = rf"(?i:{START}|{END}|'(?:[stmd]|re|ve|ll)|\p{{L}}+|\p{{N}}|[^\s\x1c-\x1f\p{{L}}\p{{N}}]+)"
+_LOWER = {"type": "Lowercase"}
+_NORMALIZERS: dict[str, list[dict[str, Any]]] = {
+    "lower": [_LOWER],
+    "canonicalize": [
+        {"type": "Replace", "pattern": {"String": "_"}, "content": " "},
+        {"type": "Replace", "pattern": {"Regex": r"[!-/:-@\[-^`{-~]"}, "content": ""},
+        _LOWER,
+    ],
+    "whitespace": [],
+}
+# How the separator is called in the tokenizers of open_clip's models.
+_SEPARATORS = ("[SEP]", "</s>", "<sep>")
 # ftfy and HTML unescaping leave such text as it is; most captions are.
 _PLAIN = regex.compile(r"[ -%'-~]*")
 _NO_PUNCTUATION = str.maketrans("_", " ", string.punctuation.replace("_", ""))
@@ -57,17 +73,31 @@ class TextTokenizer(Protocol):
         ...
 
 
-def load_tokenizer(spec: TextSpec, merges: Path | None = None) -> TextTokenizer:
+def load_tokenizer(spec: TextSpec, file: Path | None = None) -> TextTokenizer:
     """The tokenizer that a text tower was trained with, of either kind.
 
     Args:
         spec: The text half of a model's spec.
-        merges: A ``merges.txt``; None for the standard merges.
+        file: From :func:`find_tokenizer`; None for the standard merges, or for a tokenizer of the hub.
 
     Raises:
+        MissingExtraError: A Hugging Face tokenizer without the extra ``[hf]``.
         ModelError: See :meth:`Tokenizer.for_spec` and :class:`HuggingFaceTokenizer`.
     """
-    return HuggingFaceTokenizer(spec) if spec.tokenizer == "huggingface" else Tokenizer.for_spec(spec, merges)
+    return HuggingFaceTokenizer(spec, file) if spec.tokenizer == "huggingface" else Tokenizer.for_spec(spec, file)
+
+
+def find_tokenizer(folder: Path, spec: TextSpec | None) -> Path | None:
+    """The file that a model folder's or an export's texts are split by: ``merges.txt`` or ``tokenizer.json``.
+
+    Args:
+        folder: A model folder or an export.
+        spec: The text half of its spec; None for no text tower.
+    """
+    if spec is None:
+        return None
+    path = folder / (TOKENIZER_FILE if spec.tokenizer == "huggingface" else MERGES_FILE)
+    return path if path.is_file() else None
 
 
 class Tokenizer:
@@ -180,47 +210,123 @@ class Tokenizer:
 
 
 class HuggingFaceTokenizer:
-    """A tokenizer of the transformers library, for text towers that are not CLIP's own.
+    """A tokenizer of another kind than CLIP's, executed by the tokenizers library.
 
-    Only the library's own classes are used: a tokenizer that brings code of its own is refused, whatever the spec says.
+    Its ``tokenizer.json`` is data and runs no code. Without the file it comes from the hub through the transformers
+    library, of which only its own classes are used: a tokenizer that brings code is refused, whatever the spec says.
 
     Args:
         spec: The text half of a model's spec, of kind ``huggingface``.
+        file: The ``tokenizer.json`` of a model folder or an export; None fetches the tokenizer.
 
     Raises:
-        ModelError: transformers is not installed, does not have the tokenizer, or the spec asks for a language or mode.
+        MissingExtraError: The extra ``[hf]`` is not installed.
+        ModelError: The file is damaged, the hub does not have the tokenizer, or the spec asks for a language or mode.
     """
 
-    def __init__(self, spec: TextSpec) -> None:
-        try:
-            from transformers import AutoTokenizer  # type: ignore[import-not-found, unused-ignore]
-        except ImportError as error:
-            raise ModelError(
-                f"The tokenizer {spec.tokenizer_name} needs the transformers library.",
-                hint="Install it: pip install transformers",
-            ) from error
-        kwargs: dict[str, Any] = dict(spec.kwargs)
-        if unknown := sorted({"language", "tokenizer_mode"} & {name for name, value in kwargs.items() if value}):
-            raise ModelError(f"The tokenizer {spec.tokenizer_name} needs {unknown[0]}, which mckit does not support.")
-        self._strip_separator = bool(kwargs.pop("strip_sep_token", False))
-        try:
-            # None would let the library ask on the terminal whether it may run the tokenizer's own code.
-            self._tokenizer = AutoTokenizer.from_pretrained(
-                spec.tokenizer_name, **{**kwargs, "trust_remote_code": False}
-            )
-        except (OSError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(".")
-            raise ModelError(f"The tokenizer {spec.tokenizer_name} cannot be loaded: {reason}.") from error
+    def __init__(self, spec: TextSpec, file: Path | None = None) -> None:
         self.context_length, self.cleaning = spec.context_length, spec.cleaning
+        self._backend, separator = _fetch_tokenizer(spec) if file is None else _read_tokenizer(file)
+        # open_clip overwrites the separator by 0 in some models.
+        self._separator = separator if spec.kwargs.get("strip_sep_token") else None
 
     def __call__(self, texts: str | Sequence[str]) -> Ids:
         """``(n, context_length)`` int64, as open_clip's HFTokenizer gives them."""
         cleaned = [clean_text(text, self.cleaning) for text in ([texts] if isinstance(texts, str) else texts)]
-        encoded = self._tokenizer(
-            cleaned, max_length=self.context_length, padding="max_length", truncation=True, return_tensors="np"
-        )
-        ids = np.asarray(encoded["input_ids"], np.int64)
-        return np.where(ids == self._tokenizer.sep_token_id, 0, ids) if self._strip_separator else ids
+        ids = np.array([row.ids for row in self._backend.encode_batch(cleaned)], np.int64)
+        return ids if self._separator is None else np.where(ids == self._separator, 0, ids)
+
+    def write(self, path: Path) -> None:
+        """Write ``tokenizer.json``, with the truncation and padding of the model's rows."""
+        document = json.loads(self._backend.to_str())
+        write_json(path, document)
+
+
+def _read_tokenizer(file: Path) -> tuple[Any, int | None]:
+    """A tokenizer of the tokenizers library, and its separator."""
+    try:
+        import tokenizers  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        raise missing_extra(f"The tokenizer {file}", "hf") from error
+    try:
+        backend = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises plain Exception
+        raise ModelError(f"{file} cannot be used: {error}.", hint="Copy it again, or make it again.") from error
+    found = (backend.token_to_id(name) for name in _SEPARATORS)
+    return backend, next((number for number in found if number is not None), None)
+
+
+def _fetch_tokenizer(spec: TextSpec) -> tuple[Any, int | None]:
+    try:
+        from transformers import AutoTokenizer  # type: ignore[import-not-found, unused-ignore]
+    except ImportError as error:
+        raise missing_extra(f"The tokenizer {spec.tokenizer_name}", "hf") from error
+    kwargs = {name: value for name, value in spec.kwargs.items() if name != "strip_sep_token"}
+    if unknown := sorted({"language", "tokenizer_mode"} & {name for name, value in kwargs.items() if value}):
+        raise ModelError(f"The tokenizer {spec.tokenizer_name} needs {unknown[0]}, which mckit does not support.")
+    try:
+        # None would let the library ask on the terminal whether it may run the tokenizer's own code.
+        fetched = AutoTokenizer.from_pretrained(spec.tokenizer_name, **{**kwargs, "trust_remote_code": False})
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(".")
+        raise ModelError(f"The tokenizer {spec.tokenizer_name} cannot be loaded: {reason}.") from error
+    backend = getattr(fetched, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelError(f"The tokenizer {spec.tokenizer_name} has no form that the tokenizers library executes.")
+    backend.enable_truncation(spec.context_length)
+    backend.enable_padding(
+        length=spec.context_length, pad_id=fetched.pad_token_id or 0, pad_token=fetched.pad_token or ""
+    )
+    return backend, fetched.sep_token_id
+
+
+def tokenizer_document(tokenizer: Tokenizer) -> dict[str, Any]:
+    """CLIP's tokenizer as the JSON of the tokenizers library, ``tokenizer.json``.
+
+    It gives the same identifiers for texts that :func:`clean_text` has cleaned. It lowers and strips punctuation
+    itself, but cannot repair broken encodings, compose characters or resolve HTML entities, as ftfy and
+    ``html.unescape`` do.
+    """
+    letters = [_letters()[byte] for byte in _byte_order()]
+    joined = [first + second for first, second in tokenizer.merges]
+    pieces = [*letters, *(letter + _WORD_END for letter in letters), *joined, START, END]
+    special = {START: tokenizer.start_id, END: tokenizer.end_id}
+    return {
+        "version": "1.0",
+        "truncation": {
+            "direction": "Right", "max_length": tokenizer.context_length, "strategy": "LongestFirst", "stride": 0,
+        },
+        "padding": {
+            "strategy": {"Fixed": tokenizer.context_length}, "direction": "Right", "pad_to_multiple_of": None,
+            "pad_id": tokenizer.pad_id, "pad_type_id": 0, "pad_token": pieces[tokenizer.pad_id],
+        },
+        "added_tokens": [
+            {"id": number, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False, "special": True}
+            for token, number in special.items()
+        ],
+        "normalizer": {"type": "Sequence", "normalizers": _NORMALIZERS[tokenizer.cleaning]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": _WORDS_ONIGURUMA}, "behavior": "Removed", "invert": True},
+            {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+        ]},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": START, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                       {"SpecialToken": {"id": END, "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {
+                token: {"id": token, "ids": [number], "tokens": [token]} for token, number in special.items()
+            },
+        },
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "",
+            "end_of_word_suffix": _WORD_END, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+            "vocab": {piece: number for number, piece in enumerate(pieces)},
+            "merges": [list(pair) for pair in tokenizer.merges],
+        },
+    }  # fmt: skip
 
 
 def clean_text(text: str, cleaning: Cleaning) -> str:

@@ -12,7 +12,7 @@ import pytest
 from open_clip.tokenizer import SimpleTokenizer
 
 from mobileclip_kit import tokenizer as tokenizer_module
-from mobileclip_kit.errors import DataError, ModelError
+from mobileclip_kit.errors import DataError, MissingExtraError, ModelError
 from mobileclip_kit.spec import TextSpec
 from mobileclip_kit.tokenizer import (
     MERGES_HEADER,
@@ -298,16 +298,25 @@ def test_tokenizing_needs_neither_torch_nor_open_clip():
 def test_huggingface_without_transformers_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     spec = TextSpec(tokenizer="huggingface", tokenizer_name="some/tokenizer")
-    with pytest.raises(ModelError, match="some/tokenizer needs the transformers library. Install it"):
+    with pytest.raises(MissingExtraError, match=r"some/tokenizer needs the extra \[hf\]; install it with: pip install"):
         load_tokenizer(spec)
     with pytest.raises(ModelError, match="not a clip-bpe tokenizer"):
         Tokenizer.for_spec(spec)
 
 
 class FakeAutoTokenizer:
-    """Stands in for the transformers library: a character is its code, 1 separates, 0 pads."""
+    """Stands in for the transformers library: it knows some characters, 1 separates, 0 pads."""
 
-    sep_token_id = 1
+    sep_token_id, pad_token_id, pad_token = 1, 0, "[PAD]"
+
+    def __init__(self):
+        tokenizers = pytest.importorskip("tokenizers")
+        vocab = {"[PAD]": 0, "[SEP]": 1, "a": 97, "b": 98, "c": 99}
+        self.backend_tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="[PAD]"))
+        self.backend_tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
+        self.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+            single="$A [SEP]", special_tokens=[("[SEP]", 1)]
+        )
 
     @classmethod
     def from_pretrained(cls, name, **kwargs):  # noqa: D102
@@ -315,11 +324,6 @@ class FakeAutoTokenizer:
             raise OSError("unknown is not a tokenizer\nSecond line.")
         assert kwargs == {"revision": "v1", "trust_remote_code": False}
         return cls()
-
-    def __call__(self, texts, *, max_length, padding, truncation, return_tensors):  # noqa: D102
-        assert (padding, truncation, return_tensors) == ("max_length", True, "np")
-        rows = [[*map(ord, text), 1][:max_length] for text in texts]
-        return {"input_ids": np.array([row + [0] * (max_length - len(row)) for row in rows], np.int32)}
 
 
 def test_huggingface_tokenizers_are_asked_through_transformers(monkeypatch):

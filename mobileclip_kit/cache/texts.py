@@ -45,7 +45,7 @@ def cache_texts(teacher: Model, texts: Sequence[str], cache: Path, *, device: st
         ModelMismatchError: The cache holds another teacher's vectors.
         ModelError: The teacher has no text tower.
     """
-    tokenizer = load_tokenizer(teacher.spec.require_text(), teacher.merges)
+    tokenizer = load_tokenizer(teacher.spec.require_text(), teacher.tokenizer_file)
     network = teacher.network.to(device).eval()
     description = replace(describe_teacher(teacher), preprocessing=None)
     if (cache / CACHE_FILE).is_file():

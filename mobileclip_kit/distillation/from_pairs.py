@@ -99,7 +99,10 @@ class PairRun(TrainingRun):
         if start is None:
             self.tokenizer, merges = self._own_tokenizer()
         else:  # its rows of the embedding table mean its own pieces
-            self.tokenizer, merges = Tokenizer.for_spec(start.spec.require_text(), start.merges), start.merges
+            self.tokenizer, merges = (
+                Tokenizer.for_spec(start.spec.require_text(), start.tokenizer_file),
+                start.tokenizer_file,
+            )
         config = pair_config(
             options.student,
             text=options.text,

@@ -369,7 +369,7 @@ class DistillRun(TrainingRun):
         if "text" not in student.towers or not self.texts.texts:
             return None
         spec = describe("student", student.network, student.config)
-        return torch.from_numpy(load_tokenizer(spec.require_text(), student.merges)(list(self.texts.texts)))
+        return torch.from_numpy(load_tokenizer(spec.require_text(), student.tokenizer_file)(list(self.texts.texts)))
 
     def provenance(self) -> dict[str, Any]:
         """Where the student comes from, for its description."""

@@ -100,7 +100,7 @@ def finish_run(
     """
     run = run_folder(model)
     with atomic_folder(model, force=force) as folder:
-        spec = save_model(folder, student.network, student.config, spec, student.merges, dtype=dtype)
+        spec = save_model(folder, student.network, student.config, spec, student.tokenizer_file, dtype=dtype)
         save_recipe(folder / RECIPE_FILE, recipe)
         write_json(folder / TRAINING_FILE, dict(training))
         if (run / LOG_FILE).is_file():

@@ -36,14 +36,14 @@ class Student:
         network: The open_clip model.
         config: Its ``model_cfg`` and ``preprocess_cfg``.
         towers: Which are trained.
-        merges: The file of a trimmed vocabulary, or None.
+        tokenizer_file: Of the text tower: ``merges.txt`` of a trimmed vocabulary or ``tokenizer.json``, or None.
         text: The model that the text tower or its vocabulary came from, or None.
     """
 
     network: nn.Module
     config: dict[str, Any]
     towers: tuple[Tower, ...]
-    merges: Path | None
+    tokenizer_file: Path | None
     text: Model | None
 
 
@@ -93,7 +93,7 @@ def _vocabulary(request: DistillRequest, source: Model | None, texts: Sequence[s
                 run: Path) -> tuple[Model | None, Path | None]:  # fmt: skip
     """The text tower's model with its vocabulary as it will be, and the merges' file when it is a trimmed one."""
     if not request.trim_vocab:
-        return source, source.merges if source else None
+        return source, source.tokenizer_file if source else None
     if not texts:
         raise UsageError("--trim-vocab needs texts to know which words are used.",
                          hint="Pass images with captions, or a --bank of texts.")  # fmt: skip
@@ -104,7 +104,7 @@ def _vocabulary(request: DistillRequest, source: Model | None, texts: Sequence[s
     if request.text_tower is None:
         raise UsageError("--trim-vocab needs a text tower.", hint="Name a --text, or the teacher's as --text-from.")
     of_clip = source is not None and source.spec.require_text().tokenizer == "clip-bpe"
-    known = Tokenizer.for_spec(source.spec.require_text(), source.merges) if source and of_clip else None
+    known = Tokenizer.for_spec(source.spec.require_text(), source.tokenizer_file) if source and of_clip else None
     kept, _ = trim_merges(texts, known or Tokenizer(standard_merges()))
     write_merges(merges, kept)
     return source, merges

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mobileclip_kit.errors import ParityError, UsageError
+from mobileclip_kit.errors import MissingExtraError, ModelError, ParityError, UsageError
 from mobileclip_kit.exporting.budget import RecallBudget, RecallJudge
 from mobileclip_kit.exporting.folder import Export, ExportedTower, open_export
 from mobileclip_kit.exporting.precisions import FORMATS, load
@@ -14,11 +14,11 @@ from mobileclip_kit.exporting.samples import ImageInputs, read_captioned, read_s
 from mobileclip_kit.exporting.sensitivity import table_path
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.exporting.verify import require_parity, verify_export
-from mobileclip_kit.files import atomic_folder, check_can_write, sha256_of_file
+from mobileclip_kit.files import atomic_folder, check_can_write, sha256_of_file, write_json
 from mobileclip_kit.networks.model import Model, load_model
 from mobileclip_kit.runtime.torch import TorchEncoder
-from mobileclip_kit.spec import MERGES_FILE, Tower
-from mobileclip_kit.tokenizer import Tokenizer, write_merges
+from mobileclip_kit.spec import MERGES_FILE, TOKENIZER_FILE, Tower
+from mobileclip_kit.tokenizer import HuggingFaceTokenizer, Tokenizer, tokenizer_document, write_merges
 
 _CALIBRATION = 200
 _CAPTIONED = 400
@@ -121,7 +121,7 @@ def export_model(model: Model, destination: Path, options: ExportOptions) -> Exp
             towers[tower] = load(options.row.write)(TowerJob(model, tower, path, options, judge))
         export = Export(
             path=staging, spec=model.spec, format=options.format, precision=options.row.name, towers=towers,
-            merges_sha256=_write_tokenizer(model, staging),
+            **_write_tokenizer(model, staging, options.report),
         )  # fmt: skip
         options.report(f"{what}: verifying")
         results = verify_export(export, model, images=options.images, texts=options.texts, threshold=options.threshold)
@@ -173,10 +173,20 @@ def _with_recall(export: Export, judge: RecallJudge) -> Export:
     return replace(export, towers=towers)
 
 
-def _write_tokenizer(model: Model, folder: Path) -> str | None:
-    """Write ``merges.txt`` and return its digest; None for a tokenizer that has no merges."""
+def _write_tokenizer(model: Model, folder: Path, report: Report) -> dict[str, str]:
+    """Write ``merges.txt`` and ``tokenizer.json``, as far as the tokenizer has them, and return their digests."""
     spec = model.spec.text
-    if spec is None or spec.tokenizer != "clip-bpe":
-        return None
-    write_merges(folder / MERGES_FILE, Tokenizer.for_spec(spec, model.merges).merges)
-    return sha256_of_file(folder / MERGES_FILE)
+    if spec is None:
+        return {}
+    merges, document = folder / MERGES_FILE, folder / TOKENIZER_FILE
+    if spec.tokenizer == "clip-bpe":
+        tokenizer = Tokenizer.for_spec(spec, model.tokenizer_file)
+        write_merges(merges, tokenizer.merges)
+        write_json(document, tokenizer_document(tokenizer))
+        return {"merges_sha256": sha256_of_file(merges), "tokenizer_sha256": sha256_of_file(document)}
+    try:
+        HuggingFaceTokenizer(spec, model.tokenizer_file).write(document)
+    except (ModelError, MissingExtraError) as error:
+        report(f"warning: the export has no {TOKENIZER_FILE}: {error}")
+        return {}
+    return {"tokenizer_sha256": sha256_of_file(document)}

@@ -17,8 +17,8 @@ from mobileclip_kit.errors import ExportError, MckitError, ModelError, UsageErro
 from mobileclip_kit.exporting.digests import hash_path, read_digest
 from mobileclip_kit.exporting.precisions import Precision, find_precision
 from mobileclip_kit.files import read_json, sha256_of_file, size_bytes
-from mobileclip_kit.spec import FORMAT_VERSION, MERGES_FILE, ModelSpec, Tower
-from mobileclip_kit.tokenizer import STANDARD_MERGES_COUNT, Tokenizer
+from mobileclip_kit.spec import FORMAT_VERSION, MERGES_FILE, TOKENIZER_FILE, ModelSpec, Tower
+from mobileclip_kit.tokenizer import STANDARD_MERGES_COUNT, Tokenizer, find_tokenizer
 
 EXPORT_FILE = "export.json"
 _AGAIN = "Copy the export again, or make it again with `mckit export`."
@@ -96,6 +96,7 @@ class Manifest:
         model: A :class:`~mobileclip_kit.spec.ModelSpec` as JSON.
         towers: By name.
         merges_sha256: As in :attr:`Export.merges_sha256`.
+        tokenizer_sha256: As in :attr:`Export.tokenizer_sha256`.
     """
 
     format_version: int
@@ -105,6 +106,7 @@ class Manifest:
     model: Mapping[str, Any]
     towers: Mapping[Tower, ExportedTower]
     merges_sha256: str | None = None
+    tokenizer_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,7 @@ class Export:
         precision: A row of the format's :func:`~mobileclip_kit.exporting.precisions.precisions_of`, by name.
         towers: The exported towers by name.
         merges_sha256: Hex digest of ``merges.txt``; None when there is none, or in an export of an older mckit.
+        tokenizer_sha256: The same of ``tokenizer.json``.
     """
 
     path: Path
@@ -126,6 +129,7 @@ class Export:
     precision: str
     towers: Mapping[Tower, ExportedTower]
     merges_sha256: str | None = None
+    tokenizer_sha256: str | None = None
 
     @property
     def row(self) -> Precision:
@@ -138,10 +142,9 @@ class Export:
         return all(result.passed for tower in self.towers.values() for result in tower.verification)
 
     @property
-    def merges(self) -> Path | None:
-        """The tokenizer's ``merges.txt``, or None when the model needs none."""
-        path = self.path / MERGES_FILE
-        return path if path.is_file() else None
+    def tokenizer_file(self) -> Path | None:
+        """From :func:`~mobileclip_kit.tokenizer.find_tokenizer`."""
+        return find_tokenizer(self.path, self.spec.text)
 
     def tower_path(self, tower: Tower) -> Path:
         """The file of a tower.
@@ -202,6 +205,7 @@ class Export:
         manifest = Manifest(
             format_version=FORMAT_VERSION, mckit=__version__, format=self.format, precision=self.precision,
             model=self.spec.to_json(), towers=self.towers, merges_sha256=self.merges_sha256,
+            tokenizer_sha256=self.tokenizer_sha256,
         )  # fmt: skip
         formats.write(self.path / EXPORT_FILE, manifest)
 
@@ -222,8 +226,8 @@ def open_export(path: Path, *, check_hashes: bool = False) -> Export:
     Args:
         path: The folder.
         check_hashes: Read every file and compare its SHA-256 as well. Else the towers' sizes are compared, and
-            :meth:`Export.sound_path` compares a tower's SHA-256 when its file is needed. That of ``merges.txt`` is
-            always compared.
+            :meth:`Export.sound_path` compares a tower's SHA-256 when its file is needed. Those of the
+            tokenizer are always compared.
 
     Raises:
         ExportError: Not an export, of another format version, or a file is missing, cut off or altered.
@@ -238,7 +242,7 @@ def open_export(path: Path, *, check_hashes: bool = False) -> Export:
         _check_file(export.path / tower.file, tower)
         if check_hashes:
             _check_digest(export.path / tower.file, tower, from_memory=False)
-    _check_merges(export, count=check_hashes)
+    _check_tokenizer(export, count=check_hashes)
     return export
 
 
@@ -270,6 +274,7 @@ def _read_manifest(path: Path) -> Export:
         precision=manifest.precision,
         towers=towers,
         merges_sha256=manifest.merges_sha256,
+        tokenizer_sha256=manifest.tokenizer_sha256,
     )
 
 
@@ -300,8 +305,8 @@ def _check_digest(path: Path, tower: ExportedTower, *, from_memory: bool) -> Non
         raise ExportError(f"{path} was changed: its SHA-256 is not the one in {EXPORT_FILE}.", hint=_AGAIN)
 
 
-def _check_merges(export: Export, *, count: bool) -> None:
-    """Refuse a ``merges.txt`` that would split texts otherwise than the text tower learned them.
+def _check_tokenizer(export: Export, *, count: bool) -> None:
+    """Refuse tokenizer files that would split texts otherwise than the text tower learned them.
 
     Args:
         export: An older mckit wrote no digest of its ``merges.txt``, which may then be missing.
@@ -310,13 +315,17 @@ def _check_merges(export: Export, *, count: bool) -> None:
     Raises:
         ExportError: The file is missing, was changed, or does not fit the model.
     """
+    digests = {MERGES_FILE: export.merges_sha256, TOKENIZER_FILE: export.tokenizer_sha256}
+    for name, digest in digests.items():
+        path = export.path / name
+        if digest is not None and not path.is_file():
+            raise ExportError(f"{path} is missing.", hint=_AGAIN)
+        if digest is not None and sha256_of_file(path) != digest:
+            raise ExportError(f"{path} was changed: its SHA-256 is not the one in {EXPORT_FILE}.", hint=_AGAIN)
     path, text = export.path / MERGES_FILE, export.spec.text
     if export.merges_sha256 is not None:
-        if not path.is_file():
-            raise ExportError(f"{path} is missing.", hint=_AGAIN)
-        if sha256_of_file(path) != export.merges_sha256:
-            raise ExportError(f"{path} was changed: its SHA-256 is not the one in {EXPORT_FILE}.", hint=_AGAIN)
-    elif count and path.is_file() and text is not None and text.tokenizer == "clip-bpe":
+        return
+    if count and path.is_file() and text is not None and text.tokenizer == "clip-bpe":
         try:
             tokenizer = Tokenizer.for_spec(text, path)
         except ModelError as error:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.arrays import Ids, Pixels
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
-from mobileclip_kit.errors import DataError, ImageError, ModelError
+from mobileclip_kit.errors import DataError, ImageError, MissingExtraError, ModelError
 from mobileclip_kit.exporting.request import VERIFIED_IMAGES, ExportOptions
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.networks.model import Model
@@ -134,7 +134,7 @@ def read_captioned(path: Path, model: Model, *, count: int) -> Captioned:
             f"{path} has {len(pixels)} images with captions; recall takes at least 2, and some hundred are good.",
             hint="Pass a captions file.",
         )
-    ids = load_tokenizer(text, model.merges)(captions)
+    ids = load_tokenizer(text, model.tokenizer_file)(captions)
     source = f"{len(pixels)} images with {len(captions)} captions of {path.name}"
     return Captioned(np.stack(pixels), ids, np.array(image_of), source)
 
@@ -192,8 +192,8 @@ def tokenize_texts(model: Model, texts: Iterable[str] | None, *, count: int = DE
     if given is not None and not given:
         raise DataError("The texts to verify with are all empty.", hint="Pass captions, or none for built-in prompts.")
     try:
-        tokenizer = load_tokenizer(spec, model.merges)
-    except ModelError as error:
+        tokenizer = load_tokenizer(spec, model.tokenizer_file)
+    except (ModelError, MissingExtraError) as error:
         return TextInputs(_draw_ids(spec, count), f"{count} drawn token rows ({error.message})")
     if given is None:
         return TextInputs(tokenizer(PROMPTS[:count]), f"{len(PROMPTS[:count])} built-in prompts")

@@ -119,7 +119,7 @@ class TextTower(nn.Module):
         self.text = copy_text_tower(model.network)
         use_finite_masks(self.text)
         if spec.tokenizer == "clip-bpe":
-            pool_at_end_token(self.text, family, Tokenizer.for_spec(spec, model.merges).end_id)
+            pool_at_end_token(self.text, family, Tokenizer.for_spec(spec, model.tokenizer_file).end_id)
         self._call: Any = family.call_text
         if ane:
             self.text, self._call = ChannelText(self.text), nn.Module.__call__

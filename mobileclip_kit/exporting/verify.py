@@ -133,11 +133,11 @@ def _advice(export: Export, *, kept: bool) -> str:
 def _check_tokenizer(export: Export, model: Model) -> None:
     """The towers are compared on the same identifiers, so a tokenizer that gives others has to be found here."""
     text = model.spec.text
-    if export.merges is None or text is None or text.tokenizer != "clip-bpe":
+    if export.tokenizer_file is None or text is None or text.tokenizer != "clip-bpe":
         return
-    if read_merges(export.merges) != Tokenizer.for_spec(text, model.merges).merges:
+    if read_merges(export.tokenizer_file) != Tokenizer.for_spec(text, model.tokenizer_file).merges:
         raise ExportError(
-            f"{export.merges} lists other merges than {model.spec.name} has, so texts are split otherwise.",
+            f"{export.tokenizer_file} lists other merges than {model.spec.name} has, so texts are split otherwise.",
             hint="Copy the export again, or make it again with `mckit export`.",
         )
 

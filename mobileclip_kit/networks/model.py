@@ -33,7 +33,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mobileclip_kit import __version__
-from mobileclip_kit.errors import ModelError, OutputError
+from mobileclip_kit.errors import MissingExtraError, ModelError, OutputError
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.model_names import FOLDER, HUB, check_model_name
 from mobileclip_kit.networks.configuration import check_configuration
@@ -42,6 +42,7 @@ from mobileclip_kit.networks.pruned import even_section, shape_tower
 from mobileclip_kit.spec import (
     CONFIG_FILE,
     MERGES_FILE,
+    TOKENIZER_FILE,
     WEIGHTS_FILE,
     ImageSpec,
     ModelSpec,
@@ -52,6 +53,7 @@ from mobileclip_kit.spec import (
     tower_of,
     write_spec,
 )
+from mobileclip_kit.tokenizer import HuggingFaceTokenizer, find_tokenizer
 
 PLACEHOLDER_TEXT: dict[str, Any] = {"context_length": 77, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
 
@@ -64,14 +66,14 @@ class Model:
         network: An open_clip model (``CLIP``, ``CustomTextCLIP`` or ``CoCa``), float32, on the CPU, in eval mode.
         config: ``{"model_cfg": …, "preprocess_cfg": …}`` as in ``open_clip_config.json``.
         spec: What it is fed and gives.
-        merges: The file with a trimmed vocabulary's merges, or None.
+        tokenizer_file: From :func:`~mobileclip_kit.tokenizer.find_tokenizer`.
         warnings: What the user should know about how it was loaded.
     """
 
     network: nn.Module
     config: dict[str, Any]
     spec: ModelSpec
-    merges: Path | None = None
+    tokenizer_file: Path | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -99,7 +101,7 @@ def load_model(name: str | Path, *, seed: int = 0) -> Model:
 
 
 def save_model(folder: Path, network: nn.Module, config: Mapping[str, Any], spec: ModelSpec,
-               merges: Path | None = None, *, dtype: torch.dtype = torch.float32) -> ModelSpec:  # fmt: skip
+               tokenizer_file: Path | None = None, *, dtype: torch.dtype = torch.float32) -> ModelSpec:  # fmt: skip
     """Fill an (empty, staged) folder with a model.
 
     Args:
@@ -107,7 +109,8 @@ def save_model(folder: Path, network: nn.Module, config: Mapping[str, Any], spec
         network: The open_clip model.
         config: Its ``model_cfg`` and ``preprocess_cfg``.
         spec: Its description; the hash is computed here.
-        merges: A trimmed vocabulary's merges to carry along.
+        tokenizer_file: The ``merges.txt`` of a trimmed vocabulary or the ``tokenizer.json`` to carry along. A Hugging
+            Face tokenizer without a file is fetched, if that is possible here; else it is fetched when it is used.
         dtype: Of the stored weights; ``torch.float16`` halves the folder. Counters keep their own.
 
     Returns:
@@ -124,8 +127,12 @@ def save_model(folder: Path, network: nn.Module, config: Mapping[str, Any], spec
         raise OutputError(f"The weights cannot be written to {folder}: {error}.", hint="Free some space.") from error
     (folder / WEIGHTS_FILE).chmod(0o644)
     write_json(folder / CONFIG_FILE, dict(config))
-    if merges is not None:
-        shutil.copyfile(merges, folder / MERGES_FILE)
+    uses_hub = spec.text is not None and spec.text.tokenizer == "huggingface"
+    if tokenizer_file is not None:
+        shutil.copyfile(tokenizer_file, folder / (TOKENIZER_FILE if uses_hub else MERGES_FILE))
+    elif spec.text is not None and uses_hub:
+        with contextlib.suppress(ModelError, MissingExtraError):
+            HuggingFaceTokenizer(spec.text).write(folder / TOKENIZER_FILE)
     write_spec(folder, spec)
     return spec
 
@@ -231,8 +238,7 @@ def _load_folder(folder: Path) -> Model:
         check_merges(folder)
     else:
         spec = describe(folder.name, network, config)
-    merges = folder / MERGES_FILE
-    return Model(network, config, spec, merges if merges.is_file() else None)
+    return Model(network, config, spec, find_tokenizer(folder, spec.text))
 
 
 def _load_open_clip(name: str, *, tag: str | None, seed: int) -> Model:

@@ -33,7 +33,7 @@ def trim_vocabulary(model: Model, texts: Iterable[str], merges: Path) -> Model:
     """
     if model.spec.text is None:
         raise ModelError(f"{model.spec.name} has no text tower whose vocabulary could be trimmed.")
-    tokenizer = Tokenizer.for_spec(model.spec.text, model.merges)
+    tokenizer = Tokenizer.for_spec(model.spec.text, model.tokenizer_file)
     kept, rows = trim_merges(texts, tokenizer)
     state = model.network.state_dict()
     tables = [name for name in state if name.endswith("token_embedding.weight")]

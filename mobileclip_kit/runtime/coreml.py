@@ -40,7 +40,7 @@ class CoreMLEncoder(Encoder):
         return has_core_ml()
 
     def __init__(self, export: Export, *, threads: int | None = None, brief: bool = False) -> None:
-        super().__init__(export.spec, merges=export.merges, batch_size=1)
+        super().__init__(export.spec, tokenizer_file=export.tokenizer_file, batch_size=1)
         if not has_core_ml():
             raise ExportError("Core ML runs on macOS only.", hint="The mil runtime executes the same export anywhere.")
         self._export, self._brief = export, brief

@@ -31,7 +31,7 @@ class Encoder:
 
     Args:
         spec: What the model takes and returns.
-        merges: The tokenizer's ``merges.txt``; None for the standard merges.
+        tokenizer_file: From :func:`~mobileclip_kit.tokenizer.find_tokenizer`.
         batch_size: The most inputs that are executed at once.
         threads: Of the runtime; None leaves the choice to it, and to :meth:`in_parallel`.
 
@@ -49,13 +49,13 @@ class Encoder:
     runtime = ""
 
     def __init__(
-        self, spec: ModelSpec, *, merges: Path | None = None, batch_size: int = 32, threads: int | None = None
+        self, spec: ModelSpec, *, tokenizer_file: Path | None = None, batch_size: int = 32, threads: int | None = None
     ) -> None:
         self.spec = spec
         self.batch_size = batch_size
         self.threads = threads
         self.model_path: str | None = None
-        self._merges = merges
+        self._tokenizer_file = tokenizer_file
 
     @classmethod
     def is_available(cls) -> bool:
@@ -69,7 +69,7 @@ class Encoder:
     @functools.cached_property
     def tokenizer(self) -> TextTokenizer:
         """The text tower's tokenizer, read when it is first needed."""
-        return load_tokenizer(self.spec.require_text(), self._merges)
+        return load_tokenizer(self.spec.require_text(), self._tokenizer_file)
 
     def encode_images(self, images: ImageLike | Iterable[ImageLike]) -> Vectors:
         """Unit vectors of images.

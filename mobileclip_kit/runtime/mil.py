@@ -27,7 +27,7 @@ class MilEncoder(Encoder):
     def __init__(
         self, export: Export, *, arithmetic: Arithmetic = "float16", threads: int | None = None, brief: bool = False
     ) -> None:
-        super().__init__(export.spec, merges=export.merges, batch_size=1)
+        super().__init__(export.spec, tokenizer_file=export.tokenizer_file, batch_size=1)
         self._export = export
         self._arithmetic, self._brief = arithmetic, brief
         self._interpreters: dict[Tower, Interpreter] = {}

@@ -40,7 +40,7 @@ class OnnxEncoder(Encoder):
     def __init__(
         self, export: Export, *, threads: int | None = None, batch_size: int = 16, brief: bool = False
     ) -> None:
-        super().__init__(export.spec, merges=export.merges, batch_size=batch_size, threads=threads)
+        super().__init__(export.spec, tokenizer_file=export.tokenizer_file, batch_size=batch_size, threads=threads)
         self._export = export
         self._brief = brief
         self._sessions: dict[Tower, Any] = {}

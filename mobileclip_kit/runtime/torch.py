@@ -34,7 +34,7 @@ class TorchEncoder(Encoder):
     runtime = "torch"
 
     def __init__(self, model: Model, *, threads: int | None = None, batch_size: int = 32) -> None:
-        super().__init__(model.spec, merges=model.merges, batch_size=batch_size, threads=threads)
+        super().__init__(model.spec, tokenizer_file=model.tokenizer_file, batch_size=batch_size, threads=threads)
         self._network: Any = model.network
         if threads is not None:
             torch.set_num_threads(threads)

@@ -51,7 +51,7 @@ def make_teacher(folder: Path, *, seed: int, width: int = 16) -> Path:
     folder.mkdir()
     whole = Model(network, config, describe("tiny", network, config))
     model = trim_vocabulary(whole, WORDS, folder.parent / f"{folder.name}.txt")
-    save_model(folder, model.network, model.config, model.spec, model.merges)
+    save_model(folder, model.network, model.config, model.spec, model.tokenizer_file)
     return folder
 
 

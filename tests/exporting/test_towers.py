@@ -22,7 +22,7 @@ CLOSE = {"atol": 2e-6, "rtol": 0}
 def token_rows(tiny_model: Model) -> Tensor:
     from mobileclip_kit.tokenizer import load_tokenizer
 
-    return torch.from_numpy(load_tokenizer(tiny_model.spec.require_text(), tiny_model.merges)(WORDS))
+    return torch.from_numpy(load_tokenizer(tiny_model.spec.require_text(), tiny_model.tokenizer_file)(WORDS))
 
 
 def test_image_tower_normalises_inside(tiny_model: Model) -> None:
@@ -45,7 +45,7 @@ def test_text_tower_of_a_custom_clip_equals_the_network(tiny_model: Model) -> No
     config["model_cfg"]["custom_text"] = True
     network = build_network(config["model_cfg"])
     assert isinstance(network, CustomTextCLIP)
-    custom = Model(network, config, describe("custom", network, config), tiny_model.merges)
+    custom = Model(network, config, describe("custom", network, config), tiny_model.tokenizer_file)
     ids = token_rows(tiny_model)
     with torch.no_grad():
         torch.testing.assert_close(TextTower(custom)(ids), network.encode_text(ids, normalize=True), **CLOSE)

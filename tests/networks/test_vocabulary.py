@@ -23,7 +23,7 @@ def full():
 
 
 def vectors(model, texts):
-    tokenizer = Tokenizer.for_spec(model.spec.text, model.merges)
+    tokenizer = Tokenizer.for_spec(model.spec.text, model.tokenizer_file)
     with torch.no_grad():
         return model.network.encode_text(torch.from_numpy(tokenizer(texts)))
 
@@ -44,7 +44,7 @@ def test_a_trimmed_model_survives_its_folder(full, tmp_path):
     trimmed = trim_vocabulary(full, TEXTS, tmp_path / "merges.txt")
     folder = tmp_path / "model"
     folder.mkdir()
-    spec = save_model(folder, trimmed.network, trimmed.config, trimmed.spec, trimmed.merges)
+    spec = save_model(folder, trimmed.network, trimmed.config, trimmed.spec, trimmed.tokenizer_file)
     loaded = load_model(folder)
     assert loaded.spec == spec
     assert torch.equal(vectors(loaded, TEXTS), vectors(full, TEXTS))
@@ -56,7 +56,7 @@ def test_a_models_changed_merges_are_refused(full, tmp_path, harm):
     trimmed = trim_vocabulary(full, TEXTS, tmp_path / "merges.txt")
     folder = tmp_path / "model"
     folder.mkdir()
-    save_model(folder, trimmed.network, trimmed.config, trimmed.spec, trimmed.merges)
+    save_model(folder, trimmed.network, trimmed.config, trimmed.spec, trimmed.tokenizer_file)
     merges = folder / "merges.txt"
     if harm == "missing":
         merges.unlink()
@@ -72,7 +72,7 @@ def test_a_model_folder_without_a_digest_of_its_merges_is_read(full, tmp_path):
     trimmed = trim_vocabulary(full, TEXTS, tmp_path / "merges.txt")
     folder = tmp_path / "model"
     folder.mkdir()
-    spec = save_model(folder, trimmed.network, trimmed.config, trimmed.spec, trimmed.merges)
+    spec = save_model(folder, trimmed.network, trimmed.config, trimmed.spec, trimmed.tokenizer_file)
     document = json.loads((folder / "model.json").read_text())
     del document["merges_sha256"]
     (folder / "model.json").write_text(json.dumps(document))
