@@ -66,7 +66,7 @@ def test_altered_file_of_the_same_size(copied: Path) -> None:
         ({"towers": {}}, "names the towers none"),
         (
             {"towers": {"sound": {"tower": "sound", "file": "sound.onnx", "size_bytes": 1, "sha256": ""}}},
-            '"sound"; it must be one of image, text',
+            "towers has the unknown key 'sound'",
         ),
         ({"towers": {"text": {"tower": "image", "file": "text.onnx", "size_bytes": 1, "sha256": ""}}}, "towers text"),
         (
