@@ -166,7 +166,9 @@ def _defaults(project: Path | None, given: Sequence[str]) -> dict[str, Any]:
 
 
 def _first_steps(error: click.ClickException, given: Sequence[str]) -> str | None:
-    """What to type where something is missing and no mckit.toml gives it."""
+    """What to type where something is missing and no mckit.toml gives it, or where a query was taken for an option."""
+    if isinstance(error, click.NoSuchOption) and given[:1] == ["search"]:
+        return 'Where a query begins with a minus sign, put -- before it: mckit search photos.index -- "-people".'
     if not isinstance(error, click.MissingParameter) or find_project() is not None or given[0] not in _EXAMPLES:
         return None
     once = "" if given[0] == "init" else f", or `mckit init --data PHOTOS` once and then `mckit {given[0]}`"

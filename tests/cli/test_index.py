@@ -116,6 +116,11 @@ def test_vectors_made_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[st
     run(capsys, "index", *given, "-o", tmp_path / "i", code=1)
 
 
+def test_a_query_that_looks_like_an_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    _, err = run(capsys, "search", "i", "-people", code=2)
+    assert 'put -- before it: mckit search photos.index -- "-people"' in err
+
+
 @pytest.mark.parametrize(
     ("line", "named"),
     [

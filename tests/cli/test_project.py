@@ -61,6 +61,8 @@ def test_the_command_line_overrides_the_file(folder: Path, capsys: pytest.Captur
     found = project.defaults("index", folder)
     assert found == {"folder": "photos", "model": "student", "out": "mine.index", "batch_size": 7}
     assert project.defaults("index", folder, ["--from-vectors", "v.npy"]) == {"batch_size": 7}
+    assert project.defaults("export", folder) == {"model": "student", "images": "photos"}
+    assert project.defaults("export", folder, ["--format", "onnx", "--int8"])["calibration"] == "photos"
     _, err = run(capsys, "index", "--model", "absent-model", code=1)
     assert "absent-model" in err
 
