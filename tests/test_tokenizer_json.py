@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import subprocess
 import sys
 import unicodedata
 from pathlib import Path
@@ -161,6 +162,52 @@ def test_a_saved_hub_tokenizer_is_executed_without_transformers(
     again = tmp_path_factory.mktemp("again") / TOKENIZER_FILE
     loaded.write(again)
     assert load_tokenizer(spec, again)("a dog").tolist() == loaded("a dog").tolist()
+
+
+def test_a_tower_with_a_hub_tokenizer_is_searched_without_torch_or_transformers(foreign: Path, tmp_path: Path) -> None:
+    """The file travels from the model folder into the export, where the tokenizers library alone executes it."""
+    from mobileclip_kit.exporting.exporter import export_model
+    from mobileclip_kit.exporting.request import ExportOptions
+    from mobileclip_kit.networks.model import build_network, describe, load_model, save_model
+    from tests.exports import tiny_config
+
+    config = tiny_config(5)
+    config["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": "o/t", "context_length": 5}
+    network = build_network(config["model_cfg"])
+    (tmp_path / "model").mkdir()
+    spec = describe("hub", network, config)
+    save_model(tmp_path / "model", network, config, spec, foreign / TOKENIZER_FILE)
+    export = export_model(load_model(tmp_path / "model"), tmp_path / "out", ExportOptions())
+    assert export.tokenizer_file == tmp_path / "out" / TOKENIZER_FILE
+    assert export.merges_sha256 is None and export.tokenizer_sha256 is not None
+    code = (
+        "import sys; sys.modules.update(torch=None, transformers=None)\n"
+        "from mobileclip_kit.runtime.open import open_encoder\n"
+        f"print(open_encoder({str(export.path)!r}).encode_texts('a dog').shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(1, 16)"
+
+
+def test_an_export_without_the_hub_says_that_its_tokenizer_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mobileclip_kit.exporting.exporter import export_model
+    from mobileclip_kit.exporting.request import ExportOptions
+    from mobileclip_kit.networks.model import Model, build_network, describe
+    from tests.exports import tiny_config
+
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    config = tiny_config(5)
+    config["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": "o/t"}
+    network = build_network(config["model_cfg"])
+    told: list[str] = []
+    model = Model(network, config, describe("hub", network, config))
+    export = export_model(model, tmp_path / "out", ExportOptions(report=told.append))
+    assert export.tokenizer_file is None
+    (warning,) = (line for line in told if line.startswith("warning"))
+    assert "has no tokenizer.json: The tokenizer o/t needs the extra [hf]" in warning
+    assert told[:2] == ["onnx fp32: writing the image tower", "onnx fp32: writing the text tower"]
 
 
 def test_a_saved_tokenizer_without_the_extra_or_damaged_is_one_sentence(

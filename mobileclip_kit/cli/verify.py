@@ -17,10 +17,7 @@ from mobileclip_kit.cli.output import NumberRange, emit, json_option, note
 @click.option("--images", type=click.Path(path_type=Path), help="Images, or a captions file, to compare on.")
 @click.option("--num-images", type=click.IntRange(1), default=48, show_default=True, help="Compare on so many.")
 @click.option(
-    "--threshold",
-    "--min-cosine",
-    type=NumberRange(-1, 1),
-    help="Least cosine: 0.999, or 0.99 for int8 and palettes.",
+    "--threshold", "--min-cosine", type=NumberRange(-1, 1), help="The least cosine; each precision has its own default."
 )
 @click.option(
     "--intermediates",

@@ -162,9 +162,7 @@ def compress_weights(model: Any, precision: Precision) -> Any:
                 return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(global_config=config))
             bits = precision.weight_bits
             palettes = optimize.OpPalettizerConfig(
-                mode="custom",
-                lut_function=lambda weight: find_palette(weight, bits),
-                weight_threshold=_LEAST_ELEMENTS,
+                mode="custom", lut_function=lambda weight: find_palette(weight, bits), weight_threshold=_LEAST_ELEMENTS
             )
             return optimize.palettize_weights(model, optimize.OptimizationConfig(global_config=palettes))
     except Exception as error:  # coremltools raises whatever its passes meet

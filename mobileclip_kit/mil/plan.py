@@ -19,14 +19,7 @@ from mobileclip_kit.mil.ops_reductions import REDUCTIONS
 from mobileclip_kit.mil.ops_shapes import SHAPES
 
 # Every operator that can be executed, by its name in a program.
-OPS: dict[str, Callable[..., Any]] = {
-    **ELEMENTWISE,
-    **REDUCTIONS,
-    **SHAPES,
-    **CONVOLUTION,
-    **MATRIX,
-    **COMPRESSED,
-}
+OPS: dict[str, Callable[..., Any]] = {**ELEMENTWISE, **REDUCTIONS, **SHAPES, **CONVOLUTION, **MATRIX, **COMPRESSED}
 
 
 @dataclass(frozen=True)

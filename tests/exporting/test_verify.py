@@ -17,7 +17,7 @@ from mobileclip_kit.exporting.folder import Export, ExportedTower, open_export
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import PROMPTS, draw_images, read_images, spread, tokenize_texts
 from mobileclip_kit.exporting.towers import TowerJob
-from mobileclip_kit.exporting.verify import _check_vectors, verify_export
+from mobileclip_kit.exporting.verify import _check_vectors, require_parity, verify_export
 from mobileclip_kit.metrics import nearest_overlap
 from mobileclip_kit.mil.interpreter import NumericProblem
 from mobileclip_kit.networks.model import Model, load_model
@@ -85,6 +85,22 @@ def test_failed_export_is_kept_when_asked(tiny_model: Model, tmp_path: Path) -> 
             ExportOptions(format="coreml", precision="fp16", threshold=1.0, keep_failed=True),
         )
     assert not all(row["passed"] for row in open_export(tmp_path / "out").rows())
+
+
+@pytest.mark.parametrize("keep_failed", [False, True])
+@pytest.mark.parametrize(("precision", "follows"), [("fp16", True), ("palette4", False)])
+def test_the_hint_names_only_what_can_help(
+    coreml_export: Export, tiny_model: Model, tmp_path: Path, precision: str, follows: bool, keep_failed: bool
+) -> None:
+    """Neither calibrates; a palette's loss is not in the operators; nothing is left to follow without --keep-failed."""
+    export = replace(coreml_export, path=tmp_path / "out", precision=precision)
+    (result,) = (result for result in coreml_export.towers["image"].verification if result.runtime == "mil")
+    with pytest.raises(ParityError) as told:
+        require_parity([replace(result, threshold=1.0)], export, kept=keep_failed)
+    hint = told.value.hint or ""
+    assert "calibration" not in hint
+    assert ("--keep-failed" in hint) is not keep_failed
+    assert (f"mckit verify {tmp_path / 'out'} --against MODEL --intermediates" in hint) is (follows and keep_failed)
 
 
 def test_format_without_that_precision(tiny_model: Model, tmp_path: Path) -> None:
