@@ -195,6 +195,10 @@ def _origin(kind: Any) -> Any:  # any annotation, where get_origin is typed for 
     return get_origin(kind)
 
 
+def _is_tuple(kind: Any) -> bool:
+    return _origin(kind) is tuple
+
+
 def _is_mapping(kind: Any) -> bool:
     origin = get_origin(kind) or kind
     return isinstance(origin, type) and issubclass(origin, Mapping)
@@ -217,7 +221,8 @@ def _converter() -> cattrs.Converter:
         made.register_structure_hook(wanted, _strict(wanted, (int, float) if wanted is float else (wanted,), name))
     made.register_structure_hook(Path, lambda value, _: Path(_strict(str, (str,), "a path")(value, str)))
     made.register_unstructure_hook(Path, str)
-    made.register_structure_hook_func(lambda kind: _origin(kind) is tuple, _tuple)
+    made.register_unstructure_hook_func(_is_tuple, lambda value: [made.unstructure(each) for each in value])
+    made.register_structure_hook_func(_is_tuple, _tuple)
     made.register_structure_hook_func(_is_mapping, _mapping)
     made.register_structure_hook_func(lambda kind: _origin(kind) is Literal, _literal)
     made.register_structure_hook_factory(dataclasses.is_dataclass, _dataclass)

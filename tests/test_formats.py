@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,3 +113,12 @@ def test_a_number_that_no_float_can_hold_is_refused() -> None:
     part = {"name": "a", "size": 1, "share": 10**400}
     with pytest.raises(DataError, match=r"share is 1000.*…; it must be a finite number"):
         from_document(part, Part, where="file.json")
+
+
+def test_tuples_become_lists() -> None:
+    """A document equals what is read back from its JSON."""
+    whole = from_document(FULL, Whole, where="test")
+    document = to_document(whole)
+    assert document["mean"] == [0.1, 0.2, 0.3]
+    assert isinstance(document["parts"], list)
+    assert json.loads(json.dumps(document)) == document

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from open_clip.model import CustomTextCLIP
 from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError, ShapeError
@@ -54,8 +55,15 @@ class AveragingTower(nn.Module):
         self.head.weight = nn.Parameter(weight)
 
 
+class OneTower(CustomTextCLIP):
+    """A network of open_clip's class without parts; tests give it an image tower."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+
 def averaging_model(weight: np.ndarray) -> Model:
-    network = nn.Module()
+    network = OneTower()
     network.visual = AveragingTower(torch.from_numpy(weight).float())
     image = ImageSpec(height=16, width=16, mean=(0, 0, 0), std=(1, 1, 1))
     return Model(network, {}, ModelSpec(name="averaging", embedding_dim=len(weight), image=image, text=None))
@@ -146,7 +154,7 @@ def test_sizes_that_do_not_fit_are_refused(shape: tuple[int, ...], width: int) -
 
 
 def test_an_unknown_tower_is_named() -> None:
-    network: Any = nn.Module()
+    network: Any = OneTower()
     network.visual = nn.Flatten()
     spec = ModelSpec(name="odd", embedding_dim=4, image=ImageSpec(height=8, width=8), text=None)
     with pytest.raises(ModelError, match="odd has an image tower of the kind Flatten"):
