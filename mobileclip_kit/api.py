@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mobileclip_kit import extras
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.progress import ProgressOption, say, show_progress
 
 if TYPE_CHECKING:
@@ -96,11 +95,15 @@ def build_index(
         (3, [1, 2, 3])
     """
     from mobileclip_kit.indexing.options import IndexOptions
-    from mobileclip_kit.indexing.update import update_index
+    from mobileclip_kit.indexing.update import check_update, update_index
+    from mobileclip_kit.runtime.encoder import Encoder
     from mobileclip_kit.search import Index
+    from mobileclip_kit.spec import stored_spec
 
     chosen = _request(IndexOptions, "build_index", **options)
-    encoder = load(model) if isinstance(model, str | Path) else model
+    if not isinstance(model, Encoder):
+        check_update(Path(images), stored_spec(model), Path(out), chosen)
+    encoder = model if isinstance(model, Encoder) else load(model)
     with show_progress(progress):
         report = update_index(Path(images), encoder, Path(out), chosen, confirm=confirm)
     index = Index(out, encoder)
@@ -176,6 +179,7 @@ def distill(
 
     fields = {"data": data, "out": out, "teacher": _text(teacher), "student": _text(student)}
     request = _request(DistillRequest, "distill", **fields, **options)
+    request.check()
     from mobileclip_kit.distillation.run import distill as run
 
     with show_progress(progress):
@@ -216,6 +220,7 @@ def train(
     from mobileclip_kit.distillation.request import TrainRequest
 
     request = _request(TrainRequest, "train", data=data, out=out, student=_text(student), **options)
+    request.check()
     from mobileclip_kit.distillation.from_pairs import train as run
 
     with show_progress(progress):
@@ -275,7 +280,7 @@ def export(
     fields |= {"model": str(model), "format": format, "precision": precision}
     request = _request(ExportRequest, "export", **fields, **options)
     request.check()
-    check_model_name(model)
+    request.check_places()
     from mobileclip_kit.exporting.exporter import export_model, load_request
 
     with show_progress(progress):
@@ -315,10 +320,9 @@ def verify(
         [('image', 'onnxruntime', True), ('text', 'onnxruntime', True)]
     """
     extras.require("mobileclip_kit.verify", "export")
-    from mobileclip_kit.exporting.folder import open_export
+    from mobileclip_kit.exporting.folder import open_export_of
 
-    opened = open_export(Path(export), check_hashes=True)
-    check_model_name(against)
+    opened = open_export_of(Path(export), against, images=None if images is None else Path(images))
     from mobileclip_kit.exporting.samples import read_source
     from mobileclip_kit.exporting.verify import require_parity, verify_export
     from mobileclip_kit.networks.model import load_model

@@ -9,6 +9,7 @@ recognise and remove abandoned files.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import json
 import os
@@ -102,6 +103,21 @@ def check_can_write(destination: Path, *, force: bool) -> None:
         raise OutputError(f"Cannot make the folder {destination.parent}: {error.strerror}.") from error
     if not os.access(destination.parent, os.W_OK):
         raise OutputError(f"The folder {destination.parent} cannot be written.", hint="Choose another -o.")
+
+
+def near_paths(path: Path) -> list[str]:
+    """The paths beside one that does not exist whose names are nearest to its own, at most two."""
+    try:
+        names = [each.name for each in path.parent.iterdir() if not each.name.startswith(".")]
+    except OSError:
+        return []
+    return [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, names, n=2, cutoff=0.8)]
+
+
+def nothing_at(path: Path, hint: str) -> tuple[str, str]:
+    """Message and hint for a path that does not exist: the nearest ones beside it, or else ``hint``."""
+    near = near_paths(path)
+    return f"{path} does not exist.", f"Did you mean {' or '.join(near)}?" if near else hint
 
 
 def write_json(path: Path, document: Any) -> None:

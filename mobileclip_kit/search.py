@@ -25,7 +25,7 @@ from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.metrics import scale_rows
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder, open_export_encoder
-from mobileclip_kit.spec import ModelSpec
+from mobileclip_kit.spec import ModelSpec, stored_spec
 from mobileclip_kit.textness.vector import TEXTNESS_FILE, Textness
 
 if TYPE_CHECKING:
@@ -231,6 +231,8 @@ def open_query_encoder(
             hint=f"{'Build it again with' if is_unknown else 'Pass'} --model M, or pass vectors of the same model with "
             "--query-vectors.",
         )
+    if (spec := stored_spec(place)) is not None:  # before torch is imported
+        spec.check_same_model(index.spec.model_hash, f"The index {index.path}")
     try:
         encoder = open_model(place, threads=threads, brief=brief)
     except ModelError as error:

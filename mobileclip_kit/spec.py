@@ -249,6 +249,12 @@ def read_spec(folder: Path) -> ModelSpec:
     return ModelSpec.from_json(read_json(path), str(path))
 
 
+def stored_spec(model: str | Path) -> ModelSpec | None:
+    """The description of a model folder; None for every other model, which has to be loaded to be described."""
+    folder = Path(str(model).removeprefix("local-dir:"))
+    return read_spec(folder) if (folder / MODEL_FILE).is_file() else None
+
+
 def write_spec(folder: Path, spec: ModelSpec) -> None:
     """Write ``model.json`` into a folder, with the SHA-256 of the folder's ``merges.txt`` if there is one."""
     document = spec.to_json()

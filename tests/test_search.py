@@ -70,8 +70,7 @@ def test_scores_are_cosines_in_falling_order(folder: Path) -> None:
 
 
 def test_an_empty_index_has_no_hits(tmp_path: Path) -> None:
-    (tmp_path / "none").mkdir()
-    update_index(tmp_path / "none", ColourEncoder(), tmp_path / "index")
+    create_index(tmp_path / "index", IndexHeader(spec=ColourEncoder().spec))
     with IndexReader(tmp_path / "index") as index:
         assert search(index, unit_rows(2, DIM), 5) == [[], []]
 

@@ -43,6 +43,7 @@ def command(request: DistillRequest, as_json: bool) -> None:
       mckit distill --teacher ViT-B-32:openai --data captions.csv --recipe tinyclip-auto -o quarter
       torchrun --nproc-per-node 8 -m mobileclip_kit distill --device cuda …
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
+    request.check()  # before torch is imported
     from mobileclip_kit.distillation.distributed import is_first_process
     from mobileclip_kit.distillation.run import distill
 

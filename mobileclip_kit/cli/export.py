@@ -15,7 +15,6 @@ from mobileclip_kit.cli.output import emit, format_table, json_option, note
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.exporting.precisions import FORMATS, Precision, find_precision, flags
 from mobileclip_kit.exporting.request import ExportRequest
-from mobileclip_kit.model_names import check_model_name
 
 if TYPE_CHECKING:
     from mobileclip_kit.exporting.folder import Export
@@ -74,7 +73,7 @@ def command(request: ExportRequest, precisions: list[str], as_json: bool) -> Non
     request.check()  # before torch is imported
     for line in request.options_without_effect():
         note(f"warning: {line}")
-    check_model_name(request.model)
+    request.check_places()
     from mobileclip_kit.comparison import compare_precisions
     from mobileclip_kit.exporting.exporter import export_model, load_request
 

@@ -60,6 +60,11 @@ def command(
       mckit index --from-clip-retrieval embeddings --images ~/Photos -o photos.index
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     _check_call(folder, model, from_vectors, names, from_clip_retrieval, images)
+    if folder is not None:
+        from mobileclip_kit.indexing.update import check_update
+        from mobileclip_kit.spec import stored_spec
+
+        check_update(folder, stored_spec(model or ""), out, options)  # before torch is imported
     from mobileclip_kit.search import open_model
 
     encoder = None if model is None else open_model(model, threads=threads)

@@ -24,6 +24,7 @@ def command(request: TrainRequest, as_json: bool) -> None:
       mckit train --data scenes --student resnet-w16 --text text-2 --steps 2000 -o model
       mckit train --data captions.csv --recipe lightclip --losses align,tokens -o model
     """  # noqa: D301 (click's own mark for "leave these lines alone")
+    request.check()  # before torch is imported
     from mobileclip_kit.distillation.from_pairs import train
 
     with resumable(request.out):

@@ -43,11 +43,9 @@ def command(
     mckit verify student-coreml-fp16 --against student --intermediates
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.errors import ParityError
-    from mobileclip_kit.exporting.folder import open_export
-    from mobileclip_kit.model_names import check_model_name
+    from mobileclip_kit.exporting.folder import open_export_of
 
-    opened = open_export(export, check_hashes=True)
-    check_model_name(against)
+    opened = open_export_of(export, against, images=images)
     from mobileclip_kit.exporting.exporter import skipped_images
     from mobileclip_kit.exporting.samples import read_source
     from mobileclip_kit.exporting.verify import describe_trace, require_parity, trace_export, verify_export

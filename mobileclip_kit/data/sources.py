@@ -11,6 +11,7 @@ from mobileclip_kit.data.coco import read_coco
 from mobileclip_kit.data.pair import Pair, Skipped, is_url
 from mobileclip_kit.data.shards import are_shards, read_shards
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import nothing_at
 from mobileclip_kit.images import list_images
 
 CAPTIONS_FILE = "captions.csv"
@@ -96,6 +97,17 @@ def open_source(path: Path | str, skipped: list[Skipped] | None = None) -> Itera
         raise DataError(f"{path} holds no usable image{first}.")
 
 
+def check_source(path: Path | str) -> None:
+    """Refuse what :func:`open_source` cannot read, as far as that shows without reading captions or shards.
+
+    Raises:
+        DataError: The path does not exist, is of no known kind, or is a folder without a usable image.
+    """
+    _read(path, [])
+    if not is_url(str(path)) and Path(path).is_dir():
+        next(open_source(path))
+
+
 def _read(path: Path | str, skipped: list[Skipped]) -> Iterator[Pair]:
     kinds = ", ".join(source.title for source in SOURCES)
     if is_url(str(path)):
@@ -104,7 +116,8 @@ def _read(path: Path | str, skipped: list[Skipped]) -> Iterator[Pair]:
         return read_shards(str(path), skipped)
     path = Path(path)
     if not path.exists() and not are_shards(str(path)):
-        raise DataError(f"{path} does not exist.", hint="Pass a folder of images or a captions file.")
+        message, hint = nothing_at(path, "Pass a folder of images or a captions file.")
+        raise DataError(message, hint=hint)
     for source in SOURCES:
         if source.fits(path):
             return source.read(path, skipped)

@@ -14,7 +14,9 @@ from mobileclip_kit.cache.folder import CACHE_FILE
 from mobileclip_kit.cache.writer import cache_place
 from mobileclip_kit.data.pair import Pair, Skipped
 from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.distillation.captions import read_bank
 from mobileclip_kit.errors import DataError, OutputError, UsageError
+from mobileclip_kit.model_names import check_device_name
 from mobileclip_kit.options import Option
 
 
@@ -90,13 +92,10 @@ def make_caches(
         OutputError: The place cannot be written.
         UsageError: Fields are missing or contradict each other.
     """
-    from mobileclip_kit.distillation.captions import read_bank
-    from mobileclip_kit.networks.devices import check_device
-
     _check(request)
     assert request.data is not None and request.out is not None
     skipped: list[Skipped] = []
-    check_device(request.device)
+    check_device_name(request.device)
     several = len(request.teachers) > 1
     if several and (request.out / CACHE_FILE).exists():
         raise OutputError(
@@ -106,6 +105,9 @@ def make_caches(
     texts = read_bank(request.bank, request.templates) if request.bank is not None else []
     pairs = list(islice(open_source(request.data, skipped), request.limit))
     texts += _captions(pairs, request.data) if request.captions else []
+    from mobileclip_kit.networks.devices import check_device  # torch, when all paths are known to be right
+
+    check_device(request.device)
     folders = [request.out / f"{number:02d}" for number in range(len(request.teachers))] if several else [request.out]
     reports = [
         _make_cache(request, teacher, folder, pairs, texts, tell)

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from mobileclip_kit.errors import OutputError, TrainingError
 from mobileclip_kit.files import atomic_file
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
 _STATE_KEY = "mckit_state"
 _DIGEST_KEY = "mckit_sha256"
 

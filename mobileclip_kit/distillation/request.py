@@ -6,18 +6,23 @@ before anything is written.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
+from mobileclip_kit.cache.folder import read_description
+from mobileclip_kit.data.sources import check_source
+from mobileclip_kit.distillation.captions import read_bank
 from mobileclip_kit.distillation.recipe import Recipe, load_recipe
+from mobileclip_kit.distillation.run_folder import check_run
 from mobileclip_kit.distillation.tables import ComputeType, LightClipLoss, PairOptions
 from mobileclip_kit.distillation.training_set import read_holdout
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.inherit import Choice
-from mobileclip_kit.model_names import check_model_name
+from mobileclip_kit.model_names import check_device_name, check_model_name
 from mobileclip_kit.options import Option
 from mobileclip_kit.resources import did_you_mean, tower_config
 from mobileclip_kit.spec import Tower
@@ -57,6 +62,17 @@ class TrainingRequest:
             if isinstance(value, str) and "://" not in value:
                 object.__setattr__(self, name, Path(value))
         _ = self.resolved
+
+    def check(self) -> None:
+        """Refuse places that cannot be read or written, before torch is imported.
+
+        Raises:
+            DataError: The images are missing.
+            OutputError: The output exists, is being made, or cannot be written.
+        """
+        check_source(self.data)
+        if os.environ.get("RANK", "0") == "0":  # under torchrun the others may start when the run's folder exists
+            check_run(self.out, resume=self.resume, force=self.force)
 
     @cached_property
     def resolved(self) -> Recipe:
@@ -133,6 +149,19 @@ class DistillRequest(TrainingRequest):
         if self.templates is not None and self.bank is None:
             raise UsageError("--templates needs --bank: templates are filled with its names.")
         self._check_names()
+
+    def check(self) -> None:
+        """Refuse places that cannot be read or written, before torch is imported.
+
+        Raises:
+            MckitError: See :meth:`TrainingRequest.check`; also a cache, a bank or a device that does not exist.
+        """
+        check_device_name(self.device)
+        for cache in self.cache:
+            read_description(cache)
+        if self.bank is not None:
+            read_bank(self.bank, self.templates)
+        super().check()
 
     def _check_names(self) -> None:
         if self.student is not None:

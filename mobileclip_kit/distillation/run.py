@@ -53,6 +53,7 @@ from mobileclip_kit.spec import ImageSpec, ModelSpec
 from mobileclip_kit.tokenizer import load_tokenizer
 
 _HOLDOUT_BATCH = 32
+_LEAST_IMAGES = 2
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,21 @@ class TrainingRun:
         self.skipped: list[Skipped] = []
         self.notes: list[str] = []
         self._request = request
+        self._is_pointless = False
+
+    def require_images(self, count: int) -> None:
+        """Refuse a training set that is too small; then the teacher's vectors of it are of no use either.
+
+        Raises:
+            DataError: Fewer than two images.
+        """
+        if count >= _LEAST_IMAGES:
+            return
+        self._is_pointless = True
+        first = self.skipped[0] if self.skipped else None
+        why = f" ({len(self.skipped)} skipped; the first, {first.item}: {first.reason})" if first else ""
+        images = "1 image" if count == 1 else f"{count} images"
+        raise DataError(f"{images} can be trained on; distillation needs at least {_LEAST_IMAGES}{why}.")
 
     def note(self, sentence: str) -> None:
         """Say something once, as soon as it is known, and keep it for the report."""
@@ -149,7 +165,8 @@ class TrainingRun:
         try:
             yield
         except MckitError:
-            if not existed and self.processes.is_first and self.folder.is_dir() and not holds_work(self.folder):
+            keeps = holds_work(self.folder) and not self._is_pointless
+            if not existed and self.processes.is_first and self.folder.is_dir() and not keeps:
                 shutil.rmtree(self.folder)
             raise
 
@@ -231,6 +248,7 @@ class DistillRun(TrainingRun):
                     f"No image of {request.data} has a caption, and this recipe compares images with texts.",
                     hint="Pass images with captions, or a --bank of texts.",
                 )
+        self.require_images(len(pairs))
         self.pairs = pairs
         if self.bank and not uses_texts and not request.trim_vocab:
             self.note(f"The recipe {self.recipe.name} compares images with no texts: --bank has no effect.")
@@ -293,11 +311,8 @@ class DistillRun(TrainingRun):
         else:
             self.images = NoImages(identities_of(self.train.hashes))
         self.skipped += self.images.skipped
-        if (count := len(self.train)) < 2:
-            first = self.skipped[0] if self.skipped else None
-            why = f" ({len(self.skipped)} skipped; the first, {first.item}: {first.reason})" if first else ""
-            raise DataError(f"{count} images can be trained on; distillation needs at least 2{why}.")
-        self.fit_batch(count)
+        self.require_images(len(self.train))
+        self.fit_batch(len(self.train))
 
     def ask_teachers(self) -> None:
         """The targets: vectors of images and texts, stored or computed."""

@@ -1,4 +1,7 @@
-"""``MODEL.run``: the files of a run beside the model that it makes, its log, and writing the model folder."""
+"""``MODEL.run``: the files of a run beside the model that it makes, its log, and writing the model folder.
+
+Nothing here imports torch before a model is written, so that a place that is taken is refused at once.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,19 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import torch
-
-from mobileclip_kit.distillation.checkpoint import CHECKPOINT_FILE
 from mobileclip_kit.distillation.recipe import Recipe, save_recipe
-from mobileclip_kit.distillation.student import Student
 from mobileclip_kit.errors import OutputError
 from mobileclip_kit.files import atomic_folder, check_can_write, write_json
-from mobileclip_kit.networks.model import save_model
 from mobileclip_kit.spec import MERGES_FILE, ModelSpec
 
+if TYPE_CHECKING:
+    import torch
+
+    from mobileclip_kit.distillation.student import Student
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
 RECIPE_FILE = "recipe.toml"
 TRAINING_FILE = "training.json"
 LOG_FILE = "log.jsonl"
@@ -33,29 +37,31 @@ def run_folder(model: Path) -> Path:
     return model.with_name(f"{model.name}.run")
 
 
-def open_run(model: Path, *, resume: bool, force: bool) -> Path:
-    """The run's folder for a model, before any work is spent.
+def check_run(model: Path, *, resume: bool, force: bool) -> None:
+    """Refuse the place of a model before any work is spent.
 
     Args:
         model: Where the model will be.
         resume: Keep an interrupted run's files.
-        force: Replace the model, and drop an interrupted run unless ``resume``.
+        force: Replace the model and an interrupted run.
 
     Raises:
         OutputError: The model exists already, its place cannot be written, or an interrupted run is there and neither
             flag says what to do with it.
     """
-    model = Path(model)
     check_can_write(model, force=force)
     run = run_folder(model)
-    if run.exists() and not resume:
-        if not force:
-            raise OutputError(
-                f"{run} holds a run that was interrupted.",
-                hint="Add --resume to continue it, or --force to start anew.",
-            )
-        close_run(run)
-    return run
+    if run.exists() and not (resume or force):
+        raise OutputError(
+            f"{run} holds a run that was interrupted.", hint="Add --resume to continue it, or --force to start anew."
+        )
+
+
+def open_run(model: Path, *, resume: bool, force: bool) -> None:
+    """Remove an interrupted run that shall not be continued; see :func:`check_run`."""
+    check_run(model, resume=resume, force=force)
+    if not resume and run_folder(model).exists():
+        close_run(run_folder(model))
 
 
 def holds_work(run: Path) -> bool:
@@ -81,7 +87,7 @@ def finish_run(
     *,
     recipe: Recipe,
     training: Mapping[str, Any],
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype,
     force: bool = False,
 ) -> ModelSpec:
     """Write the model folder and remove the run.
@@ -98,6 +104,8 @@ def finish_run(
     Returns:
         The spec as written, with its hash.
     """
+    from mobileclip_kit.networks.model import save_model
+
     run = run_folder(model)
     with atomic_folder(model, force=force) as folder:
         spec = save_model(folder, student.network, student.config, spec, student.tokenizer_file, dtype=dtype)

@@ -23,7 +23,6 @@ from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.data.images import Images, Rows, identity_of
 from mobileclip_kit.distillation.augment import Replay, augment
 from mobileclip_kit.distillation.checkpoint import (
-    CHECKPOINT_FILE,
     Checkpoint,
     copy_into,
     load_checkpoint,
@@ -42,7 +41,7 @@ from mobileclip_kit.distillation.distributed import (
 )
 from mobileclip_kit.distillation.objective import Batch, Objective, StepContext, VectorObjective
 from mobileclip_kit.distillation.optimizer import give_own_rates, make_optimizer
-from mobileclip_kit.distillation.run_folder import RunLog
+from mobileclip_kit.distillation.run_folder import CHECKPOINT_FILE, RunLog
 from mobileclip_kit.distillation.tables import Augmentation, TrainingPlan
 from mobileclip_kit.distillation.training_set import batch_rows
 from mobileclip_kit.errors import DataError, TrainingError, UsageError

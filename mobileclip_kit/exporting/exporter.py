@@ -14,7 +14,7 @@ from mobileclip_kit.exporting.samples import ImageInputs, read_captioned, read_s
 from mobileclip_kit.exporting.sensitivity import table_path
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.exporting.verify import require_parity, verify_export
-from mobileclip_kit.files import atomic_folder, check_can_write, sha256_of_file, write_json
+from mobileclip_kit.files import atomic_folder, sha256_of_file, write_json
 from mobileclip_kit.networks.model import Model, load_model
 from mobileclip_kit.runtime.torch import TorchEncoder
 from mobileclip_kit.spec import MERGES_FILE, TOKENIZER_FILE, Tower
@@ -53,8 +53,7 @@ def load_request(request: ExportRequest, *, report: Report = lambda line: None) 
         MckitError: The destination exists, or the model or the images cannot be read.
     """
     request.check()
-    destination = request.destination()
-    check_can_write(destination, force=request.force)
+    request.check_places()
     measured = None if request.sensitivity is None else open_export(request.sensitivity)
     report(f"loading {request.model}")
     model = load_model(request.model)
@@ -77,7 +76,7 @@ def load_request(request: ExportRequest, *, report: Report = lambda line: None) 
         calibration_method=request.calibration_method or "minmax", threshold=request.threshold, recall=recall,
         measured=measured, ane=request.ane, force=request.force, keep_failed=request.keep_failed, report=report,
     )  # fmt: skip
-    return LoadedRequest(model, destination, options, skipped)
+    return LoadedRequest(model, request.destination(), options, skipped)
 
 
 def skipped_images(images: ImageInputs | None) -> tuple[tuple[str, str], ...]:

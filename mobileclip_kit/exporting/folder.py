@@ -16,8 +16,9 @@ from mobileclip_kit import __version__, formats
 from mobileclip_kit.errors import ExportError, MckitError, ModelError, UsageError
 from mobileclip_kit.exporting.digests import hash_path, read_digest
 from mobileclip_kit.exporting.precisions import Precision, find_precision
-from mobileclip_kit.files import read_json, sha256_of_file, size_bytes
-from mobileclip_kit.spec import FORMAT_VERSION, MERGES_FILE, TOKENIZER_FILE, ModelSpec, Tower
+from mobileclip_kit.files import nothing_at, read_json, sha256_of_file, size_bytes
+from mobileclip_kit.model_names import check_model_name
+from mobileclip_kit.spec import FORMAT_VERSION, MERGES_FILE, TOKENIZER_FILE, ModelSpec, Tower, stored_spec
 from mobileclip_kit.tokenizer import STANDARD_MERGES_COUNT, Tokenizer, find_tokenizer
 
 EXPORT_FILE = "export.json"
@@ -233,16 +234,42 @@ def open_export(path: Path, *, check_hashes: bool = False) -> Export:
         ExportError: Not an export, of another format version, or a file is missing, cut off or altered.
     """
     if not is_export(path):
-        raise ExportError(
-            f"{path} is not an export: it has no {EXPORT_FILE}." if path.exists() else f"There is no export {path}.",
-            hint="Make one with `mckit export`.",
-        )
+        hint = "Make one with `mckit export`."
+        if path.exists():
+            raise ExportError(f"{path} is not an export: it has no {EXPORT_FILE}.", hint=hint)
+        message, hint = nothing_at(path, hint)
+        raise ExportError(message, hint=hint)
     export = _read_manifest(path)
     for tower in export.towers.values():
         _check_file(export.path / tower.file, tower)
         if check_hashes:
             _check_digest(export.path / tower.file, tower, from_memory=False)
     _check_tokenizer(export, count=check_hashes)
+    return export
+
+
+def open_export_of(path: Path, model: str | Path, *, images: Path | None = None) -> Export:
+    """Open an export to be compared with its model on images, after all that can be refused without torch.
+
+    Args:
+        path: The folder; every file is compared with its SHA-256.
+        model: A model folder or an open_clip name.
+        images: Images, or a captions file; None for generated ones.
+
+    Raises:
+        DataError: The images do not exist.
+        ExportError: See :func:`open_export`.
+        ModelError: No model has this name, or the folder is no model folder.
+        ModelMismatchError: The export was made from another model.
+    """
+    from mobileclip_kit.data.sources import check_source
+
+    check_model_name(model)
+    if images is not None:
+        check_source(images)
+    export = open_export(path, check_hashes=True)
+    if (spec := stored_spec(model)) is not None:
+        spec.check_same_model(export.spec.model_hash, f"The export {path}")
     return export
 
 

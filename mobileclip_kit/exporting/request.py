@@ -94,6 +94,25 @@ class ExportRequest:
             )
         check_precision(row, ane=self.ane, calibrated=self.calibration is not None)
 
+    def check_places(self) -> None:
+        """Refuse a model, images and an output that cannot be used, before torch is imported.
+
+        Raises:
+            MckitError: The model or the images do not exist, or the output exists or cannot be written.
+        """
+        # Imported here, so that contradictory options are told without numpy.
+        from mobileclip_kit.data.sources import check_source
+        from mobileclip_kit.exporting.folder import open_export
+        from mobileclip_kit.files import check_can_write
+        from mobileclip_kit.model_names import check_model_name
+
+        check_model_name(self.model)
+        for source in filter(None, (self.images, self.calibration)):
+            check_source(source)
+        if self.sensitivity is not None:
+            open_export(self.sensitivity)
+        check_can_write(self.destination(), force=self.force)
+
     def options_without_effect(self) -> list[str]:
         """A sentence for each option that changes nothing beside the others."""
         formats = FORMATS if self.format is None else (self.format,)

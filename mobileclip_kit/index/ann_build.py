@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,6 +80,8 @@ def derive(
         target: Recall among the first ten that the settings are chosen for, on other queries too.
         threads: Of the building; None for all cores.
     """
+    import faiss  # refused runs and exact searches start quicker without it
+
     started = time.monotonic()
     before = faiss.omp_get_max_threads()
     if threads is not None:
@@ -132,6 +133,8 @@ def _build(matrix: Vectors, kind: IndexKind) -> Any:
 
 
 def _empty(matrix: Vectors, kind: IndexKind) -> Any:
+    import faiss
+
     rows, dim = matrix.shape
     product = faiss.METRIC_INNER_PRODUCT
     half: Any = faiss.ScalarQuantizer.QT_fp16  # the type stubs take it for something else

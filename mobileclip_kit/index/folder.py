@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import IndexFormatError, MckitError, OutputError
-from mobileclip_kit.files import atomic_file, atomic_folder, read_json, recover, remove_staged
+from mobileclip_kit.files import (
+    atomic_file,
+    atomic_folder,
+    check_can_write,
+    nothing_at,
+    read_json,
+    recover,
+    remove_staged,
+)
 from mobileclip_kit.formats import from_document, to_document
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
@@ -79,12 +87,11 @@ class IndexHeader:
         """
         path = folder / INDEX_FILE
         if not path.is_file():
-            raise IndexFormatError(
-                f"{folder} is not an index: it has no {INDEX_FILE}."
-                if folder.exists()
-                else f"{folder} does not exist.",
-                hint="Build it with `mckit index IMAGES --model M -o INDEX`.",
-            )
+            hint = "Build it with `mckit index IMAGES --model M -o INDEX`."
+            if folder.exists():
+                raise IndexFormatError(f"{folder} is not an index: it has no {INDEX_FILE}.", hint=hint)
+            message, hint = nothing_at(folder, hint)
+            raise IndexFormatError(message, hint=hint)
         document = read_json(path)
         version = document.get("format_version")
         if version != FORMAT_VERSION:
@@ -139,6 +146,22 @@ def create_index(folder: Path, header: IndexHeader, *, force: bool = False) -> N
         pass
 
 
+def check_index_place(folder: Path, *, force: bool = False) -> None:
+    """Refuse a place where something else than an index lies, or that cannot be written.
+
+    Raises:
+        OutputError: Says which.
+    """
+    recover(folder)
+    if is_index(folder):
+        return
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not empty:
+        forced = ", so --force does not replace it" if force else ""
+        raise OutputError(f"{folder} exists and is not an index{forced}.", hint="Choose another -o.")
+    check_can_write(folder, force=True)
+
+
 @contextlib.contextmanager
 def staged_index(folder: Path, header: IndexHeader, *, force: bool = False) -> Iterator[Path]:
     """Yield an empty index under a temporary name that takes ``folder``'s place when the block ends without an error.
@@ -152,10 +175,8 @@ def staged_index(folder: Path, header: IndexHeader, *, force: bool = False) -> I
         OutputError: Something else lies there already, or an index and ``force`` is False.
         IndexFormatError: Another process is writing the index that shall be replaced.
     """
-    recover(folder)
+    check_index_place(folder, force=force)
     empty = folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not empty and not is_index(folder):
-        raise OutputError(f"{folder} exists and is not an index.", hint="Choose another -o.")
     with contextlib.ExitStack() as stack:
         if is_index(folder) and force:
             stack.enter_context(index_lock(folder))

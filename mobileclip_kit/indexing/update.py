@@ -18,8 +18,16 @@ import numpy as np
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelError, ShapeError, UsageError
-from mobileclip_kit.files import recover, remove_staged
-from mobileclip_kit.index.folder import IndexHeader, IndexWriter, create_index, is_index, open_writer
+from mobileclip_kit.files import nothing_at, remove_staged
+from mobileclip_kit.index.folder import (
+    IndexHeader,
+    IndexWriter,
+    check_index_place,
+    create_index,
+    is_index,
+    open_writer,
+)
+from mobileclip_kit.index.npy import load_matrix
 from mobileclip_kit.index.rebuilding import rebuilt_index
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.index.vectors import bad_rows
@@ -31,6 +39,7 @@ from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.indexing.scan import Changes, FileToEncode, compare_library
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.spec import ModelSpec
 
 _BATCHES_AHEAD = 3
 
@@ -60,14 +69,9 @@ def update_index(
         OutputError: ``out`` is something else, or cannot be written.
         UsageError: The index holds another part of the folder.
     """
-    encoder.spec.require_image()
-    if not images.is_dir():
-        raise DataError(f"{images} is not a folder." if images.exists() else f"{images} does not exist.")
+    check_update(images, encoder.spec, out, options)
     shard = None if options.shard is None else parse_shard(options.shard)
     header = IndexHeader(spec=encoder.spec, model=encoder.model_path, images=str(images.resolve()), shard=shard)
-    recover(out)
-    if is_index(out) and not options.force:
-        _check_same_library(IndexHeader.read(out), header, out)
     # Not resolved: names are relative to the folder as it was given, wherever it links to.
     images = images.absolute()
     library = list(list_library(images, tars=options.tars, shard=shard))
@@ -92,6 +96,39 @@ def update_index(
     return report
 
 
+def check_update(images: Path, spec: ModelSpec | None, out: Path, options: IndexOptions) -> None:
+    """Refuse what :func:`update_index` cannot do, as far as that shows before the model is opened.
+
+    Args:
+        images: The folder.
+        spec: The model's; None where only the opened model has one.
+        out: The index.
+        options: As for :func:`update_index`.
+
+    Raises:
+        MckitError: See :func:`update_index`.
+    """
+    if spec is not None:
+        spec.require_image()
+    if not images.is_dir():
+        message, hint = nothing_at(images, "Pass a folder of images.")
+        raise DataError(f"{images} is not a folder." if images.exists() else message, hint=hint)
+    shard = None if options.shard is None else parse_shard(options.shard)
+    if options.query_vectors is not None:
+        load_matrix(options.query_vectors)
+    check_index_place(out, force=options.force)
+    if is_index(out) and not options.force:
+        _check_same_library(IndexHeader.read(out), spec, shard, out)
+    # An index whose images were all deleted may become empty; a new one without images is a mistake.
+    elif not _holds_images(images, tars=options.tars):
+        has_tars = not options.tars and _holds_images(images, tars=True)
+        raise DataError(f"{images} holds no images.", hint="Add --tars to read its .tar files." if has_tars else None)
+
+
+def _holds_images(folder: Path, *, tars: bool) -> bool:
+    return next(list_library(folder.absolute(), tars=tars), None) is not None
+
+
 @contextlib.contextmanager
 def _writer(out: Path, header: IndexHeader, options: IndexOptions) -> Iterator[IndexWriter]:
     """The index's writer, or that of the one that shall take its place."""
@@ -106,9 +143,10 @@ def _writer(out: Path, header: IndexHeader, options: IndexOptions) -> Iterator[I
         yield writer
 
 
-def _check_same_library(old: IndexHeader, new: IndexHeader, out: Path) -> None:
-    new.spec.check_same_model(old.spec.model_hash, f"The index {out}")
-    if old.shard != new.shard:
+def _check_same_library(old: IndexHeader, spec: ModelSpec | None, shard: tuple[int, int] | None, out: Path) -> None:
+    if spec is not None:
+        spec.check_same_model(old.spec.model_hash, f"The index {out}")
+    if old.shard != shard:
         held = "all of its folder" if old.shard is None else f"the part {old.shard[0]}/{old.shard[1]} of its folder"
         raise UsageError(f"The index {out} holds {held}.", hint="Choose another -o, or the same --shard as before.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from mobileclip_kit.errors import UsageError
+from mobileclip_kit.model_names import check_device_name
 
 
 def check_device(name: str) -> str:
@@ -19,6 +20,7 @@ def check_device(name: str) -> str:
     Raises:
         UsageError: The name is unknown or this machine has no such device.
     """
+    check_device_name(name)
     here = ["cpu"]
     if torch.cuda.is_available():
         here.append("cuda")
@@ -28,6 +30,6 @@ def check_device(name: str) -> str:
         return here[-1]
     kind, _, number = name.partition(":")
     count = torch.cuda.device_count() if kind == "cuda" else 1
-    if kind not in here or (number and not (number.isdecimal() and int(number) < count)):
+    if kind not in here or (number and int(number) >= count):
         raise UsageError(f"The device {name!r} is not on this machine; it has {', '.join(here)}.")
     return name

@@ -89,6 +89,7 @@ def load_model(name: str | Path, *, seed: int = 0) -> Model:
         ModelError: The name is unknown (the nearest known ones are named), the folder is damaged, or the weights cannot
             be downloaded.
     """
+    check_model_name(name)
     text = str(name).removeprefix(FOLDER)
     path = Path(text)
     if path.is_dir():
@@ -96,7 +97,6 @@ def load_model(name: str | Path, *, seed: int = 0) -> Model:
     if text.startswith(HUB):
         return _load_open_clip(text, tag=None, seed=seed)
     architecture, _, tag = text.partition(":")
-    check_model_name(text)
     return _load_open_clip(architecture, tag=tag or None, seed=seed)
 
 
@@ -208,9 +208,8 @@ def tower_parameters(network: Any) -> dict[str, int]:
 
 
 def _load_folder(folder: Path) -> Model:
-    for required in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / required).is_file():
-            raise ModelError(f"{folder} is not a model folder: it has no {required}.")
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise ModelError(f"{folder} is not a model folder: it has no {WEIGHTS_FILE}.")
     config = read_json(folder / CONFIG_FILE)
     if "model_cfg" not in config:
         raise ModelError(f"{folder / CONFIG_FILE} has no model_cfg.")

@@ -177,14 +177,14 @@ def run_quickstart(
         OutputError: ``out`` holds a finished run or something else.
         MckitError: A stage failed; the files of earlier stages stay.
     """
-    from mobileclip_kit.quickstart.page import write_quickstart_page
-    from mobileclip_kit.quickstart.stages import STAGES
-
     teacher = models_folder() / TEACHER
     if not teacher.is_dir():
         raise ModelError(f"The bundled teacher is not at {teacher}.", hint="The installation is incomplete; repeat it.")
     run = QuickstartRun(out, teacher, plan or QuickstartPlan(), say=say)
-    run.open(force=force)
+    run.open(force=force)  # before torch is imported
+    from mobileclip_kit.quickstart.page import write_quickstart_page
+    from mobileclip_kit.quickstart.stages import STAGES
+
     for name, title, work in STAGES:
         run.stage(name, title, work)
     document = summary(run)

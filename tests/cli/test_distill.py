@@ -109,6 +109,8 @@ def test_wrong_calls_are_one_sentence(
 def test_after_ctrl_c_the_hint_names_resume_where_a_run_was_kept(
     begun: bool, scenes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run(capsys, *imported(scenes))
+
     def interrupted(*_: object) -> None:
         if begun:
             (scenes / "m.run").mkdir()

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import mobileclip_kit as mckit
 from mobileclip_kit.cli.entry import main
+from mobileclip_kit.exporting.folder import Export, ExportedTower
 from mobileclip_kit.project import Project, find_project
 from mobileclip_kit.resources import models_folder
-from tests.indexing.fakes import draw_many
+from mobileclip_kit.spec import write_spec
+from tests.indexing.fakes import ColourEncoder, draw_many
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> tuple[str, str]:
@@ -125,31 +130,80 @@ def test_without_the_file_the_error_says_what_to_type(
     assert f"`mckit {command} " in err.splitlines()[-1] and "mckit init --data PHOTOS" in err
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["index", "photos", "--model", "ViT-B-23", "-o", "i"],
-        ["distill", "--data", "photos", "--teacher", "ViT-B-23", "--student", "vit-s6-h12", "-o", "s"],
-        ["distill", "--data", "photos", "--teacher", "ViT-B-32", "--student", "vit-s6-h13", "-o", "s"],
-        ["train", "--data", "photos", "--student", "restnet18", "-o", "s"],
-        ["export", "ViT-B-23", "--format", "onnx"],
-        ["export", "ViT-B-32"],
-        ["verify", "photos", "--against", "ViT-B-23"],
-        ["search", "i"],
-        ["bench", "ViT-B-23"],
-        ["cache", "--teacher", "ViT-B-23", "--data", "photos", "-o", "c"],
-    ],
-    ids=" ".join,
-)
-def test_a_wrong_call_is_refused_before_torch_is_imported_and_leaves_nothing(
-    folder: Path, arguments: list[str]
-) -> None:
+WRONG = {
+    "index photos --model ViT-B-23:openai -o i": "Did you mean ViT-B-32:openai",
+    "index foto --model ViT-B-32 -o i": "foto does not exist. Did you mean fotos?",
+    "index empty --model ViT-B-32 -o i": "empty holds no images.",
+    "index photos --model ViT-B-32 -o fotos --force": "is not an index, so --force does not replace it",
+    "index photos --model other -o made": "other-hash",
+    "distill --data photos --teacher ViT-B-23 --student vit-s6-h12 -o s": "Did you mean ViT-B-32",
+    "distill --data photos --teacher ViT-B-32 --student vit-s6-h13 -o s": "Did you mean vit-s6-h12",
+    "distill --data none --teacher ViT-B-32 --student vit-s6-h12 -o s": "none does not exist",
+    "distill --data empty --teacher ViT-B-32 --student vit-s6-h12 -o s": "no usable image",
+    "distill --data photos --teacher ViT-B-32 --student vit-s6-h12 -o photos": "photos exists already",
+    "distill --data photos --cache photos --student vit-s6-h12 -o s": "is not a teacher cache",
+    "distill --data photos --teacher photos --student vit-s6-h12 -o s": "is not a model folder",
+    "distill --data photos --teacher ViT-B-32 --student vit-s6-h12 -o s --device gpu": "No device is called 'gpu'",
+    "train --data photos --student restnet18 -o s": "resnet18",
+    "train --data none -o s": "none does not exist",
+    "export ViT-B-23 --format onnx": "Did you mean ViT-B-32",
+    "export ViT-B-32": "Add --format onnx",
+    "export photos --format onnx": "is not a model folder: it has no open_clip_config.json",
+    "export exported --format coreml": "exported is an export, not a model folder",
+    "export othr --format onnx": "Did you mean other",
+    "export other --format onnx --images none": "none does not exist",
+    "verify photos --against ViT-B-23": "Did you mean ViT-B-32",
+    "verify exported --against other": "The export exported",
+    "search nothing": "mckit search",
+    "search made red --model other": "The index made",
+    "bench ViT-B-23": "Did you mean ViT-B-32",
+    "cache --teacher ViT-B-23 --data photos -o c": "Did you mean ViT-B-32",
+    "cache --teacher ViT-B-32 --data none -o c": "none does not exist",
+    "quickstart -o photos": "exists already",
+}
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What each wrong call says, which heavy modules are loaded after it, and what it leaves: one process for all."""
+    folder = tmp_path_factory.mktemp("refusals")
+    draw_many(folder / "photos", 3)
+    (folder / "fotos").mkdir()
+    (folder / "fotos" / "notes.txt").touch()
+    (folder / "empty").mkdir()
+    mckit.build_index(folder / "photos", ColourEncoder(), folder / "made", progress=False).close()
+    spec = ColourEncoder("other-hash").spec
+    (folder / "other").mkdir()
+    write_spec(folder / "other", spec)
+    (folder / "other" / "open_clip_config.json").write_text("{}")
+    (folder / "exported").mkdir()
+    (folder / "exported" / "image.onnx").write_bytes(b"graph")
+    tower = ExportedTower.from_file("image", folder / "exported" / "image.onnx")
+    Export(path=folder / "exported", spec=ColourEncoder().spec, format="onnx", precision="fp32",
+           towers={"image": tower}).write()  # fmt: skip
     code = (
-        "import sys\nfrom mobileclip_kit.cli.entry import main\n"
-        f"try:\n    main({arguments!r})\nexcept SystemExit as left:\n"
-        "    print(left.code, sorted({'torch', 'open_clip', 'faiss', 'coremltools'} & set(sys.modules)))"
+        "import contextlib, io, json, os, sys\nfrom mobileclip_kit.cli.entry import main\nfound = {}\n"
+        "for line in json.load(sys.stdin):\n"
+        "    told, before, exit_code = io.StringIO(), sorted(os.listdir()), 0\n"
+        "    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):\n"
+        "        try:\n            main(line.split())\n"
+        "        except SystemExit as left:\n            exit_code = left.code\n"
+        "    heavy = sorted({'torch', 'open_clip', 'faiss', 'coremltools'} & set(sys.modules))\n"
+        "    left = sorted(set(os.listdir()) - set(before))\n"
+        "    found[line] = {'code': exit_code, 'said': told.getvalue(), 'heavy': heavy, 'left': left}\n"
+        "print(json.dumps(found))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    exit_code, loaded = done.stdout.split(maxsplit=1)
-    assert exit_code in "12" and loaded.strip() == "[]", done.stderr
-    assert sorted(path.name for path in folder.iterdir()) == ["photos"]
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", code], input=json.dumps(list(WRONG)), capture_output=True, text=True,
+                          check=True, cwd=folder, env={**os.environ, "PYTHONPATH": root})  # fmt: skip
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_a_wrong_call_is_refused_before_torch_is_imported_and_leaves_nothing(
+    line: str, refusals: dict[str, dict[str, Any]]
+) -> None:
+    got = refusals[line]
+    assert got["code"] in (1, 2) and WRONG[line] in got["said"] and "Traceback" not in got["said"]
+    assert (got["heavy"], got["left"]) == ([], [])

@@ -335,17 +335,27 @@ def test_small_sets_make_a_smaller_batch(tmp_path: Path, cache: Path) -> None:
         ({"teacher": "ViT-B-32"}, UsageError, "either --teacher or --cache"),
         ({"student": "vit-s6-h1"}, ModelError, "Did you mean vit-s6-h12"),
         ({"cache": None, "teacher": "ViT-B33"}, ModelError, "Did you mean ViT-B-32"),
-        ({"limit": 1}, DataError, "1 images can be trained on"),
+        ({"limit": 1}, DataError, "1 image can be trained on"),
         ({"holdout": "1.5"}, UsageError, "must be in 0…1"),
         ({"holdout": "nowhere.txt"}, UsageError, "neither a share nor a readable file"),
-        ({"device": "tpu"}, UsageError, "'tpu' is not on this machine"),
+        ({"device": "tpu"}, UsageError, "No device is called 'tpu'"),
+        ({"device": "cuda:99"}, UsageError, "'cuda:99' is not on this machine"),
         ({"data": Path("nowhere")}, DataError, "nowhere does not exist"),
     ],
 )
 def test_refusals(tmp_path: Path, cache: Path, changes: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         distill(request(tmp_path, **{"cache": cache, **changes}))
-    assert not (tmp_path / "student").exists()
+    assert not (tmp_path / "student").exists() and not (tmp_path / "student.run").exists()
+
+
+def test_a_run_with_one_readable_image_leaves_nothing(tmp_path: Path, teacher: tuple[Path, Model]) -> None:
+    """The teacher has run before it shows that only one of two images can be decoded."""
+    draw(tmp_path / "images", 1)
+    (tmp_path / "images" / "torn.jpg").write_bytes(b"torn")
+    with pytest.raises(DataError, match=r"^1 image can be trained on.*torn\.jpg"):
+        distill(request(tmp_path, teacher=str(teacher[0])))
+    assert not (tmp_path / "student.run").exists()
 
 
 def test_existing_output_is_refused_before_any_work(tmp_path: Path, cache: Path) -> None:

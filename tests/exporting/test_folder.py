@@ -103,7 +103,7 @@ def test_file_outside_the_folder(copied: Path) -> None:
 def test_not_an_export(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="is not an export"):
         open_export(tmp_path)
-    with pytest.raises(ExportError, match="There is no export"):
+    with pytest.raises(ExportError, match="nothing does not exist"):
         open_export(tmp_path / "nothing")
 
 

@@ -234,10 +234,24 @@ def test_a_second_process_is_refused(photos: Path, out: Path) -> None:
         update(photos, out)
 
 
-def test_an_empty_library_gives_an_empty_index(tmp_path: Path, out: Path) -> None:
+def test_a_folder_without_images_is_no_library_but_an_indexed_one_may_become_empty(tmp_path: Path, out: Path) -> None:
     (tmp_path / "none").mkdir()
-    assert update(tmp_path / "none", out).items == 0
-    assert contents(out) == {}
+    (tmp_path / "none" / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"none holds no images\.$"):
+        update(tmp_path / "none", out)
+    (tmp_path / "none" / "shard.tar").touch()
+    with pytest.raises(DataError, match="Add --tars"):
+        update(tmp_path / "none", out)
+    assert not out.exists()
+    only = draw(tmp_path / "few" / "only.png", (1, 2, 3))
+    parts = [update(tmp_path / "few", tmp_path / f"part{number}", shard=f"{number}/2").items for number in (1, 2)]
+    assert sorted(parts) == [0, 1], "a part of a library may be empty"
+    assert update(tmp_path / "few", out).items == 1
+    only.unlink()
+    assert (update(tmp_path / "few", out, prune=True).removed, contents(out)) == (1, {})
+    assert update(tmp_path / "few", out).items == 0
+    with pytest.raises(DataError, match="holds no images"):
+        update(tmp_path / "few", out, force=True)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names must be UTF-8 there")
