@@ -11,20 +11,23 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
+import io
 import json
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NoReturn
 
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import DataError, OutputError
 from mobileclip_kit.locks import CAN_LOCK, try_lock, unlock
 from mobileclip_kit.renames import RETIRED, install, remove
 
+MAX_NESTING = 100
 _STAGED = ".part"
 _KEPT = ".staged"
 _DIGEST_DIGITS = 12
@@ -126,6 +129,19 @@ def write_json(path: Path, document: Any) -> None:
         staging.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def open_file(path: Path) -> BinaryIO:
+    """Open a file for reading, but no pipe or device, which may never end.
+
+    Raises:
+        DataError: It is something else than a file or a folder.
+        OSError: It is missing, a folder, or cannot be read.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise DataError(f"{path} is not a file but a pipe or a device.", hint="Save its content to a file first.")
+    return path.open("rb")
+
+
 def read_text(path: Path, encoding: str = "utf-8") -> str:
     """Read a UTF-8 file; ``utf-8-sig`` also accepts a byte order mark.
 
@@ -134,11 +150,46 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
         UnicodeDecodeError: The file is not UTF-8.
     """
     try:
-        return path.read_text(encoding=encoding)
+        with open_file(path) as stream, io.TextIOWrapper(stream, encoding) as text:
+            return text.read()
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Values of a JSON text from elsewhere.
+
+    Raises:
+        ValueError: It is not JSON, is not UTF-8, holds a number that is not finite, or is nested more than
+            :data:`MAX_NESTING` deep.
+    """
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    check_nesting(document)
+    return document
+
+
+def check_nesting(document: Any) -> None:
+    """Refuse values nested more than :data:`MAX_NESTING` deep, on which functions that call themselves would fail.
+
+    Raises:
+        ValueError: They are.
+    """
+    level: list[dict[Any, Any] | list[Any]] = [[document]]
+    for _ in range(MAX_NESTING + 1):
+        level = [value for each in level for value in (each.values() if isinstance(each, dict) else each)
+                 if isinstance(value, dict | list)]  # fmt: skip
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {MAX_NESTING} deep")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -148,7 +199,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: The file is missing, is not JSON, or is not an object.
     """
     try:
-        document = json.loads(read_text(path))
+        document = parse_json(read_text(path))
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(document, dict):

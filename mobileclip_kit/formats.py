@@ -24,7 +24,7 @@ from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn
 
 from mobileclip_kit.errors import DataError, MckitError
-from mobileclip_kit.files import read_json, read_text, write_json
+from mobileclip_kit.files import check_nesting, read_json, read_text, write_json
 
 Described = TypeVar("Described")
 # A class of errors, called with a message and a hint.
@@ -55,9 +55,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         DataError: The file is missing or not TOML.
     """
     try:
-        return tomllib.loads(read_text(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as cause:
+        document = tomllib.loads(read_text(path))
+        check_nesting(document)
+    except (ValueError, RecursionError) as cause:
         raise DataError(f"{path} is not valid TOML: {cause}.") from cause
+    return document
 
 
 def write(path: Path, described: Any, **more: Any) -> None:

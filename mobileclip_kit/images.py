@@ -44,6 +44,7 @@ from PIL.ImageFile import ImageFile
 
 from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.errors import DataError, ImageError, ShapeError
+from mobileclip_kit.files import open_file
 from mobileclip_kit.spec import ImageSpec
 
 IMAGE_SUFFIXES = frozenset(
@@ -66,6 +67,8 @@ _PLUGINS = {
 
 # 200 megapixels is what the largest phone cameras write, and 600 MB as RGB.
 MAX_PIXELS = 200_000_000
+# Pillow allocates memory for every row: an image of one column of 200 million pixels would take 3 GB.
+MAX_SIDE = 1_000_000
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -127,7 +130,14 @@ def load_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, least_side
         return _to_rgb(_to_resizable(_decode(source, max_pixels, least_side)))
 
 
-def load_pixels(source: str | Path | bytes | Image.Image | Pixels, spec: ImageSpec, *, draft: bool = False) -> Pixels:
+def load_pixels(
+    source: str | Path | bytes | Image.Image | Pixels,
+    spec: ImageSpec,
+    *,
+    draft: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    max_side: int = MAX_SIDE,
+) -> Pixels:
     """Decode, resize and crop an image: what every encoder takes.
 
     Args:
@@ -136,6 +146,8 @@ def load_pixels(source: str | Path | bytes | Image.Image | Pixels, spec: ImageSp
         spec: Size, filter and resize mode.
         draft: Let the JPEG decoder halve, quarter… an image that stays at least twice as large as the target.
             Several times faster on camera photos, but the pixels are no longer open_clip's.
+        max_pixels: As in :func:`load_image`, for files and bytes.
+        max_side: The same for width and height, in pixels.
 
     Returns:
         RGB, ``(height, width, 3)`` uint8.
@@ -151,7 +163,7 @@ def load_pixels(source: str | Path | bytes | Image.Image | Pixels, spec: ImageSp
     with _reading(source):
         # Twice the target leaves the antialiased filter something to filter.
         least_side = 2 * max(spec.height, spec.width) if draft else None
-        return resize_and_crop(_decode(source, MAX_PIXELS, least_side), spec)
+        return resize_and_crop(_decode(source, max_pixels, least_side, max_side), spec)
 
 
 def resize_and_crop(image: Image.Image, spec: ImageSpec) -> Pixels:
@@ -259,6 +271,15 @@ def open_image(stream: IO[bytes]) -> ImageFile:
     return Image.open(stream, formats=[name for name in _PLUGINS if name in Image.OPEN])
 
 
+def image_format(path: Path) -> str | None:
+    """The format of an image in Pillow's words, from its header; None for a file that is no readable image."""
+    try:
+        with _PILLOW_AT_REST, open_file(path) as stream:
+            return open_image(stream).format
+    except (DataError, Image.DecompressionBombError, *_DECODER_ERRORS):
+        return None
+
+
 @functools.cache
 def _load_plugins() -> None:
     for plugin in filter(None, _PLUGINS.values()):
@@ -307,10 +328,12 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
     return os.path.isfile(entry.path) or not os.path.exists(entry.path)
 
 
-def _decode(source: Path | bytes, max_pixels: int, least_side: int | None = None) -> Image.Image:
+def _decode(
+    source: Path | bytes, max_pixels: int, least_side: int | None = None, max_side: int = MAX_SIDE
+) -> Image.Image:
     """The first frame, upright, in its own mode; see :func:`load_pixels` for the draft's ``least_side``."""
     with contextlib.ExitStack() as stack:
-        opened: IO[bytes] = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        opened: IO[bytes] = io.BytesIO(source) if isinstance(source, bytes) else open_file(source)
         stream = stack.enter_context(opened)
         start = stream.read(12)
         if not start:
@@ -319,9 +342,10 @@ def _decode(source: Path | bytes, max_pixels: int, least_side: int | None = None
         if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
             _register_heif(source)
         image = stack.enter_context(open_image(stream))
-        if image.width * image.height > max_pixels:
+        if image.width * image.height > max_pixels or max(image.size) > max_side:
             raise ImageError(
-                f"{_name(source)} is {image.width}×{image.height} pixels; the limit is {max_pixels:,} pixels.",
+                f"{_name(source)} is {image.width}×{image.height} pixels; the limit is {max_pixels:,} pixels, "
+                f"{max_side:,} a side.",
                 hint="Scale it down first.",
             )
         if least_side is not None:
@@ -436,6 +460,8 @@ def _reading(source: str | Path | bytes) -> Iterator[None]:
         raise ImageError(f"{name} is a folder, not an image.") from error
     except PermissionError as error:
         raise ImageError(f"{name} cannot be read: {error.strerror}.") from error
+    except DataError as error:
+        raise error if isinstance(error, ImageError) else ImageError(error.message) from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not an image in a format that can be decoded here.") from error
     except Image.DecompressionBombError as error:

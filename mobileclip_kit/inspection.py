@@ -5,7 +5,6 @@ Only markers and headers are read, never weights or vectors, so a damaged file c
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 import zipfile
@@ -20,7 +19,7 @@ import numpy as np
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError, ImageError
-from mobileclip_kit.files import read_json, read_text, size_bytes
+from mobileclip_kit.files import parse_json, read_json, read_text, size_bytes
 from mobileclip_kit.formats import read_toml
 from mobileclip_kit.images import image_suffixes, list_images, load_image
 from mobileclip_kit.index.phone import PhoneIndex
@@ -60,7 +59,7 @@ def inspect_path(path: Path) -> Inspection:
         if fits(path):
             try:
                 facts = facts_of(path)
-            except (AttributeError, LookupError, TypeError, ValueError) as error:
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
                 raise DataError(f"{path} has the marker of the kind {kind}, but is damaged: {error}.") from error
             return Inspection(path, kind, {**facts, "size_bytes": size_bytes(path)})
     if path.is_file() and path.suffix.lower() in image_suffixes():
@@ -175,7 +174,7 @@ def _gates(path: Path, document: Facts) -> Facts:
 
 
 def _run(path: Path) -> Facts:
-    state = json.loads((_header(path / "checkpoint.safetensors").get("__metadata__") or {}).get("mckit_state", "{}"))
+    state = parse_json((_header(path / "checkpoint.safetensors").get("__metadata__") or {}).get("mckit_state", "{}"))
     fingerprint = {name: value for name, value in (state.get("fingerprint") or {}).items() if name != "recipe"}
     return {"steps": state.get("step"), "seconds": state.get("seconds"), **fingerprint}
 
@@ -213,7 +212,7 @@ def _metadata(entries: Mapping[str, str]) -> Facts:
     """The short entries of a file's metadata, and the model, preprocessing, tokenizer and origin that mckit wrote."""
     facts: Facts = {"metadata": {key: value for key, value in entries.items() if len(value) <= _MAX_ENTRY_CHARACTERS}}
     try:
-        spec = json.loads(entries.get("model_spec", "null"))
+        spec = parse_json(entries.get("model_spec", "null"))
     except ValueError:
         return facts
     if not isinstance(spec, dict):
@@ -314,7 +313,7 @@ def _header(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(min(length, 1 << 27)))
+            header = parse_json(stream.read(min(length, 1 << 27)))
     except (OSError, ValueError, struct.error) as error:
         raise DataError(f"{path} is not a readable safetensors file: {error}.") from error
     if not isinstance(header, dict):

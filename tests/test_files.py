@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from mobileclip_kit.errors import DataError, OutputError
+from mobileclip_kit import formats
+from mobileclip_kit.errors import DataError, MckitError, OutputError
 from mobileclip_kit.files import atomic_file, atomic_folder, read_json, sha256_of_file, size_bytes, write_json
+from mobileclip_kit.images import load_image
+from mobileclip_kit.index.npy import load_matrix, read_names
+from mobileclip_kit.inspection import inspect_path
+from mobileclip_kit.textness.vector import Textness
 
 
 def test_folder_appears_only_when_complete(tmp_path: Path) -> None:
@@ -247,3 +252,30 @@ def test_hash_and_size(tmp_path: Path) -> None:
     # The published SHA-256 test vector for "abc" (FIPS 180-2, appendix B.1).
     assert sha256_of_file(tmp_path / "sub" / "a").startswith("ba7816bf8f01cfea414140de5dae2223")
     assert size_bytes(tmp_path) == 5
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"a":' * 100_000, '{"a": ' + "9" * 5000 + "}"], ids=["list", "object", "digits"]
+)
+def test_json_that_python_does_not_read_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(DataError, match=r"a\.json is not valid JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Opening a pipe that nobody writes to never returns."""
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    readers = (
+        read_json,
+        load_image,
+        load_matrix,
+        read_names,
+        Textness.load,
+        lambda path: formats.read(path, object),
+        inspect_path,
+    )
+    for read in readers:
+        with pytest.raises(MckitError, match="pipe"):
+            read(pipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,15 @@ def test_nested_facts_are_printed_readably(tmp_path: Path, capsys: pytest.Captur
         "  embedding_dim  512", "  vision", "    layers  12", "    width   384", f"    name    {'x' * 90}",
     ]  # fmt: skip
     assert printed[6] == "  text           layers: 1"
+
+
+def test_what_a_terminal_would_obey_is_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = {"kind": "textness", "model": "\x1b]0;title\x07\x9b2J\u202e\n"}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    for arguments in ([], ["--json"]):
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:
+            main(["inspect", str(tmp_path / "a.json"), *arguments])
+        out = capsys.readouterr().out
+        assert stop.value.code == 0 and "\\u001b]0;title" in out
+        assert not set("\x1b\x07\x9b\u202e") & set(out)
+    assert json.loads(out)["model"] == document["model"]

@@ -14,7 +14,6 @@ equally named ones of another collection never get them. Vectors written later c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from mobileclip_kit import formats
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import CacheError, DataError, ModelMismatchError
-from mobileclip_kit.files import read_json, sha256_of_file
+from mobileclip_kit.files import parse_json, read_json, sha256_of_file
 from mobileclip_kit.spec import ImageSpec
 
 CACHE_FILE = "cache.json"
@@ -225,7 +224,7 @@ def _open_shard(
             raise CacheError(f"{file} is not what {CACHE_FILE} recorded: it was cut off or altered.", hint=hint)
     try:
         matrix = np.load(matrix_file, mmap_mode="r", allow_pickle=False)
-        entries = [json.loads(line) for line in keys_file.read_text(encoding="utf-8").splitlines()]
+        entries = [parse_json(line) for line in keys_file.read_text(encoding="utf-8").splitlines()]
     except (ValueError, EOFError) as error:
         raise CacheError(f"The shard {matrix_file} cannot be read: {error}.", hint=hint) from error
     expected = (shard.items, description.views, description.embedding_dim)

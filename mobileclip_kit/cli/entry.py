@@ -177,7 +177,7 @@ def _first_steps(error: click.ClickException, given: Sequence[str]) -> str | Non
 
 def _fail(kind: str, message: str, hint: str | None, as_json: bool, *, code: int = 1) -> NoReturn:
     text = message if hint is None else f"{message} {hint}"
-    click.echo(f"error: {text}", err=True)
+    click.echo(printable(f"error: {text}"), err=True)
     if as_json:
         _print_error(kind, message, hint)
     sys.exit(code)

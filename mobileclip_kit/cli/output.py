@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+# All but line feeds and tabs.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -49,13 +53,16 @@ def emit(document: Mapping[str, Any], text: str, *, as_json: bool) -> None:
 
 
 def printable(text: str) -> str:
-    """The text with bytes of file names that are not UTF-8 escaped in the one way that JSON reads back exactly."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    r"""The text with what a terminal would obey or not show escaped as in JSON: ``\u001b``.
+
+    These are control characters, marks that turn the direction of writing, and bytes of file names that are not UTF-8.
+    """
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def note(message: str) -> None:
     """Say something to the person at the terminal without touching stdout."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
 
 
 @contextlib.contextmanager

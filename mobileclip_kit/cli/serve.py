@@ -22,6 +22,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="0 for any free port.")
 @click.option("--allow-host", "names", multiple=True, metavar="NAME", help="Accept requests for this host name too.")
+@click.option(
+    "--token",
+    envvar="MCKIT_TOKEN",
+    help="Required from every request. Generated and printed with --host or --allow-host if none is given.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in your browser.")
 @json_option
 def command(
@@ -35,6 +40,7 @@ def command(
     host: str,
     port: int,
     names: tuple[str, ...],
+    token: str | None,
     open_browser: bool,
     as_json: bool,
 ) -> None:
@@ -42,15 +48,18 @@ def command(
 
     The page searches by words, by an image that you drop on it and by "more like this", and has a slider for written
     words in images. It serves the images of the index and no other files, and only to this machine unless you pass
-    --host. Stop it with Ctrl-C.
+    --host, which requires the token in the printed address. Stop it with Ctrl-C.
 
     \b
     Examples:
       mckit serve photos.index --open
       mckit serve photos.index --textness-vector textness.json --port 9000
     """  # noqa: D301 (click's mark for lines to keep as they are)
+    from mobileclip_kit.web.access import check_token, new_token
     from mobileclip_kit.web.server import listen, open_service, run_server
 
+    if token is not None:
+        check_token(token)
     service = open_service(
         index_folder,
         images=images,
@@ -65,14 +74,17 @@ def command(
     except BaseException:
         service.close()
         raise
+    if token is None and (names or not listening.local):
+        token = new_token()
+    url = listening.url if token is None else f"{listening.url}?token={token}"
     if not listening.local:
-        note(f"Anyone who can reach {listening.url} can see these images: there is no password.")
+        note(f"Anyone who has the address {url} can see these images. The connection is not encrypted.")
     count = service.library.summary.images
     emit(
-        {"url": listening.url, "index": str(index_folder), "items": count},
-        f"{index_folder}: {count} images at {listening.url} (Ctrl-C stops the server).",
+        {"url": url, "index": str(index_folder), "items": count},
+        f"{index_folder}: {count} images at {url} (Ctrl-C stops the server).",
         as_json=as_json,
     )
     if open_browser:
-        click.launch(listening.url)
-    run_server(service, listening, names)
+        click.launch(url)
+    run_server(service, listening, names, token)

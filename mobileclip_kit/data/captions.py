@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from mobileclip_kit.data.pair import Pair, Skipped, keep_captions
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import parse_json
 
 # The first name that a table has is taken. filepath and title are open_clip's own defaults.
 IMAGE_COLUMNS = ("image", "filepath", "file_name", "path")
@@ -76,8 +76,8 @@ def _jsonl_rows(path: Path) -> Iterator[_Row]:
         if not text.strip():
             continue
         try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            document = parse_json(text)
+        except ValueError as error:
             raise DataError(f"{path} line {line} is not valid JSON: {error}.") from error
         if not isinstance(document, Mapping):
             raise DataError(f"{path} line {line} holds a JSON {type(document).__name__}, not an object.")

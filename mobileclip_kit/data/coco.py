@@ -7,7 +7,6 @@ each, those with the most instances first: "person, dog, frisbee" (our reading).
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from mobileclip_kit.data.pair import Pair, Skipped, keep_captions
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import parse_json
 
 _PARTS = ("images", "annotations", "categories")
 
@@ -85,10 +85,10 @@ def _find(path: Path, name: str) -> Path | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        document = parse_json(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
     if isinstance(document, dict):
         document = {"categories": [], **document}

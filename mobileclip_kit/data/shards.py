@@ -9,7 +9,6 @@ order, from any step on. A remote shard that is read over and over is best kept 
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 import tarfile
@@ -19,9 +18,14 @@ from typing import IO, Any
 
 from mobileclip_kit.data.pair import Member, Pair, Skipped, is_text, is_url
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import parse_json
 from mobileclip_kit.images import image_suffixes
 
 TAR_SUFFIX = ".tar"
+# LAION-5B has 231,349.
+_MAX_SHARDS = 1_000_000
+# Python would take as much memory as a member's header says.
+_MAX_TEXT_BYTES, _MAX_IMAGE_BYTES = 16 << 20, 1 << 30
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -58,6 +62,8 @@ def _expand(place: str) -> list[str]:
         return sorted(str(path) for path in Path(place).iterdir() if path.suffix.lower() == TAR_SUFFIX)
     if found := _RANGE.search(place):
         first, last = int(found[1]), int(found[2])
+        if last - first >= _MAX_SHARDS:
+            raise DataError(f"{place} stands for {last - first + 1:,} shards; {_MAX_SHARDS:,} are the most.")
         numbers = (f"{number:0{len(found[1])}d}" for number in range(first, last + 1))
         return [shard for number in numbers for shard in _expand(_RANGE.sub(number, place, count=1))]
     if "*" not in place:
@@ -107,6 +113,9 @@ def _pair(shard: str, group: str, image: tuple[Member, str] | None, texts: list[
           skipped: list[Skipped]) -> Iterator[Pair]:  # fmt: skip
     if image is not None and image[0].size_bytes == 0:
         skipped.append(Skipped(f"{shard}/{image[1]}", "The file is empty."))
+    elif image is not None and image[0].size_bytes > _MAX_IMAGE_BYTES:
+        reason = f"The file has {image[0].size_bytes:,} bytes; {_MAX_IMAGE_BYTES:,} are the most."
+        skipped.append(Skipped(f"{shard}/{image[1]}", reason))
     elif image is not None:
         yield Pair(f"{shard}/{image[1]}", image[0], tuple(dict.fromkeys(text for text in texts if text)))
     elif texts:
@@ -115,12 +124,15 @@ def _pair(shard: str, group: str, image: tuple[Member, str] | None, texts: list[
 
 def _captions(tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str, name: str,
               skipped: list[Skipped]) -> list[str]:  # fmt: skip
+    if member.size > _MAX_TEXT_BYTES:
+        skipped.append(Skipped(name, f"The caption has {member.size:,} bytes; {_MAX_TEXT_BYTES:,} are the most."))
+        return []
     stream = tar.extractfile(member)
     assert stream is not None  # it is a file
     try:
         text = stream.read().decode("utf-8-sig")
-        document: Any = json.loads(text) if kind == "json" else {"caption": text}
-    except (ValueError, RecursionError) as error:
+        document: Any = parse_json(text) if kind == "json" else {"caption": text}
+    except ValueError as error:
         skipped.append(Skipped(name, f"The caption cannot be read: {error}."))
         return []
     found = document.get("captions", document.get("caption")) if isinstance(document, dict) else None

@@ -88,7 +88,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             return Checkpoint(tensors, state)
     except FileNotFoundError as error:
         raise TrainingError(f"There is no checkpoint {path}.") from error
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise TrainingError(
             f"The checkpoint {path} cannot be read: {error}.", hint="Start anew with --force instead of --resume."
         ) from error

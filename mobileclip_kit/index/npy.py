@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import open_file, parse_json
 
 
 def load_matrix(path: Path) -> NDArray[np.floating]:
@@ -20,6 +20,7 @@ def load_matrix(path: Path) -> NDArray[np.floating]:
         DataError: It is missing, damaged, or holds something else.
     """
     try:
+        open_file(path).close()
         matrix: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
@@ -71,7 +72,8 @@ def read_names(path: Path) -> list[str]:
         DataError: The file is missing or is not such a list.
     """
     try:
-        data = path.read_bytes()
+        with open_file(path) as stream:
+            data = stream.read()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     if path.suffix.lower() != ".json":
@@ -79,7 +81,7 @@ def read_names(path: Path) -> list[str]:
         lines = os.fsdecode(data).replace("\r\n", "\n").split("\n")
         return lines[:-1] if lines[-1] == "" else lines
     try:
-        listed = json.loads(data)
+        listed = parse_json(data)
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):

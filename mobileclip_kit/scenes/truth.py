@@ -9,6 +9,7 @@ from typing import Literal
 
 from mobileclip_kit import formats
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import parse_json
 
 TRUTH_FILE = "truth.jsonl"
 
@@ -102,7 +103,7 @@ class Truth:
             DataError: The line is not one; ``where`` names it.
         """
         try:
-            document = json.loads(line)
+            document = parse_json(line)
             document = {key: value for key, value in document.items() if key != "alone"}
             for group in document.get("objects", ()):
                 group.pop("count", None)  # both follow from the rest

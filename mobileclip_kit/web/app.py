@@ -5,9 +5,9 @@ Images are addressed by ids, never by paths (see :mod:`mobileclip_kit.web.librar
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from importlib import resources
@@ -22,30 +22,40 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from mobileclip_kit.errors import DataError, ImageError, MckitError, UsageError
+from mobileclip_kit.files import parse_json
+from mobileclip_kit.images import image_format
 from mobileclip_kit.index.store import Item
-from mobileclip_kit.web.guard import Guard, error_response, json_response, response_to
+from mobileclip_kit.web.guard import Guard
 from mobileclip_kit.web.library import printable, regular_file
 from mobileclip_kit.web.ranking import SearchRequest
+from mobileclip_kit.web.responses import error_response, json_response, response_to
 from mobileclip_kit.web.service import ClientDisconnected, Service
 
 MAX_SEARCH_BYTES = 256 << 10
 MAX_IMAGE_BYTES = 64 << 20
+# Bodies of images that are in memory at once, the one that is encoded among them; the others wait unread.
+_UPLOADS = 2
+# For a whole body, and between two parts of it.
+_BODY_S, _PART_S = 120.0, 10.0
 _THUMBNAIL_SECONDS = 600
 _CLIENT_CLOSED = 499  # the customary status for a request whose client has disconnected
 _MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-# How files of the formats that every browser shows begin.
-_SIGNATURES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"GIF8", "image/gif"))
+# The formats that every browser shows, in Pillow's words; MPO is a JPEG file with further images behind the first.
+_SHOWN = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "GIF": "image/gif", "WEBP": "image/webp"}
 
 _Respond = Callable[[Path, os.stat_result, dict[str, str]], Awaitable[Response]]
 
 
-def build_app(service: Service, *, names: Collection[str] = (), any_address: bool = False) -> Starlette:
+def build_app(
+    service: Service, *, names: Collection[str] = (), any_address: bool = False, token: str | None = None
+) -> Starlette:
     """The application of one index.
 
     Args:
         service: Of the index; closed with the application.
         names: See :class:`mobileclip_kit.web.guard.Guard`.
         any_address: See :class:`mobileclip_kit.web.guard.Guard`.
+        token: See :class:`mobileclip_kit.web.guard.Guard`.
     """
 
     @contextlib.asynccontextmanager
@@ -65,7 +75,7 @@ def build_app(service: Service, *, names: Collection[str] = (), any_address: boo
             Route("/thumbnails/{id}", endpoints.thumbnail),
             Route("/images/{id}", endpoints.image),
         ],
-        middleware=[Middleware(Guard, names=names, any_address=any_address)],
+        middleware=[Middleware(Guard, names=names, any_address=any_address, token=token)],
         exception_handlers={
             MckitError: _on_mckit_error,
             HTTPException: _on_http_error,
@@ -81,6 +91,7 @@ def build_app(service: Service, *, names: Collection[str] = (), any_address: boo
 class _Endpoints:
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._uploads = asyncio.Semaphore(_UPLOADS)
         self._files = {
             name: (data, f'"{hashlib.blake2b(data, digest_size=16).hexdigest()}"')
             for name, data in _static_files().items()
@@ -111,8 +122,9 @@ class _Endpoints:
         kind = request.headers.get("content-type", "")
         if not kind.startswith("image/") and kind != "application/octet-stream":
             raise HTTPException(415, "An image must be sent as image/* or application/octet-stream.")
-        data = await _read(request, MAX_IMAGE_BYTES)
-        return json_response({"token": await self._service.encode_image(data, request.is_disconnected)})
+        async with self._uploads:
+            data = await _read(request, MAX_IMAGE_BYTES)
+            return json_response({"token": await self._service.encode_image(data, request.is_disconnected)})
 
     async def describe_image(self, request: Request) -> Response:
         """Facts about an image."""
@@ -131,7 +143,7 @@ class _Endpoints:
         """The image file, converted to JPEG if browsers do not know its format."""
 
         async def respond(path: Path, status: os.stat_result, headers: dict[str, str]) -> Response:
-            media_type = _media_type(path)
+            media_type = _SHOWN.get(image_format(path) or "")
             if media_type is None:
                 return Response(await self._service.as_jpeg(path, request.is_disconnected), 200, headers, "image/jpeg")
             return FileResponse(path, 200, headers, media_type, filename=printable(path.name), stat_result=status,
@@ -177,28 +189,20 @@ def _gone(path: Path) -> Response:
     return error_response(410, "DataError", message, "Update the index with mckit index.")
 
 
-def _media_type(path: Path) -> str | None:
-    """The media type of a file that browsers can show; None for others."""
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(16)
-    except OSError:
-        return None  # decoding it gives the reason
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "image/webp"
-    return next((media_type for signature, media_type in _SIGNATURES if start.startswith(signature)), None)
-
-
 async def _read(request: Request, limit: int) -> bytes:
     """The body of a request of at most ``limit`` bytes."""
     refusal = HTTPException(413, f"A request can have at most {limit >> 10:,} KiB.")
     if int(request.headers.get("content-length") or 0) > limit:
         raise refusal
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > limit:
-            raise refusal
+    data, parts = bytearray(), aiter(request.stream())
+    try:
+        async with asyncio.timeout(_BODY_S):
+            while (part := await asyncio.wait_for(anext(parts, None), _PART_S)) is not None:
+                data += part
+                if len(data) > limit:
+                    raise refusal
+    except TimeoutError as error:
+        raise HTTPException(408, "The request was not sent in time.") from error
     return bytes(data)
 
 
@@ -207,8 +211,8 @@ async def _read_json(request: Request) -> dict[str, Any]:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise HTTPException(415, "A search request must be sent as application/json.")
     try:
-        document = json.loads(await _read(request, MAX_SEARCH_BYTES))
-    except (ValueError, RecursionError) as error:
+        document = parse_json(await _read(request, MAX_SEARCH_BYTES))
+    except ValueError as error:
         raise UsageError("The search request is not valid JSON.") from error
     if not isinstance(document, dict):
         raise UsageError("The search request is not a JSON object.")

@@ -1,6 +1,7 @@
 """Which requests are answered, and what every response carries.
 
-The server has no password. These checks protect the user's photos from other web pages in the same browser:
+On this machine alone the server has no password (see :mod:`mobileclip_kit.web.access` for the token that it requires
+otherwise). These checks protect the user's photos from other web pages in the same browser:
 
 * **Host** must be a name of this machine. A page of evil.example whose name resolves to 127.0.0.1 (DNS rebinding)
   sends its own name.
@@ -12,17 +13,15 @@ The server has no password. These checks protect the user's photos from other we
 from __future__ import annotations
 
 import ipaddress
-import json
+import re
 from collections.abc import Collection
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mobileclip_kit import errors
-from mobileclip_kit.web.library import printable
+from mobileclip_kit.web.access import Access
+from mobileclip_kit.web.responses import error_response
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -37,29 +36,8 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _OWN_SITES = ("same-origin", "none")
-# The first class that matches decides.
-_STATUS: dict[type[errors.MckitError], int] = {
-    errors.UsageError: 400, errors.ImageError: 422, errors.DataError: 404, errors.ModelError: 409,
-    errors.ModelMismatchError: 409, errors.IndexFormatError: 503,
-}  # fmt: skip
-
-
-def json_response(document: Any, status: int = 200) -> Response:
-    """A JSON document that the browser does not cache: the next response may differ."""
-    body = json.dumps(document, allow_nan=False, separators=(",", ":"))
-    return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
-
-
-def error_response(status: int, kind: str, message: str, hint: str | None = None) -> Response:
-    """An error as the document that ``--json`` prints too."""
-    hint = None if hint is None else printable(hint)
-    return json_response({"error": {"kind": kind, "message": printable(message), "hint": hint}}, status)
-
-
-def response_to(error: errors.MckitError) -> Response:
-    """The response for an error of mckit, with the status of its class."""
-    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
-    return error_response(status, error.kind, error.message, error.hint)
+# An IPv6 address in brackets, or a name or IPv4 address, and a port.
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 
 
 class Guard:
@@ -70,10 +48,14 @@ class Guard:
         names: Host names of this machine besides ``localhost``.
         any_address: Accept any IP address as Host, for a server that listens on the network. Rebinding needs a name,
             so an address is safe.
+        token: Required from every request; None for no requirement.
     """
 
-    def __init__(self, app: ASGIApp, names: Collection[str] = (), *, any_address: bool = False) -> None:
+    def __init__(
+        self, app: ASGIApp, names: Collection[str] = (), *, any_address: bool = False, token: str | None = None
+    ) -> None:
         self._app, self._any_address = app, any_address
+        self._access = None if token is None else Access(token)
         self._names = {"localhost", *(name.lower().rstrip(".") for name in names)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,10 +72,10 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(scope)
-        if refusal is None:
-            await self._app(scope, receive, send_guarded)
-        else:
-            await error_response(403, "Forbidden", *refusal)(scope, receive, send_guarded)
+        response = None if refusal is None else error_response(403, "Forbidden", *refusal)
+        if response is None and self._access is not None:
+            response = await self._access.response(scope)
+        await (response or self._app)(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> tuple[str, str] | None:
         """Why a request is refused and what to do about it; None when it is allowed."""
@@ -114,10 +96,10 @@ class Guard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        except ValueError:
+        found = _HOST.fullmatch(host)
+        if found is None:
             return False
+        name = (found[1] or found[2]).lower().rstrip(".")
         try:
             address = ipaddress.ip_address(name)
         except ValueError:

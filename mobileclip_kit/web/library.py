@@ -174,7 +174,7 @@ class Library:
         """The path that an item's file should have.
 
         Raises:
-            DataError: The index records no folder, or the item's name leads out of it.
+            DataError: The index records no folder, or the item's name or a link leads out of it.
         """
         folder = self.images_folder
         if folder is None:
@@ -183,7 +183,7 @@ class Library:
                 hint="Start mckit serve with --images FOLDER.",
             )
         path = Path(os.path.normpath(folder / item.name))
-        if not path.is_relative_to(os.path.normpath(folder)):
+        if not path.is_relative_to(os.path.normpath(folder)) or not _leads_to(path, folder):
             raise DataError(f"{printable(item.name)} is outside the indexed folder and is not shown.")
         return path
 
@@ -222,6 +222,11 @@ def regular_file(path: Path) -> os.stat_result | None:
     except OSError:
         return None
     return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _leads_to(path: Path, folder: Path) -> bool:
+    """Whether a path, with its links followed, lies below a folder, with its links followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _signature(path: Path) -> _Signature:

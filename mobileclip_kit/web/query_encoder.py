@@ -18,6 +18,10 @@ from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.search import combine, encode_queries
 from mobileclip_kit.spec import Tower
 
+# 200 MB as Pillow stores them. Images of the library may be larger: the user has indexed them.
+MAX_UPLOAD_PIXELS = 50_000_000
+MAX_UPLOAD_SIDE = 20_000
+
 K = TypeVar("K")
 V = TypeVar("V")
 OpenEncoder = Callable[[IndexReader], Encoder]
@@ -127,7 +131,8 @@ class QueryEncoder:
         token = hashlib.blake2b(image, digest_size=16).hexdigest()
         if self._images.get(token) is None:
             try:
-                pixels = load_pixels(image, encoder.spec.require_image())
+                spec = encoder.spec.require_image()
+                pixels = load_pixels(image, spec, max_pixels=MAX_UPLOAD_PIXELS, max_side=MAX_UPLOAD_SIDE)
             except ImageError as error:
                 # The decoder knows no file name here, only a number of bytes, which means nothing to the user.
                 message = error.message.replace(f"An image of {len(image)} bytes", "The uploaded file")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from starlette.applications import Starlette
 
 from mobileclip_kit.errors import OutputError, UsageError
 from mobileclip_kit.index.folder import IndexReader
@@ -18,6 +19,7 @@ from mobileclip_kit.resources import cache_folder
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.search import open_query_encoder
 from mobileclip_kit.web.app import build_app
+from mobileclip_kit.web.connections import Connection, connection_limit
 from mobileclip_kit.web.library import Library
 from mobileclip_kit.web.service import Service
 from mobileclip_kit.web.thumbnails import Thumbnails
@@ -119,21 +121,29 @@ def listen(host: str = LOCAL, port: int = PORT) -> Listening:
     return Listening(bound, f"http://{named}:{actual}/", ipaddress.ip_address(address).is_loopback)
 
 
-def run_server(service: Service, listening: Listening, names: Sequence[str] = ()) -> None:
+def run_server(service: Service, listening: Listening, names: Sequence[str] = (), token: str | None = None) -> None:
     """Serve until Ctrl-C or a termination signal.
 
     Args:
         service: Closed at the end.
         listening: Closed at the end.
         names: Further host names of this machine.
+        token: Required from every request; None for no requirement.
     """
-    app = build_app(service, names=names, any_address=not listening.local)
-    config = uvicorn.Config(
+    app = build_app(service, names=names, any_address=not listening.local, token=token)
+    with listening.socket, contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(server_config(app)).run(sockets=[listening.socket])
+
+
+def server_config(app: Starlette) -> uvicorn.Config:
+    """How uvicorn serves the page."""
+    return uvicorn.Config(
         app,
-        log_level="warning",
+        http=Connection,
+        # At most so many connections are accepted before those that are too many are closed.
+        backlog=max(4, connection_limit() // 4),
+        log_level="error",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
-    with listening.socket, contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening.socket])

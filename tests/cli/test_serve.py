@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mobileclip_kit.cli import main
+from mobileclip_kit.web import server
 from tests.web.serving import make_index, make_photos
 
 COMMAND = [sys.executable, "-m", "mobileclip_kit", "serve"]
@@ -75,3 +76,31 @@ def test_a_model_or_a_textness_vector_that_was_named_must_be_right(
     assert (code, "export.json" in sentence) == (1, True)
     code, sentence = refused(capsys, index, "--textness-vector", tmp_path / "t.json", "--thumbnails", tmp_path)
     assert (code, "t.json does not exist" in sentence) == (1, True)
+
+
+def test_beyond_this_machine_a_token_is_generated_and_printed(
+    index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    required = []
+
+    def run_server(service, listening, names, token) -> None:
+        listening.socket.close()
+        service.close()
+        required.append(token)
+
+    monkeypatch.setattr(server, "run_server", run_server)
+
+    def serve(*arguments: str) -> str:
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:
+            main(["serve", str(index), "--port", "0", "--thumbnails", str(tmp_path), "--json", *arguments])
+        assert stop.value.code == 0
+        return json.loads(capsys.readouterr().out)["url"]
+
+    assert "token" not in serve()
+    for arguments in (["--host", "0.0.0.0"], ["--allow-host", "photos.example.org"]):
+        assert serve(*arguments).endswith(f"/?token={required[-1]}")
+        assert len(required[-1]) == 32
+    assert serve("--token", "sixteen-letters-").endswith("/?token=sixteen-letters-")
+    assert [required[0], required[-1]] == [None, "sixteen-letters-"] and required[1] != required[2]
+    code, sentence = refused(capsys, index, "--token", "guess")
+    assert (code, "16 to 256 characters" in sentence) == (2, True)

@@ -146,3 +146,22 @@ def test_a_file_that_is_no_tar_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(b"\x1f\x8b" + bytes(600))
     with pytest.raises(DataError, match=r"no usable image \(1 skipped; the first: .* no plain tar"):
         read(tmp_path / "x.tar")
+
+
+def test_a_member_that_claims_gigabytes_is_not_read(tmp_path: Path) -> None:
+    """The reader would take the memory first. The files are sparse."""
+    path = tmp_path / "big.tar"
+    with path.open("wb") as stream:
+        for name, size in (("0.png", 9 << 30), ("1.txt", 9 << 30)):
+            entry = tarfile.TarInfo(name)
+            entry.size = size
+            stream.write(entry.tobuf(tarfile.GNU_FORMAT))
+            stream.seek(size, io.SEEK_CUR)
+        stream.truncate(stream.tell() + 2 * tarfile.BLOCKSIZE)
+    with pytest.raises(DataError, match=r"2 skipped; the first: The file has 9,663,676,416 bytes"):
+        read(path)
+
+
+def test_a_range_of_a_billion_shards_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1,000,000,000 shards"):
+        read(f"{tmp_path}/{{0..999999999}}.tar")

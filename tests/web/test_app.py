@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import shutil
 import struct
 import subprocess
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.indexing.importing import import_vectors
 from mobileclip_kit.search import encode_queries, search
+from mobileclip_kit.web import app as app_module
 from mobileclip_kit.web import service
 from mobileclip_kit.web.app import MAX_IMAGE_BYTES, build_app
 from mobileclip_kit.web.library import Library
@@ -161,20 +166,64 @@ def test_an_uploaded_eps_file_starts_no_program(client: TestClient, monkeypatch:
     assert started == []
 
 
-def test_a_decompression_bomb_is_refused_from_its_header(client: TestClient) -> None:
+def png_header(width: int, height: int) -> bytes:
+    """A PNG file that promises so many pixels."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
-    bomb = (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-        + chunk(b"IEND", b"")
-    )
-    answer = client.post("/api/images", content=bomb, headers={"Content-Type": "image/png"})
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+
+
+def test_a_decompression_bomb_is_refused_from_its_header(client: TestClient) -> None:
+    answer = client.post("/api/images", content=png_header(20_000, 20_000), headers={"Content-Type": "image/png"})
     assert answer.status_code == 422
     assert "20000×20000" in answer.json()["error"]["message"]
+
+
+def test_an_upload_of_one_endless_column_is_refused_from_its_header(client: TestClient) -> None:
+    """Pillow allocates memory for every row: 68 bytes took 3.3 GB."""
+    for width, height in ((1, 199_999_999), (20_001, 1), (7_100, 7_100)):
+        answer = client.post("/api/images", content=png_header(width, height), headers={"Content-Type": "image/png"})
+        assert answer.status_code == 422
+        assert f"{width}×{height} pixels; the limit is" in answer.json()["error"]["message"]
+
+
+def test_two_uploads_at_once_are_read_and_the_others_wait_unread(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, most, count = 0, 0, 0
+    read = app_module._read
+
+    async def counted(request, limit):
+        nonlocal reading, most, count
+        reading, count = reading + 1, count + 1
+        most = max(most, reading)
+        await asyncio.sleep(0.02)
+        try:
+            return await read(request, limit)
+        finally:
+            reading -= 1
+
+    monkeypatch.setattr(app_module, "_read", counted)
+    headers = {"Content-Type": "image/png"}
+    with ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(client.post, "/api/images", content=png((9, 9, 9)), headers=headers) for _ in range(8)]
+    assert {each.result().status_code for each in sent} == {200}
+    assert (most, count) == (2, 8)
+
+
+def test_a_body_that_is_not_sent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def receive():
+        await asyncio.sleep(10)
+
+    monkeypatch.setattr(app_module, "_PART_S", 0.01)
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
+    with pytest.raises(HTTPException) as refused:
+        asyncio.run(app_module._read(Request(scope, receive), 100))
+    assert refused.value.status_code == 408
 
 
 @pytest.mark.parametrize(
@@ -303,6 +352,27 @@ def test_names_that_lead_out_of_the_folder_are_not_shown(tmp_path: Path, photos:
         assert answer.status_code == 404
         assert "outside the indexed folder" in answer.json()["error"]["message"]
         assert client.get(f"/images/{id_of(client, 'red.png')}").status_code == 200
+
+
+def test_links_that_lead_out_of_the_folder_are_not_followed(client: TestClient, tmp_path: Path, photos: Path) -> None:
+    """Also links that were made after the folder was indexed."""
+    red, green = (id_of(client, name) for name in ("red.png", "green.png"))
+    draw(tmp_path / "secret.png", (1, 2, 3))
+    (photos / "red.png").unlink()
+    (photos / "red.png").symlink_to(tmp_path / "secret.png")
+    (photos / "green.png").unlink()
+    (photos / "green.png").symlink_to("blue.png")
+    for way in ("images", "thumbnails"):
+        answer = client.get(f"/{way}/{red}")
+        assert (answer.status_code, "outside the indexed folder" in answer.json()["error"]["message"]) == (404, True)
+        assert client.get(f"/{way}/{green}").status_code == 200
+
+
+def test_a_file_that_only_begins_like_an_image_is_not_sent(client: TestClient, photos: Path) -> None:
+    address = f"/images/{id_of(client, 'red.png')}"
+    for start in (b"GIF8", b"\xff\xd8\xff"):
+        (photos / "red.png").write_bytes(start + b"<script>alert(1)</script>")
+        assert client.get(address).status_code == 422
 
 
 def test_odd_names_are_shown_safely_and_lead_to_their_images(tmp_path: Path, photos: Path) -> None:
