@@ -101,10 +101,12 @@ def open_session(
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source: str | bytes = model if isinstance(model, bytes) else str(model)
     if isinstance(model, Path) and model.is_file():
-        mapped = without_weights(model)
+        # Links are followed first: the runtime refuses weights whose file is a link out of the folder.
+        file = model.resolve()
+        mapped = without_weights(file)
         if mapped is not None:
             source = mapped
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.parent))
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(file.parent))
     try:
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except _ort_errors() as error:

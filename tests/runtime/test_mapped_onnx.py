@@ -68,3 +68,11 @@ def test_a_file_that_is_cut_off_is_refused(model: Path) -> None:
     assert without_weights(model) is None
     with pytest.raises(ExportError, match="cannot load"):
         open_session(model)
+
+
+def test_a_link_to_the_file_is_opened(model: Path, tmp_path: Path) -> None:
+    """The hub's cache consists of links; the runtime allows weights in the folder of the message only."""
+    link = tmp_path / "snapshot" / "linked.onnx"
+    link.parent.mkdir()
+    link.symlink_to(model)
+    assert open_session(link).get_inputs()[0].name == open_session(model).get_inputs()[0].name
