@@ -43,7 +43,10 @@ def give_own_rates(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], rates: Mapping[str, float],
     plan: TrainingPlan,
 ) -> list[nn.Parameter]:  # fmt: skip
-    """Put the parameters of modules with a learning rate of their own into groups with it; the others, in order."""
+    """Put the parameters of modules with a learning rate of their own into groups with it; the others, in order.
+
+    Such a rate is constant: the recipe's warm-up and cosine do not apply to it.
+    """
     own = {id(parameter): rates[name.partition(".")[0]] for name, parameter in parameters.items()
            if name.partition(".")[0] in rates}  # fmt: skip
     for group in list(optimizer.param_groups):
@@ -53,7 +56,7 @@ def give_own_rates(
             apart.setdefault(own.get(id(parameter), plan.lr), []).append(parameter)
         group["params"] = apart.pop(plan.lr, [])
         for rate, moved in apart.items():
-            optimizer.add_param_group({**options, "params": moved, "times": rate / plan.lr})
+            optimizer.add_param_group({**options, "params": moved, "own_lr": rate})
     optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
     return [parameter for parameter in parameters.values() if id(parameter) not in own]
 

@@ -139,8 +139,8 @@ class StageOptions:
         shares: Of the first model's parameters that each stage keeps, both towers together, all their tensors counted.
         mask_steps: Updates in which a stage learns its gates; recovery has the recipe's own steps or epochs.
         mask_warmup_steps: Updates in which the budget falls to the stage's share.
-        gate_lr: Peak learning rate of the gates.
-        multiplier_lr: Peak learning rate of the budget's multipliers.
+        gate_lr: Learning rate of the gates, constant.
+        multiplier_lr: Learning rate, constant, of the budget's multipliers.
         even: Keep equally many heads and neurons in each layer, so that open_clip's own configuration describes the
             result. Otherwise each layer keeps what it needs most.
     """

@@ -84,7 +84,7 @@ class TrainerSetup:
         fingerprint: What must be equal for a checkpoint to be resumed: a small JSON object.
         replay: Which stored views to show again; None draws new ones in every epoch.
         checkpoint_seconds: Time between checkpoints.
-        rates: Module → peak learning rate, of modules that have their own; their gradients are not clipped.
+        rates: Module → constant learning rate, of modules that have their own; their gradients are not clipped.
     """
 
     plan: TrainingPlan
@@ -230,7 +230,7 @@ class Trainer:
         if not overflowed or self._scaler.get_scale() < _LEAST_LOSS_SCALE:
             self._check_finite(norm, "gradient", step)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate * group.get("times", 1.0)
+            group["lr"] = group.get("own_lr", rate)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         if not overflowed:

@@ -1,7 +1,8 @@
 """A budget of parameters that both towers share, held by a Lagrangian whose multipliers rise while it is exceeded.
 
 TinyCLIP (arXiv 2309.12314), section 3.2: ``λ · max(q − p, 0) + β · max(q − p, 0)²`` with the expected sparsity p, the
-target q and λ, β ≥ 0 learned by gradient ascent; q rises linearly over a warm-up.
+target q and λ, β ≥ 0 learned by gradient ascent; q rises linearly over a warm-up. λ starts at 10, as in TinyCLIP's
+released code.
 
 From learned scores to the units that stay: as many as the budget of parameters has room for.
 
@@ -30,6 +31,7 @@ from mobileclip_kit.spec import Tower
 
 # A choice of units must come within 2 % of the budget.
 TOLERANCE = 0.02
+_LINEAR = 10.0  # λ at the start
 
 
 class ParameterBudget(nn.Module):
@@ -56,7 +58,7 @@ class ParameterBudget(nn.Module):
                 hint="Choose a share that leaves more.",
             )
         self.parameters_kept = parameters
-        self.linear, self.quadratic = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+        self.linear, self.quadratic = nn.Parameter(torch.tensor(_LINEAR)), nn.Parameter(torch.zeros(()))
 
     def target(self, step: int) -> float:
         """The sparsity wanted in a step, from 0."""

@@ -1,7 +1,10 @@
 """Hard-concrete gates: a number in 0…1 for each unit, exactly 0 or 1 much of the time, through which gradients flow.
 
 "Learning Sparse Neural Networks through L0 Regularization" (arXiv 1712.01312), as TinyCLIP (arXiv 2309.12314) uses it:
-a concrete variable of temperature 2/3 stretched to (−0.1, 1.1) and clipped, open at the start.
+a concrete variable of temperature 2/3 stretched to (−0.1, 1.1) and clipped, open at the start. The paper begins with
+``log α`` = 10; its released code holds ``log α`` within ±ln 100, and so does this one. At 10 the slope of the open
+probability is 1e-5: the penalty's gradient of one neuron in a tower of real size would be below Adam's epsilon, so that
+only heads and channels would ever close.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from mobileclip_kit.errors import ModelError
 
 TEMPERATURE = 2.0 / 3.0
 LOW, HIGH = -0.1, 1.1
-_OPEN = 10.0  # log α at the start
+MOST = math.log(100.0)  # of |log α|; all gates start there
 _EDGE = 1e-6  # a uniform number of exactly 0 or 1 has no logit
 
 
@@ -33,14 +36,14 @@ class Gates(nn.Module):
     def __init__(self, groups: Mapping[str, int]) -> None:
         super().__init__()
         # Dots separate modules in parameter names.
-        self.log_alpha = nn.ParameterDict({_key(name): torch.full((units,), _OPEN) for name, units in groups.items()})
-        self._names = tuple(groups)
+        self.log_alpha = nn.ParameterDict({_key(name): torch.full((units,), MOST) for name, units in groups.items()})
+        self._units = dict(groups)
         self.values: dict[str, Tensor] = {}
         self.open_all()
 
     def open_all(self) -> None:
         """Let everything through."""
-        self.values = {name: torch.ones_like(self.scores(name)) for name in self._names}
+        self.values = {name: torch.ones_like(self.scores(name)) for name in self._units}
 
     def scores(self, group: str) -> Tensor:
         """``log α`` of a group, ``(units,)``: what units are ranked by."""
@@ -54,10 +57,21 @@ class Gates(nn.Module):
         Args:
             generator: Of random numbers on the CPU; None takes torch's own.
         """
-        for name in self._names:
-            log_alpha = self.log_alpha[_key(name)]
-            uniform = torch.rand(log_alpha.shape, generator=generator).clamp(_EDGE, 1.0 - _EDGE)
-            self.values[name] = hard_concrete(log_alpha, uniform.to(log_alpha.device))
+        self.clamp()
+        log_alpha = self._joined()
+        uniform = torch.rand(log_alpha.shape, generator=generator).clamp(_EDGE, 1.0 - _EDGE)
+        values = hard_concrete(log_alpha, uniform.to(log_alpha.device)).split([*self._units.values()])
+        self.values = dict(zip(self._units, values, strict=True))
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Hold ``log α`` within its bounds after an update; drawing does it, too."""
+        for parameter in self.log_alpha.values():
+            parameter.clamp_(-MOST, MOST)
+
+    def _joined(self) -> Tensor:
+        """``log α`` of all groups in one row: a tower of real size has 50 groups, and an operation for each is slow."""
+        return torch.cat([self.log_alpha[_key(name)] for name in self._units])
 
     def keep(self, kept: Mapping[str, Tensor]) -> None:
         """Make the gates binary.
@@ -65,14 +79,17 @@ class Gates(nn.Module):
         Args:
             kept: Group → the numbers of its units that stay.
         """
-        for name in self._names:
+        for name in self._units:
             values = torch.zeros_like(self.scores(name))
             values[kept[name].to(values.device)] = 1.0
             self.values[name] = values
 
     def expected_units(self) -> dict[str, Tensor]:
         """How many units of each group are expected not to be closed; gradients flow through it."""
-        return {name: open_probability(self.log_alpha[_key(name)]).sum() for name in self._names}
+        probability = open_probability(self._joined())
+        owner = torch.arange(len(self._units)).repeat_interleave(torch.tensor([*self._units.values()]))
+        sums = probability.new_zeros(len(self._units)).index_add(0, owner.to(probability.device), probability)
+        return dict(zip(self._units, sums.unbind(), strict=True))
 
 
 def hard_concrete(log_alpha: Tensor, uniform: Tensor) -> Tensor:

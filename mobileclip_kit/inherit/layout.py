@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError
@@ -47,11 +48,29 @@ class Layout:
                 through. The expectation is exact where the gates of different groups are independent and a tensor
                 has a group once; a square convolution has its stage's twice, and is counted as the square of the mean.
         """
+        if any(isinstance(count, Tensor) for count in units.values()):
+            return self._expected_parameters(units)  # type: ignore[return-value]
         total: Any = 0
         for names, factor in self._terms.items():
             total = total + factor * math.prod((units[name] for name in names), start=1)
         counted: Count = total
         return counted
+
+    def _expected_parameters(self, units: Mapping[str, Any]) -> Tensor:
+        """The polynomial in a few operations: one for each term would take longer than a step of a small tower."""
+        left, right, factors = self._factors
+        counts = [units[name] for name in self.groups]
+        device = next(count.device for count in counts if isinstance(count, Tensor))
+        powers = torch.stack([torch.as_tensor(count, dtype=torch.float32, device=device) for count in (*counts, 1.0)])
+        return (powers[left.to(device)] * powers[right.to(device)] * factors.to(device)).sum()
+
+    @cached_property
+    def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The terms as two places each in the row of all groups and a final 1, and the factors, ``(terms,)``."""
+        place = {name: number for number, name in enumerate((*self.groups, ""))}
+        names = [(*names, "", "")[:2] for names in self._terms]  # no tensor follows three groups
+        left, right = (torch.tensor([place[pair[side]] for pair in names]) for side in (0, 1))
+        return left, right, torch.tensor(list(self._terms.values()), dtype=torch.float32)
 
     @cached_property
     def _terms(self) -> dict[tuple[str, ...], int]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from open_clip import get_model_config
 
+from mobileclip_kit.distillation.checkpoint import trained_parameters
+from mobileclip_kit.distillation.optimizer import give_own_rates, make_optimizer
+from mobileclip_kit.distillation.tables import StageOptions, TrainingPlan
 from mobileclip_kit.errors import ModelError, UsageError
 from mobileclip_kit.inherit.budget import ParameterBudget, choose_units, lagrangian
-from mobileclip_kit.inherit.gates import Gates
+from mobileclip_kit.inherit.gates import MOST, Gates
 from mobileclip_kit.inherit.layout import Layout, layout_of
-from mobileclip_kit.networks.model import tower_parameters
+from mobileclip_kit.networks.model import PLACEHOLDER_TEXT, build_network, tower_parameters
 from tests.inherit.networks import clip, conv_clip
 
 
@@ -44,7 +48,7 @@ def zero_text(layout: Layout) -> dict[str, int]:
 def test_expected_sparsity_of_open_and_of_closed_gates() -> None:
     layout = layout_of(clip(0))
     gates, budget = Gates(layout.groups), ParameterBudget(layout, 20_000, warmup_steps=10)
-    assert float(budget.expected_sparsity(gates).detach()) == pytest.approx(0.0, abs=1e-3)
+    assert float(budget.expected_sparsity(gates).detach()) == pytest.approx(0.0, abs=6e-3)
     for parameter in gates.parameters():
         torch.nn.init.constant_(parameter, -20.0)
     assert float(budget.expected_sparsity(gates).detach()) == pytest.approx(1.0, abs=1e-4)
@@ -111,7 +115,7 @@ def test_choice_keeps_the_units_with_the_highest_scores() -> None:
 def test_equal_scores_still_meet_the_budget() -> None:
     """A run too short to move any gate: units are left out in a fixed order."""
     layout = layout_of(clip(0))
-    scores = {name: torch.full((units,), 10.0) for name, units in layout.groups.items()}
+    scores = {name: torch.full((units,), MOST) for name, units in layout.groups.items()}
     wanted = int(0.75 * layout.parameters(layout.groups))
     kept = choose_units(scores, layout, wanted)
     assert layout.parameters({name: len(units) for name, units in kept.items()}) == pytest.approx(wanted, rel=0.02)
@@ -150,3 +154,30 @@ def test_even_choice_is_open_clips_own_shape(share: float) -> None:
         assert sizes[f"{tower}.channels"] == sizes[f"{tower}.0.heads"] * 8
     differ = [kept[f"image.{layer}.ffn"].tolist() for layer in range(4)]
     assert any(row != differ[0] for row in differ), "which neurons stay differs from layer to layer"
+
+
+def test_penalty_alone_closes_all_groups_of_a_real_tower_alike() -> None:
+    """ViT-B/32, the preset's first stage: one neuron is a hundred-thousandth of the parameters.
+
+    With ``log α`` unbounded and λ starting at 0, neurons stay open (9.6) while heads and channels fall below 0.
+    """
+    with torch.device("meta"):
+        network = build_network({**get_model_config("ViT-B-32"), "text_cfg": PLACEHOLDER_TEXT})
+    layout, options = layout_of(network), StageOptions()
+    parameters = round(options.shares[0] * layout.parameters(layout.groups))
+    gates = Gates(layout.groups)
+    budget = ParameterBudget(layout, parameters, warmup_steps=options.mask_warmup_steps)
+    modules = {"gates": gates, "budget": budget}
+    plan = TrainingPlan(lr=1e-4)
+    optimizer = make_optimizer(trained := dict(trained_parameters(modules)), plan)
+    give_own_rates(optimizer, trained, {"gates": options.gate_lr, "budget": options.multiplier_lr}, plan)
+    for group in optimizer.param_groups:
+        group["lr"] = group["own_lr"]
+    for step in range(1000):
+        optimizer.zero_grad()
+        gates.clamp()
+        budget.penalty(gates, step)[0].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    means = [float(gates.scores(name).mean()) for name in layout.groups]
+    assert max(means) - min(means) < 0.2
+    assert max(means) < 2.0
