@@ -72,7 +72,8 @@ class MixtureObjective(VectorObjective):
         affinity = bool(options.using("affinity_logits"))
         self.on_bank = banked and (affinity or not captioned)
         self.on_captions = captioned and (self.trains_texts or options.needs_captions or (affinity and not banked))
-        learned = options.learn_scale and options.needs_texts
+        self._learns_scale = learned = options.learn_scale and options.needs_texts
+        self._most_log_scale = max(math.log(MAX_LOGIT_SCALE), float(network.logit_scale.detach()))
         for name, parameter in network.named_parameters():
             if name.startswith("logit_"):
                 parameter.requires_grad_(learned and name == "logit_scale")
@@ -103,8 +104,9 @@ class MixtureObjective(VectorObjective):
 
     def compare(self, encoded: Encoded, shared: Mapping[str, Tensor], rows: Rows, context: StepContext) -> LossAndLog:
         """The weighted sum; the log gets each loss alone, and the cosine of each trained tower to its teacher."""
-        with torch.no_grad():
-            self.network.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+        if self._learns_scale:
+            with torch.no_grad():
+                self.network.logit_scale.clamp_(max=self._most_log_scale)
         log, parts = dict[str, float](), list[Tensor]()
         with torch.autocast(self.network.logit_scale.device.type, enabled=False):
             towers = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from mobileclip_kit.distillation.captions import RunTexts
 from mobileclip_kit.distillation.distributed import DistributedContext, backward_whole_batch, check_batch
 from mobileclip_kit.distillation.mixture import MixtureObjective
 from mobileclip_kit.distillation.objective import Batch, StepContext
+from mobileclip_kit.distillation.student import set_logit_scale
 from mobileclip_kit.distillation.tables import MixtureOptions
 from mobileclip_kit.distillation.teachers import TeacherTargets, lookup_in, stored_targets
 from mobileclip_kit.errors import UsageError
@@ -53,12 +55,14 @@ def side(width: int, seed: int, scale: float, known: RunTexts) -> TeacherTargets
 
 
 def objective(options: MixtureOptions, *, known: RunTexts | None = None, towers: tuple[str, ...] = ("image", "text"),
-              sides: list[TeacherTargets] | None = None) -> MixtureObjective:  # fmt: skip
+              sides: list[TeacherTargets] | None = None, scale: float = 20.0) -> MixtureObjective:  # fmt: skip
     known = known or texts()
     tokens = torch.randint(1, 500, (len(known.texts), 8), generator=torch.Generator().manual_seed(9))
     tokens[:, -1] = 599  # the end token has the greatest identifier
-    sides = sides or [side(WIDTH, 10, 20.0, known), side(24, 20, 50.0, known)]
-    return MixtureObjective(tiny_teacher().network.train(), options, sides, images=IMAGES, texts=known,
+    sides = sides or [side(WIDTH, 10, scale, known), side(24, 20, 50.0, known)]
+    network = tiny_teacher().network.train()
+    set_logit_scale(network, scale)
+    return MixtureObjective(network, options, sides, images=IMAGES, texts=known,
                             towers=towers, tokens=tokens)  # fmt: skip
 
 
@@ -84,13 +88,12 @@ def test_each_term_is_its_loss() -> None:
     given = batch()
     images, labels = one[0].images(given), one[0].texts[known.bank]  # type: ignore[misc,index]
     student = tiny_teacher().network.encode_image(given.images)  # type: ignore[operator]
-    scale = tiny_teacher().network.logit_scale.exp()  # type: ignore[operator,union-attr]
 
     def term(**options: float) -> Tensor:
         return objective(MixtureOptions(**options), towers=("image",), sides=one).loss(given)[0]  # type: ignore[arg-type]
 
     torch.testing.assert_close(term(kld_l1=1.0), kld_l1_loss(student, images, 4.0))
-    torch.testing.assert_close(term(affinity=1.0), affinity_loss(student, labels, images, labels, scale, 20.0))
+    torch.testing.assert_close(term(affinity=1.0), affinity_loss(student, labels, images, labels, 20.0, 20.0))
     same = torch.eye(BATCH, dtype=torch.bool)
     torch.testing.assert_close(term(neighbours=1.0), neighbour_loss(student, images, images, 30.0, same))
     torch.testing.assert_close(term(kld_l1=0.25, affinity=2.0), 0.25 * term(kld_l1=1.0) + 2.0 * term(affinity=1.0))
@@ -189,3 +192,19 @@ def test_a_bank_of_other_images_needs_stored_vectors() -> None:
     live = replace(side(WIDTH, 10, 20.0, texts()), lookup=None)
     with pytest.raises(UsageError, match="answers live"):
         objective(MixtureOptions(neighbours=1.0, neighbours_bank=4), sides=[live])
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_teachers_scale_above_100_is_kept(learned: bool) -> None:
+    """SigLIP's is about 117.6: at 100 the student would differ from its own target in sharpness."""
+    made = objective(MixtureOptions(affinity=1.0, learn_scale=learned), scale=117.6)
+    for _ in range(2):
+        _, log = made.loss(batch())
+    assert log["logit_scale"] == pytest.approx(117.6, rel=1e-5)
+
+
+def test_a_learned_scale_is_bounded() -> None:
+    made = objective(MixtureOptions(affinity=1.0), scale=50.0)
+    with torch.no_grad():
+        made.network.logit_scale.fill_(math.log(300.0))
+    assert made.loss(batch())[1]["logit_scale"] == pytest.approx(100.0)

@@ -131,3 +131,19 @@ def test_hard_negatives_stand_among_the_texts_of_their_own_image_only():
 def test_soft_labels_refuse_equal_captions_and_negatives():
     with pytest.raises(UsageError, match="one-hot"):
         alignment_loss(torch.eye(2), torch.eye(2), 1.0, phase="smoothed", negatives=(torch.eye(2), torch.arange(2)))
+
+
+def test_weighted_negatives_are_the_hard_ones_at_clips_spread_of_cosines():
+    """Cosines of CLIP spread by about 0.05; without the logit scale all 255 negatives would count alike."""
+    cosines = 0.25 + 0.05 * torch.randn(256, 256, generator=torch.Generator().manual_seed(0))
+    targets = alignment_targets(50.0 * cosines, "weighted", 1.0)
+    negatives = targets / targets.sum(dim=1, keepdim=True)
+    effective = 1.0 / negatives.square().sum(dim=1)
+    assert effective.mean() <= 40
+
+
+def test_loss_weights_negatives_by_scaled_similarity():
+    images, texts, scale = unit_rows(4), unit_rows(5), 30.0
+    logits = scale * images @ texts.T
+    by_image, by_text = (F.cross_entropy(rows, alignment_targets(rows, "weighted", 0.2)) for rows in (logits, logits.T))
+    torch.testing.assert_close(alignment_loss(images, texts, scale, phase="weighted"), (by_image + by_text) / 2)
