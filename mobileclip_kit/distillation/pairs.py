@@ -63,7 +63,7 @@ class PairObjective:
             self._make_word_head(every)
         channels = stage_channels(network) if options.using("projected", "masked") else ()
         if options.using("projected"):
-            self.tokens = TokenProjection(channels[-1], self.stream.width, options.embedding_dim)
+            self.tokens = TokenProjection(channels[-1], self.stream.width)
         if options.using("masked"):
             self.language = MaskedLanguage(self.stream, channels)
 
@@ -229,8 +229,7 @@ class PairInputs:
     def projected(self) -> tuple[Tensor, Tensor]:
         """Projected patches of the images, ``(n, patches, d)``, and tokens of the captions, ``(n, length, d)``."""
         assert self._objective.tokens is not None
-        patches, words = self._objective.tokens(self._seen.grids[-1], self._last_stage)
-        return patches, words
+        return self._objective.tokens(self._seen.grids[-1]), self._last_stage
 
     @property
     def masked(self) -> tuple[Tensor, Tensor, Tensor]:

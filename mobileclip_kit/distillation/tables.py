@@ -247,7 +247,7 @@ class MixtureOptions(TermTable):
         smoothing_from: Share of the training after which labels are smoothed.
         weighting_from: Share of the training after which negatives are weighted.
         hard_negatives: β of :func:`~mobileclip_kit.losses.hard_negatives.hard_negative_loss`; 0 weights all alike.
-        learn_scale: Train the student's logit scale, up to 100 or the first teacher's; otherwise it stays the teacher's.
+        learn_scale: Train the student's logit scale, up to 100 or the teacher's; otherwise it stays the teacher's.
     """
 
     kld_l1: Annotated[float, Weight, Term("feature.kld_l1_loss", "student teacher temperature")] = 0.0

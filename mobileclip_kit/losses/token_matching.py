@@ -1,8 +1,12 @@
 """Token-level alignment: each word of a caption finds its own patch of the image.
 
 LightCLIP (arXiv 2312.00674), section 3.2. Between the patches and the words of one *pair*, the Hungarian algorithm
-finds the one-to-one matching of least cost ``1 − cos``. Our reading: the loss is the mean cost of the matched tokens,
-then the mean over the pairs; start, end and padding are no words. It exists in training only and costs nothing later.
+finds the one-to-one matching of least cost ``1 − cos``. Our reading: a pair's cost is the mean of its matched tokens';
+start, end and padding are no words. It exists in training only and costs nothing later.
+
+The paper's loss is this cost alone. A projection that brings all tokens to one direction makes it 0 for any image and
+any caption, noise included. Here each caption is matched with another image's patches, too, and the loss is
+``1 + cost of the pair − cost with the other image``: 1 as long as the patches say nothing about the caption.
 """
 
 from __future__ import annotations
@@ -18,6 +22,25 @@ from mobileclip_kit.errors import ShapeError
 
 
 def token_matching_loss(patches: Tensor, words: Tensor, is_word: Tensor) -> Tensor:
+    """How much better words match the patches of their own image than those of the next image in the batch.
+
+    Args:
+        patches: Patch tokens of each image, ``(n, patches, d)``, of any length, n at least 2.
+        words: Word tokens of its caption, ``(n, words, d)``.
+        is_word: ``(n, words)`` bool; False for start, end and padding.
+
+    Returns:
+        Scalar, ``1 + matching_cost(own) − matching_cost(next image)``; 1 where patches tell nothing.
+
+    Raises:
+        ShapeError: The shapes do not fit together, or there is one pair only.
+    """
+    if len(patches) < 2:
+        raise ShapeError("A batch of one pair has no other image to compare with; take a batch of at least two.")
+    return 1.0 + matching_cost(patches, words, is_word) - matching_cost(patches.roll(1, 0), words, is_word)
+
+
+def matching_cost(patches: Tensor, words: Tensor, is_word: Tensor) -> Tensor:
     """Mean cost of the best one-to-one matching of words and patches.
 
     Args:

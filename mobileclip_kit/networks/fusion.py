@@ -75,24 +75,22 @@ class MaskedLanguage(nn.Module):
 
 
 class TokenProjection(nn.Module):
-    """Brings last-stage patches and words to one width, for the token-level matching.
+    """Brings last-stage patches to the words' width, for the token-level matching; words stay as they are.
 
     Args:
         image_channels: Of the image tower's last stage.
         text_width: Of the text transformer.
-        dim: The width that both get.
     """
 
-    def __init__(self, image_channels: int, text_width: int, dim: int) -> None:
+    def __init__(self, image_channels: int, text_width: int) -> None:
         super().__init__()
-        self.patches = nn.Linear(image_channels, dim, bias=False)
-        self.words = nn.Linear(text_width, dim, bias=False)
+        self.patches = nn.Linear(image_channels, text_width, bias=False)
 
-    def forward(self, grid: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """Patches ``(n, patches, dim)`` and words ``(n, length, dim)``.
+    def forward(self, grid: Tensor) -> Tensor:
+        """Patches, ``(n, patches, text width)``.
 
         Args:
             grid: The image tower's last stage, ``(n, channels, height, width)``.
-            words: The text transformer's, ``(n, length, width)``.
         """
-        return self.patches(grid.flatten(2).transpose(1, 2)), self.words(words)
+        patches: Tensor = self.patches(grid.flatten(2).transpose(1, 2))
+        return patches
