@@ -24,7 +24,7 @@ from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup
 from mobileclip_kit.distillation.training_set import load_files
 from mobileclip_kit.errors import DataError, ModelError
 from mobileclip_kit.networks.model import describe, load_model
-from mobileclip_kit.networks.students import build_student, pair_config
+from mobileclip_kit.networks.students import build_student, pair_config, shared_settings
 from mobileclip_kit.spec import MERGES_FILE, TextSpec
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
 
@@ -110,6 +110,8 @@ class PairRun(TrainingRun):
             image_size=options.image_size,
             vocab_size=self.tokenizer.vocab_size if merges else None,
         )
+        if start is not None:
+            config["model_cfg"] |= shared_settings(start.config["model_cfg"])
         network = build_student(config, seed=self.recipe.training.seed)
         if start is not None:
             if start.config["model_cfg"] != config["model_cfg"]:

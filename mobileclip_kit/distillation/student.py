@@ -71,8 +71,9 @@ def make_student(
     if request.text_tower is None:
         assert request.image_tower is not None
         config = student_config(
-            request.image_tower, embedding_dim=teacher.embedding_dim, image=teacher.image, teacher=source
-        )
+            request.image_tower, embedding_dim=teacher.embedding_dim, image=teacher.image, teacher=source,
+            giver=teacher.live or init,
+        )  # fmt: skip
         network = build_student(config, seed=request.resolved.training.seed, teacher=source)
     else:
         network, config = _with_text_tower(request, teacher, init, source, merges)
@@ -86,6 +87,7 @@ def make_student(
         inherit_channels(network, giver.network, request.towers, choice=request.inherited)
     if source is None or request.text_tower is not None:
         set_logit_scale(network, teacher.logit_scale)
+        _take_over_logit_bias(network, source or teacher.live or init)
     return Student(network, config, towers, merges, source)
 
 
@@ -125,7 +127,8 @@ def _with_text_tower(request: DistillRequest, teacher: DistillTeacher, init: Mod
         rows = known.vocab_size if merges is None else Tokenizer.for_spec(TextSpec(merges="trimmed"), merges).vocab_size
         text_cfg = text_config(request.text_tower, context_length=known.context_length, vocab_size=rows)
     if request.image_tower is not None and request.image_tower != TEACHERS_OWN:
-        config = student_config(request.image_tower, embedding_dim=teacher.embedding_dim, image=teacher.image)
+        config = student_config(request.image_tower, embedding_dim=teacher.embedding_dim, image=teacher.image,
+                                giver=source or teacher.live or init)  # fmt: skip
         finished = None
     else:
         finished = init or teacher.live or source if request.image_tower is None else source
@@ -134,8 +137,9 @@ def _with_text_tower(request: DistillRequest, teacher: DistillTeacher, init: Mod
                              hint="Pass a model as --init, or the teacher's as --teacher or --text-from.")  # fmt: skip
         _check_space(finished, init, teacher)
         config = copy.deepcopy(finished.config)
-        for key in ("multimodal_cfg", "init_logit_bias"):
-            config["model_cfg"].pop(key, None)
+        config["model_cfg"].pop("multimodal_cfg", None)
+        if request.text_tower == TEACHERS_OWN and source is not None:
+            _share_activation(config["model_cfg"], finished, source)
     config["model_cfg"]["text_cfg"] = text_cfg
     network = build_student(config, seed=request.resolved.training.seed)
     if finished is not None:
@@ -214,6 +218,32 @@ def _take_over_text_tower(network: nn.Module, source: Model) -> None:
     if missing:
         raise ModelError(f"{source.spec.name} has no {missing[0]}, which the student's text tower needs.")
     network.load_state_dict({name: theirs[short] for name, short in ours.items()}, strict=False)
+
+
+def _share_activation(model_cfg: dict[str, Any], finished: Model, source: Model) -> None:
+    """Give a model the activation of its text tower, which its image tower must have too if it uses one.
+
+    Raises:
+        ModelError: The towers were trained with different activations; an open_clip configuration has only one.
+    """
+    theirs, vision = bool(source.config["model_cfg"].get("quick_gelu")), model_cfg["vision_cfg"]
+    is_transformer = "timm_model_name" not in vision and not isinstance(vision["layers"], list | tuple)
+    if is_transformer and bool(model_cfg.get("quick_gelu")) != theirs:
+        kinds = ("QuickGELU", "GELU") if model_cfg.get("quick_gelu") else ("GELU", "QuickGELU")
+        raise ModelError(
+            f"The image tower of {finished.spec.name} uses {kinds[0]} and the text tower of {source.spec.name} "
+            f"{kinds[1]}; an open_clip model has one activation.",
+            hint="Take both towers from one model, or train a new image tower with --student.",
+        )
+    model_cfg["quick_gelu"] = theirs
+
+
+@torch.no_grad()
+def _take_over_logit_bias(network: Any, giver: Model | None) -> None:
+    """Give a student with SigLIP's bias the value that its teacher learned."""
+    learned = getattr(giver.network, "logit_bias", None) if giver is not None else None
+    if learned is not None and getattr(network, "logit_bias", None) is not None:
+        network.logit_bias.copy_(learned)
 
 
 def set_logit_scale(network: Any, scale: float | None) -> None:

@@ -27,8 +27,12 @@ from mobileclip_kit.networks.model import PLACEHOLDER_TEXT, Model, build_network
 from mobileclip_kit.resources import tower_config
 from mobileclip_kit.spec import ImageSpec, tower_of
 
+# What a model_cfg says of both towers: the activation, the class, and SigLIP's bias.
+_SHARED = ("quick_gelu", "custom_text", "init_logit_bias")
 
-def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: Model | None = None) -> dict[str, Any]:
+
+def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: Model | None = None,
+                   giver: Model | None = None) -> dict[str, Any]:  # fmt: skip
     """The open_clip configuration of a student.
 
     Args:
@@ -36,6 +40,8 @@ def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: 
         embedding_dim: Width of the vectors, the teacher's.
         image: The teacher's preprocessing; the student keeps all of it but the size.
         teacher: The model whose text tower the student gets; None gives an image-only student.
+        giver: A model that the student shares its activation and logit bias with but not its text tower: the teacher in
+            memory, whose weights it may inherit. None takes ``teacher``.
 
     Returns:
         ``{"model_cfg": …, "preprocess_cfg": …}``.
@@ -45,20 +51,24 @@ def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: 
     """
     vision_cfg = tower_config("student", name)
     model_cfg: dict[str, Any] = {"embed_dim": embedding_dim, "vision_cfg": vision_cfg}
+    if (giver := teacher or giver) is not None:
+        model_cfg |= shared_settings(giver.config["model_cfg"])
     if teacher is None:
         model_cfg["text_cfg"] = dict(PLACEHOLDER_TEXT)
     else:
         inherited: Mapping[str, Any] = teacher.config["model_cfg"]
         model_cfg["text_cfg"] = copy.deepcopy(inherited["text_cfg"])
-        for key in ("quick_gelu", "custom_text", "init_logit_bias"):
-            if key in inherited:
-                model_cfg[key] = inherited[key]
         # CoCa keeps its text tower where open_clip's CustomTextCLIP does.
         if "multimodal_cfg" in inherited:
             model_cfg["custom_text"] = True
     size = vision_cfg["image_size"]
     preprocess_cfg = {**image.to_open_clip(), "size": [size, size] if isinstance(size, int) else list(size)}
     return {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
+
+
+def shared_settings(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says of both towers; a student keeps it: QuickGELU weights mean nothing in GELU layers."""
+    return {key: model_cfg[key] for key in _SHARED if key in model_cfg}
 
 
 def pair_config(

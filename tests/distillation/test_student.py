@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,15 @@ from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.recipe import Recipe
 from mobileclip_kit.distillation.request import DistillRequest
 from mobileclip_kit.distillation.run import distill
-from mobileclip_kit.distillation.tables import MixtureOptions, TrainingPlan
-from mobileclip_kit.errors import CacheError, DataError, ModelMismatchError, UsageError
+from mobileclip_kit.distillation.tables import MixtureOptions, StageOptions, TrainingPlan
+from mobileclip_kit.errors import CacheError, DataError, ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.networks.model import Model, build_network, describe, load_model, save_model
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
 from mobileclip_kit.runtime.open import open_encoder
 from tests.cache.test_cache import TINY, draw
 
 WORDS = ["a red star", "a blue house", "two green cats", "a tree by a road", "the word dog"]
-TOWER = {"image_size": 32, "layers": 1, "width": 24, "head_width": 12, "patch_size": 16}
+TOWER = {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 1}
 PLAN = TrainingPlan(steps=6, batch_size=4, lr=1e-2)
 
@@ -239,3 +240,67 @@ def test_a_refused_run_leaves_nothing_behind_and_a_corrected_one_works(
     assert not list(tmp_path.glob("student*"))
     names.write_text("00.png\n")
     assert run(tmp_path, data, **given, holdout=str(names)).images == 9
+
+
+def siglip_like(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
+    """A teacher with QuickGELU, a text tower of its own class, scale 117.6 and bias −12.9."""
+    shared = {"quick_gelu": True, "custom_text": True, "init_logit_bias": -10.0, **changes}
+    text_cfg = {**TINY["model_cfg"]["text_cfg"], "context_length": 20, "vocab_size": 49408, "width": 24}
+    config = {**TINY, "model_cfg": {**TINY["model_cfg"], "text_cfg": text_cfg, **shared}}
+    torch.manual_seed(seed)
+    network: Any = build_network({key: value for key, value in config["model_cfg"].items() if value is not None})
+    with torch.no_grad():
+        network.logit_scale.fill_(math.log(117.6))
+        if shared["init_logit_bias"] is not None:
+            network.logit_bias.fill_(-12.9)
+    folder.mkdir()
+    save_model(folder, network, config, describe("siglip", network, config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "towers",
+    [
+        {"student": "tiny"},
+        {"text": "tiny"},
+        {"text": "teacher"},
+        {"student": "tiny", "text": "tiny"},
+        {"student": "tiny", "text": "teacher"},
+        {"student": "tiny", "inherit": "leading"},
+        {"student": "tiny", "text": "tiny", "inherit": "leading"},
+        {"stages": True},
+    ],
+    ids=str,
+)
+def test_activation_scale_and_bias_are_kept(tmp_path: Path, data: Path, towers: dict[str, Any]) -> None:
+    """Each way to build a student; in GELU layers the weights of OpenAI's towers would mean something else."""
+    teacher = siglip_like(tmp_path / "siglip")
+    plan = replace(recipe(affinity=1.0, learn_scale=False), training=replace(PLAN, steps=1))
+    if (towers := dict(towers)).pop("stages", False):
+        plan = replace(plan, stages=StageOptions(shares=(0.9,), mask_steps=1, mask_warmup_steps=1))
+    report = run(tmp_path, data, teacher=str(teacher), recipe=plan, **towers)
+    student = load_model(tmp_path / "student")
+    network: Any = student.network
+    assert student.config["model_cfg"]["quick_gelu"] is True
+    assert report.spec.logit_scale == pytest.approx(117.6, rel=1e-5)
+    assert float(network.logit_bias.detach()) == pytest.approx(-12.9)
+    activations = {type(part).__name__ for part in network.modules() if "GELU" in type(part).__name__}
+    assert activations == {"QuickGELU"}
+
+
+def test_a_starting_model_keeps_its_activation(tmp_path: Path, data: Path) -> None:
+    """24 heads start from 12 heads' weights: from a cache, no teacher says which activation they had."""
+    teacher = siglip_like(tmp_path / "siglip")
+    plan = replace(recipe(mse=1.0), training=replace(PLAN, steps=1))
+    run(tmp_path, data, teacher=str(teacher), student="tiny", recipe=plan)
+    cache = cache_of(teacher, data, tmp_path / "cache")
+    given = {"cache": cache, "student": "tiny", "init": str(tmp_path / "student"), "recipe": plan}
+    run(tmp_path, data, **given, out=tmp_path / "second")
+    assert load_model(tmp_path / "second").config["model_cfg"]["quick_gelu"] is True
+
+
+def test_towers_of_two_activations_are_refused(tmp_path: Path, data: Path) -> None:
+    teacher = siglip_like(tmp_path / "siglip")
+    plain = siglip_like(tmp_path / "plain", quick_gelu=False)
+    with pytest.raises(ModelError, match="uses GELU and the text tower of siglip QuickGELU"):
+        run(tmp_path, data, teacher=str(teacher), text="teacher", init=str(plain), recipe=recipe(cosine=1.0))
