@@ -147,7 +147,7 @@ def trainer_turn(files: list[Path], folder: Path, arguments: Any, teacher: Model
     names = [file.name for file in files]
     stored = 10 * torch.randn(len(files), 1, width, generator=torch.Generator().manual_seed(0)) / width**0.5
     lookup = lookup_in(stored)
-    targets = live_targets(teacher.network, (image.height, image.width)) if live else stored_targets(lookup)
+    targets = live_targets(teacher.network, image, image) if live else stored_targets(lookup)
     network, _ = make_student(arguments.student, teacher)
     side = TeacherTargets(targets, None if live else lookup, None, 100.0)
     objective = MixtureObjective(network, MixtureOptions(kld_l1=1.0), [side], images=len(files))

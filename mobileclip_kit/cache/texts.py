@@ -20,13 +20,13 @@ from mobileclip_kit.cache.folder import CACHE_FILE, TeacherCache
 from mobileclip_kit.cache.writer import CacheWriter
 from mobileclip_kit.errors import CacheError, DataError
 from mobileclip_kit.index.npy import load_matrix, read_names
+from mobileclip_kit.networks.devices import encode_in_half, teacher_batch
 from mobileclip_kit.networks.families import encode_text_raw
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.tokenizer import load_tokenizer
 
 TEXTS_FOLDER = "texts"
-_BATCH = 64
 
 
 def cache_texts(teacher: Model, texts: Sequence[str], cache: Path, *, device: str = "cpu") -> int:
@@ -54,11 +54,12 @@ def cache_texts(teacher: Model, texts: Sequence[str], cache: Path, *, device: st
     with CacheWriter(cache / TEXTS_FOLDER, description) as writer:
         wanted = [text for text in dict.fromkeys(texts) if not writer.holds(text, text_hash(text))]
         with Progress("teacher", total=len(wanted), unit="texts") as progress:
-            for start in range(0, len(wanted), _BATCH):
-                part = wanted[start : start + _BATCH]
-                with torch.inference_mode():
-                    vectors = encode_text_raw(network, torch.from_numpy(tokenizer(part)).to(device)).cpu().numpy()
-                writer.add(part, [text_hash(text) for text in part], vectors[:, None, :])
+            batch = teacher_batch(device)
+            for start in range(0, len(wanted), batch):
+                part = wanted[start : start + batch]
+                ids = torch.from_numpy(tokenizer(part)).to(device)
+                vectors = encode_in_half(lambda ids=ids: encode_text_raw(network, ids), device)  # type: ignore[misc]
+                writer.add(part, [text_hash(text) for text in part], vectors.cpu().numpy()[:, None, :])
                 progress.advance(len(part))
         return len(wanted)
 

@@ -28,7 +28,7 @@ class CacheRequest:
         teachers: One cache is made for each; several go into one folder.
         data: What :func:`mobileclip_kit.data.sources.open_source` reads.
         out: An existing cache is extended.
-        batch_size: Images that a teacher gets at once.
+        batch_size: Images that a teacher gets at once; None takes 32, on a GPU 256.
         limit: Of the images.
         views: Vectors of each image.
         recipe: A preset's name or a TOML file.
@@ -52,7 +52,7 @@ class CacheRequest:
     out: Annotated[Path | None, Option("The cache; an existing one is extended.", names=("-o",), metavar="CACHE")] = (
         None
     )
-    batch_size: Annotated[int, Option("Images at once.", at_least=1)] = 32
+    batch_size: Annotated[int | None, Option("Images at once; default 32, on a GPU 256.", at_least=1)] = None
     limit: Annotated[int | None, Option("Take the first N images only.", metavar="N", at_least=1)] = None
     views: Annotated[
         int, Option("Vectors of each image: of itself, and of K − 1 augmented views.", metavar="K", at_least=1)

@@ -27,12 +27,12 @@ from mobileclip_kit.distillation.objective import (
     compute_term,
 )
 from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, MixtureOptions
-from mobileclip_kit.distillation.teachers import TeacherTargets
+from mobileclip_kit.distillation.teachers import TeacherTargets, resized
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.losses.affinity import Affinities, affinity_logits, teacher_affinities
 from mobileclip_kit.losses.alignment import Phase, phase_at
 from mobileclip_kit.networks.families import encode_raw, encode_text_raw
-from mobileclip_kit.spec import tower_of
+from mobileclip_kit.spec import ImageSpec, tower_of
 
 
 class MixtureObjective(VectorObjective):
@@ -47,6 +47,7 @@ class MixtureObjective(VectorObjective):
         towers: Which of ``image`` and ``text`` are trained.
         tokens: Identifiers of the run's texts for the student's text tower, ``(texts, context)``; None when it is not
             trained.
+        image: The student's preprocessing, where batches may have images of another size; None takes them as they are.
 
     Raises:
         UsageError: A loss needs something that is not there.
@@ -62,7 +63,9 @@ class MixtureObjective(VectorObjective):
         texts: RunTexts | None = None,
         towers: Sequence[str] = ("image",),
         tokens: Tensor | None = None,
+        image: ImageSpec | None = None,
     ) -> None:
+        self._image = image
         self.network, self.options, self.teachers, self._tokens = network, options, tuple(teachers), tokens
         self.every_row = np.arange(images, dtype=np.int64)
         self.texts = texts or RunTexts((), (), np.zeros(0, np.int64))
@@ -86,7 +89,8 @@ class MixtureObjective(VectorObjective):
 
     def encode(self, batch: Batch) -> Encoded:
         """Student's and teachers' vectors of a batch's images, and the student's of their captions."""
-        trained = {"image": encode_raw(self.network, batch.images)} if self.trains_images else {}
+        images = batch.images if self._image is None else resized(batch.images, self._image)
+        trained = {"image": encode_raw(self.network, images)} if self.trains_images else {}
         if self.trains_texts and self.on_captions:
             trained["caption"] = self._encode_texts(self.caption_rows(batch.rows, batch.context))
         constant = {

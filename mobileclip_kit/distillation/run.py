@@ -32,7 +32,9 @@ from mobileclip_kit.distillation.teachers import (
     check_text_source,
     is_teacher,
     open_teachers,
+    resized,
     run_teacher_once,
+    seen_by_both,
     stored_texts,
     targets_note,
     teacher_targets,
@@ -201,7 +203,7 @@ class DistillRun(TrainingRun):
         pairs: What the data has.
         bank: Texts to compare images with.
         init: The model to start from, or None.
-        student: The model in training; ``image`` is its preprocessing.
+        student: The model in training; ``image`` is its preprocessing, and ``seen`` that of the images of a batch.
         train: The pairs to train on, their ``images`` and all ``texts``; ``holdout`` are those held out.
         replay: Which stored views to show, or None.
         targets: What each teacher says of the images and texts.
@@ -262,7 +264,7 @@ class DistillRun(TrainingRun):
                      stored=stored)  # fmt: skip
         self.init = load_model(request.init) if request.init else None
         self.student = self.processes.first(lambda: make_student(request, first, self.init, texts.texts, self.folder))
-        self.image = ImageSpec.from_open_clip(self.student.config["preprocess_cfg"])
+        self.image = self.seen = ImageSpec.from_open_clip(self.student.config["preprocess_cfg"])
         source = self.student.text
         for sentence in (*init_notes(request, first, self.init), *(source.warnings if source else ())):
             self.note(sentence)
@@ -307,7 +309,8 @@ class DistillRun(TrainingRun):
     def load_images(self) -> None:
         """Decode the training set where it fits into memory."""
         if "image" in self.request.towers:
-            self.train, self.images = load_images(self.train, self.image, draft=self.request.fast_decode)
+            self.seen = seen_by_both(self.image, self.teachers[0])
+            self.train, self.images = load_images(self.train, self.seen, draft=self.request.fast_decode)
         else:
             self.images = NoImages(identities_of(self.train.hashes))
         self.skipped += self.images.skipped
@@ -330,7 +333,7 @@ class DistillRun(TrainingRun):
                     )
                 )
             if request.uses_images:
-                targets = teacher_targets(teacher, self.train.hashes, unit_scale=unit_scale, device=device)
+                targets = teacher_targets(teacher, self.train.hashes, self.seen, unit_scale=unit_scale, device=device)
                 self.targets.append(replace(targets, texts=vectors))
             else:
                 self.targets.append(TeacherTargets(None, None, vectors, teacher.logit_scale or 100.0))
@@ -370,10 +373,10 @@ class DistillRun(TrainingRun):
         objective = MixtureObjective(
             network, self.options, self.targets, images=len(self.train),
             texts=self.texts if self.request.uses_texts else None, towers=self.request.towers,
-            tokens=self._tokens(student),
+            tokens=self._tokens(student), image=self.image,
         )  # fmt: skip
         setup = TrainerSetup(
-            plan=phase.plan(self.recipe.training), augmentation=self.recipe.augmentation, image=self.image,
+            plan=phase.plan(self.recipe.training), augmentation=self.recipe.augmentation, image=self.seen,
             folder=phase.folder, fingerprint=self.fingerprint(), replay=self.replay,
             checkpoint_seconds=self.request.checkpoint_seconds, rates=phase.rates,
         )  # fmt: skip
@@ -418,14 +421,15 @@ class DistillRun(TrainingRun):
         if not len(self.holdout):
             return {}
         first, device = self.teachers[0], self.processes.device
-        holdout, images = load_images(self.holdout, self.image, draft=self.request.fast_decode)
-        targets = teacher_targets(first, holdout.hashes, unit_scale=self.options.unit_scale, device=device).images
+        holdout, images = load_images(self.holdout, self.seen, draft=self.request.fast_decode)
+        targets = teacher_targets(first, holdout.hashes, self.seen, unit_scale=self.options.unit_scale,
+                                  device=device).images  # fmt: skip
         assert targets is not None
         students, teachers = [torch.zeros(0, first.embedding_dim)], [torch.zeros(0, first.embedding_dim)]
         every = np.arange(len(images), dtype=np.int64)
         for rows, pixels in images.read(iter(np.array_split(every, len(every) // _HOLDOUT_BATCH + 1))):
-            batch_pixels = torch.from_numpy(normalize(pixels, self.image)).to(device)
-            students.append(encode_raw(self.student.network, batch_pixels).cpu())
+            batch_pixels = torch.from_numpy(normalize(pixels, self.seen)).to(device)
+            students.append(encode_raw(self.student.network, resized(batch_pixels, self.image)).cpu())
             teachers.append(targets(Batch(rows, batch_pixels, StepContext(0, 1, 0, 0))).cpu())
         self.skipped += images.skipped
         ours, theirs = torch.cat(students), torch.cat(teachers)

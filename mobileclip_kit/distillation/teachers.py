@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -207,13 +207,14 @@ def run_teacher_once(teacher: DistillTeacher, pairs: Sequence[Pair], folder: Pat
 
 
 def teacher_targets(
-    teacher: DistillTeacher, hashes: Sequence[str], *, unit_scale: float, device: str
+    teacher: DistillTeacher, hashes: Sequence[str], seen: ImageSpec, *, unit_scale: float, device: str
 ) -> TeacherTargets:
     """A teacher as the objective sees it, without texts.
 
     Args:
         teacher: With a cache, or live.
         hashes: SHA-256 of each image file, in the order of the training set's rows.
+        seen: How the images of a batch were prepared.
         unit_scale: What unit vectors are multiplied by.
         device: Where a live teacher runs.
     """
@@ -221,7 +222,7 @@ def teacher_targets(
     if teacher.cache is None:
         assert teacher.live is not None
         network = teacher.live.network.to(device).eval()
-        targets = live_targets(network, (teacher.image.height, teacher.image.width))
+        targets = live_targets(network, teacher.image, seen)
         return TeacherTargets(targets, None, None, scale)
     lookup = _lookup(teacher.cache, hashes, unit_scale)
     return TeacherTargets(stored_targets(lookup), lookup, None, scale)
@@ -315,19 +316,42 @@ def stored_targets(lookup: Lookup) -> Targets:
     return lambda batch: lookup(batch.rows, batch.context.epoch).to(batch.images.device)
 
 
-def live_targets(teacher: nn.Module, size: tuple[int, int]) -> Targets:
+def live_targets(teacher: nn.Module, image: ImageSpec, seen: ImageSpec) -> Targets:
     """Targets from a teacher in the loop.
 
     Args:
-        teacher: Shares the student's mean and std.
-        size: Height and width that it wants; images of another size are resized from the student's.
+        teacher: Its network.
+        image: Its preprocessing: size, mean and std.
+        seen: How the images of a batch were prepared.
     """
+
+    def values(numbers: Sequence[float], like: Tensor) -> Tensor:
+        return torch.tensor(numbers, device=like.device).view(1, 3, 1, 1)
 
     @torch.no_grad()
     def targets(batch: Batch) -> Tensor:
-        images = batch.images
-        if tuple(images.shape[2:]) != size:
-            images = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+        images = resized(batch.images, image)
+        if (image.mean, image.std) != (seen.mean, seen.std):
+            images = images * values(seen.std, images) + values(seen.mean, images)
+            images = (images - values(image.mean, images)) / values(image.std, images)
         return encode_raw(teacher, images)
 
     return targets
+
+
+def resized(images: Tensor, image: ImageSpec) -> Tensor:
+    """Images ``(n, 3, height, width)`` at a model's input size."""
+    size = (image.height, image.width)
+    if tuple(images.shape[2:]) == size:
+        return images
+    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+
+
+def seen_by_both(student: ImageSpec, teacher: DistillTeacher) -> ImageSpec:
+    """How images are decoded and varied: as the student takes them, but at the size of a larger teacher in the loop.
+
+    The teacher would otherwise see enlarged images, whose details are gone; the student's are made smaller instead.
+    """
+    if teacher.cache is not None or teacher.image.height * teacher.image.width <= student.height * student.width:
+        return student
+    return replace(student, height=teacher.image.height, width=teacher.image.width)

@@ -60,7 +60,7 @@ class Gates(nn.Module):
         self.clamp()
         log_alpha = self._joined()
         uniform = torch.rand(log_alpha.shape, generator=generator).clamp(_EDGE, 1.0 - _EDGE)
-        values = hard_concrete(log_alpha, uniform.to(log_alpha.device)).split([*self._units.values()])
+        values = torch.split(hard_concrete(log_alpha, uniform.to(log_alpha.device)), [*self._units.values()])
         self.values = dict(zip(self._units, values, strict=True))
 
     @torch.no_grad()

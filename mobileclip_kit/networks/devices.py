@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.model_names import check_device_name
@@ -33,3 +36,27 @@ def check_device(name: str) -> str:
     if kind not in here or (number and int(number) >= count):
         raise UsageError(f"The device {name!r} is not on this machine; it has {', '.join(here)}.")
     return name
+
+
+def teacher_batch(device: str) -> int:
+    """Images or texts that a teacher gets at once: enough to keep a GPU busy, few enough for a laptop's memory."""
+    return 256 if torch.device(device).type == "cuda" else 32
+
+
+def half_precision(device: str) -> torch.autocast:
+    """Matrix products in float16 on a CUDA device; elsewhere nothing changes."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.float16, enabled=kind == "cuda")
+
+
+def encode_in_half(encode: Callable[[], Tensor], device: str) -> Tensor:
+    """Vectors computed in :func:`half_precision`, or in float32 where float16 overflows.
+
+    Args:
+        encode: Computes them.
+        device: Where.
+    """
+    with torch.inference_mode():
+        with half_precision(device):
+            vectors = encode()
+        return vectors if bool(vectors.isfinite().all()) else encode()

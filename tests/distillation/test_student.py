@@ -8,20 +8,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.texts import cache_texts, open_texts
 from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.distillation.objective import Batch, StepContext
 from mobileclip_kit.distillation.recipe import Recipe
 from mobileclip_kit.distillation.request import DistillRequest
 from mobileclip_kit.distillation.run import distill
-from mobileclip_kit.distillation.tables import MixtureOptions, StageOptions, TrainingPlan
+from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions, StageOptions, TrainingPlan
+from mobileclip_kit.distillation.teachers import live_targets, open_teachers, seen_by_both
 from mobileclip_kit.errors import CacheError, DataError, ModelError, ModelMismatchError, UsageError
+from mobileclip_kit.images import load_pixels, normalize
+from mobileclip_kit.networks.families import encode_raw
 from mobileclip_kit.networks.model import Model, build_network, describe, load_model, save_model
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
 from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.spec import ImageSpec
 from tests.cache.test_cache import TINY, draw
 
 WORDS = ["a red star", "a blue house", "two green cats", "a tree by a road", "the word dog"]
@@ -304,3 +310,27 @@ def test_towers_of_two_activations_are_refused(tmp_path: Path, data: Path) -> No
     plain = siglip_like(tmp_path / "plain", quick_gelu=False)
     with pytest.raises(ModelError, match="uses GELU and the text tower of siglip QuickGELU"):
         run(tmp_path, data, teacher=str(teacher), text="teacher", init=str(plain), recipe=recipe(cosine=1.0))
+
+
+def test_a_live_teacher_sees_images_at_its_own_size(tmp_path: Path, data: Path, teacher: Path) -> None:
+    """Its targets of varied images are those of whole ones, not of the student's enlarged."""
+    student, larger = (
+        ImageSpec(height=16, width=16, mean=(0.5,) * 3, std=(0.5,) * 3),
+        open_teachers(str(teacher), ())[0],
+    )
+    seen = seen_by_both(student, larger)
+    assert (seen.height, seen.width, seen.mean) == (32, 32, student.mean)
+    network: Any = larger.live.network  # type: ignore[union-attr]
+    pixels = np.stack([load_pixels(data / f"{row:02d}.png", larger.image) for row in range(3)])
+    batch = Batch(np.arange(3), torch.from_numpy(normalize(pixels, seen)), StepContext(0, 1, 0, 0))
+    with torch.no_grad():
+        expected = encode_raw(network, torch.from_numpy(normalize(pixels, larger.image)))
+    torch.testing.assert_close(live_targets(network, larger.image, seen)(batch), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_small_student_learns_beside_a_larger_teacher(tmp_path: Path, data: Path, teacher: Path) -> None:
+    (tmp_path / "small.json").write_text(json.dumps({**TOWER, "image_size": 16, "patch_size": 8}))
+    varied = replace(recipe(mse=1.0), augmentation=Augmentation(flip=0.5))
+    report = run(tmp_path, data, teacher=str(teacher), student=str(tmp_path / "small.json"), recipe=varied, holdout=0.2)
+    assert report.spec.require_image().height == 16
+    assert report.metrics["holdout_images"] == 2
