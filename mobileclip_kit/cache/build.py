@@ -60,6 +60,8 @@ class CacheReport:
 
 def describe_teacher(teacher: Model) -> CacheDescription:
     """The description of a cache of a live teacher's vectors, one plain view of each image."""
+    from mobileclip_kit.networks.model import hash_weights, logit_bias
+
     return CacheDescription(
         teacher=teacher.spec.name,
         teacher_hash=teacher.spec.model_hash,
@@ -67,6 +69,8 @@ def describe_teacher(teacher: Model) -> CacheDescription:
         normalized=False,
         preprocessing=teacher.spec.require_image(),
         logit_scale=teacher.spec.logit_scale,
+        teacher_weights=hash_weights(teacher.network),
+        logit_bias=logit_bias(teacher.network),
     )
 
 

@@ -31,6 +31,7 @@ from mobileclip_kit.spec import ImageSpec
 CACHE_FILE = "cache.json"
 SHARDS = "shards"
 FORMAT_VERSION = 1
+_LATER = ("teacher_weights", "logit_bias")  # fields that the first caches lack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +58,13 @@ class CacheDescription:
     Attributes:
         teacher: The teacher's name.
         teacher_hash: Its model hash; None for vectors that somebody else computed.
+        teacher_weights: SHA-256 of its weights alone, which stays the same when an update of open_clip changes the
+            configuration of a named model; None in older caches.
         embedding_dim: d.
         normalized: Whether the vectors came with length 1, their norms lost.
         preprocessing: The teacher's; None when it is not known.
         logit_scale: The teacher's; None when it is not known.
+        logit_bias: SigLIP's; None when the teacher has none, or it is not known.
         views: Vectors of each image: the first of the image itself, the others of augmented views.
         augmentation: What made the views, with its seed; None for the image alone.
     """
@@ -73,6 +77,12 @@ class CacheDescription:
     logit_scale: float | None = None
     views: int = 1
     augmentation: Mapping[str, Any] | None = None
+    teacher_weights: str | None = None
+    logit_bias: float | None = None
+
+    def has_weights(self, weights: str | None) -> bool:
+        """Whether the teacher is known to have these weights."""
+        return weights is not None and weights == self.teacher_weights
 
     def check_same(self, other: CacheDescription, path: Path) -> None:
         """Refuse to mix vectors of two teachers, or of one teacher run in two ways.
@@ -82,6 +92,10 @@ class CacheDescription:
         """
         # The name says where a teacher was loaded from; its hash says who it is.
         skipped = {"teacher"} if self.teacher_hash and other.teacher_hash else set()
+        if self.has_weights(other.teacher_weights):
+            skipped |= {"teacher_hash"}
+        # What older caches do not have says nothing.
+        skipped |= {name for name in _LATER if None in (getattr(self, name), getattr(other, name))}
         for entry in fields(self):
             ours, theirs = getattr(self, entry.name), getattr(other, entry.name)
             if entry.name not in skipped and ours != theirs:
@@ -97,7 +111,8 @@ class CacheDescription:
             ModelMismatchError: Names both teachers.
         """
         ours, theirs = self.teacher_hash or self.teacher, other.teacher_hash or other.teacher
-        if ours != theirs or self.embedding_dim != other.embedding_dim:
+        same = ours == theirs or self.has_weights(other.teacher_weights)
+        if not same or self.embedding_dim != other.embedding_dim:
             raise ModelMismatchError(
                 f"The cache {path} holds vectors of {self.teacher} ({ours[:12]}), "
                 f"not of {other.teacher} ({theirs[:12]}).",

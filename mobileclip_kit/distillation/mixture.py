@@ -26,7 +26,7 @@ from mobileclip_kit.distillation.objective import (
     VectorObjective,
     compute_term,
 )
-from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, MixtureOptions
+from mobileclip_kit.distillation.tables import AFFINITIES, MAX_LOGIT_SCALE, MixtureOptions
 from mobileclip_kit.distillation.teachers import TeacherTargets, resized
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.losses.affinity import Affinities, affinity_logits, teacher_affinities
@@ -71,8 +71,13 @@ class MixtureObjective(VectorObjective):
         self.texts = texts or RunTexts((), (), np.zeros(0, np.int64))
         self.trains_images, self.trains_texts = "image" in towers, "text" in towers
         check_inputs(options, towers, self.texts, stored=teachers[0].lookup is not None)
+        if options.sigmoid_affinity and any(teacher.logit_bias is None for teacher in teachers):
+            raise UsageError(
+                "sigmoid_affinity needs a teacher with a logit bias, such as SigLIP, and this one has none.",
+                hint="Use affinity instead; a cache made by an older mckit must be made anew.",
+            )
         captioned, banked = self.texts.caption_everywhere, len(self.texts.bank) > 0
-        affinity = bool(options.using("affinity_logits"))
+        affinity = bool(options.using(*AFFINITIES))
         self.on_bank = banked and (affinity or not captioned)
         self.on_captions = captioned and (self.trains_texts or options.needs_captions or (affinity and not banked))
         self._learns_scale = learned = options.learn_scale and options.needs_texts
@@ -231,6 +236,24 @@ class MixtureInputs:
              teacher.logit_scale)
             for number, teacher in enumerate(self._objective.teachers)
         ])  # fmt: skip
+
+    @property
+    def sigmoid_logits(self) -> Tensor:
+        """:attr:`affinity_logits` plus the bias: the student's, or the first teacher's where it has none."""
+        objective = self._objective
+        own = getattr(objective.network, "logit_bias", None)
+        return self.affinity_logits + (objective.teachers[0].logit_bias if own is None else own)
+
+    @property
+    def teacher_probabilities(self) -> Tensor:
+        """How probable the teachers find each pair of the same images and texts, ``(images, texts)``."""
+        objective, found = self._objective, list[Tensor]()
+        for number, teacher in enumerate(objective.teachers):
+            assert teacher.logit_bias is not None
+            texts = objective.teacher_texts(number, self._compared_rows)
+            logits = affinity_logits(self._encoded.constant[str(number)], texts, teacher.logit_scale)
+            found.append((logits + teacher.logit_bias).sigmoid())
+        return torch.stack(found).mean(dim=0)
 
     @property
     def others(self) -> Tensor:

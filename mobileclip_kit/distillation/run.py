@@ -230,7 +230,7 @@ class DistillRun(TrainingRun):
         self.teachers = open_teachers(self.request.teacher, self.request.cache)
         for sentence in self.teachers[0].notes:
             self.note(sentence)
-        if len(self.teachers) > 1 and not self.options.affinity:
+        if len(self.teachers) > 1 and not (self.options.affinity or self.options.sigmoid_affinity):
             raise UsageError(
                 f"{len(self.teachers)} teachers are averaged in the affinity, whose weight is 0 in this recipe.",
                 hint="Give affinity a weight, or pass one cache.",
@@ -336,7 +336,9 @@ class DistillRun(TrainingRun):
                 targets = teacher_targets(teacher, self.train.hashes, self.seen, unit_scale=unit_scale, device=device)
                 self.targets.append(replace(targets, texts=vectors))
             else:
-                self.targets.append(TeacherTargets(None, None, vectors, teacher.logit_scale or 100.0))
+                self.targets.append(
+                    TeacherTargets(None, None, vectors, teacher.logit_scale or 100.0, teacher.logit_bias)
+                )
 
     def train_and_save(self) -> TrainingReport:
         """Train, in stages where the recipe has them, measure the student and write its folder."""

@@ -20,6 +20,8 @@ from mobileclip_kit.errors import UsageError
 ComputeType = Literal["float32", "bfloat16", "float16"]
 LightClipLoss = Literal["align", "tokens", "mlm"]
 
+# Inputs of the losses that compare images with all texts.
+AFFINITIES = ("affinity_logits", "teacher_affinities", "sigmoid_logits", "teacher_probabilities")
 # CLIP's bound: larger logits only make training unstable.
 MAX_LOGIT_SCALE = 100.0
 
@@ -235,6 +237,7 @@ class MixtureOptions(TermTable):
         cosine: ``1 − cos``.
         affinity: TinyCLIP; mimics how similar all teachers together find images and texts, on the text bank where one
             is given, else on captions.
+        sigmoid_affinity: The same for teachers of SigLIP's kind: each pair on its own, with the teacher's logit bias.
         neighbours: Mimics which images the first teacher finds similar.
         contrastive: CLIP's InfoNCE between the student's images and captions, without a teacher.
         temperatures: ``(from_epoch, temperature)`` rows of KLD + L1, the first from epoch 0.
@@ -255,6 +258,9 @@ class MixtureOptions(TermTable):
     cosine: Annotated[float, Weight, Term("feature.cosine_loss", "student teacher")] = 0.0
     affinity: Annotated[
         float, Weight, Term("affinity.affinity_cross_entropy", "affinity_logits teacher_affinities")
+    ] = 0.0
+    sigmoid_affinity: Annotated[
+        float, Weight, Term("affinity.sigmoid_affinity_loss", "sigmoid_logits teacher_probabilities")
     ] = 0.0
     neighbours: Annotated[
         float, Weight, Term("neighbours.neighbour_loss", "image teacher_image others neighbours_scale same")
@@ -298,7 +304,7 @@ class MixtureOptions(TermTable):
     @property
     def needs_texts(self) -> bool:
         """Whether a loss compares images with texts."""
-        return bool(self.using("caption", "affinity_logits", "teacher_affinities", "logit_scale"))
+        return bool(self.using("caption", *AFFINITIES, "logit_scale"))
 
     def temperature(self, epoch: int) -> float:
         """The temperature of KLD + L1 in an epoch."""

@@ -21,7 +21,7 @@ from mobileclip_kit.distillation.training_set import TrainingPairs, load_images
 from mobileclip_kit.errors import CacheError, ModelError, ModelMismatchError, ShapeError
 from mobileclip_kit.images import normalize
 from mobileclip_kit.networks.families import encode_raw
-from mobileclip_kit.networks.model import Model, load_model
+from mobileclip_kit.networks.model import Model, hash_weights, load_model, logit_bias
 from mobileclip_kit.spec import ImageSpec
 
 # Rows of the training set and an epoch → raw vectors (n, d) float32.
@@ -44,6 +44,7 @@ class DistillTeacher:
         embedding_dim: d.
         image: The preprocessing that the student takes over.
         logit_scale: None when it is not known.
+        logit_bias: SigLIP's; None where there is none, or it is not known.
         cache: Stored vectors, or None.
         live: A teacher in memory, or None.
         notes: What the user should know.
@@ -57,6 +58,7 @@ class DistillTeacher:
     cache: TeacherCache | None = None
     live: Model | None = None
     notes: tuple[str, ...] = ()
+    logit_bias: float | None = None
 
 
 def open_teachers(teacher: str | None, caches: Sequence[Path]) -> list[DistillTeacher]:
@@ -74,7 +76,7 @@ def open_teachers(teacher: str | None, caches: Sequence[Path]) -> list[DistillTe
         model = load_model(teacher)
         spec = model.spec
         return [DistillTeacher(spec.name, spec.model_hash, spec.embedding_dim, spec.require_image(), spec.logit_scale,
-                        live=model, notes=model.warnings)]  # fmt: skip
+                        live=model, notes=model.warnings, logit_bias=logit_bias(model.network))]  # fmt: skip
     teachers = [_open_cache(folder) for cache in caches for folder in cache_folders(cache)]
     views = {
         (made.views, str(made.augmentation)) for made in (each.cache.description for each in teachers if each.cache)
@@ -112,6 +114,7 @@ def _open_cache(path: Path) -> DistillTeacher:
         made.logit_scale,
         cache=stored,
         notes=notes,
+        logit_bias=made.logit_bias,
     )
 
 
@@ -136,13 +139,21 @@ def text_source(teacher: DistillTeacher, text_from: str | None, init: Model | No
             hint="Pass the teacher's own model as --text-from.",
         )
     made_by = teacher.cache.description.teacher_hash if teacher.cache else None
-    if made_by is not None and made_by != model.spec.model_hash:
+    if made_by is not None and made_by != model.spec.model_hash and not _made_vectors(model, teacher):
         raise ModelMismatchError(
             f"The cache {teacher.cache.path if teacher.cache else ''} was made by {teacher.name} ({made_by[:12]}), "
             f"not by {text_from} ({model.spec.model_hash[:12]}).",
             hint="Their vectors cannot be compared; pass the teacher's own model as --text-from.",
         )
+    if made_by is not None:
+        teacher.identity = model.spec.model_hash  # under today's configuration of the same weights
     return model
+
+
+def _made_vectors(model: Model, teacher: DistillTeacher) -> bool:
+    """Whether a model has the very weights that made a cache."""
+    known = teacher.cache.description.teacher_weights if teacher.cache else None
+    return known is not None and known == hash_weights(model.network)
 
 
 def shares_space(model: Model, teacher: DistillTeacher) -> bool | None:
@@ -158,7 +169,8 @@ def shares_space(model: Model, teacher: DistillTeacher) -> bool | None:
 
 def is_teacher(model: Model, teacher: DistillTeacher) -> bool:
     """Whether a model is the teacher itself, perhaps with its vocabulary trimmed."""
-    return teacher.identity in (model.spec.model_hash, model.spec.provenance.get("vocabulary_of"))
+    named = (model.spec.model_hash, model.spec.provenance.get("vocabulary_of"))
+    return teacher.identity in named or _made_vectors(model, teacher)
 
 
 def check_text_source(model: Model, teacher: DistillTeacher, pairs: TrainingPairs) -> None:
@@ -223,9 +235,9 @@ def teacher_targets(
         assert teacher.live is not None
         network = teacher.live.network.to(device).eval()
         targets = live_targets(network, teacher.image, seen)
-        return TeacherTargets(targets, None, None, scale)
+        return TeacherTargets(targets, None, None, scale, teacher.logit_bias)
     lookup = _lookup(teacher.cache, hashes, unit_scale)
-    return TeacherTargets(stored_targets(lookup), lookup, None, scale)
+    return TeacherTargets(stored_targets(lookup), lookup, None, scale, teacher.logit_bias)
 
 
 def _lookup(cache: TeacherCache, hashes: Sequence[str], unit_scale: float) -> Lookup:
@@ -289,12 +301,14 @@ class TeacherTargets:
         lookup: The same by row, for images outside the batch; None for a live teacher.
         texts: Raw vectors of the run's texts, ``(texts, d)`` float32, or None when no loss needs them.
         logit_scale: Its own.
+        logit_bias: SigLIP's; None without it.
     """
 
     images: Targets | None
     lookup: Lookup | None
     texts: Tensor | None
     logit_scale: float
+    logit_bias: float | None = None
 
 
 def lookup_in(vectors: Tensor) -> Lookup:

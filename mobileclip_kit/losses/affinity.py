@@ -7,6 +7,9 @@ The loss is the mean of the two cross-entropies between the teacher's and the st
 The texts are the batch's captions, or a bank of texts for images without any (our reading): they need not be as
 many as the images, and memory grows with images × texts. Several teachers are averaged *after* the softmax, as
 MobileCLIP does (arXiv 2311.17049): teachers of other widths and other logit scales then weigh the same.
+
+A teacher of SigLIP's kind (arXiv 2303.15343) was trained to decide for each pair on its own, with a bias on the scaled
+cosines. :func:`sigmoid_affinity_loss` mimics these decisions.
 """
 
 from __future__ import annotations
@@ -119,3 +122,25 @@ def affinity_cross_entropy(student_logits: Tensor, target: Affinities) -> Tensor
     images = F.cross_entropy(student_logits, target.image_to_text)
     texts = F.cross_entropy(student_logits.T, target.text_to_image)
     return (images + texts) / 2
+
+
+def sigmoid_affinity_loss(student_logits: Tensor, teacher_probabilities: Tensor) -> Tensor:
+    """Cross-entropy between the probabilities that teacher and student give each pair of image and text.
+
+    Args:
+        student_logits: Scaled cosines plus bias, ``(images, texts)``.
+        teacher_probabilities: The mean over teachers of the sigmoid of the same, ``(images, texts)``; constant.
+
+    Returns:
+        Scalar in nats: the sum over the texts, as in SigLIP's loss, mean over the images.
+
+    Raises:
+        ShapeError: The shapes differ.
+    """
+    if student_logits.shape != teacher_probabilities.shape:
+        raise ShapeError(
+            f"The student compares {tuple(student_logits.shape)} images and texts, the teacher "
+            f"{tuple(teacher_probabilities.shape)}."
+        )
+    each = F.binary_cross_entropy_with_logits(student_logits, teacher_probabilities.detach(), reduction="none")
+    return each.sum(dim=1).mean()

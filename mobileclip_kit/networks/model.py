@@ -177,6 +177,12 @@ def describe(name: str, network: nn.Module, config: Mapping[str, Any], **provena
     )
 
 
+def logit_bias(network: nn.Module) -> float | None:
+    """What SigLIP adds to scaled cosines; None for a network without it."""
+    bias = getattr(network, "logit_bias", None)
+    return float(bias.detach()) if isinstance(bias, Tensor) else None
+
+
 def is_placeholder(text_cfg: Mapping[str, Any]) -> bool:
     """Whether a text configuration is the placeholder of an image-only model."""
     return all(text_cfg.get(key) == value for key, value in PLACEHOLDER_TEXT.items())
@@ -196,6 +202,11 @@ def hash_network(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
             for name, tensor in state.items()
         ),
     )
+
+
+def hash_weights(network: nn.Module) -> str:
+    """SHA-256 of the weights alone: unlike the model hash, independent of the words of a configuration."""
+    return hash_network({}, network.state_dict())
 
 
 def tower_parameters(network: Any) -> dict[str, int]:

@@ -24,7 +24,7 @@ from mobileclip_kit.distillation.student import set_logit_scale
 from mobileclip_kit.distillation.tables import MixtureOptions
 from mobileclip_kit.distillation.teachers import TeacherTargets, lookup_in, stored_targets
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.losses.affinity import affinity_loss
+from mobileclip_kit.losses.affinity import affinity_logits, affinity_loss, sigmoid_affinity_loss
 from mobileclip_kit.losses.feature import kld_l1_loss
 from mobileclip_kit.losses.neighbours import neighbour_loss
 from tests.cache.test_cache import tiny_teacher
@@ -208,3 +208,16 @@ def test_a_learned_scale_is_bounded() -> None:
     with torch.no_grad():
         made.network.logit_scale.fill_(math.log(300.0))
     assert made.loss(batch())[1]["logit_scale"] == pytest.approx(100.0)
+
+
+def test_a_sigmoid_teacher_is_mimicked_with_its_bias() -> None:
+    known = texts()
+    with pytest.raises(UsageError, match="needs a teacher with a logit bias"):
+        objective(MixtureOptions(sigmoid_affinity=1.0))
+    one = [replace(side(WIDTH, 10, 20.0, known), logit_bias=-10.0)]
+    given = batch()
+    images, labels = one[0].images(given), one[0].texts[known.bank]  # type: ignore[misc,index]
+    student = tiny_teacher().network.encode_image(given.images)  # type: ignore[operator]
+    logits, target = (affinity_logits(rows, labels, 20.0) - 10.0 for rows in (student, images))
+    loss, _ = objective(MixtureOptions(sigmoid_affinity=1.0), towers=("image",), sides=one).loss(given)
+    torch.testing.assert_close(loss, sigmoid_affinity_loss(logits, target.sigmoid()))

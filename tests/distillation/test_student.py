@@ -334,3 +334,24 @@ def test_a_small_student_learns_beside_a_larger_teacher(tmp_path: Path, data: Pa
     report = run(tmp_path, data, teacher=str(teacher), student=str(tmp_path / "small.json"), recipe=varied, holdout=0.2)
     assert report.spec.require_image().height == 16
     assert report.metrics["holdout_images"] == 2
+
+
+def test_a_cache_survives_another_configuration_of_the_same_weights(tmp_path: Path, data: Path, teacher: Path) -> None:
+    """An update of open_clip may add a key to a named model's configuration, which changes the model hash."""
+    cache, model = cache_of(teacher, data, tmp_path / "cache"), load_model(teacher)
+    config = {**model.config, "model_cfg": {**model.config["model_cfg"], "quick_gelu": False}}
+    updated = Model(model.network, config, describe("tiny", model.network, config), model.tokenizer_file)
+    assert updated.spec.model_hash != model.spec.model_hash
+    assert build_cache(updated, open_source(data), cache).added == 0
+    assert cache_texts(updated, WORDS, cache) == len(WORDS)
+    (tmp_path / "updated").mkdir()
+    save_model(tmp_path / "updated", model.network, config, updated.spec, model.tokenizer_file)
+    plan = recipe(affinity=1.0)
+    report = run(tmp_path, data, cache=cache, student="tiny", text_from=str(tmp_path / "updated"), recipe=plan)
+    assert report.spec.towers == ("image", "text")
+
+
+def test_a_cache_keeps_the_logit_bias_of_its_teacher(tmp_path: Path, data: Path) -> None:
+    teacher = siglip_like(tmp_path / "siglip")
+    cache = cache_of(teacher, data, tmp_path / "cache", texts=WORDS)
+    assert run(tmp_path, data, cache=cache, student="tiny", recipe=recipe(sigmoid_affinity=1.0)).images == 10

@@ -13,6 +13,7 @@ from mobileclip_kit.losses.affinity import (
     affinity_cross_entropy,
     affinity_logits,
     affinity_loss,
+    sigmoid_affinity_loss,
     teacher_affinities,
 )
 
@@ -112,3 +113,19 @@ def test_teachers_of_other_images_are_refused() -> None:
         teacher_affinities([(torch.ones(2, 3), torch.ones(2, 3), 1.0), (torch.ones(3, 3), torch.ones(2, 3), 1.0)])
     with pytest.raises(ShapeError, match="The student compares"):
         affinity_cross_entropy(torch.ones(3, 2), teacher_affinities([(torch.ones(2, 3), torch.ones(2, 3), 1.0)]))
+
+
+def test_sigmoid_affinity_by_hand() -> None:
+    """One image, two texts: the teacher finds them true with 3/4 and 1/4, the student with 1/2 each."""
+    loss = sigmoid_affinity_loss(torch.zeros(1, 2), rows((0.75, 0.25)))
+    assert float(loss) == pytest.approx(2 * math.log(2))
+
+
+def test_sigmoid_affinity_is_least_for_the_teachers_own_logits() -> None:
+    logits = random_rows(4, 6, seed=3)
+    least = sigmoid_affinity_loss(logits, logits.sigmoid())
+    assert all(
+        sigmoid_affinity_loss(logits + 0.1 * random_rows(4, 6, seed), logits.sigmoid()) > least for seed in (4, 5)
+    )
+    with pytest.raises(ShapeError, match="The student compares"):
+        sigmoid_affinity_loss(logits, logits.T)
