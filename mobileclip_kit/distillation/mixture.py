@@ -241,8 +241,10 @@ class MixtureInputs:
     def sigmoid_logits(self) -> Tensor:
         """:attr:`affinity_logits` plus the bias: the student's, or the first teacher's where it has none."""
         objective = self._objective
-        own = getattr(objective.network, "logit_bias", None)
-        return self.affinity_logits + (objective.teachers[0].logit_bias if own is None else own)
+        own: Tensor | None = getattr(objective.network, "logit_bias", None)
+        bias = objective.teachers[0].logit_bias if own is None else own
+        assert bias is not None
+        return self.affinity_logits + bias
 
     @property
     def teacher_probabilities(self) -> Tensor:
