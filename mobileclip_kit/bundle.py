@@ -168,7 +168,7 @@ def make_bundle(
         present = [part for part in get_args(Part) if (staging / FILE_NAMES[part]).exists()]
         files = {part: BundledFile.describe(staging / FILE_NAMES[part]) for part in present}
         bundle = Bundle(path=destination, spec=spec, precision=image_export.precision, files=files)
-        write_json(staging / MANIFEST_FILE, bundle.to_json())
+        write_json(staging / MANIFEST_FILE, bundle.to_json(), sealed=True)
     return bundle
 
 

@@ -28,6 +28,7 @@ from mobileclip_kit.locks import CAN_LOCK, try_lock, unlock
 from mobileclip_kit.renames import RETIRED, install, remove
 
 MAX_NESTING = 100
+SEAL_KEY = "content_sha256"
 _STAGED = ".part"
 _KEPT = ".staged"
 _DIGEST_DIGITS = 12
@@ -123,8 +124,16 @@ def nothing_at(path: Path, hint: str) -> tuple[str, str]:
     return f"{path} does not exist.", f"Did you mean {' or '.join(near)}?" if near else hint
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Write ``document`` as indented UTF-8 JSON, atomically."""
+def write_json(path: Path, document: Any, *, sealed: bool = False) -> None:
+    """Write ``document`` as indented UTF-8 JSON, atomically.
+
+    Args:
+        path: The file.
+        document: JSON values.
+        sealed: Add the SHA-256 of an object's content as its last key, which :func:`read_json` compares and removes.
+    """
+    if sealed:
+        document = seal(document)
     with atomic_file(path) as staging:
         staging.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -196,7 +205,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        DataError: The file is missing, is not JSON, or is not an object.
+        DataError: The file is missing, is not JSON, is not an object, or was changed after it was sealed.
     """
     try:
         document = parse_json(read_text(path))
@@ -204,7 +213,24 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(document, dict):
         raise DataError(f"{path} holds a JSON {type(document).__name__}, not an object.")
+    if SEAL_KEY in document and document.pop(SEAL_KEY) != _digest(document):
+        raise DataError(
+            f"{path} was changed: its content does not have the SHA-256 in {SEAL_KEY}.",
+            hint=f"Copy the file again, or make it again. If the change is intended, remove {SEAL_KEY}.",
+        )
     return document
+
+
+def seal(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the SHA-256 of its content, which :func:`read_json` compares."""
+    # As it is read: tuples become lists, and keys texts.
+    return {**document, SEAL_KEY: _digest(json.loads(json.dumps(document)))}
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    """Hex SHA-256 of a document as JSON with sorted keys and no white space."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:

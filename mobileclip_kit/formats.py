@@ -62,9 +62,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     return document
 
 
-def write(path: Path, described: Any, **more: Any) -> None:
-    """Write a dataclass as JSON, atomically; ``more`` are further keys of the document."""
-    write_json(path, {**more, **to_document(described)})
+def write(path: Path, described: Any, *, sealed: bool = True) -> None:
+    """Write a dataclass as JSON, atomically; ``sealed`` as for :func:`mobileclip_kit.files.write_json`."""
+    write_json(path, to_document(described), sealed=sealed)
 
 
 def to_document(described: Any) -> Any:

@@ -279,3 +279,20 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     for read in readers:
         with pytest.raises(MckitError, match="pipe"):
             read(pipe)
+
+
+@pytest.mark.parametrize("old", ["0.5", "a b", "true"])
+def test_a_sealed_file_that_was_changed_is_refused(tmp_path: Path, old: str) -> None:
+    path = tmp_path / "a.json"
+    document = {"number": 0.5, "text": "a b", "flag": True, "list": [1, {"x": None}]}
+    write_json(path, {**document, "list": (1, {"x": None})}, sealed=True)
+    assert read_json(path) == document
+    path.write_text(path.read_text().replace(old, {"0.5": "0.75", "a b": "a c", "true": "false"}[old]))
+    with pytest.raises(DataError, match=r"a\.json was changed") as refused:
+        read_json(path)
+    assert "content_sha256" in (refused.value.hint or "")
+
+
+def test_a_file_without_a_seal_is_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"number": 1})
+    assert read_json(tmp_path / "a.json") == {"number": 1}

@@ -208,7 +208,9 @@ class Export:
             model=self.spec.to_json(), towers=self.towers, merges_sha256=self.merges_sha256,
             tokenizer_sha256=self.tokenizer_sha256,
         )  # fmt: skip
-        formats.write(self.path / EXPORT_FILE, manifest)
+        formats.write(
+            self.path / EXPORT_FILE, manifest, sealed=False
+        )  # its settings and files have digests of their own
 
 
 def show_cosine(value: float) -> str:

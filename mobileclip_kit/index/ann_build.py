@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.files import atomic_file
+from mobileclip_kit.files import atomic_file, sha256_of_file
 from mobileclip_kit.index.ann_index import Derived, lists_of, propose, rescore
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.kinds import IndexKind
@@ -117,6 +117,7 @@ def derive(
         exact_ms=round(exact_ms, 3),
         build_s=round(build_s, 1),
         asked=asked,
+        sha256=sha256_of_file(folder / file),
     )
 
 

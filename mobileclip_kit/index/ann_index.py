@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import IndexFormatError, ShapeError
+from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.kinds import IndexKind
 from mobileclip_kit.metrics import best_first
@@ -26,6 +27,8 @@ from mobileclip_kit.metrics import best_first
 Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
+# Files up to this size are hashed when they are opened, which takes up to 30 ms.
+_HASHED_AT_ONCE_BYTES = 32 << 20
 _AGAIN = "Remove it and run `mckit index` again: it is derived from the vectors."
 
 # Approximate kinds answer up to so many hits; longer lists are a matter of the exact scan.
@@ -51,6 +54,7 @@ class Derived:
         exact_ms: The same of the exact scan.
         build_s: Seconds to build it.
         asked: Whether the user asked for this kind; else it was chosen by size.
+        sha256: Hex digest of the file; None where an older mckit derived it.
     """
 
     kind: IndexKind
@@ -65,6 +69,7 @@ class Derived:
     exact_ms: float
     build_s: float
     asked: bool = False
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind == "flat" or Path(self.file).name != self.file:
@@ -94,6 +99,8 @@ class DerivedIndex:
             raise IndexFormatError(
                 f"{path} has {path.stat().st_size} bytes instead of {described.size_bytes}.", hint=_AGAIN
             )
+        if path.stat().st_size <= _HASHED_AT_ONCE_BYTES:
+            self.check(path, described)
         try:
             # Mapped, not read: a query touches a small part of a graph and its vectors.
             self._faiss = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
@@ -103,6 +110,16 @@ class DerivedIndex:
             raise IndexFormatError(
                 f"{path} holds {self._faiss.ntotal} vectors instead of {described.rows}.", hint=_AGAIN
             )
+
+    @staticmethod
+    def check(path: Path, described: Derived) -> None:
+        """Compare the file with its SHA-256, if an mckit that recorded one derived it.
+
+        Raises:
+            IndexFormatError: It was changed.
+        """
+        if described.sha256 is not None and sha256_of_file(path) != described.sha256:
+            raise IndexFormatError(f"{path} was changed: its SHA-256 is not the one in index.json.", hint=_AGAIN)
 
     def suits(self, allowed: NDArray[np.bool_] | None, k: int = 10) -> bool:
         """Whether it can answer as well as it was measured: not when few rows are allowed, nor for long lists."""

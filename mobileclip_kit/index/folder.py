@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +26,13 @@ from mobileclip_kit.files import (
     read_json,
     recover,
     remove_staged,
+    seal,
 )
 from mobileclip_kit.formats import from_document, to_document
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.store import Store
-from mobileclip_kit.index.vectors import MatrixWriter, bad_rows, map_matrix
+from mobileclip_kit.index.vectors import BlockSum, MatrixWriter, bad_rows, changed_block, map_matrix, rows_in_block
 from mobileclip_kit.locks import writer_lock
 from mobileclip_kit.spec import ModelSpec
 
@@ -39,6 +40,8 @@ FORMAT_VERSION = 1
 INDEX_FILE = "index.json"
 ITEMS_FILE = "items.sqlite"
 VECTORS_FILE = "vectors.f32"
+# Matrices up to this size are compared with their checksums when they are opened, which takes about 30 ms.
+_CHECKED_AT_ONCE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class IndexHeader:
         """Write ``index.json``."""
         with atomic_file(folder / INDEX_FILE) as staging:
             # Paths need not be UTF-8; escaped, any path survives.
-            staging.write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=True) + "\n", encoding="ascii")
+            staging.write_text(json.dumps(seal(self.to_json()), indent=2, ensure_ascii=True) + "\n", encoding="ascii")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -224,6 +227,9 @@ class IndexReader:
         self.store = Store.open(path / ITEMS_FILE, writable=False)
         try:
             self.generation, self.matrix = self._map()
+            self._checked: set[int] = set()
+            if self.matrix.nbytes <= _CHECKED_AT_ONCE_BYTES:
+                self.check_matrix()
             self._all_living = self.store.vectors == len(self.matrix)
         except BaseException:
             self.store.close()
@@ -295,8 +301,12 @@ class IndexReader:
         finite is no JSON.
 
         Raises:
-            IndexFormatError: A row is not of length 1; names it and the file.
+            IndexFormatError: A row is not of length 1, or its block does not have its checksum; names it and the file.
         """
+        blocks = set((np.asarray(rows, np.int64) // rows_in_block(self.spec.embedding_dim)).tolist()) - self._checked
+        if blocks:
+            self._check_blocks(self.store.sums(sorted(blocks)))
+            self._checked |= blocks
         vectors = np.array(self.matrix[rows], np.float32).reshape(len(rows), self.spec.embedding_dim)
         bad = bad_rows(vectors)
         if bad.size:
@@ -306,6 +316,24 @@ class IndexReader:
                 hint="Build the index again with --force.",
             )
         return vectors
+
+    def check_matrix(self, *, stop: Callable[[], bool] = lambda: False) -> None:
+        """Compare the whole matrix with its checksums, if the index has any; about 1 ms a MB.
+
+        Args:
+            stop: Asked between blocks whether to give up.
+
+        Raises:
+            IndexFormatError: A block is not what was written; names its rows.
+        """
+        self._check_blocks(each for each in self.store.sums() if not stop())
+        self._checked.update(range(-(-len(self.matrix) // rows_in_block(self.spec.embedding_dim))))
+
+    def _check_blocks(self, sums: Iterable[BlockSum]) -> None:
+        path, dim = self.path / vectors_file(self.generation), self.spec.embedding_dim
+        changed = changed_block(path, dim, len(self.matrix), sums)
+        if changed is not None:
+            raise damaged_block(path, dim, changed)
 
     def is_current(self) -> bool:
         """Whether the rows still mean what they meant when the index was opened; after a compaction, open it again."""
@@ -359,7 +387,7 @@ class IndexWriter:
     def commit(self) -> None:
         """Make everything since the last commit count: first the rows reach the disk, then the items that name them."""
         self.matrix.flush()
-        self.store.commit(self.matrix.rows)
+        self.store.commit(self.matrix.rows, self.matrix.take_sums())
 
     def compact(self) -> int:
         """Drop the rows that no item names; commits everything before.
@@ -375,13 +403,24 @@ class IndexWriter:
         dead = self.matrix.rows - len(living)
         if not dead:
             return 0
+        self.check_matrix()  # the copy's checksums would be those of damaged rows
         path = self.path / vectors_file(self.store.generation + 1)
         copy = self.matrix.copy_rows(living, path)
-        self.store.renumber(living)
+        self.store.renumber(living, copy.take_sums())
         self.matrix.close()
         self.matrix = copy
         _remove_old_matrices(self.path, path.name)
         return dead
+
+    def check_matrix(self) -> None:
+        """Compare the matrix with its checksums.
+
+        Raises:
+            IndexFormatError: A block is not what was written; names its rows.
+        """
+        changed = self.matrix.changed_block()
+        if changed is not None:
+            raise damaged_block(self.path / vectors_file(self.store.generation), self.matrix.dim, changed)
 
     def close(self) -> None:
         """Drop what was not committed."""
@@ -401,13 +440,22 @@ def open_writer(folder: Path) -> Iterator[IndexWriter]:
         store = Store.open(folder / ITEMS_FILE, writable=True)
         stack.callback(store.close)
         file = vectors_file(store.generation)
-        matrix = MatrixWriter(folder / file, header.spec.embedding_dim, store.rows)
+        matrix = MatrixWriter(folder / file, header.spec.embedding_dim, store.rows, store.sums())
         writer = IndexWriter(folder, store, matrix)
         stack.callback(writer.close)
         _remove_old_matrices(folder, file)
         for leftover in folder.glob(".*.part"):
             leftover.unlink(missing_ok=True)  # of a writer that was killed; nobody else writes now
         yield writer
+
+
+def damaged_block(path: Path, dim: int, block: BlockSum) -> IndexFormatError:
+    """The error for a block of rows that is not what was written."""
+    first = block.block * rows_in_block(dim)
+    return IndexFormatError(
+        f"{path} is damaged: rows {first} to {first + block.rows - 1} are not what was written.",
+        hint="Build the index again with --force.",
+    )
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from mobileclip_kit.errors import IndexFormatError, OutputError
+from mobileclip_kit.index.vectors import BlockSum
 
-_SCHEMA_VERSION = 2
-# Version 1 had no generations; its readers know the first one only.
-_READABLE_VERSIONS = (1, 2)
+_SCHEMA_VERSION = 3
+# Version 1 had no generations; its readers know the first one only. Version 2 had no checksums.
+_READABLE_VERSIONS = (1, 2, 3)
 _SCHEMA = """
 CREATE TABLE items (
     id INTEGER PRIMARY KEY,
@@ -28,17 +30,26 @@ CREATE TABLE items (
     sha256 BLOB,
     row INTEGER UNIQUE,
     reason TEXT,
+    checksum INTEGER,
     CHECK ((row IS NULL) <> (reason IS NULL))
 );
 CREATE TABLE matrix (rows INTEGER NOT NULL, generation INTEGER NOT NULL DEFAULT 0);
 INSERT INTO matrix VALUES (0, 0);
 """
-_FROM_VERSION_1 = f"""
-BEGIN IMMEDIATE;
-ALTER TABLE matrix ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
-PRAGMA user_version = {_SCHEMA_VERSION};
-COMMIT;
+_BLOCKS = """
+CREATE TABLE blocks (
+    generation INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    PRIMARY KEY (generation, block)
+) WITHOUT ROWID;
 """
+# What has to be done to a store of each older version; the matrix's checksums are computed by its next writer.
+_UPGRADES = {
+    1: "ALTER TABLE matrix ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;",
+    2: f"ALTER TABLE items ADD COLUMN checksum INTEGER; {_BLOCKS}",
+}
 _COLUMNS = "name, size_bytes, mtime_ns, sha256, row, reason"
 _BUSY_SECONDS = 30.0
 # SQLite's integers have 64 bits: in nanoseconds they reach from 1677 to 2262.
@@ -76,14 +87,15 @@ def storable_ns(moment_ns: int) -> int:
 class Store:
     """The items of one index. Changes count when :meth:`commit` returns."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection, self.path = connection, path
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, version: int = _SCHEMA_VERSION) -> None:
+        self._connection, self.path, self._has_sums = connection, path, version >= 3
+        self._columns = f"{_COLUMNS}, checksum" if self._has_sums else _COLUMNS
 
     @classmethod
     def create(cls, path: Path) -> None:
         """Make an empty store."""
         with _reporting(path), contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.executescript(f"{_SCHEMA}\nPRAGMA user_version = {_SCHEMA_VERSION};")
+            connection.executescript(f"{_SCHEMA}{_BLOCKS}\nPRAGMA user_version = {_SCHEMA_VERSION};")
 
     @classmethod
     def open(cls, path: Path, *, writable: bool) -> Self:
@@ -105,18 +117,24 @@ class Store:
                         f"{path} has version {version}; this mckit reads version {_SCHEMA_VERSION}.",
                         hint="Update mckit, or build the index again.",
                     )
-                if version == 1 and writable:
-                    connection.executescript(_FROM_VERSION_1)
+                if version < _SCHEMA_VERSION and writable:
+                    version = _upgrade(connection, version)
                 connection.execute(f"PRAGMA query_only = {int(not writable)}")
             except BaseException:
                 connection.close()
                 raise
-        return cls(connection, path)
+        return cls(connection, path, version=version)
 
     @property
     def rows(self) -> int:
         """Rows of the matrix that count, those of removed items included."""
-        return self._number("SELECT rows FROM matrix")
+        rows = self._number("SELECT rows FROM matrix")
+        if self._has_sums:
+            wrong = "SELECT count(*) FROM matrix JOIN (SELECT sum(rows) AS summed FROM blocks WHERE generation = "
+            # There are none after the upgrade of an older store, until its writer commits.
+            if self._number(f"{wrong} (SELECT generation FROM matrix)) WHERE summed <> rows"):
+                raise self._damaged("its number of rows is not that of its checksums")
+        return rows
 
     @property
     def generation(self) -> int:
@@ -134,21 +152,21 @@ class Store:
     def items(self) -> Iterator[Item]:
         """All of them, by name."""
         with _reporting(self.path):
-            for record in self._connection.execute(f"SELECT {_COLUMNS} FROM items ORDER BY name"):
-                yield _item(record)
+            for record in self._connection.execute(f"SELECT {self._columns} FROM items ORDER BY name"):
+                yield self._item(record)
 
     def failures(self) -> list[Item]:
         """The items without a vector, by name."""
         with _reporting(self.path):
-            found = self._connection.execute(f"SELECT {_COLUMNS} FROM items WHERE row IS NULL ORDER BY name")
-            return [_item(record) for record in found]
+            found = self._connection.execute(f"SELECT {self._columns} FROM items WHERE row IS NULL ORDER BY name")
+            return [self._item(record) for record in found]
 
     def find(self, name: str) -> Item | None:
         """The item of that name."""
         with _reporting(self.path):
-            found = self._connection.execute(f"SELECT {_COLUMNS} FROM items WHERE name = ?", (os.fsencode(name),))
+            found = self._connection.execute(f"SELECT {self._columns} FROM items WHERE name = ?", (os.fsencode(name),))
             record = found.fetchone()
-        return None if record is None else _item(record)
+        return None if record is None else self._item(record)
 
     def listing(self) -> Iterator[tuple[int, str, int | None]]:
         """Row, name and modification time (nanoseconds since 1970) of every item that has a row, by name."""
@@ -162,8 +180,8 @@ class Store:
     def item_in_row(self, row: int) -> Item | None:
         """The item whose vector lies in this row; None for the row of a removed item."""
         with _reporting(self.path):
-            record = self._connection.execute(f"SELECT {_COLUMNS} FROM items WHERE row = ?", (row,)).fetchone()
-        return None if record is None else _item(record)
+            record = self._connection.execute(f"SELECT {self._columns} FROM items WHERE row = ?", (row,)).fetchone()
+        return None if record is None else self._item(record)
 
     def names_of(self, rows: Sequence[int]) -> dict[int, str]:
         """The names of the items in these rows; rows of removed items are left out."""
@@ -172,8 +190,9 @@ class Store:
             for start in range(0, len(rows), _VARIABLES):
                 part = [int(row) for row in rows[start : start + _VARIABLES]]
                 marks = ",".join("?" * len(part))
-                found = self._connection.execute(f"SELECT row, name FROM items WHERE row IN ({marks})", part)
-                names.update((row, os.fsdecode(name)) for row, name in found)
+                found = self._connection.execute(f"SELECT {self._columns} FROM items WHERE row IN ({marks})", part)
+                items = map(self._item, found)
+                names.update((item.row, item.name) for item in items if item.row is not None)
         return names
 
     def living_rows(
@@ -207,10 +226,10 @@ class Store:
         values = (os.fsencode(item.name), item.size_bytes, item.mtime_ns, digest, item.row, item.reason)
         with _reporting(self.path):
             self._connection.execute(
-                f"INSERT INTO items ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
-                "size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, sha256 = excluded.sha256, "
-                "row = excluded.row, reason = excluded.reason",
-                values,
+                f"INSERT INTO items ({_COLUMNS}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE "
+                "SET size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, sha256 = excluded.sha256, "
+                "row = excluded.row, reason = excluded.reason, checksum = excluded.checksum",
+                (*values, _checksum(*values)),
             )
 
     def remove(self, names: Iterable[str]) -> None:
@@ -218,45 +237,117 @@ class Store:
         with _reporting(self.path):
             self._connection.executemany("DELETE FROM items WHERE name = ?", ((os.fsencode(name),) for name in names))
 
-    def commit(self, rows: int) -> None:
-        """Make every change since the last commit count, together with the first ``rows`` rows of the matrix."""
+    def sums(self, blocks: Iterable[int] | None = None) -> list[BlockSum]:
+        """The checksums of the matrix's blocks, or of some of them; none where an older mckit wrote the index.
+
+        Args:
+            blocks: Their numbers; None for all.
+        """
+        if not self._has_sums:
+            return []
+        chosen = "SELECT block, rows, crc FROM blocks WHERE generation = (SELECT generation FROM matrix)"
+        with _reporting(self.path):
+            if blocks is None:
+                return [BlockSum(*record) for record in self._connection.execute(f"{chosen} ORDER BY block")]
+            found = (self._connection.execute(f"{chosen} AND block = ?", (block,)).fetchone() for block in blocks)
+            return [BlockSum(*record) for record in found if record is not None]
+
+    def check(self) -> None:
+        """Read everything: the structure of the file, every item, and whether the numbers of rows fit.
+
+        Raises:
+            IndexFormatError: Something is not what was written.
+        """
+        with _reporting(self.path):
+            found = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if found != "ok":
+            raise self._damaged(str(found))
+        for item in self.items():
+            if item.row is not None and not 0 <= item.row < self.rows:
+                raise self._damaged(f"{item.name!r} lies in row {item.row} of {self.rows}")
+
+    def commit(self, rows: int, sums: Iterable[BlockSum] = ()) -> None:
+        """Make every change since the last commit count, together with the first ``rows`` rows of the matrix.
+
+        Args:
+            rows: Rows of the matrix that count from now on.
+            sums: The checksums that have changed.
+        """
         with _reporting(self.path):
             self._connection.execute("UPDATE matrix SET rows = ?", (rows,))
+            self._put_sums(sums)
             self._connection.commit()
 
-    def renumber(self, living: Sequence[int]) -> None:
+    def renumber(self, living: Sequence[int], sums: Iterable[BlockSum] = ()) -> None:
         """Begin a new generation, in one transaction: the item in row ``living[n]`` lies in row n from now on.
 
         Args:
             living: The rows of all items, ascending.
+            sums: The checksums of the new matrix.
         """
         with _reporting(self.path):
             # Ascending, a row only ever moves down into a place that has been left already: rows stay unique.
-            moves = ((row, old) for row, old in enumerate(living) if row != old)
-            self._connection.executemany("UPDATE items SET row = ? WHERE row = ?", moves)
+            moves = ((row, row, old) for row, old in enumerate(living) if row != old)
+            self._connection.executemany("UPDATE items SET checksum = checksum - row + ?, row = ? WHERE row = ?", moves)
             self._connection.execute("UPDATE matrix SET rows = ?, generation = generation + 1", (len(living),))
+            self._connection.execute("DELETE FROM blocks")
+            self._put_sums(sums)
             self._connection.commit()
 
     def close(self) -> None:
         """Drop what was not committed."""
         self._connection.close()
 
+    def _put_sums(self, sums: Iterable[BlockSum]) -> None:
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO blocks VALUES ((SELECT generation FROM matrix), ?, ?, ?)",
+            ((each.block, each.rows, each.crc) for each in sums),
+        )
+
     def _number(self, query: str) -> int:
         with _reporting(self.path):
-            number: int = self._connection.execute(query).fetchone()[0]
+            record = self._connection.execute(query).fetchone()
+        if record is None or not isinstance(record[0], int) or record[0] < 0:
+            raise self._damaged("a number of rows is none")
+        number: int = record[0]
         return number
 
+    def _item(self, record: tuple[Any, ...]) -> Item:
+        values = record[: len(record) - self._has_sums]
+        name, size_bytes, mtime_ns, sha256, row, reason = values
+        try:
+            if self._has_sums and record[-1] != _checksum(*values):
+                raise ValueError("its checksum differs")
+            return Item(
+                name=os.fsdecode(name),
+                size_bytes=size_bytes,
+                mtime_ns=mtime_ns,
+                sha256=None if sha256 is None else sha256.hex(),
+                row=row,
+                reason=reason,
+            )
+        except (AttributeError, TypeError, ValueError) as error:
+            raise self._damaged(f"the entry of {name!r} is not what was written") from error
 
-def _item(record: tuple[bytes, int | None, int | None, bytes | None, int | None, str | None]) -> Item:
-    name, size_bytes, mtime_ns, sha256, row, reason = record
-    return Item(
-        name=os.fsdecode(name),
-        size_bytes=size_bytes,
-        mtime_ns=mtime_ns,
-        sha256=None if sha256 is None else sha256.hex(),
-        row=row,
-        reason=reason,
+    def _damaged(self, reason: str) -> IndexFormatError:
+        return IndexFormatError(f"{self.path} is damaged: {reason}.", hint="Build the index again with --force.")
+
+
+def _checksum(name: Any, size_bytes: Any, mtime_ns: Any, sha256: Any, row: Any, reason: Any) -> int:
+    """An item's checksum. The row is added, so that :meth:`Store.renumber` need not compute it anew."""
+    rest = repr((name, size_bytes, mtime_ns, sha256, reason)).encode("utf-8", "surrogatepass")
+    return zlib.crc32(rest) + (-1 if row is None else int(row))
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> int:
+    """Bring a store of an older version up to date, in one transaction."""
+    connection.create_function("item_checksum", 6, _checksum, deterministic=True)
+    steps = " ".join(step for older, step in _UPGRADES.items() if older >= version)
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {steps} UPDATE items SET checksum = item_checksum({_COLUMNS}); "
+        f"PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
     )
+    return _SCHEMA_VERSION
 
 
 @contextlib.contextmanager

@@ -61,6 +61,8 @@ def merge_indexes(
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         indexes = [stack.enter_context(IndexReader(source)) for source in sources]
+        for index in indexes:
+            index.check_matrix()
         for index in indexes[1:]:
             indexes[0].spec.check_same_model(index.spec.model_hash, f"The index {index.path}")
         folder, prefixes = _roots(indexes, images)

@@ -144,7 +144,8 @@ class Textness:
             directions=directions,
             **self.report,
         )
-        write_json(path, {key: value for key, value in formats.to_document(file).items() if value is not None})
+        document = {key: value for key, value in formats.to_document(file).items() if value is not None}
+        write_json(path, document, sealed=True)
 
     @classmethod
     def load(cls, path: Path) -> Self:

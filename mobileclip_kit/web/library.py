@@ -90,6 +90,7 @@ class Library:
         summary: Facts about that state.
         generation: Number of the state, starting at 1.
         problem: Why the newest state cannot be opened, or None.
+        damage: Which vectors are damaged, once a thread has compared them with their checksums, or None.
 
     Raises:
         IndexFormatError: The index is missing, damaged or of another version.
@@ -103,8 +104,10 @@ class Library:
         self._lock = threading.Lock()
         self.generation = 0
         self.problem: str | None = None
+        self.damage: str | None = None
         self._next_check = 0.0
         self.index, self.summary, self._signature = self._load(_signature(path))
+        self._check_matrix()
 
     def refresh(self) -> None:
         """Reopen the index if its files have changed.
@@ -122,9 +125,22 @@ class Library:
                 with self._lock:
                     self.index.close()
                     self.index, self.summary, self._signature = state
+                self._check_matrix()
             self.problem = None
         except MckitError as error:
             self.problem = printable(f"The index has changed and cannot be opened again: {error.message}")
+
+    def _check_matrix(self) -> None:
+        """Compare the vectors with their checksums in a thread."""
+        self.damage = None
+        threading.Thread(target=self._find_damage, args=[self.index], name="check", daemon=True).start()
+
+    def _find_damage(self, index: IndexReader) -> None:
+        try:
+            index.check_matrix(stop=lambda: self.index is not index)
+        except MckitError as error:
+            if self.index is index:
+                self.damage = printable(f"{error.message} {error.hint or ''}".strip())
 
     def _load(self, signature: _Signature) -> tuple[IndexReader, Summary, _Signature]:
         started = time.monotonic()

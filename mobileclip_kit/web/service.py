@@ -134,7 +134,7 @@ class Service:
             "folders": [{"path": printable(folder.path), "images": folder.images} for folder in summary.folders],
             "folders_omitted": summary.folders_omitted,
             "days": None if summary.days is None else [day.isoformat() for day in summary.days],
-            "notices": [notice for notice in (library.problem, self.thumbnails.problem) if notice],
+            "notices": [notice for notice in (library.problem, library.damage, self.thumbnails.problem) if notice],
         }
 
     async def search(self, request: SearchRequest, is_disconnected: IsDisconnected) -> dict[str, Any]:

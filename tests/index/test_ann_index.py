@@ -106,8 +106,10 @@ def test_damaged_and_exchanged_files_are_refused(derived: Derived, folder: Path,
     with pytest.raises(IndexFormatError, match="bytes instead of"):
         DerivedIndex(tmp_path / "cut", derived)
     (tmp_path / "noise").write_bytes(bytes(len(data)))
-    with pytest.raises(IndexFormatError, match="damaged"):
+    with pytest.raises(IndexFormatError, match="was changed: its SHA-256"):
         DerivedIndex(tmp_path / "noise", derived)
+    with pytest.raises(IndexFormatError, match="damaged"):
+        DerivedIndex(tmp_path / "noise", replace(derived, sha256=None))
     with pytest.raises(IndexFormatError, match="2000 vectors instead of 7"):
         DerivedIndex(folder / derived.file, replace(derived, rows=7))
     with pytest.raises(ShapeError):

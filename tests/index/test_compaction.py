@@ -88,7 +88,10 @@ def test_readers_that_are_open_keep_their_vectors_but_give_no_wrong_names(folder
 def test_indexes_of_the_first_version_are_read_and_brought_up_to_date(folder: Path) -> None:
     before = vectors(folder)
     with contextlib.closing(sqlite3.connect(folder / "items.sqlite")) as connection:
-        connection.executescript("ALTER TABLE matrix DROP COLUMN generation; PRAGMA user_version = 1;")
+        connection.executescript(
+            "ALTER TABLE matrix DROP COLUMN generation; ALTER TABLE items DROP COLUMN checksum; DROP TABLE blocks;"
+            "PRAGMA user_version = 1;"
+        )
     assert vectors(folder) == before
     with contextlib.closing(Store.open(folder / "items.sqlite", writable=False)) as store:
         assert store.generation == 0

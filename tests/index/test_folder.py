@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 
 from mobileclip_kit.errors import IndexFormatError, OutputError
+from mobileclip_kit.files import read_json
+from mobileclip_kit.index import folder as folder_module
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer, staged_index
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.spec import ModelSpec
@@ -95,7 +99,7 @@ def test_a_second_writer_gets_a_clear_error(folder: Path) -> None:
     ],
 )
 def test_a_damaged_header_is_told(folder: Path, damage: dict[str, object]) -> None:
-    document = json.loads((folder / "index.json").read_text())
+    document = read_json(folder / "index.json")
     (folder / "index.json").write_text(json.dumps({**document, **damage}))
     with pytest.raises(IndexFormatError, match=f"index.json: {next(iter(damage))}.* it must (be|have)"):
         IndexReader(folder)
@@ -132,7 +136,7 @@ def test_folders_that_are_no_index_and_newer_ones_are_refused(folder: Path, tmp_
         IndexReader(tmp_path / "none")
     with pytest.raises(IndexFormatError, match="not an index"):
         IndexReader(tmp_path)
-    document = json.loads((folder / "index.json").read_text())
+    document = read_json(folder / "index.json")
     (folder / "index.json").write_text(json.dumps({**document, "format_version": 2}))
     with pytest.raises(IndexFormatError, match="version 2"):
         IndexReader(folder)
@@ -148,7 +152,14 @@ def damaged(folder: Path, value: float) -> IndexReader:
     with (folder / "vectors.f32").open("r+b") as stream:
         stream.seek(3 * DIM * 4)
         stream.write(np.float32(value).tobytes())
+    forget_checksums(folder)
     return IndexReader(folder)
+
+
+def forget_checksums(folder: Path) -> None:
+    """Make an index what an older mckit wrote."""
+    with contextlib.closing(sqlite3.connect(folder / "items.sqlite")) as connection:
+        connection.executescript("ALTER TABLE items DROP COLUMN checksum; DROP TABLE blocks; PRAGMA user_version = 2;")
 
 
 @pytest.mark.parametrize("value", [1.7e35, np.nan, np.inf, -3.0])
@@ -171,3 +182,75 @@ def test_a_damaged_row_is_not_handed_out(folder: Path) -> None:
         assert index.vectors([]).shape == (0, DIM)
         with pytest.raises(IndexFormatError, match="row 3 has length nan"):
             index.vectors([2, 3])
+
+
+def flip(path: Path, byte: int, bit: int = 0) -> None:
+    """Change one bit of a file."""
+    with path.open("r+b") as stream:
+        stream.seek(byte)
+        value = stream.read(1)[0] ^ 1 << bit
+        stream.seek(byte)
+        stream.write(bytes([value]))
+
+
+@pytest.mark.parametrize("rows", [1, 20, 5000])
+def test_a_flipped_bit_of_the_matrix_is_found(folder: Path, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the least one of a row that stays of length 1; in a large matrix when the row is found, or asked for."""
+    for first in range(0, rows, 1500):  # several commits share a block
+        with open_writer(folder) as writer:
+            count = min(1500, rows - first)
+            row = writer.matrix.append(unit_rows(count, DIM))
+            for offset in range(count):
+                writer.store.put(Item(name=f"{row + offset}", row=row + offset))
+            writer.commit()
+    with IndexReader(folder) as index:
+        index.check_matrix()
+    flip(folder / "vectors.f32", (rows - 1) * DIM * 4)
+    with pytest.raises(IndexFormatError, match=rf"vectors\.f32 is damaged: rows \d+ to {rows - 1} are not") as error:
+        IndexReader(folder)
+    assert "--force" in (error.value.hint or "")
+    monkeypatch.setattr(folder_module, "_CHECKED_AT_ONCE_BYTES", 0)
+    with IndexReader(folder) as index:
+        if rows == 5000:
+            index.vectors([0])
+        with pytest.raises(IndexFormatError, match="are not what was written"):
+            index.vectors([rows - 1])
+        with pytest.raises(IndexFormatError, match="are not what was written"):
+            index.check_matrix()
+    with open_writer(folder) as writer, pytest.raises(IndexFormatError, match="are not what was written"):
+        writer.store.remove(["0"])
+        writer.compact()
+
+
+def test_a_changed_number_of_rows_is_found(folder: Path) -> None:
+    """Fewer rows would hide images from every search."""
+    with open_writer(folder) as writer:
+        writer.matrix.append(unit_rows(3, DIM))
+        writer.commit()
+    with contextlib.closing(sqlite3.connect(folder / "items.sqlite")) as connection, connection:
+        connection.execute("UPDATE matrix SET rows = 2")
+    with pytest.raises(IndexFormatError, match=r"items\.sqlite is damaged: its number of rows"):
+        IndexReader(folder)
+
+
+def test_indexes_without_checksums_get_them_from_their_next_writer(folder: Path) -> None:
+    with open_writer(folder) as writer:
+        writer.matrix.append(unit_rows(3, DIM))
+        writer.store.put(Item(name="a", row=0))
+        writer.store.put(Item(name="b", row=2))
+        writer.commit()
+    forget_checksums(folder)
+    with IndexReader(folder) as index:
+        assert index.store.sums() == []
+        assert [item.name for item in index.store.items()] == ["a", "b"]
+    with open_writer(folder) as writer:
+        writer.commit()
+    with IndexReader(folder) as index:
+        assert [block.rows for block in index.store.sums()] == [3]
+        index.store.check()
+    with open_writer(folder) as writer:
+        assert writer.compact() == 1
+    with IndexReader(folder) as index:
+        assert [block.rows for block in index.store.sums()] == [2]
+        index.store.check()
+        assert index.store.names_of([0, 1]) == {0: "a", 1: "b"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -103,4 +105,33 @@ def test_readers_cannot_write(path: Path) -> None:
     store = Store.open(path, writable=False)
     with pytest.raises(IndexFormatError):
         store.put(Item(name="a", row=0))
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["row = 1", "name = x'62'", "size_bytes = 8", "mtime_ns = NULL", "sha256 = 'text'", "checksum = checksum + 1"],
+)
+def test_an_item_that_was_changed_is_named(path: Path, change: str) -> None:
+    """A flipped bit may leave the database whole."""
+    put(path, Item(name="a.jpg", size_bytes=9, mtime_ns=2, sha256=DIGEST, row=0))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE matrix SET rows = 2")
+        connection.execute(f"UPDATE items SET {change}")
+    store = Store.open(path, writable=False)
+    for read in (lambda: list(store.items()), lambda: store.names_of([0, 1]), store.check):
+        with pytest.raises(
+            IndexFormatError, match=r"items\.sqlite is damaged: the entry of .* is not what was written"
+        ):
+            read()
+    store.close()
+
+
+def test_a_number_of_rows_that_does_not_fit_is_found(path: Path) -> None:
+    put(path, Item(name="a.jpg", row=0))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE matrix SET rows = 0")
+    store = Store.open(path, writable=False)
+    with pytest.raises(IndexFormatError, match="lies in row 0 of 0"):
+        store.check()
     store.close()

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import read_json
 from mobileclip_kit.scenes import draw_scene, folder, read_truth
 from mobileclip_kit.scenes.folder import SceneSet, read_scenes_file, write_scenes
 
@@ -144,7 +145,7 @@ def test_damaged_truth_is_refused_by_line(tmp_path, line):
 def test_a_settings_file_with_an_unknown_key_is_refused(tmp_path):
     write_scenes(tmp_path, SceneSet(items=1, seed=0, size=16))
     assert read_scenes_file(tmp_path) == SceneSet(items=1, seed=0, size=16)
-    document = json.loads((tmp_path / "scenes.json").read_text())
+    document = read_json(tmp_path / "scenes.json")
     (tmp_path / "scenes.json").write_text(json.dumps({**document, "sede": 1}))
     with pytest.raises(DataError, match="scenes.json: has the unknown key 'sede'") as refused:
         read_scenes_file(tmp_path)
