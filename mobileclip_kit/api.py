@@ -6,13 +6,12 @@ switches that off, and a function in its place receives a :class:`~mobileclip_ki
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mobileclip_kit import extras
+from mobileclip_kit.arguments import Cosine, Count, check_arguments, request_from
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.progress import ProgressOption, say, show_progress
 
@@ -50,6 +49,7 @@ def load(model: str | Path, *, threads: int | None = None) -> Encoder:
         >>> vectors.shape, vectors.dtype
         ((2, 16), dtype('float32'))
     """
+    check_arguments("mobileclip_kit.load", model=(model, str | Path), threads=(threads, Count | None))
     from mobileclip_kit.search import open_model
 
     return _with_extra(lambda: open_model(model, threads=threads), f"The model {model}")
@@ -100,7 +100,12 @@ def build_index(
     from mobileclip_kit.search import Index
     from mobileclip_kit.spec import stored_spec
 
-    chosen = _request(IndexOptions, "build_index", **options)
+    check_arguments(
+        "mobileclip_kit.build_index",
+        images=(images, Path), model=(model, str | Path | Encoder), out=(out, Path),
+        progress=(progress, bool | Callable), confirm=(confirm, Callable | None),
+    )  # fmt: skip
+    chosen = request_from(IndexOptions, "mobileclip_kit.build_index", **options)
     if not isinstance(model, Encoder):
         check_update(Path(images), stored_spec(model), Path(out), chosen)
     encoder = model if isinstance(model, Encoder) else load(model)
@@ -132,8 +137,13 @@ def open_index(path: str | Path, model: Encoder | str | Path | None = None, *, t
         True
         >>> photos.close()
     """
+    from mobileclip_kit.runtime.encoder import Encoder
     from mobileclip_kit.search import Index
 
+    check_arguments(
+        "mobileclip_kit.open_index",
+        path=(path, Path), model=(model, str | Path | Encoder | None), threads=(threads, Count | None),
+    )  # fmt: skip
     return Index(path, model, threads=threads)
 
 
@@ -177,8 +187,9 @@ def distill(
     extras.require("mobileclip_kit.distill", "train")
     from mobileclip_kit.distillation.request import DistillRequest
 
-    fields = {"data": data, "out": out, "teacher": _text(teacher), "student": _text(student)}
-    request = _request(DistillRequest, "distill", **fields, **options)
+    check_arguments("mobileclip_kit.distill", progress=(progress, bool | Callable))
+    fields = {"data": data, "out": out, "teacher": teacher, "student": student}
+    request = request_from(DistillRequest, "mobileclip_kit.distill", **fields, **options)
     request.check()
     from mobileclip_kit.distillation.run import distill as run
 
@@ -219,7 +230,8 @@ def train(
     extras.require("mobileclip_kit.train", "train")
     from mobileclip_kit.distillation.request import TrainRequest
 
-    request = _request(TrainRequest, "train", data=data, out=out, student=_text(student), **options)
+    check_arguments("mobileclip_kit.train", progress=(progress, bool | Callable))
+    request = request_from(TrainRequest, "mobileclip_kit.train", data=data, out=out, student=student, **options)
     request.check()
     from mobileclip_kit.distillation.from_pairs import train as run
 
@@ -251,8 +263,8 @@ def export(
         images: Images, or a captions file, to verify with; None for generated ones.
         calibration: Images, or a captions file, to calibrate onnx int8 on.
         progress: False for no lines about the steps on stderr.
-        **options: The other options of ``mckit export`` with underscores, such as ``ane``, ``threshold``,
-            ``max_recall_drop``, ``keep_failed``, ``force``.
+        **options: The other options of ``mckit export`` with underscores, such as ``ane``, ``threshold`` (or
+            ``min_cosine``), ``max_recall_drop``, ``keep_failed``, ``force``.
 
     Returns:
         The :class:`Export`; ``export.towers["image"].verification`` has the measured cosines.
@@ -271,14 +283,19 @@ def export(
         (['image', 'text'], True)
     """
     extras.require("mobileclip_kit.export", "export")
+    from mobileclip_kit.exporting.precisions import flags
     from mobileclip_kit.exporting.request import ExportRequest
 
     if options.get("compare"):
         raise UsageError("mobileclip_kit.export writes one precision.", hint="Use `mckit export --compare`.")
-    paths = {"out": out, "images": images, "calibration": calibration, "sensitivity": options.pop("sensitivity", None)}
-    fields: dict[str, Any] = {name: None if place is None else Path(place) for name, place in paths.items()}
-    fields |= {"model": str(model), "format": format, "precision": precision}
-    request = _request(ExportRequest, "export", **fields, **options)
+    for flag, rows in flags().items():
+        if (name := flag.lstrip("-").replace("-", "_")) in options:
+            meant = " or ".join(f'precision="{row}"' for row in dict.fromkeys(row.name for row in rows))
+            raise UsageError(f"mobileclip_kit.export has no option {name!r}.", hint=f"Pass {meant}.")
+    check_arguments("mobileclip_kit.export", progress=(progress, bool | Callable))
+    fields = {"model": model, "out": out, "format": format, "precision": precision, "images": images,
+              "calibration": calibration}  # fmt: skip
+    request = request_from(ExportRequest, "mobileclip_kit.export", **fields, **options)
     request.check()
     request.check_places()
     from mobileclip_kit.exporting.exporter import export_model, load_request
@@ -295,6 +312,7 @@ def verify(
     images: str | Path | None = None,
     num_images: int = 48,
     threshold: float | None = None,
+    min_cosine: float | None = None,
 ) -> list[Verification]:
     """Execute an export and its model on the same inputs and compare their vectors. Needs the extra ``[export]``.
 
@@ -304,6 +322,7 @@ def verify(
         images: Images, or a captions file, to compare on; None for generated ones.
         num_images: Compare on at most this many of them.
         threshold: The least cosine required; None for the precision's own.
+        min_cosine: Another name of ``threshold``.
 
     Returns:
         A :class:`Verification` for each tower and runtime: ``cosine_min``, ``cosine_mean``, ``overlap_at_10``.
@@ -320,6 +339,12 @@ def verify(
         [('image', 'onnxruntime', True), ('text', 'onnxruntime', True)]
     """
     extras.require("mobileclip_kit.verify", "export")
+    threshold = min_cosine if threshold is None else threshold
+    check_arguments(
+        "mobileclip_kit.verify",
+        export=(export, Path), against=(against, str | Path), images=(images, Path | None),
+        num_images=(num_images, Count), threshold=(threshold, Cosine | None),
+    )  # fmt: skip
     from mobileclip_kit.exporting.folder import open_export_of
 
     opened = open_export_of(Path(export), against, images=None if images is None else Path(images))
@@ -334,17 +359,6 @@ def verify(
     return results
 
 
-def _request(kind: type[Described], function: str, **fields: Any) -> Described:
-    """A dataclass of options; an unknown one is refused with the nearest known ones."""
-    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for name in fields:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
-            raise UsageError(f"mobileclip_kit.{function} has no option {name!r}.", hint=hint)
-    return kind(**fields)
-
-
 def _with_extra(open_it: Callable[[], Described], what: str) -> Described:
     """Open something; a package that is missing is told as the extra that brings it."""
     try:
@@ -354,7 +368,3 @@ def _with_extra(open_it: Callable[[], Described], what: str) -> Described:
         if extra is None:
             raise
         raise extras.missing_extra(what, extra) from error
-
-
-def _text(name: str | Path | None) -> str | None:
-    return None if name is None else str(name)

@@ -24,6 +24,32 @@ these into exit codes.
 
 from __future__ import annotations
 
+import re
+
+# Options of the command line that Python calls by another name, and those without a value.
+_NAMES = {"o": "out", "m": "model", "top": "k", **{name: f'precision="{name}"' for name in ("fp16", "fp32", "int8")}}
+_SWITCHES = frozenset(
+    {"ane", "captions", "compact", "exact_pixels", "fast_decode", "force", "keep_failed", "prune", "rehash", "resume",
+     "retry_failed", "tars", "trim_vocab"}
+)  # fmt: skip
+# What stands in backquotes is a command to type, and stays.
+_OPTION = re.compile(r"`[^`]*`|(?<![\w-])-(?:-([a-z][a-z0-9-]*)|([om]))\b(?: ([A-Z]+\b|onnx\b|coreml\b))?")
+
+
+def in_python(text: str) -> str:
+    """A message of the command line in the words of the Python API: ``--force`` becomes ``force=True``."""
+
+    def name_of(found: re.Match[str]) -> str:
+        option = (found[1] or found[2] or "").replace("-", "_")
+        if not option:
+            return found[0]
+        name, value = _NAMES.get(option, option), found[3]
+        if option in _SWITCHES:
+            return f"{name}=True" + (f" {value}" if value else "")
+        return name if value is None else f"{name}={value if value.isupper() else repr(value)}"
+
+    return _OPTION.sub(name_of, text)
+
 
 class MckitError(Exception):
     """Base of the tree.
@@ -44,7 +70,8 @@ class MckitError(Exception):
         return type(self).__name__
 
     def __str__(self) -> str:
-        return self.message if self.hint is None else f"{self.message} {self.hint}"
+        """Message and hint; both name options as Python does, where :attr:`message` does it as the command line."""
+        return in_python(self.message if self.hint is None else f"{self.message} {self.hint}")
 
 
 class UsageError(MckitError):

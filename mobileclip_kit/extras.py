@@ -61,8 +61,13 @@ def require(what: str, *extras: str) -> None:
 def missing_extra(what: str, *extras: str) -> MissingExtraError:
     """The error for extras that are not installed."""
     named = ",".join(extras)
-    line = f'pip install "mobileclip-kit[{named}]"'
-    return MissingExtraError(f"{what} needs the extra [{named}]; install it with: {line}")
+    return MissingExtraError(f"{what} needs the extra [{named}]; install it with: {install_line(*extras)}")
+
+
+def install_line(*extras: str) -> str:
+    """What to type to install extras, from a package index or in a clone of the repository."""
+    named = ",".join(extras)
+    return f'pip install "mobileclip-kit[{named}]" (in a clone: pip install -e ".[{named}]")'
 
 
 def extra_of(module: str | None) -> str | None:

@@ -93,7 +93,9 @@ def from_document(
         raise error(f"{where}: {cause.message}", hint=cause.hint or hint) from cause
     except Exception as cause:
         place, reason, own_hint = _first_reason(cause)
-        sentence = " ".join(filter(None, (f"{where}:", place, reason)))
+        # "file.json has no name", but "file.json: parts has no name" and "file.json: size is 3; …".
+        colon = "" if not place and reason.startswith("has ") else ":"
+        sentence = " ".join(filter(None, (f"{where}{colon}", place, reason)))
         raise error(f"{sentence.rstrip('.')}.", hint=own_hint or hint) from cause
 
 

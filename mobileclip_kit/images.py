@@ -44,6 +44,7 @@ from PIL.ImageFile import ImageFile
 
 from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.errors import DataError, ImageError, ShapeError
+from mobileclip_kit.extras import install_line
 from mobileclip_kit.files import open_file
 from mobileclip_kit.spec import ImageSpec
 
@@ -375,8 +376,7 @@ def _register_heif(source: Path | bytes) -> None:
         import pillow_heif
     except ImportError as error:
         raise ImageError(
-            f"{_name(source)} is a HEIC image, which needs the package pillow-heif "
-            "(pip install 'mobileclip-kit[heic]')."
+            f"{_name(source)} is a HEIC image, which needs the extra [heic]; install it with: {install_line('heic')}"
         ) from error
     pillow_heif.register_heif_opener()
 

@@ -70,6 +70,9 @@ class Project:
         values, hint = document.pop("project", None), "`mckit init --data PHOTOS` writes one."
         if not isinstance(values, dict):
             raise DataError(f"{path} has no table [project].", hint=hint)
+        for name, table in document.items():
+            if not isinstance(table, dict):
+                raise DataError(f"{path}: {name} stands outside of a table; it belongs below [project].")
         return from_document({**values, "commands": document}, cls, where=str(path), hint=hint)
 
     def write(self, path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arguments import Count, check_arguments, listed_texts, request_from
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.index.folder import IndexReader
@@ -383,9 +384,15 @@ class Index:
         self.report: IndexReport | None = None
         self._encoder = model if isinstance(model, Encoder) else None
         self._opening = {"model": None if model is None else str(model), "threads": threads, "brief": brief}
-        self._reader = IndexReader(self.path)
+        self._open_reader: IndexReader | None = IndexReader(self.path)
         if self._encoder is not None:
             self._encoder.spec.check_same_model(self._reader.spec.model_hash, f"The index {self.path}")
+
+    @property
+    def _reader(self) -> IndexReader:
+        if self._open_reader is None:
+            raise UsageError(f"The index {self.path} is closed.", hint="Open it again with mobileclip_kit.open_index.")
+        return self._open_reader
 
     @property
     def spec(self) -> ModelSpec:
@@ -416,7 +423,7 @@ class Index:
         image: ImageLike | None = None,
         like: str | Sequence[str] = (),
         k: int = 10,
-        templates: Sequence[str] = (),
+        templates: str | Sequence[str] = (),
         textness: float = 0.0,
         textness_vector: str | Path | None = None,
         folder: str | None = None,
@@ -430,7 +437,7 @@ class Index:
             image: An image: a path, a Pillow image or a uint8 array. Beside words it is added to them.
             like: An item of the index, or several: more like this. Beside words they are added to them.
             k: The most hits.
-            templates: Sentences such as ``"a photo of {}"``, whose vectors are averaged.
+            templates: A sentence such as ``"a photo of {}"``, or several, whose vectors are averaged.
             textness: Above 0 prefers images with written words, below 0 avoids them.
             textness_vector: A ``textness.json``; None for the one in the index or beside its model.
             folder: Only images below this folder of the library.
@@ -444,7 +451,7 @@ class Index:
             DataError: An item is not in the index, or the index has no such folder.
             ImageError: The image cannot be decoded.
             ModelError: The index's model is gone, or lacks a tower.
-            UsageError: Nothing was asked for, or the parts of the query cancel each other.
+            UsageError: Nothing was asked for, the parts of the query cancel each other, or the index was closed.
 
         Example:
             >>> with mckit.open_index(index) as photos:
@@ -452,7 +459,8 @@ class Index:
             ...     hits[0].path == photo.with_name(hits[0].item)
             True
         """
-        likes = [like] if isinstance(like, str) else list(like)
+        check_arguments("search", query=(query, str | None))
+        likes = listed_texts("search", "like", like)
         words, images = [] if query is None else [query], [] if image is None else [image]
         vectors = self.encode(words, images=images, like=likes, templates=templates)
         if len(vectors) > 1:  # an image and items without words
@@ -471,11 +479,11 @@ class Index:
 
     def encode(
         self,
-        words: Sequence[str] = (),
+        words: str | Sequence[str] = (),
         *,
         images: Sequence[ImageLike] = (),
-        like: Sequence[str] = (),
-        templates: Sequence[str] = (),
+        like: str | Sequence[str] = (),
+        templates: str | Sequence[str] = (),
     ) -> Vectors:
         """Query vectors: one for each of ``words``, or without words one for each image and item.
 
@@ -491,6 +499,8 @@ class Index:
         Raises:
             MckitError: See :meth:`search`.
         """
+        words, like = listed_texts("encode", "words", words), listed_texts("encode", "like", like)
+        templates = listed_texts("encode", "templates", templates)
         if not (len(words) or len(images) or len(like)):
             raise UsageError("There is no query.", hint="Pass words, an image, or an item of the index.")
         beside = vectors_of_items(self._reader, like)
@@ -505,7 +515,7 @@ class Index:
         k: int = 10,
         textness: float = 0.0,
         textness_vector: str | Path | None = None,
-        without: Sequence[str] = (),
+        without: str | Sequence[str] = (),
         folder: str | None = None,
         since: datetime | date | str | None = None,
         until: datetime | date | str | None = None,
@@ -530,6 +540,12 @@ class Index:
             ShapeError: The width is not the index's.
             UsageError: There is no textness vector, a day cannot be searched for, or ``k`` is below 1.
         """
+        check_arguments(
+            "search",
+            k=(k, Count), textness=(textness, float), textness_vector=(textness_vector, Path | None),
+            folder=(folder, str | None), since=(since, date | str | None), until=(until, date | str | None),
+        )  # fmt: skip
+        without = listed_texts("search", "without", without)
         since_ns, until_ns = span_ns(since, until)
         if textness:
             path = None if textness_vector is None else Path(textness_vector)
@@ -563,14 +579,17 @@ class Index:
             raise UsageError(f"The index {self.path} knows no folder of images.", hint="Pass the folder.")
         if self._reader.header.shard is not None:
             options.setdefault("shard", "{}/{}".format(*self._reader.header.shard))
-        self.report = update_index(Path(folder), self.encoder, self.path, IndexOptions(**options))
-        self._reader.close()
-        self._reader = IndexReader(self.path)
+        chosen = request_from(IndexOptions, "update", **options)
+        self.report = update_index(Path(folder), self.encoder, self.path, chosen)
+        self.close()
+        self._open_reader = IndexReader(self.path)
         return self.report
 
     def close(self) -> None:
         """Close the files; a closed index cannot be searched."""
-        self._reader.close()
+        if self._open_reader is not None:
+            self._open_reader.close()
+            self._open_reader = None
 
     def __len__(self) -> int:
         """The number of images that have a vector."""

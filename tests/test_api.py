@@ -19,6 +19,7 @@ import pytest
 
 import mobileclip_kit as mckit
 from mobileclip_kit.exporting.folder import Export
+from mobileclip_kit.index.kinds import KINDS
 from mobileclip_kit.progress import Progress
 from tests.exports import WORDS
 from tests.indexing.fakes import ColourEncoder, draw, draw_many
@@ -135,6 +136,91 @@ def test_an_unknown_option_is_refused_with_the_nearest_one(tmp_path: Path) -> No
         mckit.distill(data=tmp_path, out=tmp_path / "s", step=3)
     with pytest.raises(mckit.UsageError, match="writes one precision"):
         mckit.export("model", compare=True)
+
+
+BUILD = "mobileclip_kit.build_index: "
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: mckit.load(None), "mobileclip_kit.load: model is None; it must be a text or a path."),
+        (lambda: mckit.load("m", threads=0), "mobileclip_kit.load: threads is 0; it must be at least 1."),
+        (lambda: mckit.open_index(3), "mobileclip_kit.open_index: path is 3; it must be a path."),
+        (lambda: build(batch_size="8"), f"{BUILD}batch_size is '8'; it must be a whole number."),
+        (lambda: build(batch_size=0), f"{BUILD}batch_size is 0; it must be at least 1."),
+        (lambda: build(kind="tree"), f"{BUILD}kind is 'tree'; it must be {' or '.join(map(repr, KINDS))}."),
+        (lambda: build(progress="no"), f"{BUILD}progress is 'no'; it must be True or False or a function."),
+        (lambda: build(model=None), f"{BUILD}model is None; it must be a text or a path or an Encoder."),
+        (lambda: mckit.distill(data="d", out="o", steps="5"),
+         "mobileclip_kit.distill: steps is '5'; it must be a whole number."),
+        (lambda: mckit.distill(data="d", out="o", student="vit-s6-h12"),
+         "Give either teacher or cache: vectors come from one of them."),
+        (lambda: mckit.train(data="d", out="o", lr=True), "mobileclip_kit.train: lr is True; it must be a number."),
+        (lambda: mckit.export("m", threshold=2),
+         "mobileclip_kit.export: threshold is 2; it must be at least -1 and at most 1."),
+        (lambda: mckit.export("m", min_cosine=float("nan")),
+         "mobileclip_kit.export: min_cosine is nan; it must be at least -1 and at most 1."),
+        (lambda: mckit.export("m", min_cosine=0.5, threshold=0.6),
+         "mobileclip_kit.export: min_cosine and threshold are the same option. Pass one of them."),
+        (lambda: mckit.export("m", palettize=6),
+         'mobileclip_kit.export has no option \'palettize\'. Pass precision="palette8" or precision="palette6" or '
+         'precision="palette4".'),
+        (lambda: mckit.verify("e", against="m", min_cosine=2),
+         "mobileclip_kit.verify: threshold is 2; it must be at least -1 and at most 1."),
+    ],
+)  # fmt: skip
+def test_a_wrong_argument_is_one_sentence_and_nothing_is_made(
+    call: Callable[[], object], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(mckit.UsageError) as refused:
+        call()
+    assert str(refused.value) == said
+    assert not list(tmp_path.iterdir())
+
+
+def build(model: Any = "", **options: Any) -> mckit.Index:
+    return mckit.build_index("photos", ColourEncoder() if model == "" else model, "i", **options)
+
+
+def test_wrong_and_single_arguments_of_a_query(tmp_path: Path) -> None:
+    draw_many(tmp_path / "photos", 3)
+    index = mckit.build_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", progress=False)
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"query": ["red", "blue"]}, r"search: query is \['red', 'blue'\]; it must be a text"),
+        ({"query": "red", "k": "3"}, "search: k is '3'; it must be a whole number"),
+        ({"query": "red", "k": 0}, "search: k is 0; it must be at least 1"),
+        ({"query": "red", "textness": "0.4"}, "search: textness is '0.4'; it must be a number"),
+        ({"query": "red", "textness": 0.4}, "^textness needs a textness vector.* pass it with textness_vector"),
+        ({"like": 5}, "search: like is 5; it must be a text or a list"),
+        ({"like": [5]}, r"search: like\[0\] is 5; it must be a text"),
+        ({"query": "red", "since": 5}, "search: since is 5; it must be a date or a text"),
+    ]
+    for given, said in wrong:
+        with pytest.raises(mckit.UsageError, match=said):
+            index.search(**given)
+    for texts in ([1], None, b"red"):
+        with pytest.raises(mckit.UsageError, match="encode_texts: texts"):
+            super(ColourEncoder, index.encoder).encode_texts(texts)  # type: ignore[arg-type, misc]
+    with pytest.raises(mckit.UsageError, match="update: batch_size is '3'"):
+        index.update(batch_size="3")
+    assert len(index.encode("a red dog", templates="a photo of {}")) == 1
+    assert index.search("red", templates="a photo of {}") == index.search("red", templates=["a photo of {}"])
+    index.close()
+    index.close()
+    with pytest.raises(mckit.UsageError, match="is closed. Open it again with mobileclip_kit.open_index"):
+        index.search("red")
+
+
+def test_errors_name_options_as_python_does_and_the_command_line_as_its_own() -> None:
+    error = mckit.OutputError("o exists.", hint="Choose another -o or add --force; see `mckit export --force`.")
+    assert str(error) == "o exists. Choose another out or add force=True; see `mckit export --force`."
+    assert error.hint == "Choose another -o or add --force; see `mckit export --force`."
+    error = mckit.UsageError("Add --format onnx --int8, --trim-vocab, --max-recall-drop or --model M, not -people.")
+    assert str(error) == (
+        "Add format='onnx' precision=\"int8\", trim_vocab=True, max_recall_drop or model=M, not -people."
+    )
 
 
 def test_one_encoder_for_each_core_is_the_librarys_policy(tmp_path: Path) -> None:

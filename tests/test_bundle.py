@@ -131,7 +131,7 @@ def break_byte(path: Path) -> None:
         (lambda folder: edit(folder, "format_version", 2), "format version 2"),
         (lambda folder: edit(folder, "files", {}), "lacks its image part"),
         (lambda folder: edit(folder, "files", {"audio": {}}), "files has the unknown key 'audio'"),
-        (lambda folder: edit(folder, "later", 1), r"manifest\.json: has the unknown key 'later'"),
+        (lambda folder: edit(folder, "later", 1), r"manifest\.json has the unknown key 'later'"),
         (lambda folder: edit(folder, "precision", 16), "precision is 16; it must be a text"),
         (
             lambda folder: edit_image(folder, "resize_mode", None),

@@ -44,7 +44,7 @@ def test_existing_folder_is_refused_without_force_and_replaced_with_it(tmp_path:
     for text in ("one", "two"):
         with atomic_folder(out, force=True) as staging:
             (staging / "model.json").write_text(text)
-    with pytest.raises(OutputError, match="exists already.*--force"), atomic_folder(out):
+    with pytest.raises(OutputError, match="exists already.*force=True"), atomic_folder(out):
         pass
     assert (out / "model.json").read_text() == "two"
 

@@ -67,7 +67,7 @@ def test_toml_is_read_by_its_suffix(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message", "hint"),
     [
-        ({"knd": "big"}, "file.json: has the unknown key 'knd'.", "Did you mean kind?"),
+        ({"knd": "big"}, "file.json has the unknown key 'knd'.", "Did you mean kind?"),
         ({"kind": "bigg"}, 'file.json: kind is "bigg"; it must be one of big, small (did you mean big?).', None),
         ({"parts": {}}, "file.json: parts is {}; it must be a list.", None),
         ({"parts": [{"name": "a", "size": 1}, {"name": 3, "size": 1}]},

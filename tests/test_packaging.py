@@ -165,7 +165,10 @@ def test_a_command_without_its_extra_is_refused_in_one_sentence(arguments):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     named = ",".join(extras.COMMANDS[arguments[0]])
-    sentence = f'mckit {arguments[0]} needs the extra [{named}]; install it with: pip install "mobileclip-kit[{named}]"'
+    sentence = (
+        f'mckit {arguments[0]} needs the extra [{named}]; install it with: pip install "mobileclip-kit[{named}]" '
+        f'(in a clone: pip install -e ".[{named}]")'
+    )
     assert line == f"error: {sentence}"
     if "--json" in arguments:
         assert json.loads(done.stdout)["error"] == {"kind": "MissingExtraError", "message": sentence, "hint": None}
@@ -194,7 +197,7 @@ def test_require_passes_where_everything_is_installed():
 
 def test_require_names_the_extras_that_are_missing(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in ("onnxsim", "sklearn") else object())
-    with pytest.raises(MissingExtraError, match=r'^Drawing needs the extra \[export,bench\]; .*kit\[export,bench\]"$'):
+    with pytest.raises(MissingExtraError, match=r'^Drawing needs the extra \[export,bench\]; .*kit\[export,bench\]" '):
         extras.require("Drawing", "train", "export", "bench")
 
 

@@ -51,7 +51,7 @@ def command(
 
     \b
     Examples:
-      mckit bundle student-coreml --textness textness.json -o Bundle
+      mckit bundle student-coreml-fp16 --textness textness.json -o Bundle
       mckit bundle --check Bundle
     """  # noqa: D301 (click's mark for lines to keep as they are)
     from mobileclip_kit.bundle import Bundle, make_bundle, open_bundle

@@ -78,6 +78,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Refuse a command whose extra is not installed before anything else is told about its options."""
+        if args[0] not in COMMANDS and (near := difflib.get_close_matches(args[0], COMMANDS, n=1)):
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near[0]}?", ctx)
         if not set(ctx.help_option_names).intersection(args):
             extras.require(f"mckit {args[0]}", *extras.COMMANDS.get(args[0], ()))
         return super().resolve_command(ctx, args)
@@ -166,9 +168,10 @@ def _defaults(project: Path | None, given: Sequence[str]) -> dict[str, Any]:
 
 
 def _first_steps(error: click.ClickException, given: Sequence[str]) -> str | None:
-    """What to type where something is missing and no mckit.toml gives it, or where a query was taken for an option."""
-    if isinstance(error, click.NoSuchOption) and given[:1] == ["search"]:
-        return 'Where a query begins with a minus sign, put -- before it: mckit search photos.index -- "-people".'
+    """What to type where something is missing and no mckit.toml gives it, or where a value of that file is wrong."""
+    if isinstance(error, click.BadParameter) and error.ctx is not None and error.param is not None:
+        if error.ctx.get_parameter_source(str(error.param.name)) is click.core.ParameterSource.DEFAULT_MAP:
+            return f"The value of {error.param.name} comes from {find_project()}, table [{given[0]}] or [project]."
     if not isinstance(error, click.MissingParameter) or find_project() is not None or given[0] not in _EXAMPLES:
         return None
     once = "" if given[0] == "init" else f", or `mckit init --data PHOTOS` once and then `mckit {given[0]}`"

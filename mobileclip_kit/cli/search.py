@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,31 @@ _FEW_QUERIES = 8
 _DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 
-@click.command(name="search")
+class QueryCommand(click.Command):
+    """A command whose words may begin with a minus sign: "-people"."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put every word behind ``--``. A single minus begins an option only in -k, -k5, -m and -h."""
+        values = {name for each in self.params if isinstance(each, click.Option) and not each.is_flag
+                  for name in each.opts}  # fmt: skip
+        short = re.compile(r"-[kmh]|-k\d+")
+        options: list[str] = []
+        words: list[str] = []
+        rest = iter(args)
+        for argument in rest:
+            if argument == "--":
+                words += rest
+            elif argument.startswith("--") or short.fullmatch(argument):
+                value = list(islice(rest, 1)) if argument in values else []
+                options += [argument, *value]
+                if argument in values and not value:  # click says that it is missing
+                    return super().parse_args(ctx, options)
+            else:
+                words.append(argument)
+        return super().parse_args(ctx, [*options, "--", *words])
+
+
+@click.command(name="search", cls=QueryCommand)
 @click.argument("arguments", metavar="INDEX [WORDS]...", nargs=-1)
 @click.option("--image", "images", multiple=True, type=click.Path(path_type=Path), help="An image to look for.")
 @click.option("--like", "items", multiple=True, metavar="ITEM", help="An image of the index: more like this.")
@@ -54,7 +80,7 @@ def command(
 
     Each of WORDS is a query of its own; put a sentence into quotes. A signed word inside a query adds or takes away, on
     request with a weight: "beach -people +sunset:2". An image or an item beside words is added to each query.
-    Where WORDS begin with a minus sign, put -- before them. In a folder with a mckit.toml, INDEX may be left out.
+    In a folder with a mckit.toml, INDEX may be left out.
 
     \b
     Examples:
@@ -62,7 +88,7 @@ def command(
       mckit search photos.index "beach -people" --textness -0.4 --textness-vector textness.json
       mckit search photos.index --image bicycle.jpg -k 20 --json
       mckit search photos.index "at night" --like holidays/harbour.jpg
-      mckit search photos.index -k 5 -- "-people"
+      mckit search photos.index -k 5 "-people"
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     folder, words = _index_and_words(arguments, project_index)
     if query_vectors is not None and (words or images or items):
@@ -99,6 +125,10 @@ def _index_and_words(arguments: Sequence[str], project_index: Path | None) -> tu
         return project_index, list(arguments)
     if not arguments:
         raise click.UsageError("Name an index and words: mckit search INDEX WORDS.")
+    if len(arguments) == 1 and not (Path(arguments[0]) / "index.json").is_file():
+        raise click.UsageError(
+            f"{arguments[0]!r} is no index, and no mckit.toml names one: mckit search INDEX {arguments[0]!r}."
+        )
     return Path(arguments[0]), list(arguments[1:])
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.arguments import listed_texts
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ShapeError
 from mobileclip_kit.spec import ImageSpec, ModelSpec, Tower
@@ -115,6 +116,7 @@ class Encoder:
 
         Raises:
             ModelError: The model has no text tower, or its tokenizer is not installed.
+            UsageError: Something else than texts was given.
 
         Example:
             >>> encoder = mckit.load(model)
@@ -122,7 +124,7 @@ class Encoder:
             (2, 16)
         """
         self.spec.require_text()
-        return self.encode_ids(self.tokenizer([texts] if isinstance(texts, str) else list(texts)))
+        return self.encode_ids(self.tokenizer(listed_texts("encode_texts", "texts", texts)))
 
     def encode_ids(self, ids: Ids) -> Vectors:
         """Unit vectors of texts that are tokenized already.

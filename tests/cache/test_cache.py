@@ -178,7 +178,7 @@ def test_damage_is_noticed(tmp_path: Path, file: str, damage: str) -> None:
     [
         ("{", "not valid JSON"),
         ('{"format_version": 99}', "format version 99"),
-        ('{"format_version": 1}', "cache.json: has no teacher"),
+        ('{"format_version": 1}', "cache.json has no teacher"),
     ],
 )
 def test_unreadable_description_is_refused(tmp_path: Path, document: str, message: str) -> None:

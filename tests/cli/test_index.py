@@ -116,9 +116,17 @@ def test_vectors_made_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[st
     run(capsys, "index", *given, "-o", tmp_path / "i", code=1)
 
 
-def test_a_query_that_looks_like_an_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    _, err = run(capsys, "search", "i", "-people", code=2)
-    assert 'put -- before it: mckit search photos.index -- "-people"' in err
+def test_a_query_may_begin_with_a_minus_sign(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "index", photos, "--model", "colours", "-o", tmp_path / "i")
+    arguments = ("-red", "--like", "green.png", "-k2", "blue", "-k", "1", "--template", "-{}", "--json", "--", "--blue")
+    document = json.loads(run(capsys, "search", tmp_path / "i", *arguments)[0])
+    assert [result["query"] for result in document["results"]] == ["-red", "blue", "--blue"]
+    assert all(len(result["hits"]) == 1 for result in document["results"])
+    assert "No such option '--topp'" in run(capsys, "search", tmp_path / "i", "red", "--topp", "3", code=2)[1]
+    assert "requires an argument" in run(capsys, "search", tmp_path / "i", "red", "-k", code=2)[1]
+    _, err = run(capsys, "search", "a dog", code=2)
+    assert "'a dog' is no index, and no mckit.toml names one: mckit search INDEX 'a dog'." in err
+    assert "Nothing to look for" in run(capsys, "search", tmp_path / "i", code=2)[1]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +138,7 @@ def test_a_query_that_looks_like_an_option_is_explained(capsys: pytest.CaptureFi
         ("index --from-clip-retrieval e --names n.txt -o i", "--names"),
         ("index --from-clip-retrieval e --from-vectors v.npy -o i", "--from-vectors and --from-clip-retrieval"),
         ("index photos -m c --kind tree -o i", "'tree'"),
-        ("search i", "--query-vectors"),
+        ("search i", "INDEX"),
         ("search i red --query-vectors q.npy", "--query-vectors"),
         ("search i red -k 0", "'-k'"),
         ("search i red --since 2025-01-01 --until 2020-01-01", "until 2020-01-01"),

@@ -92,12 +92,15 @@ def test_places_are_relative_to_the_file(folder: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[project]\ndta = "photos"', "unknown key 'dta'"),
+        ('[project]\ndta = "photos"', "mckit.toml has the unknown key 'dta'. Did you mean data?"),
         ('[project]\nteacher = "t"', "has no data"),
         ("[project]\ndata = 3", "it must be a text"),
         ("data = ", "not valid TOML"),
         ('objective = "mixture"', "has no table [project]"),
-        ('index = 3\n[project]\ndata = "photos"', "commands.index is 3; it must be an object"),
+        (
+            'index = 3\n[project]\ndata = "photos"',
+            "mckit.toml: index stands outside of a table; it belongs below [project]",
+        ),
         ('[project]\ndata = "photos"\n[distil]\nsteps = 3', "Did you mean [distill]?"),
         ('[project]\ndata = "photos"\n[index]\nbatchsize = 3', "no option 'batchsize'"),
     ],
@@ -120,6 +123,22 @@ def test_init_refuses_what_is_not_there_and_what_exists(folder: Path, capsys: py
     assert json.loads(out)["project"] == "mckit.toml"
     assert "exists already" in run(capsys, "init", "--data", "photos", code=1)[1]
     run(capsys, "init", "--data", "photos", "--force")
+
+
+def test_a_wrong_value_is_told_with_the_file_and_a_wrong_command_with_the_right_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mckit.toml").write_text('[project]\ndata = "photos"\n[index]\nbatch_size = "many"\n')
+    _, err = run(capsys, "index", code=2)
+    assert "'many' is not a valid integer" in err
+    assert (
+        err.splitlines()[-1]
+        == f"The value of batch_size comes from {folder / 'mckit.toml'}, table [index] or [project]."
+    )
+    _, err = run(capsys, "index", "--batch-size", "few", code=2)
+    assert "mckit.toml" not in err
+    assert "No such command 'distil'. Did you mean distill?" in run(capsys, "distil", code=2)[1]
+    assert "No such command 'paint'." in run(capsys, "paint", code=2)[1]
 
 
 @pytest.mark.parametrize("command", ["distill", "export", "index", "serve", "dump", "verify", "train"])

@@ -144,7 +144,7 @@ def test_resume_after_sigkill_equals_the_uninterrupted_run(tmp_path: Path, cache
     with life(distill, replace(again, checkpoint_seconds=0.0)):
         assert appears(checkpoint)
     assert not (tmp_path / "killed").exists()
-    with pytest.raises(OutputError, match="Add --resume"):
+    with pytest.raises(OutputError, match="Add resume=True"):
         distill(again)
     distill(replace(again, resume=True))
     assert_same_model(tmp_path / "student", tmp_path / "killed")
@@ -331,8 +331,8 @@ def test_small_sets_make_a_smaller_batch(tmp_path: Path, cache: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"cache": None}, UsageError, "either --teacher or --cache"),
-        ({"teacher": "ViT-B-32"}, UsageError, "either --teacher or --cache"),
+        ({"cache": None}, UsageError, "either teacher or cache"),
+        ({"teacher": "ViT-B-32"}, UsageError, "either teacher or cache"),
         ({"student": "vit-s6-h1"}, ModelError, "Did you mean vit-s6-h12"),
         ({"cache": None, "teacher": "ViT-B33"}, ModelError, "Did you mean ViT-B-32"),
         ({"limit": 1}, DataError, "1 image can be trained on"),

@@ -209,9 +209,9 @@ def test_a_new_text_tower_gets_a_trimmed_vocabulary(tmp_path: Path, data: Path, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"student": None}, "Name a --student"),
+        ({"student": None}, "Name a student"),
         ({"text": "tiny", "student": None, "holdout": "0.2"}, "only a text tower is trained"),
-        ({"templates": Path("t.txt")}, "--templates needs --bank"),
+        ({"templates": Path("t.txt")}, "templates needs bank"),
         ({"recipe": recipe(neighbours=1.0), "text": "tiny", "student": None}, "image tower is not trained"),
     ],
 )
@@ -224,7 +224,7 @@ def test_contradictions_are_refused(tmp_path: Path, data: Path, teacher: Path, c
 def test_trimming_without_texts_or_tower_is_refused(tmp_path: Path, teacher: Path) -> None:
     images = draw(tmp_path / "bare", 4)
     given = {"teacher": str(teacher), "student": "tiny", "recipe": recipe(mse=1.0), "trim_vocab": True}
-    with pytest.raises(UsageError, match="--trim-vocab needs texts"):
+    with pytest.raises(UsageError, match="trim_vocab=True needs texts"):
         run(tmp_path, images, **given)
 
 

@@ -73,7 +73,7 @@ def test_a_convolution_of_the_image_counts_as_float_when_it_is() -> None:
 
 
 def test_calibration_is_required(tiny_model: Model, tmp_path: pytest.TempPathFactory) -> None:
-    with pytest.raises(UsageError, match="--calibration"):
+    with pytest.raises(UsageError, match="with calibration"):
         export_model(tiny_model, tmp_path / "out", ExportOptions(format="onnx", precision="int8"))
 
 

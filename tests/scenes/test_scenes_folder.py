@@ -147,7 +147,7 @@ def test_a_settings_file_with_an_unknown_key_is_refused(tmp_path):
     assert read_scenes_file(tmp_path) == SceneSet(items=1, seed=0, size=16)
     document = read_json(tmp_path / "scenes.json")
     (tmp_path / "scenes.json").write_text(json.dumps({**document, "sede": 1}))
-    with pytest.raises(DataError, match="scenes.json: has the unknown key 'sede'") as refused:
+    with pytest.raises(DataError, match="scenes.json has the unknown key 'sede'") as refused:
         read_scenes_file(tmp_path)
     assert "seed" in refused.value.hint
 

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from mobileclip_kit.errors import ImageError
-from mobileclip_kit.index.folder import IndexReader
+from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index
 from mobileclip_kit.indexing.importing import import_vectors
 from mobileclip_kit.search import encode_queries, search
 from mobileclip_kit.web import app as app_module
@@ -391,6 +391,7 @@ def test_odd_names_are_shown_safely_and_lead_to_their_images(tmp_path: Path, pho
 
 def test_an_empty_library_answers(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
+    create_index(tmp_path / "index", IndexHeader(spec=ColourEncoder().spec))
     service = open_service(make_index(tmp_path / "index", tmp_path / "none"), tmp_path / "cache")
     with TestClient(build_app(service), base_url="http://localhost") as client:
         assert ask(client)["total"] == ask(client, words="red")["total"] == 0

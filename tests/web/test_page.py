@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mobileclip_kit.index.folder import IndexHeader, create_index
 from tests.indexing.fakes import ColourEncoder, draw
 from tests.web.serving import (
     ODD_NAMES,
@@ -467,6 +468,7 @@ def test_names_of_every_kind_are_shown_as_names(open_page: OpenPage, tmp_path: P
 
 def test_an_empty_library_says_what_to_do_and_fills_by_itself(open_page: OpenPage, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
+    create_index(tmp_path / "index", IndexHeader(spec=ColourEncoder().spec))
     index = make_index(tmp_path / "index", tmp_path / "photos")
     with running(open_service(index, tmp_path / "cache")) as url:
         page = open_page(url)

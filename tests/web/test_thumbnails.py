@@ -96,7 +96,7 @@ def test_a_damaged_file_and_a_forbidden_place_are_refused_in_words(tmp_path: Pat
     with pytest.raises(OutputError, match="Remove that file"):
         Thumbnails(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="--thumbnails"):
+    with pytest.raises(OutputError, match="with thumbnails=DIR"):
         Thumbnails(tmp_path / "file")
 
 
