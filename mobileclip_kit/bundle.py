@@ -294,6 +294,15 @@ def _read_manifest(path: Path) -> Bundle:
     return Bundle(path=path, spec=spec, precision=manifest.precision, files=manifest.files)
 
 
+def check_part(folder: Path, file: BundledFile) -> None:
+    """Compare a part of the bundle ``folder`` with its SHA-256.
+
+    Raises:
+        ExportError: It is missing or was changed.
+    """
+    _check_file(folder, file, check_hash=True)
+
+
 def _check_file(folder: Path, file: BundledFile, *, check_hash: bool) -> None:
     if file.file in ("", ".", "..") or os.sep in file.file or "/" in file.file:
         raise ExportError(f"{folder / MANIFEST_FILE} names a file outside its folder: {file.file!r}.", hint=_AGAIN)

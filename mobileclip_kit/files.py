@@ -210,7 +210,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         document = parse_json(read_text(path))
     except ValueError as error:
-        raise DataError(f"{path} is not valid JSON: {error}.") from error
+        raise DataError(
+            f"{path} is not valid JSON: {error}.", hint="If mckit wrote it, copy it again, or make it again."
+        ) from error
     if not isinstance(document, dict):
         raise DataError(f"{path} holds a JSON {type(document).__name__}, not an object.")
     if SEAL_KEY in document and document.pop(SEAL_KEY) != _digest(document):

@@ -54,7 +54,7 @@ MODULES = {
     "runtime.mil": ("export",),
     "runtime.torch": ("train",),
 }
-BASE_COMMANDS = {"init", "index", "merge", "dump", "search", "serve", "bundle", "inspect"}
+BASE_COMMANDS = {"init", "index", "merge", "dump", "search", "serve", "bundle", "inspect", "check"}
 LIGHT = ("torch", "faiss", "onnxruntime", "coremltools", "matplotlib")
 
 

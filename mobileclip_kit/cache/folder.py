@@ -29,6 +29,7 @@ from mobileclip_kit.files import parse_json, read_json, sha256_of_file
 from mobileclip_kit.spec import ImageSpec
 
 CACHE_FILE = "cache.json"
+_DAMAGED = "The cache is damaged; make it again with `mckit cache --force`."
 SHARDS = "shards"
 FORMAT_VERSION = 1
 _LATER = ("teacher_weights", "logit_bias")  # fields that the first caches lack
@@ -216,7 +217,7 @@ def read_description(path: Path) -> tuple[CacheDescription, tuple[Shard, ...]]:
     try:
         document = read_json(file)
     except DataError as error:
-        raise CacheError(error.message) from error
+        raise CacheError(error.message, hint=error.hint or _DAMAGED) from error
     if document.get("format_version") != FORMAT_VERSION:
         raise CacheError(
             f"{file} has format version {document.get('format_version')}; this mckit reads {FORMAT_VERSION}.",
@@ -227,16 +228,30 @@ def read_description(path: Path) -> tuple[CacheDescription, tuple[Shard, ...]]:
     return CacheDescription(**description), read.shards
 
 
+def check_shard(path: Path, shard: Shard) -> None:
+    """Compare a shard of the cache ``path`` with its SHA-256.
+
+    Raises:
+        CacheError: A file of it is missing or was changed.
+    """
+    _check_files(path / SHARDS, shard, verify=True)
+
+
+def _check_files(folder: Path, shard: Shard, *, verify: bool) -> None:
+    for file, sha256 in ((folder / f"{shard.name}.npy", shard.sha256),
+                         (folder / f"{shard.name}.jsonl", shard.keys_sha256)):  # fmt: skip
+        if not file.is_file():
+            raise CacheError(f"{file} is missing.", hint=_DAMAGED)
+        if verify and sha256_of_file(file) != sha256:
+            raise CacheError(f"{file} is not what {CACHE_FILE} recorded: it was cut off or altered.", hint=_DAMAGED)
+
+
 def _open_shard(
     folder: Path, shard: Shard, description: CacheDescription, *, verify: bool
 ) -> tuple[NDArray[np.float16], list[dict[str, str]]]:
-    hint = "The cache is damaged; make it again with `mckit cache --force`."
+    hint = _DAMAGED
     matrix_file, keys_file = folder / f"{shard.name}.npy", folder / f"{shard.name}.jsonl"
-    for file, sha256 in ((matrix_file, shard.sha256), (keys_file, shard.keys_sha256)):
-        if not file.is_file():
-            raise CacheError(f"{file} is missing.", hint=hint)
-        if verify and sha256_of_file(file) != sha256:
-            raise CacheError(f"{file} is not what {CACHE_FILE} recorded: it was cut off or altered.", hint=hint)
+    _check_files(folder, shard, verify=verify)
     try:
         matrix = np.load(matrix_file, mmap_mode="r", allow_pickle=False)
         entries = [parse_json(line) for line in keys_file.read_text(encoding="utf-8").splitlines()]

@@ -39,6 +39,7 @@ COMMANDS = {
     "bundle": "Pack everything the app needs into one folder, with a manifest.",
     "bench": "Measure latency, memory, size and accuracy.",
     "inspect": "Describe a file or folder.",
+    "check": "Check whether files that mckit wrote are damaged.",
 }
 
 

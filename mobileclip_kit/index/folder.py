@@ -40,6 +40,7 @@ FORMAT_VERSION = 1
 INDEX_FILE = "index.json"
 ITEMS_FILE = "items.sqlite"
 VECTORS_FILE = "vectors.f32"
+_ROWS_AT_ONCE = 4096
 # Matrices up to this size are compared with their checksums when they are opened, which takes about 30 ms.
 _CHECKED_AT_ONCE_BYTES = 32 << 20
 
@@ -328,6 +329,15 @@ class IndexReader:
         """
         self._check_blocks(each for each in self.store.sums() if not stop())
         self._checked.update(range(-(-len(self.matrix) // rows_in_block(self.spec.embedding_dim))))
+
+    def check_rows(self) -> None:
+        """Look at the length of every row, also in an index without checksums.
+
+        Raises:
+            IndexFormatError: A row is not of length 1.
+        """
+        for start in range(0, len(self.matrix), _ROWS_AT_ONCE):
+            self.vectors(np.arange(start, min(start + _ROWS_AT_ONCE, len(self.matrix))))
 
     def _check_blocks(self, sums: Iterable[BlockSum]) -> None:
         path, dim = self.path / vectors_file(self.generation), self.spec.embedding_dim

@@ -118,8 +118,10 @@ class PhoneIndex:
         """Read every byte and compare the checksums.
 
         Raises:
-            IndexFormatError: A batch is damaged.
+            IndexFormatError: A batch is damaged, or the last one was cut off.
         """
+        if self.end < len(self._data):
+            raise self._damaged(self.end)
         for batch in self._batches:
             if zlib.crc32(self._data[batch.body]) != batch.checksum:
                 raise self._damaged(batch.start)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.files import atomic_folder, write_json
+from mobileclip_kit.files import atomic_folder, sha256_of_file, write_json
 from mobileclip_kit.formats import write
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import save_matrix
@@ -65,6 +65,11 @@ def dump_index(folder: Path, out: Path, *, layout: Layout = "clip-retrieval", fo
                 images=index.header.images if _is_text(index.header.images or "") else None,
                 model_path=index.header.model if _is_text(index.header.model or "") else None,
                 model=index.spec.to_json(),
+                files={
+                    path.relative_to(staging).as_posix(): sha256_of_file(path)
+                    for path in sorted(staging.rglob("*"))
+                    if path.is_file()
+                },
             ),
         )
     return Dumped(len(kept), left_out)

@@ -54,6 +54,7 @@ class VectorsFile:
         images: The folder of the images.
         model_path: The place of the model.
         model: Its :class:`~mobileclip_kit.spec.ModelSpec` as JSON.
+        files: Hex SHA-256 of each file by its path in the folder; empty where an older mckit dumped it.
     """
 
     format_version: int = FORMAT_VERSION
@@ -62,6 +63,19 @@ class VectorsFile:
     images: str | None = None
     model_path: str | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def check_files(self, folder: Path) -> None:
+        """Compare the dumped files with their SHA-256.
+
+        Raises:
+            DataError: One is missing or was changed.
+        """
+        for name, sha256 in self.files.items():
+            path = folder / name
+            if not path.is_file() or sha256_of_file(path) != sha256:
+                what = "was changed: its SHA-256 is not the one in" if path.is_file() else "is missing, named by"
+                raise DataError(f"{path} {what} {VECTORS_JSON}.", hint="Write it again with `mckit dump`.")
 
     @property
     def spec(self) -> ModelSpec | None:
@@ -153,6 +167,7 @@ def import_clip_retrieval(
         MissingExtraError: pyarrow is not installed.
     """
     described = VectorsFile.read(folder)
+    described.check_files(folder)
     root = str(images.absolute()) if images is not None else described.images
     if images is None and root and Path(root).is_dir():
         images = Path(root)

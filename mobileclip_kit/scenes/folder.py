@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from mobileclip_kit import formats
 from mobileclip_kit.errors import UsageError
+from mobileclip_kit.files import read_json, sha256_of_file, write_json
 from mobileclip_kit.options import Option
 from mobileclip_kit.scenes.plan import SceneConfig
 from mobileclip_kit.scenes.scene import DEFAULT_CONFIG, Scene, Split, draw_scene
-from mobileclip_kit.scenes.truth import TRUTH_FILE
+from mobileclip_kit.scenes.truth import DRAW_AGAIN, LISTS_KEY, SCENES_FILE, TRUTH_FILE, check_lists
 
 CAPTIONS_FILE = "captions.csv"
-SCENES_FILE = "scenes.json"
 IMAGES_FOLDER = "images"
 
 _CHUNK = 128
@@ -90,7 +90,8 @@ def write_scenes(
                 captions.writerows(said)
                 truth_stream.write(truth + "\n")
             advance(len(drawn))
-    formats.write(folder / SCENES_FILE, scenes)
+    lists = {name: sha256_of_file(folder / name) for name in (CAPTIONS_FILE, TRUTH_FILE)}
+    write_json(folder / SCENES_FILE, {**formats.to_document(scenes), LISTS_KEY: lists}, sealed=True)
 
 
 def read_scenes_file(folder: Path) -> SceneSet | None:
@@ -101,7 +102,11 @@ def read_scenes_file(folder: Path) -> SceneSet | None:
     """
     # The first version wrote world.json, with the same keys.
     found = next((folder / name for name in (SCENES_FILE, "world.json") if (folder / name).is_file()), None)
-    return None if found is None else formats.read(found, SceneSet, hint="Draw the folder again with `mckit scenes`.")
+    if found is None:
+        return None
+    check_lists(folder)
+    document = {key: value for key, value in read_json(found).items() if key != LISTS_KEY}
+    return formats.from_document(document, SceneSet, where=str(found), hint=DRAW_AGAIN)
 
 
 Drawn = list[tuple[list[tuple[str, str]], str]]

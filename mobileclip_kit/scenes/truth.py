@@ -9,9 +9,12 @@ from typing import Literal
 
 from mobileclip_kit import formats
 from mobileclip_kit.errors import DataError
-from mobileclip_kit.files import parse_json
+from mobileclip_kit.files import parse_json, read_json, sha256_of_file
 
 TRUTH_FILE = "truth.jsonl"
+SCENES_FILE = "scenes.json"
+LISTS_KEY = "lists_sha256"
+DRAW_AGAIN = "Draw the folder again with `mckit scenes`."
 
 Form = Literal["thing", "pair", "word", "word over thing"]
 Size = Literal["small", "medium", "big"]
@@ -112,13 +115,31 @@ class Truth:
         return formats.from_document(document, cls, where=f"{where}, the truth of an image")
 
 
+def check_lists(folder: Path) -> None:
+    """Compare ``truth.jsonl`` and ``captions.csv`` with their SHA-256 in ``scenes.json``, if it has them.
+
+    Raises:
+        DataError: A file is missing or was changed.
+    """
+    lists = read_json(folder / SCENES_FILE).get(LISTS_KEY) if (folder / SCENES_FILE).is_file() else None
+    for name, sha256 in lists.items() if isinstance(lists, dict) else ():
+        if not (folder / name).is_file():
+            raise DataError(f"{folder / name} is missing.", hint=DRAW_AGAIN)
+        if sha256_of_file(folder / name) != sha256:
+            raise DataError(
+                f"{folder / name} was changed: its SHA-256 is not the one in {SCENES_FILE}.", hint=DRAW_AGAIN
+            )
+
+
 def read_truth(path: Path) -> list[Truth]:
     """Read a ``truth.jsonl``, or the one in a folder that ``mckit scenes`` has made.
 
     Raises:
         DataError: It is missing, or a line is not an image's truth.
     """
-    path = path / TRUTH_FILE if path.is_dir() else path
+    if path.is_dir():
+        check_lists(path)
+        path = path / TRUTH_FILE
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
