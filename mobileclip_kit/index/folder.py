@@ -318,16 +318,18 @@ class IndexReader:
             )
         return vectors
 
-    def check_matrix(self, *, stop: Callable[[], bool] = lambda: False) -> None:
+    def check_matrix(self, sums: Iterable[BlockSum] | None = None, *, stop: Callable[[], bool] = lambda: False) -> None:
         """Compare the whole matrix with its checksums, if the index has any; about 1 ms a MB.
 
         Args:
+            sums: What ``store.sums()`` gave. A thread must be given them: the store's connection is for one thread at a
+                time, and may be closed while the thread still reads the matrix.
             stop: Asked between blocks whether to give up.
 
         Raises:
             IndexFormatError: A block is not what was written; names its rows.
         """
-        self._check_blocks(each for each in self.store.sums() if not stop())
+        self._check_blocks(each for each in (self.store.sums() if sums is None else sums) if not stop())
         self._checked.update(range(-(-len(self.matrix) // rows_in_block(self.spec.embedding_dim))))
 
     def check_rows(self) -> None:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.index.folder import INDEX_FILE, ITEMS_FILE, IndexReader
 from mobileclip_kit.index.store import Item
+from mobileclip_kit.index.vectors import BlockSum
 
 MAX_FOLDERS = 1000
 _CHECK_EVERY_S = 1.0
@@ -133,11 +134,13 @@ class Library:
     def _check_matrix(self) -> None:
         """Compare the vectors with their checksums in a thread."""
         self.damage = None
-        threading.Thread(target=self._find_damage, args=[self.index], name="check", daemon=True).start()
+        with self._lock:
+            arguments = [self.index, self.index.store.sums()]
+        threading.Thread(target=self._find_damage, args=arguments, name="check", daemon=True).start()
 
-    def _find_damage(self, index: IndexReader) -> None:
+    def _find_damage(self, index: IndexReader, sums: list[BlockSum]) -> None:
         try:
-            index.check_matrix(stop=lambda: self.index is not index)
+            index.check_matrix(sums, stop=lambda: self.index is not index)
         except MckitError as error:
             if self.index is index:
                 self.damage = printable(f"{error.message} {error.hint or ''}".strip())

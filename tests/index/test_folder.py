@@ -222,6 +222,21 @@ def test_a_flipped_bit_of_the_matrix_is_found(folder: Path, rows: int, monkeypat
         writer.compact()
 
 
+def test_a_thread_checks_the_matrix_without_the_store(folder: Path) -> None:
+    """Its connection may be closed, or in use, while a thread reads the matrix: SQLite would end the process."""
+    with open_writer(folder) as writer:
+        writer.matrix.append(unit_rows(3, DIM))
+        writer.store.put(Item(name="a", row=2))
+        writer.commit()
+    index = IndexReader(folder)
+    sums = index.store.sums()
+    index.close()
+    index.check_matrix(sums)
+    flip(folder / "vectors.f32", 2 * DIM * 4)
+    with pytest.raises(IndexFormatError, match="are not what was written"):
+        index.check_matrix(sums)
+
+
 def test_a_changed_number_of_rows_is_found(folder: Path) -> None:
     """Fewer rows would hide images from every search."""
     with open_writer(folder) as writer:
