@@ -32,6 +32,7 @@ from mobileclip_kit.search import combine, parse_query
 from mobileclip_kit.spec import ImageSpec
 from mobileclip_kit.textness.vector import Textness, shift
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
+from tests.golden.pixels import make_pixels, make_tagged_png
 from tests.golden.texts import hard_texts
 from tests.index.phone_writer import PhoneWriter, compact_phone_index, create_phone_index
 
@@ -58,6 +59,7 @@ def main() -> None:
     make_indexes()
     make_queries()
     make_crops()
+    make_pixels(GOLDEN)
     make_phone_bench()
     if parser.parse_args().bundle:
         make_bundle()
@@ -332,6 +334,7 @@ def make_parity() -> None:
         # Coarse noise, made smooth: image_rows have no detail finer than what a resize keeps.
         coarse = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
         coarse.resize(size, Image.Resampling.BICUBIC).save(folder / name)
+    make_tagged_png(folder / "tagged.png")
     texts = ["a photo of a dog", "Two cats on a TABLE", "a red house, by the lake &amp; a tree", ""]
     with tempfile.TemporaryDirectory() as place:
         encoder = open_encoder(str(_write_tiny_model(Path(place) / "tiny")))

@@ -42,6 +42,15 @@ struct Report: Encodable {
         var own_memory_bytes: Int?
     }
 
+    /// Resizing noise to the input of a model, one thread.
+    struct Pixels: Encodable {
+        var from: Int
+        var to: Int
+        var runs: Int
+        var bicubic_ms: Double
+        var bilinear_ms: Double
+    }
+
     var machine: String
     var system: String
     /// Start of the run.
@@ -52,6 +61,24 @@ struct Report: Encodable {
     var tokenizer: Tokens?
     var memory: Memory
     var large: Large?
+}
+
+/// Resizes 1,024 × 1,024 pixels to 224 × 224.
+func measurePixels() -> Report.Pixels? {
+    var state: UInt32 = 1
+    let image = PixelImage(width: 1024, height: 1024) { bytes in
+        for place in bytes.indices {
+            state = state &* 1_664_525 &+ 1_013_904_223
+            bytes[place] = UInt8(state >> 24)
+        }
+        return true
+    }
+    guard let image else { return nil }
+    func time(_ interpolation: ImageSpec.Interpolation) -> Double {
+        let spec = ImageSpec(height: 224, width: 224, interpolation: interpolation)
+        return median((0..<31).map { _ in milliseconds { _ = image.fitted(to: spec) } })
+    }
+    return Report.Pixels(from: 1024, to: 224, runs: 31, bicubic_ms: time(.bicubic), bilinear_ms: time(.bilinear))
 }
 
 func measure(_ options: Options) throws {

@@ -4,7 +4,7 @@ import MobileCLIPCore
 /// `mckit-bench [--json FILE] [--rows N] [--large-rows N] [--merges FILE]` measures the core on one processor core.
 ///
 /// For the tests, `mckit-bench bundle DIR [QUERIES]` opens a bundle as the app does, `mckit-bench index FILE` writes a small
-/// index, and `mckit-bench grow FILE COUNT` adds items to one.
+/// index, and `mckit-bench grow FILE COUNT` adds items to one. `mckit-bench pixels` measures resizing alone.
 func run(_ arguments: [String]) throws {
     switch arguments.first {
     case "bundle" where arguments.count == 2: try printJSON(describeBundle(URL(fileURLWithPath: arguments[1]), BundleQueries()))
@@ -13,6 +13,7 @@ func run(_ arguments: [String]) throws {
         try printJSON(describeBundle(URL(fileURLWithPath: arguments[1]), queries))
     case "grow" where arguments.count == 3:
         try printJSON(growIndex(URL(fileURLWithPath: arguments[1]), by: Int(arguments[2]) ?? 1))
+    case "pixels" where arguments.count == 1: try printJSON(measurePixels())
     case "index" where arguments.count == 2: try writeSampleIndex(URL(fileURLWithPath: arguments[1]))
     default: try measure(Options(arguments))
     }
