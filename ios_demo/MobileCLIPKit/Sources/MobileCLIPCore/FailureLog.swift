@@ -44,9 +44,13 @@ public struct FailureLog: Codable, Equatable, Sendable {
         entries = entries.filter { present.contains($0.key) }
     }
 
-    /// Removes failures that may not happen again, for example when downloads have become possible.
-    public mutating func retry(_ reason: Reason) {
-        entries = entries.filter { $0.value.reason != reason }
+    /// Removes failures that may not happen again, for example when downloads have become possible, and returns their
+    /// photos.
+    @discardableResult
+    public mutating func retry(_ reason: Reason) -> [LibraryPhoto] {
+        let retried = entries.filter { $0.value.reason == reason }
+        forget(retried.keys)
+        return retried.map { LibraryPhoto(key: $0.key, stamp: $0.value.stamp) }.sorted { $0.key < $1.key }
     }
 
     /// Whether a photo failed before and has not changed since.

@@ -4,6 +4,7 @@ import Foundation
 public struct LibraryIndex: Sendable {
     public let indexURL: URL
     public let failuresURL: URL
+    public let stateURL: URL
     public let header: FlatIndexHeader
 
     /// - Parameters:
@@ -15,6 +16,7 @@ public struct LibraryIndex: Sendable {
         let name = String(model.modelHash.prefix(16))
         indexURL = folder.appendingPathComponent("\(name).mckitidx")
         failuresURL = folder.appendingPathComponent("\(name).failures.json")
+        stateURL = folder.appendingPathComponent("\(name).state.json")
     }
 
     /// Opens the index for reading; makes an empty one if there is none.
@@ -34,7 +36,7 @@ public struct LibraryIndex: Sendable {
         let aside = indexURL.appendingPathExtension("damaged")
         try? FileManager.default.removeItem(at: aside)
         try FileManager.default.moveItem(at: indexURL, to: aside)
-        try? FileManager.default.removeItem(at: failuresURL)
+        for url in [failuresURL, stateURL] { try? FileManager.default.removeItem(at: url) }
     }
 
     /// Rewrites the index if more than a third of its rows are removed. There must be no open writer.
@@ -46,11 +48,42 @@ public struct LibraryIndex: Sendable {
 
     private func createIfMissing() throws(FlatIndexError) {
         guard !FileManager.default.fileExists(atPath: indexURL.path) else { return }
+        let folder = indexURL.deletingLastPathComponent()
         do {
-            try FileManager.default.createDirectory(at: indexURL.deletingLastPathComponent(), withIntermediateDirectories: true)
+            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+            #if canImport(Darwin)
+                // The keys are local identifiers, which do not survive a restore.
+                var values = URLResourceValues()
+                values.isExcludedFromBackup = true
+                var excluded = folder
+                try excluded.setResourceValues(values)
+            #endif
         } catch {
-            throw .unreadable(path: indexURL.deletingLastPathComponent().path)
+            throw .unreadable(path: folder.path)
         }
         try FlatIndexWriter.create(at: indexURL, header: header)
+    }
+}
+
+/// How far an index follows the library: written when a pass has completed.
+struct LibraryState: Codable, Equatable {
+    /// The library's state that the index reflects.
+    var token: Data
+    /// Number of items in the index then; with another number, the index has changed since.
+    var items: Int
+
+    /// nil if there is none or it cannot be read: the whole library is then compared.
+    init?(contentsOf url: URL) {
+        guard let data = try? Data(contentsOf: url), let state = try? JSONDecoder().decode(Self.self, from: data) else { return nil }
+        self = state
+    }
+
+    init(token: Data, items: Int) {
+        self.token = token
+        self.items = items
+    }
+
+    func write(to url: URL) throws {
+        try JSONEncoder().encode(self).write(to: url, options: .atomic)
     }
 }

@@ -43,9 +43,6 @@ public struct ModelBundle: Equatable, Sendable, Identifiable {
         return url
     }
 
-    /// Wanted pixels on an image's shorter side: twice the model's input size, so that resizing can average.
-    public var imageSide: Int { 2 * max(model.image?.width ?? 224, model.image?.height ?? 224) }
-
     /// The textness vector, of length 1; nil if the bundle has none.
     public func textness() throws(ManifestError) -> [Float]? {
         struct Textness: Decodable {

@@ -1,15 +1,5 @@
 import Foundation
 
-/// The compute units on which Core ML may run a model.
-public enum ComputeUnits: String, CaseIterable, Codable, Sendable, Identifiable {
-    case all
-    case neuralEngine = "neural_engine"
-    case gpu
-    case cpu
-
-    public var id: String { rawValue }
-}
-
 /// The report of the bench screen; `docs/phone-bench.md` describes its JSON.
 public struct PhoneBench: Codable, Equatable, Sendable {
     /// Statistics of single runs, in milliseconds.

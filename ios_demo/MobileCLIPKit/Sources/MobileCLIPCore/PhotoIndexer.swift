@@ -3,132 +3,229 @@ import Foundation
 /// Updates the index of a bundle from the photo library, a few photos at a time.
 ///
 /// Each batch is on disk before it counts. An app that is killed therefore continues where it was: the photos to index are
-/// those that the index lacks.
+/// those that the index lacks. While the model works on a batch, the images of the next one are fetched.
 public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Source.Image == Encoder.Image {
     public typealias Report = @Sendable (IndexingProgress) async -> Void
+
+    /// Number of images that are requested at the same time.
+    static var requestsInFlight: Int { 6 }
+    /// Number of photos after which the log of failures is written, and of names that are looked up at a time.
+    private static var chunk: Int { 1000 }
 
     private let files: LibraryIndex
     private let source: Source
     private let encoder: Encoder
-    private let imageSide: Int
+    private let input: ImageSpec
     private let readyIndex: URL?
     private let conditions: @Sendable () async -> IndexingConditions
     private let sleep: @Sendable (Duration) async throws -> Void
-    private var isPaused = false
     private var needsRescan = false
 
     /// - Parameters:
     ///   - files: The index.
     ///   - source: The photos.
     ///   - encoder: Computes the vectors.
-    ///   - imageSide: Wanted pixels on an image's shorter side, see `ModelBundle.imageSide`.
+    ///   - input: The model's input.
     ///   - readyIndex: The bundle's ready-made index; an empty index copies the vectors of photos with equal names from it.
     ///   - conditions: Called before each batch.
     ///   - sleep: Waits; tests replace it.
     public init(
-        files: LibraryIndex, source: Source, encoder: Encoder, imageSide: Int, readyIndex: URL? = nil,
+        files: LibraryIndex, source: Source, encoder: Encoder, input: ImageSpec, readyIndex: URL? = nil,
         conditions: @escaping @Sendable () async -> IndexingConditions,
         sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
     ) {
         self.files = files
         self.source = source
         self.encoder = encoder
-        self.imageSide = imageSide
+        self.input = input
         self.readyIndex = readyIndex
         self.conditions = conditions
         self.sleep = sleep
     }
 
-    public func pause() { isPaused = true }
-    public func resume() { isPaused = false }
     /// Compares the library with the index once more after this pass.
     public func rescan() { needsRescan = true }
 
-    /// Indexes new photos, removes deleted ones and reports progress. Ends when nothing is left to do or its task is
-    /// cancelled.
+    /// Indexes new photos, removes deleted ones and reports progress. Ends when nothing is left to do, indexing is paused,
+    /// the app must wait in the background, or its task is cancelled. The model is then released.
     public func run(report: Report) async throws {
-        repeat {
-            needsRescan = false
-            try await runOnce(report)
-        } while needsRescan && !Task.isCancelled
+        do {
+            repeat {
+                needsRescan = false
+                try await runOnce(report)
+            } while needsRescan && !Task.isCancelled
+        } catch {
+            await encoder.unload()
+            throw error
+        }
+        await encoder.unload()
     }
+
+    // MARK: One pass
 
     private func runOnce(_ report: Report) async throws {
         try files.compactIfWorthwhile()
-        var failures = FailureLog(contentsOf: files.failuresURL)
-        if await conditions().allowsDownload { failures.retry(.notDownloaded) }
-        let photos = await source.photos()
-        var writer = try files.openWriter()
-        try await copyReadyVectors(photos, &writer)
-        let plan = try LibraryPlan(library: photos, index: files.open(), failures: failures)
-        try writer.remove(plan.toRemove)
-        failures.forgetAll(but: photos)
-        var left = plan.toIndex[...]
-        var progress = IndexingProgress(
-            state: .working, indexed: try files.open().count, remaining: left.count, failures: failures.counts, photosPerSecond: 0)
+        var progress = IndexingProgress(state: .preparing, indexed: try files.open().count)
         await report(progress)
-        while !left.isEmpty, !Task.isCancelled {
+        var failures = FailureLog(contentsOf: files.failuresURL)
+        var writer = try files.openWriter()
+        // Taken before the photos are listed: what changes in between is seen again.
+        let token = await source.changeToken()
+        let plan = try await makePlan(&writer, &failures, &progress)
+        try writer.remove(plan.toRemove)
+        failures.forget(plan.toRemove)
+        let index = try files.open()
+        progress.indexed = index.count
+        progress.provisional = try index.provisionalPhotos().count
+        progress.remaining = plan.toIndex.count
+        progress.failures = failures.counts
+        progress.state = .working
+        await report(progress)
+        defer { try? failures.write(to: files.failuresURL) }
+        try await work(on: plan.toIndex, &writer, &failures, &progress, report)
+        if progress.state == .done, let token {
+            try LibraryState(token: token, items: progress.indexed).write(to: files.stateURL)
+        }
+        await report(progress)
+    }
+
+    private func makePlan(
+        _ writer: inout FlatIndexWriter, _ failures: inout FailureLog, _ progress: inout IndexingProgress
+    ) async throws -> LibraryPlan {
+        let allowsDownload = await conditions().allowsDownload
+        var retried = allowsDownload ? failures.retry(.notDownloaded) : []
+        let index = try files.open()
+        if let state = LibraryState(contentsOf: files.stateURL), state.items == index.count,
+            let changes = await source.changes(since: state.token)
+        {
+            if allowsDownload { retried += try index.provisionalPhotos() }
+            return LibraryPlan(changes: changes, retried: retried, failures: failures) { key in
+                writer.row(ofKey: key).map(index.stamp(ofRow:))
+            }
+        }
+        let photos = await source.photos()
+        try await copyReadyVectors(photos, &writer, &progress)
+        failures.forgetAll(but: photos)
+        return try LibraryPlan(library: photos, index: files.open(), failures: failures, renewsProvisional: allowsDownload)
+    }
+
+    /// Indexes photos batch by batch; the progress then says whether all are done.
+    private func work(
+        on photos: [LibraryPhoto], _ writer: inout FlatIndexWriter, _ failures: inout FailureLog,
+        _ progress: inout IndexingProgress, _ report: Report
+    ) async throws {
+        var left = photos[...]
+        var fetched: Batch?
+        var logged = photos.count
+        while !left.isEmpty {
             let now = await conditions()
-            guard let count = try await photosToTake(now, &progress, report) else { continue }
+            guard !now.isPaused, !Task.isCancelled else {
+                progress.state = .paused
+                return
+            }
+            let (count, wait) = Self.pace(now)
+            if count == 0 {
+                progress.state = .waitingForCooling
+                await report(progress)
+                // Background time is for work.
+                guard now.isInForeground else { return }
+            }
+            if wait > .zero {
+                do { try await sleep(wait) } catch { continue }
+            }
+            if count == 0 { continue }
             let started = ContinuousClock.now
-            let batch = Array(left.prefix(count))
-            let replaced = batch.count { writer.row(ofKey: $0.key) != nil }
-            let items = try await encode(batch, now, &failures)
-            try writer.append(items)
-            try failures.write(to: files.failuresURL)
-            left = left.dropFirst(batch.count)
-            progress.indexed += items.count - replaced
+            let batch: Batch
+            if let fetched { batch = fetched } else { batch = await fetch(left.prefix(count), now) }
+            // A cancelled request looks like a photo without an image.
+            if Task.isCancelled { continue }
+            left = left.dropFirst(batch.photos.count)
+            async let following = fetch(left.prefix(count), now)
+            try await add(batch, &writer, &failures, &progress)
+            fetched = await following
+            if fetched?.photos.isEmpty == true || Task.isCancelled { fetched = nil }
             progress.remaining = left.count
             progress.failures = failures.counts
-            progress.photosPerSecond = Double(batch.count) * 1e3 / max(1, (ContinuousClock.now - started).milliseconds)
+            let seconds = max(1, (ContinuousClock.now - started).milliseconds) * 1e-3
+            progress.photosPerSecond = Double(batch.photos.count) / seconds
             progress.state = .working
+            if logged - left.count >= Self.chunk {
+                logged = left.count
+                try failures.write(to: files.failuresURL)
+            }
             await report(progress)
         }
-        progress.state = left.isEmpty ? .done : .paused
-        await report(progress)
+        progress.state = .done
     }
 
-    /// Number of photos in the next batch; nil after a wait, when the conditions must be checked again.
-    private func photosToTake(
-        _ now: IndexingConditions, _ progress: inout IndexingProgress, _ report: Report
-    ) async throws -> Int? {
-        if isPaused {
-            progress.state = .paused
-            await report(progress)
-            try await sleep(.milliseconds(300))
-            return nil
-        }
+    /// Number of photos in the next batch, 0 if there must be none, and how long to wait first.
+    private static func pace(_ now: IndexingConditions) -> (photos: Int, wait: Duration) {
         switch IndexingPace(thermalState: now.thermalState, isLowPower: now.isLowPower, isInForeground: now.isInForeground) {
-        case .wait(let seconds):
-            progress.state = .waitingForCooling
-            await report(progress)
-            try await sleep(.seconds(seconds))
-            return nil
-        case .work(let photos, let rest):
-            if rest > 0 { try await sleep(.milliseconds(rest)) }
-            return photos
+        case .wait(let seconds): (0, .seconds(seconds))
+        case .work(let photos, let rest): (photos, .milliseconds(rest))
         }
     }
 
-    private func encode(
-        _ photos: [LibraryPhoto], _ now: IndexingConditions, _ failures: inout FailureLog
-    ) async throws -> [FlatIndexItem] {
-        var images: [(photo: LibraryPhoto, image: Source.Image)] = []
-        for photo in photos {
-            switch await source.image(of: photo.key, side: imageSide, allowsDownload: now.allowsDownload) {
-            case .success(let image): images.append((photo, image))
+    // MARK: One batch
+
+    private typealias Fetched = Result<FetchedImage<Source.Image>, FailureLog.Reason>
+
+    private struct Batch: Sendable {
+        var photos: [LibraryPhoto]
+        /// Of the same length.
+        var images: [Fetched]
+    }
+
+    /// Fetches images, a few at the same time. If the task is cancelled, so are the requests, and images are missing.
+    private nonisolated func fetch(_ photos: ArraySlice<LibraryPhoto>, _ now: IndexingConditions) async -> Batch {
+        let photos = Array(photos)
+        var images = [Fetched](repeating: .failure(.notDownloaded), count: photos.count)
+        await withTaskGroup(of: (Int, Fetched).self) { group in
+            var waiting = photos.indices[...]
+            for place in waiting.prefix(Self.requestsInFlight) { add(place) }
+            waiting = waiting.dropFirst(Self.requestsInFlight)
+            for await (place, image) in group {
+                images[place] = image
+                if let next = waiting.popFirst() { add(next) }
+            }
+
+            func add(_ place: Int) {
+                _ = group.addTaskUnlessCancelled { [source, input] in
+                    (place, await source.image(of: photos[place].key, for: input, allowsDownload: now.allowsDownload))
+                }
+            }
+        }
+        return Batch(photos: photos, images: images)
+    }
+
+    private func add(
+        _ batch: Batch, _ writer: inout FlatIndexWriter, _ failures: inout FailureLog, _ progress: inout IndexingProgress
+    ) async throws {
+        var fetched: [(photo: LibraryPhoto, image: FetchedImage<Source.Image>)] = []
+        for (photo, image) in zip(batch.photos, batch.images) {
+            switch image {
+            case .success(let image): fetched.append((photo, image))
             case .failure(let reason): failures.record(photo, reason)
             }
         }
-        let vectors = try await vectors(of: images.map(\.image))
-        return zip(images, vectors).compactMap { entry, vector in
+        var items: [FlatIndexItem] = []
+        for (entry, vector) in zip(fetched, try await vectors(of: fetched.map(\.image.image))) {
             guard let vector, vector.count == files.header.dim, FlatIndexFormat.isUnit(vector) else {
                 failures.record(entry.photo, .notEncoded)
-                return nil
+                continue
             }
             failures.forget([entry.photo.key])
-            return FlatIndexItem(key: entry.photo.key, stamp: entry.photo.stamp, vector: vector)
+            let stamp = entry.image.isProvisional ? entry.photo.provisionalStamp : entry.photo.stamp
+            items.append(FlatIndexItem(key: entry.photo.key, stamp: stamp, vector: vector))
         }
+        let replaced = items.compactMap { writer.row(ofKey: $0.key) }
+        if !replaced.isEmpty {
+            let index = try files.open()
+            progress.provisional -= replaced.count { index.stamp(ofRow: $0) < 0 }
+        }
+        try writer.append(items)
+        progress.indexed += items.count - replaced.count
+        progress.provisional += items.count { $0.stamp < 0 }
     }
 
     /// If a batch fails, its images are tried one by one, so that one bad image does not exclude the others.
@@ -145,11 +242,26 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
         }
     }
 
-    private func copyReadyVectors(_ photos: [LibraryPhoto], _ writer: inout FlatIndexWriter) async throws {
+    /// A ready-made index that cannot be used costs only the time that it would have saved.
+    private func copyReadyVectors(
+        _ photos: [LibraryPhoto], _ writer: inout FlatIndexWriter, _ progress: inout IndexingProgress
+    ) async throws {
         guard let readyIndex, writer.rows == 0, !photos.isEmpty else { return }
-        let ready = try FlatIndex(contentsOf: readyIndex, modelHash: files.header.modelHash)
+        let ready: FlatIndex
+        do {
+            ready = try FlatIndex(contentsOf: readyIndex, modelHash: files.header.modelHash)
+            try ready.verify()
+        } catch {
+            progress.readyIndexProblem = error
+            return
+        }
         guard ready.count > 0 else { return }
-        let names = await source.fileNames(of: photos.map(\.key))
+        var names: [String: String] = [:]
+        for start in stride(from: 0, to: photos.count, by: Self.chunk) {
+            try Task.checkCancellation()
+            let keys = photos[start..<min(start + Self.chunk, photos.count)].map(\.key)
+            names.merge(await source.fileNames(of: keys)) { $1 }
+        }
         try writer.append(ready.items(for: photos, named: names))
     }
 }

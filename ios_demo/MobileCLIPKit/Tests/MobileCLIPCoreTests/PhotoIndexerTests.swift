@@ -3,30 +3,6 @@ import Testing
 
 @testable import MobileCLIPCore
 
-/// A photo library whose images are the keys of its photos.
-private actor FakeLibrary: PhotoSource {
-    var listed: [LibraryPhoto]
-    var inCloud: Set<String> = []
-    var broken: Set<String> = []
-    var names: [String: String] = [:]
-
-    init(_ keys: [String]) { listed = keys.map { LibraryPhoto(key: $0, stamp: 1) } }
-
-    func photos() -> [LibraryPhoto] { listed }
-    func fileNames(of keys: [String]) -> [String: String] { names.filter { keys.contains($0.key) } }
-
-    func image(of key: String, side: Int, allowsDownload: Bool) -> Result<String, FailureLog.Reason> {
-        if broken.contains(key) { return .failure(.undecodable) }
-        if inCloud.contains(key), !allowsDownload { return .failure(.notDownloaded) }
-        return .success(key)
-    }
-
-    func set(_ keys: [String], stamp: Int64 = 1) { listed = keys.map { LibraryPhoto(key: $0, stamp: stamp) } }
-    func put(inCloud keys: Set<String>) { inCloud = keys }
-    func spoil(_ keys: Set<String>) { broken = keys }
-    func name(_ names: [String: String]) { self.names = names }
-}
-
 private struct Refusal: Error {}
 
 /// Gives each image its own direction, and records its calls.
@@ -34,6 +10,7 @@ private actor FakeEncoder: ImageEncoding {
     var seen: [String] = []
     var batches: [Int] = []
     var refused: Set<String> = []
+    var unloaded = 0
     var afterEach: @Sendable () async throws -> Void = {}
 
     func vectors(of images: [String]) async throws -> [[Float]?] {
@@ -44,6 +21,7 @@ private actor FakeEncoder: ImageEncoding {
         return images.map { $0.hasPrefix("odd") ? [0, 0] : direction(of: $0) }
     }
 
+    func unload() { unloaded += 1 }
     func refuse(_ keys: Set<String>) { refused = keys }
     func then(_ work: @escaping @Sendable () async throws -> Void) { afterEach = work }
 }
@@ -67,6 +45,8 @@ private actor Phone {
 
     func become(_ thermalState: IndexingPace.ThermalState) { now.thermalState = thermalState }
     func allowDownloads() { now.allowsDownload = true }
+    func pause(_ isPaused: Bool) { now.isPaused = isPaused }
+    func goToBackground() { now.isInForeground = false }
 }
 
 @Suite struct PhotoIndexerTests {
@@ -86,7 +66,7 @@ private actor Phone {
         waiting: @escaping @Sendable () async -> Void = {}
     ) -> PhotoIndexer<FakeLibrary, FakeEncoder> {
         PhotoIndexer(
-            files: files, source: library, encoder: encoder, imageSide: 64, readyIndex: ready,
+            files: files, source: library, encoder: encoder, input: ImageSpec(height: 32, width: 32), readyIndex: ready,
             conditions: { [phone] in await phone.now },
             sleep: { [log] wait in
                 try Task.checkCancellation()
@@ -109,10 +89,12 @@ private actor Phone {
         #expect(try keys() == names(70))
         #expect(await encoder.batches == [32, 32, 6])
         let reports = await log.reports
-        #expect(reports.map(\.indexed) == [0, 32, 64, 70, 70])
-        #expect(reports.map(\.remaining) == [70, 38, 6, 0, 0])
+        #expect(reports.map(\.indexed) == [0, 0, 32, 64, 70, 70])
+        #expect(reports.map(\.remaining) == [0, 70, 38, 6, 0, 0])
+        #expect(reports.first?.state == .preparing)
         #expect(reports.last?.state == .done)
         #expect(reports.last?.fraction == 1)
+        #expect(await encoder.unloaded == 1)
     }
 
     @Test func anEmptyLibraryIsDoneAtOnce() async throws {
@@ -137,27 +119,66 @@ private actor Phone {
         #expect(try keys() == names(100))
     }
 
-    @Test func aCancelledTaskStopsAfterItsBatch() async throws {
+    @Test func aCancelledTaskKeepsTheBatchThatTheModelHasSeen() async throws {
         let encoder = FakeEncoder()
+        let gate = Resumer()
+        await encoder.then { await gate.work() }
         let work = indexer(FakeLibrary(names(100)), encoder)
-        await work.pause()
         let task = Task { [log] in try await work.run { progress in await log.add(progress) } }
-        await encoder.then { task.cancel() }
-        await work.resume()
+        await gate.set { task.cancel() }
         try await task.value
         #expect(try keys().count == 32)
         #expect(await log.reports.last?.state == .paused)
+        #expect(await encoder.unloaded == 1)
     }
 
-    @Test func pausingWaitsAndResumingGoesOn() async throws {
-        let resume = Resumer()
-        let work = indexer(FakeLibrary(names(3)), FakeEncoder()) { await resume.work() }
-        await resume.set { await work.resume() }
-        await work.pause()
-        try await run(work)
-        #expect(await log.waits == [.milliseconds(300)])
-        #expect(await log.reports.map(\.state).contains(.paused))
+    /// A download may take minutes: cancelling does not wait for it, and a cancelled request is no failure of its photo.
+    @Test func cancellingEndsTheRequestsThatAreOpen() async throws {
+        let library = FakeLibrary(names(100))
+        await library.stall(Set(names(100)))
+        let work = indexer(library, FakeEncoder())
+        let task = Task { [log] in try await work.run { progress in await log.add(progress) } }
+        while await library.open < PhotoIndexer<FakeLibrary, FakeEncoder>.requestsInFlight { await Task.yield() }
+        task.cancel()
+        try await task.value
+        #expect(await library.cancelled == 6)
+        #expect(await library.requested.count == 6)
+        #expect(try keys().isEmpty)
+        #expect(FailureLog(contentsOf: files.failuresURL).entries.isEmpty)
+    }
+
+    @Test func imagesOfTheNextBatchAreFetchedWhileTheModelWorks() async throws {
+        let library = FakeLibrary(names(64))
+        let encoder = FakeEncoder()
+        await encoder.then {
+            guard await encoder.batches.count == 1 else { return }
+            while await library.requested.count < 64 { await Task.yield() }
+        }
+        try await run(indexer(library, encoder))
+        #expect(try keys() == names(64))
+        #expect(await library.mostOpen == 6)
+    }
+
+    @Test func aPausedIndexerEndsAtOnceAndSaysWhatIsLeft() async throws {
+        await phone.pause(true)
+        let encoder = FakeEncoder()
+        let library = FakeLibrary(names(3))
+        try await run(indexer(library, encoder))
+        #expect(await log.waits.isEmpty)
+        #expect(await log.reports.last?.state == .paused)
+        #expect(await log.reports.last?.remaining == 3)
+        #expect(await library.requested.isEmpty)
+        await phone.pause(false)
+        try await run(indexer(library, encoder))
         #expect(try keys().count == 3)
+    }
+
+    @Test func backgroundTimeIsNotSpentOnWaiting() async throws {
+        await phone.become(.serious)
+        await phone.goToBackground()
+        try await run(indexer(FakeLibrary(names(3)), FakeEncoder()))
+        #expect(await log.waits.isEmpty)
+        #expect(await log.reports.last?.state == .waitingForCooling)
     }
 
     @Test func aHotPhoneIsLeftAloneUntilItHasCooled() async throws {
@@ -261,12 +282,103 @@ private actor Phone {
         #expect(index.stamp(ofRow: 0) == 1)
     }
 
-    @Test func aReadyIndexOfAnotherModelIsRefused() async throws {
+    @Test(arguments: [false, true])
+    func aReadyIndexThatCannotBeUsedIsReportedAndDoesNotStopTheIndexing(isDamaged: Bool) async throws {
         let ready = scratch.file("ready")
-        let header = try #require(FlatIndexHeader(dim: 16, numbers: .int8, modelHash: Golden.modelHash))
-        try FlatIndexWriter.create(at: ready, header: header)
-        let work = indexer(FakeLibrary(["A"]), FakeEncoder(), ready: ready)
-        await #expect(throws: FlatIndexError.self) { try await run(work) }
+        if isDamaged {
+            try Data("nonsense".utf8).write(to: ready)
+        } else {
+            let header = try #require(FlatIndexHeader(dim: 16, numbers: .int8, modelHash: Golden.modelHash))
+            try FlatIndexWriter.create(at: ready, header: header)
+        }
+        try await run(indexer(FakeLibrary(["A"]), FakeEncoder(), ready: ready))
+        #expect(try keys() == ["A"])
+        let problem = await log.reports.last?.readyIndexProblem
+        #expect(isDamaged ? problem == .notAnIndex : problem != nil)
+    }
+
+    // MARK: Thumbnails of photos in the cloud
+
+    @Test func photosInTheCloudAreFoundByTheirThumbnailsUntilTheOriginalsCome() async throws {
+        let library = FakeLibrary(names(5))
+        await library.put(inCloud: ["photo 1", "photo 3"], thumbnails: ["photo 1"])
+        try await run(indexer(library, FakeEncoder()))
+        #expect(try keys() == ["photo 0", "photo 1", "photo 2", "photo 4"])
+        #expect(await log.reports.last?.provisional == 1)
+        #expect(await log.reports.last?.failures == [.notDownloaded: 1])
+        // Without downloads, nothing is tried again.
+        let again = FakeEncoder()
+        try await run(indexer(library, again))
+        #expect(await again.seen.isEmpty)
+        await phone.allowDownloads()
+        try await run(indexer(library, again))
+        #expect(await again.seen == ["photo 3", "photo 1"])
+        #expect(await log.reports.last?.provisional == 0)
+        #expect(await log.reports.last?.failures == [:])
+        let last = FakeEncoder()
+        try await run(indexer(library, last))
+        #expect(await last.seen.isEmpty)
+    }
+
+    @Test func aProvisionalVectorIsRenewedWhenTheLibrarySaysThatThePhotoChanged() async throws {
+        let library = FakeLibrary(names(3), keepsHistory: true)
+        await library.put(inCloud: ["photo 1"], thumbnails: ["photo 1"])
+        try await run(indexer(library, FakeEncoder()))
+        await library.put(inCloud: [])
+        await library.edit(["photo 1"], stamp: 1)
+        let again = FakeEncoder()
+        try await run(indexer(library, again))
+        #expect(await again.seen == ["photo 1"])
+        #expect(await log.reports.last?.provisional == 0)
+    }
+
+    // MARK: Changes of the library
+
+    @Test func aLaterPassLooksAtTheChangesOnly() async throws {
+        let library = FakeLibrary(names(50), keepsHistory: true)
+        try await run(indexer(library, FakeEncoder()))
+        #expect(await library.listings == 1)
+        await library.edit(["new", "photo 7"], stamp: 2, removing: ["photo 3"])
+        await library.forgetRequests()
+        try await run(indexer(library, FakeEncoder()))
+        #expect(await library.listings == 0)
+        #expect(await library.requested == ["new", "photo 7"])
+        #expect(try Set(keys()) == Set(names(50) + ["new"]).subtracting(["photo 3"]))
+        #expect(await log.reports.last?.indexed == 50)
+    }
+
+    @Test func anInterruptedPassIsFollowedByAComparisonOfTheWholeLibrary() async throws {
+        let library = FakeLibrary(names(40), keepsHistory: true)
+        let encoder = FakeEncoder()
+        await encoder.then { if await encoder.seen.count > 32 { throw CancellationError() } }
+        let interrupted = indexer(library, encoder)
+        await #expect(throws: CancellationError.self) { try await run(interrupted) }
+        try await run(indexer(library, FakeEncoder()))
+        #expect(await library.listings == 2)
+        #expect(try keys().count == 40)
+    }
+
+    @Test func anExpiredTokenOrALostIndexIsFollowedByAComparisonOfTheWholeLibrary() async throws {
+        let library = FakeLibrary(names(4), keepsHistory: true)
+        try await run(indexer(library, FakeEncoder()))
+        try LibraryState(token: Data("999".utf8), items: 4).write(to: files.stateURL)
+        try await run(indexer(library, FakeEncoder()))
+        #expect(await library.listings == 2)
+        try FileManager.default.removeItem(at: files.indexURL)
+        try await run(indexer(library, FakeEncoder()))
+        #expect(await library.listings == 3)
+        #expect(try keys().count == 4)
+    }
+
+    @Test func photosThatWaitForDownloadsAreTriedAgainWithoutALookAtTheWholeLibrary() async throws {
+        let library = FakeLibrary(names(6), keepsHistory: true)
+        await library.put(inCloud: ["photo 2", "photo 4"], thumbnails: ["photo 4"])
+        try await run(indexer(library, FakeEncoder()))
+        await phone.allowDownloads()
+        await library.forgetRequests()
+        try await run(indexer(library, FakeEncoder()))
+        #expect(await library.requested.sorted() == ["photo 2", "photo 4"])
+        #expect(await library.listings == 0)
     }
 }
 

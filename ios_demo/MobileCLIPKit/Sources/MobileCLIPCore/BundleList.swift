@@ -1,10 +1,9 @@
 import Foundation
-import MobileCLIPCore
 
 /// The bundles that the user can choose from: those built into the app and those in its documents folder.
 public struct BundleList: Sendable {
     /// A folder that looks like a bundle, and the opened bundle or the error.
-    public struct Entry: Identifiable, Sendable {
+    public struct Entry: Identifiable, Equatable, Sendable {
         public var url: URL
         public var result: Result<ModelBundle, ManifestError>
 

@@ -1,6 +1,5 @@
 import Foundation
 import MobileCLIPCore
-import MobileCLIPKit
 import Testing
 
 @Suite struct BundleListTests {

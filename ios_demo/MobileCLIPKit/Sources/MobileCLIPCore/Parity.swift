@@ -1,0 +1,163 @@
+import Foundation
+
+/// An input with the vector that the model in float32 gives it: part of a bundle.
+public struct TowerSample: Equatable, Sendable {
+    public var input: TowerInput
+    public var vector: [Float]
+
+    public init(input: TowerInput, vector: [Float]) {
+        self.input = input
+        self.vector = vector
+    }
+}
+
+/// The result of comparing a tower's vectors with those of the samples.
+public struct ParityRow: Codable, Equatable, Sendable, Identifiable {
+    /// `image` or `text`.
+    public var tower: BundlePart
+    public var place: TowerPlace
+    /// nil if the tower did not run.
+    public var leastCosine: Float?
+    /// Why the tower did not run.
+    public var reason: String?
+
+    public var id: String { "\(tower.rawValue) \(place.runtime.rawValue) \(place.units.rawValue)" }
+
+    /// A wrong result of the Neural Engine has a direction of its own; the loss of precision has not.
+    public static let threshold: Float = 0.97
+
+    public var passes: Bool { leastCosine.map { $0 >= Self.threshold } ?? false }
+
+    enum CodingKeys: String, CodingKey {
+        case tower, place, reason
+        case leastCosine = "cosine_min"
+    }
+}
+
+/// Results of comparisons, stored so that each place is compared once.
+public actor ParityLog {
+    private struct Document: Codable {
+        /// Bundle and system: with another one, everything is compared again.
+        var subject: String
+        var rows: [ParityRow]
+    }
+
+    private let url: URL
+    private var document: Document
+
+    public init(url: URL, subject: String) {
+        self.url = url
+        let stored = (try? Data(contentsOf: url)).flatMap { try? JSONDecoder().decode(Document.self, from: $0) }
+        document = stored.flatMap { $0.subject == subject ? $0 : nil } ?? Document(subject: subject, rows: [])
+    }
+
+    public var rows: [ParityRow] { document.rows }
+
+    public func row(of tower: BundlePart, at place: TowerPlace) -> ParityRow? {
+        document.rows.first { $0.tower == tower && $0.place == place }
+    }
+
+    /// Adds a result; a log that cannot be written only costs a comparison.
+    public func add(_ row: ParityRow) {
+        document.rows.removeAll { $0.id == row.id }
+        document.rows.append(row)
+        try? FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try? JSONEncoder().encode(document).write(to: url, options: .atomic)
+    }
+}
+
+/// Errors of choosing where a tower runs.
+public enum CheckedTowerError: Error, Equatable, Sendable {
+    /// No place gives the vectors of the bundle's samples; the reasons by place.
+    case noneWorks([ParityRow])
+}
+
+/// A tower in the first place that gives the right vectors.
+///
+/// A device can compute wrongly without an error, which no other machine can see. Before a place is used for the first
+/// time, its vectors of the bundle's samples are therefore compared with those of the model in float32.
+public actor CheckedTower {
+    private let part: BundlePart
+    private let candidates: [any Tower]
+    private let samples: [TowerSample]
+    private let log: ParityLog
+    private let describe: @Sendable (any Error) -> String
+    private var choosing: Task<any Tower, any Error>?
+
+    /// - Parameters:
+    ///   - candidates: In the order of preference.
+    ///   - samples: Without any, the first place that loads is used.
+    ///   - describe: Converts an error to a message.
+    public init(
+        _ part: BundlePart, candidates: [any Tower], samples: [TowerSample], log: ParityLog,
+        describe: @escaping @Sendable (any Error) -> String = { "\($0)" }
+    ) {
+        self.part = part
+        self.candidates = candidates
+        self.samples = samples
+        self.log = log
+        self.describe = describe
+    }
+
+    /// The chosen place; nil before the first prediction, and after `unload`.
+    public func place() async -> TowerPlace? { try? await choosing?.value.place }
+
+    /// Unit vectors of inputs, nil for an input without one.
+    public func predict(_ inputs: [TowerInput]) async throws -> [[Float]?] {
+        try await chosen().predict(inputs)
+    }
+
+    public func unload() async {
+        let tower = try? await choosing?.value
+        choosing = nil
+        await tower?.unload()
+    }
+
+    /// Compares all places, and releases their models.
+    public func compareAll() async -> [ParityRow] {
+        var rows: [ParityRow] = []
+        for tower in candidates {
+            rows.append(await compare(tower))
+            await tower.unload()
+        }
+        choosing = nil
+        return rows
+    }
+
+    private func chosen() async throws -> any Tower {
+        let task = choosing ?? Task { try await choose() }
+        choosing = task
+        do {
+            return try await task.value
+        } catch {
+            if choosing == task { choosing = nil }
+            throw error
+        }
+    }
+
+    private func choose() async throws -> any Tower {
+        var failed: [ParityRow] = []
+        for tower in candidates {
+            var row = await log.row(of: part, at: tower.place)
+            // A place that was right before can be used at once, if it still loads.
+            if row?.passes == true, (try? await tower.load()) == nil { row = nil }
+            let result: ParityRow
+            if let row { result = row } else { result = await compare(tower) }
+            if result.passes { return tower }
+            failed.append(result)
+            await tower.unload()
+        }
+        throw CheckedTowerError.noneWorks(failed)
+    }
+
+    private func compare(_ tower: any Tower) async -> ParityRow {
+        var row = ParityRow(tower: part, place: tower.place)
+        do {
+            row.leastCosine = try await tower.leastCosine(samples)
+        } catch {
+            row.reason = describe(error)
+        }
+        await log.add(row)
+        return row
+    }
+}

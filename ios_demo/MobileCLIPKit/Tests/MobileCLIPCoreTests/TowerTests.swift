@@ -1,0 +1,150 @@
+import Foundation
+import Testing
+
+@testable import MobileCLIPCore
+
+private struct Broken: Error {}
+
+/// A tower whose vectors are known.
+private actor FakeTower: Tower {
+    nonisolated let place: TowerPlace
+    private let vector: [Float]?
+    private(set) var loads = 0
+    private(set) var unloads = 0
+    private(set) var predictions = 0
+    private var isLoaded = false
+
+    init(_ place: TowerPlace, _ vector: [Float]?) {
+        self.place = place
+        self.vector = vector
+    }
+
+    func load() throws {
+        guard vector != nil else { throw Broken() }
+        if !isLoaded { loads += 1 }
+        isLoaded = true
+    }
+
+    func predict(_ inputs: [TowerInput]) throws -> [[Float]?] {
+        try load()
+        predictions += 1
+        return inputs.map { _ in vector }
+    }
+
+    func unload() {
+        if isLoaded { unloads += 1 }
+        isLoaded = false
+    }
+}
+
+@Suite struct TowerTests {
+    private let scratch: Scratch
+    private let right: [Float] = [0.6, 0.8]
+    private let samples = [TowerSample(input: .tokens([1, 2]), vector: [0.6, 0.8])]
+
+    init() throws { scratch = try Scratch() }
+
+    private func log(_ subject: String = "bundle, system") -> ParityLog {
+        ParityLog(url: scratch.file("parity.json"), subject: subject)
+    }
+
+    @Test func aPlaceThatComputesWronglyIsPassedOver() async throws {
+        let wrong = FakeTower(TowerPlace(.coreAI, .all), [0.8, -0.6])
+        let missing = FakeTower(TowerPlace(.coreAI, .cpu), nil)
+        let good = FakeTower(TowerPlace(.coreML, .neuralEngine), right)
+        let unused = FakeTower(TowerPlace(.coreML, .cpu), right)
+        let log = log()
+        let tower = CheckedTower(.text, candidates: [wrong, missing, good, unused], samples: samples, log: log)
+        #expect(try await tower.predict([.tokens([7])]) == [right])
+        #expect(await tower.place() == TowerPlace(.coreML, .neuralEngine))
+        #expect(await wrong.unloads == 1)
+        #expect(await unused.loads == 0)
+        let rows = await log.rows
+        #expect(rows.map(\.passes) == [false, false, true])
+        #expect(rows[0].leastCosine == 0)
+        #expect(rows[1].reason == "Broken()")
+    }
+
+    @Test func aComparisonIsMadeOnceForABundleAndASystem() async throws {
+        let place = TowerPlace(.coreML, .neuralEngine)
+        for (subject, predictions) in [("first", 2), ("first", 1), ("system update", 2)] {
+            let tower = FakeTower(place, right)
+            let checked = CheckedTower(.text, candidates: [tower], samples: samples, log: log(subject))
+            _ = try await checked.predict([.tokens([7])])
+            #expect(await tower.predictions == predictions)
+        }
+    }
+
+    @Test func manyCallersLoadTheModelOnceAndItCanBeReleased() async throws {
+        let tower = FakeTower(TowerPlace(.coreML, .cpu), right)
+        let checked = CheckedTower(.image, candidates: [tower], samples: [], log: log())
+        await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<20 { group.addTask { _ = try await checked.predict([.tokens([1])]) } }
+        }
+        #expect(await tower.loads == 1)
+        await checked.unload()
+        #expect(await tower.unloads == 1)
+        _ = try await checked.predict([.tokens([1])])
+        #expect(await tower.loads == 2)
+    }
+
+    @Test func ifNoPlaceWorksTheReasonsAreGivenAndTheNextCallTriesAgain() async throws {
+        let wrong = FakeTower(TowerPlace(.coreAI, .all), [0.8, -0.6])
+        let checked = CheckedTower(.text, candidates: [wrong], samples: samples, log: log())
+        await #expect(throws: CheckedTowerError.self) { try await checked.predict([.tokens([7])]) }
+        await #expect(throws: CheckedTowerError.self) { try await checked.predict([.tokens([7])]) }
+    }
+
+    @Test func allPlacesAreComparedForTheParityScreen() async throws {
+        let towers = [
+            FakeTower(TowerPlace(.coreAI, .all), [.nan, 1]), FakeTower(TowerPlace(.coreML, .cpu), right),
+            FakeTower(TowerPlace(.coreML, .all), [1]),
+        ]
+        let rows = await CheckedTower(.text, candidates: towers, samples: samples, log: log()).compareAll()
+        #expect(rows.map(\.leastCosine) == [-1, rows[1].leastCosine, -1])
+        #expect(rows.map(\.passes) == [false, true, false])
+        for tower in towers { #expect(await tower.unloads == 1) }
+    }
+
+    // MARK: Converted models
+
+    @Test func aConvertedModelThatDoesNotLoadIsConvertedAgain() async throws {
+        let kept = scratch.file("cache/model.mlmodelc")
+        var conversions = 0
+        func load() async throws -> String {
+            try await loadConverted(
+                at: kept,
+                convert: {
+                    conversions += 1
+                    let fresh = scratch.file("fresh")
+                    try Data("good".utf8).write(to: fresh)
+                    return fresh
+                },
+                load: { url in
+                    let text = try String(contentsOf: url, encoding: .utf8)
+                    guard text == "good" else { throw Broken() }
+                    return text
+                })
+        }
+        #expect(try await load() == "good")
+        #expect(try await load() == "good")
+        #expect(conversions == 1)
+        try Data("truncated".utf8).write(to: kept)
+        #expect(try await load() == "good")
+        #expect(conversions == 2)
+    }
+
+    @Test func aModelThatNeverLoadsIsAnErrorAndConvertedOnce() async throws {
+        var conversions = 0
+        await #expect(throws: Broken.self) {
+            try await loadConverted(
+                at: scratch.file("model"),
+                convert: {
+                    conversions += 1
+                    try Data().write(to: scratch.file("fresh"))
+                    return scratch.file("fresh")
+                }, load: { _ in throw Broken() })
+        }
+        #expect(conversions == 1)
+    }
+}
