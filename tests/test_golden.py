@@ -9,14 +9,19 @@ from pathlib import Path
 
 import ftfy
 import numpy as np
+import PIL
 import pytest
+from PIL import Image
 
 from mobileclip_kit.bundle import FILE_NAMES, open_bundle
+from mobileclip_kit.images import load_pixels
 from mobileclip_kit.search import combine
+from mobileclip_kit.spec import ImageSpec
 from mobileclip_kit.textness.vector import shift
 from mobileclip_kit.tokenizer import Tokenizer, read_merges
 from tests.golden import make_golden
 from tests.golden.make_golden import GOLDEN
+from tests.golden.pixels import read_pixels
 
 PACKAGE = Path(__file__).parent.parent / "ios_demo" / "MobileCLIPKit"
 
@@ -71,6 +76,26 @@ def test_crop_rectangles_are_those_of_the_image_path():
         spec = make_golden.ImageSpec(height=crop["target"][0], width=crop["target"][1], resize_mode=crop["mode"])
         recorded = make_golden._record_crop(*crop["size"], spec)
         assert {key: crop[key] for key in recorded} == recorded
+
+
+def test_golden_pixels_are_those_of_the_image_path():
+    """To one level, because the order in which Pillow resizes the two directions depends on its version."""
+    cases = list(read_pixels(GOLDEN))
+    assert len(cases) >= 90
+    same_order = int(PIL.__version__.split(".")[0]) >= 13
+    for name, image, spec, expected in cases:
+        found = load_pixels(image, spec).astype(int)
+        assert same_order or "strip" in name or np.abs(found - expected).max() <= 1, name
+        assert not same_order or np.array_equal(found, expected), name
+
+
+def test_the_tagged_image_is_turned_and_keeps_its_samples():
+    """Its profile says Display P3; a phone must not convert the samples."""
+    expected = json.loads((GOLDEN / "parity" / "tagged.json").read_text())["rgb"]
+    found = load_pixels(GOLDEN / "parity" / "tagged.png", ImageSpec(height=24, width=24))
+    assert found.ravel().tolist() == expected
+    with Image.open(GOLDEN / "parity" / "tagged.png") as image:
+        assert b"Display P3" in image.info["icc_profile"]
 
 
 def test_the_golden_bundle_is_whole():

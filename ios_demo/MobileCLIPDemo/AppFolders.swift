@@ -6,6 +6,9 @@ enum AppFolders {
     static var builtInBundles: URL? { Bundle.main.url(forResource: "Bundles", withExtension: nil) }
     /// Bundles that were copied to the phone through Finder or Files.
     static var documents: URL { URL.documentsDirectory }
-    static var compiledModels: URL { URL.cachesDirectory.appending(path: "CompiledModels") }
+    static var caches: URL { URL.cachesDirectory }
+    static var compiledModels: URL { caches.appending(path: "CompiledModels") }
     static var indexes: URL { URL.applicationSupportDirectory.appending(path: "Indexes") }
+    /// Originals that are being shared.
+    static var shared: URL { URL.temporaryDirectory.appending(path: "Shared") }
 }

@@ -13,7 +13,7 @@ enum BackgroundIndexing {
         BGTaskScheduler.shared.register(forTaskWithIdentifier: processingIdentifier, using: nil) { @Sendable task in
             let task = LongTask(task)
             let work = Task { @MainActor in
-                let isDone = await model.indexInBackground()
+                let isDone = await model.session.indexInBackground()
                 task.finish(isDone)
                 // A request is used up once it has been granted.
                 if !isDone { schedule() }

@@ -17,7 +17,7 @@ struct BenchView: View {
             if let problem { Label(problem, systemImage: "exclamationmark.triangle") }
             if let bench {
                 ForEach(bench.rows) { row in
-                    Section(title(row.units)) {
+                    Section(row.units.title) {
                         LabeledContent("Loading") { milliseconds(row.image.loadMilliseconds + row.text.loadMilliseconds) }
                         LabeledContent("Image") { milliseconds(row.image.latency.p50) }
                         LabeledContent("Text") { milliseconds(row.text.latency.p50) }
@@ -28,7 +28,7 @@ struct BenchView: View {
                     }
                 }
                 ForEach(bench.failed) { failure in
-                    Section(title(failure.units)) { Label(failure.reason, systemImage: "exclamationmark.triangle") }
+                    Section(failure.units.title) { Label(failure.reason, systemImage: "exclamationmark.triangle") }
                 }
             }
             Button("Measure") { Task { await run() } }
@@ -41,15 +41,6 @@ struct BenchView: View {
         }
     }
 
-    private func title(_ units: ComputeUnits) -> LocalizedStringKey {
-        switch units {
-        case .all: "All compute units"
-        case .neuralEngine: "Neural Engine and processor"
-        case .gpu: "Graphics and processor"
-        case .cpu: "Processor alone"
-        }
-    }
-
     private func milliseconds(_ value: Double) -> Text {
         Text("\(value.formatted(.number.precision(.fractionLength(1)))) ms")
     }
@@ -58,13 +49,26 @@ struct BenchView: View {
         isRunning = true
         defer { isRunning = false }
         do {
-            let bench = EncoderBench(bundle: bundle, models: model.models, device: Device.model)
+            let parity = await model.services.parity?.rows ?? []
+            let bench = EncoderBench(
+                bundle: bundle, folder: AppFolders.compiledModels, device: Device.model, parity: parity)
             let result = try await bench.run { ErrorText.describe($0) }
             json = String(decoding: try result.json(), as: UTF8.self)
             self.bench = result
             problem = nil
         } catch {
             problem = ErrorText.describe(error)
+        }
+    }
+}
+
+extension ComputeUnits {
+    var title: LocalizedStringKey {
+        switch self {
+        case .all: "All compute units"
+        case .neuralEngine: "Neural Engine and processor"
+        case .gpu: "Graphics and processor"
+        case .cpu: "Processor alone"
         }
     }
 }

@@ -10,10 +10,10 @@ enum ErrorText {
         case let error as FlatIndexError: describe(error)
         case let error as TokenizerError: describe(error)
         case let error as QueryError: describe(error)
-        case let error as CompiledModelsError: describe(error)
-        case let error as ImageEncoderError: describe(error)
-        case let error as TextEncoderError: describe(error)
-        case is PhotoLibraryError: String(localized: "The app may not see your photos. Allow it in Settings.")
+        case let error as TowerError: describe(error)
+        case let error as CheckedTowerError: describe(error)
+        case is TextEncoderError: String(localized: "The model gave no vector.")
+        case is PhotoLibraryError: String(localized: "The photo is no longer in the library.")
         default: error.localizedDescription
         }
     }
@@ -65,26 +65,19 @@ enum ErrorText {
         }
     }
 
-    private static func describe(_ error: CompiledModelsError) -> String {
+    private static func describe(_ error: TowerError) -> String {
         switch error {
         case .compilation(let part, let reason): String(localized: "The part “\(part.rawValue)” cannot be compiled: \(reason)")
         case .loading(let part, let reason): String(localized: "The part “\(part.rawValue)” cannot be loaded: \(reason)")
-        case .unexpectedInterface(let part, _): String(localized: "The part “\(part.rawValue)” is not a model made by mckit.")
+        case .unexpectedInterface(let part, _), .wrongInput(let part):
+            String(localized: "The part “\(part.rawValue)” is not a model made by mckit.")
+        case .prediction(let reason): String(localized: "The model failed: \(reason)")
         }
     }
 
-    private static func describe(_ error: ImageEncoderError) -> String {
-        switch error {
-        case .cannotDraw(let width, let height): String(localized: "An image of \(width)×\(height) pixels cannot be drawn.")
-        case .prediction(let reason): String(localized: "The model failed: \(reason)")
-        case .noVector: String(localized: "The model gave no vector.")
-        }
-    }
-
-    private static func describe(_ error: TextEncoderError) -> String {
-        switch error {
-        case .prediction(let reason): String(localized: "The model failed: \(reason)")
-        case .noVector: String(localized: "The model gave no vector.")
-        }
+    private static func describe(_ error: CheckedTowerError) -> String {
+        guard case .noneWorks(let rows) = error, let row = rows.last else { return String(localized: "The model gave no vector.") }
+        if let reason = row.reason { return reason }
+        return String(localized: "This phone computes wrong results with the model. See Settings, Comparison.")
     }
 }

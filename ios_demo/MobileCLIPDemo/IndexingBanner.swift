@@ -3,15 +3,15 @@ import SwiftUI
 
 /// The button for recovering from a problem.
 struct RecoveryButton: View {
-    let problem: AppModel.Problem
+    let problem: AppProblem
 
     @Environment(AppModel.self) private var model
 
     var body: some View {
         if problem.callsForRebuilding {
-            Button("Rebuild the index") { Task { await model.rebuildIndex() } }
+            Button("Rebuild the index") { Task { await model.session.rebuildIndex() } }
         } else {
-            Button("Try again") { Task { await model.tryAgain() } }
+            Button("Try again") { Task { await model.session.tryAgain() } }
         }
     }
 }
@@ -22,45 +22,74 @@ struct IndexingBanner: View {
 
     var body: some View {
         VStack(alignment: .leading, spacing: 6) {
-            if let problem = model.indexingProblem {
-                Label(problem.text, systemImage: "exclamationmark.triangle")
+            if let problem = model.state.indexingProblem {
+                Label(model.text(problem), systemImage: "exclamationmark.triangle")
                 RecoveryButton(problem: problem)
             }
-            if model.isLimited {
-                Label("Only the photos that you picked are searched.", systemImage: "lock")
-                    .font(.footnote)
-            }
-            if let progress = model.progress, progress.state != .done {
+            if model.state.isLimited {
                 HStack {
-                    ProgressView(value: progress.fraction) {
-                        Text(title(progress))
-                    }
-                    Button(model.isPaused ? "Resume" : "Pause", systemImage: model.isPaused ? "play.fill" : "pause.fill") {
-                        model.isPaused.toggle()
-                    }
-                    .labelStyle(.iconOnly)
+                    Label("Only the photos that you picked are searched.", systemImage: "lock")
+                    Spacer()
+                    Button("Pick more") { LimitedLibraryPicker.present() }
                 }
                 .font(.footnote)
             }
-            if let count = model.progress?.failures[.notDownloaded], count > 0 {
-                Text("\(count) photos are only in iCloud. Allow downloads in Settings to search them.")
-                    .font(.footnote)
-                    .foregroundStyle(.secondary)
-            }
-            let unreadable = (model.progress?.failures[.undecodable] ?? 0) + (model.progress?.failures[.notEncoded] ?? 0)
-            if unreadable > 0 {
-                Text("\(unreadable) photos cannot be read.")
-                    .font(.footnote)
-                    .foregroundStyle(.secondary)
+            if let progress = model.state.progress {
+                ProgressRow(progress: progress, isPaused: model.isPaused) { model.isPaused.toggle() }
+                Notes(progress: progress)
             }
         }
     }
+}
 
-    private func title(_ progress: IndexingProgress) -> LocalizedStringKey {
+private struct ProgressRow: View {
+    let progress: IndexingProgress
+    let isPaused: Bool
+    let toggle: @MainActor () -> Void
+
+    var body: some View {
+        if progress.state != .done {
+            HStack {
+                ProgressView(value: progress.fraction) { Text(title) }
+                Button(isPaused ? "Resume" : "Pause", systemImage: isPaused ? "play.fill" : "pause.fill", action: toggle)
+                    .labelStyle(.iconOnly)
+            }
+            .font(.footnote)
+        }
+    }
+
+    private var title: LocalizedStringKey {
         switch progress.state {
+        case .preparing: "Looking through your photos"
         case .paused: "Paused, \(progress.remaining) photos left"
         case .waitingForCooling: "Waiting for the phone to cool down"
         case .working, .done: "Indexing, \(progress.remaining) photos left"
         }
+    }
+}
+
+/// Photos that cannot be found, or only by their thumbnails.
+private struct Notes: View {
+    let progress: IndexingProgress
+
+    var body: some View {
+        VStack(alignment: .leading, spacing: 6) {
+            if let count = progress.failures[.notDownloaded], count > 0 {
+                Text("\(count) photos are only in iCloud. Allow downloads in Settings to search them.")
+            }
+            if progress.provisional > 0 {
+                Text("\(progress.provisional) photos were read from their thumbnails. Allow downloads in Settings for better results.")
+            }
+            if unreadable > 0 { Text("\(unreadable) photos cannot be read.") }
+            if let problem = progress.readyIndexProblem {
+                Text("The bundle's ready-made index cannot be used: \(ErrorText.describe(problem))")
+            }
+        }
+        .font(.footnote)
+        .foregroundStyle(.secondary)
+    }
+
+    private var unreadable: Int {
+        (progress.failures[.undecodable] ?? 0) + (progress.failures[.notEncoded] ?? 0)
     }
 }

@@ -13,16 +13,19 @@ struct MobileCLIPDemoApp: App {
 
     var body: some Scene {
         WindowGroup {
-            RootView()
-                .environment(model)
-                .task { await model.start() }
+            RootView().environment(model)
         }
         .onChange(of: phase, initial: true) { _, phase in
-            model.isInForeground = phase == .active
-            if phase == .background { BackgroundIndexing.schedule() }
+            switch phase {
+            case .active: Task { await model.session.becomeActive() }
+            case .background:
+                model.session.resignActive()
+                BackgroundIndexing.schedule()
+            default: model.session.resignActive()
+            }
         }
         .backgroundTask(.appRefresh(BackgroundIndexing.refreshIdentifier)) {
-            if await !model.indexInBackground() { BackgroundIndexing.schedule() }
+            if await !model.session.indexInBackground() { BackgroundIndexing.schedule() }
         }
     }
 }

@@ -1,3 +1,4 @@
+import MobileCLIPCore
 import SwiftUI
 import UIKit
 
@@ -6,7 +7,7 @@ struct RootView: View {
     @Environment(AppModel.self) private var model
 
     var body: some View {
-        switch model.phase {
+        switch model.state.phase {
         case .starting:
             ProgressView("Opening the model…")
         case .noBundle:
@@ -17,7 +18,7 @@ struct RootView: View {
             } description: {
                 Text("To search your photos by words, the app has to look at them once. Nothing leaves the phone.")
             } actions: {
-                Button("Allow access to photos") { Task { await model.usePhotos() } }
+                Button("Allow access to photos") { Task { await model.session.usePhotos() } }
                     .buttonStyle(.borderedProminent)
                 if let settings = URL(string: UIApplication.openSettingsURLString) {
                     Link("Open Settings", destination: settings)
@@ -29,10 +30,10 @@ struct RootView: View {
             ContentUnavailableView {
                 Label("The model cannot be opened", systemImage: "exclamationmark.triangle")
             } description: {
-                Text(problem.text)
+                Text(model.text(problem))
             } actions: {
                 RecoveryButton(problem: problem)
-                NavigationLinkToBundles()
+                ChooseModelButton()
             }
         }
     }
@@ -47,18 +48,21 @@ struct NoBundleView: View {
             Label("No model yet", systemImage: "shippingbox")
         } description: {
             VStack(alignment: .leading, spacing: 8) {
-                Text("Drop a folder made by “mckit bundle” into MobileCLIPDemo/Bundles and build again, or copy it to this app's documents.")
-                ForEach(model.bundleEntries) { entry in
+                Text("Connect the phone to a computer, open its files in Finder, and drop a folder made by “mckit bundle” on this app.")
+                ForEach(model.state.entries) { entry in
                     if case .failure(let error) = entry.result {
                         Text("\(entry.url.lastPathComponent): \(ErrorText.describe(error))")
                     }
                 }
             }
+        } actions: {
+            Button("Look again") { Task { await model.session.becomeActive() } }
+                .buttonStyle(.borderedProminent)
         }
     }
 }
 
-private struct NavigationLinkToBundles: View {
+private struct ChooseModelButton: View {
     @State private var isShown = false
 
     var body: some View {

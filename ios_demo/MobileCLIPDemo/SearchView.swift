@@ -6,11 +6,7 @@ import SwiftUI
 struct SearchView: View {
     @Environment(AppModel.self) private var model
     @State private var words = ""
-    @State private var opened: FlatIndex.Hit?
     @State private var showsSettings = false
-
-    /// Thumbnails grow with the text size.
-    @ScaledMetric private var side = 104.0
 
     var body: some View {
         @Bindable var model = model
@@ -18,46 +14,72 @@ struct SearchView: View {
             ScrollView {
                 VStack(alignment: .leading, spacing: 12) {
                     IndexingBanner()
-                    if model.hasTextness { TextnessSlider(scale: $model.textnessScale) }
-                    if case .like = model.request {
-                        Button("Back to the words", systemImage: "xmark.circle") { model.request = .words(words) }
+                    if model.state.hasTextness { TextnessSlider(scale: $model.textnessScale) }
+                    if case .like = model.state.request {
+                        Button("Back to the words", systemImage: "xmark.circle") { model.words = words }
                     }
-                    if let problem = model.searchProblem { Label(problem, systemImage: "exclamationmark.triangle") }
+                    if let problem = model.state.searchProblem {
+                        Label(model.text(problem), systemImage: "exclamationmark.triangle")
+                    }
                 }
                 .padding(.horizontal)
-                LazyVGrid(columns: [GridItem(.adaptive(minimum: side), spacing: 2)], spacing: 2) {
-                    ForEach(Array(model.hits.enumerated()), id: \.element.key) { place, hit in
-                        ThumbnailView(key: hit.key)
-                            .onTapGesture { opened = hit }
-                            .contextMenu {
-                                Button("More like this", systemImage: "square.stack") { model.request = .like(key: hit.key) }
-                            }
-                            .accessibilityElement()
-                            .accessibilityLabel(label(hit, place: place))
-                            .accessibilityAddTraits([.isButton, .isImage])
-                            .accessibilityAction { opened = hit }
-                            .accessibilityAction(named: Text("More like this")) { model.request = .like(key: hit.key) }
-                    }
-                }
-                if model.hits.isEmpty { EmptyResults(words: words) }
+                ResultGrid()
+                if let reason = model.state.emptyReason { EmptyResults(reason: reason, words: $words) }
             }
             .searchable(text: $words, prompt: Text("a red bicycle, beach -people"))
-            .onChange(of: words) { _, words in model.request = .words(words) }
+            .onChange(of: words) { _, words in model.words = words }
             .navigationTitle(Text("Photos"))
             .toolbar {
                 Button("Settings", systemImage: "gearshape") { showsSettings = true }
             }
             .sheet(isPresented: $showsSettings) { SettingsView() }
-            .sheet(item: $opened) { hit in
-                PhotoView(hit: hit) { model.request = .like(key: hit.key) }
-            }
+            // Another model may have taken over, with the words of the field still in it.
+            .task { model.words = words }
         }
     }
+}
+
+/// The results, best first.
+private struct ResultGrid: View {
+    @Environment(AppModel.self) private var model
+    @State private var opened: FlatIndex.Hit?
+    @State private var dates: [String: Date] = [:]
+
+    /// Thumbnails grow with the text size.
+    @ScaledMetric private var side = 104.0
+
+    var body: some View {
+        LazyVGrid(columns: [GridItem(.adaptive(minimum: side), spacing: 2)], spacing: 2) {
+            ForEach(Array(model.state.hits.enumerated()), id: \.element.key) { place, hit in
+                ThumbnailView(key: hit.key)
+                    .onTapGesture { opened = hit }
+                    .contextMenu {
+                        Button("More like this", systemImage: "square.stack") { findSimilar(hit) }
+                    }
+                    .accessibilityElement()
+                    .accessibilityLabel(label(hit, place: place))
+                    .accessibilityAddTraits([.isButton, .isImage])
+                    .accessibilityAction { opened = hit }
+                    .accessibilityAction(named: Text("More like this")) { findSimilar(hit) }
+            }
+        }
+        .task(id: model.state.hits.map(\.key)) {
+            // All in one request, away from the main thread.
+            let (keys, library) = (model.state.hits.map(\.key), model.library)
+            let found = await Task.detached { library.dates(of: keys) }.value
+            if !Task.isCancelled { dates = found }
+        }
+        .sheet(item: $opened) { hit in
+            PhotoView(hit: hit, date: dates[hit.key]) { findSimilar(hit) }
+        }
+    }
+
+    private func findSimilar(_ hit: FlatIndex.Hit) { model.session.ask(.like(key: hit.key)) }
 
     /// The accessibility label of a photo: its rank, date and score.
     private func label(_ hit: FlatIndex.Hit, place: Int) -> Text {
         let score = hit.score.formatted(.number.precision(.fractionLength(2)))
-        guard let date = model.library.date(of: hit.key) else { return Text("Result \(place + 1), score \(score)") }
+        guard let date = dates[hit.key] else { return Text("Result \(place + 1), score \(score)") }
         let day = date.formatted(date: .long, time: .omitted)
         return Text("Result \(place + 1), photo of \(day), score \(score)")
     }
@@ -67,15 +89,29 @@ extension FlatIndex.Hit: @retroactive Identifiable {
     public var id: String { key }
 }
 
+/// Why there is nothing to see, and what can be done about it.
 private struct EmptyResults: View {
-    let words: String
+    let reason: AppState.EmptyReason
+    @Binding var words: String
+
+    private static var examples: [LocalizedStringResource] { ["a dog on the beach", "a birthday cake", "a receipt"] }
 
     var body: some View {
-        if words.isEmpty {
+        switch reason {
+        case .nothingAsked:
+            ContentUnavailableView {
+                Label("Search your photos by words", systemImage: "text.magnifyingglass")
+            } description: {
+                Text("Say what is in the image. A minus sign keeps something out.")
+            } actions: {
+                ForEach(Self.examples, id: \.key) { example in
+                    Button(String(localized: example)) { words = String(localized: example) }
+                }
+            }
+        case .nothingIndexed:
             ContentUnavailableView(
-                "Search your photos by words", systemImage: "text.magnifyingglass",
-                description: Text("Say what is in the image. A minus sign keeps something out."))
-        } else {
+                "No photo is indexed yet", systemImage: "hourglass", description: Text("Results appear while your photos are indexed."))
+        case .noResults:
             ContentUnavailableView.search(text: words)
         }
     }
@@ -101,3 +137,8 @@ private struct TextnessSlider: View {
         }
     }
 }
+
+#if DEBUG
+    #Preview { EmptyResults(reason: .nothingAsked, words: .constant("")) }
+    #Preview { EmptyResults(reason: .nothingIndexed, words: .constant("dog")) }
+#endif

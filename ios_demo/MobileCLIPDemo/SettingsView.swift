@@ -12,7 +12,7 @@ struct SettingsView: View {
         NavigationStack {
             Form {
                 Section("Model") {
-                    ForEach(model.bundleEntries) { entry in
+                    ForEach(model.state.entries) { entry in
                         switch entry.result {
                         case .success(let bundle): row(bundle)
                         case .failure(let error):
@@ -22,23 +22,25 @@ struct SettingsView: View {
                 }
                 Section {
                     Toggle("Download photos from iCloud", isOn: $model.allowsDownload)
-                        .onChange(of: model.allowsDownload) { model.startIndexing() }
                 } footer: {
                     Text("Photos that are only in iCloud are downloaded once, to be indexed.")
                 }
-                if let bundle = model.bundle {
-                    Section { NavigationLink("Bench") { BenchView(bundle: bundle) } }
+                if let bundle = model.state.bundle {
+                    Section {
+                        NavigationLink("Comparison") { ParityView(bundle: bundle) }
+                        NavigationLink("Bench") { BenchView(bundle: bundle) }
+                    }
                 }
             }
             .navigationTitle(Text("Settings"))
-            .task { await model.lookForBundles() }
+            .task { await model.session.lookForBundles() }
             .toolbar { Button("Done") { dismiss() } }
         }
     }
 
     private func row(_ bundle: ModelBundle) -> some View {
         Button {
-            Task { await model.open(bundle) }
+            Task { await model.session.open(bundle) }
         } label: {
             HStack {
                 VStack(alignment: .leading) {
@@ -46,9 +48,9 @@ struct SettingsView: View {
                     Text(bundle.model.name).font(.caption).foregroundStyle(.secondary)
                 }
                 Spacer()
-                if bundle == model.bundle { Image(systemName: "checkmark") }
+                if bundle == model.state.bundle { Image(systemName: "checkmark") }
             }
         }
-        .accessibilityAddTraits(bundle == model.bundle ? .isSelected : [])
+        .accessibilityAddTraits(bundle == model.state.bundle ? .isSelected : [])
     }
 }

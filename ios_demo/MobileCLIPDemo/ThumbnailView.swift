@@ -1,23 +1,31 @@
 import MobileCLIPKit
 import SwiftUI
 
-/// A square thumbnail of a photo, loaded when it becomes visible.
+/// A square thumbnail of a photo, loaded when it becomes visible: first what the phone has, then a sharper one.
 struct ThumbnailView: View {
     let key: String
 
     @Environment(AppModel.self) private var model
     @Environment(\.displayScale) private var scale
-    @State private var image: Image?
+    @State private var image: PhotoImage?
 
     var body: some View {
         Color.secondary.opacity(0.15)
             .aspectRatio(1, contentMode: .fit)
-            .overlay { image?.resizable().scaledToFill() }
+            .overlay {
+                if let image {
+                    Image(uiImage: image.image).resizable().scaledToFill()
+                } else {
+                    Image(systemName: "photo").foregroundStyle(.secondary)
+                }
+            }
             .clipped()
             .contentShape(Rectangle())
             .task(id: key) {
-                let found = await model.library.image(of: key, side: Int(120 * scale), allowsDownload: true)
-                image = (try? found.get()).map { Image(decorative: $0.image, scale: scale) }
+                // Leaving the screen cancels the task, and with it the request.
+                for await found in model.library.images(of: key, side: Int(120 * scale), allowsDownload: model.allowsDownload) {
+                    image = found
+                }
             }
     }
 }

@@ -1,28 +1,28 @@
 import Foundation
 
+
+public enum CGColorSpaceModel: Int32, Sendable { case unknown = -1, monochrome = 0, rgb, cmyk, lab }
+
 public final class CGColorSpace {
-    public static var sRGB: NSString { "sRGB" }
-    public init?(name: NSString) {}
+    public static var sRGB: CFString { "sRGB" }
+    public init?(name: CFString) {}
+    public var model: CGColorSpaceModel { .rgb }
+    public var supportsOutput: Bool { true }
 }
 
-public func CGColorSpaceCreateDeviceRGB() -> CGColorSpace { CGColorSpace(name: "")! }
+public enum CGImageAlphaInfo: UInt32, Sendable {
+    case none, premultipliedLast, premultipliedFirst, last, first, noneSkipLast, noneSkipFirst, alphaOnly
+}
+
+public enum CGInterpolationQuality: Int32, Sendable { case `default`, none, low, high, medium }
+public enum CGBlendMode: Int32, Sendable { case normal = 0, copy = 17 }
 
 public final class CGImage {
     public var width: Int { 0 }
     public var height: Int { 0 }
+    public var alphaInfo: CGImageAlphaInfo { .none }
+    public var colorSpace: CGColorSpace? { nil }
 }
-
-public enum CGImageAlphaInfo: UInt32 {
-    case noneSkipLast = 5
-    case noneSkipFirst = 6
-}
-
-public struct CGBitmapInfo {
-    public var rawValue: UInt32
-    public static var byteOrder32Little: CGBitmapInfo { CGBitmapInfo(rawValue: 2 << 12) }
-}
-
-public enum CGInterpolationQuality { case none, low, medium, high }
 
 public final class CGContext {
     public init?(
@@ -30,37 +30,6 @@ public final class CGContext {
         bitmapInfo: UInt32
     ) {}
     public var interpolationQuality: CGInterpolationQuality = .high
-    public func setFillColor(red: CGFloat, green: CGFloat, blue: CGFloat, alpha: CGFloat) {}
-    public func fill(_ rect: CGRect) {}
-    public func clip(to rect: CGRect) {}
-    public func draw(_ image: CGImage, in rect: CGRect) {}
-    public func makeImage() -> CGImage? { nil }
-}
-
-// What Foundation brings along on Apple's systems: Mach's figures of a process, and the machine's heat.
-
-public typealias natural_t = UInt32
-public typealias integer_t = Int32
-public typealias mach_msg_type_number_t = UInt32
-public typealias task_flavor_t = UInt32
-public typealias kern_return_t = Int32
-public typealias mach_port_t = UInt32
-public let TASK_VM_INFO: Int32 = 22
-public let KERN_SUCCESS: Int32 = 0
-public var mach_task_self_: mach_port_t { 0 }
-
-public struct task_vm_info_data_t {
-    public var phys_footprint: UInt64 = 0
-    public init() {}
-}
-
-public func task_info(
-    _ task: mach_port_t, _ flavor: task_flavor_t, _ information: UnsafeMutablePointer<integer_t>,
-    _ count: UnsafeMutablePointer<mach_msg_type_number_t>
-) -> kern_return_t { 0 }
-
-extension ProcessInfo {
-    public enum ThermalState: Int, Sendable { case nominal, fair, serious, critical }
-    public var thermalState: ThermalState { .nominal }
-    public var isLowPowerModeEnabled: Bool { false }
+    public func setBlendMode(_ mode: CGBlendMode) {}
+    public func draw(_ image: CGImage, in rect: CGRect, byTiling: Bool = false) {}
 }

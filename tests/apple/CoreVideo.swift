@@ -1,6 +1,6 @@
+import CoreGraphics
 import Foundation
 
-public typealias CFDictionary = NSDictionary
 public typealias CFAllocator = NSObject
 public var kCFAllocatorDefault: CFAllocator? { nil }
 

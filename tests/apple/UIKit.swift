@@ -1,27 +1,33 @@
-import CoreGraphics
-import Foundation
+@_exported import CoreGraphics
+@_exported import Foundation
 
-public final class UIImage: NSObject {
-    public enum Orientation: Int, Sendable { case up, down, left, right }
+public class UIImage: NSObject, @unchecked Sendable {
+    public enum Orientation: Int, Sendable { case up, down, left, right, upMirrored, downMirrored, leftMirrored, rightMirrored }
     public var cgImage: CGImage? { nil }
     public var imageOrientation: Orientation { .up }
     public var size: CGSize { .zero }
     public var scale: CGFloat { 1 }
-    public func draw(in rect: CGRect) {}
 }
 
-public final class UIGraphicsImageRendererFormat: NSObject {
-    public var scale: CGFloat = 1
+@MainActor open class UIResponder: NSObject {}
+
+@MainActor open class UIViewController: UIResponder {
+    public var presentedViewController: UIViewController? { nil }
 }
 
-public final class UIGraphicsImageRendererContext: NSObject {}
-
-public final class UIGraphicsImageRenderer: NSObject {
-    public init(size: CGSize, format: UIGraphicsImageRendererFormat) {}
-    public func image(actions: (UIGraphicsImageRendererContext) -> Void) -> UIImage { UIImage() }
+@MainActor open class UIWindow: UIResponder {
+    public var isKeyWindow: Bool { false }
+    public var rootViewController: UIViewController?
 }
 
-@MainActor
-public final class UIApplication: NSObject {
-    public nonisolated static let openSettingsURLString = "app-settings:"
+@MainActor open class UIScene: UIResponder {}
+
+@MainActor open class UIWindowScene: UIScene {
+    public var windows: [UIWindow] { [] }
+}
+
+@MainActor open class UIApplication: UIResponder {
+    public class var shared: UIApplication { UIApplication() }
+    public var connectedScenes: Set<UIScene> { [] }
+    public nonisolated class var openSettingsURLString: String { "app-settings:" }
 }

@@ -32,7 +32,7 @@ from mobileclip_kit.search import combine, parse_query
 from mobileclip_kit.spec import ImageSpec
 from mobileclip_kit.textness.vector import Textness, shift
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
-from tests.golden.pixels import make_pixels, make_tagged_png
+from tests.golden.pixels import make_pixels, make_tagged
 from tests.golden.texts import hard_texts
 from tests.index.phone_writer import PhoneWriter, compact_phone_index, create_phone_index
 
@@ -288,6 +288,14 @@ def make_phone_bench() -> None:
         },
         "rows": [row("all", 2.5, 1.25), row("neural_engine", 2.0, 1.0), row("cpu", 12.5, 5.0)],
         "failed": [{"compute_units": "gpu", "reason": "The part “image” cannot be loaded: no such device"}],
+        "parity": [
+            {
+                "tower": "image",
+                "place": {"runtime": "core_ml", "compute_units": "neural_engine"},
+                "cosine_min": 0.5,
+                "threshold": 0.25,
+            }
+        ],
     }
     path = GOLDEN / "phone-bench.json"
     path.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -334,7 +342,7 @@ def make_parity() -> None:
         # Coarse noise, made smooth: image_rows have no detail finer than what a resize keeps.
         coarse = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
         coarse.resize(size, Image.Resampling.BICUBIC).save(folder / name)
-    make_tagged_png(folder / "tagged.png")
+    make_tagged(folder)
     texts = ["a photo of a dog", "Two cats on a TABLE", "a red house, by the lake &amp; a tree", ""]
     with tempfile.TemporaryDirectory() as place:
         encoder = open_encoder(str(_write_tiny_model(Path(place) / "tiny")))

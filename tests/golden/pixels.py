@@ -138,3 +138,9 @@ def read_pixels(folder: Path) -> Iterator[tuple[str, Image.Image, ImageSpec, Sam
         result = samples[case["start"] :][: spec.height * spec.width * 3]
         yield source["name"], image, spec, result.reshape(spec.height, spec.width, 3)
 
+
+def make_tagged(folder: Path) -> None:
+    """``tagged.png``, and in ``tagged.json`` what the image path makes of it: for tests on a Mac."""
+    make_tagged_png(folder / "tagged.png")
+    pixels = load_pixels(folder / "tagged.png", ImageSpec(height=24, width=24))
+    (folder / "tagged.json").write_text(json.dumps({"rgb": pixels.ravel().tolist()}) + "\n")

@@ -45,3 +45,13 @@ public struct ResizePlan: Equatable, Sendable {
         )
     }
 }
+
+extension ImageSpec {
+    /// By how much a decoder may reduce an image of `width` × `height` pixels: 1, 2, 4 or 8, as in Python's fast decoding.
+    ///
+    /// Twice the model's input leaves the antialiased filter something to filter.
+    public func reduction(width: Int, height: Int) -> Int {
+        let least = 2 * max(self.width, self.height)
+        return [8, 4, 2].first { $0 * least <= min(width, height) } ?? 1
+    }
+}

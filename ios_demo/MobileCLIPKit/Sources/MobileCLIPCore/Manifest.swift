@@ -2,7 +2,9 @@ import Foundation
 
 /// The parts of a bundle and their file names.
 public enum BundlePart: String, Codable, CaseIterable, Sendable, CodingKeyRepresentable {
-    case image, text, merges, textness, index
+    case image, text, merges, textness, index, samples
+    case imageAI = "image_ai"
+    case textAI = "text_ai"
 
     /// The manifest's file name.
     public static let manifestName = "manifest.json"
@@ -11,7 +13,7 @@ public enum BundlePart: String, Codable, CaseIterable, Sendable, CodingKeyRepres
     public var isRequired: Bool {
         switch self {
         case .image, .text, .merges: true
-        case .textness, .index: false
+        case .textness, .index, .samples, .imageAI, .textAI: false
         }
     }
 
@@ -23,6 +25,9 @@ public enum BundlePart: String, Codable, CaseIterable, Sendable, CodingKeyRepres
         case .merges: "merges.txt"
         case .textness: "textness.json"
         case .index: "library.mckitidx"
+        case .samples: "samples.json"
+        case .imageAI: "image.aimodel"
+        case .textAI: "text.aimodel"
         }
     }
 }

@@ -11,26 +11,87 @@ public struct TowerSample: Equatable, Sendable {
     }
 }
 
+/// The samples of a tower: part of `samples.json`, which every export has.
+public struct TowerSamples: Equatable, Sendable {
+    /// The cosine that a device's vectors must reach.
+    public var leastCosine: Float
+    public var samples: [TowerSample]
+
+    /// Without samples, nothing is compared.
+    public static let none = TowerSamples(leastCosine: 0, samples: [])
+
+    public init(leastCosine: Float, samples: [TowerSample]) {
+        self.leastCosine = leastCosine
+        self.samples = samples
+    }
+}
+
+extension ModelBundle {
+    private struct Document: Decodable {
+        struct Image: Decodable {
+            var rgb_base64: Data
+            var vector: [Float]
+        }
+
+        struct Text: Decodable {
+            var ids: [Int32]
+            var vector: [Float]
+        }
+
+        var least_cosine: Float
+        var image_height: Int?
+        var image_width: Int?
+        var images: [Image]
+        var texts: [Text]
+    }
+
+    /// The samples of a tower; none if the bundle is of a version without them.
+    ///
+    /// - Parameter part: `image` or `text`.
+    public func samples(of part: BundlePart) throws(ManifestError) -> TowerSamples {
+        guard let url = url(of: .samples) else { return .none }
+        guard let data = try? Data(contentsOf: url), let document = try? JSONDecoder().decode(Document.self, from: data) else {
+            throw .unreadable(name: url.lastPathComponent)
+        }
+        var samples: [TowerSample] = []
+        if part == .image {
+            for image in document.images {
+                var bytes: [UInt8] = []
+                for (place, sample) in image.rgb_base64.enumerated() {
+                    bytes.append(sample)
+                    if place % 3 == 2 { bytes.append(255) }
+                }
+                guard let pixels = PixelImage(width: document.image_width ?? 0, height: document.image_height ?? 0, bytes: bytes)
+                else { throw .unreadable(name: url.lastPathComponent) }
+                samples.append(TowerSample(input: .image(pixels), vector: image.vector))
+            }
+        } else {
+            samples = document.texts.map { TowerSample(input: .tokens($0.ids), vector: $0.vector) }
+        }
+        return TowerSamples(leastCosine: document.least_cosine, samples: samples)
+    }
+}
+
 /// The result of comparing a tower's vectors with those of the samples.
 public struct ParityRow: Codable, Equatable, Sendable, Identifiable {
     /// `image` or `text`.
     public var tower: BundlePart
     public var place: TowerPlace
-    /// nil if the tower did not run.
-    public var leastCosine: Float?
+    /// nil if the tower did not run; 1 if the bundle has no samples.
+    public var cosine: Float?
+    /// What the cosine must reach.
+    public var leastCosine: Float
     /// Why the tower did not run.
     public var reason: String?
 
     public var id: String { "\(tower.rawValue) \(place.runtime.rawValue) \(place.units.rawValue)" }
 
-    /// A wrong result of the Neural Engine has a direction of its own; the loss of precision has not.
-    public static let threshold: Float = 0.97
-
-    public var passes: Bool { leastCosine.map { $0 >= Self.threshold } ?? false }
+    public var passes: Bool { cosine.map { $0 >= leastCosine } ?? false }
 
     enum CodingKeys: String, CodingKey {
         case tower, place, reason
-        case leastCosine = "cosine_min"
+        case cosine = "cosine_min"
+        case leastCosine = "threshold"
     }
 }
 
@@ -79,7 +140,7 @@ public enum CheckedTowerError: Error, Equatable, Sendable {
 public actor CheckedTower {
     private let part: BundlePart
     private let candidates: [any Tower]
-    private let samples: [TowerSample]
+    private let samples: TowerSamples
     private let log: ParityLog
     private let describe: @Sendable (any Error) -> String
     private var choosing: Task<any Tower, any Error>?
@@ -89,7 +150,7 @@ public actor CheckedTower {
     ///   - samples: Without any, the first place that loads is used.
     ///   - describe: Converts an error to a message.
     public init(
-        _ part: BundlePart, candidates: [any Tower], samples: [TowerSample], log: ParityLog,
+        _ part: BundlePart, candidates: [any Tower], samples: TowerSamples, log: ParityLog,
         describe: @escaping @Sendable (any Error) -> String = { "\($0)" }
     ) {
         self.part = part
@@ -151,9 +212,9 @@ public actor CheckedTower {
     }
 
     private func compare(_ tower: any Tower) async -> ParityRow {
-        var row = ParityRow(tower: part, place: tower.place)
+        var row = ParityRow(tower: part, place: tower.place, leastCosine: samples.leastCosine)
         do {
-            row.leastCosine = try await tower.leastCosine(samples)
+            row.cosine = try await tower.leastCosine(samples.samples)
         } catch {
             row.reason = describe(error)
         }

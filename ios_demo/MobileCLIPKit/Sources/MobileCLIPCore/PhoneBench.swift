@@ -150,16 +150,19 @@ public struct PhoneBench: Codable, Equatable, Sendable {
     public var model: Model
     public var rows: [Row]
     public var failed: [Failure]
+    /// Comparisons with the bundle's samples; empty if the bundle has none. Absent from reports of older apps.
+    public var parity: [ParityRow]?
 
-    public init(machine: Machine, model: Model, rows: [Row], failed: [Failure]) {
+    public init(machine: Machine, model: Model, rows: [Row], failed: [Failure], parity: [ParityRow] = []) {
         self.machine = machine
         self.model = model
         self.rows = rows
         self.failed = failed
+        self.parity = parity
     }
 
     enum CodingKeys: String, CodingKey {
-        case kind, machine, model, rows, failed
+        case kind, machine, model, rows, failed, parity
         case formatVersion = "format_version"
     }
 

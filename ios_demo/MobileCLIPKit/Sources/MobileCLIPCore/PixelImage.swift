@@ -60,6 +60,13 @@ public struct PixelImage: Equatable, Sendable {
         return PixelImage(width: spec.width, height: spec.height, bytes: padded)
     }
 
+    /// Red, green and blue in 0…1, one plane after the other.
+    public var planes: [Float] {
+        (0..<3).flatMap { channel in
+            stride(from: channel, to: bytes.count, by: 4).map { Float(bytes[$0]) / 255 }
+        }
+    }
+
     /// The part of the resized image that the crop keeps.
     private func resized(by plan: ResizePlan, _ interpolation: ImageSpec.Interpolation) -> PixelImage {
         let columns = Resampling(

@@ -41,6 +41,17 @@ public enum TowerInput: Equatable, Sendable {
     case tokens([Int32])
 }
 
+/// Errors of a tower.
+public enum TowerError: Error, Equatable, Sendable {
+    case compilation(part: BundlePart, reason: String)
+    case loading(part: BundlePart, reason: String)
+    /// The model does not have the inputs and outputs of mckit's exports.
+    case unexpectedInterface(part: BundlePart, reason: String)
+    /// An input is of another kind or size than the model's.
+    case wrongInput(part: BundlePart)
+    case prediction(reason: String)
+}
+
 /// One tower of a model in one place. The frameworks, and tests, implement it.
 public protocol Tower: Sendable {
     var place: TowerPlace { get }

@@ -1,5 +1,6 @@
 #if canImport(CoreML)
-    import CoreGraphics
+    // Older SDKs declare `mach_task_self_` as a variable that anybody may change.
+    @preconcurrency import Darwin
     import Foundation
     import MobileCLIPCore
 
@@ -9,13 +10,18 @@
         private static let batch = 64
 
         private let bundle: ModelBundle
-        private let models: CompiledModels
+        private let folder: URL
+        private let parity: [ParityRow]
         private let device: String
 
-        /// - Parameter device: Name of the phone's model, such as "iPhone15,2".
-        public init(bundle: ModelBundle, models: CompiledModels, device: String) {
+        /// - Parameters:
+        ///   - folder: Folder of compiled models.
+        ///   - device: Name of the phone's model, such as "iPhone15,2".
+        ///   - parity: Results of the comparison with the bundle's samples, for the report.
+        public init(bundle: ModelBundle, folder: URL, device: String, parity: [ParityRow] = []) {
             self.bundle = bundle
-            self.models = models
+            self.folder = folder
+            self.parity = parity
             self.device = device
         }
 
@@ -41,27 +47,32 @@
                 thermalStateBefore: thermalStateBefore,
                 thermalStateAfter: IndexingPace.ThermalState(ProcessInfo.processInfo.thermalState),
                 isLowPower: ProcessInfo.processInfo.isLowPowerModeEnabled)
-            return PhoneBench(machine: machine, model: PhoneBench.Model(of: bundle), rows: rows, failed: failed)
+            return PhoneBench(machine: machine, model: PhoneBench.Model(of: bundle), rows: rows, failed: failed, parity: parity)
         }
 
         private func measure(_ units: ComputeUnits) async throws -> PhoneBench.Row {
-            let imageEncoder = try await ImageEncoder(bundle: bundle, models: models, units: units)
-            let textEncoder = try await TextEncoder(bundle: bundle, models: models, units: units)
-            let image = try Self.sampleImage()
+            guard let image = bundle.model.image, let text = bundle.model.text,
+                let sample = Self.sampleImage(image)
+            else { throw ManifestError.partMissing(.image) }
+            let images = CoreMLTower(.image, of: bundle, units: units, folder: folder)
+            let texts = CoreMLTower(.text, of: bundle, units: units, folder: folder)
+            let tokens = try Tokenizer(merges: bundle.requiredURL(of: .merges), spec: text)("a photo of a dog")
+            let imageLoad = try await Self.times(1) { try await images.load() }
+            let textLoad = try await Self.times(1) { try await texts.load() }
             for _ in 0..<3 {
-                _ = try await imageEncoder.encode([image])
-                _ = try await textEncoder.encode("a photo of a dog")
+                _ = try await images.predict([sample])
+                _ = try await texts.predict([.tokens(tokens)])
             }
-            let imageTimes = try await Self.times(Self.runs) { _ = try await imageEncoder.encode([image]) }
-            let textTimes = try await Self.times(Self.runs) { _ = try await textEncoder.encode("a photo of a dog") }
-            let images = Array(repeating: image, count: Self.batch)
-            let batchTime = try await Self.times(1) { _ = try await imageEncoder.encode(images) }.reduce(0, +)
+            let imageTimes = try await Self.times(Self.runs) { _ = try await images.predict([sample]) }
+            let textTimes = try await Self.times(Self.runs) { _ = try await texts.predict([.tokens(tokens)]) }
+            let batch = Array(repeating: sample, count: Self.batch)
+            let batchTime = try await Self.times(1) { _ = try await images.predict(batch) }.reduce(0, +)
             return PhoneBench.Row(
                 units: units,
                 image: PhoneBench.Tower(
-                    loadMilliseconds: imageEncoder.loadMilliseconds, latency: PhoneBench.Latency(milliseconds: imageTimes)),
+                    loadMilliseconds: imageLoad.reduce(0, +), latency: PhoneBench.Latency(milliseconds: imageTimes)),
                 text: PhoneBench.Tower(
-                    loadMilliseconds: textEncoder.loadMilliseconds, latency: PhoneBench.Latency(milliseconds: textTimes)),
+                    loadMilliseconds: textLoad.reduce(0, +), latency: PhoneBench.Latency(milliseconds: textTimes)),
                 photosPerSecond: Double(Self.batch) * 1e3 / batchTime, batch: Self.batch, memoryBytes: Self.footprint())
         }
 
@@ -76,17 +87,12 @@
             return times
         }
 
-        private static func sampleImage() throws(ImageEncoderError) -> UprightImage {
-            let side = 448
-            let context = CGContext(
-                data: nil, width: side, height: side, bitsPerComponent: 8, bytesPerRow: 0, space: CGColorSpaceCreateDeviceRGB(),
-                bitmapInfo: CGImageAlphaInfo.noneSkipLast.rawValue)
-            for stripe in 0..<16 {
-                context?.setFillColor(red: CGFloat(stripe) / 16, green: 0.5, blue: 1 - CGFloat(stripe) / 16, alpha: 1)
-                context?.fill(CGRect(x: stripe * side / 16, y: 0, width: side / 16, height: side))
-            }
-            guard let image = context?.makeImage() else { throw .cannotDraw(width: side, height: side) }
-            return UprightImage(image)
+        /// Stripes of the model's input size.
+        private static func sampleImage(_ spec: ImageSpec) -> TowerInput? {
+            PixelImage(width: spec.width, height: spec.height) { bytes in
+                for place in bytes.indices { bytes[place] = UInt8(truncatingIfNeeded: place / 64 * 16) }
+                return true
+            }.map(TowerInput.image)
         }
 
         /// Memory of the app by the system's count, in bytes; 0 if it is not reported.

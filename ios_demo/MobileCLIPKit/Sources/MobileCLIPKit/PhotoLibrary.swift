@@ -1,24 +1,21 @@
 #if canImport(Photos)
-    import CoreGraphics
     import Foundation
     import MobileCLIPCore
     import Photos
 
-    /// Errors of the photo library.
-    public enum PhotoLibraryError: Error, Sendable {
-        case notAllowed
-    }
-
     /// The part of the phone's photo library that the app may access.
     public struct PhotoLibrary: PhotoSource {
+        /// Decoding needs memory: few photos are decoded at the same time, however many are requested.
+        private static let decoders = (0..<2).map { _ in Decoder() }
+
         public init() {}
 
-        /// Asks the user for access the first time; later the earlier answer is used.
-        public func requestAccess() async throws(PhotoLibraryError) {
-            switch await PHPhotoLibrary.requestAuthorization(for: .readWrite) {
-            case .authorized, .limited: return
-            default: throw .notAllowed
-            }
+        // MARK: Access
+
+        /// Asks the user for access the first time; later the earlier answer is used. Returns whether the app may read photos.
+        public func requestAccess() async -> Bool {
+            let status = await PHPhotoLibrary.requestAuthorization(for: .readWrite)
+            return status == .authorized || status == .limited
         }
 
         /// Whether the app may access only the photos that the user selected.
@@ -26,55 +23,32 @@
             PHPhotoLibrary.authorizationStatus(for: .readWrite) == .limited
         }
 
+        // MARK: Lists
+
         /// All photos, newest first.
         public func photos() -> [LibraryPhoto] {
             let options = PHFetchOptions()
             options.sortDescriptors = [NSSortDescriptor(key: "creationDate", ascending: false)]
-            let found = PHAsset.fetchAssets(with: .image, options: options)
-            var photos: [LibraryPhoto] = []
-            photos.reserveCapacity(found.count)
-            found.enumerateObjects { asset, _, _ in photos.append(LibraryPhoto(key: asset.localIdentifier, stamp: asset.stamp)) }
-            return photos
+            return list(PHAsset.fetchAssets(with: .image, options: options))
         }
 
         /// The original file names of photos.
         public func fileNames(of keys: [String]) -> [String: String] {
             var names: [String: String] = [:]
-            PHAsset.fetchAssets(withLocalIdentifiers: keys, options: nil).enumerateObjects { asset, _, _ in
-                names[asset.localIdentifier] = PHAssetResource.assetResources(for: asset).first?.originalFilename
+            fetch(keys).enumerateObjects { asset, _, _ in
+                names[asset.localIdentifier] = autoreleasepool { PHAssetResource.assetResources(for: asset).first?.originalFilename }
             }
             return names
         }
 
-        /// When a photo was taken; nil if it is unknown or the photo was deleted.
-        public func date(of key: String) -> Date? {
-            PHAsset.fetchAssets(withLocalIdentifiers: [key], options: nil).firstObject?.creationDate
+        /// When photos were taken; photos without a date, and deleted ones, are omitted.
+        public func dates(of keys: [String]) -> [String: Date] {
+            var dates: [String: Date] = [:]
+            fetch(keys).enumerateObjects { asset, _, _ in dates[asset.localIdentifier] = asset.creationDate }
+            return dates
         }
 
-        /// An image with at least `side` pixels on its shorter side if the photo has that many.
-        ///
-        /// - Parameter allowsDownload: Whether a photo that is only in iCloud may be downloaded.
-        public func image(
-            of key: String, side: Int, allowsDownload: Bool
-        ) async -> Result<UprightImage, FailureLog.Reason> {
-            guard let asset = PHAsset.fetchAssets(withLocalIdentifiers: [key], options: nil).firstObject else {
-                return .failure(.undecodable)
-            }
-            let options = PHImageRequestOptions()
-            options.deliveryMode = .highQualityFormat
-            options.resizeMode = .exact
-            options.isNetworkAccessAllowed = allowsDownload
-            let shorter = max(1, min(asset.pixelWidth, asset.pixelHeight))
-            let scale = min(1, Double(side) / Double(shorter))
-            let size = CGSize(width: Double(asset.pixelWidth) * scale, height: Double(asset.pixelHeight) * scale)
-            return await withCheckedContinuation { continuation in
-                PHImageManager.default().requestImage(
-                    for: asset, targetSize: size, contentMode: .aspectFit, options: options
-                ) { image, information in
-                    continuation.resume(returning: Self.image(from: image, information))
-                }
-            }
-        }
+        // MARK: Changes
 
         /// Changes of the library.
         public func changes() -> AsyncStream<Void> {
@@ -85,19 +59,174 @@
             }
         }
 
-        private static func image(
-            from image: PlatformImage?, _ information: [AnyHashable: Any]?
-        ) -> Result<UprightImage, FailureLog.Reason> {
-            if let upright = image?.uprightCGImage { return .success(UprightImage(upright)) }
-            let isInCloud = (information?[PHImageResultIsInCloudKey] as? NSNumber)?.boolValue ?? false
-            return .failure(isInCloud ? .notDownloaded : .undecodable)
+        /// nil with limited access: which photos are selected is not part of the library's history.
+        public func changeToken() -> Data? {
+            guard !isLimited else { return nil }
+            let token = PHPhotoLibrary.shared().currentChangeToken
+            return try? NSKeyedArchiver.archivedData(withRootObject: token, requiringSecureCoding: true)
+        }
+
+        public func changes(since token: Data) -> LibraryChanges? {
+            guard !isLimited,
+                let since = try? NSKeyedUnarchiver.unarchivedObject(ofClass: PHPersistentChangeToken.self, from: token),
+                let now = changeToken(), let found = try? PHPhotoLibrary.shared().fetchPersistentChanges(since: since)
+            else { return nil }
+            var changed: Set<String> = []
+            var removed: Set<String> = []
+            for change in found {
+                guard let details = try? change.changeDetails(for: .asset) else { return nil }
+                changed.formUnion(details.insertedLocalIdentifiers)
+                changed.formUnion(details.updatedLocalIdentifiers)
+                removed.formUnion(details.deletedLocalIdentifiers)
+            }
+            // Of the changed identifiers, those that are gone or are no photos (videos, say) are not in the index either.
+            let present = list(fetch(Array(changed.subtracting(removed)))).filter { !$0.key.isEmpty }
+            return LibraryChanges(token: now, changed: present, removed: removed.sorted())
+        }
+
+        // MARK: Images for the model
+
+        public func image(
+            of key: String, for input: ImageSpec, allowsDownload: Bool
+        ) async -> Result<FetchedImage<PixelImage>, FailureLog.Reason> {
+            guard !Task.isCancelled, let asset = fetch([key]).firstObject else { return .failure(.undecodable) }
+            let decoder = Self.decoders[abs(key.hashValue % Self.decoders.count)]
+            switch await original(of: asset, allowsDownload: allowsDownload) {
+            case .success(let data):
+                let pixels = await decoder.pixels(of: data, for: input)
+                return pixels.map { .success(FetchedImage($0)) } ?? .failure(.undecodable)
+            case .failure(.notDownloaded):
+                guard let thumbnail = await localThumbnail(of: asset, for: input) else { return .failure(.notDownloaded) }
+                let pixels = await decoder.pixels(of: thumbnail, for: input)
+                return pixels.map { .success(FetchedImage($0, isProvisional: true)) } ?? .failure(.notDownloaded)
+            case .failure(let reason):
+                return .failure(reason)
+            }
+        }
+
+        /// The file of a photo as it is now, with its edits.
+        private func original(of asset: PHAsset, allowsDownload: Bool) async -> Result<Data, FailureLog.Reason> {
+            let options = PHImageRequestOptions()
+            options.deliveryMode = .highQualityFormat
+            options.isNetworkAccessAllowed = allowsDownload
+            return await resultOfRequest(cancelled: .failure(.undecodable)) { finish in
+                PHImageManager.default().requestImageDataAndOrientation(for: asset, options: options) { data, _, _, information in
+                    let isInCloud = (information?[PHImageResultIsInCloudKey] as? NSNumber)?.boolValue ?? false
+                    finish(data.map { .success($0) } ?? .failure(isInCloud ? .notDownloaded : .undecodable))
+                }
+            } cancel: {
+                PHImageManager.default().cancelImageRequest($0)
+            }
+        }
+
+        /// The thumbnail that the phone keeps of a photo in iCloud.
+        private func localThumbnail(of asset: PHAsset, for input: ImageSpec) async -> PhotoImage? {
+            let options = PHImageRequestOptions()
+            options.deliveryMode = .fastFormat
+            options.resizeMode = .none
+            let side = 2 * Double(max(input.width, input.height))
+            return await resultOfRequest(cancelled: nil) { finish in
+                PHImageManager.default().requestImage(
+                    for: asset, targetSize: CGSize(width: side, height: side), contentMode: .aspectFill, options: options
+                ) { image, _ in
+                    finish(image.map(PhotoImage.init))
+                }
+            } cancel: {
+                PHImageManager.default().cancelImageRequest($0)
+            }
+        }
+
+        // MARK: Images for the screen
+
+        /// First what the phone has, then, if it may be downloaded, an image of at least `side` pixels.
+        public func images(of key: String, side: Int, allowsDownload: Bool) -> AsyncStream<PhotoImage> {
+            AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
+                guard let asset = fetch([key]).firstObject else { return continuation.finish() }
+                let options = PHImageRequestOptions()
+                options.deliveryMode = .opportunistic
+                options.isNetworkAccessAllowed = allowsDownload
+                let request = PHCachingImageManager.default().requestImage(
+                    for: asset, targetSize: CGSize(width: side, height: side), contentMode: .aspectFill, options: options
+                ) { image, information in
+                    if let image { continuation.yield(PhotoImage(image)) }
+                    let isPreview = (information?[PHImageResultIsDegradedKey] as? NSNumber)?.boolValue ?? false
+                    if !isPreview { continuation.finish() }
+                }
+                continuation.onTermination = { _ in PHCachingImageManager.default().cancelImageRequest(request) }
+            }
+        }
+
+        /// Copies the original file of a photo, with its name, to a folder. Downloads it if necessary.
+        public func copyOriginal(of key: String, to folder: URL) async throws -> URL {
+            guard let asset = fetch([key]).firstObject, let resource = PHAssetResource.assetResources(for: asset).first else {
+                throw PhotoLibraryError.noPhoto
+            }
+            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+            let url = folder.appendingPathComponent(resource.originalFilename)
+            try? FileManager.default.removeItem(at: url)
+            let options = PHAssetResourceRequestOptions()
+            options.isNetworkAccessAllowed = true
+            try await PHAssetResourceManager.default().writeData(for: resource, toFile: url, options: options)
+            return url
+        }
+
+        // MARK: Edits
+
+        public func isFavourite(_ key: String) -> Bool { fetch([key]).firstObject?.isFavorite ?? false }
+
+        public func setFavourite(_ isFavourite: Bool, _ key: String) async throws {
+            guard let asset = fetch([key]).firstObject else { throw PhotoLibraryError.noPhoto }
+            try await PHPhotoLibrary.shared().performChanges { @Sendable in
+                PHAssetChangeRequest(for: asset).isFavorite = isFavourite
+            }
+        }
+
+        /// Deletes a photo; the system asks the user first.
+        public func delete(_ key: String) async throws {
+            let assets = [fetch([key]).firstObject].compactMap { $0 }
+            try await PHPhotoLibrary.shared().performChanges { @Sendable in
+                PHAssetChangeRequest.deleteAssets(assets as NSArray)
+            }
+        }
+
+        private func fetch(_ keys: [String]) -> PHFetchResult<PHAsset> {
+            PHAsset.fetchAssets(withLocalIdentifiers: keys, options: nil)
+        }
+
+        private func list(_ found: PHFetchResult<PHAsset>) -> [LibraryPhoto] {
+            var photos: [LibraryPhoto] = []
+            photos.reserveCapacity(found.count)
+            found.enumerateObjects { asset, _, _ in
+                if asset.mediaType == .image { photos.append(LibraryPhoto(key: asset.localIdentifier, stamp: asset.stamp)) }
+            }
+            return photos
+        }
+    }
+
+    /// Errors of single photos.
+    public enum PhotoLibraryError: Error, Sendable {
+        /// The photo was deleted, or is no longer shared with the app.
+        case noPhoto
+    }
+
+    /// Decodes one photo at a time, away from the main thread.
+    private actor Decoder {
+        func pixels(of data: Data, for input: ImageSpec) -> PixelImage? {
+            // Decoders leave megabytes in the pool for each photo.
+            autoreleasepool { ImageDecoder.pixels(of: data, for: input) }
+        }
+
+        func pixels(of thumbnail: PhotoImage, for input: ImageSpec) -> PixelImage? {
+            autoreleasepool {
+                thumbnail.cgImage.flatMap { ImageDecoder.pixels(of: $0, orientation: thumbnail.orientation)?.fitted(to: input) }
+            }
         }
     }
 
     extension PHAsset {
         /// The modification time in milliseconds.
         var stamp: Int64 {
-            Int64(((modificationDate ?? creationDate)?.timeIntervalSince1970 ?? 0) * 1000)
+            max(0, Int64(((modificationDate ?? creationDate)?.timeIntervalSince1970 ?? 0) * 1000))
         }
     }
 
@@ -110,30 +239,4 @@
 
         func photoLibraryDidChange(_ change: PHChange) { notify() }
     }
-
-    #if canImport(UIKit)
-        import UIKit
-
-        typealias PlatformImage = UIImage
-
-        extension UIImage {
-            /// The pixels with the photo's orientation applied.
-            var uprightCGImage: CGImage? {
-                if imageOrientation == .up { return cgImage }
-                let format = UIGraphicsImageRendererFormat()
-                format.scale = 1
-                let pixels = CGSize(width: size.width * scale, height: size.height * scale)
-                return UIGraphicsImageRenderer(size: pixels, format: format)
-                    .image { _ in draw(in: CGRect(origin: .zero, size: pixels)) }.cgImage
-            }
-        }
-    #elseif canImport(AppKit)
-        import AppKit
-
-        typealias PlatformImage = NSImage
-
-        extension NSImage {
-            var uprightCGImage: CGImage? { cgImage(forProposedRect: nil, context: nil, hints: nil) }
-        }
-    #endif
 #endif

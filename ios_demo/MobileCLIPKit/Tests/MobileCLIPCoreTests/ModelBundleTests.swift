@@ -17,8 +17,10 @@ import Testing
         let bundle = try ModelBundle(contentsOf: url, check: .hashes)
         #expect(bundle.model.name == "tiny")
         #expect(bundle.model.image?.width == 32)
-        #expect(Set(bundle.manifest.files.keys) == Set(BundlePart.allCases))
-        for part in BundlePart.allCases { #expect(bundle.manifest.files[part]?.file == part.fileName) }
+        // The golden bundle is older than the other parts.
+        let parts: Set<BundlePart> = [.image, .text, .merges, .textness, .index]
+        #expect(Set(bundle.manifest.files.keys) == parts)
+        for part in parts { #expect(bundle.manifest.files[part]?.file == part.fileName) }
 
         let tokenizer = try Tokenizer(merges: bundle.requiredURL(of: .merges), spec: #require(bundle.model.text))
         #expect(tokenizer("a photo of a dog").count == 12)

@@ -89,4 +89,28 @@ private struct GoldenPixels: Decodable {
         #expect(fitted.bytes.count == 4 * 224 * 224)
         #expect(fitted.bytes.first == 7)
     }
+
+    /// A 3 × 2 image with a mark in its upper left corner and another to the right of it, by EXIF's table.
+    @Test(arguments: [
+        (1, [1, 2, 3, 4, 5, 6]), (2, [3, 2, 1, 6, 5, 4]), (3, [6, 5, 4, 3, 2, 1]), (4, [4, 5, 6, 1, 2, 3]),
+        (5, [1, 4, 2, 5, 3, 6]), (6, [4, 1, 5, 2, 6, 3]), (7, [6, 3, 5, 2, 4, 1]), (8, [3, 6, 2, 5, 1, 4]),
+        (9, [1, 2, 3, 4, 5, 6]),
+    ])
+    func anImageIsTurnedUpright(orientation: Int, expected: [UInt8]) throws {
+        let image = try #require(PixelImage(width: 3, height: 2, bytes: (1...6).flatMap { [$0, 0, 0, 255] }))
+        let turned = image.turned(from: orientation)
+        #expect(turned.width == (5...8 ~= orientation ? 2 : 3))
+        #expect(stride(from: 0, to: 24, by: 4).map { turned.bytes[$0] } == expected)
+    }
+
+    @Test func planesHoldColoursInUnitRange() throws {
+        let image = try #require(PixelImage(width: 2, height: 1, bytes: [255, 51, 0, 255, 0, 102, 204, 255]))
+        #expect(image.planes == [1, 0, 0.2, 0.4, 0, 0.8])
+    }
+
+    @Test func aDecoderMayReduceAnImageToTwiceTheInput() {
+        let spec = ImageSpec(height: 224, width: 224)
+        let sizes = [(4032, 3024, 4), (8064, 6048, 8), (900, 900, 2), (895, 3000, 1), (0, 0, 1)]
+        for (width, height, reduction) in sizes { #expect(spec.reduction(width: width, height: height) == reduction) }
+    }
 }

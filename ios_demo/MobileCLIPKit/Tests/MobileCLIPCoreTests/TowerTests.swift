@@ -40,7 +40,7 @@ private actor FakeTower: Tower {
 @Suite struct TowerTests {
     private let scratch: Scratch
     private let right: [Float] = [0.6, 0.8]
-    private let samples = [TowerSample(input: .tokens([1, 2]), vector: [0.6, 0.8])]
+    private let samples = TowerSamples(leastCosine: 0.97, samples: [TowerSample(input: .tokens([1, 2]), vector: [0.6, 0.8])])
 
     init() throws { scratch = try Scratch() }
 
@@ -61,7 +61,7 @@ private actor FakeTower: Tower {
         #expect(await unused.loads == 0)
         let rows = await log.rows
         #expect(rows.map(\.passes) == [false, false, true])
-        #expect(rows[0].leastCosine == 0)
+        #expect(rows[0].cosine == 0)
         #expect(rows[1].reason == "Broken()")
     }
 
@@ -77,7 +77,7 @@ private actor FakeTower: Tower {
 
     @Test func manyCallersLoadTheModelOnceAndItCanBeReleased() async throws {
         let tower = FakeTower(TowerPlace(.coreML, .cpu), right)
-        let checked = CheckedTower(.image, candidates: [tower], samples: [], log: log())
+        let checked = CheckedTower(.image, candidates: [tower], samples: .none, log: log())
         await withThrowingTaskGroup(of: Void.self) { group in
             for _ in 0..<20 { group.addTask { _ = try await checked.predict([.tokens([1])]) } }
         }
@@ -101,9 +101,34 @@ private actor FakeTower: Tower {
             FakeTower(TowerPlace(.coreML, .all), [1]),
         ]
         let rows = await CheckedTower(.text, candidates: towers, samples: samples, log: log()).compareAll()
-        #expect(rows.map(\.leastCosine) == [-1, rows[1].leastCosine, -1])
+        #expect(rows.map(\.cosine) == [-1, rows[1].cosine, -1])
         #expect(rows.map(\.passes) == [false, true, false])
         for tower in towers { #expect(await tower.unloads == 1) }
+    }
+
+    // MARK: Samples
+
+    @Test func aBundleHasSamplesOfBothTowers() throws {
+        let folder = scratch.file("bundle")
+        try FileManager.default.copyItem(at: Golden.folder.appendingPathComponent("bundle"), to: folder)
+        #expect(try ModelBundle(contentsOf: folder).samples(of: .image) == .none)
+        let document = #"""
+            {"least_cosine": 0.99, "image_height": 1, "image_width": 2,
+             "images": [{"rgb_base64": "AQIDBAUG", "vector": [0.6, 0.8]}], "texts": [{"ids": [3, 4], "vector": [1, 0]}]}
+            """#
+        let url = folder.appendingPathComponent("samples.json")
+        try Data(document.utf8).write(to: url)
+        let manifest = folder.appendingPathComponent("manifest.json")
+        let text = try String(contentsOf: manifest, encoding: .utf8)
+        let entry = #""samples": {"file": "samples.json", "size_bytes": \#(document.utf8.count), "sha256": ""},"#
+        try Data(text.replacingOccurrences(of: #""files": {"#, with: #""files": {"# + entry).utf8).write(to: manifest)
+        let bundle = try ModelBundle(contentsOf: folder)
+        let image = try #require(PixelImage(width: 2, height: 1, bytes: [1, 2, 3, 255, 4, 5, 6, 255]))
+        let images = TowerSamples(leastCosine: 0.99, samples: [TowerSample(input: .image(image), vector: [0.6, 0.8])])
+        #expect(try bundle.samples(of: .image) == images)
+        #expect(try bundle.samples(of: .text).samples == [TowerSample(input: .tokens([3, 4]), vector: [1, 0])])
+        try Data(document.replacingOccurrences(of: "AQID", with: "    ").utf8).write(to: url)
+        #expect(throws: ManifestError.unreadable(name: "samples.json")) { try bundle.samples(of: .image) }
     }
 
     // MARK: Converted models

@@ -1,0 +1,3 @@
+public struct UTType: Equatable, Sendable {
+    public static var image: UTType { UTType() }
+}
