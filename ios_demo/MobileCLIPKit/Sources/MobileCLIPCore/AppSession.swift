@@ -88,9 +88,10 @@ public final class AppSession<Services: AppServices> {
     /// Finds the bundles again.
     public func lookForBundles() async { state.entries = await services.bundles() }
 
-    /// Opens another bundle. Each model has its own index, which is kept. A second call for a bundle that is being opened
-    /// waits for the first one.
+    /// Opens another bundle. Each model has its own index, which is kept. For the bundle that is open, nothing happens; a
+    /// second call for one that is being opened waits for the first one.
     public func open(_ bundle: ModelBundle) async {
+        if opening == nil, bundle == state.bundle, [.ready, .needsPhotos].contains(state.phase) { return }
         if opening?.bundle != bundle.id { open(Optional(bundle)) }
         await opening?.task.value
     }
@@ -217,11 +218,12 @@ public final class AppSession<Services: AppServices> {
     public func rebuildIndex() async {
         guard let bundle = state.bundle, let files else { return }
         await stop()
+        state.phase = .starting
         do {
             try files.setAside()
             await open(bundle)
         } catch {
-            state.indexingProblem = AppProblem(error)
+            state.phase = .failed(AppProblem(error))
         }
     }
 
