@@ -243,7 +243,7 @@ def export(
     model: str | Path,
     out: str | Path | None = None,
     *,
-    format: Literal["onnx", "coreml"] = "onnx",
+    format: Literal["onnx", "coreml", "coreai", "litert"] = "onnx",
     precision: str | None = None,
     images: str | Path | None = None,
     calibration: str | Path | None = None,
@@ -257,11 +257,12 @@ def export(
     Args:
         model: A model folder or an open_clip name.
         out: The export folder to make; None for ``MODEL-FORMAT-PRECISION``.
-        format: ``onnx`` or ``coreml``.
+        format: ``onnx``, ``coreml``, ``coreai`` or ``litert``; the last two need the extra of the same name.
         precision: onnx: ``fp32`` (default), ``fp16``, ``int8``, ``int8-weights``; coreml: ``fp16`` (default), ``fp32``,
-            ``int8``, ``palette8``, ``palette6``, ``palette4``.
+            ``int8``, ``palette8``, ``palette6``, ``palette4``; coreai: as coreml, and ``int4``; litert: as onnx, and
+            ``int8-dynamic``, ``int4``.
         images: Images, or a captions file, to verify with; None for generated ones.
-        calibration: Images, or a captions file, to calibrate onnx int8 on.
+        calibration: Images, or a captions file, to calibrate int8 on (onnx, litert).
         progress: False for no lines about the steps on stderr.
         **options: The other options of ``mckit export`` with underscores, such as ``ane``, ``threshold`` (or
             ``min_cosine``), ``max_recall_drop``, ``keep_failed``, ``force``.

@@ -2,8 +2,8 @@
 
 Each format's default precision is converted once and the others are made from it, so that the comparison costs little
 more than one export. Latencies are measured in turns (:mod:`mobileclip_kit.bench.latency`), one process for each
-export; a Core ML program has one on macOS only, since the interpreter that executes it elsewhere is made to be exact,
-not fast.
+export; Core ML and Core AI programs have one on macOS only, since what executes them elsewhere is made to be exact, not
+fast. A format whose converter is not installed has a row that says so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, get_args
 from mobileclip_kit.bench.latency import measure_latency
 from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.process import Asked, WorkerProcess
-from mobileclip_kit.errors import ExportError, ModelError, ParityError
+from mobileclip_kit.errors import ExportError, MissingExtraError, ModelError, ParityError
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export, open_export
 from mobileclip_kit.exporting.precisions import FORMATS, precisions_of
@@ -26,6 +26,7 @@ from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.files import atomic_folder, write_json
 from mobileclip_kit.formats import to_document
 from mobileclip_kit.networks.model import Model
+from mobileclip_kit.runtime.open import available_runtimes
 from mobileclip_kit.spec import Tower
 
 COMPARISON_FILE = "comparison.json"
@@ -72,12 +73,13 @@ def compare_precisions(
                 exports[name] = export
                 rows += [{"name": name, **row, "reason": reason} for row in export.rows()]
         timings, failures = measure_latencies(exports, seconds) if seconds else ({}, {})
+        own_runtime = {export.format: available_runtimes(export.format)[-1].runtime for export in exports.values()}
         for row in rows:
             row["latency_ms"] = None
             if "path" in row:
                 row["path"] = str(destination / row["name"])
                 row["reason"] = row["reason"] or failures.get(row["name"])
-                if row["runtime"] != "mil":
+                if row["runtime"] == own_runtime[row["format"]]:
                     row["latency_ms"] = timings.get((row["name"], row["tower"]))
         document = {
             "model": model.spec.name,
@@ -114,6 +116,9 @@ def _exports(model: Model, folder: Path, options: ExportOptions) -> Iterator[tup
                 yield name, None, reason
                 continue
             export = open_export(folder / name)
+        except MissingExtraError as error:
+            yield row.format, None, error.message
+            return
         except ExportError as error:
             if base is None:
                 raise
@@ -138,7 +143,7 @@ def measure_latencies(exports: Mapping[str, Export], seconds: float) -> Latencie
     with ExitStack() as stack:
         workers: dict[str, Asked] = {}
         for name, export in exports.items():
-            if all(row["runtime"] == "mil" for row in export.rows()):
+            if not available_runtimes(export.format)[-1].is_timed:
                 continue
             worker = stack.enter_context(WorkerProcess(threads=_THREADS))
             try:

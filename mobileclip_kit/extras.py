@@ -6,6 +6,7 @@ an extra of ``pyproject.toml``; the tables below repeat the extras by the names 
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 
 from mobileclip_kit.errors import MissingExtraError
@@ -14,14 +15,27 @@ from mobileclip_kit.errors import MissingExtraError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "open_clip", "timm", "accelerate", "scipy", "safetensors", "huggingface_hub", "fsspec"),
     "export": ("coremltools", "onnx", "onnxscript", "onnxsim"),
+    "coreai": ("coreai", "coreai_opt", "coreai_torch", "ninja", "sklearn"),
+    "litert": ("ai_edge_litert", "ai_edge_quantizer", "litert_torch"),
     "bench": ("jinja2", "matplotlib", "sklearn", "scipy", "threadpoolctl", "onnx"),
     "heic": ("pillow_heif",),
     "parquet": ("pyarrow",),
     "hf": ("transformers", "tokenizers"),
     "tensorboard": ("tensorboard",),
 }
+# Extra → the versions of its packages that its formats were tested with: beginnings, by the names of distributions.
+TESTED: dict[str, dict[str, str]] = {
+    "coreai": {"coreai-core": "1.0.0b3", "coreai-torch": "0.4.", "coreai-opt": "0.4."},
+    "litert": {"ai-edge-litert": "2.", "ai-edge-quantizer": "0.10.", "litert-torch": "0.10."},
+}
+
 # Extra → other extras that it installs as well.
-INCLUDES: dict[str, tuple[str, ...]] = {"export": ("train",), "all": tuple(EXTRAS)}
+INCLUDES: dict[str, tuple[str, ...]] = {
+    "export": ("train",),
+    "coreai": ("export",),
+    "litert": ("export",),
+    "all": ("train", "export", "bench", "heic", "parquet", "hf", "tensorboard"),
+}
 
 # Command → the extras without which it cannot do anything. One that is not listed runs in the base installation.
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -53,9 +67,25 @@ def require(what: str, *extras: str) -> None:
     Raises:
         MissingExtraError: A package of one of them is not installed.
     """
-    lacking = [extra for extra in extras if not all(map(_is_installed, packages_of(extra)))]
+    lacking = [extra for extra in extras if not all(map(is_installed, packages_of(extra)))]
     if lacking:
         raise missing_extra(what, *lacking)
+
+
+def require_tested(what: str, extra: str) -> None:
+    """:func:`require`, and that the packages are of the versions in :data:`TESTED`.
+
+    Raises:
+        MissingExtraError: A package is not installed, or of another version.
+    """
+    require(what, extra)
+    for name, tested in TESTED.get(extra, {}).items():
+        found = importlib.metadata.version(name)
+        if not found.startswith(tested):
+            raise MissingExtraError(
+                f"{what} was tested with {name} {tested.removesuffix('.')}, but {found} is installed; "
+                f'install the tested one with: pip install "mobileclip-kit[{extra}]"'
+            )
 
 
 def missing_extra(what: str, *extras: str) -> MissingExtraError:
@@ -76,5 +106,6 @@ def extra_of(module: str | None) -> str | None:
     return next((extra for extra, packages in EXTRAS.items() if package in packages), None)
 
 
-def _is_installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Whether a package is there, by its import name; it is not imported."""
     return importlib.util.find_spec(package) is not None

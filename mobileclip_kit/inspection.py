@@ -19,6 +19,7 @@ import numpy as np
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError, ImageError
+from mobileclip_kit.exporting.folder import SAMPLES_FILE
 from mobileclip_kit.files import parse_json, read_json, read_text, size_bytes
 from mobileclip_kit.formats import read_toml
 from mobileclip_kit.images import image_suffixes, list_images, load_image
@@ -188,6 +189,14 @@ def _phone_index(path: Path) -> Facts:
             "model_hash": index.header.model_hash}  # fmt: skip
 
 
+def _samples(path: Path, document: Facts) -> Facts:
+    return {
+        "least_cosine": document["least_cosine"],
+        "images": len(document["images"]),
+        "texts": len(document["texts"]),
+    }
+
+
 def _merges(path: Path) -> Facts:
     return {"merges": read_text(path).count("\n") - 1}
 
@@ -206,6 +215,23 @@ def _package(path: Path) -> Facts:
         "leaves_neural_engine": leaving_operators(program),
         **_metadata(program.metadata),
     }
+
+
+def _asset(path: Path) -> Facts:
+    from mobileclip_kit.runtime.coreai import describe_asset
+
+    return _described(path, describe_asset(path))
+
+
+def _litert(path: Path) -> Facts:
+    from mobileclip_kit.runtime.litert import describe_file
+
+    return _described(path, describe_file(path))
+
+
+def _described(path: Path, found: tuple[Facts, dict[str, str]]) -> Facts:
+    facts, entries = found
+    return {**facts, **_metadata(entries)}
 
 
 def _metadata(entries: Mapping[str, str]) -> Facts:
@@ -397,6 +423,9 @@ _KINDS: tuple[_Kind, ...] = (
     _named("index file of a phone", ".mckitidx", _phone_index),
     ("tokenizer merges", lambda path: path.name == "merges.txt" and path.is_file(), _merges),
     _named("ONNX model", ".onnx", _onnx),
+    ("Core AI asset", lambda path: path.is_dir() and path.suffix == ".aimodel", _asset),
+    _named("LiteRT model", ".tflite", _litert),
+    _content("sample inputs of an export", lambda path, document: path.name == SAMPLES_FILE, _samples),
     _named("vectors", ".npy", _vectors),
     _named("weights", ".safetensors", _weights),
     _named("captions file", ".csv .tsv .jsonl .ndjson", _captions),

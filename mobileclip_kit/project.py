@@ -105,7 +105,7 @@ class Project:
         ):
             return own
         given = found.of(command)
-        if command == "export" and "--int8" in arguments and "coreml" not in arguments:
+        if command == "export" and "--int8" in arguments and not {"coreml", "coreai"}.intersection(arguments):
             given["calibration"] = given["images"]
         return {name: value for name, value in {**given, **own}.items() if value is not None and value != ()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -132,8 +132,8 @@ def _describe_index(path: Path, model: str) -> BenchModel:
 
 
 def _describe_export(export: Export, model: str) -> BenchModel:
-    measure = _measure_onnx if export.format == "onnx" else _measure_program
-    measured = {tower: measure(export.tower_path(tower)) for tower in export.towers}
+    measure = _MEASURES.get(export.format, _measure_notes)
+    measured = {name: measure(export.tower_path(name), tower.notes) for name, tower in export.towers.items()}
     macs: dict[str, int] = {tower: count for tower, (_, count) in measured.items() if count is not None}
     row = BenchRow(
         name=short_name(model),
@@ -164,7 +164,7 @@ def _safetensors_parameters(path: Path, *, image_only: bool) -> int:
         ) from error
 
 
-def _measure_onnx(path: Path) -> tuple[int, int | None]:
+def _measure_onnx(path: Path, notes: Mapping[str, Any]) -> tuple[int, int | None]:
     """Stored weights, without the scales and zero points of a quantised model; and multiply-accumulates."""
     import onnx
     from google.protobuf.message import DecodeError
@@ -181,7 +181,7 @@ def _measure_onnx(path: Path) -> tuple[int, int | None]:
     return weights, count_onnx(model)
 
 
-def _measure_program(path: Path) -> tuple[int, int | None]:
+def _measure_program(path: Path, notes: Mapping[str, Any]) -> tuple[int, int | None]:
     """Stored weights of a Core ML program: its floating-point constants, decompressed; and multiply-accumulates."""
     from mobileclip_kit.mil.program import read_program
 
@@ -192,3 +192,11 @@ def _measure_program(path: Path) -> tuple[int, int | None]:
                 if output.dtype in ("fp16", "fp32"):
                     total += int(np.prod([size or 1 for size in output.shape]))
     return total, count_program(program)
+
+
+def _measure_notes(path: Path, notes: Mapping[str, Any]) -> tuple[int, int | None]:
+    """What the exporter counted in the network: these files' readers are not needed to describe them."""
+    return int(notes.get("parameters", 0)), notes.get("multiply_accumulates")
+
+
+_MEASURES = {"onnx": _measure_onnx, "coreml": _measure_program}

@@ -56,10 +56,10 @@ def _help(rows: Iterable[Precision]) -> str:
 @precision_options
 @json_option
 def command(request: ExportRequest, precisions: list[str], as_json: bool) -> None:
-    """Convert MODEL (a model folder or an open_clip name) to ONNX or Core ML, one file for each tower.
+    """Convert MODEL (a model folder or an open_clip name) to ONNX, Core ML, Core AI or LiteRT, a file for each tower.
 
     Each tower is executed and compared with the model before anything is left in the output folder: on your images
-    with --images, on generated ones without. Core ML programs are executed on any machine.
+    with --images, on generated ones without. Core ML and Core AI programs are executed on any machine.
 
     \b
     mckit export student --format coreml --images ~/Photos
@@ -153,8 +153,8 @@ def describe_comparison(document: Mapping[str, Any]) -> str:
     ]
     if any(row["latency_ms"] for row in made):
         lines.append(f"ms: median of one input on {document['threads']} thread, all exports in turns")
-    if any(row["runtime"] == "mil" for row in made):
-        lines.append("ms of Core ML: on macOS alone, where it runs")
+    if any(row["runtime"] in ("mil", "coreai") and row["latency_ms"] is None for row in made):
+        lines.append("ms of Core ML and Core AI: on macOS alone, where they run")
     return "\n".join(lines)
 
 

@@ -18,12 +18,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.onnx import Feeds, TowerFeeds, copy_message, run_graph
 from mobileclip_kit.exporting.onnx_weights import quantize_tables
@@ -41,6 +42,7 @@ from mobileclip_kit.metrics import RECALL_DEPTHS, first_right_ranks, row_cosines
 from mobileclip_kit.spec import Tower
 
 Finish = Callable[[onnx.ModelProto], onnx.ModelProto]
+Run = Callable[[Any, Pixels | Ids], Vectors]
 
 # Inputs that sensitivities are measured on, and others that a choice is checked on.
 _MEASURED = 16
@@ -78,9 +80,8 @@ class RecallJudge:
         self._images, self._texts = images, texts
         self.before = self.measure()
 
-    def accepts(self, tower: Tower, run: Callable[[onnx.ModelProto], Vectors], model: onnx.ModelProto) -> bool:
-        """Whether a candidate's vectors keep the budget; ``run`` executes it on the tower's inputs."""
-        vectors = run(model)
+    def accepts(self, tower: Tower, vectors: Vectors) -> bool:
+        """Whether a candidate's vectors of the tower's inputs keep the budget."""
         images, texts = (vectors, self._texts) if tower == "image" else (self._images, vectors)
         found = mean_recall(images, texts, self.budget.captioned.image_of)
         return self.before - found <= self.budget.max_drop * (_IMAGE_SHARE if tower == "image" else 1.0)
@@ -119,26 +120,31 @@ class Budget:
         tower: ``image`` or ``text``.
         cosine: What each vector's cosine to the float32 one has to reach.
         judge: Keeps a budget of recall besides; None for cosines alone.
+        run: Executes a candidate on pixels or token rows; None for an ONNX graph.
     """
 
-    def __init__(self, tower: Tower, cosine: float, judge: RecallJudge | None) -> None:
+    def __init__(self, tower: Tower, cosine: float, judge: RecallJudge | None, run: Run | None = None) -> None:
+        self.run: Run = run or self._run_graph
         self.asked, self.cosine = cosine, 1 - (1 - cosine) * _SHARE_OF_BUDGET
         self.tower, self._judge = tower, judge
 
-    def accepts(self, model: onnx.ModelProto) -> bool:
-        """Whether a graph keeps the budget of recall, if there is one."""
-        return self._judge is None or self._judge.accepts(self.tower, self.vectors, model)
+    def accepts(self, model: Any) -> bool:
+        """Whether a candidate keeps the budget of recall, if there is one."""
+        return self._judge is None or self._judge.accepts(self.tower, self.vectors(model))
 
-    def keep(self, model: onnx.ModelProto) -> None:
+    def keep(self, model: Any) -> None:
         """Measure recall with a finished tower from now on."""
         if self._judge is not None:
             self._judge.keep(self.tower, self.vectors(model))
 
-    def vectors(self, model: onnx.ModelProto) -> Vectors:
-        """A graph's vectors of the captioned images, or of the captions."""
+    def vectors(self, model: Any) -> Vectors:
+        """A candidate's vectors of the captioned images, or of the captions."""
         assert self._judge is not None
         captioned = self._judge.budget.captioned
         given = captioned.pixels if self.tower == "image" else captioned.ids
+        return self.run(model, given)
+
+    def _run_graph(self, model: onnx.ModelProto, given: Pixels | Ids) -> Vectors:
         return run_graph(model, TowerFeeds(self.tower, given)).astype(np.float32)
 
 
@@ -240,9 +246,14 @@ def _choose(
             tables = _int8_tables(model.whole)[1] if finish is not finishes[0] else ()
             stays = [f"{entry.operator} of {entry.weight}" for entry in chosen]
             return model.mixed([entry.node for entry in chosen], finish), (*stays, *tables)
-    raise ExportError(
-        f"The {budget.tower} tower as int8 misses its budget (least cosine {budget.asked:g}, a fifth of the loss left "
-        "to other inputs) even with every product in float32.",
+    raise misses_budget(budget, "int8", "float32")
+
+
+def misses_budget(budget: Budget, precision: str, fallback: str) -> ExportError:
+    """The error where no choice keeps a budget."""
+    return ExportError(
+        f"The {budget.tower} tower as {precision} misses its budget (least cosine {budget.asked:g}, a fifth of the "
+        f"loss left to other inputs) even with every product in {fallback}.",
         hint="Ask for less, or export in fp32.",
     )
 

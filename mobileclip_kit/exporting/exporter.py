@@ -7,13 +7,15 @@ from pathlib import Path
 
 from mobileclip_kit.errors import MissingExtraError, ModelError, ParityError, UsageError
 from mobileclip_kit.exporting.budget import RecallBudget, RecallJudge
-from mobileclip_kit.exporting.folder import Export, ExportedTower, open_export
+from mobileclip_kit.exporting.folder import SAMPLES_FILE, Export, ExportedTower, open_export
 from mobileclip_kit.exporting.precisions import FORMATS, load
 from mobileclip_kit.exporting.request import VERIFIED_IMAGES, ExportOptions, ExportRequest, Report
 from mobileclip_kit.exporting.samples import ImageInputs, read_captioned, read_source
+from mobileclip_kit.exporting.self_test import write_samples
 from mobileclip_kit.exporting.sensitivity import table_path
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.exporting.verify import require_parity, verify_export
+from mobileclip_kit.extras import require_tested
 from mobileclip_kit.files import atomic_folder, sha256_of_file, write_json
 from mobileclip_kit.networks.model import Model, load_model
 from mobileclip_kit.runtime.torch import TorchEncoder
@@ -53,6 +55,8 @@ def load_request(request: ExportRequest, *, report: Report = lambda line: None) 
         MckitError: The destination exists, or the model or the images cannot be read.
     """
     request.check()
+    if request.format is not None:
+        require_tested(f"--format {request.format}", FORMATS[request.format].converter)
     request.check_places()
     measured = None if request.sensitivity is None else open_export(request.sensitivity)
     report(f"loading {request.model}")
@@ -74,7 +78,8 @@ def load_request(request: ExportRequest, *, report: Report = lambda line: None) 
         format=request.format or next(iter(FORMATS)), precision=request.precision, images=images, texts=texts,
         calibration=calibration, calibration_texts=calibration_texts,
         calibration_method=request.calibration_method or "minmax", threshold=request.threshold, recall=recall,
-        measured=measured, ane=request.ane, force=request.force, keep_failed=request.keep_failed, report=report,
+        measured=measured, ane=request.ane or request.gpu_layout, force=request.force,
+        keep_failed=request.keep_failed, report=report,
     )  # fmt: skip
     return LoadedRequest(model, request.destination(), options, skipped)
 
@@ -105,6 +110,7 @@ def export_model(model: Model, destination: Path, options: ExportOptions) -> Exp
         OutputError: ``destination`` exists or cannot be written.
     """
     options.check(has_images=model.spec.image is not None)
+    require_tested(f"--format {options.format}", FORMATS[options.format].converter)
     for other in (options.base, options.measured):
         if other is not None:
             model.spec.check_same_model(other.spec.model_hash, f"The export {other.path}")
@@ -118,9 +124,10 @@ def export_model(model: Model, destination: Path, options: ExportOptions) -> Exp
             options.report(f"{what}: writing the {tower} tower")
             path = staging / f"{tower}{FORMATS[options.format].suffix}"
             towers[tower] = load(options.row.write)(TowerJob(model, tower, path, options, judge))
+        write_samples(model, staging / SAMPLES_FILE, least_cosine=options.least_cosine)
         export = Export(
             path=staging, spec=model.spec, format=options.format, precision=options.row.name, towers=towers,
-            **_write_tokenizer(model, staging, options.report),
+            samples_sha256=sha256_of_file(staging / SAMPLES_FILE), **_write_tokenizer(model, staging, options.report),
         )  # fmt: skip
         options.report(f"{what}: verifying")
         results = verify_export(export, model, images=options.images, texts=options.texts, threshold=options.threshold)

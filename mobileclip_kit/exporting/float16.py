@@ -162,17 +162,36 @@ def find_imprecise(probed: Probed, *, least_cosine: float) -> frozenset[str]:
     if loss_of(probed.vectors) <= allowed:
         return frozenset()
     computing = [operation.name for operation in program.main.operations if operation.type not in _MOVERS]
-    alone = dict(_costly(computing, lambda rounded: loss(set(computing) - set(rounded)), allowed / _SHARE))
-    ranked = sorted(computing, key=lambda name: -alone.get(name, 0.0))
-    if loss(ranked) > allowed:
+    chosen = fewest_exact(computing, loss, allowed)
+    if chosen is None:
         raise ExportError(
             f"No choice of float32 operators brings {program.path.name} to a least cosine of {least_cosine:g}."
         )
+    return frozenset(map(_converter_name, chosen))
+
+
+def fewest_exact(
+    computing: Sequence[str], loss: Callable[[Collection[str]], float], allowed: float
+) -> tuple[str, ...] | None:
+    """The fewest operators, by what each costs alone, that bring a loss down when they are not rounded.
+
+    Args:
+        computing: The names of all operators that round.
+        loss: Of the program when these operators are not rounded.
+        allowed: The greatest loss.
+
+    Returns:
+        None if not even all of them are enough.
+    """
+    alone = dict(_costly(computing, lambda rounded: loss(set(computing) - set(rounded)), allowed / _SHARE))
+    ranked = sorted(computing, key=lambda name: -alone.get(name, 0.0))
+    if loss(ranked) > allowed:
+        return None
     low, high = 1, len(ranked)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if loss(ranked[:middle]) <= allowed else (middle + 1, high)
-    return frozenset(map(_converter_name, ranked[:low]))
+    return tuple(ranked[:low])
 
 
 def _costly(

@@ -1,7 +1,7 @@
 """The export folder: what a phone, a runtime and ``mckit verify`` read.
 
-``export.json`` beside one file for each tower (``image.onnx``, ``text.mlpackage``) and the tokenizer's ``merges.txt``
-and ``tokenizer.json``. Reading it needs neither torch nor any runtime.
+``export.json`` beside one file for each tower (``image.onnx``, ``text.mlpackage``), the tokenizer's ``merges.txt`` and
+``tokenizer.json``, and ``samples.json``. Reading it needs neither torch nor any runtime.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mobileclip_kit.spec import FORMAT_VERSION, MERGES_FILE, TOKENIZER_FILE, Mod
 from mobileclip_kit.tokenizer import STANDARD_MERGES_COUNT, Tokenizer, find_tokenizer
 
 EXPORT_FILE = "export.json"
+SAMPLES_FILE = "samples.json"
 _AGAIN = "Copy the export again, or make it again with `mckit export`."
 
 
@@ -31,8 +32,9 @@ class Verification:
 
     Attributes:
         tower: ``image`` or ``text``.
-        runtime: What executed the export: ``onnxruntime``, ``mil`` or ``coreml``.
-        images: Images compared, or texts for a text tower.
+        runtime: What executed the export, such as ``onnxruntime`` or ``mil``; or what stood in for it, see
+            :attr:`ExportFormat.twins <mobileclip_kit.exporting.precisions.ExportFormat.twins>`.
+        images: Images compared, or texts for a text tower; fewer than asked for where time was up.
         inputs: Where they came from: "64 images of photos/".
         cosine_min: Least cosine between the export's and the model's vector of one input.
         cosine_mean: Mean of these cosines.
@@ -98,6 +100,7 @@ class Manifest:
         towers: By name.
         merges_sha256: As in :attr:`Export.merges_sha256`.
         tokenizer_sha256: As in :attr:`Export.tokenizer_sha256`.
+        samples_sha256: As in :attr:`Export.samples_sha256`.
     """
 
     format_version: int
@@ -108,6 +111,7 @@ class Manifest:
     towers: Mapping[Tower, ExportedTower]
     merges_sha256: str | None = None
     tokenizer_sha256: str | None = None
+    samples_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +121,12 @@ class Export:
     Attributes:
         path: The folder.
         spec: The model's own spec; ``spec.model_hash`` says whose export it is.
-        format: ``onnx`` or ``coreml``.
+        format: A key of :data:`~mobileclip_kit.exporting.precisions.FORMATS`.
         precision: A row of the format's :func:`~mobileclip_kit.exporting.precisions.precisions_of`, by name.
         towers: The exported towers by name.
         merges_sha256: Hex digest of ``merges.txt``; None when there is none, or in an export of an older mckit.
         tokenizer_sha256: The same of ``tokenizer.json``.
+        samples_sha256: The same of ``samples.json``, see :mod:`~mobileclip_kit.exporting.self_test`.
     """
 
     path: Path
@@ -131,6 +136,7 @@ class Export:
     towers: Mapping[Tower, ExportedTower]
     merges_sha256: str | None = None
     tokenizer_sha256: str | None = None
+    samples_sha256: str | None = None
 
     @property
     def row(self) -> Precision:
@@ -206,7 +212,7 @@ class Export:
         manifest = Manifest(
             format_version=FORMAT_VERSION, mckit=__version__, format=self.format, precision=self.precision,
             model=self.spec.to_json(), towers=self.towers, merges_sha256=self.merges_sha256,
-            tokenizer_sha256=self.tokenizer_sha256,
+            tokenizer_sha256=self.tokenizer_sha256, samples_sha256=self.samples_sha256,
         )  # fmt: skip
         formats.write(
             self.path / EXPORT_FILE, manifest, sealed=False
@@ -246,7 +252,7 @@ def open_export(path: Path, *, check_hashes: bool = False) -> Export:
         _check_file(export.path / tower.file, tower)
         if check_hashes:
             _check_digest(export.path / tower.file, tower, from_memory=False)
-    _check_tokenizer(export, count=check_hashes)
+    _check_others(export, count=check_hashes)
     return export
 
 
@@ -304,6 +310,7 @@ def _read_manifest(path: Path) -> Export:
         towers=towers,
         merges_sha256=manifest.merges_sha256,
         tokenizer_sha256=manifest.tokenizer_sha256,
+        samples_sha256=manifest.samples_sha256,
     )
 
 
@@ -334,8 +341,8 @@ def _check_digest(path: Path, tower: ExportedTower, *, from_memory: bool) -> Non
         raise ExportError(f"{path} was changed: its SHA-256 is not the one in {EXPORT_FILE}.", hint=_AGAIN)
 
 
-def _check_tokenizer(export: Export, *, count: bool) -> None:
-    """Refuse tokenizer files that would split texts otherwise than the text tower learned them.
+def _check_others(export: Export, *, count: bool) -> None:
+    """Refuse samples that were changed, and tokenizer files that would split texts otherwise than the tower learned.
 
     Args:
         export: An older mckit wrote no digest of its ``merges.txt``, which may then be missing.
@@ -344,7 +351,11 @@ def _check_tokenizer(export: Export, *, count: bool) -> None:
     Raises:
         ExportError: The file is missing, was changed, or does not fit the model.
     """
-    digests = {MERGES_FILE: export.merges_sha256, TOKENIZER_FILE: export.tokenizer_sha256}
+    digests = {
+        MERGES_FILE: export.merges_sha256,
+        TOKENIZER_FILE: export.tokenizer_sha256,
+        SAMPLES_FILE: export.samples_sha256,
+    }
     for name, digest in digests.items():
         path = export.path / name
         if digest is not None and not path.is_file():

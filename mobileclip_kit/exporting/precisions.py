@@ -10,13 +10,14 @@ docs/architecture.md.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mobileclip_kit.errors import UsageError
 
-Format = Literal["onnx", "coreml"]
+Format = Literal["onnx", "coreml", "coreai", "litert"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,13 @@ class ExportFormat:
         batches: Sizes of the first batches that verification passes; the last one repeats. A graph whose batch is not
             truly dynamic fails at one of them.
         extra: The extra of the package that the runtimes need; None for the base installation.
+        converter: The extra of the package that writing it needs.
         neural_engine: Whether ``--ane`` applies.
+        gpu_layout: Whether ``--gpu-layout`` applies.
+        twins: What verification executes in place of a program that is too slow for all inputs here, as
+            ``module:function``; see :func:`~mobileclip_kit.exporting.coreai.execute_twins`.
+        seconds: For executing a tower on the inputs of a verification; at least one input is executed unless it alone
+            would take longer.
     """
 
     suffix: str
@@ -39,7 +46,11 @@ class ExportFormat:
     runtimes: tuple[str, ...]
     batches: tuple[int, ...] = (1,)
     extra: str | None = None
+    converter: str = "export"
     neural_engine: bool = False
+    gpu_layout: bool = False
+    twins: str | None = None
+    seconds: float = math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +68,8 @@ class Precision:
         weight_bits: Of each stored weight.
         from_default: Whether it can be made from an export in the format's default precision, without the network.
         calibrated: Whether it needs calibration inputs.
+        budgeted: Whether what stays in float is chosen by measured sensitivities: ``--max-recall-drop`` and
+            ``--sensitivity`` apply.
         spread_weights: Whether stored weights are turned into float32 when a runtime opens the file.
     """
 
@@ -70,6 +83,7 @@ class Precision:
     weight_bits: int
     from_default: bool = True
     calibrated: bool = False
+    budgeted: bool = False
     spread_weights: bool = False
 
 
@@ -79,6 +93,11 @@ FORMATS: dict[str, ExportFormat] = {
     "onnx": ExportFormat(suffix=".onnx", title="ONNX", runtimes=(f"{_RUNTIME}.onnx:OnnxEncoder",), batches=(1, 3, 17)),
     "coreml": ExportFormat(suffix=".mlpackage", title="Core ML", extra="export", neural_engine=True,
                            runtimes=(f"{_RUNTIME}.mil:MilEncoder", f"{_RUNTIME}.coreml:CoreMLEncoder")),
+    "coreai": ExportFormat(suffix=".aimodel", title="Core AI", extra="coreai", converter="coreai", neural_engine=True,
+                           runtimes=(f"{_RUNTIME}.coreai:CoreAIEncoder",), seconds=30.0,
+                           twins=f"{_EXPORT}.coreai:execute_twins"),
+    "litert": ExportFormat(suffix=".tflite", title="LiteRT", extra="litert", converter="litert", gpu_layout=True,
+                           runtimes=(f"{_RUNTIME}.litert:LiteRTEncoder",)),
 }  # fmt: skip
 
 # A format's first row is its default.
@@ -90,7 +109,7 @@ PRECISIONS: list[Precision] = [
     Precision(format="onnx", name="int8-weights", write=f"{_EXPORT}.onnx_weights:write_int8_weights", threshold=0.99,
               flag="--int8-weights", help="int8 weights, float32 arithmetic", weight_bits=8, spread_weights=True),
     Precision(format="onnx", name="int8", write=f"{_EXPORT}.int8:write_int8", threshold=0.99, flag="--int8",
-              help="int8 weights and activations (needs --calibration)", weight_bits=7, calibrated=True),
+              help="int8 weights and activations (needs --calibration)", weight_bits=7, calibrated=True, budgeted=True),
     Precision(format="coreml", name="fp16", write=f"{_EXPORT}.coreml:write_program", threshold=0.999, flag="--fp16",
               help="float16", weight_bits=16),
     Precision(format="coreml", name="fp32", write=f"{_EXPORT}.coreml:write_program", threshold=0.999, flag="--fp32",
@@ -100,6 +119,31 @@ PRECISIONS: list[Precision] = [
     *(Precision(format="coreml", name=f"palette{bits}", write=f"{_EXPORT}.coreml:write_compressed", threshold=0.99,
                 flag="--palettize", value=str(bits), help="weights out of a palette of 2^N values", weight_bits=bits)
       for bits in (8, 6, 4)),
+    Precision(format="coreai", name="fp16", write=f"{_EXPORT}.coreai:write_program", threshold=0.999, flag="--fp16",
+              help="float16", weight_bits=16),
+    Precision(format="coreai", name="fp32", write=f"{_EXPORT}.coreai:write_program", threshold=0.999, flag="--fp32",
+              help="float32", weight_bits=32, from_default=False),
+    Precision(format="coreai", name="int8", write=f"{_EXPORT}.coreai:write_compressed", threshold=0.99, flag="--int8",
+              help="int8 weights", weight_bits=8),
+    Precision(format="coreai", name="int4", write=f"{_EXPORT}.coreai:write_compressed", threshold=0.97, flag="--int4",
+              help="int4 weights in blocks of 32", weight_bits=4),
+    *(Precision(format="coreai", name=f"palette{bits}", write=f"{_EXPORT}.coreai:write_compressed",
+                threshold=0.97 if bits == 4 else 0.99, flag="--palettize", value=str(bits),
+                help="weights out of a palette of 2^N values", weight_bits=bits)
+      for bits in (8, 6, 4)),
+    Precision(format="litert", name="fp32", write=f"{_EXPORT}.litert:write_float32", threshold=0.999, flag="--fp32",
+              help="float32", weight_bits=32),
+    Precision(format="litert", name="fp16", write=f"{_EXPORT}.litert:write_reduced", threshold=0.999, flag="--fp16",
+              help="float16 weights", weight_bits=16),
+    Precision(format="litert", name="int8-weights", write=f"{_EXPORT}.litert:write_reduced", threshold=0.99,
+              flag="--int8-weights", help="int8 weights, float32 arithmetic", weight_bits=8),
+    Precision(format="litert", name="int8-dynamic", write=f"{_EXPORT}.litert_int8:write_integers", threshold=0.99,
+              flag="--int8-dynamic", help="int8 products, ranges found when it runs", weight_bits=8, budgeted=True),
+    Precision(format="litert", name="int8", write=f"{_EXPORT}.litert_int8:write_integers", threshold=0.99,
+              flag="--int8", help="int8 weights and activations (needs --calibration)", weight_bits=8,
+              calibrated=True, budgeted=True),
+    Precision(format="litert", name="int4", write=f"{_EXPORT}.litert_int8:write_integers", threshold=0.97,
+              flag="--int4", help="int4 weights, the most sensitive ones int8", weight_bits=4, budgeted=True),
 ]  # fmt: skip
 
 

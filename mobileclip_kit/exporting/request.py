@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.exporting.precisions import FORMATS, Format, Precision, find_precision
+from mobileclip_kit.exporting.precisions import FORMATS, PRECISIONS, Format, Precision, find_precision
 from mobileclip_kit.options import Option
 
 if TYPE_CHECKING:
@@ -39,18 +39,29 @@ class ExportRequest:
     model: Annotated[str, Option("A model folder or an open_clip name.", names=("model",))]
     format: Annotated[Format | None, Option("The format to write.")] = None
     precision: str | None = None
-    ane: Annotated[bool, Option("Use the layout of Apple's Neural Engine (coreml; open_clip's transformers).")] = False
+    ane: Annotated[
+        bool, Option("Use the layout of Apple's Neural Engine (coreml, coreai; open_clip's transformers).")
+    ] = False
+    gpu_layout: Annotated[
+        bool, Option("Use 1×1 convolutions, which GPU delegates execute whole (litert; open_clip's transformers).")
+    ] = False
     compare: Annotated[bool, Option("Write every precision of --format, or of all formats, and compare them.")] = False
-    calibration: Annotated[Path | None, Option("Images, or a captions file, to calibrate onnx int8 on.")] = None
+    calibration: Annotated[Path | None, Option("Images, or a captions file, to calibrate int8 on (onnx, litert).")] = (
+        None
+    )
     calibration_method: Annotated[
         CalibrationMethod | None, Option("How int8 ranges are chosen from what calibration shows; minmax by default.")
     ] = None
     max_recall_drop: Annotated[
         float | None,
-        Option("Mean recall (at 1, 5, 10) that onnx int8 may lose on the captions of --images.", at_least=0, at_most=1),
+        Option(
+            "Mean recall (at 1, 5, 10) that integers may lose on the captions of --images (onnx, litert).",
+            at_least=0,
+            at_most=1,
+        ),
     ] = None
     sensitivity: Annotated[
-        Path | None, Option("An earlier onnx int8 export: choose what stays in float from its measurements.")
+        Path | None, Option("An earlier export in integers: choose what stays in float from its measurements.")
     ] = None
     images: Annotated[Path | None, Option("Images, or a captions file, to verify with.")] = None
     num_images: Annotated[
@@ -78,7 +89,13 @@ class ExportRequest:
             UsageError: Says which.
         """
         if self.compare:
-            if self.precision or self.ane or self.max_recall_drop is not None or self.sensitivity is not None:
+            if (
+                self.precision
+                or self.ane
+                or self.gpu_layout
+                or self.max_recall_drop is not None
+                or self.sensitivity is not None
+            ):
                 raise UsageError("--compare writes every precision, so it takes no other choice of one.")
             return
         if self.format is None:
@@ -86,13 +103,14 @@ class ExportRequest:
             raise UsageError("The format to write is missing.", hint=f"Add {wanted}, or --compare.")
         row = find_precision(self.format, self.precision)
         for flag, value in (("--max-recall-drop", self.max_recall_drop), ("--sensitivity", self.sensitivity)):
-            if value is not None and not row.calibrated:
-                raise UsageError(f"{flag} chooses what stays in float in --format onnx --int8 alone.")
+            if value is not None and not row.budgeted:
+                known = ", ".join(f"--format {each.format} {each.flag}" for each in PRECISIONS if each.budgeted)
+                raise UsageError(f"{flag} chooses what stays in float, in {known} alone.")
         if self.max_recall_drop is not None and self.images is None:
             raise UsageError(
                 "--max-recall-drop needs images with captions.", hint="Pass a captions file with --images."
             )
-        check_precision(row, ane=self.ane, calibrated=self.calibration is not None)
+        check_precision(row, ane=self.ane, gpu_layout=self.gpu_layout, calibrated=self.calibration is not None)
 
     def check_places(self) -> None:
         """Refuse a model, images and an output that cannot be used, before torch is imported.
@@ -117,15 +135,23 @@ class ExportRequest:
         """A sentence for each option that changes nothing beside the others."""
         formats = FORMATS if self.format is None else (self.format,)
         rows = [find_precision(format, self.precision) for format in formats]
-        calibrates = "onnx" in formats if self.compare else any(row.calibrated for row in rows)
+        if self.compare:
+            rows = [row for row in PRECISIONS if row.format in formats]
+        calibrates = any(row.calibrated for row in rows)
         found = []
         if self.calibration is not None and not calibrates:
-            found.append("--calibration has no effect here: only --format onnx --int8 is calibrated.")
-        if self.calibration_method is not None and (self.calibration is None or not calibrates):
+            found.append("--calibration has no effect here: only int8 of the formats onnx and litert is calibrated.")
+        if self.calibration_method is not None and (
+            self.calibration is None or not any(row.calibrated and row.format == "onnx" for row in rows)
+        ):
             found.append("--calibration-method has no effect here: it needs --format onnx --int8 --calibration.")
         if self.num_images is not None and self.images is None:
             found.append("--num-images has no effect without --images: the generated ones have their own number.")
         return found
+
+    @property
+    def _layout(self) -> str | None:
+        return "ane" if self.ane else "gpu" if self.gpu_layout else None
 
     def destination(self) -> Path:
         """``out``, or ``MODEL-FORMAT-PRECISION`` beside a model folder, or here for an open_clip name."""
@@ -135,7 +161,7 @@ class ExportRequest:
         name = folder.resolve().name if folder.is_dir() else self.model.replace("/", "-").replace(":", "-")
         parts = [name, self.format, "compared"]
         if self.format is not None and not self.compare:
-            parts[2:] = [find_precision(self.format, self.precision).name, "ane" if self.ane else None]
+            parts[2:] = [find_precision(self.format, self.precision).name, self._layout]
         return (folder.resolve().parent if folder.is_dir() else Path()) / "-".join(part for part in parts if part)
 
 
@@ -156,7 +182,7 @@ class ExportOptions:
         recall: How much mean recall ONNX int8 may lose, and on what; None for no such budget.
         measured: An int8 export of the same model whose measured sensitivities are used again.
         base: The same model's export in the format's default precision: reduced without converting the network again.
-        ane: Core ML only: the layout of the Neural Engine, see :mod:`mobileclip_kit.networks.channels_first`.
+        ane: The layout of the Neural Engine and of GPU delegates, see :mod:`mobileclip_kit.networks.channels_first`.
         force: Replace what stands at the destination.
         keep_failed: Keep an export below the threshold; the error is raised all the same.
         report: Called with a line about each step.
@@ -197,12 +223,16 @@ class ExportOptions:
         Raises:
             UsageError: The format has no such precision or layout, or int8 has too few calibration images.
         """
-        check_precision(self.row, ane=self.ane, calibrated=self.calibration is not None or not has_images)
+        gpu_layout = self.ane and FORMATS[self.format].gpu_layout
+        check_precision(
+            self.row, ane=self.ane and not gpu_layout, gpu_layout=gpu_layout,
+            calibrated=self.calibration is not None or not has_images,
+        )  # fmt: skip
         if self.row.calibrated and self.calibration is not None:
             require_calibration(len(self.calibration.pixels), "image(s)")
 
 
-def check_precision(row: Precision, *, ane: bool, calibrated: bool) -> None:
+def check_precision(row: Precision, *, ane: bool, gpu_layout: bool, calibrated: bool) -> None:
     """Refuse a layout that the format does not have, and a calibrated precision without images.
 
     Raises:
@@ -210,6 +240,8 @@ def check_precision(row: Precision, *, ane: bool, calibrated: bool) -> None:
     """
     if ane and not FORMATS[row.format].neural_engine:
         raise UsageError(f"--ane is a layout for Core ML, not for {row.format}.", hint="Add --format coreml.")
+    if gpu_layout and not FORMATS[row.format].gpu_layout:
+        raise UsageError(f"--gpu-layout is a layout for LiteRT, not for {row.format}.", hint="Add --format litert.")
     if row.calibrated and not calibrated:
         raise UsageError(
             f"{row.name} needs images of the kind that the model will meet, to observe the ranges of its activations.",

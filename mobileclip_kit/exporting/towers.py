@@ -132,6 +132,17 @@ class TextTower(nn.Module):
         return to_unit(first_output(self._call(self.text, ids)))
 
 
+def count_tower(module: ImageTower | TextTower) -> dict[str, int]:
+    """Parameters, and multiply-accumulates of one input, for the manifest."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        module(module.example)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return {"parameters": parameters, "multiply_accumulates": counter.get_total_flops() // 2}
+
+
 def to_unit(vectors: Tensor) -> Tensor:
     """Rows scaled to length 1, without leaving float16's range on the way."""
     vectors = vectors / vectors.abs().amax(dim=-1, keepdim=True).clamp(min=_LEAST_MAGNITUDE)

@@ -38,7 +38,8 @@ class Encoder:
 
     Attributes:
         spec: What the model takes and returns: image size, context length, ``embedding_dim``, ``model_hash``.
-        runtime: ``torch``, ``onnxruntime``, ``coreml`` or ``mil``.
+        runtime: ``torch``, ``onnxruntime``, ``coreml``, ``mil``, ``coreai`` or ``litert``.
+        is_timed: Whether its time on this machine tells anything; not that of an interpreter that is made to be exact.
         model_path: The place that it was opened from, absolute if it is a folder; None for a model in memory.
 
     Example:
@@ -48,6 +49,7 @@ class Encoder:
     """
 
     runtime = ""
+    is_timed = True
 
     def __init__(
         self, spec: ModelSpec, *, tokenizer_file: Path | None = None, batch_size: int = 32, threads: int | None = None
@@ -66,6 +68,10 @@ class Encoder:
     def problems(self, tower: Tower) -> tuple[NumericProblem, ...]:
         """Operators of a tower that overflowed or became NaN in any run so far, as far as the runtime can tell."""
         return ()
+
+    def expected_seconds(self, tower: Tower) -> float:
+        """What one input is known to take at least, before it is executed; 0 where nothing is known."""
+        return 0.0
 
     @functools.cached_property
     def tokenizer(self) -> TextTokenizer:

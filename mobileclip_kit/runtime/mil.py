@@ -23,6 +23,7 @@ class MilEncoder(Encoder):
     """
 
     runtime = "mil"
+    is_timed = False
 
     def __init__(
         self, export: Export, *, arithmetic: Arithmetic = "float16", threads: int | None = None, brief: bool = False

@@ -100,13 +100,16 @@ def test_verify_against_another_model(capsys: pytest.CaptureFixture[str], onnx_e
         (["--format", "onnx", "--int8"], "--calibration"),
         ([], "--format onnx"),
         (["--compare", "--int8"], "--compare writes every precision"),
-        (["--format", "coreml", "--int8", "--max-recall-drop", "0.01"], "--format onnx --int8 alone"),
+        (["--format", "coreml", "--int8", "--max-recall-drop", "0.01"], "--format onnx --int8, --format litert"),
         (["--format", "onnx", "--int8", "--max-recall-drop", "0.01"], "needs images with captions"),
         (["--format", "coreml", "--int8-weights"], "not in int8-weights"),
         (["--compare", "--sensitivity", "student-int8"], "--compare writes every precision"),
         (["--format", "onnx", "--sensitivity", "student-int8"], "--sensitivity chooses what stays in float"),
         (["--format", "onnx", "--min-cosine", "nan"], "nan is not a number"),
         (["--format", "onnx", "--ane"], "--ane is a layout for Core ML"),
+        (["--format", "onnx", "--gpu-layout"], "--gpu-layout is a layout for LiteRT"),
+        (["--format", "litert", "--int8"], "--calibration"),
+        (["--format", "coreai", "--int8-dynamic"], "not in int8-dynamic"),
         (["--compare", "--ane"], "--compare writes every precision"),
         (["--format", "onnx", "--palettize", "6"], "not in palette6"),
         (["--format", "coreml", "--fp32", "--palettize", "6"], "contradict each other"),
@@ -129,14 +132,14 @@ def test_a_usage_error_costs_no_import_of_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False", "False"]
-    assert "Add --format onnx or --format coreml, or --compare." in done.stderr
+    assert "Add --format onnx or --format coreml or --format coreai or --format litert, or --compare." in done.stderr
 
 
 def test_help_names_what_each_flag_does_in_each_format(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "export", "--help")
     said = " ".join(out.split())
-    assert "--int8 onnx: int8 weights and activations (needs --calibration); coreml: int8 weights." in said
-    assert "onnx (default): float32; coreml: float32." in said
+    assert "--int8 onnx: int8 weights and activations (needs --calibration); coreml: int8 weights; coreai: " in said
+    assert "onnx (default): float32; coreml: float32; coreai: float32; litert (default): float32." in said
     assert "--palettize [8|6|4]" in said
     assert "student-onnx-fp32 or student-coreml-fp16" in said
 

@@ -1,0 +1,390 @@
+"""Towers to Core AI (``.aimodel``, iOS and macOS 27), by Apple's ``coreai-torch``.
+
+``image`` is RGB in 0…1, ``(1, 3, height, width)`` float32, or ``ids``, ``(1, context)`` int32; ``embedding`` is ``(1,
+d)`` float32, a row of length 1. Ends are float32 in every precision: an application need not know which one it has.
+Programs are in float16 unless float32 was asked for, also those with compressed weights; operators that float16 cannot
+hold stay in float32 (:mod:`mobileclip_kit.exporting.rounding`).
+
+Transformers that :mod:`mobileclip_kit.networks.channels_first` knows are written in its layout: the Neural Engine has
+computed float16 products of two dimensions wrongly (coreai-torch issue 51) and pooling by look-up (issues 115, 116),
+and convolutions are what the Linux runtime computes quickly.
+
+Apple's runtime on Linux multiplies float16 matrices with 58 ns a multiply-accumulate, so a large tower cannot be
+executed there on every input. Verification then executes three things and names each: the program in float32 in Apple's
+runtime and the program rounded to float16 in torch, on all inputs, and the program itself on as many as time allows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import random
+import tempfile
+import weakref
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mobileclip_kit.arrays import Ids, Pixels, Vectors
+from mobileclip_kit.errors import ExportError, ModelError
+from mobileclip_kit.exporting.coreml import find_palette
+from mobileclip_kit.exporting.folder import Export, ExportedTower
+from mobileclip_kit.exporting.metadata import describe_tower, first_line, quiet_converters, short_description
+from mobileclip_kit.exporting.precisions import Precision
+from mobileclip_kit.exporting.request import ExportOptions
+from mobileclip_kit.exporting.rounding import RoundedProgram, choose_float32
+from mobileclip_kit.exporting.samples import probe_inputs
+from mobileclip_kit.exporting.towers import ImageTower, TextTower, TowerJob, count_tower
+from mobileclip_kit.files import write_json
+from mobileclip_kit.networks.model import Model
+from mobileclip_kit.runtime.coreai import CoreAIFunction, as_float_images
+from mobileclip_kit.spec import ModelSpec, Tower
+
+# Network → captured towers, from a tower's writer to its verification.
+_CAPTURED: weakref.WeakKeyDictionary[torch.nn.Module, dict[Tower, Captured]] = weakref.WeakKeyDictionary()
+_LEAST_ELEMENTS = 2048
+_BLOCK = 32
+# Assets say when they were made; the same model has to give the same bytes.
+_NO_DATE = 0
+# What a linear layer becomes: its result and its multiply-accumulates are those of a matrix product.
+_PRODUCTS = frozenset({"mm", "bmm", "addmm", "baddbmm", "matmul", "linear"})
+
+
+def write_program(job: TowerJob) -> ExportedTower:
+    """Write a tower in float32, or in float16 with operators in float32 where float16 does not suffice.
+
+    Raises:
+        ExportError: The tower cannot be converted.
+    """
+    captured = Captured(job.model, job.tower, ane=job.options.ane)
+    # The verification that follows needs it once more.
+    _CAPTURED[job.model.network] = {**_CAPTURED.get(job.model.network, {}), job.tower: captured}
+    kept: frozenset[str] = frozenset()
+    if job.options.row.name != "fp32":
+        rounded = RoundedProgram(captured.program)
+        kept = choose_float32(rounded, captured.probes(job.model, job.options), least_cosine=job.options.least_cosine)
+        names = rounded.kinds(kept)
+        program = convert(captured.in_float16(kept), job.tower)
+    else:
+        names, program = [], convert(captured.program, job.tower)
+    save_asset(program, job.tower, job.model.spec, job.path)
+    notes: dict[str, Any] = {"converter": "coreai-torch", "minimum_target": "iOS 27", "layout": captured.layout}
+    notes |= count_tower(captured.module)
+    if job.options.row.name != "fp32":
+        notes["float16_products"] = captured.products()
+    return ExportedTower.from_file(job.tower, job.path, kept_in_float=names, **notes)
+
+
+def write_compressed(job: TowerJob) -> ExportedTower:
+    """Write a tower with float16 arithmetic and compressed weights.
+
+    Raises:
+        ExportError: The tower cannot be converted or compressed.
+    """
+    base = job.options.base
+    if base is None:
+        made = write_program(job)
+        source = job.path
+    else:
+        made, source = base.towers[job.tower], base.tower_path(job.tower)
+    program = _read_program(source)
+    whole = _stored_floats(program)
+    save_asset(compress(program, job.options.row), job.tower, job.model.spec, job.path)
+    # Weights that a block's size does not divide stay as they were, without a word.
+    share = 1 - _stored_floats(_read_program(job.path)) / max(whole, 1)
+    notes = {**made.notes, "compressed_share": round(share, 4)}
+    return ExportedTower.from_file(job.tower, job.path, kept_in_float=made.kept_in_float, **notes)
+
+
+class Captured:
+    """A tower as a program of torch.export in the operators of Core AI.
+
+    Args:
+        model: Whose tower it is.
+        tower: ``image`` or ``text``.
+        ane: Refuse a tower that the Neural Engine's layout is not known for.
+
+    Attributes:
+        program: In float32.
+        layout: Of its tensors.
+
+    Raises:
+        ExportError: torch cannot export it.
+        ModelError: That layout was asked for and is not known.
+    """
+
+    def __init__(self, model: Model, tower: Tower, *, ane: bool = False) -> None:
+        kind = ImageTower if tower == "image" else TextTower
+        try:
+            self.module, self.layout = kind(model, ane=True), "(n, channels, 1, tokens)"
+        except ModelError:
+            if ane:
+                raise
+            self.module, self.layout = kind(model), "as in the network"
+        self._tower = tower
+        self.program = self._capture()
+
+    def probes(self, model: Model, options: ExportOptions) -> list[np.ndarray[Any, Any]]:
+        """A few inputs as the program takes them."""
+        rows = [value for row in probe_inputs(model, self._tower, options) for value in row.values()]
+        return [as_float_images(row) if self._tower == "image" else row for row in rows]
+
+    def in_float16(self, kept: Collection[str]) -> torch.export.ExportedProgram:
+        """The program in float16 with float32 ends, and some operators in float32."""
+        with quiet_converters():
+            from coreai_opt.casting import cast_fp32_to_fp16
+
+            # The cast changes the program that it is given.
+            program = cast_fp32_to_fp16(_copied(self.program), ignored_ops=lambda node: node.name in kept)
+        _float32_ends(program)
+        return program
+
+    def products(self) -> int:
+        """Multiply-accumulates in products of matrices, for one input."""
+        total = 0
+        for node in self.program.graph.nodes:
+            if node.op == "call_function" and node.target.__name__.partition(".")[0] in _PRODUCTS:
+                shapes = [given.meta["val"].shape for given in node.all_input_nodes]
+                total += node.meta["val"].numel() * max(shape[-1] for shape in shapes if len(shape) >= 2)
+        return total
+
+    def _capture(self) -> torch.export.ExportedProgram:
+        with quiet_converters():
+            import coreai_torch
+
+        # torch's fused attention would hide the multiplications from the converter.
+        was_fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with quiet_converters(), torch.no_grad():
+                program = torch.export.export(self.module, (self.module.example,))
+                program = program.run_decompositions(coreai_torch.get_decomp_table())
+        except Exception as error:  # exporters raise dozens of classes; all of them mean that it did not convert
+            raise ExportError(f"torch cannot export the {self._tower} tower: {first_line(error)}") from error
+        finally:
+            torch.backends.mha.set_fastpath_enabled(was_fast)
+        _drop_restrides(program)
+        return program
+
+
+def convert(program: torch.export.ExportedProgram, tower: Tower) -> Any:
+    """A program of torch.export as Core AI's ``AIProgram``.
+
+    Raises:
+        ExportError: It has an operator that Core AI does not, or the converter fails.
+    """
+    with quiet_converters():
+        import coreai_torch
+
+    converter = coreai_torch.TorchConverter
+    name = "image" if tower == "image" else "ids"
+    try:
+        # The other mode, the default, writes this machine's paths into the asset.
+        with quiet_converters(), _same_names():
+            made = converter(mode=converter.Mode.RELEASE)
+            made = made.add_exported_program(program, input_names=[name], output_names=["embedding"])
+            return made.to_coreai()
+    except Exception as error:  # converters raise dozens of classes; all of them mean that it did not convert
+        raise ExportError(f"coreai-torch cannot convert the {tower} tower: {first_line(error)}") from error
+
+
+def compress(program: Any, row: Precision) -> Any:
+    """A copy of an ``AIProgram`` with compressed weights.
+
+    Raises:
+        ExportError: Core AI refuses.
+    """
+    with quiet_converters():
+        from coreai_opt import coreai_utils as utils
+
+    try:
+        with quiet_converters(), _own_palettes():
+            if row.name.startswith("palette"):
+                return utils.palettize_weights(
+                    program, None, n_bits=row.weight_bits, weight_num_threshold=_LEAST_ELEMENTS, num_kmeans_workers=1,
+                    enable_fast_kmeans_mode=False,
+                )  # fmt: skip
+            if row.name == "int4":
+                return utils.quantize_weights(
+                    program, utils.DType.INT4, granularity=utils.CompressionGranularity.PER_BLOCK, block_size=_BLOCK,
+                    weight_num_threshold=_LEAST_ELEMENTS,
+                )  # fmt: skip
+            return utils.quantize_weights(program, utils.DType.INT8, weight_num_threshold=_LEAST_ELEMENTS)
+    except Exception as error:  # the passes raise whatever they meet
+        raise ExportError(f"coreai-opt cannot compress the weights to {row.name}: {first_line(error)}") from error
+
+
+def save_asset(program: Any, tower: Tower, spec: ModelSpec, path: Path) -> None:
+    """Write an ``AIProgram`` with mckit's metadata, the same bytes each time.
+
+    Raises:
+        ExportError: The folder cannot be written.
+    """
+    from coreai.runtime import AIModelAssetMetadata
+
+    entries = describe_tower(tower, spec)
+    metadata = AIModelAssetMetadata()
+    metadata.author, metadata.license = "mckit", entries["licence"]
+    metadata.model_description = short_description(tower, spec)
+    for key, value in entries.items():
+        metadata.set_custom(key, value)
+    try:
+        with quiet_converters():
+            program.save_asset(path, metadata)
+    except (RuntimeError, OSError) as error:
+        raise ExportError(f"{path.name} cannot be written: {first_line(error)}") from error
+    file = path / "metadata.json"
+    document = json.loads(file.read_text(encoding="utf-8"))
+    document["creationDate"] = _NO_DATE
+    write_json(file, _sorted(document))
+
+
+def execute_twins(export: Export, model: Model, tower: Tower, inputs: Pixels | Ids) -> Iterator[tuple[str, Vectors]]:
+    """What verification executes beside a program in float16 that is too slow for all inputs on this machine.
+
+    The program in float32, its weights compressed as the export's are, in Apple's runtime; and where weights are not
+    compressed the program rounded to float16, in torch.
+
+    Args:
+        export: Of the format ``coreai``.
+        model: That it was made from.
+        tower: ``image`` or ``text``.
+        inputs: Pixels or token rows.
+
+    Yields:
+        A name, and the vectors of all inputs.
+    """
+    if export.row.name == "fp32":
+        return
+    captured = _CAPTURED.get(model.network, {}).pop(tower, None) or Captured(model, tower)
+    rows = [as_float_images(row[None]) if tower == "image" else row[None].astype(np.int32) for row in inputs]
+    with tempfile.TemporaryDirectory() as folder:
+        program = convert(captured.program, tower)
+        if export.row.weight_bits < 16:
+            program = compress(program, export.row)
+        path = Path(folder) / "float32.aimodel"
+        save_asset(program, tower, model.spec, path)
+        function = CoreAIFunction(path)
+        yield "coreai in float32", np.concatenate([function.run(row) for row in rows])
+    if export.row.weight_bits == 16:
+        kept = {entry.partition(" ")[2] for entry in export.towers[tower].kept_in_float}
+        yield "torch in float16", RoundedProgram(captured.program).run(rows, kept)
+
+
+def _copied(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """A copy that shares the weights' numbers."""
+    graph = copy.deepcopy(program.graph_module)
+    return torch.export.ExportedProgram(
+        root=graph, graph=graph.graph, graph_signature=copy.deepcopy(program.graph_signature),
+        state_dict=dict(program.state_dict), range_constraints=dict(program.range_constraints),
+        module_call_graph=copy.deepcopy(program.module_call_graph), constants=dict(program.constants),
+        verifiers=program.verifiers,
+    )  # fmt: skip
+
+
+def _read_program(path: Path) -> Any:
+    from coreai.authoring import AIModelAsset
+
+    try:
+        return AIModelAsset.load(path).program
+    except (RuntimeError, OSError) as error:
+        raise ExportError(f"Core AI cannot read {path}: {first_line(error)}") from error
+
+
+def _stored_floats(program: Any) -> int:
+    """Elements of the large floating-point constants."""
+    found = 0
+
+    def add(operation: Any) -> Any:
+        nonlocal found
+        if operation.name == "coreai.constant":
+            kind = operation.results[0].type
+            elements = int(np.prod(kind.shape)) if hasattr(kind, "shape") else 0
+            if elements > _LEAST_ELEMENTS and str(kind.element_type) in ("f16", "f32"):
+                found += elements
+        return WalkResult.ADVANCE
+
+    from coreai._compiler.ir import WalkResult
+
+    program._module._mlir_module.operation.walk(add)
+    return found
+
+
+def _float32_ends(program: torch.export.ExportedProgram) -> None:
+    """Let a program in float16 take and give float32, in place."""
+    graph, cast = program.graph_module.graph, torch.ops.aten._to_copy.default
+    given = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"}
+    first = next(node for node in graph.nodes if node.op != "placeholder")
+    for node in graph.nodes:
+        value = node.meta.get("val")
+        if node.op == "placeholder" and node.name in given and value.dtype == torch.float16:
+            with graph.inserting_before(first):
+                half = graph.call_function(cast, (node,), {"dtype": torch.float16})
+            half.meta["val"], node.meta["val"] = value, value.float()
+            node.replace_all_uses_with(half, delete_user_cb=lambda user, half=half: user is not half)
+    (output,) = graph.find_nodes(op="output")
+    (result,) = output.args[0]
+    if result.meta["val"].dtype == torch.float16:
+        with graph.inserting_before(output):
+            full = graph.call_function(cast, (result,), {"dtype": torch.float32})
+        full.meta["val"] = result.meta["val"].float()
+        output.args = ((full,),)
+        program.graph_signature.output_specs[0].arg.name = full.name  # type: ignore[union-attr]
+    program.graph_module.recompile()
+
+
+def _drop_restrides(program: torch.export.ExportedProgram) -> None:
+    """Remove ``as_strided`` where it changes nothing, in place: pooling to 1×1 leaves one behind its mean.
+
+    Raises:
+        ExportError: One that moves elements, which Core AI cannot express.
+    """
+    graph = program.graph_module.graph
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default):
+        source, size, stride, *offset = node.args
+        held = source.meta["val"]
+        same = all(old == new for old, new, side in zip(held.stride(), stride, size, strict=False) if side > 1)
+        if tuple(held.shape) != tuple(size) or any(offset) or not same:
+            raise ExportError(f"Core AI has no operator for {node.name} (aten.as_strided), which moves elements.")
+        node.replace_all_uses_with(source)
+        graph.erase_node(node)
+    program.graph_module.recompile()
+
+
+@contextlib.contextmanager
+def _same_names() -> Iterator[None]:
+    """Let the converter call its inner graphs the same each time: it draws their names."""
+    from coreai.authoring import graph_builder
+
+    with _replaced(graph_builder, "choice", random.Random(0).choice):
+        yield
+
+
+@contextlib.contextmanager
+def _own_palettes() -> Iterator[None]:
+    """Let palettes be those of :func:`find_palette`: the same each time, and without a C++ compiler."""
+    from coreai_opt.coreai_utils._utils import palettize_utils
+
+    def palette(nbits: int, weight: Any, **_: Any) -> tuple[Any, Any]:
+        return find_palette(np.asarray(weight), nbits)
+
+    with _replaced(palettize_utils, "_get_kmeans_lookup_table_and_weight", palette):
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, name: str, value: Callable[..., Any]) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+def _sorted(value: Any) -> Any:
+    return {key: _sorted(value[key]) for key in sorted(value)} if isinstance(value, dict) else value

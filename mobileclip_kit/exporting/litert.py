@@ -1,0 +1,230 @@
+"""Towers to LiteRT (``.tflite``, Android and iOS), by Google's ``litert-torch`` and ``ai-edge-quantizer``.
+
+The signature ``image`` takes ``image``, RGB in 0…1, ``(1, height, width, 3)`` float32, which is how Android's buffers
+lie; the signature ``text`` takes ``ids``, ``(1, context)`` int32. Both give ``embedding``, ``(1, d)`` float32, a row of
+length 1, in every precision: recipes name the products to reduce and leave the rest in float32, also the L2 norm. (A
+recipe for all operators turns the ends into int8 too and gives vectors of length 1.08.)
+
+A file says what it is in the metadata entry ``mckit``. The quantiser drops such entries, so it is written last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.exporting.folder import ExportedTower
+from mobileclip_kit.exporting.metadata import describe_tower, first_line, quiet_converters, short_description
+from mobileclip_kit.exporting.precisions import Precision
+from mobileclip_kit.exporting.towers import TowerJob, count_tower
+from mobileclip_kit.files import quiet_native_stderr
+from mobileclip_kit.runtime.litert import METADATA
+from mobileclip_kit.spec import ModelSpec, Tower
+
+# Products with weights: what precisions reduce.
+PRODUCTS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
+_TABLES = ("EMBEDDING_LOOKUP",)
+_LEAST_ELEMENTS = 2048
+
+
+def write_float32(job: TowerJob) -> ExportedTower:
+    """Write a tower in float32.
+
+    Raises:
+        ExportError: The tower cannot be converted.
+    """
+    save_model(float_model(job), job.tower, job.model.spec, job.path)
+    return ExportedTower.from_file(job.tower, job.path, **notes_of(job))
+
+
+def write_reduced(job: TowerJob) -> ExportedTower:
+    """Write a tower with smaller weights and float32 arithmetic.
+
+    Raises:
+        ExportError: The tower cannot be converted or reduced.
+    """
+    made = quantize(float_model(job), weights_recipe(job.options.row))
+    save_model(made, job.tower, job.model.spec, job.path)
+    return ExportedTower.from_file(job.tower, job.path, **notes_of(job))
+
+
+def float_model(job: TowerJob) -> bytes:
+    """The tower in float32: converted, or that of an export."""
+    if job.options.base is not None:
+        return job.options.base.tower_path(job.tower).read_bytes()
+    return convert(job)
+
+
+def convert(job: TowerJob) -> bytes:
+    """Convert a tower.
+
+    Raises:
+        ExportError: litert-torch has no lowering for an operator, or fails.
+    """
+    with quiet_converters():
+        import litert_torch
+
+    module = (_ImageSignature if job.tower == "image" else _TextSignature)(job.module).eval()
+    # torch's fused attention would hide the multiplications from the converter.
+    was_fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with quiet_converters(), quiet_native_stderr(), torch.no_grad():
+            made = litert_torch.signature(job.tower, module, sample_kwargs=module.sample).convert()
+            content: bytes = bytes(made.model_content())
+            return content
+    except Exception as error:  # converters raise dozens of classes; all of them mean that it did not convert
+        raise ExportError(f"litert-torch cannot convert the {job.tower} tower: {first_line(error)}") from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_fast)
+
+
+def notes_of(job: TowerJob) -> dict[str, Any]:
+    """What the manifest says of every precision."""
+    notes: dict[str, Any] = {"converter": "litert-torch", "weight_bits": job.options.row.weight_bits}
+    base = job.options.base
+    counted = count_tower(job.module) if base is None else base.towers[job.tower].notes
+    notes |= {key: counted[key] for key in ("parameters", "multiply_accumulates")}
+    if job.options.ane:
+        notes["layout"] = "(n, channels, 1, tokens)"
+    return notes
+
+
+def weights_recipe(row: Precision) -> Any:
+    """The quantiser's recipe for float16 or int8 weights that are spread out before they are used."""
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    manager = RecipeManager()
+    casts = row.weight_bits == 16
+    kind = {"algorithm_key": AlgorithmName.FLOAT_CASTING} if casts else {}
+    for name in (*PRODUCTS, *_TABLES):
+        with contextlib.suppress(ValueError):  # look-up tables have no such form
+            manager.add_weight_only_config(".*", name, row.weight_bits, **kind)
+    return manager.get_quantization_recipe()
+
+
+def products_recipe(row: Precision, kept: Collection[str]) -> Any:
+    """The recipe for products in integers; those that are kept stay in float32, or in int8 where others have 4 bits.
+
+    Args:
+        row: The precision.
+        kept: Scopes of operators, from :func:`product_scopes`.
+    """
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    manager = RecipeManager()
+    others = f"^(?!(?:{'|'.join(map(re.escape, sorted(kept)))})$)" if kept else ".*"
+    if row.weight_bits == 4:
+        for name in (*PRODUCTS, *_TABLES):
+            manager.add_dynamic_config("^", name, 8)
+    for name in PRODUCTS:
+        if row.calibrated:
+            manager.add_static_config(others, name, 8, 8)
+        elif row.weight_bits == 8 or name != "DEPTHWISE_CONV_2D":
+            manager.add_dynamic_config(others, name, row.weight_bits)
+    if row.weight_bits == 8:
+        for name in _TABLES:
+            manager.add_dynamic_config(".*", name, 8)
+    return manager.get_quantization_recipe()
+
+
+def quantize(model: bytes, recipe: Any, calibrated: Any = None) -> bytes:
+    """A quantised copy.
+
+    Args:
+        model: In float32.
+        recipe: The quantiser's.
+        calibrated: From :func:`calibrate`, for recipes with ranges of activations.
+
+    Raises:
+        ExportError: The quantiser fails.
+    """
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    try:
+        with quiet_converters(), quiet_native_stderr():
+            made = Quantizer(bytearray(model), recipe).quantize(
+                calibrated, enable_progress_bar=False, enable_progress_report=False
+            )
+    except Exception as error:  # the quantiser raises whatever its passes meet
+        raise ExportError(f"ai-edge-quantizer cannot reduce the tower: {first_line(error)}") from error
+    return bytes(made.quantized_model)
+
+
+def calibrate(model: bytes, recipe: Any, tower: Tower, rows: Any) -> Any:
+    """The ranges of activations on some inputs, each as a signature takes it."""
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    try:
+        with quiet_converters(), quiet_native_stderr():
+            return Quantizer(bytearray(model), recipe).calibrate({tower: rows}, num_threads=1)
+    except Exception as error:  # the quantiser raises whatever its passes meet
+        raise ExportError(f"ai-edge-quantizer cannot calibrate the tower: {first_line(error)}") from error
+
+
+def product_scopes(model: bytes) -> dict[str, tuple[str, str]]:
+    """The products with large weights: operator and weight by the scope that recipes know them by."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_quantizer.utils import tfl_flatbuffer_utils as utils
+
+    graph = utils.read_model(model)
+    codes = {getattr(schema.BuiltinOperator, name): name for name in PRODUCTS}
+    found = {}
+    for part in graph.subgraphs:
+        for operator in part.operators:
+            tensors = [part.tensors[index] for index in operator.inputs if index >= 0]
+            name = codes.get(graph.operatorCodes[operator.opcodeIndex].builtinCode, "")
+            if name and len(tensors) > 1 and graph.buffers[tensors[1].buffer].data is not None:
+                scope = utils.get_op_scope(operator, part.tensors)
+                found[scope] = (name, utils.get_tensor_name(tensors[1]))
+    return found
+
+
+def save_model(model: bytes, tower: Tower, spec: ModelSpec, path: Path) -> None:
+    """Write a file with mckit's metadata."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    graph = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+    graph.description = short_description(tower, spec)
+    entry, buffer = schema.MetadataT(), schema.BufferT()
+    entry.name, entry.buffer = METADATA, len(graph.buffers)
+    buffer.data = list(json.dumps(describe_tower(tower, spec), ensure_ascii=False).encode())
+    graph.metadata = [*(graph.metadata or ()), entry]
+    graph.buffers.append(buffer)
+    path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(graph)))
+
+
+class _ImageSignature(nn.Module):
+    """A tower as a signature: channels last, a named output."""
+
+    def __init__(self, tower: Any) -> None:
+        super().__init__()
+        self.tower = tower
+        self.sample = {"image": tower.example.permute(0, 2, 3, 1).contiguous()}
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """``(1, height, width, 3)`` to ``(1, d)``."""
+        return {"embedding": self.tower(image.permute(0, 3, 1, 2))}
+
+
+class _TextSignature(nn.Module):
+    """A tower as a signature: a named output."""
+
+    def __init__(self, tower: Any) -> None:
+        super().__init__()
+        self.tower = tower
+        self.sample = {"ids": tower.example}
+
+    def forward(self, ids: Tensor) -> dict[str, Tensor]:
+        """``(1, context)`` to ``(1, d)``."""
+        return {"embedding": self.tower(ids)}

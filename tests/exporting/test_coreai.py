@@ -1,0 +1,136 @@
+"""Towers to Core AI: what Apple's runtime computes, the same bytes, what float16 cannot hold, damaged assets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+pytest.importorskip("coreai_torch")
+
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.exporting.coreai import _drop_restrides
+from mobileclip_kit.exporting.exporter import export_model
+from mobileclip_kit.exporting.folder import Export, open_export
+from mobileclip_kit.exporting.request import ExportOptions
+from mobileclip_kit.exporting.rounding import RoundedProgram, choose_float32
+from mobileclip_kit.networks.model import Model
+from mobileclip_kit.runtime.coreai import CoreAIEncoder, CoreAIFunction
+from mobileclip_kit.runtime.open import open_encoder
+from tests.exports import WORDS
+
+
+@pytest.fixture(scope="module")
+def half(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    place = tmp_path_factory.mktemp("coreai") / "fp16"
+    return export_model(tiny_model, place, ExportOptions(format="coreai"))
+
+
+def test_float16_is_verified_by_apples_runtime_and_by_both_twins(half: Export):
+    for tower in half.towers.values():
+        found = {result.runtime: result for result in tower.verification}
+        assert list(found) == ["coreai", "coreai in float32", "torch in float16"]
+        assert all(result.cosine_min > 0.9999 and result.images == 48 for result in found.values())
+
+
+def test_torch_in_float16_predicts_what_apples_runtime_computes(half: Export, tiny_model: Model):
+    from mobileclip_kit.exporting.coreai import execute_twins
+    from mobileclip_kit.exporting.samples import draw_images
+
+    pixels = draw_images(tiny_model.spec.require_image(), count=4).pixels
+    predicted = dict(execute_twins(half, tiny_model, "image", pixels))["torch in float16"]
+    actual = CoreAIEncoder(half).encode_images(pixels)
+    assert np.abs(predicted - actual).max() < 3e-3
+
+
+def test_the_ends_are_float32_and_the_metadata_says_whose_it_is(half: Export):
+    document = json.loads((half.tower_path("image") / "metadata.json").read_text())
+    assert document["author"] == "mckit"
+    custom = document["creatorDefinedMetadata"]
+    assert custom["model_hash"] == half.spec.model_hash and json.loads(custom["model_spec"])["name"] == "tiny"
+    encoder = open_encoder(half.path)
+    assert encoder.runtime == "coreai"
+    assert encoder.encode_texts(list(WORDS)).dtype == np.float32
+
+
+def test_the_same_model_gives_the_same_bytes(half: Export, tiny_model: Model, tmp_path: Path):
+    again = export_model(tiny_model, tmp_path / "again", ExportOptions(format="coreai"))
+    assert {name: tower.sha256 for name, tower in again.towers.items()} == {
+        name: tower.sha256 for name, tower in half.towers.items()
+    }
+
+
+@pytest.mark.parametrize("precision", ["int8", "palette6"])
+def test_compressed_weights_are_smaller_and_near(precision: str, half: Export, tiny_model: Model, tmp_path: Path):
+    options = ExportOptions(format="coreai", precision=precision, base=half)
+    made = export_model(tiny_model, tmp_path / precision, options)
+    assert made.passed
+    assert made.towers["image"].notes["compressed_share"] > 0.8
+    assert made.towers["image"].size_bytes < half.towers["image"].size_bytes
+
+
+def test_an_asset_that_was_changed_is_refused(half: Export, tmp_path: Path):
+    copied = tmp_path / "copied"
+    shutil.copytree(half.path, copied)
+    program = copied / "image.aimodel" / "main.mlirb"
+    data = bytearray(program.read_bytes())
+    data[-100] ^= 1
+    program.write_bytes(data)
+    with pytest.raises(ExportError, match="was changed: its SHA-256"):
+        open_encoder(copied).encode_images(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_a_damaged_asset_and_one_of_another_version_are_refused(half: Export, tmp_path: Path):
+    for name, version in (("damaged", "2.0"), ("newer", "3.0")):
+        shutil.copytree(half.tower_path("image"), tmp_path / f"{name}.aimodel")
+        file = tmp_path / f"{name}.aimodel" / "metadata.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"assetVersion": version}))
+    (tmp_path / "damaged.aimodel" / "main.mlirb").write_bytes(b"ML\xefR and nothing else")
+    with pytest.raises(ExportError, match="main.mlirb was changed: its SHA-256 is not the one in main.hash"):
+        CoreAIFunction(tmp_path / "damaged.aimodel")
+    with pytest.raises(ExportError, match="asset version 3.0; this mckit reads version 2.0"):
+        CoreAIFunction(tmp_path / "newer.aimodel")
+
+
+class Large(nn.Module):
+    """A product past float16's range, scaled back; and a product that is harmless."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * 3000.0) * 0.001 + x.sin()
+
+
+def test_operators_that_overflow_float16_stay_in_float32():
+    program = torch.export.export(Large(), (torch.full((1, 4), 40.0),))
+    rounded = RoundedProgram(program)
+    rows = [np.full((1, 4), 40.0, np.float32)]
+    assert np.isinf(rounded.run(rows, ())).all()
+    kept = choose_float32(rounded, rows, least_cosine=0.999)
+    assert rounded.kinds(kept) == ["mul mul", "mul mul_1"]
+    assert np.allclose(rounded.run(rows, kept), rounded.run(rows), rtol=1e-3)
+
+
+class Restrided(nn.Module):
+    def __init__(self, stride: tuple[int, ...]) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_strided(x * 2, (1, 4, 1, 1), self.stride) + 1
+
+
+def test_as_strided_is_dropped_where_it_moves_nothing():
+    program = torch.export.export(Restrided((4, 1, 7, 9)), (torch.ones(1, 4, 1, 1),))
+    _drop_restrides(program)
+    assert "as_strided" not in str(program.graph)
+    assert program.module()(torch.ones(1, 4, 1, 1)).flatten().tolist() == [3.0] * 4
+    with pytest.raises(ExportError, match=r"no operator for as_strided \(aten.as_strided\), which moves elements"):
+        _drop_restrides(torch.export.export(Restrided((4, 0, 7, 9)), (torch.ones(1, 4, 1, 1),)))
+
+
+def test_an_older_verification_is_read_back(half: Export):
+    assert open_export(half.path, check_hashes=True).passed

@@ -1,0 +1,117 @@
+"""Towers to LiteRT: what Google's runtime computes, names and metadata, what stays in float, damaged files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("litert_torch")
+
+from mobileclip_kit.errors import ExportError, ParityError, UsageError
+from mobileclip_kit.exporting.exporter import export_model
+from mobileclip_kit.exporting.folder import Export
+from mobileclip_kit.exporting.litert import product_scopes, save_model
+from mobileclip_kit.exporting.litert_int8 import short_name
+from mobileclip_kit.exporting.request import ExportOptions
+from mobileclip_kit.exporting.samples import draw_images
+from mobileclip_kit.exporting.sensitivity import table_path
+from mobileclip_kit.inspection import inspect_path
+from mobileclip_kit.networks.model import Model
+from mobileclip_kit.runtime.litert import LiteRTEncoder, SignatureRunner
+from mobileclip_kit.runtime.open import open_encoder
+from tests.exports import IMAGE, WORDS
+
+
+@pytest.fixture(scope="module")
+def full(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    place = tmp_path_factory.mktemp("litert") / "fp32"
+    return export_model(tiny_model, place, ExportOptions(format="litert"))
+
+
+def test_float32_is_verified_by_googles_runtime(full: Export):
+    for tower in full.towers.values():
+        (result,) = tower.verification
+        assert (result.runtime, result.images) == ("litert", 48)
+        assert result.cosine_min > 0.99999
+
+
+def test_signatures_inputs_and_origin_can_be_read_from_the_file(full: Export):
+    found = inspect_path(full.tower_path("image"))
+    assert found.kind == "LiteRT model"
+    assert found.facts["signatures"] == ["image"]
+    assert list(found.facts["inputs"].values()) == [[1, 32, 32, 3]]
+    assert (found.facts["name"], found.facts["model_hash"]) == ("tiny", full.spec.model_hash)
+    assert found.facts["operators"]["CONV_2D"] == 1
+
+
+def test_threads_have_an_interpreter_each(full: Export):
+    encoder = open_encoder(full.path)
+    assert isinstance(encoder, LiteRTEncoder)
+    wanted = encoder.encode_texts(list(WORDS))
+    with encoder.in_parallel() as (shared, _):
+        assert np.allclose(shared.encode_texts(list(WORDS)), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8-weights", "int8-dynamic"])
+def test_smaller_weights_keep_unit_vectors(precision: str, full: Export, tiny_model: Model, tmp_path: Path):
+    made = export_model(tiny_model, tmp_path / "out", ExportOptions(format="litert", precision=precision, base=full))
+    assert made.passed
+    for name, tower in made.towers.items():
+        assert tower.size_bytes < full.towers[name].size_bytes
+    vectors = open_encoder(made.path).encode_images(draw_images(IMAGE, count=3).pixels)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_static_int8_keeps_the_most_sensitive_products_in_float(full: Export, tiny_model: Model, tmp_path: Path):
+    options = ExportOptions(
+        format="litert", precision="int8", base=full, threshold=0.9999, calibration=draw_images(IMAGE, count=12)
+    )
+    made = export_model(tiny_model, tmp_path / "out", options)
+    kept = made.towers["image"].kept_in_float
+    products = product_scopes(full.tower_path("image").read_bytes())
+    assert 0 < len(kept) <= len(products)
+    assert table_path(made.path, "image").is_file()
+    again = export_model(tiny_model, tmp_path / "again", replace(options, measured=made))
+    assert again.towers["image"].sha256 == made.towers["image"].sha256
+
+
+def test_static_int8_needs_calibration(full: Export, tiny_model: Model, tmp_path: Path):
+    options = ExportOptions(format="litert", precision="int8", base=full)
+    with pytest.raises(UsageError, match="int8 needs images of the kind"):
+        export_model(tiny_model, tmp_path / "out", options)
+    with pytest.raises(UsageError, match=r"calibrated with 1 image\(s\)"):
+        export_model(tiny_model, tmp_path / "out", replace(options, calibration=draw_images(IMAGE, count=1)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_four_bits_that_miss_the_threshold_are_refused(full: Export, tiny_model: Model, tmp_path: Path):
+    options = ExportOptions(format="litert", precision="int4", base=full, threshold=0.9999999)
+    with pytest.raises((ExportError, ParityError), match="budget|cosine"):
+        export_model(tiny_model, tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_and_foreign_files_are_refused(full: Export, tmp_path: Path):
+    damaged = tmp_path / "image.tflite"
+    damaged.write_bytes(b"TFL3 and nothing else")
+    with pytest.raises(ExportError, match="LiteRT cannot load"):
+        SignatureRunner(damaged, "image")
+    with pytest.raises(ExportError, match="has no signature 'text', only image"):
+        SignatureRunner(full.tower_path("image"), "text")
+
+
+def test_saving_keeps_what_the_model_computes(full: Export, tmp_path: Path):
+    source = full.tower_path("text").read_bytes()
+    save_model(source, "text", full.spec, tmp_path / "text.tflite")
+    given = {"ids": np.zeros((1, 12), np.int32)}
+    assert np.array_equal(
+        SignatureRunner(tmp_path / "text.tflite", "text")(given), SignatureRunner(source, "text")(given)
+    )
+
+
+def test_short_names_of_weights():
+    weight = "a.b._ImageSignature/a.b.ImageTower_tower/open_clip.VisionTransformer_visual/torch.nn.Conv2d_conv1;1"
+    assert short_name(weight) == "visual.conv1"
