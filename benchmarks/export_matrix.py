@@ -1,4 +1,4 @@
-"""Which models convert, and how near their exports come: both towers, both formats, one row each.
+"""Which models convert, and how near their exports come: both towers, all formats, one row each.
 
     python benchmarks/export_matrix.py IMAGES -o benchmarks/results/export_matrix.json --table docs/export-matrix.md
 
@@ -8,7 +8,8 @@ what fails is a row with its reason. Rows that are in the output already are kep
 run again.
 
 Latencies are processor time of one image or text on one thread, all exports of a format in turns, median: ONNX
-Runtime's, and for Core ML those of mckit's own interpreter, which say nothing about a phone.
+Runtime's and LiteRT's, and for Core ML those of mckit's own interpreter, which say nothing about a phone. Core AI has
+none: its float16 products take minutes for a large tower on Linux.
 """
 
 from __future__ import annotations
@@ -44,6 +45,13 @@ KINDS = {
     "onnx-int8": ("onnx", "int8"),
     "coreml-fp16": ("coreml", "fp16"),
     "coreml-palette6": ("coreml", "palette6"),
+    "coreai-fp16": ("coreai", "fp16"),
+    "coreai-int8": ("coreai", "int8"),
+    "coreai-palette8": ("coreai", "palette8"),
+    "coreai-palette6": ("coreai", "palette6"),
+    "litert-fp32": ("litert", "fp32"),
+    "litert-int8": ("litert", "int8"),
+    "litert-int8-dynamic": ("litert", "int8-dynamic"),
 }
 _KEPT = frozenset(
     "tower runtime images inputs latency_ms cosine_min cosine_mean overlap_at_10 size_bytes threshold passed "
@@ -115,7 +123,7 @@ def run_model(name: str, kinds: Sequence[str], chosen: Namespace) -> Iterator[di
     model.spec = replace(model.spec, **left_out)
     read = read_source(chosen.data, model, count=chosen.images + chosen.calibration)
     given, calibration = zip(*(parted(inputs, chosen.images) for inputs in read), strict=True)
-    for format in ("onnx", "coreml"):
+    for format in dict.fromkeys(format for format, _ in KINDS.values()):
         wanted = [kind for kind in kinds if KINDS[kind][0] == format]
         if wanted:
             forget_peak_memory()
@@ -203,22 +211,30 @@ def export_kinds(
                     rows.append({"model": name, "kind": kind, "error": None, **spent, **kept})
         times = latencies_ms(exports, given[0], given[1])
     for row in rows:
-        yield {**row, "latency_ms": times[row["kind"], row["tower"]], "calibrated_on": calibrated_on(row, calibration)}
+        yield {
+            **row,
+            "latency_ms": times.get((row["kind"], row["tower"])),
+            "calibrated_on": calibrated_on(row, calibration),
+        }
 
 
 def calibrated_on(row: Mapping[str, Any], calibration: Sequence[Any]) -> str | None:
     """What int8 ranges were observed on."""
-    return calibration[row["tower"] == "text"].source if row["kind"] == "onnx-int8" else None
+    from mobileclip_kit.exporting.precisions import find_precision
+
+    calibrated = find_precision(*KINDS[row["kind"]]).calibrated
+    return calibration[row["tower"] == "text"].source if calibrated else None
 
 
 def latencies_ms(exports: Mapping[str, Any], images: Any, texts: Any) -> dict[tuple[str, str], float]:
     """Median processor time of one input by kind and tower, the kinds in turns."""
-    from mobileclip_kit.runtime.mil import MilEncoder
-    from mobileclip_kit.runtime.onnx import OnnxEncoder
+    from mobileclip_kit.runtime.open import available_runtimes
 
-    found = {}
-    encoders = {kind: OnnxEncoder(export, threads=1) if export.format == "onnx" else MilEncoder(export)
-                for kind, export in exports.items()}  # fmt: skip
+    found: dict[tuple[str, str], float] = {}
+    encoders = {kind: available_runtimes(export.format)[-1](export, threads=1)
+                for kind, export in exports.items() if export.format != "coreai"}  # fmt: skip
+    if not encoders:
+        return found
     for tower in next(iter(exports.values())).towers:
         calls = {}
         for kind, encoder in encoders.items():
@@ -248,12 +264,17 @@ def load(name: str) -> Any:
 
 def describe_machine() -> dict[str, Any]:
     """The machine and the versions of what converts and executes."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
     from mobileclip_kit.bench import machine
 
-    libraries = ("torch", "open_clip_torch", "timm", "coremltools", "onnx", "onnxruntime", "onnxsim")
-    return {**machine.describe_machine(), "versions": {name: version(name) for name in libraries}}
+    libraries = ("torch", "open_clip_torch", "timm", "coremltools", "onnx", "onnxruntime", "onnxsim", "coreai-core",
+                 "coreai-torch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer")  # fmt: skip
+    found = {}
+    for name in libraries:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return {**machine.describe_machine(), "versions": found}
 
 
 def describe(row: dict[str, Any]) -> str:
@@ -269,7 +290,9 @@ def describe(row: dict[str, Any]) -> str:
 def page_of(document: Mapping[str, Any]) -> str:
     """The rows as a Markdown page: a line for each model and tower, the kinds side by side."""
     kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in document["rows"])]
-    found = {(row["model"], row.get("tower"), row["kind"]): row for row in document["rows"]}
+    # Rows of a tower and kind follow each other, one for each that executed it: the least cosine is shown.
+    found = {(row["model"], row.get("tower"), row["kind"]): row
+             for row in sorted(document["rows"], key=lambda row: -row.get("cosine_min", 1.0))}  # fmt: skip
     passed = sum(bool(row["passed"]) for row in found.values())
     versions = ", ".join(f"{name} {number}" for name, number in document["machine"]["versions"].items())
     # Why token rows were drawn, the tokenizer's absence, stands in the rows.
@@ -303,7 +326,7 @@ def _cell(row: Mapping[str, Any] | None) -> str:
     mark = "" if row["passed"] else " **below**"
     cosine = f"{int(row['cosine_min'] * 1e5) / 1e5:.5f}{more}{mark}"
     parts = [cosine, f"{row['size_bytes'] / 1e6:.0f} MB"]
-    if "latency_ms" in row:
+    if row.get("latency_ms") is not None:
         parts.append(f"{row['latency_ms']:.0f} ms")
     return ", ".join(parts)
 

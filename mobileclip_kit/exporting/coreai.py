@@ -139,7 +139,9 @@ class Captured:
             from coreai_opt.casting import cast_fp32_to_fp16
 
             # The cast changes the program that it is given.
-            program = cast_fp32_to_fp16(_copied(self.program), ignored_ops=lambda node: node.name in kept)
+            program: torch.export.ExportedProgram = cast_fp32_to_fp16(
+                _copied(self.program), ignored_ops=lambda node: node.name in kept
+            )
         _float32_ends(program)
         return program
 
@@ -161,14 +163,15 @@ class Captured:
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             with quiet_converters(), torch.no_grad():
-                program = torch.export.export(self.module, (self.module.example,))
+                program: Any = torch.export.export(self.module, (self.module.example,))
                 program = program.run_decompositions(coreai_torch.get_decomp_table())
         except Exception as error:  # exporters raise dozens of classes; all of them mean that it did not convert
             raise ExportError(f"torch cannot export the {self._tower} tower: {first_line(error)}") from error
         finally:
             torch.backends.mha.set_fastpath_enabled(was_fast)
         _drop_restrides(program)
-        return program
+        captured: torch.export.ExportedProgram = program
+        return captured
 
 
 def convert(program: torch.export.ExportedProgram, tower: Tower) -> Any:

@@ -93,7 +93,8 @@ def write_samples(model: Model, path: Path, *, least_cosine: float) -> None:
         )
     height, width = (None, None) if image is None else (image.height, image.width)
     made = Samples(least_cosine=least_cosine, image_height=height, image_width=width, images=images, texts=texts)
-    formats.write(path, made)
+    # Its digest is in the manifest.
+    formats.write(path, made, sealed=False)
 
 
 def check_samples(path: Path, model: Model) -> None:
