@@ -91,11 +91,11 @@ def write_compressed(job: TowerJob) -> ExportedTower:
         source = job.path
     else:
         made, source = base.towers[job.tower], base.tower_path(job.tower)
-    program = _read_program(source)
+    program = read_program(source)
     whole = _stored_floats(program)
     save_asset(compress(program, job.options.row), job.tower, job.model.spec, job.path)
     # Weights that a block's size does not divide stay as they were, without a word.
-    share = 1 - _stored_floats(_read_program(job.path)) / max(whole, 1)
+    share = 1 - _stored_floats(read_program(job.path)) / max(whole, 1)
     notes = {**made.notes, "compressed_share": round(share, 4)}
     return ExportedTower.from_file(job.tower, job.path, kept_in_float=made.kept_in_float, **notes)
 
@@ -289,7 +289,12 @@ def _copied(program: torch.export.ExportedProgram) -> torch.export.ExportedProgr
     )  # fmt: skip
 
 
-def _read_program(path: Path) -> Any:
+def read_program(path: Path) -> Any:
+    """The ``AIProgram`` of an asset.
+
+    Raises:
+        ExportError: It cannot be read.
+    """
     from coreai.authoring import AIModelAsset
 
     try:

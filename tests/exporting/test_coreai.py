@@ -14,11 +14,15 @@ from torch import Tensor, nn
 pytest.importorskip("coreai_torch")
 
 from mobileclip_kit.errors import ExportError
-from mobileclip_kit.exporting.coreai import _drop_restrides
+from mobileclip_kit.exporting.coreai import _drop_restrides, compress, execute_twins, read_program, save_asset
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export, open_export
+from mobileclip_kit.exporting.precisions import find_precision
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.rounding import RoundedProgram, choose_float32
+from mobileclip_kit.exporting.samples import draw_images
+from mobileclip_kit.files import size_bytes
+from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.coreai import CoreAIEncoder, CoreAIFunction
 from mobileclip_kit.runtime.open import open_encoder
@@ -39,9 +43,6 @@ def test_float16_is_verified_by_apples_runtime_and_by_both_twins(half: Export):
 
 
 def test_torch_in_float16_predicts_what_apples_runtime_computes(half: Export, tiny_model: Model):
-    from mobileclip_kit.exporting.coreai import execute_twins
-    from mobileclip_kit.exporting.samples import draw_images
-
     pixels = draw_images(tiny_model.spec.require_image(), count=4).pixels
     predicted = dict(execute_twins(half, tiny_model, "image", pixels))["torch in float16"]
     actual = CoreAIEncoder(half).encode_images(pixels)
@@ -65,13 +66,24 @@ def test_the_same_model_gives_the_same_bytes(half: Export, tiny_model: Model, tm
     }
 
 
-@pytest.mark.parametrize("precision", ["int8", "palette6"])
-def test_compressed_weights_are_smaller_and_near(precision: str, half: Export, tiny_model: Model, tmp_path: Path):
-    options = ExportOptions(format="coreai", precision=precision, base=half)
-    made = export_model(tiny_model, tmp_path / precision, options)
+def test_compressed_weights_are_smaller_and_near(half: Export, tiny_model: Model, tmp_path: Path):
+    made = export_model(tiny_model, tmp_path / "int8", ExportOptions(format="coreai", precision="int8", base=half))
     assert made.passed
     assert made.towers["image"].notes["compressed_share"] > 0.8
     assert made.towers["image"].size_bytes < half.towers["image"].size_bytes
+
+
+@pytest.mark.parametrize(
+    ("precision", "least"), [("palette8", 0.999), ("palette6", 0.99), ("palette4", 0.9), ("int4", 0.9)]
+)
+def test_every_compressed_form_is_executed(precision: str, least: float, half: Export, tmp_path: Path):
+    source = half.tower_path("image")
+    path = tmp_path / "image.aimodel"
+    save_asset(compress(read_program(source), find_precision("coreai", precision)), "image", half.spec, path)
+    given = np.full((1, 3, 32, 32), 0.3, np.float32)
+    given[:, 1, 8:] = 0.8
+    assert float(row_cosines(CoreAIFunction(path).run(given), CoreAIFunction(source).run(given))[0]) > least
+    assert size_bytes(path) < size_bytes(source)
 
 
 def test_an_asset_that_was_changed_is_refused(half: Export, tmp_path: Path):
