@@ -106,11 +106,11 @@ def test_interruption_keeps_what_was_added(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
     """Each would list its own shards alone, and the last one to finish would win."""
-    code = (
+    code = (  # which imports no torch
         "from pathlib import Path; import sys\n"
+        "from mobileclip_kit.cache.folder import CacheDescription\n"
         "from mobileclip_kit.cache.writer import CacheWriter\n"
-        "from tests.cache.test_cache import DESCRIPTION\n"
-        "with CacheWriter(Path(sys.argv[1]), DESCRIPTION): pass"
+        f"with CacheWriter(Path(sys.argv[1]), {DESCRIPTION!r}): pass"
     )
 
     def second() -> subprocess.CompletedProcess[str]:

@@ -48,6 +48,7 @@ def build(kind: str) -> tuple[Any, dict[str, Any], int]:
     if kind == "scaled":
         config["vision_cfg"]["ls_init_value"] = 0.1
         config["text_cfg"]["proj_bias"] = True
+    torch.manual_seed(0)
     network = shaken(build_network(config), seed=3)
     return network, {"model_cfg": config, "preprocess_cfg": PREPROCESSING}, 64 if kind in towers else 32
 
