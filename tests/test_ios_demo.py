@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import plistlib
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -100,10 +103,49 @@ def test_every_file_that_the_project_names_exists(project):
             assert (DEMO / entry["relativePath"] / "Package.swift").is_file()
         if entry["isa"] == "XCBuildConfiguration" and "INFOPLIST_FILE" in entry["buildSettings"]:
             assert (DEMO / entry["buildSettings"]["INFOPLIST_FILE"]).is_file()
-            assert entry["buildSettings"]["PRODUCT_BUNDLE_IDENTIFIER"] == "org.mckit.MobileCLIPDemo"
+            # An identifier belongs to the team that registered it first.
+            identifier = entry["buildSettings"]["PRODUCT_BUNDLE_IDENTIFIER"]
+            assert identifier == "org.mckit.MobileCLIPDemo$(DEVELOPMENT_TEAM)"
     products = {entry["productName"] for entry in objects if entry["isa"] == "XCSwiftPackageProductDependency"}
     package = (KIT / "Package.swift").read_text()
     assert all(f'.library(name: "{product}"' in package for product in products)
+
+
+def test_run_builds_what_is_optimised(project):
+    """Debug builds search a thousand times slower."""
+    scheme = ElementTree.parse(PROJECT.parent / "xcshareddata" / "xcschemes" / "MobileCLIPDemo.xcscheme").getroot()
+    launch = scheme.find("LaunchAction")
+    assert launch is not None
+    assert launch.get("buildConfiguration") == "Release"
+    assert all(
+        reference.get("BlueprintIdentifier") in project["objects"] for reference in scheme.iter("BuildableReference")
+    )
+
+
+def test_a_bundle_is_checked_before_it_is_put_into_the_app(tmp_path):
+    demo = tmp_path / "ios_demo"
+    (demo / "MobileCLIPDemo" / "Bundles").mkdir(parents=True)
+    shutil.copy(DEMO / "add_bundle.sh", demo)
+    bundle = tmp_path / "mine"
+    shutil.copytree(DEMO.parent / "tests" / "golden" / "bundle", bundle)
+    environment = {**os.environ, "MCKIT": str(tmp_path / "mckit")}
+    (tmp_path / "mckit").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mobileclip_kit "$@"\n')
+    (tmp_path / "mckit").chmod(0o755)
+
+    def add(folder: Path) -> subprocess.CompletedProcess[str]:
+        command = ["sh", str(demo / "add_bundle.sh"), str(folder)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    target = demo / "MobileCLIPDemo" / "Bundles" / "mine"
+    assert add(tmp_path).returncode == 2
+    assert add(bundle).returncode == 0
+    assert (target / "manifest.json").is_file()
+    (bundle / "merges.txt").write_text("cut off")
+    refused = add(bundle)
+    assert refused.returncode != 0
+    assert "merges.txt" in refused.stderr
+    assert (target / "merges.txt").read_text() != "cut off"
+    assert [path.name for path in target.parent.iterdir()] == ["mine"]
 
 
 def test_the_property_lists_say_what_the_app_needs():
@@ -209,6 +251,16 @@ def test_the_readmes_figures_are_those_of_the_run():
         f"top 10 take {large['search_ms']:.0f} ms, 32 more items {large['append_ms']:.1f} ms",
         f"takes {large['open_for_writing_ms'] / 1e3:.1f} s.",
     ]
+    pixels, library = found["pixels"], found["library"]
+    sentences += [
+        f"takes {pixels['bicubic']['ratio']:.2f} of Pillow's time bicubic",
+        f"and {pixels['bilinear']['ratio']:.2f} bilinear",
+        f"these takes {library['resume_ms'] / 1e3:.1f} s of wall-clock time",
+        f"adds {library['growth_bytes_per_indexed_photo'] / 1e3:.0f} kB of memory for each",
+        f"an update by three changes takes {library['update_ms'] / 1e3:.1f} s.",
+    ]
+    assert library["photos"] == 300_000
+    assert max(pixels[name]["ratio"] for name in ("bicubic", "bilinear")) <= 1.5
     readme = " ".join((DEMO / "README.md").read_text().split())
     assert [sentence for sentence in sentences if sentence not in readme] == []
     assert found["memory"] == {"searches": 10_000, "growth_bytes": 0}

@@ -233,7 +233,7 @@ private func measureLarge(_ rows: Int, _ folder: URL) throws -> Report.Large {
 }
 
 /// Resident memory of the process without mapped files; nil if the system does not report it.
-private func ownBytes() -> Int? {
+func ownBytes() -> Int? {
     guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) else { return nil }
     let pages = text.split(separator: " ").compactMap { Int($0) }
     return pages.count > 2 ? (pages[1] - pages[2]) * Int(getpagesize()) : nil

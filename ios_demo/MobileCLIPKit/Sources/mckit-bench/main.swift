@@ -4,8 +4,9 @@ import MobileCLIPCore
 /// `mckit-bench [--json FILE] [--rows N] [--large-rows N] [--merges FILE]` measures the core on one processor core.
 ///
 /// For the tests, `mckit-bench bundle DIR [QUERIES]` opens a bundle as the app does, `mckit-bench index FILE` writes a small
-/// index, and `mckit-bench grow FILE COUNT` adds items to one. `mckit-bench pixels` measures resizing alone.
-func run(_ arguments: [String]) throws {
+/// index, and `mckit-bench grow FILE COUNT` adds items to one. `mckit-bench pixels` measures resizing, and
+/// `mckit-bench library` following a large photo library.
+func run(_ arguments: [String]) async throws {
     switch arguments.first {
     case "bundle" where arguments.count == 2: try printJSON(describeBundle(URL(fileURLWithPath: arguments[1]), BundleQueries()))
     case "bundle" where arguments.count == 3:
@@ -14,6 +15,7 @@ func run(_ arguments: [String]) throws {
     case "grow" where arguments.count == 3:
         try printJSON(growIndex(URL(fileURLWithPath: arguments[1]), by: Int(arguments[2]) ?? 1))
     case "pixels" where arguments.count == 1: try printJSON(measurePixels())
+    case "library" where arguments.count == 1: try await printJSON(measureLibrary())
     case "index" where arguments.count == 2: try writeSampleIndex(URL(fileURLWithPath: arguments[1]))
     default: try measure(Options(arguments))
     }
@@ -48,7 +50,7 @@ func printJSON(_ value: some Encodable, to file: URL? = nil) throws {
 }
 
 do {
-    try run(Array(CommandLine.arguments.dropFirst()))
+    try await run(Array(CommandLine.arguments.dropFirst()))
 } catch {
     FileHandle.standardError.write(Data("mckit-bench: \(error)\n".utf8))
     exit(1)
