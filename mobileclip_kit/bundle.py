@@ -16,7 +16,8 @@ from typing import Any, Literal, get_args
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import DataError, ExportError, IndexFormatError, ModelError, ModelMismatchError
 from mobileclip_kit.exporting.digests import hash_path
-from mobileclip_kit.exporting.folder import Export, ExportedTower, open_export
+from mobileclip_kit.exporting.folder import SAMPLES_FILE, Export, ExportedTower, open_export
+from mobileclip_kit.exporting.precisions import FORMATS
 from mobileclip_kit.files import atomic_folder, read_json, size_bytes, write_json
 from mobileclip_kit.formats import from_document, to_document
 from mobileclip_kit.index.folder import IndexReader
@@ -30,13 +31,16 @@ from mobileclip_kit.tokenizer import Tokenizer
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 
-Part = Literal["image", "text", "merges", "textness", "index"]
+Part = Literal["image", "text", "merges", "textness", "index", "samples", "image_ai", "text_ai"]
 FILE_NAMES: dict[Part, str] = {
     "image": "image.mlpackage",
     "text": "text.mlpackage",
     "merges": "merges.txt",
     "textness": "textness.json",
     "index": "library.mckitidx",
+    "samples": SAMPLES_FILE,
+    "image_ai": "image.aimodel",
+    "text_ai": "text.aimodel",
 }
 REQUIRED: tuple[Part, ...] = ("image", "text", "merges")
 
@@ -128,6 +132,7 @@ def make_bundle(
     text: Path | None = None,
     textness: Path | None = None,
     index: Path | None = None,
+    core_ai: Path | None = None,
     numbers: Numbers = "int8",
     force: bool = False,
 ) -> Bundle:
@@ -140,6 +145,7 @@ def make_bundle(
         textness: A ``textness.json`` of the same model.
         index: An index folder of the same model. It becomes a ready-made index on the phone, whose items are named by
             their paths.
+        core_ai: A Core AI export of the same model, whose towers iOS 27 prefers.
         numbers: Number format of the vectors in that index.
         force: Replace an existing bundle at ``destination``.
 
@@ -165,6 +171,9 @@ def make_bundle(
             _copy(textness, staging / FILE_NAMES["textness"])
         if index is not None:
             write_library(index, staging / FILE_NAMES["index"], spec, numbers)
+        if core_ai is not None:
+            _copy_core_ai(core_ai, staging, spec)
+        _write_samples(image_export, text_export, staging / FILE_NAMES["samples"])
         present = [part for part in get_args(Part) if (staging / FILE_NAMES[part]).exists()]
         files = {part: BundledFile.describe(staging / FILE_NAMES[part]) for part in present}
         bundle = Bundle(path=destination, spec=spec, precision=image_export.precision, files=files)
@@ -246,6 +255,28 @@ def _require_for_phone(export: Export, text_export: Export) -> ModelSpec:
             hint="Pass the export of the teacher that the student was distilled from.",
         )
     return replace(own, text=other.text).with_provenance(text_tower_of=other.model_hash)
+
+
+def _copy_core_ai(path: Path, folder: Path, spec: ModelSpec) -> None:
+    """Copy the towers of a Core AI export of the same model."""
+    export = open_export(path, check_hashes=True)
+    if export.format != "coreai":
+        raise ExportError(
+            f"{path} is a {FORMATS[export.format].title} export, not one for Core AI.",
+            hint="Export the model with --format coreai.",
+        )
+    spec.check_same_model(export.spec.model_hash, f"The export {path}")
+    for tower in export.towers:
+        _copy(export.tower_path(tower), folder / FILE_NAMES["image_ai" if tower == "image" else "text_ai"])
+
+
+def _write_samples(image: Export, text: Export, path: Path) -> None:
+    """Write the samples of both towers' exports, by which the app tests itself; older exports have none."""
+    if image.samples_sha256 is None or text.samples_sha256 is None:
+        return
+    document, texts = (read_json(export.path / SAMPLES_FILE) for export in (image, text))
+    least = min(document["least_cosine"], texts["least_cosine"])
+    write_json(path, {**document, "texts": texts["texts"], "least_cosine": least})
 
 
 def _copy(source: Path, destination: Path) -> None:

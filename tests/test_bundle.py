@@ -19,6 +19,7 @@ from mobileclip_kit.bundle import FILE_NAMES, MANIFEST_FILE, make_bundle, open_b
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.errors import ExportError, ModelMismatchError, OutputError
 from mobileclip_kit.exporting.folder import Export, ExportedTower
+from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.index.folder import IndexHeader, create_index, open_writer
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.index.store import Item
@@ -67,7 +68,10 @@ def export(tmp_path: Path) -> Path:
 def test_a_bundle_holds_what_was_given(export, tmp_path):
     textness, index = make_textness(tmp_path / "t.json"), make_library(tmp_path / "index", 1500)
     bundle = make_bundle(tmp_path / "bundle", export, textness=textness, index=index)
-    assert {path.name for path in bundle.path.iterdir()} == {*FILE_NAMES.values(), MANIFEST_FILE}
+    assert {path.name for path in bundle.path.iterdir()} == {
+        *(FILE_NAMES[part] for part in ("image", "text", "merges", "textness", "index")),
+        MANIFEST_FILE,
+    }
     assert open_bundle(bundle.path, check=True) == bundle
     library = PhoneIndex(bundle.path / FILE_NAMES["index"], model_hash=SPEC.model_hash)
     assert list(library.keys()) == [f"{number:04d}.jpg" for number in range(1500)]
@@ -103,6 +107,28 @@ def test_parts_of_another_model_are_refused_and_nothing_is_left(export, tmp_path
     with pytest.raises(ModelMismatchError):
         make_bundle(tmp_path / "bundle", other, index=make_library(tmp_path / "index", 2))
     assert not (tmp_path / "bundle").exists()
+
+
+def test_core_ai_towers_and_samples_travel_along(export, tmp_path):
+    """What the app prefers on iOS 27, and what it compares it with before it is used."""
+    core_ai = tmp_path / "core-ai"
+    (core_ai / "image.aimodel").mkdir(parents=True)
+    (core_ai / "image.aimodel" / "main.mlirb").write_bytes(b"a program")
+    towers = {"image": ExportedTower.from_file("image", core_ai / "image.aimodel")}
+    Export(path=core_ai, spec=SPEC, format="coreai", precision="fp16", towers=towers).write()
+    samples = {"least_cosine": 0.999, "image_height": 16, "image_width": 16, "images": [], "texts": []}
+    (export / "samples.json").write_text(json.dumps(samples))
+    manifest = json.loads((export / "export.json").read_text())
+    manifest["samples_sha256"] = sha256_of_file(export / "samples.json")
+    (export / "export.json").write_text(json.dumps(manifest))
+    made = make_bundle(tmp_path / "bundle", export, core_ai=core_ai)
+    assert {"image", "text", "merges", "samples", "image_ai"} == made.files.keys()
+    assert made.files["image_ai"].sha256 == towers["image"].sha256
+    assert json.loads((made.path / "samples.json").read_text()) == samples
+    assert open_bundle(made.path, check=True).files == made.files
+    with pytest.raises(ExportError, match="is a Core ML export, not one for Core AI"):
+        make_bundle(tmp_path / "other", export, core_ai=export)
+    assert not (tmp_path / "other").exists()
 
 
 def test_an_onnx_export_is_refused(export, tmp_path):

@@ -23,6 +23,7 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--textness", metavar="FILE", type=_PATH, help="A textness.json of the same model.")
 @click.option("--index", metavar="INDEX", type=_PATH, help="Include this index, ready to use on the phone.")
+@click.option("--core-ai", metavar="EXPORT", type=_PATH, help="Include this Core AI export too; iOS 27 prefers it.")
 @click.option(
     "--numbers",
     type=click.Choice(["int8", "float16"]),
@@ -39,6 +40,7 @@ def command(
     text: Path | None,
     textness: Path | None,
     index: Path | None,
+    core_ai: Path | None,
     numbers: str,
     check: Path | None,
     force: bool,
@@ -60,7 +62,7 @@ def command(
         raise UsageError("Pass either an export, or --check with a bundle.", hint="See mckit bundle --help.")
     bundle: Bundle
     if check is not None:
-        if out is not None or text is not None or textness is not None or index is not None:
+        if out is not None or text is not None or textness is not None or index is not None or core_ai:
             raise UsageError("--check allows no other option.")
         bundle = open_bundle(check, check=True)
         sentence = f"{check} is intact: every file matches the manifest."
@@ -74,6 +76,7 @@ def command(
             text=text,
             textness=textness,
             index=index,
+            core_ai=core_ai,
             numbers="int8" if numbers == "int8" else "float16",
             force=force,
         )
