@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import importlib
 import io
-import itertools
-from collections.abc import Iterator
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ TEMPLATES = ("a photo of a {}",)
 _SCENES_SEED, _SCENES_SIZE = 1, 64  # the size that `mckit scenes` draws by default
 
 _Labelled = tuple[str, Path, str]
+_SYNSET = re.compile(r"n\d{8}", re.ASCII)
 
 
 def read_evaluators(request: BenchRequest, folder: Path) -> list[Evaluator]:
@@ -172,8 +175,9 @@ def read_labelled(source: Path, limit: int | None, templates: tuple[str, ...] = 
     """Images with classes: a folder for each class, or a CSV or TSV file.
 
     Args:
-        source: ``CLASS/IMAGE`` in a folder (``_`` in a class name is a space), or a table with the columns ``image``
-            and ``label``; images are relative to its folder or to ``images/`` in it.
+        source: ``CLASS/IMAGE`` in a folder (``_`` in a class name is a space; ImageNet's synset identifiers become
+            CLIP's names of the classes), or a table with the columns ``image`` and ``label``; images are relative to
+            its folder or to ``images/`` in it.
         limit: Number of images, at even distances, so that all classes are among them.
         templates: Prompts with ``{}`` in place of a class.
 
@@ -235,7 +239,23 @@ def _labelled_folder(source: Path, skipped: list[Skipped]) -> list[_Labelled]:
             skipped.append(Skipped(pair.key, "It is in no class's folder."))
         elif isinstance(pair.image, Path):
             found.append((pair.key, pair.image, pair.key.split("/", 1)[0].replace("_", " ")))
+    if found and all(_SYNSET.fullmatch(label) for _, _, label in found):
+        names = imagenet_names()
+        if unknown := sorted({label for _, _, label in found} - set(names)):
+            raise DataError(
+                f"The folder {unknown[0]} of {source} is no class of ImageNet-1k.",
+                hint="Name the folders for their classes, or pass a table of image,label.",
+            )
+        found = [(key, path, names[label]) for key, path, label in found]
     return found
+
+
+def imagenet_names() -> dict[str, str]:
+    """The names that CLIP's authors gave ImageNet's 1,000 classes, by synset identifier: ``n01440764`` is a tench."""
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+    from timm.data import ImageNetInfo
+
+    return dict(zip(ImageNetInfo("imagenet-1k").label_names(), IMAGENET_CLASSNAMES, strict=True))
 
 
 def _labelled_table(source: Path, skipped: list[Skipped]) -> list[_Labelled]:
@@ -288,7 +308,8 @@ def read_dataset(name: str, root: Path, folder: Path, *, limit: int | None) -> G
         name: In CLIP_benchmark's words: ``cifar10``, ``wds/vtab/pets``.
         root: Folder of the data set, or where it is downloaded to.
         folder: An empty folder for the images; the caller removes it.
-        limit: Number of images.
+        limit: Number of images, from all classes: at even distances, or equally many of each class where the data set
+            can only be read from its beginning.
 
     Raises:
         UsageError: The package is not installed.
@@ -310,7 +331,7 @@ def read_dataset(name: str, root: Path, folder: Path, *, limit: int | None) -> G
     if isinstance(templates, dict) or not templates:
         raise DataError(f"The data set {name!r} has separate prompts for each class, which mckit does not read.")
     paths, labels = [], []
-    for number, (image, label) in enumerate(itertools.islice(_dataset_images(dataset, name), limit)):
+    for number, (image, label) in enumerate(_dataset_images(dataset, name, limit, len(classes))):
         path = folder / f"{number:06}.png"
         image.convert("RGB").save(path)
         paths.append(path)
@@ -326,8 +347,26 @@ def read_dataset(name: str, root: Path, folder: Path, *, limit: int | None) -> G
     )
 
 
-def _dataset_images(dataset: Any, name: str) -> Iterator[tuple[Image.Image, int]]:
-    for image, label in dataset:
+def _dataset_images(dataset: Any, name: str, limit: int | None, classes: int) -> Iterator[tuple[Image.Image, int]]:
+    """The images, or ``limit`` of them: test sets are often sorted, and the first ones would be of one class."""
+    taken: Counter[int] = Counter()
+    for image, label in dataset if limit is None else _spread(dataset, limit):
         if not isinstance(image, Image.Image):
             raise DataError(f"The data set {name!r} gives a {type(image).__name__} instead of an image.")
-        yield image, label
+        if limit is None or taken[label] < math.ceil(limit / classes) or _is_indexed(dataset):
+            yield image, label
+            taken[label] += 1
+        if taken.total() == limit:
+            return
+
+
+def _is_indexed(dataset: Any) -> bool:
+    return hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+
+
+def _spread(dataset: Any, limit: int) -> Iterable[Any]:
+    """Every item of a stream; of a data set with numbered items some at even distances."""
+    if not _is_indexed(dataset):
+        return dataset  # type: ignore[no-any-return]
+    count = len(dataset)
+    return (dataset[place * count // limit] for place in range(limit)) if limit < count else dataset

@@ -5,7 +5,8 @@ The known ones are files in ``models/students`` and ``models/text_towers``; a JS
 ``vit-s6-h12`` is PicCollage's student of 2021: OpenAI's ViT-B/32 image tower with width and depth halved (width 384, 6
 layers, patch 32); ``vit-s6-h24`` has the same parameters cut into 24 heads, and is fine-tuned from the 12-head weights.
 ``resnet18``, ``mobilenetv2`` and ``swin-nano`` are LightCLIP's image encoders (arXiv 2312.00674), ``text-8`` its text
-transformer. ``resnet-w24`` and the narrower ones are CLIP's own ResNet with attention pooling, one block a stage.
+transformer. The paper's ResNet-18 has 12.51 M parameters: ``resnet18-attention``, with CLIP's attention pooling, has
+them with vectors of 1,024 numbers. ``resnet-w24`` and the narrower ones are CLIP's own ResNet with attention pooling, one block a stage.
 ``motis-6``, ``-4`` and ``-2`` are CLIP ViT-B/32's text tower with fewer layers, as MoTIS distils it.
 
 ``conv-x`` is the tower of the bundled teacher of the synthetic scenes, ``hybrid-x`` the quickstart's student of it;
@@ -91,7 +92,8 @@ def pair_config(
     """
     vision_cfg = tower_config("student", name)
     if image_size is not None and image_size != vision_cfg["image_size"]:
-        if vision_cfg.get("timm_model_name", "").startswith(("swin", "mckit")):
+        fixed = vision_cfg.get("timm_model_name", "").startswith(("swin", "mckit"))
+        if fixed or vision_cfg.get("timm_pool") == "abs_attn":  # a table of positions
             hint = "Take swin-nano for 224 px or swin-nano-64 for 64 px." if name.startswith("swin") else None
             raise ModelError(
                 f"The student {name} is built for {vision_cfg['image_size']} px, not for {image_size} px.", hint=hint

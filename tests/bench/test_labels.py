@@ -108,6 +108,7 @@ def test_a_data_set_needs_its_package(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_data_set_of_clip_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its builder's face, without its package: images with labels, names, prompts with {c}."""
+    sizes = [1, 1]
 
     class Tiny(list):
         classes = ["red", "blue"]
@@ -117,7 +118,8 @@ def test_a_data_set_of_clip_benchmark(tmp_path: Path, monkeypatch: pytest.Monkey
         if name != "tiny":
             raise ValueError(f"Unsupported dataset: {name}.")
         assert how["split"] == "test"
-        return Tiny([(Image.new("RGB", (9, 9), COLOURS["red_thing"]), 0), (Image.new("L", (9, 9)), 1)])
+        red, grey = Image.new("RGB", (9, 9), COLOURS["red_thing"]), Image.new("L", (9, 9))
+        return Tiny([(red, 0)] * sizes[0] + [(grey, 1)] * sizes[1])  # sorted by class, as ImageNet's files are
 
     builder = types.ModuleType("clip_benchmark.datasets.builder")
     builder.build_dataset = build_dataset  # type: ignore[attr-defined]
@@ -128,6 +130,10 @@ def test_a_data_set_of_clip_benchmark(tmp_path: Path, monkeypatch: pytest.Monkey
     assert gallery.classes == ("red", "blue") and gallery.templates == ("a photo of {}.",)
     assert [path.suffix for path in gallery.paths] == [".png", ".png"]
     assert len(read_dataset("tiny", tmp_path, tmp_path, limit=1).keys) == 1
+    sizes[:] = [20, 20]
+    assert read_dataset("tiny", tmp_path, tmp_path, limit=4).labels == (0, 0, 1, 1)
+    monkeypatch.setattr(Tiny, "__getitem__", property())  # a stream, as shards are
+    assert read_dataset("tiny", tmp_path, tmp_path, limit=6).labels == (0, 0, 0, 1, 1, 1)
     with pytest.raises(DataError, match="Unsupported dataset: huge"):
         read_dataset("huge", tmp_path, tmp_path, limit=None)
 
@@ -171,3 +177,13 @@ def test_a_table_that_is_no_csv_is_refused_with_its_line(tmp_path: Path, row: st
     (tmp_path / "table.csv").write_text(f"image,label\n{row}\n", encoding="utf-8")
     with pytest.raises(DataError, match="line 2 is not valid CSV"):
         read_labelled(tmp_path / "table.csv", None)
+
+
+def test_imagenets_folders_are_named_by_their_classes(tmp_path: Path) -> None:
+    for synset, colour in (("n01440764", (9, 9, 200)), ("n01443537", (200, 90, 9))):
+        (tmp_path / "val" / synset).mkdir(parents=True)
+        Image.new("RGB", (9, 9), colour).save(tmp_path / "val" / synset / "1.png")
+    assert read_labelled(tmp_path / "val", None).classes == ("goldfish", "tench")
+    (tmp_path / "val" / "n01443537").rename(tmp_path / "val" / "n99999999")
+    with pytest.raises(DataError, match="n99999999 of .* is no class of ImageNet-1k"):
+        read_labelled(tmp_path / "val", None)

@@ -30,6 +30,13 @@ def test_swin_nano_has_the_papers_size():
     assert tower_parameters(network)["image"] == pytest.approx(7.1e6, rel=0.01)
 
 
+def test_resnet18_with_attention_pooling_has_the_papers_size():
+    config, network = build("resnet18-attention", dim=1024)
+    assert tower_parameters(network)["image"] == 12_515_392
+    with pytest.raises(ModelError, match="is built for 224 px"):
+        build("resnet18-attention", image_size=128)
+
+
 def test_a_stage_is_a_quarter_of_eight_layers():
     assert tower_config("text tower", "text-8")["layers"] == 8
 
