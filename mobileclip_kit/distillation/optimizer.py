@@ -26,13 +26,16 @@ _STEPS = 5
 _MOMENTUM = 0.9
 # The root mean square of AdamW's usual updates (arXiv 2502.16982, section 2.2).
 _ADAMW_RMS = 0.2
+# Of weights near 0, such as the last of a residual branch at the start: a quarter of 1 / √inputs, so that they can grow.
+_LEAST_RMS = 0.25
 _TABLES = ("embed", "logit")
 
 
 def make_optimizer(parameters: Mapping[str, nn.Parameter], plan: TrainingPlan) -> torch.optim.Optimizer:
     """Weight decay for matrices and filters; biases, norms and other vectors have none."""
     if plan.optimizer == "muon":
-        return Muon(parameters, lr=plan.lr, weight_decay=plan.weight_decay, betas=plan.betas)
+        return Muon(parameters, lr=plan.lr, weight_decay=plan.weight_decay, betas=plan.betas,
+                    update_share=plan.update_share)  # fmt: skip
     wide = [parameter for parameter in parameters.values() if parameter.ndim >= 2]
     narrow = [parameter for parameter in parameters.values() if parameter.ndim < 2]
     groups = [{"params": wide, "weight_decay": plan.weight_decay}, {"params": narrow, "weight_decay": 0.0}]
@@ -69,11 +72,15 @@ class Muon(torch.optim.Optimizer):
         lr: For both kinds of parameters.
         weight_decay: Of weights with two dimensions or more; decoupled, as AdamW's.
         betas: AdamW's.
+        update_share: Bound on the change of an orthogonal update, as a share of the weight's root mean square; at
+            least ``0.25 / √inputs``, so that weights that start at 0 can grow.
     """
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], *, lr: float, weight_decay: float, betas: tuple[float, float]
-    ) -> None:
+        self, parameters: Mapping[str, nn.Parameter], *, lr: float, weight_decay: float, betas: tuple[float, float],
+        update_share: float | None = None,
+    ) -> None:  # fmt: skip
+        self._update_share = update_share
         groups: dict[tuple[int, float], list[nn.Parameter]] = {}
         for name, parameter in parameters.items():
             decay = weight_decay if parameter.ndim >= 2 else 0.0
@@ -105,7 +112,14 @@ class Muon(torch.optim.Optimizer):
         # Nesterov's look ahead.
         matrices = gradient.lerp(momentum, _MOMENTUM).flatten(1).chunk(group["matrices"])
         scale = _ADAMW_RMS * math.sqrt(max(matrices[0].shape))
-        return torch.cat([orthogonalize(matrix) for matrix in matrices]).mul_(scale).view_as(parameter)
+        update = torch.cat([orthogonalize(matrix) for matrix in matrices]).mul_(scale).view_as(parameter)
+        return update if self._update_share is None else self._bounded(update, parameter, group["lr"])
+
+    def _bounded(self, update: Tensor, parameter: nn.Parameter, rate: float) -> Tensor:
+        assert self._update_share is not None
+        least = _LEAST_RMS / math.sqrt(parameter[0].numel())
+        most = self._update_share * root_mean_square(parameter).clamp(min=least)
+        return update * (most / (rate * root_mean_square(update) + 1e-12)).clamp(max=1.0)
 
     def _adam(self, parameter: nn.Parameter, group: dict[str, Any]) -> Tensor:
         gradient, state = parameter.grad, self.state[parameter]
@@ -135,10 +149,33 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     a, b, c = _COEFFICIENTS
     wide: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-12)
-    for _ in range(_STEPS):
-        square = wide @ wide.T
-        wide = a * wide + (b * square + c * square @ square) @ wide
+    if wide.shape[1] >= 2 * wide.shape[0]:
+        wide = _product(wide @ wide.T) @ wide
+    else:
+        for _ in range(_STEPS):
+            square = wide @ wide.T
+            wide = a * wide + (b * square + c * square @ square) @ wide
     return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+
+
+def _product(square: Tensor) -> Tensor:
+    """All steps of :func:`orthogonalize` as one symmetric factor, from ``X·Xᵀ``.
+
+    They are polynomials of the same matrix, so they commute, and of a wide matrix only the small square is iterated.
+    """
+    a, b, c = _COEFFICIENTS
+    one = torch.eye(len(square), dtype=square.dtype, device=square.device)
+    product = one
+    for _ in range(_STEPS):
+        step = a * one + b * square + c * square @ square
+        product = step @ product
+        square = step @ square @ step
+    return product
+
+
+def root_mean_square(tensor: Tensor) -> Tensor:
+    """The root of the mean of the squares of all entries."""
+    return tensor.square().mean().sqrt()
 
 
 def _matrices(name: str, parameter: nn.Parameter) -> int:

@@ -40,6 +40,9 @@ class TrainingPlan:
         optimizer: ``adamw``, or ``muon``, which learns more from an image, see
             :mod:`mobileclip_kit.distillation.optimizer`.
         lr: Peak learning rate.
+        update_share: Largest change of a matrix or filter in one update of Muon, as a share of its root mean square.
+            The rate that suits a tower of 64 channels is too high for one of 384, whose weights are smaller, and would
+            soon overwrite inherited ones. None does not bound it.
         final_lr_share: Share of the peak at the end of the cosine.
         warmup_share: Share of the steps in which the learning rate rises.
         warmup_steps: Steps of the rise; if given, it replaces the share.
@@ -59,6 +62,7 @@ class TrainingPlan:
     batch_size: Annotated[int, Range(2)] = 256
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: Annotated[float, Range(0.0, above=True)] = 1e-3
+    update_share: Annotated[float | None, Range(0.0, above=True)] = None
     final_lr_share: Share = 0.0
     warmup_share: Share = 0.05
     warmup_steps: Annotated[int | None, Range(0)] = None

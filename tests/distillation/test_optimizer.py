@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from mobileclip_kit.distillation.optimizer import Muon, orthogonalize
+from mobileclip_kit.distillation.optimizer import Muon, make_optimizer, orthogonalize, root_mean_square
+from mobileclip_kit.distillation.recipe import load_recipe
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8)])
@@ -79,3 +81,27 @@ def test_a_parameter_without_a_gradient_stays():
     weight = nn.Parameter(torch.ones(2, 2))
     build("network.a.weight", weight, weight_decay=0.5).step()
     assert torch.equal(weight.detach(), torch.ones(2, 2))
+
+
+def test_a_bounded_update_changes_a_real_sized_weight_by_its_share_at_most():
+    """vit-s6's second feed-forward product at the preset's rate: unbounded, 11 % of its size in one update."""
+    plan = load_recipe("mckit").training
+    generator = torch.Generator().manual_seed(4)
+    changes = {}
+    for share in (None, plan.update_share):
+        weight = nn.Parameter((torch.rand(384, 1536, generator=generator) * 2 - 1) / math.sqrt(1536))
+        before = weight.detach().clone()
+        weight.grad = torch.randn(weight.shape, generator=generator)
+        name = "network.visual.transformer.resblocks.0.mlp.c_proj.weight"
+        make_optimizer({name: weight}, replace(plan, update_share=share, weight_decay=0.0)).step()
+        changes[share] = float(root_mean_square(weight.detach() - before) / root_mean_square(before))
+    assert changes[None] > 0.08
+    assert changes[plan.update_share] == pytest.approx(plan.update_share, rel=0.01)
+    assert plan.update_share <= 0.02
+
+
+def test_bounded_weights_at_zero_grow():
+    weight = nn.Parameter(torch.zeros(8, 16))
+    weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(5))
+    build("network.a.weight", weight, update_share=0.02).step()
+    assert weight.detach().abs().sum() > 0
