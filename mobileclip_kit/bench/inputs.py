@@ -240,6 +240,8 @@ def _labelled_folder(source: Path, skipped: list[Skipped]) -> list[_Labelled]:
         elif isinstance(pair.image, Path):
             found.append((pair.key, pair.image, pair.key.split("/", 1)[0].replace("_", " ")))
     if found and all(_SYNSET.fullmatch(label) for _, _, label in found):
+        from mobileclip_kit.networks.imagenet import imagenet_names  # imports torch
+
         names = imagenet_names()
         if unknown := sorted({label for _, _, label in found} - set(names)):
             raise DataError(
@@ -248,14 +250,6 @@ def _labelled_folder(source: Path, skipped: list[Skipped]) -> list[_Labelled]:
             )
         found = [(key, path, names[label]) for key, path, label in found]
     return found
-
-
-def imagenet_names() -> dict[str, str]:
-    """The names that CLIP's authors gave ImageNet's 1,000 classes, by synset identifier: ``n01440764`` is a tench."""
-    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
-    from timm.data import ImageNetInfo
-
-    return dict(zip(ImageNetInfo("imagenet-1k").label_names(), IMAGENET_CLASSNAMES, strict=True))
 
 
 def _labelled_table(source: Path, skipped: list[Skipped]) -> list[_Labelled]:

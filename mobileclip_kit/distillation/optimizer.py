@@ -26,7 +26,7 @@ _STEPS = 5
 _MOMENTUM = 0.9
 # The root mean square of AdamW's usual updates (arXiv 2502.16982, section 2.2).
 _ADAMW_RMS = 0.2
-# Of weights near 0, such as the last of a residual branch at the start: a quarter of 1 / √inputs, so that they can grow.
+# Times 1 / √inputs: what weights near 0, such as the last of a residual branch, count as, so that they can grow.
 _LEAST_RMS = 0.25
 _TABLES = ("embed", "logit")
 

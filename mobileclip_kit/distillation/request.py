@@ -20,7 +20,7 @@ from mobileclip_kit.distillation.recipe import Recipe, load_recipe
 from mobileclip_kit.distillation.run_folder import check_run
 from mobileclip_kit.distillation.tables import ComputeType, LightClipLoss, PairOptions
 from mobileclip_kit.distillation.training_set import read_holdout
-from mobileclip_kit.errors import UsageError
+from mobileclip_kit.errors import ModelError, UsageError
 from mobileclip_kit.inherit import Choice
 from mobileclip_kit.model_names import check_device_name, check_model_name
 from mobileclip_kit.options import Option
@@ -95,15 +95,21 @@ class DistillRequest(TrainingRequest):
         tuple[Path, ...],
         Option("A teacher's stored vectors instead; the affinities of several are averaged.", metavar="CACHE"),
     ] = ()
-    student: Annotated[str | None, Option("A new image tower: vit-s6-h12, …, or a JSON file.", metavar="S")] = None
+    student: Annotated[
+        str | None, Option("A new image tower: vit-s6-h12, …, a JSON file, or timm:NAME[.TAG].", metavar="S")
+    ] = None
     text: Annotated[
         str | None,
         Option("A new text tower: motis-4, … or a JSON file; teacher trains the teacher's own.", metavar="X"),
     ] = None
     text_from: Annotated[str | None, Option("Take this model's text tower, not the teacher's.", metavar="T")] = None
-    init: Annotated[str | None, Option("Start from this model's image tower, whatever its heads.", metavar="MODEL")] = (
-        None
-    )
+    init: Annotated[
+        str | None,
+        Option(
+            "Start from this model's image tower, whatever its heads, or from a backbone's FILE.safetensors.",
+            metavar="MODEL",
+        ),
+    ] = None
     inherit: Annotated[
         Choice | None,
         Option(
@@ -164,13 +170,28 @@ class DistillRequest(TrainingRequest):
         super().check()
 
     def _check_names(self) -> None:
-        if self.student is not None:
+        if self.student is not None and not self.is_timm:
             tower_config("student", self.student)
+        if self.init_file is not None:
+            if self.student is None:
+                raise UsageError("--init with a file of weights needs --student, which says of what they are.")
+            if not self.init_file.is_file():
+                raise ModelError(f"There is no file {self.init_file}.", hint="Check the path of --init.")
         if self.text not in (None, TEACHERS_OWN):
             tower_config("text tower", str(self.text))
-        for model in (self.teacher, self.text_from, self.init):
+        for model in (self.teacher, self.text_from, None if self.init_file else self.init):
             if model is not None:
                 check_model_name(str(model))
+
+    @property
+    def is_timm(self) -> bool:
+        """Whether the student's image tower is a backbone of timm's."""
+        return self.student is not None and self.student.startswith("timm:")
+
+    @property
+    def init_file(self) -> Path | None:
+        """The file of a backbone's weights to start from."""
+        return Path(self.init) if self.init is not None and str(self.init).endswith(".safetensors") else None
 
     @property
     def image_tower(self) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from mobileclip_kit.data.images import NoImages, identities_of
+from mobileclip_kit.data.images import NoImages, Rows, identities_of
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.augment import Replay, replay_views
@@ -22,6 +22,7 @@ from mobileclip_kit.distillation.captions import RunTexts, read_bank
 from mobileclip_kit.distillation.distributed import check_batch, open_context
 from mobileclip_kit.distillation.mixture import MixtureObjective, check_inputs
 from mobileclip_kit.distillation.objective import Batch, StepContext
+from mobileclip_kit.distillation.projection import start_projection
 from mobileclip_kit.distillation.request import DistillRequest, TrainingRequest
 from mobileclip_kit.distillation.run_folder import finish_run, holds_work, open_run, run_folder
 from mobileclip_kit.distillation.stages import Phase, run_stages
@@ -47,14 +48,18 @@ from mobileclip_kit.distillation.training_set import (
     usable_pairs,
 )
 from mobileclip_kit.errors import DataError, MckitError, UsageError
+from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import normalize
+from mobileclip_kit.networks.backbones import measure_batch_norms
 from mobileclip_kit.networks.families import encode_raw, image_tower
 from mobileclip_kit.networks.model import describe, load_model
-from mobileclip_kit.progress import say
+from mobileclip_kit.progress import Progress, say
 from mobileclip_kit.spec import ImageSpec, ModelSpec
 from mobileclip_kit.tokenizer import load_tokenizer
 
 _HOLDOUT_BATCH = 32
+# Images that a projection is fitted to, and those that folded batch norms are measured on.
+_PROJECTION_IMAGES, _MEASURED = 20_000, 128
 _LEAST_IMAGES = 2
 
 
@@ -223,6 +228,7 @@ class DistillRun(TrainingRun):
             self.choose_images()
             self.load_images()
             self.ask_teachers()
+            self.start_from_backbone()
             return self.train_and_save()
 
     def open_teachers(self) -> None:
@@ -262,7 +268,7 @@ class DistillRun(TrainingRun):
         stored = first.cache is not None or self._runs_teacher_once
         check_inputs(self.options, request.towers, texts if request.uses_texts else RunTexts.collect((), ()),
                      stored=stored)  # fmt: skip
-        self.init = load_model(request.init) if request.init else None
+        self.init = load_model(request.init) if request.init and not request.init_file else None
         self.student = self.processes.first(lambda: make_student(request, first, self.init, texts.texts, self.folder))
         self.image = self.seen = ImageSpec.from_open_clip(self.student.config["preprocess_cfg"])
         source = self.student.text
@@ -340,6 +346,38 @@ class DistillRun(TrainingRun):
                     TeacherTargets(None, None, vectors, teacher.logit_scale or 100.0, teacher.logit_bias)
                 )
 
+    @torch.no_grad()
+    def start_from_backbone(self) -> None:
+        """Fit a trained backbone's projection to the teacher's vectors before anything is trained."""
+        request, visual = self.request, image_tower(self.student.network)
+        projection = getattr(getattr(visual, "head", None), "proj", None)
+        if not (request.is_timm or request.init_file) or not hasattr(visual, "trunk"):
+            return
+        device, targets = self.processes.device, self.targets[0].images
+        assert targets is not None
+        network: Any = self.student.network.to(device).eval()
+        rows = np.sort(np.random.default_rng(0).permutation(len(self.images))[:_PROJECTION_IMAGES]).astype(np.int64)
+        measure_batch_norms(network, (batch.images for batch in self._plain_batches(rows[:_MEASURED])))
+        if not isinstance(projection, torch.nn.Linear):
+            return
+        features, vectors = [], []
+        with Progress("projection", total=len(rows), unit="images") as progress:
+            for batch in self._plain_batches(rows):
+                # Dropout does nothing in eval mode, so the projection is the rest of the head.
+                features.append(visual.trunk(resized(batch.images, self.image)).cpu())
+                vectors.append(targets(batch).cpu())
+                progress.advance(len(batch.rows))
+        cosine = start_projection(projection, torch.cat(features), torch.cat(vectors))
+        self.note(f"The projection starts by ridge regression: cosine {cosine:.3f} to the teacher on images that the "
+                  "regression did not see.")  # fmt: skip
+
+    def _plain_batches(self, rows: Rows) -> Iterator[Batch]:
+        """Images as they are, without augmentation, in the order of the rows."""
+        for kept, pixels in self.images.read(iter(np.array_split(rows, len(rows) // _HOLDOUT_BATCH + 1))):
+            if len(kept):
+                images = torch.from_numpy(normalize(pixels, self.seen)).to(self.processes.device)
+                yield Batch(kept, images, StepContext(0, 1, 0, 0))
+
     def train_and_save(self) -> TrainingReport:
         """Train, in stages where the recipe has them, measure the student and write its folder."""
         provenance = self.provenance()
@@ -402,7 +440,11 @@ class DistillRun(TrainingRun):
             made["text"] = _tower_name(request.text)
         return made | {
             "recipe": self.recipe.name,
-            "init": self.init.spec.model_hash if self.init else None,
+            "init": sha256_of_file(request.init_file)
+            if request.init_file
+            else self.init.spec.model_hash
+            if self.init
+            else None,
             "inherit": request.inherited,
             "targets": targets_note(first, self.options.unit_scale),
         }

@@ -21,6 +21,7 @@ from mobileclip_kit.distillation.request import TEACHERS_OWN, DistillRequest
 from mobileclip_kit.distillation.teachers import DistillTeacher, shares_space, text_source
 from mobileclip_kit.errors import ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.inherit.manual import inherit_channels
+from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.networks.students import build_student, student_config, text_config
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
@@ -74,11 +75,16 @@ def make_student(
             request.image_tower, embedding_dim=teacher.embedding_dim, image=teacher.image, teacher=source,
             giver=teacher.live or init,
         )  # fmt: skip
+        config["preprocess_cfg"] |= beside(request.init_file) if request.init_file else {}
         network = build_student(config, seed=request.resolved.training.seed, teacher=source)
     else:
         network, config = _with_text_tower(request, teacher, init, source, merges)
     if init is not None and request.image_tower is not None:
         take_over_image_tower(network, init)
+    if request.init_file is not None:
+        load_backbone(network, request.init_file)
+    elif request.is_timm:
+        download_backbone(network, str(request.student))
     if request.inherited is not None:
         giver = teacher.live or source
         if giver is None or (init is not None and request.image_tower is not None):

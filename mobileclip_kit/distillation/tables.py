@@ -54,6 +54,8 @@ class TrainingPlan:
         gradient_checkpointing: Recompute activations in the backward pass: less memory, a third more time.
         ema_decay: Decay of the moving average of the weights that becomes the result; None keeps the last weights.
         frozen: Parts of the network that keep their initial weights, such as ``visual.trunk.stages.0``.
+        backbone_frozen: Share of the steps, from the first, in which a timm backbone keeps its weights and only what
+            follows it is trained.
         seed: Of weights, order and augmentation.
     """
 
@@ -74,6 +76,7 @@ class TrainingPlan:
     gradient_checkpointing: bool = False
     ema_decay: Annotated[float | None, Range(0.0, 1.0, above=True, below=True)] = None
     frozen: tuple[str, ...] = ()
+    backbone_frozen: Share = 0.0
     seed: Annotated[int, Range(0, (1 << 32) - 1)] = 0
 
     def __post_init__(self) -> None:

@@ -136,6 +136,7 @@ class Trainer:
         self._modules = objective.modules()
         self._frozen = freeze(self._modules, plan.frozen)
         self._parameters = dict(trained_parameters(self._modules))
+        self._backbone = find_backbone(self._modules) if plan.backbone_frozen else None
         self._optimizer = make_optimizer(self._parameters, plan)
         self._clipped = give_own_rates(self._optimizer, self._parameters, setup.rates or {}, plan)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=plan.precision == "float16")
@@ -215,6 +216,8 @@ class Trainer:
 
     def _step(self, rows: Rows, pixels: Pixels) -> dict[str, float]:
         plan, step = self._plan, self._done
+        if self._backbone is not None:
+            self._backbone.hold(step < round(plan.backbone_frozen * self.steps))
         context = StepContext(step, self.steps, step // self._per_epoch, plan.seed)
         rate = plan.learning_rate(step, self.steps)
         gradient = self._gradient_in_parts if self._in_parts else self._gradient
@@ -344,6 +347,32 @@ def freeze(modules: Mapping[str, nn.Module], names: Sequence[str]) -> tuple[nn.M
     if not any(parameter.requires_grad for module in modules.values() for parameter in module.parameters()):
         raise UsageError(f"With {', '.join(names)} frozen, nothing is left to train.")
     return parts
+
+
+class Backbone:
+    """A part that is trained in some steps only; the others leave its weights and running means as they are."""
+
+    def __init__(self, part: nn.Module) -> None:
+        self._part, self._trained = part, [each for each in part.parameters() if each.requires_grad]
+
+    def hold(self, held: bool) -> None:
+        """Hold the part still, or let it learn, from the next step."""
+        self._part.train(not held)
+        for parameter in self._trained:
+            parameter.requires_grad_(not held)
+
+
+def find_backbone(modules: Mapping[str, nn.Module]) -> Backbone:
+    """The timm backbone of the image tower in training.
+
+    Raises:
+        UsageError: The image tower has none.
+    """
+    trunk = dict(modules["network"].named_modules()).get("visual.trunk")
+    if trunk is None:
+        raise UsageError("backbone_frozen needs a student on a timm backbone, and this image tower has none.",
+                         hint="Leave it out of the recipe, or name the frozen parts in frozen.")  # fmt: skip
+    return Backbone(trunk)
 
 
 class Interruption:

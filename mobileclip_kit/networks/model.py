@@ -283,7 +283,7 @@ def _load_open_clip(name: str, *, tag: str | None, seed: int) -> Model:
 
 def _download(name: str, tag: str | None, model_cfg: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     try:
-        with _quiet_hub():
+        with quiet_hub():
             model_cfg = dict(model_cfg or open_clip.get_model_config(name) or {})
             check_configuration(model_cfg, name)
             network = open_clip.create_model(
@@ -308,7 +308,7 @@ def _download(name: str, tag: str | None, model_cfg: Mapping[str, Any]) -> tuple
 
 
 @contextlib.contextmanager
-def _quiet_hub() -> Iterator[None]:
+def quiet_hub() -> Iterator[None]:
     """Keep the hub library's log off the terminal, and let it fail at once where its host cannot be reached.
 
     It would otherwise retry for a minute before it says so; what lies in its cache is still used.

@@ -24,8 +24,10 @@ import torch
 from torch import nn
 
 from mobileclip_kit.errors import ModelError
+from mobileclip_kit.files import read_json
+from mobileclip_kit.networks.backbones import TIMM, backbone_config, follow_backbone, preprocessing_of
 from mobileclip_kit.networks.model import PLACEHOLDER_TEXT, Model, build_network
-from mobileclip_kit.resources import tower_config
+from mobileclip_kit.resources import preset_file, tower_config
 from mobileclip_kit.spec import ImageSpec, tower_of
 
 # What a model_cfg says of both towers: the activation, the class, and SigLIP's bias.
@@ -37,9 +39,10 @@ def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: 
     """The open_clip configuration of a student.
 
     Args:
-        name: A student: a preset's name or a JSON file.
+        name: A student: a preset's name, a JSON file, or ``timm:NAME``.
         embedding_dim: Width of the vectors, the teacher's.
-        image: The teacher's preprocessing; the student keeps all of it but the size.
+        image: The teacher's preprocessing; the student keeps all of it but the size, and what its backbone or its JSON
+            file says otherwise (``preprocess_cfg``: mean, std, interpolation).
         teacher: The model whose text tower the student gets; None gives an image-only student.
         giver: A model that the student shares its activation and logit bias with but not its text tower: the teacher in
             memory, whose weights it may inherit. None takes ``teacher``.
@@ -50,7 +53,8 @@ def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: 
     Raises:
         ModelError: No student has this name.
     """
-    vision_cfg = tower_config("student", name)
+    vision_cfg, preprocess = _image_sections(name)
+    image = follow_backbone(image, preprocess)
     model_cfg: dict[str, Any] = {"embed_dim": embedding_dim, "vision_cfg": vision_cfg}
     if (giver := teacher or giver) is not None:
         model_cfg |= shared_settings(giver.config["model_cfg"])
@@ -65,6 +69,17 @@ def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: 
     size = vision_cfg["image_size"]
     preprocess_cfg = {**image.to_open_clip(), "size": [size, size] if isinstance(size, int) else list(size)}
     return {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
+
+
+def _image_sections(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A student's ``vision_cfg``, and what it says of its preprocessing: a timm backbone's, or a JSON file's."""
+    if name.startswith(TIMM):
+        found = backbone_config(name)
+        return found["vision_cfg"], found["preprocess_cfg"]
+    document = read_json(preset_file("student", name))
+    preprocess = document.get("preprocess_cfg", {}) if isinstance(document, dict) else {}
+    vision_cfg = tower_config("student", name)
+    return vision_cfg, preprocessing_of(preprocess)
 
 
 def shared_settings(model_cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,201 @@
+"""Image towers of timm that were trained on something else, as the start of a student.
+
+``timm:NAME`` is an architecture of timm, ``timm:NAME.TAG`` one of its published weights. open_clip builds the tower
+from the architecture's name alone, so a student's folder loads there like any other.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models import PretrainedCfg
+from torch import Tensor, nn
+
+from mobileclip_kit.errors import ModelError
+from mobileclip_kit.files import read_json
+from mobileclip_kit.networks.families import image_tower
+from mobileclip_kit.networks.model import quiet_hub
+from mobileclip_kit.spec import ImageSpec
+
+TIMM = "timm:"
+_LISTED = 3
+# Parts of a backbone's file that belong to its former task.
+_CLASSIFIERS = ("classifier.", "fc.", "head.")
+
+
+def backbone_config(name: str) -> dict[str, Any]:
+    """The ``vision_cfg`` and ``preprocess_cfg`` of a student on a timm backbone.
+
+    Args:
+        name: ``timm:NAME`` or ``timm:NAME.TAG``.
+
+    Raises:
+        ModelError: timm has no such architecture, or no such weights of it (the nearest are named).
+    """
+    published = _published(name)
+    section = {"image_size": published.input_size[-1], "timm_model_name": published.architecture, "timm_pool": "",
+               "timm_proj": "linear", "timm_proj_bias": True}  # fmt: skip
+    known = timm.get_pretrained_cfg(published.architecture, allow_unregistered=True) is not None
+    return {"vision_cfg": section, "preprocess_cfg": preprocessing_of(vars(published)) if known else {}}
+
+
+def _published(name: str) -> Any:
+    architecture, _, tag = name.removeprefix(TIMM).partition(".")
+    if not timm.is_model(architecture):
+        nearest = difflib.get_close_matches(architecture, timm.list_models(), n=_LISTED, cutoff=0.5)
+        hint: str | None = (
+            f"Did you mean {', '.join(nearest)}?" if nearest else "`timm.list_models()` lists the known names."
+        )
+        raise ModelError(f"timm has no model {architecture!r}.", hint=hint)
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        nearest = difflib.get_close_matches(tag, tags, n=_LISTED, cutoff=0.3) or tags[:_LISTED]
+        hint = f"Did you mean {', '.join(f'{architecture}.{known}' for known in nearest)}?" if nearest else None
+        raise ModelError(f"timm has no weights {tag!r} of {architecture}.", hint=hint)
+    found = timm.get_pretrained_cfg(f"{architecture}.{tag}" if tag else architecture, allow_unregistered=True)
+    return found or PretrainedCfg(architecture=architecture)
+
+
+def preprocessing_of(published: Mapping[str, Any]) -> dict[str, Any]:
+    """What a backbone's configuration says of its input, in open_clip's words."""
+    found = {key: published[key] for key in ("mean", "std") if published.get(key)}
+    if published.get("interpolation") in ("bilinear", "bicubic"):
+        found["interpolation"] = published["interpolation"]
+    return found
+
+
+def follow_backbone(image: ImageSpec, preprocess: Mapping[str, Any]) -> ImageSpec:
+    """A teacher's preprocessing with the mean, std and filter that a backbone was trained with."""
+    known = {"size": [image.height, image.width], **image.to_open_clip(), **preprocess}
+    return ImageSpec.from_open_clip(known)
+
+
+def download_backbone(network: nn.Module, name: str) -> None:
+    """Give a student the weights that timm publishes for its backbone.
+
+    Raises:
+        ModelError: They cannot be downloaded.
+    """
+    wanted = name.removeprefix(TIMM)
+    try:
+        with quiet_hub():
+            trained = timm.create_model(wanted, pretrained=True)
+    except Exception as error:  # hub libraries raise their own trees; all of them mean "no weights came"
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ModelError(
+            f"The weights of {name} could not be loaded: {reason}.",
+            hint="Check the network, or pass the weights as --init FILE.safetensors.",
+        ) from error
+    _take_over(network, trained.state_dict(), name)
+
+
+def load_backbone(network: nn.Module, path: Path) -> None:
+    """Start a student's image tower from a file of weights: a timm backbone's, or an open_clip model's.
+
+    Args:
+        network: The student, changed in place.
+        path: Names as timm gives them, or ``visual.…`` as open_clip does; a classifier's are ignored.
+
+    Raises:
+        ModelError: The file cannot be read, or is of another architecture: the first tensors that do not fit are named.
+    """
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ModelError(f"{path} cannot be read: {reason}.", hint="Pass a .safetensors file of weights.") from error
+    _take_over(network, state, str(path))
+
+
+def _take_over(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    visual = image_tower(network)
+    whole = any(name.startswith("visual.") for name in state)
+    target = visual if whole or not hasattr(visual, "trunk") else visual.trunk
+    if whole:
+        state = {name.removeprefix("visual."): tensor for name, tensor in state.items() if name.startswith("visual.")}
+    own = {name: tensor for name, tensor in target.state_dict().items() if not name.endswith("num_batches_tracked")}
+    missing = [name for name in own if name not in state]
+    shaped = [name for name in own if name in state and state[name].shape != own[name].shape]
+    unknown = [name for name in state if name not in target.state_dict() and not name.startswith(_CLASSIFIERS)]
+    if missing or shaped or unknown:
+        wrong = [f"it lacks {_some(missing)}"] if missing else []
+        wrong += (
+            [f"{shaped[0]} is {tuple(state[shaped[0]].shape)}, not {tuple(own[shaped[0]].shape)}"] if shaped else []
+        )
+        wrong += [f"it also has {_some(unknown)}"] if unknown else []
+        raise ModelError(f"{source} is of another architecture than the student: {'; '.join(wrong)}.",
+                         hint="Pass the weights of the architecture that --student names.")  # fmt: skip
+    target.load_state_dict({name: state[name].float() for name in own}, strict=False)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+@torch.no_grad()
+def measure_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> int:
+    """Give batch norms that were folded into their convolutions the statistics that their inputs have.
+
+    Such a norm has mean 0 and variance 1 and does nothing; in training it would normalise by the batch's statistics
+    and so undo what the backbone learned. Afterwards it computes the same as before in eval mode, and nearly so in
+    training.
+
+    Args:
+        network: A student, in eval mode.
+        batches: Images ``(n, 3, height, width)``, as the student takes them.
+
+    Returns:
+        How many norms were folded.
+    """
+    folded = [part for part in image_tower(network).modules() if isinstance(part, nn.BatchNorm2d) and _is_folded(part)]
+    sums: dict[nn.Module, list[Any]] = {part: [0, 0.0, 0.0] for part in folded}
+
+    def count(part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        places = inputs[0].numel() // inputs[0].shape[1]
+        variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
+        entry = sums[part]
+        sums[part] = [entry[0] + places, entry[1] + places * mean.double(),
+                      entry[2] + places * (variance + mean.square()).double()]  # fmt: skip
+
+    hooks = [part.register_forward_pre_hook(count) for part in folded]
+    if folded:
+        for images in batches:
+            image_tower(network)(images)
+    for hook in hooks:
+        hook.remove()
+    part: Any  # torch's types know no buffers
+    for part, (places, total, squares) in sums.items():
+        if places:
+            mean = (total / places).float()
+            variance = (squares / places - (total / places).square()).clamp(min=0.0).float()
+            scale = part.weight / (1.0 + part.eps) ** 0.5
+            part.bias.add_(scale * mean)
+            part.weight.copy_(scale * (variance + part.eps).sqrt())
+            part.running_mean.copy_(mean)
+            part.running_var.copy_(variance)
+    return len(folded)
+
+
+def _is_folded(norm: nn.BatchNorm2d) -> bool:
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None or norm.weight is None:
+        return False
+    return bool((mean == 0.0).all() and (variance == 1.0).all() and not (norm.bias == 0.0).all())
+
+
+def beside(path: Path) -> dict[str, Any]:
+    """The preprocessing in the ``config.json`` that timm writes beside a file of weights; nothing without one."""
+    config = path.with_name("config.json")
+    if not config.is_file():
+        return {}
+    document = read_json(config)
+    published = document.get("pretrained_cfg", document) if isinstance(document, dict) else {}
+    return preprocessing_of(published if isinstance(published, dict) else {})

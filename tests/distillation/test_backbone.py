@@ -1,0 +1,167 @@
+"""Students that start from a trained backbone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from mobileclip_kit.cache.build import build_cache
+from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.distillation.projection import ridge_regression
+from mobileclip_kit.distillation.recipe import Recipe
+from mobileclip_kit.distillation.request import DistillRequest
+from mobileclip_kit.distillation.run import distill
+from mobileclip_kit.distillation.tables import MixtureOptions, TrainingPlan
+from mobileclip_kit.errors import ModelError, UsageError
+from mobileclip_kit.networks.backbones import backbone_config, load_backbone, measure_batch_norms
+from mobileclip_kit.networks.model import load_model
+from mobileclip_kit.networks.students import build_student, student_config
+from mobileclip_kit.spec import ImageSpec
+from tests.cache.test_cache import draw, tiny_teacher
+
+NAME = "test_byobnet"  # timm's own network for tests, 0.46 M parameters
+IMAGE = ImageSpec(height=32, width=32)
+
+
+def plan(**changes: Any) -> Recipe:
+    training = TrainingPlan(**{"steps": 4, "batch_size": 4, "lr": 1e-4, **changes})
+    return Recipe(name="r", objective="mixture", training=training, options=MixtureOptions(mse=1.0))
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A backbone's file with its classifier and the configuration that timm writes beside it."""
+    torch.manual_seed(3)
+    save_file(timm.create_model(NAME).state_dict(), tmp_path / "model.safetensors")
+    config = {
+        "architecture": NAME,
+        "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def given(tmp_path: Path, weights: Path) -> dict[str, Any]:
+    data = draw(tmp_path / "images", 12)
+    build_cache(tiny_teacher(), open_source(data), tmp_path / "cache")
+    return {"data": data, "out": tmp_path / "student", "cache": (tmp_path / "cache",), "student": f"timm:{NAME}",
+            "init": str(weights), "recipe": plan()}  # fmt: skip
+
+
+def test_a_student_starts_from_a_backbones_file_and_loads_in_open_clip(given: dict[str, Any], weights: Path) -> None:
+    report = distill(DistillRequest(**{**given, "recipe": plan(backbone_frozen=1.0)}))
+    image = report.spec.require_image()
+    assert (image.mean, image.std, image.interpolation) == ((0.5,) * 3, (0.25,) * 3, "bilinear")
+    assert any(note.startswith("The projection starts by ridge regression") for note in report.notes)
+    trunk: Any = load_model(given["out"]).network.visual.trunk  # type: ignore[union-attr]
+    torch.manual_seed(3)
+    theirs = timm.create_model(NAME).state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in trunk.state_dict().items())
+    network = open_clip.create_model(f"local-dir:{given['out']}").eval()
+    pixels = torch.rand(2, 3, image.height, image.width)
+    with torch.no_grad():
+        expected = load_model(given["out"]).network.encode_image(pixels)  # type: ignore[operator]
+        torch.testing.assert_close(network.encode_image(pixels), expected)
+
+
+def test_a_backbone_is_frozen_first_and_then_trained(given: dict[str, Any], weights: Path) -> None:
+    distill(DistillRequest(**{**given, "recipe": plan(backbone_frozen=0.5)}))
+    trunk: Any = load_model(given["out"]).network.visual.trunk  # type: ignore[union-attr]
+    torch.manual_seed(3)
+    theirs = timm.create_model(NAME).state_dict()
+    assert not all(torch.equal(tensor, theirs[name]) for name, tensor in trunk.state_dict().items())
+
+
+def test_a_student_without_a_backbone_cannot_freeze_it(given: dict[str, Any]) -> None:
+    changes = {"student": "vit-t4-64", "init": None, "recipe": plan(backbone_frozen=0.5)}
+    with pytest.raises(UsageError, match="backbone_frozen needs a student on a timm backbone"):
+        distill(DistillRequest(**{**given, **changes}))
+
+
+def test_ridge_regression_finds_a_linear_map_with_its_mean() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(200, 30, generator=generator)
+    wanted, mean = torch.randn(8, 30, generator=generator), 5.0 * torch.randn(8, generator=generator)
+    weight, bias, cosine = ridge_regression(features, features @ wanted.T + mean)
+    torch.testing.assert_close(weight, wanted, atol=1e-2, rtol=0)
+    torch.testing.assert_close(bias, mean, atol=1e-2, rtol=0)
+    assert cosine > 0.999
+
+
+def test_ridge_regression_with_more_features_than_images_generalises() -> None:
+    """1,280 features and 400 images, as MobileNetV2 on few photos: no penalty would fit the noise."""
+    rng = np.random.default_rng(0)
+    factors, mixing = rng.normal(size=(500, 16)), rng.normal(size=(16, 320))
+    features = torch.from_numpy(factors @ mixing + rng.normal(size=(500, 320))).float()
+    targets = torch.from_numpy(factors @ rng.normal(size=(16, 32)) + rng.normal(size=(500, 32))).float()
+    weight, bias, _ = ridge_regression(features[:100], targets[:100])
+    cosine = F.cosine_similarity(features[100:] @ weight.T + bias, targets[100:]).mean()
+    plain = torch.linalg.lstsq(features[:100], targets[:100]).solution
+    assert cosine > F.cosine_similarity(features[100:] @ plain, targets[100:]).mean()
+
+
+def student(name: str = NAME) -> Any:
+    return build_student(student_config(f"timm:{name}", embedding_dim=8, image=IMAGE), seed=0)
+
+
+def test_a_file_of_another_architecture_is_refused_with_the_tensors(weights: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"another architecture than the student: it lacks .+ and \d+ more; .*also has"
+    ):
+        load_backbone(student("test_efficientnet"), weights)
+    (weights.parent / "cut.safetensors").write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ModelError, match="cut.safetensors cannot be read"):
+        load_backbone(student(), weights.parent / "cut.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("mobilenetv2_10", "no model 'mobilenetv2_10'. Did you mean mobilenetv2_1"),
+     ("mobilenetv2_100.ra_in2k", "no weights 'ra_in2k' of mobilenetv2_100. Did you mean mobilenetv2_100.ra_in1k")],
+)  # fmt: skip
+def test_unknown_names_of_timm_are_refused_with_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        backbone_config(f"timm:{name}")
+    assert message in str(caught.value)
+
+
+def test_preprocessing_follows_the_backbone() -> None:
+    config = student_config("timm:mobilenetv2_100", embedding_dim=8, image=IMAGE)
+    image = ImageSpec.from_open_clip(config["preprocess_cfg"])
+    assert image.mean == (0.485, 0.456, 0.406) and image.std == (0.229, 0.224, 0.225)
+
+
+def test_folded_batch_norms_get_statistics_and_compute_the_same() -> None:
+    """In training they would otherwise normalise what the file's weights already normalised."""
+    network, images = student(), 2.0 + torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    with torch.no_grad():
+        for number, norm in enumerate(norms):
+            norm.bias.fill_(0.1 + 0.01 * number)
+        before = network.encode_image(images)
+        trained = network.train().encode_image(images)
+        network.eval()
+        for norm in norms:
+            norm.reset_running_stats()
+        assert measure_batch_norms(network, [images[:4], images[4:]]) == len(norms)
+        torch.testing.assert_close(network.encode_image(images), before, rtol=1e-3, atol=1e-3)
+        again = network.train().encode_image(images)
+    assert (again - before).norm() < 0.2 * (trained - before).norm()
+
+
+def test_an_init_file_needs_a_student(given: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"no file .*gone\.safetensors"):
+        DistillRequest(**{**given, "init": "gone.safetensors"})
+    with pytest.raises(UsageError, match="needs --student"):
+        DistillRequest(**{**given, "student": None, "text": "text-2"})
