@@ -23,6 +23,7 @@ from mobileclip_kit.exporting.folder import SAMPLES_FILE
 from mobileclip_kit.files import parse_json, read_json, read_text, size_bytes
 from mobileclip_kit.formats import read_toml
 from mobileclip_kit.images import image_suffixes, list_images, load_image
+from mobileclip_kit.index.npy import NPY_ERRORS
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.spec import tower_of
 
@@ -278,7 +279,7 @@ def _onnx(path: Path) -> Facts:
 def _vectors(path: Path) -> Facts:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except NPY_ERRORS as error:
         raise DataError(f"{path} is not a readable .npy file: {error}.") from error
     facts: Facts = {"shape": list(array.shape), "type": str(array.dtype)}
     if array.ndim == 2 and np.issubdtype(array.dtype, np.floating) and len(array):

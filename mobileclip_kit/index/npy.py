@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tokenize
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import open_file, parse_json
+
+# What numpy raises on damaged files: it takes a header that it cannot read for Python 2's, and tokenizes it.
+NPY_ERRORS = (ArithmeticError, EOFError, MemoryError, OSError, RecursionError, SyntaxError, TypeError, ValueError,
+              tokenize.TokenError)  # fmt: skip
 
 
 def load_matrix(path: Path) -> NDArray[np.floating]:
@@ -24,7 +29,7 @@ def load_matrix(path: Path) -> NDArray[np.floating]:
         matrix: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
-    except (ValueError, EOFError, OSError) as error:
+    except NPY_ERRORS as error:
         raise DataError(f"{path} is not a readable .npy file: {_unreadable(path, error)}.") from error
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.floating):
         kind = f"{matrix.dtype} of shape {matrix.shape}" if isinstance(matrix, np.ndarray) else "an archive"

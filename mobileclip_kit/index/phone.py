@@ -71,15 +71,25 @@ class PhoneIndex:
         return int(np.count_nonzero(self.living))
 
     def keys(self) -> dict[str, int]:
-        """Key → row of every living item, in the order of their rows."""
+        """Key → row of every living item, in the order of their rows.
+
+        Raises:
+            IndexFormatError: A batch is damaged.
+        """
         found = {}
         for batch in self._batches:
             _, _, _, ends, text = self._parts(batch)
             starts = [0, *ends.tolist()][:-1]
             for place, (start, end) in enumerate(zip(starts, ends.tolist(), strict=True)):
                 if self.living[batch.first_row + place]:
-                    found[bytes(text[start:end]).decode("utf-8")] = batch.first_row + place
+                    found[self._key(bytes(text[start:end]), batch)] = batch.first_row + place
         return found
+
+    def _key(self, key: bytes, batch: PhoneBatch) -> str:
+        try:
+            return key.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self._damaged(batch.start) from error
 
     def stamps(self) -> NDArray[np.int64]:
         """The stamp of every row, ``(rows,)``."""

@@ -1,0 +1,34 @@
+"""Inputs that once ended in a traceback; found by benchmarks/robustness.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.errors import DataError, IndexFormatError
+from mobileclip_kit.index.npy import load_matrix
+from mobileclip_kit.index.phone import PhoneIndex
+from mobileclip_kit.inspection import inspect_path
+from tests.index.test_phone import make_index
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f4', ((((", b"[" * 90, b"'''", b"{'descr': " + b"9" * 80])
+def test_an_npy_file_whose_header_is_no_python_is_refused(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "v.npy"
+    np.save(path, np.eye(3, dtype=np.float32))
+    data = bytearray(path.read_bytes())
+    data[10 : 10 + len(header)] = header
+    path.write_bytes(data)
+    for read in (load_matrix, inspect_path):
+        with pytest.raises(DataError, match=r"v\.npy is not a readable \.npy file"):
+            read(path)
+
+
+def test_a_key_of_a_phone_index_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = make_index(tmp_path / "index", ["aaaa", "bbbb", "cccc"])
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"aaaa", b"\xf0aaa"))
+    with pytest.raises(IndexFormatError, match="index is damaged: the batch at byte"):
+        PhoneIndex(path).keys()
