@@ -97,9 +97,12 @@ def _pairs(path: Path, rows: Iterator[_Row], skipped: list[Skipped]) -> Iterator
     """Join the rows of each image, in the order of its first row."""
     images: dict[str, Path] = {}
     captions: dict[str, list[str]] = {}
+    known: dict[str, tuple[str, Path] | None] = {}  # a name is looked up once, however many captions it has
     for row in rows:
         where = f"{path.name} line {row.line}"
-        found = find_image(path.parent, row.image)
+        if row.image not in known:
+            known[row.image] = find_image(path.parent, row.image)
+        found = known[row.image]
         if found is None:
             missing = f"the image {row.image} does not exist" if row.image else "there is no image's name"
             skipped.append(Skipped(row.image, f"{where}: {missing}."))

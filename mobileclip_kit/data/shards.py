@@ -103,7 +103,7 @@ def _read_shard(shard: str, skipped: list[Skipped]) -> Iterator[Pair]:
                 raise tarfile.ReadError(f"it ends at byte {tar.offset} without the mark of its end")
     except FileNotFoundError as error:
         raise DataError(f"The shard {shard} does not exist.") from error
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, OSError, OverflowError, ValueError) as error:  # tarfile checks few of its numbers
         reason = f"The shard {shard} is cut off or no plain tar: {error}. Copy or make it again."
         skipped.append(Skipped(name, reason))
     yield from _pair(name, group, image, texts, skipped)

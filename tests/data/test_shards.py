@@ -165,3 +165,14 @@ def test_a_member_that_claims_gigabytes_is_not_read(tmp_path: Path) -> None:
 def test_a_range_of_a_billion_shards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1,000,000,000 shards"):
         read(f"{tmp_path}/{{0..999999999}}.tar")
+
+
+def test_a_member_with_an_impossible_number_is_stated(tmp_path: Path) -> None:
+    """An extended header may say any number; tarfile lets it overflow."""
+    header = tarfile.TarInfo("0.png")
+    header.pax_headers = {"size": "9" * 30}
+    data = shard({"0.png": image(0)})
+    end = header.create_pax_header(header.get_info(), "utf-8")
+    (tmp_path / "a.tar").write_bytes(end[:-512] + data)
+    with pytest.raises(DataError, match="no usable image .* cut off or no plain tar"):
+        read(tmp_path / "a.tar")

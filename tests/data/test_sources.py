@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mobileclip_kit.data import captions
 from mobileclip_kit.data.pair import Pair, Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError
@@ -162,3 +163,11 @@ def test_missing_and_empty_places_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "nowhere")
     with pytest.raises(DataError, match="holds no usable image"):
         read(tmp_path)
+
+
+def test_a_name_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(captions, "find_image", lambda folder, name: looked.append(name))
+    (tmp_path / "a.csv").write_text("image,caption\n" + "a.png,x\n" * 5)
+    assert list(captions.read_table(tmp_path / "a.csv", [])) == []
+    assert looked == ["a.png"]
