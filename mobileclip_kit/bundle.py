@@ -335,7 +335,7 @@ def check_part(folder: Path, file: BundledFile) -> None:
 
 
 def _check_file(folder: Path, file: BundledFile, *, check_hash: bool) -> None:
-    if file.file in ("", ".", "..") or os.sep in file.file or "/" in file.file:
+    if file.file in ("", ".", "..") or os.sep in file.file or "/" in file.file or len(file.file) > 200:
         raise ExportError(f"{folder / MANIFEST_FILE} names a file outside its folder: {file.file!r}.", hint=_AGAIN)
     path = folder / file.file
     if not path.exists():

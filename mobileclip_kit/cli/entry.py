@@ -205,6 +205,6 @@ def _os_sentence(error: OSError) -> str | None:
         return f"Permission denied{where}. Choose a place that you may read and write."
     if error.errno == errno.EMFILE:
         return "Too many open files. Raise the limit with `ulimit -n 4096` and run the command again."
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO):
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ENAMETOOLONG):
         return f"{error.strerror}{where}."
     return None

@@ -327,8 +327,8 @@ def _modern(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_file(path: Path, tower: ExportedTower) -> None:
-    if Path(tower.file).name != tower.file:
-        raise ExportError(f"{path.parent / EXPORT_FILE} names a file outside its folder: {tower.file}.")
+    if Path(tower.file).name != tower.file or len(tower.file) > 200 or "\0" in tower.file:
+        raise ExportError(f"{path.parent / EXPORT_FILE} names a file outside its folder: {tower.file[:100]}.")
     if not path.exists():
         raise ExportError(f"{path} is missing.", hint=_AGAIN)
     actual = size_bytes(path)

@@ -355,6 +355,8 @@ def _reporting(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours."""
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite quotes damaged bytes in its message
+        raise IndexFormatError(f"{path} is damaged.", hint="Build the index again with --force.") from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_FULL:

@@ -135,3 +135,11 @@ def test_a_number_of_rows_that_does_not_fit_is_found(path: Path) -> None:
     with pytest.raises(IndexFormatError, match="lies in row 0 of 0"):
         store.check()
     store.close()
+
+
+def test_a_schema_that_is_no_text_is_told(path: Path) -> None:
+    data = path.read_bytes()
+    for name in (b"TABLE matrix", b"TABLE items"):
+        path.write_bytes(data.replace(name, b"T\xf3BLE" + name[5:]).replace(b"NOT NULL", b"N\xf3T NULL"))
+        with pytest.raises(IndexFormatError, match=r"items\.sqlite"):
+            Store.open(path, writable=False).rows  # noqa: B018
