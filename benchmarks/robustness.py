@@ -555,9 +555,6 @@ COMMANDS = {
         lambda folder: photos(folder, 40),
         share=0.5,
     ),
-    "export": Command(
-        lambda folder: ["export", MODEL, "--format", "onnx", "-o", folder / "export", "--force"], "export", share=0.1
-    ),
 }
 
 
