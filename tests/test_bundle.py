@@ -229,7 +229,7 @@ def test_swift_opens_a_bundle_that_python_has_just_made(export, tmp_path):
     tokens = Tokenizer.for_spec(SPEC.require_text(), bundle.path / "merges.txt")("a photo of a dog")[0].tolist()
     assert seen == {
         "name": "tiny",
-        "parts": sorted(FILE_NAMES),
+        "parts": sorted(bundle.files),
         "items": ["0000.jpg", "0001.jpg", "0002.jpg"],
         "tokens": [tokens],
         "hits": [],

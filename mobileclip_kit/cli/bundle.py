@@ -80,7 +80,7 @@ def command(
             numbers="int8" if numbers == "int8" else "float16",
             force=force,
         )
-        sentence = f"{out} contains {bundle.spec.name}. Copy it into ios_demo/MobileCLIPDemo/Bundles and build the app."
+        sentence = f"{out} contains {bundle.spec.name}. Put it into the app: sh ios_demo/add_bundle.sh {out}"
     rows = [[file.file, f"{file.size_bytes:,}"] for file in bundle.files.values()]
     table = format_table(["file", "bytes"], [*rows, ["total", f"{bundle.size_bytes:,}"]])
     document = {"bundle": str(bundle.path), "size_bytes": bundle.size_bytes, **bundle.to_json()}
