@@ -1,0 +1,234 @@
+"""What the cut-off of a search keeps and what it takes away, on synthetic scenes with exact truth.
+
+    python benchmarks/cutoff.py [MODEL ...] [-o results/cutoff.json] [--vectors FOLDER]
+
+MODEL has both towers and reads the words of the synthetic scenes; the bundled teacher unless given. From each set of
+1,000 scenes, those with eight of the forty kinds are removed: queries for these kinds are easy ones without an answer.
+Hard ones ask for a combination of kind and colour that does not occur, or whose images are filtered out, while other
+things of this kind and of this colour are there. Confidence is measured with all background texts, and without those
+that name the query's kind, as for a query that the bank does not know. The threshold keeps 95% of the right images among
+the first ten hits; beside it, a flat threshold on the cosine and the default line. The scenes are of seeds that
+``fit_cutoff.py`` does not use. ``--vectors`` keeps the vectors for another run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import HERE, parse, write
+from numpy.typing import NDArray
+
+from mobileclip_kit.confidence.background import Background
+from mobileclip_kit.confidence.bank import bank_texts
+from mobileclip_kit.confidence.scorer import FIRST_HITS, confidences, default_line
+from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.scenes.captions import noun_phrase
+from mobileclip_kit.scenes.folder import SceneSet, write_scenes
+from mobileclip_kit.scenes.objects import COLOURS, KINDS
+from mobileclip_kit.scenes.truth import Truth, read_truth
+
+TEACHER = HERE.parent / "models" / "scenes-teacher"
+SEEDS, DRAWS, ITEMS, GONE = (17, 18), (0, 1), 1000, 8
+KEPT = 0.95
+UNANSWERED = ("easy", "hard", "filtered")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query with its truth.
+
+    Attributes:
+        kind: "easy", "hard" and "filtered" have no answer; "thing", "coloured" and "word" have some.
+        text: The query.
+        thing: The kind of object that it names.
+        right: Images that answer it, ``(n,)``.
+        allowed: Images that may be hits, ``(n,)``.
+    """
+
+    kind: str
+    text: str
+    thing: str
+    right: NDArray[np.bool_]
+    allowed: NDArray[np.bool_]
+
+
+@dataclass
+class Hits:
+    """The first hits of many queries.
+
+    Attributes:
+        query: Number of each hit's query.
+        kind: Its kind.
+        right: Whether the hit is right.
+        values: What is known of it, ``(hits, …)``.
+    """
+
+    query: list[int] = field(default_factory=list)
+    kind: list[str] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+
+    def add(self, number: int, query: Query, rows: NDArray[np.int64], values: Any) -> None:
+        """Add the hits of one query."""
+        self.query += [number] * len(rows)
+        self.kind += [query.kind] * len(rows)
+        self.right += (query.right & query.allowed)[rows].tolist()
+        self.values += list(values)
+
+
+@dataclass(frozen=True)
+class Library:
+    """Scenes without some kinds, and queries to them."""
+
+    vectors: NDArray[np.float32]
+    queries: list[Query]
+
+
+def main() -> None:
+    """Draw, encode, search, report."""
+    chosen = parse("models*", out=Path("cutoff.json"), vectors=None)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = chosen.vectors or Path(folder)
+        models = [measure(Path(model), kept) for model in chosen.models or [TEACHER]]
+    write(chosen.out, {"scenes": {"seeds": list(SEEDS), "draws": list(DRAWS), "items": ITEMS}, "models": models})
+
+
+def measure(model: Path, kept: Path) -> dict[str, Any]:
+    """The figures of one model."""
+    encoder = open_encoder(model)
+    bank = encoder.encode_texts(list(bank_texts()))
+    found = {"cosine": Hits(), "known": Hits(), "unknown": Hits()}
+    seconds: list[float] = []
+    number = 0
+    for library in libraries(encoder, kept, SEEDS, DRAWS):
+        background = background_of(library, bank)
+        vectors = encoder.encode_texts([query.text for query in library.queries])
+        for query, vector in zip(library.queries, vectors, strict=True):
+            rows = first_hits(library, query, vector)
+            found["cosine"].add(number, query, rows, library.vectors[rows] @ vector)
+            for name, texts in (("known", background), ("unknown", without(background, query.thing))):
+                started = time.perf_counter()
+                values = confidences(texts, vector, library.vectors[rows])
+                seconds.append(time.perf_counter() - started)
+                assert values is not None
+                found[name].add(number, query, rows, values)
+            number += 1
+    figures = {name: evaluate(hits) for name, hits in found.items()}
+    line = {name: evaluate(found[name], default_line()) for name in ("known", "unknown")}
+    spec = encoder.spec
+    return {
+        "model": spec.name,
+        "model_hash": spec.model_hash,
+        "queries": number,
+        "confidence_ms": round(1000 * float(np.median(seconds)), 3),
+        "at_95_percent_kept": figures,
+        "at_default_line": line,
+    }
+
+
+def libraries(
+    encoder: Encoder, kept: Path, seeds: tuple[int, ...], draws: tuple[int, ...], sizes: tuple[int | None, ...] = (None,)
+) -> Iterator[Library]:
+    """Scenes of each seed, each time without other kinds; ``sizes`` in turn limit how many there are."""
+    for seed in seeds:
+        scenes = kept / f"scenes-{seed}"
+        if not scenes.is_dir():
+            scenes.mkdir(parents=True)
+            write_scenes(scenes, SceneSet(items=ITEMS, seed=seed, size=64, split="train"))
+        truths = list(read_truth(scenes))
+        stored = kept / f"{encoder.spec.model_hash[:12]}-{seed}.npy"
+        if not stored.is_file():
+            np.save(stored, encoder.encode_images([scenes / truth.image for truth in truths]))
+        for draw in draws:
+            yield _library(truths, np.load(stored), np.random.default_rng([seed, draw]), sizes[draw % len(sizes)])
+
+
+def _library(truths: list[Truth], vectors: Any, random: np.random.Generator, size: int | None) -> Library:
+    gone = set(random.choice(list(KINDS), GONE, replace=False).tolist())
+    kept = [
+        number
+        for number, truth in enumerate(truths)
+        if not gone & {thing.kind for thing in truth.objects} and (truth.word is None or truth.word.text not in gone)
+    ]
+    if size is not None:
+        kept = sorted(random.choice(kept, min(size, len(kept)), replace=False).tolist())
+    left = [truths[number] for number in kept]
+    return Library(vectors[kept], list(_queries(left, gone)))
+
+
+def _queries(truths: list[Truth], gone: set[str]) -> Iterator[Query]:
+    every, none = np.ones(len(truths), bool), np.zeros(len(truths), bool)
+    for kind in KINDS:
+        if kind in gone:
+            for text in (noun_phrase(kind), f"a photo of {noun_phrase(kind)}"):
+                yield Query("easy", text, kind, none, every)
+        else:
+            things = np.array([any(thing.kind == kind for thing in truth.objects) for truth in truths])
+            words = np.array([truth.word is not None and truth.word.text == kind for truth in truths])
+            if things.any():
+                yield Query("thing", noun_phrase(kind), kind, things, every)
+            if words.any():
+                yield Query("word", f"the word {kind}", kind, words, every)
+        for colour in COLOURS:
+            text = noun_phrase(kind, colour=colour)
+            right = np.array(
+                [any((thing.kind, thing.colour) == (kind, colour) for thing in truth.objects) for truth in truths]
+            )
+            if kind in gone:
+                yield Query("easy", text, kind, right, every)
+            elif right.any():
+                yield Query("coloured", text, kind, right, every)
+                yield Query("filtered", text, kind, none, ~right)
+            else:
+                yield Query("hard", text, kind, right, every)
+
+
+def background_of(library: Library, bank: NDArray[np.float32]) -> Background:
+    """The background of a library, as its index would have it."""
+    images = len(library.vectors)
+    return Background.measure(
+        bank, library.vectors, model_hash="", bank="", images=images, generation=0, rows=images
+    )
+
+
+def without(background: Background, thing: str) -> Background:
+    """A background whose texts do not name a kind."""
+    kept = np.array([thing not in text.split() for text in bank_texts()])
+    names = ("texts", "best", "mean", "deviation")
+    return replace(background, **{name: getattr(background, name)[kept] for name in names})
+
+
+def first_hits(library: Library, query: Query, vector: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Rows of the first ten hits, best first."""
+    scores = np.where(query.allowed, library.vectors @ vector, -np.inf)
+    rows = np.argsort(-scores, kind="stable")[:FIRST_HITS]
+    return rows[np.isfinite(scores[rows])]
+
+
+def evaluate(hits: Hits, threshold: float | None = None) -> dict[str, float]:
+    """Shares of queries that a threshold leaves without a hit; None for the one that keeps 95% of the right hits."""
+    query, kind, right = np.array(hits.query), np.array(hits.kind), np.array(hits.right)
+    values = np.array(hits.values, np.float64)
+    if threshold is None:
+        threshold = float(np.quantile(values[right], 1 - KEPT))
+    shown = values >= threshold
+    answered = ~np.isin(kind, UNANSWERED)
+    figures = {"threshold": threshold, "right_kept": shown[right].mean()}
+    for name in UNANSWERED:
+        asked = np.unique(query[kind == name])
+        figures[name] = 1 - len(np.intersect1d(asked, query[shown])) / len(asked)
+    with_right = np.unique(query[right])
+    figures["answered_emptied"] = 1 - len(np.intersect1d(with_right, query[shown])) / len(with_right)
+    figures["precision_before"], figures["precision"] = right[answered].mean(), right[answered & shown].mean()
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""The background of an index: the vectors of the background texts, and how they score on its images.
+
+One file of the index folder, in the format of safetensors (8 bytes length, a JSON header, the arrays), which other
+languages read too; docs/index-format.md describes it.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.confidence.bank import bank_sha256, bank_texts
+from mobileclip_kit.errors import IndexFormatError
+from mobileclip_kit.files import atomic_file
+from mobileclip_kit.index.folder import IndexReader, IndexWriter
+from mobileclip_kit.runtime.encoder import Encoder
+
+BACKGROUND_FILE = "background.safetensors"
+FORMAT_VERSION = 1
+# With fewer images, the greatest score of a text says little about the texts that have no answer.
+LEAST_IMAGES = 100
+# When more than this share of the images came or went, the statistics are made anew.
+CHANGED_SHARE = 0.1
+_MOST_ROWS = 65_536
+_ROWS_AT_ONCE = 8192
+_LONGEST_HEADER = 1 << 20
+_AGAIN = "Delete the file; the next `mckit index` makes it anew."
+_TYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Background:
+    """Background texts and their scores on the images of one index.
+
+    Attributes:
+        model_hash: Of the index's model.
+        bank: See :func:`mobileclip_kit.confidence.bank.bank_sha256`.
+        images: Images that had a vector when this was made.
+        generation: Of the matrix then.
+        rows: Of the matrix then.
+        texts: Unit rows, ``(m, d)``.
+        best: Greatest score of each text on any image, ``(m,)``.
+        mean: Of each text's scores on all images, ``(m,)``.
+        deviation: Standard deviation of these, ``(m,)``.
+        image_mean: Mean of the image vectors, ``(d,)``.
+        image_covariance: Of the image vectors, ``(d, d)``.
+    """
+
+    model_hash: str
+    bank: str
+    images: int
+    generation: int
+    rows: int
+    texts: Vectors
+    best: Vectors
+    mean: Vectors
+    deviation: Vectors
+    image_mean: Vectors
+    image_covariance: Vectors
+
+    @classmethod
+    def measure(cls, texts: Vectors, images: Vectors, **about: Any) -> Self:
+        """Score texts on images.
+
+        Args:
+            texts: Unit rows, ``(m, d)``.
+            images: Unit rows, ``(n, d)``, at least one; of many, an even sample is used.
+            **about: The other attributes.
+        """
+        texts = texts.astype(np.float16).astype(np.float32)  # as they are stored
+        chosen = np.linspace(0, len(images) - 1, min(len(images), _MOST_ROWS)).astype(np.int64)
+        best = np.full(len(texts), -np.inf, np.float32)
+        total, squares = np.zeros(images.shape[1]), np.zeros((images.shape[1],) * 2)
+        for start in range(0, len(chosen), _ROWS_AT_ONCE):
+            part = np.asarray(images[chosen[start : start + _ROWS_AT_ONCE]], np.float32)
+            best = np.maximum(best, (part @ texts.T).max(axis=0))
+            total += part.sum(axis=0, dtype=np.float64)
+            squares += part.T @ part
+        mean = total / len(chosen)
+        covariance = squares / len(chosen) - np.outer(mean, mean)
+        deviation = np.sqrt(np.maximum(((texts @ covariance) * texts).sum(axis=1), 1e-12))
+        return cls(
+            texts=texts,
+            best=best,
+            mean=(texts @ mean).astype(np.float32),
+            deviation=deviation.astype(np.float32),
+            image_mean=mean.astype(np.float32),
+            image_covariance=covariance.astype(np.float32),
+            **about,
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the file, atomically."""
+        arrays = {name: _stored(name, getattr(self, name)) for name in _SHAPES}
+        header: dict[str, Any] = {
+            "__metadata__": {
+                "format_version": str(FORMAT_VERSION),
+                "kind": "background",
+                **{name: str(getattr(self, name)) for name in _ABOUT},
+            }
+        }
+        start = 0
+        for name, (kind, data) in arrays.items():
+            header[name] = {"dtype": kind, "shape": list(data.shape), "data_offsets": [start, start + data.nbytes]}
+            start += data.nbytes
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        with atomic_file(path) as staging, staging.open("wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text)
+            for _, data in arrays.values():
+                file.write(data.tobytes())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the file.
+
+        Raises:
+            IndexFormatError: It is damaged, or of another version.
+        """
+        data = path.read_bytes()
+        try:
+            (length,) = struct.unpack_from("<Q", data)
+            if length > min(len(data), _LONGEST_HEADER):
+                raise ValueError("its header is longer than the file")
+            header = json.loads(data[8 : 8 + length])
+            about = header["__metadata__"]
+            if about["kind"] != "background" or about["format_version"] != str(FORMAT_VERSION):
+                raise ValueError(f"it has the kind {about['kind']} and format version {about['format_version']}")
+            read = cls(
+                **{name: _ABOUT[name](about[name]) for name in _ABOUT},
+                **{name: _array(data[8 + length :], header[name]) for name in _SHAPES},
+            )
+            read._check_shapes()
+        except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
+            raise IndexFormatError(f"{path} is damaged: {error}.", hint=_AGAIN) from error
+        return read
+
+    def _check_shapes(self) -> None:
+        m, d = self.texts.shape
+        wanted = {"m": m, "d": d}
+        for name, dimensions in _SHAPES.items():
+            array = getattr(self, name)
+            if array.shape != tuple(wanted[letter] for letter in dimensions):
+                raise ValueError(f"{name} has the shape {array.shape}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} holds numbers that are not finite")
+
+    def suits(self, images: int, generation: int, rows: int) -> bool:
+        """Whether the index has changed so little that these statistics still count."""
+        changed = max(abs(images - self.images), abs(rows - self.rows))
+        return generation == self.generation and changed <= CHANGED_SHARE * max(images, 1)
+
+
+_ABOUT: dict[str, Any] = {"model_hash": str, "bank": str, "images": int, "generation": int, "rows": int}
+_SHAPES = {
+    "texts": "md",
+    "best": "m",
+    "mean": "m",
+    "deviation": "m",
+    "image_mean": "d",
+    "image_covariance": "dd",
+}
+
+
+def refresh_background(writer: IndexWriter, encoder: Encoder | None, model_hash: str) -> str | None:
+    """Make the background of an index, or keep the one that still counts.
+
+    Args:
+        writer: Of the index; everything is committed.
+        encoder: Of the index's model; without one, the text vectors of an older background are used.
+        model_hash: Of the index.
+
+    Returns:
+        Why the index has no background; None when it has one.
+    """
+    path = writer.path / BACKGROUND_FILE
+    bank = bank_sha256(bank_texts())
+    old = _old(path, model_hash, bank)
+    images, generation, rows = writer.store.vectors, writer.store.generation, writer.matrix.rows
+    if images < LEAST_IMAGES:
+        path.unlink(missing_ok=True)
+        return too_few(images)
+    if old is not None and old.suits(images, generation, rows):
+        return None
+    if old is not None:
+        texts = old.texts
+    elif encoder is not None and encoder.spec.text is not None:
+        texts = encoder.encode_texts(list(bank_texts()))
+    else:
+        path.unlink(missing_ok=True)
+        return "Hits have no confidence: the model has no text tower here."
+    living = np.array(sorted(writer.store.living_rows()), np.int64)
+    about = {"model_hash": model_hash, "bank": bank, "images": images, "generation": generation, "rows": rows}
+    Background.measure(texts, _Rows(writer.matrix.map(), living), **about).write(path)  # type: ignore[arg-type]
+    return None
+
+
+class _Rows:
+    """Some rows of a matrix on disk, read when they are asked for."""
+
+    def __init__(self, matrix: Vectors, rows: np.ndarray[Any, Any]) -> None:
+        self._matrix, self._rows = matrix, rows
+        self.shape = (len(rows), matrix.shape[1])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, chosen: Any) -> Any:
+        return self._matrix[self._rows[chosen]]
+
+
+def open_background(index: IndexReader) -> tuple[Background | None, str | None]:
+    """The background of an index, or why it has none.
+
+    Raises:
+        IndexFormatError: Its file is damaged.
+    """
+    path = index.path / BACKGROUND_FILE
+    if not path.is_file():
+        if index.store.vectors < LEAST_IMAGES:
+            return None, too_few(index.store.vectors)
+        return None, "Hits have no confidence: this index has no background. The next `mckit index` makes one."
+    background = Background.read(path)
+    if background.model_hash != index.spec.model_hash or background.texts.shape[1] != index.spec.embedding_dim:
+        return None, "Hits have no confidence: the background belongs to another model. Run `mckit index` again."
+    return background, None
+
+
+def too_few(images: int) -> str:
+    """The sentence for a small index."""
+    return f"Hits have no confidence: {images} images are too few to calibrate it; {LEAST_IMAGES} are needed."
+
+
+def _old(path: Path, model_hash: str, bank: str) -> Background | None:
+    """The background in the file, if it is of this model and bank; one that is damaged counts as none."""
+    try:
+        old = Background.read(path) if path.is_file() else None
+    except IndexFormatError:
+        return None
+    return old if old is not None and (old.model_hash, old.bank) == (model_hash, bank) else None
+
+
+def _stored(name: str, array: Vectors) -> tuple[str, np.ndarray[Any, Any]]:
+    kind = "F16" if name == "texts" else "F32"
+    return kind, np.ascontiguousarray(array, _TYPES[kind])
+
+
+def _array(data: bytes, entry: Any) -> Vectors:
+    first, last = entry["data_offsets"]
+    numbers = np.frombuffer(data[first:last], _TYPES[entry["dtype"]])
+    shaped: Vectors = numbers.reshape(entry["shape"]).astype(np.float32)
+    return shaped
