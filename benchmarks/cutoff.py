@@ -6,8 +6,8 @@ MODEL has both towers and reads the words of the synthetic scenes; the bundled t
 1,000 scenes, those with eight of the forty kinds are removed: queries for these kinds are easy ones without an answer.
 Hard ones ask for a combination of kind and colour that does not occur, or whose images are filtered out, while other
 things of this kind and of this colour are there. Confidence is measured with all background texts, and without those
-that name the query's kind, as for a query that the bank does not know. The threshold keeps 95% of the right images among
-the first ten hits; beside it, a flat threshold on the cosine and the default line. The scenes are of seeds that
+that name the query's kind, as for a query that the bank does not know. The threshold keeps 95% of the right images
+among the first ten hits; beside it, a flat threshold on the cosine and the default line. The scenes are of seeds that
 ``fit_cutoff.py`` does not use. ``--vectors`` keeps the vectors for another run.
 """
 
@@ -109,11 +109,12 @@ def measure(model: Path, kept: Path) -> dict[str, Any]:
     number = 0
     for library in libraries(encoder, kept, SEEDS, DRAWS):
         background = background_of(library, bank)
+        unknown = {thing: without(background, thing) for thing in KINDS}
         vectors = encoder.encode_texts([query.text for query in library.queries])
         for query, vector in zip(library.queries, vectors, strict=True):
             rows = first_hits(library, query, vector)
             found["cosine"].add(number, query, rows, library.vectors[rows] @ vector)
-            for name, texts in (("known", background), ("unknown", without(background, query.thing))):
+            for name, texts in (("known", background), ("unknown", unknown[query.thing])):
                 started = time.perf_counter()
                 values = confidences(texts, vector, library.vectors[rows])
                 seconds.append(time.perf_counter() - started)
@@ -134,7 +135,11 @@ def measure(model: Path, kept: Path) -> dict[str, Any]:
 
 
 def libraries(
-    encoder: Encoder, kept: Path, seeds: tuple[int, ...], draws: tuple[int, ...], sizes: tuple[int | None, ...] = (None,)
+    encoder: Encoder,
+    kept: Path,
+    seeds: tuple[int, ...],
+    draws: tuple[int, ...],
+    sizes: tuple[int | None, ...] = (None,),
 ) -> Iterator[Library]:
     """Scenes of each seed, each time without other kinds; ``sizes`` in turn limit how many there are."""
     for seed in seeds:
@@ -193,9 +198,7 @@ def _queries(truths: list[Truth], gone: set[str]) -> Iterator[Query]:
 def background_of(library: Library, bank: NDArray[np.float32]) -> Background:
     """The background of a library, as its index would have it."""
     images = len(library.vectors)
-    return Background.measure(
-        bank, library.vectors, model_hash="", bank="", images=images, generation=0, rows=images
-    )
+    return Background.measure(bank, library.vectors, model_hash="", bank="", images=images, generation=0, rows=images)
 
 
 def without(background: Background, thing: str) -> Background:

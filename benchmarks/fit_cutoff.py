@@ -2,8 +2,8 @@
 
     python benchmarks/fit_cutoff.py MODEL ... [-o FILE] [--vectors FOLDER]
 
-The scenes and queries are those of ``cutoff.py`` with other seeds, libraries of 250 to 1,000 images, with and without the
-background texts that name a query's kind. Hits of queries without an answer count more while the network is fitted,
+The scenes and queries are those of ``cutoff.py`` with other seeds, libraries of 250 to 1,000 images, with and without
+the background texts that name a query's kind. Hits of queries without an answer count more while the network is fitted,
 since each of them is shown where there is none. Scale and offset of its logit are fitted afterwards, with queries that
 have an answer and queries that have none in equal shares, so that the confidence is a probability.
 """
@@ -24,9 +24,10 @@ from mobileclip_kit import formats
 from mobileclip_kit.confidence import scorer
 from mobileclip_kit.confidence.bank import bank_texts
 from mobileclip_kit.runtime.open import open_encoder
+from mobileclip_kit.scenes.objects import KINDS
 
-SEEDS, DRAWS, SIZES = (5, 6, 7), (0, 1, 2, 3), (None, 500, None, 250)
-HIDDEN, STEPS, BATCH, EASY, FIRST = 40, 3000, 4096, 20.0, 3.0
+SEEDS, DRAWS, SIZES = (5, 6), (0, 1, 2, 3), (None, 500, None, 250)
+HIDDEN, STEPS, BATCH, EASY, FIRST = 40, 2000, 4096, 20.0, 3.0
 PLACE = HERE.parent / "mobileclip_kit" / "confidence" / "scorer.json"
 
 
@@ -49,10 +50,11 @@ def collect(hits: Hits, model: Path, kept: Path) -> None:
     number = hits.query[-1] + 1 if hits.query else 0
     for library in libraries(encoder, kept, SEEDS, DRAWS, SIZES):
         background = background_of(library, bank)
+        unknown = {thing: without(background, thing) for thing in KINDS}
         vectors = encoder.encode_texts([query.text for query in library.queries])
         for query, vector in zip(library.queries, vectors, strict=True):
             rows = first_hits(library, query, vector)
-            for texts in (background, without(background, query.thing)):
+            for texts in (background, unknown[query.thing]):
                 found = scorer.features(texts, vector, library.vectors[rows])
                 if found is not None:
                     hits.add(number, query, rows, found)

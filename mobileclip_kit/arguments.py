@@ -25,6 +25,7 @@ Described = TypeVar("Described")
 # The types of arguments that several functions take.
 Count = Annotated[int, Option("", at_least=1)]
 Cosine = Annotated[float, Option("", at_least=-1, at_most=1)]
+Confidence = Annotated[float, Option("", at_least=0, at_most=1)]
 
 _TITLES: dict[Any, str] = {
     str: "a text", int: "a whole number", float: "a number", bool: "True or False", Path: "a path",

@@ -6,6 +6,7 @@ A query is a weighted sum of unit vectors, scaled to length 1: "beach -people" i
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import posixpath
 import re
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.arguments import Count, check_arguments, listed_texts, request_from
+from mobileclip_kit.arguments import Confidence, Count, check_arguments, listed_texts, request_from
 from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.confidence.background import Background, open_background
+from mobileclip_kit.confidence.scorer import FIRST_HITS, confidences
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import load_matrix, read_names
@@ -38,6 +41,9 @@ _SIGN = re.compile(r"(?:^|(?<=\s))([+-])(?=\S)")
 _WEIGHT = re.compile(r":(\d+(?:\.\d+)?|\.\d+)\s*$")
 
 
+# Rows that are equal score equally up to rounding, which depends on where they lie in the matrix.
+_TIE = 1e-6
+
 # Names that a misspelt one is compared with: a million take minutes.
 _COMPARED_NAMES = 20_000
 
@@ -50,6 +56,7 @@ class Hit:
         rank: From 1 on.
         item: The image's name in the index.
         score: Cosine similarity to the query.
+        confidence: Probability that it is right; None where it cannot be told, see docs/search.md.
         path: Its file; None when the index knows no folder of images, or the image lies in a tar.
     """
 
@@ -57,10 +64,12 @@ class Hit:
     item: str
     score: float
     path: Path | None = field(default=None, compare=False)
+    confidence: float | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The object in ``--json`` documents."""
-        return {"rank": self.rank, "item": self.item, "score": self.score}
+        confidence = None if self.confidence is None else round(self.confidence, 3)
+        return {"rank": self.rank, "item": self.item, "score": self.score, "confidence": confidence}
 
 
 @dataclass(frozen=True)
@@ -274,8 +283,9 @@ def search(
     *,
     allowed: NDArray[np.bool_] | None = None,
     without: frozenset[str] = frozenset(),
+    background: Background | None = None,
 ) -> list[list[Hit]]:
-    """The images nearest to each query.
+    """The images nearest to each query; those of equal scores are in the order of their names.
 
     Args:
         index: Opened.
@@ -283,6 +293,7 @@ def search(
         k: Hits wanted for each query.
         allowed: A mask from :meth:`IndexReader.allowed_rows`; None for every image that is still there.
         without: Names that are never hits, such as the item that others shall be like.
+        background: Of the index, if the queries are texts and hits shall have a confidence.
 
     Returns:
         At most ``k`` hits for each query, best first; fewer when the index holds fewer.
@@ -295,17 +306,55 @@ def search(
         raise UsageError(f"{k} hits were asked for; it must be at least 1.")
     if allowed is None:
         allowed = index.allowed_rows()
-    scores, rows = index.nearest(queries, k + len(without), allowed=allowed)
-    names = index.names_of(sorted(set(rows.ravel().tolist())))
+    wanted = k + len(without)
+    least = wanted if background is None else max(wanted, FIRST_HITS + len(without))
     root = None if index.header.images is None else Path(index.header.images)
     results = []
-    for row_scores, row_numbers in zip(scores.tolist(), rows.tolist(), strict=True):
-        pairs = [(names[row], score) for row, score in zip(row_numbers, row_scores, strict=True) if row in names]
-        kept = [(name, score) for name, score in pairs if name not in without][:k]
+    for query, rows in zip(queries, _nearest_rows(index, queries, least, allowed), strict=True):
+        names = index.names_of(rows.tolist())
+        rows = rows[[row in names for row in rows.tolist()]]
+        vectors = index.vectors(rows)
+        # Each row by itself, so that equal vectors have equal scores wherever they lie in the matrix.
+        scores = np.einsum("kd,d->k", vectors, query, dtype=np.float64).astype(np.float32)
+        order = sorted(range(len(rows)), key=lambda place: (-scores[place], names[int(rows[place])]))
+        order = [place for place in order if names[int(rows[place])] not in without][: max(k, least - len(without))]
+        sure = None if background is None else confidences(background, query, vectors[order])
         results.append(
-            [Hit(rank, name, score, _path_of(root, name)) for rank, (name, score) in enumerate(kept, start=1)]
+            [
+                Hit(
+                    rank=rank,
+                    item=(name := names[int(rows[place])]),
+                    score=float(scores[place]),
+                    path=_path_of(root, name),
+                    confidence=None if sure is None else float(sure[rank - 1]),
+                )
+                for rank, place in enumerate(order[:k], start=1)
+            ]
         )
     return results
+
+
+def certain_hits(hits: Sequence[Hit], min_confidence: float | None) -> list[Hit]:
+    """The hits without those of a lower confidence; None for all. Hits whose confidence is not known are kept."""
+    least = 0.0 if min_confidence is None else min_confidence
+    return [hit for hit in hits if hit.confidence is None or hit.confidence >= least]
+
+
+def _nearest_rows(
+    index: IndexReader, queries: Vectors, k: int, allowed: NDArray[np.bool_] | None
+) -> list[NDArray[np.int64]]:
+    """The rows of at least k hits of each query, with all that score as much as the last of them."""
+    found: list[NDArray[np.int64]] = []
+    scores, rows = index.nearest(queries, k + 1, allowed=allowed)
+    for number in range(len(queries)):
+        some, own, asked = scores[number], rows[number], k + 1
+        while own.size >= asked and own[-1] >= 0 and some[-1] >= some[k - 1] - _TIE:
+            asked *= 4
+            more = index.nearest(queries[number : number + 1], asked, allowed=allowed)
+            some, own = more[0][0], more[1][0]
+        near = (own >= 0) & (some >= (some[k - 1] - _TIE if some.size >= k else -np.inf))
+        found.append(own[near])
+    return found
 
 
 def _path_of(root: Path | None, name: str) -> Path | None:
@@ -429,6 +478,7 @@ class Index:
         folder: str | None = None,
         since: datetime | date | str | None = None,
         until: datetime | date | str | None = None,
+        min_confidence: float | None = None,
     ) -> list[Hit]:
         """The images that answer one query, best first.
 
@@ -443,9 +493,12 @@ class Index:
             folder: Only images below this folder of the library.
             since: Only images changed on this day or later: a ``datetime``, a ``date`` or ``"2024-05-31"``.
             until: Only images changed before this day.
+            min_confidence: Leaves out hits of a lower confidence, from 0 to 1, so that nothing may be left. Hits whose
+                confidence is None are kept: those of images and items, and of an index without a background (see
+                ``confidence_problem``).
 
         Returns:
-            At most ``k`` hits.
+            At most ``k`` hits, each of a query in words with its ``confidence``.
 
         Raises:
             DataError: An item is not in the index, or the index has no such folder.
@@ -474,6 +527,8 @@ class Index:
             folder=folder,
             since=since,
             until=until,
+            texts=bool(words) and not images and not likes,
+            min_confidence=min_confidence,
         )
         return hits[0]
 
@@ -519,6 +574,8 @@ class Index:
         folder: str | None = None,
         since: datetime | date | str | None = None,
         until: datetime | date | str | None = None,
+        texts: bool = False,
+        min_confidence: float | None = None,
     ) -> list[list[Hit]]:
         """The hits of several queries.
 
@@ -531,6 +588,8 @@ class Index:
             folder: See :meth:`search`.
             since: See :meth:`search`.
             until: See :meth:`search`.
+            texts: Whether these are vectors of texts alone; the hits of others have no confidence.
+            min_confidence: See :meth:`search`.
 
         Returns:
             A list of at most ``k`` hits for each query, best first.
@@ -544,6 +603,7 @@ class Index:
             "search",
             k=(k, Count), textness=(textness, float), textness_vector=(textness_vector, Path | None),
             folder=(folder, str | None), since=(since, date | str | None), until=(until, date | str | None),
+            min_confidence=(min_confidence, Confidence | None),
         )  # fmt: skip
         without = listed_texts("search", "without", without)
         since_ns, until_ns = span_ns(since, until)
@@ -555,7 +615,18 @@ class Index:
         # Asked only where nothing is left: a folder that exists may hold nothing of these days.
         if prefix and allowed is not None and not allowed.any() and not self._reader.store.living_rows(folder=prefix):
             raise DataError(f"The index {self.path} holds no images below a folder {folder!r}.")
-        return search(self._reader, vectors, k, allowed=allowed, without=frozenset(without))
+        background = self._background[0] if texts else None
+        found = search(self._reader, vectors, k, allowed=allowed, without=frozenset(without), background=background)
+        return [certain_hits(hits, min_confidence) for hits in found]
+
+    @property
+    def confidence_problem(self) -> str | None:
+        """Why no hit of this index has a confidence, one sentence; None when those of queries in words have one."""
+        return self._background[1]
+
+    @functools.cached_property
+    def _background(self) -> tuple[Background | None, str | None]:
+        return open_background(self._reader)
 
     def update(self, images: str | Path | None = None, **options: Any) -> IndexReport:
         """Bring the index up to date with its folder, and search the new state from now on.
@@ -583,6 +654,7 @@ class Index:
         self.report = update_index(Path(folder), self.encoder, self.path, chosen)
         self.close()
         self._open_reader = IndexReader(self.path)
+        self.__dict__.pop("_background", None)
         return self.report
 
     def close(self) -> None:

@@ -37,6 +37,8 @@ WITHIN_LAYER = {
     ("exporting", "runtime"),  # verification runs an export as its users will
     ("runtime", "exporting"),  # a runtime opens an export folder through its manifest
     ("bundle", "textness"),  # a bundle carries the textness vector
+    ("search", "confidence"),  # hits carry their confidence
+    ("indexing", "confidence"),  # an index is written with its background
     ("search", "bundle"),  # a bundle's model encodes queries
     ("search", "indexing"),  # an open index brings itself up to date
     ("search", "textness"),  # a query may carry the textness vector

@@ -59,6 +59,9 @@ class QueryCommand(click.Command):
 @click.option("--folder", help="Only images below this folder of the index.")
 @click.option("--since", type=_DAY, help="Only images changed on this day or later.")
 @click.option("--until", type=_DAY, help="Only images changed before this day.")
+@click.option(
+    "--min-confidence", type=click.FloatRange(0, 1), metavar="P", help="Only hits that are right with this probability."
+)
 @click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
 @click.option("--index", "project_index", type=click.Path(path_type=Path), hidden=True)  # from mckit.toml
 @json_option
@@ -73,6 +76,7 @@ def command(
     templates: tuple[str, ...],
     project_index: Path | None,
     threads: int | None,
+    min_confidence: float | None,
     as_json: bool,
     **filters: Any,
 ) -> None:
@@ -88,6 +92,7 @@ def command(
       mckit search photos.index "beach -people" --textness -0.4 --textness-vector textness.json
       mckit search photos.index --image bicycle.jpg -k 20 --json
       mckit search photos.index "at night" --like holidays/harbour.jpg
+      mckit search photos.index "a green cat" --min-confidence 0.3
       mckit search photos.index -k 5 "-people"
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     folder, words = _index_and_words(arguments, project_index)
@@ -95,7 +100,7 @@ def command(
         raise click.UsageError("--query-vectors stands alone: no words, --image or --like beside it.")
     if query_vectors is None and not (words or images or items):
         raise click.UsageError("Nothing to look for: pass words, --image FILE, --like ITEM or --query-vectors FILE.")
-    from mobileclip_kit.search import Index, load_query_vectors, span_ns
+    from mobileclip_kit.search import Index, certain_hits, load_query_vectors, span_ns
 
     span_ns(filters["since"], filters["until"])  # wrong days are told before the index is opened
 
@@ -109,14 +114,31 @@ def command(
         else:
             vectors = index.encode(words, images=images, like=items, templates=templates)
             labels = list(words) or [*map(str, images), *items]
-        results = index.search_vectors(vectors, k=k, without=items, **filters)
+        texts = bool(words) and not images and not items
+        found = index.search_vectors(vectors, k=k, without=items, texts=texts, **filters)
         latency_ms = 1000 * (time.perf_counter() - searching)
+        problem = index.confidence_problem if texts else "Only hits of words alone have a confidence."
+    results = [certain_hits(hits, min_confidence) for hits in found]
     rows = [
-        {"query": label, "hits": [hit.to_json() for hit in hits]} for label, hits in zip(labels, results, strict=True)
+        {"query": label, "hits": [hit.to_json() for hit in hits], "cutoff": _cutoff(min_confidence, hits, every)}
+        for label, hits, every in zip(labels, results, found, strict=True)
     ]
     total_ms = 1000 * (time.perf_counter() - started)
-    document = {"results": rows, "latency_ms": round(latency_ms, 3), "total_ms": round(total_ms, 3)}
-    emit(document, _listing(labels, results, latency_ms), as_json=as_json)
+    document = {
+        "results": rows,
+        "confidence_unavailable": problem,
+        "latency_ms": round(latency_ms, 3),
+        "total_ms": round(total_ms, 3),
+    }
+    notes = [f"Nothing was left out: {problem}"] if problem and min_confidence is not None else []
+    emit(document, "\n".join([_listing(labels, results, found), *notes, f"{latency_ms:.1f} ms"]), as_json=as_json)
+
+
+def _cutoff(min_confidence: float | None, hits: Sequence[Hit], every: Sequence[Hit]) -> dict[str, Any] | None:
+    """What ``cutoff`` says in the JSON document; None where nothing could be left out."""
+    if min_confidence is None or any(hit.confidence is None for hit in every):
+        return None
+    return {"min_confidence": min_confidence, "hidden": len(every) - len(hits)}
 
 
 def _index_and_words(arguments: Sequence[str], project_index: Path | None) -> tuple[Path, list[str]]:
@@ -132,12 +154,22 @@ def _index_and_words(arguments: Sequence[str], project_index: Path | None) -> tu
     return Path(arguments[0]), list(arguments[1:])
 
 
-def _listing(labels: Sequence[str], results: Sequence[Sequence[Hit]], latency_ms: float) -> str:
+def _listing(labels: Sequence[str], results: Sequence[Sequence[Hit]], found: Sequence[Sequence[Hit]]) -> str:
     lines = []
-    for label, hits in zip(labels, results, strict=True):
+    for label, hits, every in zip(labels, results, found, strict=True):
         lines.append(_one_line(label if len(label) <= _LABEL_CHARACTERS else label[: _LABEL_CHARACTERS - 1] + "…"))
-        lines += [f"{hit.rank:4d}  {hit.score:6.4f}  {_one_line(hit.item)}" for hit in hits] or ["      no images"]
-    return "\n".join([*lines, f"{latency_ms:.1f} ms"])
+        lines += [f"{hit.rank:4d}  {hit.score:6.4f}  {_percent(hit)}{_one_line(hit.item)}" for hit in hits]
+        if len(hits) < len(every):
+            lines.append(
+                f"      {len(every) - len(hits)} less certain left out" if hits else "      no image like that"
+            )
+        elif not hits:
+            lines.append("      no images")
+    return "\n".join(lines)
+
+
+def _percent(hit: Hit) -> str:
+    return "" if hit.confidence is None else f"{hit.confidence:4.0%}  "
 
 
 def _one_line(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -65,20 +66,20 @@ class Background:
     image_covariance: Vectors
 
     @classmethod
-    def measure(cls, texts: Vectors, images: Vectors, **about: Any) -> Self:
+    def measure(cls, texts: Vectors, vectors: Vectors, **about: Any) -> Self:
         """Score texts on images.
 
         Args:
             texts: Unit rows, ``(m, d)``.
-            images: Unit rows, ``(n, d)``, at least one; of many, an even sample is used.
+            vectors: Of the images: unit rows ``(n, d)``, at least one; of many, an even sample is used.
             **about: The other attributes.
         """
         texts = texts.astype(np.float16).astype(np.float32)  # as they are stored
-        chosen = np.linspace(0, len(images) - 1, min(len(images), _MOST_ROWS)).astype(np.int64)
+        chosen = np.linspace(0, len(vectors) - 1, min(len(vectors), _MOST_ROWS)).astype(np.int64)
         best = np.full(len(texts), -np.inf, np.float32)
-        total, squares = np.zeros(images.shape[1]), np.zeros((images.shape[1],) * 2)
+        total, squares = np.zeros(vectors.shape[1]), np.zeros((vectors.shape[1],) * 2)
         for start in range(0, len(chosen), _ROWS_AT_ONCE):
-            part = np.asarray(images[chosen[start : start + _ROWS_AT_ONCE]], np.float32)
+            part = np.asarray(vectors[chosen[start : start + _ROWS_AT_ONCE]], np.float32)
             best = np.maximum(best, (part @ texts.T).max(axis=0))
             total += part.sum(axis=0, dtype=np.float64)
             squares += part.T @ part
@@ -168,13 +169,16 @@ _SHAPES = {
 }
 
 
-def refresh_background(writer: IndexWriter, encoder: Encoder | None, model_hash: str) -> str | None:
+def refresh_background(
+    writer: IndexWriter, encoder: Encoder | None, model_hash: str, known: Sequence[Path] = ()
+) -> str | None:
     """Make the background of an index, or keep the one that still counts.
 
     Args:
         writer: Of the index; everything is committed.
         encoder: Of the index's model; without one, the text vectors of an older background are used.
         model_hash: Of the index.
+        known: Backgrounds of other indexes of the same model, whose text vectors are used too.
 
     Returns:
         Why the index has no background; None when it has one.
@@ -188,8 +192,9 @@ def refresh_background(writer: IndexWriter, encoder: Encoder | None, model_hash:
         return too_few(images)
     if old is not None and old.suits(images, generation, rows):
         return None
-    if old is not None:
-        texts = old.texts
+    others = (_old(other, model_hash, bank) for other in known)
+    if (same := old or next(filter(None, others), None)) is not None:
+        texts = same.texts
     elif encoder is not None and encoder.spec.text is not None:
         texts = encoder.encode_texts(list(bank_texts()))
     else:
@@ -216,17 +221,16 @@ class _Rows:
 
 
 def open_background(index: IndexReader) -> tuple[Background | None, str | None]:
-    """The background of an index, or why it has none.
-
-    Raises:
-        IndexFormatError: Its file is damaged.
-    """
+    """The background of an index, or why it has none, one sentence."""
     path = index.path / BACKGROUND_FILE
     if not path.is_file():
         if index.store.vectors < LEAST_IMAGES:
             return None, too_few(index.store.vectors)
         return None, "Hits have no confidence: this index has no background. The next `mckit index` makes one."
-    background = Background.read(path)
+    try:
+        background = Background.read(path)
+    except IndexFormatError as error:  # hits are found without it
+        return None, f"Hits have no confidence: {error.message} {error.hint}"
     if background.model_hash != index.spec.model_hash or background.texts.shape[1] != index.spec.embedding_dim:
         return None, "Hits have no confidence: the background belongs to another model. Run `mckit index` again."
     return background, None

@@ -1,11 +1,11 @@
 """The probability that a hit is right.
 
-A flat threshold fails, since each query has its own scale of scores. A hit is compared with how well the background texts
-nearest to the query describe the same image, and with the greatest score that they reach anywhere on the index: a text
-without an answer scores best on images that other texts describe better. Texts far from the query are left out of most
-comparisons, so that an image of two things is not penalised for its other thing. All numbers are relative to the spread of
-the background's scores; one small network, fitted on synthetic scenes with exact truth (``benchmarks/cutoff.py``),
-therefore serves every model.
+A flat threshold fails, since each query has its own scale of scores. A hit is compared with how well the background
+texts nearest to the query describe the same image, and with the greatest score that they reach anywhere on the index: a
+text without an answer scores best on images that other texts describe better. Texts far from the query are left out of
+most comparisons, so that an image of two things is not penalised for its other thing. All numbers are relative to the
+spread of the background's scores; one small network, fitted on synthetic scenes with exact truth
+(``benchmarks/fit_cutoff.py``), therefore serves every model.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def confidences(background: Background, query: Vectors, hits: Vectors) -> Vector
 
 
 def features(background: Background, query: Vectors, hits: Vectors) -> NDArray[np.float64] | None:
-    """What the network is given, ``(k, 20)``; arguments as for :func:`confidences`.
+    """What the network is given, ``(k, 17)``; arguments as for :func:`confidences`.
+
+    Only numbers relative to the background: how near its texts are to the query differs between models.
 
     Scores are written as s (of the query on a hit), b (of background texts on the same hit) and B (the best of a
     background text anywhere); D is the mean standard deviation of a background text's scores.
@@ -140,11 +142,8 @@ def features(background: Background, query: Vectors, hits: Vectors) -> NDArray[n
         (near_above > 0).sum(axis=1),
         (scores - weights @ near_best) / spread,
         (scores - np.median(near_best)) / spread,
-        similar[near[0]] * one,
         (hits @ rest - rest_mean) / rest_deviation,
-        (1 - similar[near] @ explained) * one,
         (scores[0] - scores) / spread,
-        deviation / spread * one,
         near_above @ weights,
         (scores[0] - weights @ near_best) / spread * one,
         (scores[:3].mean() - scores) / spread,

@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.confidence.background import refresh_background
 from mobileclip_kit.errors import DataError, ModelMismatchError
 from mobileclip_kit.extras import missing_extra
 from mobileclip_kit.files import read_json, sha256_of_file
@@ -212,6 +213,7 @@ def _import_parts(
         if images is not None and not writer.store.vectors:
             _refuse_nothing(writer.store.failures(), images)
         report.search = refresh_derived(writer, options.kind, query_vectors_for(encoder, options.query_vectors))
+        report.confidence_problem = refresh_background(writer, encoder, spec.model_hash)
         report.take_stock(writer.store)
     report.added, report.seconds = report.items, time.monotonic() - started
     return report

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobileclip_kit.confidence.background import BACKGROUND_FILE, refresh_background
 from mobileclip_kit.errors import DataError, OutputError, UsageError
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, IndexWriter, open_writer, staged_index
 from mobileclip_kit.index.store import Item
@@ -79,6 +80,8 @@ def merge_indexes(
                 _copy(index, items, writer)
             writer.commit()
             report.search = refresh_derived(writer, options.kind, query_vectors_for(encoder, options.query_vectors))
+            known = [index.path / BACKGROUND_FILE for index in indexes]
+            report.confidence_problem = refresh_background(writer, encoder, header.spec.model_hash, known)
             report.take_stock(writer.store)
     report.added, report.seconds = report.items, time.monotonic() - started
     return report

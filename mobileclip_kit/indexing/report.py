@@ -25,6 +25,7 @@ class IndexReport:
         compacted: Vectors of removed images that were dropped from the matrix.
         missing_shards: Parts that other parts of the same folder were merged without: "2/4".
         search: How the index is searched from now on; None before that is decided.
+        confidence_problem: Why the index has no background for confidences; None when it has one.
         decoded: Images that were decoded in this run.
         seconds: Wall-clock time of decoding and encoding.
     """
@@ -39,6 +40,7 @@ class IndexReport:
     compacted: int = 0
     missing_shards: list[str] = field(default_factory=list)
     search: SearchKind | None = None
+    confidence_problem: str | None = None
     decoded: int = 0
     seconds: float = 0.0
 
@@ -64,6 +66,7 @@ class IndexReport:
             "compacted": self.compacted,
             "missing_shards": self.missing_shards,
             "search": None if self.search is None else _search(self.search),
+            "confidence_unavailable": self.confidence_problem,
             "images_per_s": round(self.images_per_s, 2),
             "seconds": round(self.seconds, 3),
         }

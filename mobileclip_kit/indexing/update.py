@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.confidence.background import refresh_background
 from mobileclip_kit.errors import DataError, ModelError, ShapeError, UsageError
 from mobileclip_kit.files import nothing_at, remove_staged
 from mobileclip_kit.index.folder import (
@@ -92,6 +93,7 @@ def update_index(
         report.compacted = tidy_matrix(writer, always=options.compact)
         ask = query_vectors_for(encoder, options.query_vectors)
         report.search = refresh_derived(writer, options.kind, ask, threads=options.workers)
+        report.confidence_problem = refresh_background(writer, encoder, encoder.spec.model_hash)
         report.take_stock(writer.store)
     return report
 

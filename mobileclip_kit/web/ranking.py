@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.confidence.background import Background
+from mobileclip_kit.confidence.scorer import confidences, default_line
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.formats import from_document
 from mobileclip_kit.index.flat import search_flat
+from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.search import parse_query
 from mobileclip_kit.web.library import Library
 
@@ -27,6 +30,8 @@ MAX_RANKED = 10_000
 # With more images than this, only the first hits are ranked until someone scrolls further down.
 _RANK_ALL_UP_TO = 200_000
 _FIRST_HITS = 300
+# The hits beyond are too many to look at; they count as uncertain.
+_CONFIDENT_HITS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +118,26 @@ class Ranking:
         scores: Cosines, ``(n,)``; None when there is no query and the order is by time.
         candidates: Images that pass the filters; ``rows`` may be fewer.
         complete: Whether ``rows`` has everything that can be shown, or only the beginning.
+        confidences: Of the first hits, ``(at most 100,)``; None where they are not known.
     """
 
     rows: NDArray[np.int64]
     scores: Vectors | None
     candidates: int
     complete: bool
+    confidences: Vectors | None = None
+
+    @property
+    def certain(self) -> int | None:
+        """Number of hits up to the last one that is certain enough; None where this is not known."""
+        if self.confidences is None:
+            return None
+        return int(np.flatnonzero(self.confidences >= default_line()).max(initial=-1)) + 1
+
+    def with_confidences(self, index: IndexReader, background: Background, vector: Vectors) -> Ranking:
+        """The ranking with the confidences of its first hits."""
+        hits = index.vectors(self.rows[:_CONFIDENT_HITS])
+        return replace(self, confidences=confidences(background, vector, hits))
 
     def without(self, rows: Sequence[int]) -> Ranking:
         """The ranking without some rows, such as those of the query's own images."""

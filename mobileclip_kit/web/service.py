@@ -20,6 +20,8 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.confidence.background import Background, open_background
+from mobileclip_kit.confidence.scorer import default_line
 from mobileclip_kit.errors import DataError, MckitError, UsageError
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.search import find_textness
@@ -112,6 +114,7 @@ class Service:
         self._index_jobs = JobQueue("index")
         self._thumbnail_jobs = JobQueue("thumbnails", min(_MAX_THUMBNAIL_THREADS, os.cpu_count() or 1))
         self._opening: asyncio.Task[None] | None = None
+        self._background: tuple[Background | None, str | None] = open_background(library.index)
         self._on_new_model()
 
     async def describe(self) -> dict[str, Any]:
@@ -130,6 +133,7 @@ class Service:
             "word_search": {"unavailable": _printable(encoder.why_not("text"))},
             "image_search": {"unavailable": _printable(encoder.why_not("image"))},
             "textness": {"unavailable": _printable(self.textness_problem), "limit": TEXTNESS_LIMIT},
+            "confidence": {"unavailable": _printable(self._background[1]), "line": default_line()},
             "files": {"unavailable": _printable(_why_no_files(library))},
             "folders": [{"path": printable(folder.path), "images": folder.images} for folder in summary.folders],
             "folders_omitted": summary.folders_omitted,
@@ -205,6 +209,7 @@ class Service:
         before = self.library.generation
         self.library.refresh()
         if self.library.generation != before:
+            self._background = open_background(self.library.index)
             self._on_new_model()
 
     def _on_new_model(self) -> None:
@@ -267,24 +272,31 @@ class Service:
         if ranking is None or (not ranking.complete and end > len(ranking.rows)):
             own_rows = [row for image_id in request.like if (row := row_of(image_id)) is not None]
             ranking = rank(self.library, request, vector).without(own_rows)
+            background = self._background[0]
+            if vector is not None and background is not None and not request.like and not request.images:
+                ranking = ranking.with_confidences(self.library.index, background, vector)
             self._rankings.put(key, ranking)
         rows = ranking.rows[start:end].tolist()
         scores = [None] * len(rows) if ranking.scores is None else ranking.scores[start:end].tolist()
         names = self.library.names_of(rows)
+        known = [] if ranking.confidences is None else ranking.confidences[start:end].tolist()
+        sure = [*known, *[None] * (len(rows) - len(known))]
         return {
             "generation": generation,
             "start": start,
             "candidates": ranking.candidates,
             "total": min(ranking.candidates, MAX_RANKED),
             "ranked": vector is not None,
+            "certain": ranking.certain,
             # An image that has just been removed keeps its place, without a name, until the index is reopened.
             "hits": [
                 {
                     "id": id_of(row, names[row]) if row in names else "",
                     "name": printable(names.get(row, "")),
                     "score": None if score is None else round(score, 4),
+                    "confidence": None if confidence is None else round(confidence, 3),
                 }
-                for row, score in zip(rows, scores, strict=True)
+                for row, score, confidence in zip(rows, scores, sure, strict=True)
             ],
         }
 

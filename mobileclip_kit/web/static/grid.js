@@ -13,7 +13,8 @@ const REST_MS = 110;
 export class Grid {
   /**
    * @param root The list element.
-   * @param actions `open(index)`, `like(hit)`, `leave()`, `urlOf(hit)`, `problemAt(url)` → sentence.
+   * @param actions `open(index)`, `like(hit)`, `leave()`, `urlOf(hit)`, `problemAt(url)` → sentence,
+   *   `line()` → the confidence below which a hit is uncertain.
    */
   constructor(root, actions) {
     this._root = root;
@@ -230,7 +231,10 @@ export class Grid {
     if (!link) return;
     link.href = this._actions.urlOf(hit);
     link.tabIndex = index === this._active ? 0 : -1;
-    tile.querySelector(".score").textContent = hit.score === null ? "" : hit.score.toFixed(3);
+    const { certain } = this._results;
+    const sure = hit.confidence === null ? "" : ` · ${Math.round(100 * hit.confidence)}%`;
+    tile.querySelector(".score").textContent = hit.score === null ? "" : `${hit.score.toFixed(3)}${sure}`;
+    tile.classList.toggle("uncertain", certain !== null && (index >= certain || hit.confidence < this._actions.line()));
   }
 
   _activate(index) {

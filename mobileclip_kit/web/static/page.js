@@ -25,6 +25,7 @@ let library = null;
 let results = null; // the results that are shown
 let pending = null; // the results that are being fetched
 let searchAgain = false;
+let expandedWords = null; // the query whose uncertain hits are listed too
 let typingTimer = 0;
 let announceTimer = 0;
 let pollTimer = 0;
@@ -36,6 +37,7 @@ const grid = new Grid(find("results"), {
   like: (hit) => searchLike(hit.id),
   leave: () => words.focus(),
   urlOf: (hit) => format({ ...url.state, view: hit.id }),
+  line: () => library?.confidence.line ?? 0,
   problemAt: async (path) => {
     try {
       return (await api.problemAt(path))?.message ?? UNSHOWABLE;
@@ -125,6 +127,7 @@ async function search({ wait = false, scroll = 0 } = {}) {
   pending = null;
   results?.close();
   results = fresh;
+  fresh.expanded = expandedWords === fresh.query.words;
   find("results").setAttribute("aria-busy", "false");
   grid.show(fresh);
   window.scrollTo(0, scroll);
@@ -134,20 +137,33 @@ async function search({ wait = false, scroll = 0 } = {}) {
   if (searchAgain) search({ wait: true });
 }
 
+/** List the uncertain hits of this query too. */
+function expand() {
+  expandedWords = results.query.words;
+  results.expanded = true;
+  grid.show(results);
+  results.fetchRange(...grid.window);
+  showSummary();
+}
+
 function showSummary() {
-  const { total, candidates, ranked, latency } = results;
+  const { total, everything, candidates, ranked, latency } = results;
+  const hidden = everything - total;
   const { folder, first_day: first, last_day: last } = url.state;
   const filtered = folder || first || last;
   const order = ranked ? "best first" : "newest first";
   const best = ranked ? "Best" : "Newest";
-  const count = total < candidates ? `${best} ${number(total)} of ${images(candidates)}` : images(total);
-  const whole = filtered && library ? ` of ${number(library.images)}` : "";
+  const listed = total < candidates ? `${best} ${number(total)} of ${images(candidates)}` : images(total);
+  const count = hidden ? `${number(total)} likely ${total === 1 ? "image" : "images"}` : listed;
+  const whole = filtered && library && !hidden ? ` of ${number(library.images)}` : "";
   find("summary").textContent = total ? `${count}${whole}` : "";
   if (total) find("summary").append(Object.assign(document.createElement("small"), { textContent: order }));
   const { encoding, searching } = latency;
   find("latency").textContent = total ? milliseconds(encoding + searching) : "";
   find("latency").title = `Model ${milliseconds(encoding)}, search ${milliseconds(searching)}`;
-  find("end").hidden = !(total < candidates);
+  find("more").hidden = !(total && hidden);
+  find("more-button").textContent = `Show ${number(hidden)} less certain`;
+  find("end").hidden = !(total < candidates) || hidden > 0;
   find("end").textContent = `${images(candidates - total)} more are not listed. Use a narrower query or a filter.`;
   announce(total ? `${count}${whole}, ${order}` : "No images");
   message(total ? null : emptyMessage(filtered));
@@ -155,6 +171,13 @@ function showSummary() {
 }
 
 function emptyMessage(filtered) {
+  if (results.everything) {
+    return {
+      title: "No image like that",
+      text: "None of the nearest images is likely to be right.",
+      actions: [["Show the nearest anyway", expand]],
+    };
+  }
   const { first_day: first, last_day: last } = url.state;
   if (first && last && first > last) {
     return {
@@ -189,7 +212,7 @@ function showProblem(problem) {
   results = null;
   grid.clear();
   find("summary").textContent = find("latency").textContent = "";
-  find("end").hidden = true;
+  find("end").hidden = find("more").hidden = true;
   document.body.classList.add("empty");
   message({
     title: problem.message,
@@ -351,6 +374,8 @@ function showScores(on) {
   document.body.classList.toggle("scored", on);
   find("scores").setAttribute("aria-pressed", on);
 }
+
+find("more-button").addEventListener("click", expand);
 
 find("scores").addEventListener("click", () => {
   const on = find("scores").getAttribute("aria-pressed") !== "true";

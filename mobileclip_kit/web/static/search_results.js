@@ -12,7 +12,9 @@ export class SearchResults {
    */
   constructor(query, handlers) {
     this.query = query;
-    this.total = 0;
+    this.everything = 0; // hits that can be listed
+    this.certain = null; // hits up to the last certain one, null if this is not known
+    this.expanded = false; // whether uncertain hits are listed too
     this.candidates = 0;
     this.ranked = false;
     this.generation = 0;
@@ -26,9 +28,15 @@ export class SearchResults {
   /** Fetch the first page. Throws Problem or AbortError. */
   async start() {
     const response = await search(this.query, 0, PAGE, this._closed.signal);
-    for (const name of ["total", "candidates", "ranked", "generation"]) this[name] = response[name];
+    for (const name of ["candidates", "ranked", "certain", "generation"]) this[name] = response[name];
+    this.everything = response.total;
     this.latency = response.latency_ms;
     this._keep(response);
+  }
+
+  /** Number of hits that are listed now. */
+  get total() {
+    return this.expanded || this.certain === null ? this.everything : Math.min(this.certain, this.everything);
   }
 
   /** Hit number `index`, or undefined if it has not arrived. */

@@ -1,0 +1,141 @@
+"""The background texts of an index, on disk."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobileclip_kit.confidence.background import (
+    BACKGROUND_FILE,
+    LEAST_IMAGES,
+    Background,
+    open_background,
+    refresh_background,
+)
+from mobileclip_kit.confidence.bank import bank_texts
+from mobileclip_kit.errors import IndexFormatError
+from mobileclip_kit.index.folder import IndexReader, open_writer
+from mobileclip_kit.index.store import Item
+from tests.confidence.words import WordEncoder, make_word_index
+from tests.index.vectors import unit_rows
+
+
+@pytest.fixture
+def background() -> Background:
+    about = {"model_hash": "abc", "bank": "b", "images": 50, "generation": 0, "rows": 50}
+    return Background.measure(unit_rows(7, 6), unit_rows(50, 6), **about)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    return make_word_index(tmp_path / "index")
+
+
+def refresh(index: Path, encoder: WordEncoder | None) -> str | None:
+    with open_writer(index) as writer:
+        return refresh_background(writer, encoder, WordEncoder().spec.model_hash)
+
+
+def add(index: Path, count: int) -> None:
+    with open_writer(index) as writer:
+        row = writer.matrix.append(unit_rows(count, WordEncoder().spec.embedding_dim))
+        for offset in range(count):
+            writer.store.put(Item(name=f"more/{row + offset}.png", row=row + offset))
+        writer.commit()
+
+
+def test_statistics_are_those_of_all_scores(background: Background) -> None:
+    scores = unit_rows(50, 6).astype(np.float64) @ background.texts.T
+    np.testing.assert_allclose(background.best, scores.max(axis=0), atol=1e-5)
+    np.testing.assert_allclose(background.mean, scores.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(background.deviation, scores.std(axis=0), atol=1e-5)
+
+
+def test_the_file_is_read_as_it_was_written(background: Background, tmp_path: Path) -> None:
+    background.write(tmp_path / BACKGROUND_FILE)
+    read = Background.read(tmp_path / BACKGROUND_FILE)
+    for name, value in vars(background).items():
+        np.testing.assert_array_equal(getattr(read, name), value)
+
+
+def test_safetensors_reads_the_file(background: Background, tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.numpy")
+    background.write(tmp_path / BACKGROUND_FILE)
+    arrays = safetensors.load_file(tmp_path / BACKGROUND_FILE)
+    assert arrays["texts"].dtype == np.float16
+    np.testing.assert_array_equal(arrays["texts"], background.texts)
+    np.testing.assert_array_equal(arrays["image_covariance"], background.image_covariance)
+
+
+@pytest.mark.parametrize("size", [0, 5, 100, -4])
+def test_a_truncated_file_is_refused(background: Background, tmp_path: Path, size: int) -> None:
+    path = tmp_path / BACKGROUND_FILE
+    background.write(path)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(IndexFormatError, match="is damaged"):
+        Background.read(path)
+
+
+def test_numbers_that_are_not_finite_are_refused(background: Background, tmp_path: Path) -> None:
+    replace(background, mean=np.full(7, np.nan, np.float32)).write(tmp_path / BACKGROUND_FILE)
+    with pytest.raises(IndexFormatError, match="mean holds numbers that are not finite"):
+        Background.read(tmp_path / BACKGROUND_FILE)
+
+
+def test_another_version_is_refused(tmp_path: Path) -> None:
+    header = json.dumps({"__metadata__": {"kind": "background", "format_version": "2"}}).encode()
+    (tmp_path / BACKGROUND_FILE).write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(IndexFormatError, match="format version 2"):
+        Background.read(tmp_path / BACKGROUND_FILE)
+
+
+def test_an_unchanged_index_keeps_its_background(index: Path) -> None:
+    encoder, before = WordEncoder(), (index / BACKGROUND_FILE).stat().st_mtime_ns
+    assert refresh(index, encoder) is None
+    assert encoder.encoded == 0
+    assert (index / BACKGROUND_FILE).stat().st_mtime_ns == before
+
+
+def test_an_index_that_grew_is_measured_again_without_encoding_the_texts_again(index: Path) -> None:
+    add(index, 20)
+    refresh(index, None)
+    assert Background.read(index / BACKGROUND_FILE).images == 240, "a twelfth more is not enough"
+    add(index, 20)
+    refresh(index, None)
+    assert Background.read(index / BACKGROUND_FILE).images == 280
+
+
+def test_a_damaged_background_is_made_anew(index: Path) -> None:
+    (index / BACKGROUND_FILE).write_bytes(b"damaged")
+    with IndexReader(index) as reader:
+        found, problem = open_background(reader)
+    assert found is None and problem is not None and "is damaged" in problem
+    encoder = WordEncoder()
+    assert refresh(index, encoder) is None
+    assert encoder.encoded == len(bank_texts())
+
+
+def test_a_small_index_says_that_it_is_too_small(tmp_path: Path) -> None:
+    index = make_word_index(tmp_path / "small", 3)
+    with IndexReader(index) as reader:
+        found, problem = open_background(reader)
+    assert found is None
+    assert problem == f"Hits have no confidence: 3 images are too few to calibrate it; {LEAST_IMAGES} are needed."
+
+
+def test_an_index_of_an_older_version_says_how_to_add_a_background(index: Path) -> None:
+    (index / BACKGROUND_FILE).unlink()
+    with IndexReader(index) as reader:
+        assert "The next `mckit index` makes one." in str(open_background(reader)[1])
+    assert "no text tower" in str(refresh(index, None))
+
+
+def test_the_bank_names_each_text_once() -> None:
+    texts = bank_texts()
+    assert len(texts) == len(set(texts)) > 1000
+    assert {"a dog", "an orange", "an hourglass", "a unicorn", "an umbrella", "a red car", "grass"} <= set(texts)

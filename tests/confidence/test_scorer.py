@@ -1,0 +1,110 @@
+"""Confidences of hits, on an index of animals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mobileclip_kit import search as search_module
+from mobileclip_kit.cli.search import command
+from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
+from mobileclip_kit.confidence.scorer import confidences, default_line, features
+from mobileclip_kit.errors import UsageError
+from mobileclip_kit.search import Index
+from tests.confidence.words import WordEncoder, make_word_index
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_word_index(tmp_path_factory.mktemp("confidence") / "index")
+
+
+@pytest.fixture
+def index(folder: Path) -> Index:
+    return Index(folder, WordEncoder())
+
+
+def test_what_the_library_holds_is_certain_and_what_it_lacks_is_not(index: Index) -> None:
+    held, lacked = index.search("a dog"), index.search("a banana")
+    assert min(hit.confidence for hit in held) > 0.5
+    assert max(hit.confidence for hit in lacked) < default_line()
+    assert index.confidence_problem is None
+
+
+def test_a_search_can_say_nothing(index: Index) -> None:
+    assert index.search("a banana", min_confidence=default_line()) == []
+    assert len(index.search("a dog", min_confidence=default_line())) == 10
+
+
+@pytest.mark.parametrize("query", ["a horse", "a piano", "dog -cat"])
+def test_a_hit_has_the_same_confidence_for_every_number_of_hits(index: Index, query: str) -> None:
+    few, many = index.search(query, k=1), index.search(query, k=25)
+    assert few[0].confidence == pytest.approx(many[0].confidence, abs=1e-5)
+
+
+def test_only_words_have_a_confidence(index: Index) -> None:
+    hits = index.search(like="dog/000.png", min_confidence=0.9)
+    assert len(hits) == 10 and {hit.confidence for hit in hits} == {None}
+    assert {hit.confidence for hit in index.search("a dog", like="dog/000.png")} == {None}
+
+
+def test_a_query_far_from_every_text_has_none(folder: Path) -> None:
+    background = Background.read(folder / BACKGROUND_FILE)
+    hits = background.texts[:3]
+    far = np.linalg.svd(background.texts.astype(np.float64))[2][-1].astype(np.float32)
+    assert confidences(background, far, hits) is None
+    assert len(confidences(background, background.texts[0], hits[:0])) == 0
+
+
+def test_only_angles_between_vectors_count(folder: Path) -> None:
+    """After a rotation of all vectors, the features are the same."""
+    background = Background.read(folder / BACKGROUND_FILE)
+    query, hits = background.texts[1], background.texts[200:210]
+    turn = np.linalg.qr(np.random.default_rng(2).normal(size=(len(query), len(query))))[0].astype(np.float32)
+    turned = replace(
+        background,
+        texts=background.texts @ turn,
+        image_mean=background.image_mean @ turn,
+        image_covariance=turn.T @ background.image_covariance @ turn,
+    )
+    found, again = features(background, query, hits), features(turned, query @ turn, hits @ turn)
+    assert found is not None and again is not None and found.shape == (10, 17)
+    np.testing.assert_allclose(again, found, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("confidence", [-0.1, 1.5, float("nan"), "high"])
+def test_an_impossible_confidence_is_refused(index: Index, confidence: object) -> None:
+    with pytest.raises(UsageError, match="min_confidence"):
+        index.search("a dog", min_confidence=confidence)
+
+
+def run(folder: Path, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(search_module, "open_query_encoder", lambda *_, **__: WordEncoder())
+    result = CliRunner().invoke(command, [str(folder), *arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_command_line_says_no_image_like_that(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = run(folder, "a banana", "a dog", "--min-confidence", "0.2", "-k", "3", monkeypatch=monkeypatch)
+    assert "a banana\n      no image like that\na dog\n" in told
+    assert "%  dog/" in told
+
+
+def test_json_says_what_was_cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = run(folder, "a banana", "--min-confidence", "0.2", "--json", monkeypatch=monkeypatch)
+    document = json.loads(told)
+    assert document["results"] == [{"query": "a banana", "hits": [], "cutoff": {"min_confidence": 0.2, "hidden": 10}}]
+    assert document["confidence_unavailable"] is None
+
+
+def test_too_few_images_cut_nothing_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = make_word_index(tmp_path / "small", 3)
+    told = run(small, "a banana", "--min-confidence", "0.9", monkeypatch=monkeypatch)
+    assert "Nothing was left out: Hits have no confidence: 3 images are too few" in told
+    assert "dog/000.png" in told
