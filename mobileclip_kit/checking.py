@@ -103,6 +103,7 @@ def _check_tower(path: Path, tower: Any) -> None:
 
 
 def _index(path: Path) -> Iterator[_Step]:
+    from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
     from mobileclip_kit.index.ann_index import DerivedIndex
     from mobileclip_kit.index.folder import INDEX_FILE, ITEMS_FILE, IndexHeader, IndexReader
     from mobileclip_kit.index.store import Store
@@ -133,6 +134,8 @@ def _index(path: Path) -> Iterator[_Step]:
         yield file, "SHA-256", partial(check_derived, file)
     if (path / "textness.json").is_file():
         yield from _textness(path / "textness.json")
+    if (path / BACKGROUND_FILE).is_file():
+        yield path / BACKGROUND_FILE, "SHA-256", lambda: Background.read(path / BACKGROUND_FILE)
 
 
 def _cache(path: Path) -> Iterator[_Step]:

@@ -44,6 +44,10 @@ _WEIGHT = re.compile(r":(\d+(?:\.\d+)?|\.\d+)\s*$")
 # Rows that are equal score equally up to rounding, which depends on where they lie in the matrix.
 _TIE = 1e-6
 
+# So many images of imported vectors are encoded to see whether a model made them. Other programs resize images
+# differently, and quantised models differ a little.
+_COMPARED_IMAGES, _SAME_MODEL = 3, 0.95
+
 # Names that a misspelt one is compared with: a million take minutes.
 _COMPARED_NAMES = 20_000
 
@@ -230,18 +234,18 @@ def open_query_encoder(
         brief: See :func:`open_model`.
 
     Raises:
-        ModelError: The index was made from vectors, or its model is gone.
+        ModelError: The index was made from vectors and none of its images is there to compare a model with, or its
+            model is gone.
         ModelMismatchError: It is another model.
     """
     place = model or index.header.model
     is_unknown = index.spec.model_hash.startswith("vectors:")
-    if place is None or is_unknown:
+    if place is None or (is_unknown and model is None):
         raise ModelError(
             f"The index {index.path} does not say which model its vectors come from.",
-            hint=f"{'Build it again with' if is_unknown else 'Pass'} --model M, or pass vectors of the same model with "
-            "--query-vectors.",
+            hint="Pass --model M, or pass vectors of the same model with --query-vectors.",
         )
-    if (spec := stored_spec(place)) is not None:  # before torch is imported
+    if not is_unknown and (spec := stored_spec(place)) is not None:  # before torch is imported
         spec.check_same_model(index.spec.model_hash, f"The index {index.path}")
     try:
         encoder = open_model(place, threads=threads, brief=brief)
@@ -251,8 +255,40 @@ def open_query_encoder(
         raise ModelError(
             f"The model of the index {index.path} cannot be opened: {error.message}", hint="Pass --model M."
         ) from error
-    encoder.spec.check_same_model(index.spec.model_hash, f"The index {index.path}")
+    _check_model(index, encoder)
     return encoder
+
+
+def _check_model(index: IndexReader, encoder: Encoder) -> None:
+    if index.spec.model_hash.startswith("vectors:"):
+        _check_imported(index, encoder)
+    else:
+        encoder.spec.check_same_model(index.spec.model_hash, f"The index {index.path}")
+
+
+def _check_imported(index: IndexReader, encoder: Encoder) -> None:
+    """Refuse a model that does not give the vectors of an index of imported ones, judged by a few of its images."""
+    if encoder.spec.embedding_dim != index.spec.embedding_dim:
+        raise ModelMismatchError(
+            f"The index {index.path} holds vectors of {index.spec.embedding_dim} numbers; those of {encoder.spec.name} "
+            f"have {encoder.spec.embedding_dim}."
+        )
+    root = None if index.header.images is None else Path(index.header.images)
+    images = [(row, root / name) for row, name, _ in index.store.listing() if root and (root / name).is_file()]
+    images = images[:: max(1, len(images) // _COMPARED_IMAGES)][:_COMPARED_IMAGES]
+    if not images:
+        raise ModelError(
+            f"The index {index.path} was made from vectors of an unknown model, and none of its images is there to "
+            "compare the model with.",
+            hint="Build it again from the vectors with --model M, and with --images FOLDER where the images are.",
+        )
+    cosines = (encoder.encode_images([path for _, path in images]) * index.vectors([row for row, _ in images])).sum(1)
+    if (least := float(cosines.min())) < _SAME_MODEL:
+        raise ModelMismatchError(
+            f"The model {encoder.spec.name} did not make the vectors of {index.path}: its vector of "
+            f"{images[int(cosines.argmin())][1]} has the cosine {least:.3f} to the stored one.",
+            hint="Pass the model that made them, or pass query vectors of it with --query-vectors.",
+        )
 
 
 def find_textness(index: IndexReader, path: Path | None) -> Textness:
@@ -435,7 +471,7 @@ class Index:
         self._opening = {"model": None if model is None else str(model), "threads": threads, "brief": brief}
         self._open_reader: IndexReader | None = IndexReader(self.path)
         if self._encoder is not None:
-            self._encoder.spec.check_same_model(self._reader.spec.model_hash, f"The index {self.path}")
+            _check_model(self._reader, self._encoder)
 
     @property
     def _reader(self) -> IndexReader:

@@ -17,6 +17,7 @@ from mobileclip_kit.cache.folder import CacheDescription, TeacherCache
 from mobileclip_kit.cache.writer import CacheWriter
 from mobileclip_kit.checking import check_path
 from mobileclip_kit.cli import main
+from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
 from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.exporting.folder import open_export
 from mobileclip_kit.files import read_json, sha256_of_file
@@ -27,6 +28,7 @@ from mobileclip_kit.indexing.importing import import_clip_retrieval
 from mobileclip_kit.scenes.folder import SceneSet, read_scenes_file, write_scenes
 from mobileclip_kit.scenes.truth import read_truth
 from mobileclip_kit.textness.vector import Textness
+from tests.confidence.words import make_word_index
 
 GOLDEN = Path(__file__).parent / "golden"
 FIRST = GOLDEN / "first-version"
@@ -142,6 +144,9 @@ CASES = {
     ),
     "vectors.json": Case(
         make_dump, "vectors.json", lambda place: import_clip_retrieval(place, place.with_name("new.index"))
+    ),
+    "background": Case(
+        lambda place: make_word_index(place), BACKGROUND_FILE, lambda place: Background.read(place / BACKGROUND_FILE)
     ),
     "textness vector": Case(make_textness, "textness.json", lambda place: Textness.load(place / "textness.json")),
     "cache shard": Case(make_cache, "shards/00000.npy", TeacherCache.open, 0.9),

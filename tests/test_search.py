@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 from mobileclip_kit.errors import DataError, ImageError, ModelError, ModelMismatchError, ShapeError, UsageError
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer
 from mobileclip_kit.index.store import Item
+from mobileclip_kit.indexing.importing import import_vectors
 from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.search import (
     Hit,
+    Index,
     Term,
     combine,
     encode_queries,
@@ -247,3 +250,60 @@ def test_an_index_of_vectors_alone_answers(tmp_path: Path) -> None:
     with IndexReader(tmp_path / "i") as index:
         hits = search(index, np.array([[0.6, 0.8]], np.float32), 5)[0]
     assert hits == [Hit(1, "up\nwards", pytest.approx(0.8)), Hit(2, "across", pytest.approx(0.6))]
+
+
+def test_equal_scores_are_in_the_order_of_their_names_for_every_number_of_hits(tmp_path: Path) -> None:
+    names = [f"{number * 7 % 40:02d}.png" for number in range(40)]
+    rows = np.repeat(unit_rows(2, DIM), 20, axis=0)
+    create_index(tmp_path / "index", IndexHeader(spec=ColourEncoder().spec))
+    with open_writer(tmp_path / "index") as writer:
+        writer.matrix.append(rows)
+        for row, name in enumerate(names):
+            writer.store.put(Item(name=name, row=row))
+        writer.commit()
+    with IndexReader(tmp_path / "index") as index:
+        every = items(search(index, rows[:1], 40)[0])
+        assert every == sorted(names[:20]) + sorted(names[20:])
+        for k in (1, 3, 4, 8, 19, 20, 21, 39):
+            assert items(search(index, rows[:1], k)[0]) == every[:k]
+            assert items(search(index, rows[:1], k, without=frozenset(every[:2]))[0]) == every[2 : k + 2]
+
+
+@pytest.fixture
+def imported(photos: Path, tmp_path: Path) -> Path:
+    """An index of vectors whose model is not named, made by the colour encoder from the photos."""
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    np.save(tmp_path / "vectors.npy", ColourEncoder().encode_images([photos / name for name in names]))
+    (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")
+    import_vectors(tmp_path / "vectors.npy", tmp_path / "names.txt", tmp_path / "imported", images=photos)
+    return tmp_path / "imported"
+
+
+def test_imported_vectors_are_asked_in_words_by_the_model_that_made_them(
+    imported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobileclip_kit.search.open_model", lambda *_, **__: ColourEncoder())
+    with Index(imported, "colours") as index:
+        assert index.search("a red thing", k=1)[0].item == "red.png"
+    with Index(imported, ColourEncoder()) as index:
+        assert index.search("green", k=1)[0].item == "green.png"
+    with IndexReader(imported) as reader, pytest.raises(ModelError) as caught:
+        open_query_encoder(reader, None)
+    assert caught.value.hint is not None and caught.value.hint.startswith("Pass --model M")
+
+
+def test_a_model_that_did_not_make_the_imported_vectors_is_refused(
+    imported: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Turned(ColourEncoder):
+        def _run_images(self, pixels: np.ndarray) -> np.ndarray:
+            return np.roll(super()._run_images(pixels), 1, axis=1)
+
+    monkeypatch.setattr("mobileclip_kit.search.open_model", lambda *_, **__: Turned())
+    with IndexReader(imported) as index:
+        with pytest.raises(ModelMismatchError, match="did not make the vectors"):
+            open_query_encoder(index, "turned")
+        shutil.rmtree(photos)
+        with pytest.raises(ModelError, match="none of its images is there") as caught:
+            open_query_encoder(index, "turned")
+    assert caught.value.hint is not None and "--images FOLDER" in caught.value.hint

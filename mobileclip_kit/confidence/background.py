@@ -6,6 +6,7 @@ languages read too; docs/index-format.md describes it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ _MOST_ROWS = 65_536
 _ROWS_AT_ONCE = 8192
 _LONGEST_HEADER = 1 << 20
 _AGAIN = "Delete the file; the next `mckit index` makes it anew."
-_TYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_TYPES: dict[str, Any] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +100,12 @@ class Background:
     def write(self, path: Path) -> None:
         """Write the file, atomically."""
         arrays = {name: _stored(name, getattr(self, name)) for name in _SHAPES}
+        content = b"".join(data.tobytes() for _, data in arrays.values())
         header: dict[str, Any] = {
             "__metadata__": {
                 "format_version": str(FORMAT_VERSION),
                 "kind": "background",
+                "sha256": hashlib.sha256(content).hexdigest(),
                 **{name: str(getattr(self, name)) for name in _ABOUT},
             }
         }
@@ -113,9 +116,7 @@ class Background:
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
         with atomic_file(path) as staging, staging.open("wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
-            for _, data in arrays.values():
-                file.write(data.tobytes())
+            file.write(struct.pack("<Q", len(text)) + text + content)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -133,10 +134,11 @@ class Background:
             about = header["__metadata__"]
             if about["kind"] != "background" or about["format_version"] != str(FORMAT_VERSION):
                 raise ValueError(f"it has the kind {about['kind']} and format version {about['format_version']}")
-            read = cls(
-                **{name: _ABOUT[name](about[name]) for name in _ABOUT},
-                **{name: _array(data[8 + length :], header[name]) for name in _SHAPES},
-            )
+            content = data[8 + length :]
+            if hashlib.sha256(content).hexdigest() != about["sha256"]:
+                raise ValueError("its numbers do not have its checksum")
+            arrays: dict[str, Any] = {name: _array(content, header[name]) for name in _SHAPES}
+            read = cls(**{name: kind(about[name]) for name, kind in _ABOUT.items()}, **arrays)
             read._check_shapes()
         except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
             raise IndexFormatError(f"{path} is damaged: {error}.", hint=_AGAIN) from error

@@ -10,7 +10,7 @@ import numpy as np
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelMismatchError
-from mobileclip_kit.index.ann_build import QueryVectors, derive
+from mobileclip_kit.index.ann_build import TARGET_RECALL, QueryVectors, derive
 from mobileclip_kit.index.ann_index import Derived
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter
 from mobileclip_kit.index.kinds import IndexKind, choose_kind
@@ -27,6 +27,8 @@ _COMPACT_LEAST_ROWS = 1024
 _QUESTIONS = 256
 _COMMON_MERGES = 12_000
 _LEAST_LETTERS = 4
+# So much below the recall that the settings are chosen for is an accident of the measurement.
+_TOLERATED_LOSS = 0.01
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,18 @@ class SearchKind:
                 f" Recall@10 {self.derived.recall_at_10:.3f} against the exact scan with {self.derived.measured_with}; "
                 f"{self.derived.search_ms:.2f} ms a query, the scan {self.derived.exact_ms:.2f} ms."
             )
+        return " ".join([told, *self.warnings()])
+
+    def warnings(self) -> list[str]:
+        """In what the kind is worse than the exact scan, a sentence each."""
+        if self.derived is None:
+            return []
+        told = []
+        if self.derived.search_ms >= self.derived.exact_ms:
+            told.append("Warning: it is not quicker than the exact scan; --kind flat is better here.")
+        if self.derived.recall_at_10 < TARGET_RECALL - _TOLERATED_LOSS:
+            missed = 1 - self.derived.recall_at_10
+            told.append(f"Warning: it misses {missed:.0%} of what the exact scan finds; --kind flat misses nothing.")
         return told
 
 

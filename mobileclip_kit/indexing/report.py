@@ -74,4 +74,4 @@ class IndexReport:
 
 def _search(search: SearchKind) -> dict[str, Any]:
     measured = {} if search.derived is None else to_document(search.derived)
-    return {**measured, "kind": search.kind, "reason": search.reason}
+    return {**measured, "kind": search.kind, "reason": search.reason, "warnings": search.warnings()}

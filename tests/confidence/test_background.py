@@ -87,6 +87,16 @@ def test_numbers_that_are_not_finite_are_refused(background: Background, tmp_pat
         Background.read(tmp_path / BACKGROUND_FILE)
 
 
+def test_a_changed_bit_is_noticed(background: Background, tmp_path: Path) -> None:
+    path = tmp_path / BACKGROUND_FILE
+    background.write(path)
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IndexFormatError, match="do not have its checksum"):
+        Background.read(path)
+
+
 def test_another_version_is_refused(tmp_path: Path) -> None:
     header = json.dumps({"__metadata__": {"kind": "background", "format_version": "2"}}).encode()
     (tmp_path / BACKGROUND_FILE).write_bytes(struct.pack("<Q", len(header)) + header)

@@ -26,7 +26,7 @@ def test_small_indexes_are_scanned_and_say_so(tmp_path: Path) -> None:
     report = update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i")
     assert report.search is not None
     assert report.search.sentence().startswith("Search: flat. 3 vectors of 6 numbers")
-    assert report.to_json()["search"] == {"kind": "flat", "reason": report.search.reason}
+    assert report.to_json()["search"] == {"kind": "flat", "reason": report.search.reason, "warnings": []}
     assert faiss_files(tmp_path / "i") == []
 
 

@@ -27,6 +27,7 @@ from mobileclip_kit.web import app as app_module
 from mobileclip_kit.web import service
 from mobileclip_kit.web.app import MAX_IMAGE_BYTES, build_app
 from mobileclip_kit.web.library import Library
+from tests.confidence.words import WordEncoder, make_word_index
 from tests.indexing.fakes import ColourEncoder, draw
 from tests.web.serving import ODD_NAMES, make_index, open_service, save_turned
 
@@ -448,3 +449,21 @@ def test_vectors_without_images_and_model_can_be_looked_through(tmp_path: Path) 
         assert "--model" in library["word_search"]["unavailable"] and "--images" in library["files"]["unavailable"]
         assert sorted(names(client, like=[id_of(client, "a")])) == ["b", "c"]
         assert client.get(f"/thumbnails/{id_of(client, 'a')}").status_code == 404
+
+
+def test_hits_have_a_confidence_and_say_where_they_become_uncertain(tmp_path: Path) -> None:
+    service = open_service(make_word_index(tmp_path / "index"), tmp_path / "cache", encoder=WordEncoder())
+    with TestClient(build_app(service), base_url="http://127.0.0.1:8765") as client:
+        dogs = client.post("/api/search", json={"words": "a dog", "count": 120}).json()
+        assert dogs["certain"] == 40
+        assert [hit["confidence"] is None for hit in dogs["hits"]] == [False] * 100 + [True] * 20
+        assert client.post("/api/search", json={"words": "a banana"}).json()["certain"] == 0
+        like = client.post("/api/search", json={"like": [dogs["hits"][0]["id"]]}).json()
+        assert (like["certain"], like["hits"][0]["confidence"]) == (None, None)
+        told = client.get("/api/library").json()["confidence"]
+        assert told["unavailable"] is None and 0 < told["line"] < 1
+
+
+def test_a_small_library_says_why_its_hits_have_no_confidence(client: TestClient) -> None:
+    assert "too few" in client.get("/api/library").json()["confidence"]["unavailable"]
+    assert client.post("/api/search", json={"words": "red"}).json()["certain"] is None

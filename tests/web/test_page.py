@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from mobileclip_kit.index.folder import IndexHeader, create_index
+from tests.confidence.words import WordEncoder, make_word_index
 from tests.indexing.fakes import ColourEncoder, draw
 from tests.web.serving import (
     ODD_NAMES,
@@ -569,3 +570,35 @@ def test_cancelled_searches_never_reach_the_model(open_page: OpenPage, tmp_path:
         encoder.leave.set()
         wait_for(page, ["red.png"])
     assert encoder.asked == ["r", "red thing"]
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a library of animals whose index has a background; its images are missing."""
+    folder = tmp_path_factory.mktemp("animals")
+    index = make_word_index(folder / "animals.index")
+    with running(open_service(index, folder / "cache", encoder=WordEncoder())) as url:
+        yield url
+
+
+def test_a_query_without_an_answer_says_so_and_shows_the_nearest_on_request(open_page: OpenPage, animals: str) -> None:
+    page = open_page(f"{animals}#q=a+banana", expected="404")
+    until(page, "document.querySelector('#message h2')?.textContent === 'No image like that'")
+    assert page.locator(".tile").count() == 0
+    page.click("#message button")
+    until(page, "document.querySelectorAll('.tile.uncertain').length > 5")
+    assert page.inner_text("#summary").startswith("240 images")
+    page.fill("#words", "a piano")
+    until(page, "document.querySelector('#message h2')?.textContent === 'No image like that'")
+
+
+def test_uncertain_hits_wait_behind_a_button(open_page: OpenPage, animals: str) -> None:
+    page = open_page(f"{animals}#q=a+dog", expected="404")
+    until(page, "document.getElementById('summary').textContent.startsWith('40 likely images')")
+    assert page.inner_text("#more-button") == "Show 200 less certain"
+    assert page.locator(".tile.uncertain").count() == 0
+    page.click("#more-button")
+    until(page, "document.getElementById('summary').textContent.startsWith('240 images')")
+    page.evaluate("window.scrollTo(0, 1e6)")
+    until(page, "document.querySelectorAll('.tile.uncertain').length > 5")
+    assert page.locator("#more").is_hidden()
