@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mobileclip_kit import extras
-from mobileclip_kit.arguments import Cosine, Count, check_arguments, request_from
+from mobileclip_kit.arguments import Cosine, Count, check_arguments, python_errors, request_from
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.progress import ProgressOption, say, show_progress
 
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 Described = TypeVar("Described")
 
+# The arguments of build_index beside its options.
+_NAMED = ("images", "model", "out", "progress", "confirm")
 
+
+@python_errors
 def load(model: str | Path, *, threads: int | None = None) -> Encoder:
     """Open a model for encoding images and texts.
 
@@ -55,6 +59,7 @@ def load(model: str | Path, *, threads: int | None = None) -> Encoder:
     return _with_extra(lambda: open_model(model, threads=threads), f"The model {model}")
 
 
+@python_errors
 def build_index(
     images: str | Path,
     model: Encoder | str | Path,
@@ -74,9 +79,9 @@ def build_index(
         out: The index folder; made when it does not exist.
         progress: False for none, or a function that receives a :class:`Progress`.
         confirm: Asked before more than a fifth of the index is forgotten; None for no.
-        **options: Fields of ``IndexOptions``: ``force`` builds the index anew, ``prune``, ``retry_failed``,
-            ``rehash``, ``exact_pixels``, ``tars``, ``shard="2/4"``, ``compact``, ``batch_size``, ``workers``, ``kind``,
-            ``query_vectors``.
+        **options: The other options of ``mckit index`` with underscores: ``force`` (build the index anew), ``prune``,
+            ``retry_failed``, ``rehash``, ``exact_pixels``, ``tars``, ``shard="2/4"``, ``compact``, ``batch_size``,
+            ``workers``, ``kind``, ``query_vectors``.
 
     Returns:
         The :class:`Index`, opened; its ``report`` counts what was added, and lists the images that failed.
@@ -105,7 +110,7 @@ def build_index(
         images=(images, Path), model=(model, str | Path | Encoder), out=(out, Path),
         progress=(progress, bool | Callable), confirm=(confirm, Callable | None),
     )  # fmt: skip
-    chosen = request_from(IndexOptions, "mobileclip_kit.build_index", **options)
+    chosen = request_from(IndexOptions, "mobileclip_kit.build_index", _NAMED, **options)
     if not isinstance(model, Encoder):
         check_update(Path(images), stored_spec(model), Path(out), chosen)
     encoder = model if isinstance(model, Encoder) else load(model)
@@ -116,6 +121,7 @@ def build_index(
     return index
 
 
+@python_errors
 def open_index(path: str | Path, model: Encoder | str | Path | None = None, *, threads: int | None = None) -> Index:
     """Open an index for searching. The model is opened when a query first needs it.
 
@@ -147,6 +153,7 @@ def open_index(path: str | Path, model: Encoder | str | Path | None = None, *, t
     return Index(path, model, threads=threads)
 
 
+@python_errors
 def distill(
     *,
     data: str | Path,
@@ -187,9 +194,12 @@ def distill(
     extras.require("mobileclip_kit.distill", "train")
     from mobileclip_kit.distillation.request import DistillRequest
 
-    check_arguments("mobileclip_kit.distill", progress=(progress, bool | Callable))
+    check_arguments(
+        "mobileclip_kit.distill", progress=(progress, bool | Callable), teacher=(teacher, str | Path | None),
+        student=(student, str | Path | None),
+    )  # fmt: skip
     fields = {"data": data, "out": out, "teacher": teacher, "student": student}
-    request = request_from(DistillRequest, "mobileclip_kit.distill", **fields, **options)
+    request = request_from(DistillRequest, "mobileclip_kit.distill", ("progress",), **fields, **options)
     request.check()
     from mobileclip_kit.distillation.run import distill as run
 
@@ -197,6 +207,7 @@ def distill(
         return run(request)
 
 
+@python_errors
 def train(
     *,
     data: str | Path,
@@ -231,7 +242,9 @@ def train(
     from mobileclip_kit.distillation.request import TrainRequest
 
     check_arguments("mobileclip_kit.train", progress=(progress, bool | Callable))
-    request = request_from(TrainRequest, "mobileclip_kit.train", data=data, out=out, student=student, **options)
+    request = request_from(
+        TrainRequest, "mobileclip_kit.train", ("progress",), data=data, out=out, student=student, **options
+    )
     request.check()
     from mobileclip_kit.distillation.from_pairs import train as run
 
@@ -239,6 +252,7 @@ def train(
         return run(request)
 
 
+@python_errors
 def export(
     model: str | Path,
     out: str | Path | None = None,
@@ -293,10 +307,10 @@ def export(
         if (name := flag.lstrip("-").replace("-", "_")) in options:
             meant = " or ".join(f'precision="{row}"' for row in dict.fromkeys(row.name for row in rows))
             raise UsageError(f"mobileclip_kit.export has no option {name!r}.", hint=f"Pass {meant}.")
-    check_arguments("mobileclip_kit.export", progress=(progress, bool | Callable))
+    check_arguments("mobileclip_kit.export", progress=(progress, bool | Callable), model=(model, str | Path))
     fields = {"model": model, "out": out, "format": format, "precision": precision, "images": images,
               "calibration": calibration}  # fmt: skip
-    request = request_from(ExportRequest, "mobileclip_kit.export", **fields, **options)
+    request = request_from(ExportRequest, "mobileclip_kit.export", ("progress",), **fields, **options)
     request.check()
     request.check_places()
     from mobileclip_kit.exporting.exporter import export_model, load_request
@@ -306,6 +320,7 @@ def export(
         return export_model(loaded.model, loaded.destination, loaded.options)
 
 
+@python_errors
 def verify(
     export: str | Path,
     *,

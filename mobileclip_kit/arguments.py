@@ -1,4 +1,4 @@
-"""The arguments of the public functions, checked before any work: a wrong type is one sentence, not a ``TypeError``.
+"""Arguments and errors of the public functions: a wrong type is one sentence before any work, not a ``TypeError``.
 
 Options are the fields of a request dataclass: their annotations say which types and which numbers are allowed, here as
 on the command line.
@@ -9,18 +9,21 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import difflib
+import functools
 import numbers
 import os
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
-from mobileclip_kit.errors import UsageError
+from mobileclip_kit.errors import MckitError, UsageError, in_python
 from mobileclip_kit.options import Option
 
 Described = TypeVar("Described")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 # The types of arguments that several functions take.
 Count = Annotated[int, Option("", at_least=1)]
@@ -33,6 +36,21 @@ _TITLES: dict[Any, str] = {
 }  # fmt: skip
 _UNIONS = (typing.Union, types.UnionType)
 _SHOWN = 60
+
+
+def python_errors(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let the errors of a function of the public API name options as Python does, also in ``message`` and ``hint``."""
+
+    @functools.wraps(function)
+    def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        try:
+            return function(*arguments, **named)
+        except MckitError as error:
+            error.message = in_python(error.message)
+            error.hint = None if error.hint is None else in_python(error.hint)
+            raise
+
+    return call
 
 
 def check_arguments(function: str, /, **given: tuple[Any, Any]) -> None:
@@ -57,10 +75,16 @@ def check_arguments(function: str, /, **given: tuple[Any, Any]) -> None:
                 raise UsageError(f"{function}: {name} is {value}; it must be {' and '.join(filter(None, ends))}.")
 
 
-def request_from(kind: type[Described], function: str, /, **fields: Any) -> Described:
+def request_from(kind: type[Described], function: str, named: tuple[str, ...] = (), /, **fields: Any) -> Described:
     """A dataclass of options, made from the arguments of a function.
 
     Paths may be texts and names may be paths. An option's second name on the command line is accepted, too.
+
+    Args:
+        kind: The dataclass.
+        function: Its name, for messages.
+        named: Arguments of the function beside the options, which a misspelt one may mean.
+        **fields: The options.
 
     Raises:
         UsageError: An option is unknown (the nearest one is named), missing, of a wrong type or out of range.
@@ -78,7 +102,7 @@ def request_from(kind: type[Described], function: str, /, **fields: Any) -> Desc
     for given, value in fields.items():
         name = given if given in known else second.get(given, given)
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            near = difflib.get_close_matches(name, [*known, *named], n=1, cutoff=0.4)
             hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
             raise UsageError(f"{function} has no option {name!r}.", hint=hint)
         if name in chosen:
@@ -155,10 +179,17 @@ def _titles(annotation: Any) -> list[str]:
             found += map(repr, typing.get_args(part))
         else:
             kind = origin or part
-            found.append(_TITLES.get(kind) or f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}")
-    return found
+            found.append(_TITLES.get(kind) or _one(kind))
+    place = [_TITLES[Path], "a name"]  # of what has both
+    texts = {_TITLES[str], _TITLES[Path]}
+    return [*place, *(each for each in found if each not in texts)] if texts <= {*found} else found
 
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= _SHOWN and "\n" not in text else f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN and "\n" not in text else _one(type(value))
+
+
+def _one(kind: type) -> str:
+    """A class with its article."""
+    return f"{'an' if kind.__name__[0] in 'AEIOaeio' else 'a'} {kind.__name__}"

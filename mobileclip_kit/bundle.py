@@ -212,7 +212,7 @@ def write_library(index: Path, destination: Path, spec: ModelSpec, numbers: Numb
         DataError: An item's name is not UTF-8.
     """
     with IndexReader(index) as opened:
-        spec.check_same_model(opened.spec.model_hash, f"The index {index}")
+        spec.check_same_model(opened.spec, f"The index {index}")
         items = [(item.row, item) for item in opened.store.items() if item.row is not None]
         parts = (
             (

@@ -113,10 +113,10 @@ def check_can_write(destination: Path, *, force: bool) -> None:
 def near_paths(path: Path) -> list[str]:
     """The paths beside one that does not exist whose names are nearest to its own, at most two."""
     try:
-        names = [each.name for each in path.parent.iterdir() if not each.name.startswith(".")]
+        names = {each.name for each in path.parent.iterdir() if not each.name.startswith(".")} - {path.name}
     except OSError:
         return []
-    return [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, names, n=2, cutoff=0.8)]
+    return [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, sorted(names), n=2, cutoff=0.8)]
 
 
 def nothing_at(path: Path, hint: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.arguments import Confidence, Count, check_arguments, listed_texts, request_from
+from mobileclip_kit.arguments import Confidence, Count, check_arguments, listed_texts, python_errors, request_from
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.confidence.background import Background, open_background
 from mobileclip_kit.confidence.scorer import FIRST_HITS, confidences
@@ -101,7 +101,7 @@ def parse_query(query: str) -> list[Term]:
         if not math.isfinite(weight):
             raise UsageError(f"The weight of {text.strip()!r} is too large for a number.")
         terms.append(Term(-weight if sign == "-" else weight, text.strip()))
-    terms = [term for term in terms if term.text and term.weight != 0]
+    terms = [term for term in terms if term.text.strip("+- ") and term.weight != 0]
     if not terms:
         raise UsageError("The query is empty.", hint='Say what to look for, such as "a red bicycle".')
     return terms
@@ -501,6 +501,7 @@ class Index:
             self._encoder = open_query_encoder(self._reader, **self._opening)  # type: ignore[arg-type]
         return self._encoder
 
+    @python_errors
     def search(
         self,
         query: str | None = None,
@@ -519,7 +520,8 @@ class Index:
         """The images that answer one query, best first.
 
         Args:
-            query: Words; a signed word adds or takes away, on request with a weight: ``"beach -people +sunset:2"``.
+            query: Words. A sign before a word adds or takes away the text up to the next sign, on request with a
+                weight: ``"beach -people +sunset:2"``.
             image: An image: a path, a Pillow image or a uint8 array. Beside words it is added to them.
             like: An item of the index, or several: more like this. Beside words they are added to them.
             k: The most hits.
@@ -664,12 +666,13 @@ class Index:
     def _background(self) -> tuple[Background | None, str | None]:
         return open_background(self._reader)
 
+    @python_errors
     def update(self, images: str | Path | None = None, **options: Any) -> IndexReport:
         """Bring the index up to date with its folder, and search the new state from now on.
 
         Args:
             images: The folder; None for the one that was indexed.
-            **options: Fields of :class:`~mobileclip_kit.indexing.options.IndexOptions`, such as ``prune=True``.
+            **options: Those of :func:`mobileclip_kit.build_index`, such as ``prune=True``.
 
         Returns:
             The counts of the run; also kept as ``report``.
@@ -686,7 +689,7 @@ class Index:
             raise UsageError(f"The index {self.path} knows no folder of images.", hint="Pass the folder.")
         if self._reader.header.shard is not None:
             options.setdefault("shard", "{}/{}".format(*self._reader.header.shard))
-        chosen = request_from(IndexOptions, "update", **options)
+        chosen = request_from(IndexOptions, "update", ("images",), **options)
         self.report = update_index(Path(folder), self.encoder, self.path, chosen)
         self.close()
         self._open_reader = IndexReader(self.path)

@@ -186,20 +186,23 @@ class ModelSpec:
             )
         return self.text
 
-    def check_same_model(self, other_hash: str, what: str) -> None:
+    def check_same_model(self, other: str | ModelSpec, what: str) -> None:
         """Refuse a file made by another model.
 
         Args:
-            other_hash: The model hash in that file.
+            other: The model in that file, or only its hash.
             what: The file, for the message: "The index images.index".
 
         Raises:
             ModelMismatchError: The hashes differ.
         """
+        other_hash = other if isinstance(other, str) else other.model_hash
         if other_hash != self.model_hash:
+            other_name = other_hash[:12] if isinstance(other, str) else f"{other.name} ({other_hash[:12]})"
             raise ModelMismatchError(
-                f"{what} belongs to the model {other_hash[:12]}, not to {self.name} ({self.model_hash[:12]}).",
-                hint="Vectors of different models cannot be compared; use that file's model, or make the file again.",
+                f"{what} belongs to the model {other_name}, not to {self.name} ({self.model_hash[:12]}).",
+                hint="Vectors of different models cannot be compared: use the model of "
+                f"{what[0].lower()}{what[1:]}, or make it again from {self.name}.",
             )
 
     def with_provenance(self, **entries: Any) -> Self:

@@ -21,6 +21,7 @@ import mobileclip_kit as mckit
 from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.index.kinds import KINDS
 from mobileclip_kit.progress import Progress
+from mobileclip_kit.runtime.onnx import OnnxEncoder
 from tests.exports import WORDS
 from tests.indexing.fakes import ColourEncoder, draw, draw_many
 
@@ -38,7 +39,7 @@ TOWER = {"layers": 1, "width": 32}
 
 def test_the_names_are_these() -> None:
     assert mckit.__all__ == sorted([*FUNCTIONS, *CLASSES, *ERRORS])
-    assert set(mckit.__all__) <= set(dir(mckit))
+    assert sorted(name for name in dir(mckit) if not name.startswith("__")) == mckit.__all__
     errors = importlib.import_module("mobileclip_kit.errors")
     assert ERRORS == sorted(name for name, kind in vars(errors).items() if inspect.isclass(kind))
 
@@ -132,6 +133,8 @@ def test_texts_and_paths_are_taken_alike(example: dict[str, Any], tmp_path: Path
 def test_an_unknown_option_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
     with pytest.raises(mckit.UsageError, match="has no option 'bacth_size'. Did you mean batch_size"):
         mckit.build_index(tmp_path, "model", tmp_path / "i", bacth_size=3)
+    with pytest.raises(mckit.UsageError, match="has no option 'porgress'. Did you mean progress"):
+        mckit.build_index(tmp_path, "model", tmp_path / "i", porgress=False)
     with pytest.raises(mckit.UsageError, match="mobileclip_kit.distill has no option 'step'. Did you mean steps"):
         mckit.distill(data=tmp_path, out=tmp_path / "s", step=3)
     with pytest.raises(mckit.UsageError, match="writes one precision"):
@@ -144,14 +147,14 @@ BUILD = "mobileclip_kit.build_index: "
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: mckit.load(None), "mobileclip_kit.load: model is None; it must be a text or a path."),
+        (lambda: mckit.load(None), "mobileclip_kit.load: model is None; it must be a path or a name."),
         (lambda: mckit.load("m", threads=0), "mobileclip_kit.load: threads is 0; it must be at least 1."),
         (lambda: mckit.open_index(3), "mobileclip_kit.open_index: path is 3; it must be a path."),
         (lambda: build(batch_size="8"), f"{BUILD}batch_size is '8'; it must be a whole number."),
         (lambda: build(batch_size=0), f"{BUILD}batch_size is 0; it must be at least 1."),
         (lambda: build(kind="tree"), f"{BUILD}kind is 'tree'; it must be {' or '.join(map(repr, KINDS))}."),
         (lambda: build(progress="no"), f"{BUILD}progress is 'no'; it must be True or False or a function."),
-        (lambda: build(model=None), f"{BUILD}model is None; it must be a text or a path or an Encoder."),
+        (lambda: build(model=None), f"{BUILD}model is None; it must be a path or a name or an Encoder."),
         (lambda: mckit.distill(data="d", out="o", steps="5"),
          "mobileclip_kit.distill: steps is '5'; it must be a whole number."),
         (lambda: mckit.distill(data="d", out="o", student="vit-s6-h12"),
@@ -166,6 +169,10 @@ BUILD = "mobileclip_kit.build_index: "
         (lambda: mckit.export("m", palettize=6),
          'mobileclip_kit.export has no option \'palettize\'. Pass precision="palette8" or precision="palette6" or '
          'precision="palette4".'),
+        (lambda: mckit.export(ColourEncoder()),
+         "mobileclip_kit.export: model is a ColourEncoder; it must be a path or a name."),
+        (lambda: mckit.export(OnnxEncoder.__new__(OnnxEncoder)),
+         "mobileclip_kit.export: model is an OnnxEncoder; it must be a path or a name."),
         (lambda: mckit.verify("e", against="m", min_cosine=2),
          "mobileclip_kit.verify: threshold is 2; it must be at least -1 and at most 1."),
     ],
@@ -221,6 +228,17 @@ def test_errors_name_options_as_python_does_and_the_command_line_as_its_own() ->
     assert str(error) == (
         "Add format='onnx' precision=\"int8\", trim_vocab=True, max_recall_drop or model=M, not -people."
     )
+
+
+def test_an_error_of_a_function_names_options_as_python_does(tmp_path: Path) -> None:
+    (tmp_path / "o").mkdir()
+    draw_many(tmp_path / "photos", 3)
+    with pytest.raises(mckit.OutputError) as refused:
+        mckit.distill(data=tmp_path / "photos", teacher="ViT-B-32", student="vit-s6-h12", out=tmp_path / "o")
+    assert refused.value.hint == "Choose another out or add force=True to replace it."
+    with pytest.raises(mckit.UsageError) as contradicting:
+        mckit.distill(data=tmp_path / "photos", student="vit-s6-h12", out=tmp_path / "s")
+    assert contradicting.value.message == "Give either teacher or cache: vectors come from one of them."
 
 
 def test_one_encoder_for_each_core_is_the_librarys_policy(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_signed_words_are_terms_of_their_own(query: str, terms: list[Term]) -> N
     assert parse_query(query) == terms
 
 
-@pytest.mark.parametrize("query", ["", "   ", "\n", "-people:0"])
+@pytest.mark.parametrize("query", ["", "   ", "\n", "-people:0", "+", "   -  ", "- +", "+-"])
 def test_empty_queries_are_refused(query: str) -> None:
     with pytest.raises(UsageError, match="empty"):
         parse_query(query)

@@ -58,7 +58,11 @@ def command(
     """  # noqa: D301 (click's mark for lines to keep as they are)
     from mobileclip_kit.bundle import Bundle, make_bundle, open_bundle
 
-    if (check is None) == (export is None):
+    if check is None and export is None:
+        raise click.MissingParameter(
+            ctx=click.get_current_context(), param_hint="'EXPORT' or --check", param_type="argument"
+        )
+    if check is not None and export is not None:
         raise UsageError("Pass either an export, or --check with a bundle.", hint="See mckit bundle --help.")
     bundle: Bundle
     if check is not None:

@@ -28,8 +28,8 @@ def command(request: DistillRequest, as_json: bool) -> None:
     --text trains a text tower, beside a new image tower or beside a finished one. Under torchrun the processes share
     each batch.
 
-    Recipes with [stages], such as tinyclip-auto, cut the teacher itself down, both towers under one budget of
-    parameters; --steps and --epochs then count the recovery of each stage.
+    Recipes with [stages], such as tinyclip-auto, train no new tower: they prune both towers of the teacher to one
+    budget of parameters. --steps and --epochs then count the training that follows the pruning in each stage.
 
     \b
     Examples:

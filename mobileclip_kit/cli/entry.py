@@ -53,7 +53,11 @@ _EXAMPLES = {
     "index": "PHOTOS --model student-onnx-fp32 -o photos.index",
     "dump": "photos.index -o vectors",
     "serve": "photos.index",
+    "bundle": "student-coreml-fp16 -o bundle",
+    "inspect": "student",
 }
+# In a project they still need what no mckit.toml gives.
+_NEVER_GIVEN = frozenset({"init", "bundle"})
 
 
 def _import_command(name: str) -> click.Command:
@@ -173,9 +177,13 @@ def _first_steps(error: click.ClickException, given: Sequence[str]) -> str | Non
     if isinstance(error, click.BadParameter) and error.ctx is not None and error.param is not None:
         if error.ctx.get_parameter_source(str(error.param.name)) is click.core.ParameterSource.DEFAULT_MAP:
             return f"The value of {error.param.name} comes from {find_project()}, table [{given[0]}] or [project]."
-    if not isinstance(error, click.MissingParameter) or find_project() is not None or given[0] not in _EXAMPLES:
+    in_project = find_project() is not None
+    if not isinstance(error, click.MissingParameter) or given[0] not in _EXAMPLES:
         return None
-    once = "" if given[0] == "init" else f", or `mckit init --data PHOTOS` once and then `mckit {given[0]}`"
+    if in_project and given[0] not in _NEVER_GIVEN:
+        return None
+    is_alone = in_project or given[0] == "init"
+    once = "" if is_alone else f", or `mckit init --data PHOTOS` once and then `mckit {given[0]}`"
     return f"Type `mckit {given[0]} {_EXAMPLES[given[0]]}`{once}."
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, json_option, note
+from mobileclip_kit.cli.output import WholeNumber, emit, json_option, note
 from mobileclip_kit.indexing.options import IndexOptions
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("-o", "--out", type=_PATH, required=True, help="The index: made, or brought up to date.")
 @options_from(IndexOptions, name="options")
-@click.option("--threads", type=click.IntRange(1), help="Threads of the model; by default each core encodes a batch.")
+@click.option("--threads", type=WholeNumber(1), help="Threads of the model; by default each core encodes a batch.")
 @click.option("--from-vectors", type=_PATH, help="A .npy matrix that another program computed.")
 @click.option("--names", type=_PATH, help="Its names, a line each (or a JSON list in a .json file).")
 @click.option("--from-clip-retrieval", type=_PATH, help="A folder with img_emb/*.npy and metadata/*.parquet.")

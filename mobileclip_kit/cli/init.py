@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from mobileclip_kit.cli.output import data_place, emit, force_option, json_option
-from mobileclip_kit.errors import DataError
-from mobileclip_kit.files import check_can_write
+from mobileclip_kit.data.sources import check_source
+from mobileclip_kit.errors import OutputError
 from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.project import PROJECT_FILE, Project
 from mobileclip_kit.resources import tower_config
@@ -37,12 +37,12 @@ def command(data: Path | str, teacher: str, student: str, force: bool, as_json: 
       mckit search "a red bicycle"
       mckit bundle
     """  # noqa: D301 (click's own mark for "leave these lines alone")
-    if isinstance(data, Path) and not data.exists():
-        raise DataError(f"{data} does not exist.", hint="Name the folder of your images with --data.")
+    check_source(data)
     check_model_name(teacher)
     tower_config("student", student)
     path = Path(PROJECT_FILE)
-    check_can_write(path, force=force)
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already.", hint="Edit it, or add --force to replace it.")
     Project(data=str(data), teacher=teacher, student=student).write(path)
     document = {"project": str(path), "data": str(data), "teacher": teacher, "student": student}
     emit(document, f"{path}: {student} learns from {teacher} on {data}. Next: mckit distill", as_json=as_json)

@@ -8,7 +8,7 @@ import click
 
 from mobileclip_kit.cli.index import print_report
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import json_option
+from mobileclip_kit.cli.output import WholeNumber, json_option
 from mobileclip_kit.indexing.options import IndexOptions
 
 _FOLDER = click.Path(path_type=Path)
@@ -19,7 +19,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("-o", "--out", type=_FOLDER, required=True, help="The new index.")
 @click.option("--images", type=_FOLDER, help="The folder that all names are relative to, wherever they were made.")
 @click.option("-m", "--model", help="The indexes' model, if it is no longer where it was: for measuring recall.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
+@click.option("--threads", type=WholeNumber(1), help="Threads of the model's runtime.")
 @options_from(IndexOptions, only=("kind", "query_vectors", "force"), name="options")
 @json_option
 def command(

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from mobileclip_kit.cli.output import NumberRange
+from mobileclip_kit.cli.output import NumberRange, WholeNumber
 from mobileclip_kit.options import Option
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -122,7 +122,7 @@ def _click_type(plain: Any, option: Option) -> Any:
         return plain
     if plain is int:
         low, high = (None if end is None else int(end) for end in (option.at_least, option.at_most))
-        return click.IntRange(low, high)
+        return WholeNumber(low, high)
     if plain is float:
         return NumberRange(option.at_least, option.at_most)
     return plain

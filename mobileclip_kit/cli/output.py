@@ -34,6 +34,19 @@ class NumberRange(click.FloatRange):
         return number
 
 
+class WholeNumber(click.IntRange):
+    """A range of whole numbers; what lies outside of it, and what is no number, get the same sentence."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Refuse everything else with the range in words."""
+        try:
+            number: int = super().convert(value, param, ctx)
+        except click.BadParameter:
+            ends = f" from {self.min} " + ("on" if self.max is None else f"to {self.max}")
+            self.fail(f"{value!r} is not a whole number{ends}.", param, ctx)
+        return number
+
+
 def json_option(command: Command) -> Command:
     """Add ``--json`` as the argument ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)

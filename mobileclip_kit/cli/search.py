@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mobileclip_kit.cli.output import emit, json_option
+from mobileclip_kit.cli.output import WholeNumber, emit, json_option
 
 if TYPE_CHECKING:
     from mobileclip_kit.search import Hit
@@ -51,7 +51,7 @@ class QueryCommand(click.Command):
 @click.option("--like", "items", multiple=True, metavar="ITEM", help="An image of the index: more like this.")
 @click.option("--query-vectors", type=click.Path(path_type=Path), help="A .npy matrix, a row for each query.")
 @click.option("--query-names", type=click.Path(path_type=Path), help="Names of those rows, a line each.")
-@click.option("-k", "--top", "k", type=click.IntRange(1), default=10, show_default=True, help="Hits for each query.")
+@click.option("-k", "--top", "k", type=WholeNumber(1), default=10, show_default=True, help="Hits for each query.")
 @click.option("-m", "--model", help="The index's model, if it is no longer where it was when the index was built.")
 @click.option("--template", "templates", multiple=True, help='Such as "a photo of {}"; several are averaged.')
 @click.option("--textness", type=float, default=0.0, help="From −1 (avoid written words) to 1 (prefer them).")
@@ -62,7 +62,7 @@ class QueryCommand(click.Command):
 @click.option(
     "--min-confidence", type=click.FloatRange(0, 1), metavar="P", help="Only hits that are right with this probability."
 )
-@click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
+@click.option("--threads", type=WholeNumber(1), help="Threads of the model's runtime.")
 @click.option("--index", "project_index", type=click.Path(path_type=Path), hidden=True)  # from mckit.toml
 @json_option
 def command(
@@ -82,9 +82,9 @@ def command(
 ) -> None:
     """Find images by words, by an image, by an item of the index or by vectors.
 
-    Each of WORDS is a query of its own; put a sentence into quotes. A signed word inside a query adds or takes away, on
-    request with a weight: "beach -people +sunset:2". An image or an item beside words is added to each query.
-    In a folder with a mckit.toml, INDEX may be left out.
+    Each of WORDS is a query of its own; put a sentence into quotes. A sign before a word adds or takes away the text
+    up to the next sign, on request with a weight: "beach -people +sunset:2". An image or an item beside words is added
+    to each query. In a folder with a mckit.toml, INDEX may be left out.
 
     \b
     Examples:
@@ -144,6 +144,7 @@ def _cutoff(min_confidence: float | None, hits: Sequence[Hit], every: Sequence[H
 def _index_and_words(arguments: Sequence[str], project_index: Path | None) -> tuple[Path, list[str]]:
     """The first argument is the index, unless it is none and mckit.toml names one."""
     if project_index is not None and not (arguments and (Path(arguments[0]) / "index.json").is_file()):
+        _check_no_index_meant(arguments, project_index)
         return project_index, list(arguments)
     if not arguments:
         raise click.UsageError("Name an index and words: mckit search INDEX WORDS.")
@@ -152,6 +153,19 @@ def _index_and_words(arguments: Sequence[str], project_index: Path | None) -> tu
             f"{arguments[0]!r} is no index, and no mckit.toml names one: mckit search INDEX {arguments[0]!r}."
         )
     return Path(arguments[0]), list(arguments[1:])
+
+
+def _check_no_index_meant(arguments: Sequence[str], project_index: Path) -> None:
+    """Refuse a misspelt index, which would otherwise be the first query."""
+    from mobileclip_kit.errors import IndexFormatError
+    from mobileclip_kit.files import near_paths
+
+    first = arguments[0] if arguments else ""
+    near = [each for each in near_paths(Path(first)) if (Path(each) / "index.json").is_file()]
+    is_path = bool(near) or ("/" in first and " " not in first)
+    if first.endswith(".index") or (is_path and len(arguments) > 1):
+        problem = "is not an index" if Path(first).exists() else "does not exist"
+        raise IndexFormatError(f"{first} {problem}.", hint=f"Did you mean {' or '.join(near) or project_index}?")
 
 
 def _listing(labels: Sequence[str], results: Sequence[Sequence[Hit]], found: Sequence[Sequence[Hit]]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mobileclip_kit.cli.output import emit, json_option, note
+from mobileclip_kit.cli.output import WholeNumber, emit, json_option, note
 
 _PATH = click.Path(path_type=Path)
 
@@ -17,10 +17,10 @@ _PATH = click.Path(path_type=Path)
 @click.option("--images", type=_PATH, help="Folder of the images, if they have moved.")
 @click.option("--textness-vector", type=_PATH, help="Textness vector made by `mckit textness fit`.")
 @click.option("--template", "templates", multiple=True, help='Prompt such as "a photo of {}"; several are averaged.')
-@click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
+@click.option("--threads", type=WholeNumber(1), help="Threads of the model's runtime.")
 @click.option("--thumbnails", type=_PATH, help="Folder for thumbnails [default: your cache folder].")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="0 for any free port.")
+@click.option("--port", default=8765, show_default=True, type=WholeNumber(0, 65535), help="0 for any free port.")
 @click.option("--allow-host", "names", multiple=True, metavar="NAME", help="Accept requests for this host name too.")
 @click.option(
     "--token",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
+from mobileclip_kit.cli.output import WholeNumber, emit, force_option, format_table, json_option, note
 from mobileclip_kit.textness.learn import TextnessRequest, learn_textness
 from mobileclip_kit.textness.vector import Textness
 
@@ -60,7 +60,7 @@ def fit(request: TextnessRequest, out: Path, force: bool, as_json: bool) -> None
 @click.option("--textness-vector", type=_FILE, required=True, help="From `mckit textness fit`.")
 @click.option("--method", type=_METHOD, help="Another direction than the file's own.")
 @click.option("--plot", type=_FILE, help="A .png to draw the figures into.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
+@click.option("--threads", type=WholeNumber(1), help="Threads of the model's runtime.")
 @force_option
 @json_option
 def evaluate(
@@ -124,8 +124,8 @@ def evaluate(
 @click.option("-m", "--model", help="The index's model, if it is no longer where it was.")
 @click.option("--query-vectors", type=_FILE, help="A .npy matrix whose first row is the query; QUERY is its title.")
 @click.option("--textness-vector", type=_FILE, help="From `mckit textness fit`.")
-@click.option("-k", "--top", "k", type=click.IntRange(1, 100), default=10, show_default=True, help="Hits in each row.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of the model's runtime.")
+@click.option("-k", "--top", "k", type=WholeNumber(1, 100), default=10, show_default=True, help="Hits in each row.")
+@click.option("--threads", type=WholeNumber(1), help="Threads of the model's runtime.")
 @force_option
 @json_option
 def grid(

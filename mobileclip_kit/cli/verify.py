@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from mobileclip_kit.cli.export import describe, skipped_rows
-from mobileclip_kit.cli.output import NumberRange, emit, json_option, note
+from mobileclip_kit.cli.output import NumberRange, WholeNumber, emit, json_option, note
 
 
 @click.command(name="verify")
 @click.argument("export", type=click.Path(path_type=Path))
 @click.option("--against", required=True, help="The model that it was exported from: a folder or an open_clip name.")
 @click.option("--images", type=click.Path(path_type=Path), help="Images, or a captions file, to compare on.")
-@click.option("--num-images", type=click.IntRange(1), default=48, show_default=True, help="Compare on so many.")
+@click.option("--num-images", type=WholeNumber(1), default=48, show_default=True, help="Compare on so many.")
 @click.option(
     "--threshold", "--min-cosine", type=NumberRange(-1, 1), help="The least cosine; each precision has its own default."
 )
@@ -54,7 +54,7 @@ def command(
     model = load_model(against)
     for warning in model.warnings:
         note(f"warning: {warning}")
-    model.spec.check_same_model(opened.spec.model_hash, f"The export {export}")
+    model.spec.check_same_model(opened.spec, f"The export {export}")
     given = (None, None) if images is None else read_source(images, model, count=num_images)
     skipped = skipped_images(given[0])
     for item, reason in skipped:

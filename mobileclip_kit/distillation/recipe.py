@@ -46,7 +46,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.stages is not None and (self.inherit or self.objective != "mixture"):
-            raise UsageError("[stages] cuts the teacher itself down: it takes the objective mixture and no inherit.")
+            raise UsageError(
+                "[stages] prunes both towers of the teacher: it takes the objective mixture and no inherit."
+            )
 
     def with_training(self, **overrides: Any) -> Self:
         """A copy with other training values; None leaves a value unchanged.

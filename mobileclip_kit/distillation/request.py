@@ -106,7 +106,7 @@ class DistillRequest(TrainingRequest):
     init: Annotated[
         str | None,
         Option(
-            "Start from this model's image tower, whatever its heads, or from a backbone's FILE.safetensors.",
+            "Start from this model's image tower, whatever its number of heads, or a backbone's FILE.safetensors.",
             metavar="MODEL",
         ),
     ] = None
@@ -124,7 +124,7 @@ class DistillRequest(TrainingRequest):
         str | float | None, Option("Images kept out of training: a share, or a file of names.", metavar="SHARE|FILE")
     ] = None
     micro_batch: Annotated[
-        int | None, Option("Images that pass the model at once; the loss stays the batch's.", metavar="N")
+        int | None, Option("Images in one forward pass; the loss still compares the whole batch.", metavar="N")
     ] = None
     fast_decode: Annotated[bool, Option("Decode large JPEGs at reduced resolution.")] = False
     device: Annotated[str, Option("cpu, cuda, mps or auto.")] = "cpu"
@@ -143,7 +143,7 @@ class DistillRequest(TrainingRequest):
             raise UsageError("Give either --teacher or --cache: vectors come from one of them.")
         if self.resolved.stages is not None and (self.student or self.text or self.init or self.inherit):
             raise UsageError(
-                f"The recipe {self.resolved.name} cuts the teacher itself down, both towers.",
+                f"The recipe {self.resolved.name} prunes both towers of the teacher; it trains no new tower.",
                 hint="Leave --student, --text, --init and --inherit out.",
             )
         if not self.towers:

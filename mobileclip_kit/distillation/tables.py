@@ -50,7 +50,7 @@ class TrainingPlan:
         betas: AdamW's decay rates of the two moments.
         gradient_clip: Largest norm of the gradient of all weights together; None does not clip.
         precision: ``bfloat16`` and ``float16`` compute matrix products in that type (autocast); weights stay float32.
-        micro_batch: Images that pass the model at once; the loss still compares the whole batch. None takes all.
+        micro_batch: Images in one forward pass; the loss still compares the whole batch. None takes all.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, a third more time.
         ema_decay: Decay of the moving average of the weights that becomes the result; None keeps the last weights.
         frozen: Parts of the network that keep their initial weights, such as ``visual.trunk.stages.0``.

@@ -113,7 +113,7 @@ def export_model(model: Model, destination: Path, options: ExportOptions) -> Exp
     require_tested(f"--format {options.format}", FORMATS[options.format].converter)
     for other in (options.base, options.measured):
         if other is not None:
-            model.spec.check_same_model(other.spec.model_hash, f"The export {other.path}")
+            model.spec.check_same_model(other.spec, f"The export {other.path}")
     if options.measured is not None:
         _require_sensitivities(options.measured)
     judge = None if options.recall is None else _judge(model, options.recall)

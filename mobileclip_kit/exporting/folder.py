@@ -277,7 +277,7 @@ def open_export_of(path: Path, model: str | Path, *, images: Path | None = None)
         check_source(images)
     export = open_export(path, check_hashes=True)
     if (spec := stored_spec(model)) is not None:
-        spec.check_same_model(export.spec.model_hash, f"The export {path}")
+        spec.check_same_model(export.spec, f"The export {path}")
     return export
 
 

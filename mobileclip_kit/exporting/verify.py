@@ -71,7 +71,7 @@ def verify_export(
         ExportError: A tower cannot be executed, or gives vectors of another shape or length; or the tokenizer is not
             the model's.
     """
-    model.spec.check_same_model(export.spec.model_hash, f"The export {export.path}")
+    model.spec.check_same_model(export.spec, f"The export {export.path}")
     _check_tokenizer(export, model)
     least = export.row.threshold if threshold is None else threshold
     reference = TorchEncoder(model)

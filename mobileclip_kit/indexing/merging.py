@@ -65,11 +65,11 @@ def merge_indexes(
         for index in indexes:
             index.check_matrix()
         for index in indexes[1:]:
-            indexes[0].spec.check_same_model(index.spec.model_hash, f"The index {index.path}")
+            indexes[0].spec.check_same_model(index.spec, f"The index {index.path}")
         folder, prefixes = _roots(indexes, images)
         chosen = _choose(indexes, prefixes)
         if encoder is not None:
-            encoder.spec.check_same_model(indexes[0].spec.model_hash, f"The index {indexes[0].path}")
+            encoder.spec.check_same_model(indexes[0].spec, f"The index {indexes[0].path}")
         model = None if encoder is None else encoder.model_path
         model = model or next((index.header.model for index in indexes if index.header.model is not None), None)
         header = IndexHeader(spec=indexes[0].spec, model=model, images=folder)

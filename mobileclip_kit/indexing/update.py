@@ -147,7 +147,7 @@ def _writer(out: Path, header: IndexHeader, options: IndexOptions) -> Iterator[I
 
 def _check_same_library(old: IndexHeader, spec: ModelSpec | None, shard: tuple[int, int] | None, out: Path) -> None:
     if spec is not None:
-        spec.check_same_model(old.spec.model_hash, f"The index {out}")
+        spec.check_same_model(old.spec, f"The index {out}")
     if old.shard != shard:
         held = "all of its folder" if old.shard is None else f"the part {old.shard[0]}/{old.shard[1]} of its folder"
         raise UsageError(f"The index {out} holds {held}.", hint="Choose another -o, or the same --shard as before.")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import difflib
 import logging
 import pickle
 import shutil
@@ -35,7 +34,7 @@ from torch import Tensor, nn
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import MissingExtraError, ModelError, OutputError
 from mobileclip_kit.files import read_json, write_json
-from mobileclip_kit.model_names import FOLDER, HUB, check_model_name
+from mobileclip_kit.model_names import FOLDER, HUB, check_model_name, check_tag
 from mobileclip_kit.networks.configuration import check_configuration
 from mobileclip_kit.networks.families import image_tower, text_tower
 from mobileclip_kit.networks.pruned import even_section, shape_tower
@@ -267,11 +266,7 @@ def _load_open_clip(name: str, *, tag: str | None, seed: int) -> Model:
         config = {"model_cfg": model_cfg, "preprocess_cfg": _default_preprocessing(model_cfg, published)}
         warning = f"{name} without a :tag has random weights (seed {seed}); its vectors mean nothing."
         return Model(network, config, describe(name, network, config, source=name, seed=seed), warnings=(warning,))
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if tag not in tags and not Path(tag).is_file():
-        nearest = difflib.get_close_matches(tag, tags, n=3, cutoff=0.3) or tags[:3]
-        hint = f"Did you mean {', '.join(f'{name}:{known}' for known in nearest)}?" if nearest else None
-        raise ModelError(f"{name} has no pretrained weights {tag!r}.", hint=hint)
+    check_tag(name, tag, open_clip.list_pretrained_tags_by_model(name))
     pretrained_cfg = get_pretrained_cfg(name, tag) or {}
     # A tag's weights were trained with one activation; open_clip only warns when the architecture's name implies the
     # other one (ViT-B-32:openai), and the vectors are then wrong.
@@ -297,14 +292,25 @@ def _download(name: str, tag: str | None, model_cfg: Mapping[str, Any]) -> tuple
             hint="Pass the weights as .safetensors, or as a file of tensors alone.",
         ) from error
     except Exception as error:  # hub libraries raise their own trees; all of them mean "no weights came"
-        first_line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(
-            f"The weights of {name}{':' + tag if tag else ''} could not be loaded: {first_line}.",
+            f"The weights of {name}{':' + tag if tag else ''} {_why_none_came(error)}.",
             hint="Check the name and the network. Without a network, pass a model folder such as "
             "models/scenes-teacher, or import a teacher's vectors with `mckit cache import`.",
         ) from error
     image = ImageSpec.from_open_clip(image_tower(network).preprocess_cfg)
     return network.eval(), {"model_cfg": model_cfg, "preprocess_cfg": image.to_open_clip()}
+
+
+def _why_none_came(error: BaseException) -> str:
+    """The end of a sentence about weights: the first cause, if it is the network, or else the error's first line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, huggingface_hub.errors.OfflineModeIsEnabled | socket.gaierror):
+            by_the_user = huggingface_hub.constants.HF_HUB_OFFLINE  # _quiet_hub has reset its own
+            return f"cannot be downloaded: {'HF_HUB_OFFLINE is set' if by_the_user else 'no network'}"
+        cause = cause.__cause__ or cause.__context__
+    first_line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return f"could not be loaded: {first_line}"
 
 
 @contextlib.contextmanager

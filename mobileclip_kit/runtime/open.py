@@ -42,7 +42,7 @@ def open_encoder(name_or_path: str | Path, *, threads: int | None = None, brief:
             f"{path} is one tower's file without its preprocessing and tokenizer.",
             hint=f"Pass the export folder that holds it and its export.json: {path.parent}.",
         )
-    check_model_name(name_or_path)
+    check_model_name(name_or_path, exports=True)
     require(f"Loading the model {name_or_path}", "train")
     from mobileclip_kit.networks.model import load_model
     from mobileclip_kit.runtime.torch import TorchEncoder

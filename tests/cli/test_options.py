@@ -68,7 +68,7 @@ def test_a_place_is_a_path_or_a_url() -> None:
     [
         (["m"], "Missing option '-o'"),
         (["-o", "x"], "Missing argument 'MODEL'"),
-        (["m", "-o", "x", "--limit", "1"], "1 is not in the range x>=2"),
+        (["m", "-o", "x", "--limit", "1"], "'1' is not a whole number from 2 on"),
         (["m", "-o", "x", "--share", "1.5"], "1.5 is not in the range 0<=x<=1"),
         (["m", "-o", "x", "--share", "nan"], "is not a number"),
         (["m", "-o", "x", "--kind", "c"], "'c' is not one of 'a', 'b'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,21 @@ def test_the_command_line_overrides_the_file(folder: Path, capsys: pytest.Captur
     assert "absent-model" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("photo.index dog", "photo.index does not exist. Did you mean photos.index?"),
+        ("other.index dog", "other.index does not exist. Did you mean photos.index?"),
+        ("photos.indx dog", "photos.indx does not exist. Did you mean photos.index?"),
+        ("elsewhere/photos dog", "elsewhere/photos does not exist."),
+    ],
+)
+def test_a_misspelt_index_is_no_query(folder: Path, words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Project(data="photos").write(folder / "mckit.toml")
+    mckit.build_index("photos", ColourEncoder(), "photos.index", progress=False).close()
+    assert said in run(capsys, "search", *words.split(), code=1)[1]
+
+
 def test_places_are_relative_to_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Project(data="photos", teacher="ViT-B-32:openai", student="own.json").write(folder / "mckit.toml")
     (folder / "own.json").write_text("{}")
@@ -121,7 +137,11 @@ def test_init_refuses_what_is_not_there_and_what_exists(folder: Path, capsys: py
     assert not Path("mckit.toml").exists()
     out, _ = run(capsys, "init", "--data", "photos", "--json")
     assert json.loads(out)["project"] == "mckit.toml"
-    assert "exists already" in run(capsys, "init", "--data", "photos", code=1)[1]
+    assert "exists already. Edit it, or add --force" in run(capsys, "init", "--data", "photos", code=1)[1]
+    assert "Type `mckit init --data PHOTOS`." in run(capsys, "init", code=2)[1], "no mckit.toml gives it"
+    assert "Type `mckit bundle student-coreml-fp16 -o bundle`." in run(capsys, "bundle", code=2)[1]
+    Path("empty").mkdir()
+    assert "empty holds no usable image" in run(capsys, "init", "--data", "empty", "--force", code=1)[1]
     run(capsys, "init", "--data", "photos", "--force")
 
 
@@ -130,7 +150,7 @@ def test_a_wrong_value_is_told_with_the_file_and_a_wrong_command_with_the_right_
 ) -> None:
     Path("mckit.toml").write_text('[project]\ndata = "photos"\n[index]\nbatch_size = "many"\n')
     _, err = run(capsys, "index", code=2)
-    assert "'many' is not a valid integer" in err
+    assert "'many' is not a whole number from 1 on" in err
     assert (
         err.splitlines()[-1]
         == f"The value of batch_size comes from {folder / 'mckit.toml'}, table [index] or [project]."
@@ -141,7 +161,9 @@ def test_a_wrong_value_is_told_with_the_file_and_a_wrong_command_with_the_right_
     assert "No such command 'paint'." in run(capsys, "paint", code=2)[1]
 
 
-@pytest.mark.parametrize("command", ["distill", "export", "index", "serve", "dump", "verify", "train"])
+@pytest.mark.parametrize(
+    "command", ["distill", "export", "index", "serve", "dump", "verify", "train", "bundle", "inspect"]
+)
 def test_without_the_file_the_error_says_what_to_type(
     folder: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,8 +177,11 @@ WRONG = {
     "index empty --model ViT-B-32 -o i": "empty holds no images.",
     "index photos --model ViT-B-32 -o fotos --force": "is not an index, so --force does not replace it",
     "index photos --model other -o made": "other-hash",
+    "index notes.txt --model other -o i": "notes.txt is not a folder. Pass a folder of images.",
+    "index photos --model models -o i": "Did you mean models/other or models/exported?",
     "distill --data photos --teacher ViT-B-23 --student vit-s6-h12 -o s": "Did you mean ViT-B-32",
     "distill --data photos --teacher ViT-B-32 --student vit-s6-h13 -o s": "Did you mean vit-s6-h12",
+    "distill --data photos --teacher ViT-B-32:openia --student vit-s6-h12 -o s": "Did you mean ViT-B-32:openai",
     "distill --data none --teacher ViT-B-32 --student vit-s6-h12 -o s": "none does not exist",
     "distill --data empty --teacher ViT-B-32 --student vit-s6-h12 -o s": "no usable image",
     "distill --data photos --teacher ViT-B-32 --student vit-s6-h12 -o photos": "photos exists already",
@@ -172,8 +197,10 @@ WRONG = {
     "export othr --format onnx": "Did you mean other",
     "export other --format onnx --images none": "none does not exist",
     "verify photos --against ViT-B-23": "Did you mean ViT-B-32",
-    "verify exported --against other": "The export exported",
+    "verify exported --against other": "use the model of the export exported, or make it again from",
     "search nothing": "mckit search",
+    "search made red -k few": "'few' is not a whole number from 1 on.",
+    "bench other --device gpu": "`mckit bench` measures on the CPU only, not on 'gpu'.",
     "search made red --model other": "The index made",
     "bench ViT-B-23": "Did you mean ViT-B-32",
     "cache --teacher ViT-B-23 --data photos -o c": "Did you mean ViT-B-32",
@@ -190,6 +217,7 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     (folder / "fotos").mkdir()
     (folder / "fotos" / "notes.txt").touch()
     (folder / "empty").mkdir()
+    (folder / "notes.txt").touch()
     mckit.build_index(folder / "photos", ColourEncoder(), folder / "made", progress=False).close()
     spec = ColourEncoder("other-hash").spec
     (folder / "other").mkdir()
@@ -200,6 +228,9 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     tower = ExportedTower.from_file("image", folder / "exported" / "image.onnx")
     Export(path=folder / "exported", spec=ColourEncoder().spec, format="onnx", precision="fp32",
            towers={"image": tower}).write()  # fmt: skip
+    (folder / "models").mkdir()
+    for name in ("other", "exported"):
+        shutil.copytree(folder / name, folder / "models" / name)
     code = (
         "import contextlib, io, json, os, sys\nfrom mobileclip_kit.cli.entry import main\nfound = {}\n"
         "for line in json.load(sys.stdin):\n"

@@ -170,7 +170,7 @@ def test_finished_stages_are_not_gone_on_with_by_another_recipe(
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"student": "vit-t4-64"}, UsageError, "cuts the teacher itself down"),
+        ({"student": "vit-t4-64"}, UsageError, "prunes both towers of the teacher"),
         ({"recipe": recipe(shares=[0.01])}, UsageError, "cannot be met"),
     ],
 )
@@ -224,5 +224,5 @@ def test_presets_are_the_papers() -> None:
 
 
 def test_stages_do_not_go_with_inherited_students() -> None:
-    with pytest.raises(UsageError, match="cuts the teacher itself down"):
+    with pytest.raises(UsageError, match="prunes both towers of the teacher"):
         recipe_from({**DOCUMENT, "inherit": True}, source="x.toml")

@@ -7,11 +7,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import open_clip
 import pytest
 import torch
 
 from mobileclip_kit.errors import ModelError
+from mobileclip_kit.model_names import pretrained_tags
 from mobileclip_kit.networks.model import build_network, describe, load_model, save_model, tower_parameters
 from mobileclip_kit.networks.students import build_student, student_config
 from mobileclip_kit.resources import preset_names
@@ -161,3 +163,23 @@ def test_damaged_configuration_is_refused(tiny_folder: tuple[Path, ModelSpec]) -
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"embed_dim": 16}}))
     with pytest.raises(ModelError):
         load_model(folder)
+
+
+def test_tags_are_read_without_importing_open_clip() -> None:
+    for architecture, tags in pretrained_tags().items():
+        assert list(tags) == open_clip.list_pretrained_tags_by_model(architecture)
+    assert "openai" in pretrained_tags()["ViT-B-32"]
+
+
+def test_weights_without_a_network_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*_: Any, **__: Any) -> None:
+        try:
+            raise huggingface_hub.errors.OfflineModeIsEnabled("Cannot reach the hub.")
+        except OSError as error:
+            raise RuntimeError("Failed to download weights. Check your connection and try again.") from error
+
+    monkeypatch.setattr(open_clip, "create_model", download)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(ModelError) as refused:
+        load_model("RN50:openai")
+    assert refused.value.message == "The weights of RN50:openai cannot be downloaded: no network."
