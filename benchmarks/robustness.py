@@ -7,7 +7,7 @@ n-th mutation follows from seed, reader and n. Child processes with a memory lim
 crash, more than 5 s of processor time or 10 s, an error that is not one of mckit's, or, for a reader of checksummed
 files, another result than that of the valid input. Each command of the other table is killed at random moments;
 afterwards its output is the old one or the new one, and another run gives the same as an undisturbed one and leaves
-nothing behind. The quick part has 3 % of the inputs and 10 % of the kills. Writes ``results/robustness.json``; the exit
+nothing behind. The quick part has 1 % of the inputs and 5 % of the kills. Writes ``results/robustness.json``; the exit
 code is 1 after a finding.
 """
 
@@ -688,7 +688,7 @@ def main() -> None:
                    out=RESULTS / "robustness.json")  # fmt: skip
     if chosen.work:
         work(chosen.work, chosen.seed, chosen.first, chosen.inputs, chosen.place)
-    inputs, kills = (chosen.inputs * 3 // 100, chosen.kills // 10) if chosen.quick else (chosen.inputs, chosen.kills)
+    inputs, kills = (chosen.inputs // 100, chosen.kills // 20) if chosen.quick else (chosen.inputs, chosen.kills)
     readers = {name: reader for name, reader in READERS.items() if not any(chosen.only) or name in chosen.only}
     total = sum(reader.share for reader in readers.values())
     fuzzed, killed = list[dict[str, Any]](), list[dict[str, Any]]()
