@@ -115,9 +115,9 @@ def measure(model: Path, kept: Path) -> dict[str, Any]:
             rows = first_hits(library, query, vector)
             found["cosine"].add(number, query, rows, library.vectors[rows] @ vector)
             for name, texts in (("known", background), ("unknown", unknown[query.thing])):
-                started = time.perf_counter()
+                started = time.process_time()
                 values = confidences(texts, vector, library.vectors[rows])
-                seconds.append(time.perf_counter() - started)
+                seconds.append(time.process_time() - started)
                 assert values is not None
                 found[name].add(number, query, rows, values)
             number += 1
@@ -128,7 +128,7 @@ def measure(model: Path, kept: Path) -> dict[str, Any]:
         "model": spec.name,
         "model_hash": spec.model_hash,
         "queries": number,
-        "confidence_ms": round(1000 * float(np.median(seconds)), 3),
+        "confidence_processor_ms": round(1000 * float(np.median(seconds)), 3),
         "at_95_percent_kept": figures,
         "at_default_line": line,
     }

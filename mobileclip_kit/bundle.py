@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mobileclip_kit import __version__
+from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
 from mobileclip_kit.errors import DataError, ExportError, IndexFormatError, ModelError, ModelMismatchError
 from mobileclip_kit.exporting.digests import hash_path
 from mobileclip_kit.exporting.folder import SAMPLES_FILE, Export, ExportedTower, open_export
@@ -31,13 +32,14 @@ from mobileclip_kit.tokenizer import Tokenizer
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 
-Part = Literal["image", "text", "merges", "textness", "index", "samples", "image_ai", "text_ai"]
+Part = Literal["image", "text", "merges", "textness", "index", "background", "samples", "image_ai", "text_ai"]
 FILE_NAMES: dict[Part, str] = {
     "image": "image.mlpackage",
     "text": "text.mlpackage",
     "merges": "merges.txt",
     "textness": "textness.json",
     "index": "library.mckitidx",
+    "background": BACKGROUND_FILE,
     "samples": SAMPLES_FILE,
     "image_ai": "image.aimodel",
     "text_ai": "text.aimodel",
@@ -144,7 +146,7 @@ def make_bundle(
         text: A Core ML export whose text tower is used, for an image-only student: that of its teacher.
         textness: A ``textness.json`` of the same model.
         index: An index folder of the same model. It becomes a ready-made index on the phone, whose items are named by
-            their paths.
+            their paths. Its background goes with it, if it has one.
         core_ai: A Core AI export of the same model, whose towers iOS 27 prefers.
         numbers: Number format of the vectors in that index.
         force: Replace an existing bundle at ``destination``.
@@ -171,6 +173,9 @@ def make_bundle(
             _copy(textness, staging / FILE_NAMES["textness"])
         if index is not None:
             write_library(index, staging / FILE_NAMES["index"], spec, numbers)
+            if (index / BACKGROUND_FILE).is_file():
+                _check_background(index / BACKGROUND_FILE, spec)
+                _copy(index / BACKGROUND_FILE, staging / FILE_NAMES["background"])
         if core_ai is not None:
             _copy_core_ai(core_ai, staging, spec)
         _write_samples(image_export, text_export, staging / FILE_NAMES["samples"])
@@ -294,6 +299,10 @@ def _copy(source: Path, destination: Path) -> None:
         _copy(child, destination / child.name)
 
 
+def _check_background(path: Path, spec: ModelSpec) -> None:
+    spec.check_same_model(Background.read(path).model_hash, f"The background {path}")
+
+
 def _check_textness(path: Path, spec: ModelSpec) -> None:
     textness = Textness.load(path)
     spec.check_same_model(textness.model_hash, f"The textness vector {path}")
@@ -351,6 +360,8 @@ def _check_contents(bundle: Bundle) -> None:
     """Open each part as the app does, so that a bundle that passes works."""
     try:
         Tokenizer.for_spec(bundle.spec.require_text(), bundle.path / bundle.files["merges"].file)
+        if "background" in bundle.files:
+            _check_background(bundle.path / bundle.files["background"].file, bundle.spec)
         if "textness" in bundle.files:
             _check_textness(bundle.path / bundle.files["textness"].file, bundle.spec)
         if "index" in bundle.files:

@@ -36,6 +36,7 @@ WITHIN_LAYER = {
     ("distillation", "inherit"),  # a student may start from its teacher's weights
     ("exporting", "runtime"),  # verification runs an export as its users will
     ("runtime", "exporting"),  # a runtime opens an export folder through its manifest
+    ("bundle", "confidence"),  # a bundle carries the background of its index
     ("bundle", "textness"),  # a bundle carries the textness vector
     ("search", "confidence"),  # hits carry their confidence
     ("indexing", "confidence"),  # an index is written with its background

@@ -17,6 +17,7 @@ import pytest
 
 from mobileclip_kit.bundle import FILE_NAMES, MANIFEST_FILE, make_bundle, open_bundle
 from mobileclip_kit.cli.entry import main
+from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
 from mobileclip_kit.errors import ExportError, ModelMismatchError, OutputError
 from mobileclip_kit.exporting.folder import Export, ExportedTower
 from mobileclip_kit.files import sha256_of_file
@@ -290,3 +291,15 @@ def test_an_index_written_by_swift_is_read_by_python(tmp_path):
     assert index.keys() == {"third": 2, "second": 3}
     assert index.stamps().tolist() == [1, 1, 1, 2]
     np.testing.assert_allclose(index.vectors()[3], [1, 0, 0, 0])
+
+
+def test_a_bundle_carries_the_background_of_its_index(export, tmp_path):
+    index = make_library(tmp_path / "index", 5)
+    about = {"bank": "b", "images": 5, "generation": 0, "rows": 5}
+    texts, vectors = np.eye(16, dtype=np.float32)[:3], np.eye(16, dtype=np.float32)
+    Background.measure(texts, vectors, model_hash=SPEC.model_hash, **about).write(index / BACKGROUND_FILE)
+    bundle = make_bundle(tmp_path / "bundle", export, index=index)
+    assert "background" in open_bundle(bundle.path, check=True).files
+    Background.measure(texts, vectors, model_hash="another", **about).write(index / BACKGROUND_FILE)
+    with pytest.raises(ModelMismatchError, match="The background"):
+        make_bundle(tmp_path / "other", export, index=index)

@@ -101,7 +101,7 @@ def test_the_tagged_image_is_turned_and_keeps_its_samples():
 def test_the_golden_bundle_is_whole():
     bundle = open_bundle(GOLDEN / "bundle", check=True)
     # It is older than the other parts.
-    assert set(bundle.files) == set(FILE_NAMES) - {"samples", "image_ai", "text_ai"}
+    assert set(bundle.files) == set(FILE_NAMES) - {"background", "samples", "image_ai", "text_ai"}
 
 
 def test_the_sample_of_the_bench_screen_is_described():

@@ -120,7 +120,7 @@ def features(background: Background, query: Vectors, hits: Vectors) -> NDArray[n
     scores = hits @ query  # (k,)
     on_hits = hits @ texts.T  # (k, m)
     above = np.minimum((on_hits - scores[:, None]) / spread, _MOST_DEVIATIONS)  # (b − s) / D
-    near_above, other_above = above[:, near], above[:, other]
+    near_above = above[:, near]
 
     mean, deviation = _moments(background, query)
     standard = (scores - mean) / deviation
@@ -149,9 +149,9 @@ def features(background: Background, query: Vectors, hits: Vectors) -> NDArray[n
         (scores[:3].mean() - scores) / spread,
         standard - others_standard[:, near].max(axis=1),
         (others_standard[:, near] > standard[:, None]).sum(axis=1),
-        np.log1p((other_above > 0).sum(axis=1)),
-        np.log1p((others_standard[:, other] > standard[:, None]).sum(axis=1)),
-        -_log_sum(other_above),
+        np.log1p(np.count_nonzero((above > 0) & other, axis=1)),
+        np.log1p(np.count_nonzero((others_standard > standard[:, None]) & other, axis=1)),
+        -np.log(np.exp(_SHARPNESS * above) @ other.astype(np.float32)),
     ]
     return np.stack(columns, axis=1).astype(np.float64)
 

@@ -32,6 +32,8 @@ _RANK_ALL_UP_TO = 200_000
 _FIRST_HITS = 300
 # The hits beyond are too many to look at; they count as uncertain.
 _CONFIDENT_HITS = 100
+# After so many uncertain hits in a row, a certain one is an accident.
+_UNCERTAIN_HITS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +131,15 @@ class Ranking:
 
     @property
     def certain(self) -> int | None:
-        """Number of hits up to the last one that is certain enough; None where this is not known."""
+        """Number of hits up to the last certain one before many uncertain ones; None where this is not known."""
         if self.confidences is None:
             return None
-        return int(np.flatnonzero(self.confidences >= default_line()).max(initial=-1)) + 1
+        last = 0
+        for place in np.flatnonzero(self.confidences >= default_line()):
+            if place - last >= _UNCERTAIN_HITS:
+                break
+            last = int(place) + 1
+        return last
 
     def with_confidences(self, index: IndexReader, background: Background, vector: Vectors) -> Ranking:
         """The ranking with the confidences of its first hits."""

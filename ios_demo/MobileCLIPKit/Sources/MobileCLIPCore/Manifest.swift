@@ -2,7 +2,7 @@ import Foundation
 
 /// The parts of a bundle and their file names.
 public enum BundlePart: String, Codable, CaseIterable, Sendable, CodingKeyRepresentable {
-    case image, text, merges, textness, index, samples
+    case image, text, merges, textness, index, background, samples
     case imageAI = "image_ai"
     case textAI = "text_ai"
 
@@ -13,7 +13,7 @@ public enum BundlePart: String, Codable, CaseIterable, Sendable, CodingKeyRepres
     public var isRequired: Bool {
         switch self {
         case .image, .text, .merges: true
-        case .textness, .index, .samples, .imageAI, .textAI: false
+        case .textness, .index, .background, .samples, .imageAI, .textAI: false
         }
     }
 
@@ -25,6 +25,7 @@ public enum BundlePart: String, Codable, CaseIterable, Sendable, CodingKeyRepres
         case .merges: "merges.txt"
         case .textness: "textness.json"
         case .index: "library.mckitidx"
+        case .background: "background.safetensors"
         case .samples: "samples.json"
         case .imageAI: "image.aimodel"
         case .textAI: "text.aimodel"
