@@ -163,5 +163,5 @@ def test_folded_batch_norms_get_statistics_and_compute_the_same() -> None:
 def test_an_init_file_needs_a_student(given: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=r"no file .*gone\.safetensors"):
         DistillRequest(**{**given, "init": "gone.safetensors"})
-    with pytest.raises(UsageError, match="needs --student"):
+    with pytest.raises(UsageError, match="init with a file of weights needs student"):
         DistillRequest(**{**given, "student": None, "text": "text-2"})

@@ -127,7 +127,7 @@ def test_a_timm_name_with_a_source_is_refused_before_timm_sees_it(
         ("vision_cfg", {"layers": [1, 1, 1, 10**6]}, "vision_cfg.layers is"),
         ("vision_cfg", {"image_size": [10**6, 32]}, "vision_cfg.image_size is"),
         ("vision_cfg", {"patch_size": 0}, "vision_cfg.patch_size is 0; it must be at least 1"),
-        ("vision_cfg", {"mlp_ratio": float("nan")}, "vision_cfg.mlp_ratio is nan"),
+        ("vision_cfg", {"mlp_ratio": float("nan")}, "NaN is not a JSON number"),
         ("text_cfg", {"layers": -1}, "text_cfg.layers is -1"),
         ("text_cfg", {"vocab_size": 10**12}, "text_cfg.vocab_size is"),
         ("text_cfg", {"kept": {"head_width": 8, "heads": [2], "ffn": [10**9]}}, "text_cfg.kept.ffn is"),
