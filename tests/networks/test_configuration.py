@@ -127,7 +127,6 @@ def test_a_timm_name_with_a_source_is_refused_before_timm_sees_it(
         ("vision_cfg", {"layers": [1, 1, 1, 10**6]}, "vision_cfg.layers is"),
         ("vision_cfg", {"image_size": [10**6, 32]}, "vision_cfg.image_size is"),
         ("vision_cfg", {"patch_size": 0}, "vision_cfg.patch_size is 0; it must be at least 1"),
-        ("vision_cfg", {"mlp_ratio": float("nan")}, "NaN is not a JSON number"),
         ("text_cfg", {"layers": -1}, "text_cfg.layers is -1"),
         ("text_cfg", {"vocab_size": 10**12}, "text_cfg.vocab_size is"),
         ("text_cfg", {"kept": {"head_width": 8, "heads": [2], "ffn": [10**9]}}, "text_cfg.kept.ffn is"),
@@ -144,6 +143,13 @@ def test_sizes_far_above_any_model_are_refused_before_it_is_built(
     folder, _ = tiny_folder
     change(folder, section, values)
     with pytest.raises(ModelError, match=sentence):
+        load_model(folder)
+
+
+def test_a_size_that_is_no_number_is_refused(tiny_folder: tuple[Path, Any]) -> None:  # noqa: F811
+    folder, _ = tiny_folder
+    change(folder, "vision_cfg", {"mlp_ratio": float("nan")})
+    with pytest.raises(DataError, match=r"open_clip_config\.json is not valid JSON: NaN is not a JSON number"):
         load_model(folder)
 
 
