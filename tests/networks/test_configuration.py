@@ -12,7 +12,7 @@ from typing import Any
 import open_clip
 import pytest
 
-from mobileclip_kit.errors import ExportError, ModelError
+from mobileclip_kit.errors import DataError, ExportError, ModelError
 from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.networks.configuration import check_configuration
 from mobileclip_kit.networks.model import load_model
