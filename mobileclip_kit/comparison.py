@@ -3,7 +3,7 @@
 Each format's default precision is converted once and the others are made from it, so that the comparison costs little
 more than one export. Latencies are measured in turns (:mod:`mobileclip_kit.bench.latency`), one process for each
 export; Core ML and Core AI programs have one on macOS only, since what executes them elsewhere is made to be exact, not
-fast. A format whose converter is not installed has a row that says so.
+fast. A format that the model cannot be converted to, or whose converter is not installed, has a row that says so.
 """
 
 from __future__ import annotations
@@ -59,19 +59,18 @@ def compare_precisions(
         precision, or one with a ``reason`` where there is no export.
 
     Raises:
-        ExportError: A format's default precision cannot be converted.
+        ExportError: The model can be converted to none of the formats.
         OutputError: ``destination`` exists or cannot be written.
     """
     with atomic_folder(destination, force=options.force) as staging:
         rows: list[dict[str, Any]] = []
         exports: dict[str, Export] = {}
-        for format in formats:
-            for name, export, reason in _exports(model, staging, replace(options, format=format)):
-                if export is None:
-                    rows.append({"name": name, "reason": reason})
-                    continue
-                exports[name] = export
-                rows += [{"name": name, **row, "reason": reason} for row in export.rows()]
+        for name, export, reason in _all_exports(model, staging, options, formats):
+            if export is None:
+                rows.append({"name": name, "reason": reason})
+                continue
+            exports[name] = export
+            rows += [{"name": name, **row, "reason": reason} for row in export.rows()]
         timings, failures = measure_latencies(exports, seconds) if seconds else ({}, {})
         own_runtime = {export.format: available_runtimes(export.format)[-1].runtime for export in exports.values()}
         for row in rows:
@@ -93,6 +92,23 @@ def compare_precisions(
             if not options.keep_failed and not export.passed:
                 shutil.rmtree(staging / name)
     return document
+
+
+def _all_exports(
+    model: Model, folder: Path, options: ExportOptions, formats: Iterable[str]
+) -> Iterator[tuple[str, Export | None, str | None]]:
+    """The exports of all formats, as :func:`_exports` gives them; one that cannot be converted to has its reason."""
+    refused, made = list[ExportError](), False
+    for format in formats:
+        try:
+            for name, export, reason in _exports(model, folder, replace(options, format=format)):
+                made = made or export is not None
+                yield name, export, reason
+        except ExportError as error:
+            refused.append(error)
+            yield format, None, error.message
+    if refused and not made:
+        raise refused[0]
 
 
 def _exports(model: Model, folder: Path, options: ExportOptions) -> Iterator[tuple[str, Export | None, str | None]]:

@@ -100,7 +100,8 @@ def _export(path: Path, document: Facts) -> Facts:
     for name, tower in (document.get("towers") or {}).items():
         facts[f"{name}_file"] = tower.get("file")
         for result in tower.get("verification") or ():
-            facts[f"{name}_cosine_min_{result.get('runtime')}"] = result.get("cosine_min")
+            runtime = str(result.get("runtime")).replace(" ", "_")  # "coreai in float32"
+            facts[f"{name}_cosine_min_{runtime}"] = result.get("cosine_min")
     return facts
 
 

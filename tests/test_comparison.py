@@ -82,6 +82,36 @@ def test_a_model_that_does_not_convert_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_format_that_the_model_cannot_have_is_a_row_beside_the_others(
+    tiny_model: Model, onnx_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export_onnx(model: Model, place: Path, options: ExportOptions) -> Export:
+        if options.format != "onnx":
+            raise ExportError(f"{options.format} has no such operator.")
+        if options.base is not None:
+            raise ParityError("numbers that are not finite")
+        shutil.copytree(onnx_export.path, place)
+        return onnx_export
+
+    monkeypatch.setattr(comparison, "export_model", export_onnx)
+    formats = ["litert", "onnx", "coreai"]
+    document = compare_precisions(tiny_model, tmp_path / "all", ExportOptions(), formats=formats, seconds=0)
+    refused = {row["name"]: row["reason"] for row in document["rows"] if row["name"] in ("litert", "coreai")}
+    assert refused == {name: f"{name} has no such operator." for name in ("litert", "coreai")}
+    assert (tmp_path / "all" / "onnx-fp32").is_dir()
+    assert "coreai: coreai has no such operator." in describe_comparison(document)
+
+
+def test_what_stays_in_float_is_said_once_for_each_tower() -> None:
+    """Core AI exports have a row for each runtime that executed them."""
+    row = {
+        "name": "coreai-fp16", "tower": "image", "size_bytes": 1, "cosine_min": 1.0, "cosine_mean": 1.0, "inputs": "2",
+        "overlap_at_10": None, "latency_ms": None, "passed": True, "reason": None, "kept_in_float": ["exp"],
+    }  # fmt: skip
+    rows = [{**row, "runtime": runtime} for runtime in ("coreai", "coreai in float32")]
+    assert describe_comparison({"rows": rows, "threads": 1}).count("kept in float: exp") == 1
+
+
 def test_vectors_that_are_no_numbers_are_a_row(
     tiny_model: Model, onnx_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,6 +144,15 @@ def test_what_is_marked_and_damaged_is_refused_in_one_sentence(tmp_path: Path, f
         inspect_path(tmp_path / file if file.endswith(".onnx") else tmp_path)
 
 
+def test_names_of_facts_have_no_spaces(tmp_path: Path) -> None:
+    verification = [{"runtime": "coreai in float32", "cosine_min": 0.9995}]
+    towers = {"image": {"file": "image.aimodel", "verification": verification}}
+    (tmp_path / "export.json").write_text(json.dumps({"model": {}, "towers": towers}), encoding="utf-8")
+    found = inspect_path(tmp_path).facts
+    assert found["image_cosine_min_coreai_in_float32"] == 0.9995
+    assert not any(" " in name for name in found)
+
+
 def test_a_comparison_says_what_passed(tmp_path: Path) -> None:
     rows = [{"name": "onnx-fp32", "passed": True}, {"name": "onnx-int8", "passed": True},
             {"name": "onnx-int8", "passed": False}, {"name": "coreml-palette4", "reason": "why"}]  # fmt: skip

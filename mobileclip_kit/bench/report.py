@@ -152,6 +152,10 @@ def remarks(report: BenchReport) -> list[str]:
     if interpreted:
         where = "executed by mckit's Core ML interpreter; time and memory say nothing about a phone"
         lines.append(f"{', '.join(interpreted)}: {where}.")
+    on_linux = str(report.machine.get("os", "")).startswith("Linux")
+    if named := [row.name for row in rows if row.runtime == "coreai" and on_linux]:
+        where = "executed by Core AI's runtime for Linux; time and memory say nothing about a phone"
+        lines.append(f"{', '.join(named)}: {where}.")
     lines += _different_macs(rows)
     lines += [f"{row.name}: queried with {row.queried_with}." for row in rows if row.queried_with]
     lines += [line for row in rows for line in [*_outliers(row), *_waits(row)]]

@@ -146,11 +146,12 @@ def describe_comparison(document: Mapping[str, Any]) -> str:
     ]
     # An export's reason stands in the rows of both towers.
     lines += dict.fromkeys(f"{row['name']}: {row['reason']}" for row in document["rows"] if row["reason"])
-    lines += [
+    # A tower has a row for each runtime that executed it.
+    lines += dict.fromkeys(
         f"{row['name']} {row['tower']}: kept in float: {', '.join(row['kept_in_float'])}"
         for row in made
         if row.get("kept_in_float") and not row["name"].startswith("onnx-int8")
-    ]
+    )
     if any(row["latency_ms"] for row in made):
         lines.append(f"ms: median of one input on {document['threads']} thread, all exports in turns")
     if any(row["runtime"] in ("mil", "coreai") and row["latency_ms"] is None for row in made):

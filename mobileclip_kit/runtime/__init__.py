@@ -1,1 +1,1 @@
-"""Encoders: torch, ONNX Runtime, Core ML and the interpreter behind one protocol."""
+"""Encoders: torch, ONNX Runtime, Core ML and its interpreter, Core AI and LiteRT behind one protocol."""

@@ -124,6 +124,13 @@ def test_a_machine_that_was_busy_is_the_first_remark() -> None:
     assert remarks(report(measured("a"), machine={**machine, "load": 0.2})) == []
 
 
+def test_times_of_core_ai_on_linux_are_said_to_be_no_phones() -> None:
+    row = measured("a", runtime="coreai")
+    (line,) = remarks(report(row, machine={"os": "Linux 6.1"}))
+    assert line.startswith("a: executed by Core AI's runtime for Linux") and "phone" in line
+    assert remarks(report(row, machine={"os": "macOS 27.0"})) == []
+
+
 def test_an_export_that_computes_less_than_its_model_is_explained() -> None:
     rows = [
         measured(name, model_hash="a", multiply_accumulates={"image": count})
