@@ -28,7 +28,7 @@ COMMANDS = {
     "train": "Train a small model from image-caption pairs, without a teacher.",
     "cache": "Run a teacher once over images and keep its vectors.",
     "distill": "Distil a teacher into a small student.",
-    "export": "Export a model to ONNX or Core ML, verified numerically.",
+    "export": "Export a model for a phone's runtime, verified numerically.",
     "verify": "Compare an export with its model on real images.",
     "index": "Build an index of a folder of images, or bring it up to date.",
     "merge": "Merge several indexes of one model into one.",
