@@ -331,12 +331,14 @@ def _serve() -> tuple[str, int]:
     import uvicorn
 
     from mobileclip_kit.web.app import build_app
+    from mobileclip_kit.web.request import ServeRequest
     from mobileclip_kit.web.server import listen, open_service, server_config
 
     folder = Path(tempfile.mkdtemp(prefix="mckit-"))
     place = made_index("index.json")(folder).parent
     listening = listen(port=0)
-    server = uvicorn.Server(server_config(build_app(open_service(place, thumbnails=folder))))
+    service = open_service(ServeRequest(index_folder=place, thumbnails=folder))
+    server = uvicorn.Server(server_config(build_app(service)))
     threading.Thread(target=server.run, kwargs={"sockets": [listening.socket]}, daemon=True).start()
     while not server.started:
         time.sleep(0.02)

@@ -26,6 +26,7 @@ class Option:
         at_least: The smallest number allowed.
         at_most: The largest number allowed.
         flag_value: The value when the option is given without one.
+        variable: The environment variable that gives the value when the option is missing.
         required: Whether the command refuses to run without it.
     """
 
@@ -35,4 +36,5 @@ class Option:
     at_least: float | None = None
     at_most: float | None = None
     flag_value: str | None = None
+    variable: str | None = None
     required: bool = False

@@ -87,7 +87,8 @@ def _parameter(field: dataclasses.Field[Any], plain: Any, option: Option) -> cli
             metavar=option.metavar,
             nargs=-1 if multiple else 1,
         )
-    given: dict[str, Any] = {"help": option.help, "required": option.required or missing, "metavar": option.metavar}
+    given: dict[str, Any] = {"help": option.help, "required": option.required or missing, "metavar": option.metavar,
+                             "envvar": option.variable}  # fmt: skip
     if plain is bool:
         return click.Option([field.name, *names], is_flag=True, default=bool(default), help=option.help)
     if option.flag_value is not None:

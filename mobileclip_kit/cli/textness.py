@@ -8,13 +8,15 @@ from typing import Any
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import WholeNumber, emit, force_option, format_table, json_option, note
+from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
+from mobileclip_kit.textness.evaluate import EvalRequest, evaluate_projection, evaluate_scales, summarise
+from mobileclip_kit.textness.gallery import encode_scenes, query_scenes
+from mobileclip_kit.textness.grid import GridRequest, GridRow, draw_grid
 from mobileclip_kit.textness.learn import TextnessRequest, learn_textness
 from mobileclip_kit.textness.vector import Textness
 
 _FAILURES_SHOWN = 10
 _FILE = click.Path(path_type=Path)
-_METHOD = click.Choice(["probe", "mean_difference"])
 
 
 @click.group(name="textness")
@@ -55,24 +57,10 @@ def fit(request: TextnessRequest, out: Path, force: bool, as_json: bool) -> None
 
 
 @command.command(name="eval")
-@click.argument("scenes", type=_FILE)
-@click.option("-m", "--model", required=True, help="A model with both towers.")
-@click.option("--textness-vector", type=_FILE, required=True, help="From `mckit textness fit`.")
-@click.option("--method", type=_METHOD, help="Another direction than the file's own.")
-@click.option("--plot", type=_FILE, help="A .png to draw the figures into.")
-@click.option("--threads", type=WholeNumber(1), help="Threads of the model's runtime.")
+@options_from(EvalRequest)
 @force_option
 @json_option
-def evaluate(
-    scenes: Path,
-    model: str,
-    textness_vector: Path,
-    method: Any,
-    plot: Path | None,
-    threads: int | None,
-    force: bool,
-    as_json: bool,
-) -> None:
+def evaluate(request: EvalRequest, force: bool, as_json: bool) -> None:
     """Measure what each scale from −3 to 3 corrects and costs on synthetic scenes, beside the projection method.
 
     \b
@@ -85,18 +73,17 @@ def evaluate(
     from mobileclip_kit.explain.plots import plot_scales
     from mobileclip_kit.files import atomic_file, check_can_write
     from mobileclip_kit.runtime.open import open_encoder
-    from mobileclip_kit.textness.evaluate import evaluate_projection, evaluate_scales, summarise
-    from mobileclip_kit.textness.gallery import encode_scenes, query_scenes
 
+    plot = request.plot
     if plot is not None:
         if plot.suffix.lower() != ".png":
             raise click.UsageError(f"{plot} must end in .png.")
         check_can_write(plot, force=force)
-    textness = Textness.load(textness_vector)
-    encoder = open_encoder(model, threads=threads)
-    encoder.spec.check_same_model(textness.model_hash, f"The textness vector {textness_vector}")
-    asked = query_scenes(encode_scenes(scenes, encoder), encoder)
-    direction = textness.direction(method)
+    textness = Textness.load(request.textness_vector)
+    encoder = open_encoder(request.model, threads=request.threads)
+    encoder.spec.check_same_model(textness.model_hash, f"The textness vector {request.textness_vector}")
+    asked = query_scenes(encode_scenes(request.scenes, encoder), encoder)
+    direction = textness.direction(request.method)
     rows = evaluate_scales(asked.typographic, asked.clean, direction, reading=asked.reading)
     every = np.stack(list(textness.directions.values()))
     projected = evaluate_projection(asked.typographic, asked.clean, every, reading=asked.reading)
@@ -112,34 +99,16 @@ def evaluate(
         "plot": None if plot is None else str(plot),
         "accuracy": textness.report.get("accuracy"),
         "norm": 1.0,
-        "method": method or textness.method,
+        "method": request.method or textness.method,
     }
     emit(document, f"{_scale_table(rows, projected)}\n{_prices(best)}", as_json=as_json)
 
 
 @command.command()
-@click.argument("index_folder", metavar="INDEX", type=_FILE)
-@click.argument("query")
-@click.option("-o", "--out", type=_FILE, required=True, help="The image to write: .png or .jpg.")
-@click.option("-m", "--model", help="The index's model, if it is no longer where it was.")
-@click.option("--query-vectors", type=_FILE, help="A .npy matrix whose first row is the query; QUERY is its title.")
-@click.option("--textness-vector", type=_FILE, help="From `mckit textness fit`.")
-@click.option("-k", "--top", "k", type=WholeNumber(1, 100), default=10, show_default=True, help="Hits in each row.")
-@click.option("--threads", type=WholeNumber(1), help="Threads of the model's runtime.")
+@options_from(GridRequest)
 @force_option
 @json_option
-def grid(
-    index_folder: Path,
-    query: str,
-    out: Path,
-    model: str | None,
-    query_vectors: Path | None,
-    textness_vector: Path | None,
-    k: int,
-    threads: int | None,
-    force: bool,
-    as_json: bool,
-) -> None:
+def grid(request: GridRequest, force: bool, as_json: bool) -> None:
     """Draw the hits of one query at the scales −2, −1, 0, 1 and 2, a row each.
 
     \b
@@ -157,21 +126,24 @@ def grid(
         open_query_encoder,
         search,
     )
-    from mobileclip_kit.textness.grid import GridRow, draw_grid
 
+    out, query = request.out, request.query
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise click.UsageError(f"{out} must end in .png or .jpg.")
     check_can_write(out, force=force)
     scales = (-2, -1, 0, 1, 2)
-    with IndexReader(index_folder) as index:
+    with IndexReader(request.index_folder) as index:
         if index.header.images is None:
-            raise DataError(f"The index {index_folder} was made without its images.", hint="Give --images to `index`.")
-        textness = find_textness(index, textness_vector)
-        if query_vectors is not None:
-            vectors = load_query_vectors(query_vectors, None, index.spec.embedding_dim)[1][:1]
+            raise DataError(
+                f"The index {request.index_folder} was made without its images.", hint="Give --images to `index`."
+            )
+        textness = find_textness(index, request.textness_vector)
+        if request.query_vectors is not None:
+            vectors = load_query_vectors(request.query_vectors, None, index.spec.embedding_dim)[1][:1]
         else:
-            vectors = encode_queries(open_query_encoder(index, model, threads=threads, brief=True), [query])
-        found = [search(index, textness.apply(vectors, scale), k)[0] for scale in scales]
+            encoder = open_query_encoder(index, request.model, threads=request.threads, brief=True)
+            vectors = encode_queries(encoder, [query])
+        found = [search(index, textness.apply(vectors, scale), request.k)[0] for scale in scales]
         folder = Path(index.header.images)
     rows = [
         GridRow(f"{scale:+d}" if scale else "0", [find_image(folder, hit.item) for hit in hits])
@@ -186,7 +158,7 @@ def grid(
             {"scale": scale, "hits": [hit.to_json() for hit in hits]} for scale, hits in zip(scales, found, strict=True)
         ],
     }
-    emit(document, f"{out}: {len(rows)} rows of {k} hits for {query!r}.", as_json=as_json)
+    emit(document, f"{out}: {len(rows)} rows of {request.k} hits for {query!r}.", as_json=as_json)
 
 
 def _fitted(out: Path, learned: Textness) -> str:

@@ -9,20 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import ShapeError
 from mobileclip_kit.metrics import best_first
-from mobileclip_kit.textness.vector import shift
+from mobileclip_kit.options import Option
+from mobileclip_kit.textness.vector import Method, shift
 
 # Quarters over the whole range; finer where the query is still the longer part and scales are chosen.
 SCALES = tuple(sorted({step / 4 for step in range(-12, 13)} | {step / 20 for step in range(-20, 21)}))
 _DEPTH = 10
 # What a negative scale may cost on images without words, in points of precision@1.
 CLEAN_DROP_ALLOWED = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRequest:
+    """What ``mckit textness eval`` measures."""
+
+    scenes: Annotated[Path, Option("Drawn scenes.", names=("scenes",))]
+    model: Annotated[str, Option("A model with both towers.", names=("-m", "--model"))]
+    textness_vector: Annotated[Path, Option("From `mckit textness fit`.")]
+    method: Annotated[Method | None, Option("Another direction than the file's own.")] = None
+    plot: Annotated[Path | None, Option("A .png to draw the figures into.")] = None
+    threads: Annotated[int | None, Option("Threads of the model's runtime.", at_least=1)] = None
 
 
 @dataclass(frozen=True)

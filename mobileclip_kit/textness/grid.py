@@ -5,17 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.images import load_image
+from mobileclip_kit.options import Option
 
 _TILE_PX = 150
 _GAP_PX = 6
 _MARGIN_PX = 90
 _TITLE_PX = 44
 _INK, _PAPER, _MISSING = (30, 30, 30), (255, 255, 255), (220, 220, 220)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridRequest:
+    """What ``mckit textness grid`` draws."""
+
+    index_folder: Annotated[Path, Option("The index.", names=("index_folder",), metavar="INDEX")]
+    query: Annotated[str, Option("Words.", names=("query",))]
+    out: Annotated[Path, Option("The image to write: .png or .jpg.", names=("-o", "--out"))]
+    model: Annotated[
+        str | None, Option("The index's model, if it is no longer where it was.", names=("-m", "--model"))
+    ] = None
+    query_vectors: Annotated[Path | None, Option("A .npy matrix whose first row is the query; QUERY is its title.")] = (
+        None
+    )
+    textness_vector: Annotated[Path | None, Option("From `mckit textness fit`.")] = None
+    k: Annotated[int, Option("Hits in each row.", names=("-k", "--top"), at_least=1, at_most=100)] = 10
+    threads: Annotated[int | None, Option("Threads of the model's runtime.", at_least=1)] = None
 
 
 @dataclass(frozen=True)

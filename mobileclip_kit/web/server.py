@@ -8,7 +8,6 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,11 +20,10 @@ from mobileclip_kit.search import open_query_encoder
 from mobileclip_kit.web.app import build_app
 from mobileclip_kit.web.connections import Connection, connection_limit
 from mobileclip_kit.web.library import Library
+from mobileclip_kit.web.request import LOCAL, PORT, ServeRequest
 from mobileclip_kit.web.service import Service
 from mobileclip_kit.web.thumbnails import Thumbnails
 
-LOCAL = "127.0.0.1"
-PORT = 8765
 _GRACE_S = 3
 
 
@@ -44,43 +42,24 @@ class Listening:
     local: bool
 
 
-def open_service(
-    index: Path,
-    *,
-    images: Path | None = None,
-    model: str | None = None,
-    textness: Path | None = None,
-    templates: Sequence[str] = (),
-    threads: int | None = None,
-    thumbnails: Path | None = None,
-) -> Service:
+def open_service(request: ServeRequest) -> Service:
     """Open an index, its model and the thumbnails.
-
-    Args:
-        index: The index folder.
-        images: Folder of its images; None for the one recorded in the index.
-        model: Its model; None for the one recorded in the index. A given model is opened immediately, so that an
-            error is reported immediately; otherwise it is opened while the page already shows images, and the page
-            shows the error.
-        textness: A textness vector; None for the one beside the index or its model.
-        templates: See :func:`mobileclip_kit.search.encode_queries`.
-        threads: Threads of the model's runtime.
-        thumbnails: Folder of thumbnails; None for the user's cache folder.
 
     Raises:
         MckitError: One of them cannot be opened or does not belong to the index.
     """
 
     def open_encoder(opened: IndexReader) -> Encoder:
-        return open_query_encoder(opened, model, threads=threads)
+        return open_query_encoder(opened, request.model, threads=request.threads)
 
-    library = Library(index, images=images)
+    library = Library(request.index_folder, images=request.images)
     service = Service(
-        library, open_encoder, Thumbnails(thumbnails or cache_folder()), textness=textness, templates=templates
-    )
-    if model is not None:
+        library, open_encoder, Thumbnails(request.thumbnails or cache_folder()),
+        textness=request.textness_vector, templates=request.templates,
+    )  # fmt: skip
+    if request.model is not None:
         service.query_encoder.open(library.index)
-    problem = service.query_encoder.problem or (service.textness_problem if textness is not None else None)
+    problem = service.query_encoder.problem or (service.textness_problem if request.textness_vector else None)
     if problem is not None:
         service.close()
         raise problem

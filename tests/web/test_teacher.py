@@ -13,6 +13,7 @@ from mobileclip_kit.scenes.folder import IMAGES_FOLDER, SceneSet, write_scenes
 from mobileclip_kit.scenes.queries import reading_queries
 from mobileclip_kit.scenes.truth import TRUTH_FILE, read_truth
 from mobileclip_kit.web.app import build_app
+from mobileclip_kit.web.request import ServeRequest
 from mobileclip_kit.web.server import open_service
 
 
@@ -23,7 +24,7 @@ def test_words_find_drawn_words(tmp_path: Path) -> None:
     write_scenes(scenes, SceneSet(items=40, seed=3, size=64, split="gallery"), workers=1)
     update_index(scenes / IMAGES_FOLDER, open_encoder(teacher, threads=1), tmp_path / "index")
     queries = reading_queries(read_truth(scenes / TRUTH_FILE))
-    service = open_service(tmp_path / "index", threads=1, thumbnails=tmp_path / "cache")
+    service = open_service(ServeRequest(index_folder=tmp_path / "index", threads=1, thumbnails=tmp_path / "cache"))
     with TestClient(build_app(service), base_url="http://localhost") as client:
         right = 0
         for query in queries:
