@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from mobileclip_kit import __version__
 from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
@@ -25,6 +25,7 @@ from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.index.phone_format import MAX_BATCH_ROWS, Numbers, PhoneHeader
 from mobileclip_kit.index.phone_writer import write_phone_index
+from mobileclip_kit.options import Option
 from mobileclip_kit.spec import MERGES_FILE, ModelSpec, Tower
 from mobileclip_kit.textness.vector import Textness
 from mobileclip_kit.tokenizer import Tokenizer
@@ -47,6 +48,25 @@ FILE_NAMES: dict[Part, str] = {
 REQUIRED: tuple[Part, ...] = ("image", "text", "merges")
 
 _AGAIN = "Copy the bundle again, or make it again with `mckit bundle`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleRequest:
+    """What ``mckit bundle`` makes, see :func:`make_bundle`, or checks."""
+
+    export: Annotated[Path | None, Option("A Core ML export.", names=("export",))] = None
+    out: Annotated[Path | None, Option("The folder to make.", names=("-o",), metavar="DIR")] = None
+    text: Annotated[
+        Path | None,
+        Option("Export whose text tower to use: the teacher of an image-only student.", metavar="EXPORT"),
+    ] = None
+    textness: Annotated[Path | None, Option("A textness.json of the same model.", metavar="FILE")] = None
+    index: Annotated[Path | None, Option("Include this index, ready to use on the phone.", metavar="INDEX")] = None
+    core_ai: Annotated[Path | None, Option("Include this Core AI export too; iOS 27 prefers it.", metavar="EXPORT")] = (
+        None
+    )
+    numbers: Annotated[Numbers, Option("Number format of the vectors in that index.")] = "int8"
+    check: Annotated[Path | None, Option("Check an existing bundle instead.", metavar="DIR")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, Usa
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.metrics import scale_rows
+from mobileclip_kit.options import Option
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder, open_export_encoder
 from mobileclip_kit.spec import ModelSpec, stored_spec
@@ -50,6 +51,36 @@ _COMPARED_IMAGES, _SAME_MODEL = 3, 0.95
 
 # Names that a misspelt one is compared with: a million take minutes.
 _COMPARED_NAMES = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """What ``mckit search`` looks for beside words, and among which images; see :meth:`Index.search`."""
+
+    images: Annotated[tuple[Path, ...], Option("An image to look for.", names=("--image",))] = ()
+    items: Annotated[
+        tuple[str, ...], Option("An image of the index: more like this.", names=("--like",), metavar="ITEM")
+    ] = ()
+    query_vectors: Annotated[Path | None, Option("A .npy matrix, a row for each query.")] = None
+    query_names: Annotated[Path | None, Option("Names of those rows, a line each.")] = None
+    k: Annotated[int, Option("Hits for each query.", names=("-k", "--top"), at_least=1)] = 10
+    model: Annotated[
+        str | None,
+        Option("The index's model, if it is no longer where it was when the index was built.", names=("-m", "--model")),
+    ] = None
+    templates: Annotated[
+        tuple[str, ...], Option('Such as "a photo of {}"; several are averaged.', names=("--template",))
+    ] = ()
+    textness: Annotated[float | None, Option("From −1 (avoid written words) to 1 (prefer them).")] = None
+    textness_vector: Annotated[Path | None, Option("From `mckit textness fit`.")] = None
+    folder: Annotated[str | None, Option("Only images below this folder of the index.")] = None
+    since: Annotated[datetime | None, Option("Only images changed on this day or later.")] = None
+    until: Annotated[datetime | None, Option("Only images changed before this day.")] = None
+    min_confidence: Annotated[
+        float | None,
+        Option("Only hits that are right with this probability.", metavar="P", at_least=0, at_most=1),
+    ] = None
+    threads: Annotated[int | None, Option("Threads of the model's runtime.", at_least=1)] = None
 
 
 @dataclass(frozen=True)

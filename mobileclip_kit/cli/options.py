@@ -7,6 +7,7 @@ import functools
 import types
 import typing
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -119,6 +120,8 @@ def _click_type(plain: Any, option: Option) -> Any:
         return click.Choice(typing.get_args(plain))
     if plain is Path:
         return click.Path(path_type=Path)
+    if plain is datetime:
+        return click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
     if plain in (int, float) and option.at_least is option.at_most is None:
         return plain
     if plain is int:

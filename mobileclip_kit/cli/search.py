@@ -7,18 +7,16 @@ import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from mobileclip_kit.cli.output import WholeNumber, emit, json_option
-
-if TYPE_CHECKING:
-    from mobileclip_kit.search import Hit
+from mobileclip_kit.cli.options import options_from
+from mobileclip_kit.cli.output import emit, json_option
+from mobileclip_kit.search import Hit, Index, SearchRequest, certain_hits, load_query_vectors, span_ns
 
 _LABEL_CHARACTERS = 70
 _FEW_QUERIES = 8
-_DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 
 class QueryCommand(click.Command):
@@ -47,39 +45,10 @@ class QueryCommand(click.Command):
 
 @click.command(name="search", cls=QueryCommand)
 @click.argument("arguments", metavar="INDEX [WORDS]...", nargs=-1)
-@click.option("--image", "images", multiple=True, type=click.Path(path_type=Path), help="An image to look for.")
-@click.option("--like", "items", multiple=True, metavar="ITEM", help="An image of the index: more like this.")
-@click.option("--query-vectors", type=click.Path(path_type=Path), help="A .npy matrix, a row for each query.")
-@click.option("--query-names", type=click.Path(path_type=Path), help="Names of those rows, a line each.")
-@click.option("-k", "--top", "k", type=WholeNumber(1), default=10, show_default=True, help="Hits for each query.")
-@click.option("-m", "--model", help="The index's model, if it is no longer where it was when the index was built.")
-@click.option("--template", "templates", multiple=True, help='Such as "a photo of {}"; several are averaged.')
-@click.option("--textness", type=float, default=0.0, help="From −1 (avoid written words) to 1 (prefer them).")
-@click.option("--textness-vector", type=click.Path(path_type=Path), help="From `mckit textness fit`.")
-@click.option("--folder", help="Only images below this folder of the index.")
-@click.option("--since", type=_DAY, help="Only images changed on this day or later.")
-@click.option("--until", type=_DAY, help="Only images changed before this day.")
-@click.option(
-    "--min-confidence", type=click.FloatRange(0, 1), metavar="P", help="Only hits that are right with this probability."
-)
-@click.option("--threads", type=WholeNumber(1), help="Threads of the model's runtime.")
+@options_from(SearchRequest)
 @click.option("--index", "project_index", type=click.Path(path_type=Path), hidden=True)  # from mckit.toml
 @json_option
-def command(
-    arguments: tuple[str, ...],
-    images: tuple[Path, ...],
-    items: tuple[str, ...],
-    query_vectors: Path | None,
-    query_names: Path | None,
-    k: int,
-    model: str | None,
-    templates: tuple[str, ...],
-    project_index: Path | None,
-    threads: int | None,
-    min_confidence: float | None,
-    as_json: bool,
-    **filters: Any,
-) -> None:
+def command(request: SearchRequest, arguments: tuple[str, ...], project_index: Path | None, as_json: bool) -> None:
     """Find images by words, by an image, by an item of the index or by vectors.
 
     Each of WORDS is a query of its own; put a sentence into quotes. A sign before a word adds or takes away the text
@@ -96,26 +65,30 @@ def command(
       mckit search photos.index -k 5 "-people"
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     folder, words = _index_and_words(arguments, project_index)
+    images, items, query_vectors = request.images, request.items, request.query_vectors
+    min_confidence = request.min_confidence
     if query_vectors is not None and (words or images or items):
         raise click.UsageError("--query-vectors stands alone: no words, --image or --like beside it.")
     if query_vectors is None and not (words or images or items):
         raise click.UsageError("Nothing to look for: pass words, --image FILE, --like ITEM or --query-vectors FILE.")
-    from mobileclip_kit.search import Index, certain_hits, load_query_vectors, span_ns
-
-    span_ns(filters["since"], filters["until"])  # wrong days are told before the index is opened
+    span_ns(request.since, request.until)  # wrong days are told before the index is opened
 
     started = time.perf_counter()
-    with Index(folder, model, threads=threads, brief=len(words) + len(images) <= _FEW_QUERIES) as index:
+    is_brief = len(words) + len(images) <= _FEW_QUERIES
+    with Index(folder, request.model, threads=request.threads, brief=is_brief) as index:
         if words or images:
             index.encoder  # noqa: B018 (opening a model is not part of a query's latency)
         searching = time.perf_counter()
         if query_vectors is not None:
-            labels, vectors = load_query_vectors(query_vectors, query_names, index.spec.embedding_dim)
+            labels, vectors = load_query_vectors(query_vectors, request.query_names, index.spec.embedding_dim)
         else:
-            vectors = index.encode(words, images=images, like=items, templates=templates)
+            vectors = index.encode(words, images=images, like=items, templates=request.templates)
             labels = list(words) or [*map(str, images), *items]
         texts = bool(words) and not images and not items
-        found = index.search_vectors(vectors, k=k, without=items, texts=texts, **filters)
+        found = index.search_vectors(
+            vectors, k=request.k, without=items, texts=texts, textness=request.textness or 0.0,
+            textness_vector=request.textness_vector, folder=request.folder, since=request.since, until=request.until,
+        )  # fmt: skip
         latency_ms = 1000 * (time.perf_counter() - searching)
         problem = index.confidence_problem if texts else "Only hits of words alone have a confidence."
     results = [certain_hits(hits, min_confidence) for hits in found]

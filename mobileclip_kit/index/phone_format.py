@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, IndexFormatError, ShapeError
 
-Numbers = Literal["float16", "int8"]
+Numbers = Literal["int8", "float16"]
 
 FORMAT_VERSION = 1
 MAX_DIM = 4096
