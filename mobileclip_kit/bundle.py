@@ -6,7 +6,6 @@ the parts and their file names; a test compares them.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,10 +15,10 @@ from typing import Annotated, Any, Literal, get_args
 from mobileclip_kit import __version__
 from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
 from mobileclip_kit.errors import DataError, ExportError, IndexFormatError, ModelError, ModelMismatchError
-from mobileclip_kit.exporting.digests import hash_path
+from mobileclip_kit.exporting.digests import ListedFile, hash_path
 from mobileclip_kit.exporting.folder import SAMPLES_FILE, Export, ExportedTower, open_export
 from mobileclip_kit.exporting.precisions import FORMATS
-from mobileclip_kit.files import atomic_folder, read_json, size_bytes, write_json
+from mobileclip_kit.files import atomic_folder, read_json, write_json
 from mobileclip_kit.formats import from_document, to_document
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.phone import PhoneIndex
@@ -70,26 +69,6 @@ class BundleRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BundledFile:
-    """A part of a bundle, as in the manifest.
-
-    Attributes:
-        file: Its file name.
-        size_bytes: Size of the file, or of all files of the package.
-        sha256: Hex digest, see :func:`mobileclip_kit.exporting.digests.hash_path`.
-    """
-
-    file: str
-    size_bytes: int
-    sha256: str
-
-    @classmethod
-    def describe(cls, path: Path) -> BundledFile:
-        """Describe a file that has just been written."""
-        return cls(file=path.name, size_bytes=size_bytes(path), sha256=hash_path(path))
-
-
-@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """``manifest.json``.
 
@@ -105,7 +84,7 @@ class Manifest:
     mckit: str = __version__
     precision: str
     model: Mapping[str, Any]
-    files: Mapping[Part, BundledFile]
+    files: Mapping[Part, ListedFile]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +101,7 @@ class Bundle:
     path: Path
     spec: ModelSpec
     precision: str
-    files: Mapping[Part, BundledFile]
+    files: Mapping[Part, ListedFile]
 
     @property
     def size_bytes(self) -> int:
@@ -200,7 +179,7 @@ def make_bundle(
             _copy_core_ai(core_ai, staging, spec)
         _write_samples(image_export, text_export, staging / FILE_NAMES["samples"])
         present = [part for part in get_args(Part) if (staging / FILE_NAMES[part]).exists()]
-        files = {part: BundledFile.describe(staging / FILE_NAMES[part]) for part in present}
+        files = {part: ListedFile.describe(staging / FILE_NAMES[part]) for part in present}
         bundle = Bundle(path=destination, spec=spec, precision=image_export.precision, files=files)
         write_json(staging / MANIFEST_FILE, bundle.to_json(), sealed=True)
     return bundle
@@ -222,7 +201,7 @@ def open_bundle(path: Path, *, check: bool = False) -> Bundle:
         if part not in bundle.files:
             raise ExportError(f"The bundle {path} lacks its {part} part.", hint=_AGAIN)
     for file in bundle.files.values():
-        _check_file(path, file, check_hash=check)
+        file.check(path / MANIFEST_FILE, hint=_AGAIN, digest=hash_path if check else None)
     if check:
         _check_contents(bundle)
     return bundle
@@ -354,26 +333,13 @@ def _read_manifest(path: Path) -> Bundle:
     return Bundle(path=path, spec=spec, precision=manifest.precision, files=manifest.files)
 
 
-def check_part(folder: Path, file: BundledFile) -> None:
+def check_part(folder: Path, file: ListedFile) -> None:
     """Compare a part of the bundle ``folder`` with its SHA-256.
 
     Raises:
         ExportError: It is missing or was changed.
     """
-    _check_file(folder, file, check_hash=True)
-
-
-def _check_file(folder: Path, file: BundledFile, *, check_hash: bool) -> None:
-    if file.file in ("", ".", "..") or os.sep in file.file or "/" in file.file or len(file.file) > 200:
-        raise ExportError(f"{folder / MANIFEST_FILE} names a file outside its folder: {file.file!r}.", hint=_AGAIN)
-    path = folder / file.file
-    if not path.exists():
-        raise ExportError(f"{path} is missing.", hint=_AGAIN)
-    actual = size_bytes(path)
-    if actual != file.size_bytes:
-        raise ExportError(f"{path} has {actual} bytes, but {MANIFEST_FILE} says {file.size_bytes}.", hint=_AGAIN)
-    if check_hash and hash_path(path) != file.sha256:
-        raise ExportError(f"{path} was changed: its SHA-256 is not the one in {MANIFEST_FILE}.", hint=_AGAIN)
+    file.check(folder / MANIFEST_FILE, hint=_AGAIN, digest=hash_path)
 
 
 def _check_contents(bundle: Bundle) -> None:

@@ -12,17 +12,61 @@ import contextlib
 import hashlib
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from mobileclip_kit.errors import DataError, OutputError
-from mobileclip_kit.files import read_json, sha256_of_file, write_json
+from mobileclip_kit.errors import DataError, ExportError, OutputError
+from mobileclip_kit.files import read_json, sha256_of_file, size_bytes, write_json
 from mobileclip_kit.resources import cache_folder
 
 MEMORY_FILE = "digests.json"
 _MOST_REMEMBERED = 256
 # A file that was written in the same tick of the clock as it was hashed may change without changing its times.
 _SETTLED_NS = 2_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedFile:
+    """A file or package as the manifest beside it lists it.
+
+    Attributes:
+        file: Its name within the folder.
+        size_bytes: Of the file, or of all files of the package.
+        sha256: Hex digest, see :func:`hash_path`.
+    """
+
+    file: str
+    size_bytes: int
+    sha256: str
+
+    @classmethod
+    def describe(cls, path: Path, **others: Any) -> Self:
+        """Describe a file that has just been written."""
+        return cls(file=path.name, size_bytes=size_bytes(path), sha256=hash_path(path), **others)
+
+    def check(self, manifest: Path, *, hint: str, digest: Callable[[Path], str] | None = None) -> None:
+        """Compare the file with what the manifest says.
+
+        Args:
+            manifest: In the folder of the file.
+            hint: What to do where they differ.
+            digest: :func:`hash_path` or :func:`read_digest`; None to compare the size alone.
+
+        Raises:
+            ExportError: The file is missing, has another size or was changed, or its name leads to another folder.
+        """
+        if Path(self.file).name != self.file or self.file in ("", "..") or len(self.file) > 200 or "\0" in self.file:
+            raise ExportError(f"{manifest} names a file outside its folder: {self.file[:100]!r}.", hint=hint)
+        path = manifest.with_name(self.file)
+        if not path.exists():
+            raise ExportError(f"{path} is missing.", hint=hint)
+        actual = size_bytes(path)
+        if actual != self.size_bytes:
+            raise ExportError(f"{path} has {actual} bytes, but {manifest.name} says {self.size_bytes}.", hint=hint)
+        if digest is not None and digest(path) != self.sha256:
+            raise ExportError(f"{path} was changed: its SHA-256 is not the one in {manifest.name}.", hint=hint)
 
 
 def hash_path(path: Path) -> str:

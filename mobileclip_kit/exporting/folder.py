@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, get_args
 
 from mobileclip_kit import __version__, formats
 from mobileclip_kit.errors import ExportError, MckitError, ModelError, UsageError
-from mobileclip_kit.exporting.digests import hash_path, read_digest
+from mobileclip_kit.exporting.digests import ListedFile, read_digest
 from mobileclip_kit.exporting.precisions import Precision, find_precision
-from mobileclip_kit.files import nothing_at, read_json, sha256_of_file, size_bytes
+from mobileclip_kit.files import nothing_at, read_json, sha256_of_file
 from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.spec import FORMAT_VERSION, MERGES_FILE, TOKENIZER_FILE, ModelSpec, Tower, stored_spec
 from mobileclip_kit.tokenizer import STANDARD_MERGES_COUNT, Tokenizer, find_tokenizer
@@ -59,23 +60,17 @@ class Verification:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportedTower:
+class ExportedTower(ListedFile):
     """One tower's file.
 
     Attributes:
         tower: ``image`` or ``text``.
-        file: Its name within the export folder.
-        size_bytes: Of the file, or of all files of the package.
-        sha256: Hex digest, see :func:`~mobileclip_kit.exporting.digests.hash_path`.
         kept_in_float: Operators that the precision would have reduced and that were kept; empty when none were.
         notes: How it was made: converter, operator set, the simplifier's effect.
         verification: One for each runtime that executed it.
     """
 
     tower: Tower
-    file: str
-    size_bytes: int
-    sha256: str
     kept_in_float: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     verification: tuple[Verification, ...] = ()
@@ -83,8 +78,7 @@ class ExportedTower:
     @classmethod
     def from_file(cls, tower: Tower, path: Path, *, kept_in_float: Sequence[str] = (), **notes: Any) -> Self:
         """Describe a file that has just been written."""
-        return cls(tower=tower, file=path.name, size_bytes=size_bytes(path), sha256=hash_path(path),
-                   kept_in_float=tuple(kept_in_float), notes=notes)  # fmt: skip
+        return cls.describe(path, tower=tower, kept_in_float=tuple(kept_in_float), notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,8 +171,8 @@ class Export:
             ExportError: The export does not have the tower, or its file is missing or was changed.
         """
         path = self.tower_path(tower)
-        _check_file(path, self.towers[tower])
-        _check_digest(path, self.towers[tower], from_memory=from_memory)
+        digest = partial(read_digest, from_memory=from_memory)
+        self.towers[tower].check(self.path / EXPORT_FILE, hint=_AGAIN, digest=digest)
         return path
 
     def with_verification(self, results: Sequence[Verification]) -> Self:
@@ -249,9 +243,8 @@ def open_export(path: Path, *, check_hashes: bool = False) -> Export:
         raise ExportError(message, hint=hint)
     export = _read_manifest(path)
     for tower in export.towers.values():
-        _check_file(export.path / tower.file, tower)
-        if check_hashes:
-            _check_digest(export.path / tower.file, tower, from_memory=False)
+        digest = partial(read_digest, from_memory=False) if check_hashes else None
+        tower.check(path / EXPORT_FILE, hint=_AGAIN, digest=digest)
     _check_others(export, count=check_hashes)
     return export
 
@@ -324,21 +317,6 @@ def _modern(document: Mapping[str, Any]) -> Mapping[str, Any]:
                     if "pictures" in result:
                         result["images"] = result.pop("pictures")
     return document
-
-
-def _check_file(path: Path, tower: ExportedTower) -> None:
-    if Path(tower.file).name != tower.file or len(tower.file) > 200 or "\0" in tower.file:
-        raise ExportError(f"{path.parent / EXPORT_FILE} names a file outside its folder: {tower.file[:100]}.")
-    if not path.exists():
-        raise ExportError(f"{path} is missing.", hint=_AGAIN)
-    actual = size_bytes(path)
-    if actual != tower.size_bytes:
-        raise ExportError(f"{path} has {actual} bytes, but {EXPORT_FILE} says {tower.size_bytes}.", hint=_AGAIN)
-
-
-def _check_digest(path: Path, tower: ExportedTower, *, from_memory: bool) -> None:
-    if read_digest(path, from_memory=from_memory) != tower.sha256:
-        raise ExportError(f"{path} was changed: its SHA-256 is not the one in {EXPORT_FILE}.", hint=_AGAIN)
 
 
 def _check_others(export: Export, *, count: bool) -> None:

@@ -93,7 +93,7 @@ def test_a_result_that_is_no_number_is_refused(copied: Path, name: str, value: o
         open_export(copied)
 
 
-@pytest.mark.parametrize("name", ["../image.onnx", "x" * 300], ids=["above", "too long"])
+@pytest.mark.parametrize("name", ["../image.onnx", "..", "", "x" * 300], ids=["above", "parent", "none", "too long"])
 def test_file_outside_the_folder(copied: Path, name: str) -> None:
     text = (copied / EXPORT_FILE).read_text().replace('"image.onnx"', f'"{name}"')
     (copied / EXPORT_FILE).write_text(text)
