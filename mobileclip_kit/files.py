@@ -19,7 +19,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -263,24 +263,46 @@ def size_bytes(path: Path) -> int:
     return path.stat().st_size
 
 
-def staged_place(destination: Path, made_of: Mapping[str, Any]) -> Path:
-    """The staging folder ``.NAME.DIGEST.staged`` of a long run, which a later run finds and continues.
-
-    Args:
-        destination: The final path.
-        made_of: Everything that determines the result; a run with another result has another staging folder.
-    """
-    text = json.dumps({"mckit": __version__, **made_of}, sort_keys=True)
-    digest = hashlib.sha256(text.encode("ascii")).hexdigest()[:_DIGEST_DIGITS]
-    return destination.with_name(f".{destination.name}.{digest}{_KEPT}")
-
-
 def remove_staged(destination: Path, *, keep: Path | None = None) -> None:
     """Remove the staging folders of ``destination``, whose lock the caller holds, except ``keep``."""
     digits = re.compile(rf"\.[0-9a-f]{{{_DIGEST_DIGITS}}}\{_KEPT}")
     for left in _leftovers(destination, _KEPT):
         if left != keep and digits.fullmatch(left.name.removeprefix(f".{destination.name}")):
             remove(left)
+
+
+@contextlib.contextmanager
+def continued_place(
+    destination: Path,
+    made_of: Mapping[str, Any],
+    lock: contextlib.AbstractContextManager[None],
+    count: Callable[[Path], int],
+) -> Iterator[Path]:
+    """Yield a folder ``.NAME.DIGEST.staged`` that replaces ``destination`` when the block ends without an error.
+
+    It stays when its run is killed or fails: a later run of the same ``made_of`` continues it, every other one removes
+    it.
+
+    Args:
+        destination: What is replaced.
+        made_of: Everything that determines the result; a run with another result has another staging folder.
+        lock: The writer's lock of ``destination``.
+        count: How many items a staging folder holds: 0 for one that is not worth keeping.
+    """
+    text = json.dumps({"mckit": __version__, **made_of}, sort_keys=True)
+    digest = hashlib.sha256(text.encode("ascii")).hexdigest()[:_DIGEST_DIGITS]
+    staging = destination.with_name(f".{destination.name}.{digest}{_KEPT}")
+    with lock:
+        remove_staged(destination, keep=staging)
+        if not count(staging):
+            remove(staging)
+        try:
+            yield staging
+        except BaseException:
+            if not count(staging):
+                remove(staging)
+            raise
+        install(staging, destination, replace=True)
 
 
 def recover(destination: Path) -> None:

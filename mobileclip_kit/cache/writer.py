@@ -25,10 +25,9 @@ from mobileclip_kit import formats
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.cache.folder import CACHE_FILE, SHARDS, CacheDescription, CacheFile, Shard, TeacherCache
 from mobileclip_kit.errors import CacheError, MckitError, ShapeError
-from mobileclip_kit.files import atomic_file, check_can_write, recover, remove_staged, sha256_of_file, staged_place
+from mobileclip_kit.files import atomic_file, check_can_write, continued_place, recover, remove_staged, sha256_of_file
 from mobileclip_kit.index.npy import save_matrix
 from mobileclip_kit.locks import LOCK_FILE, writer_lock
-from mobileclip_kit.renames import install, remove
 
 SHARD_ITEMS = 8192
 _SHARD_SECONDS = 60.0
@@ -201,18 +200,9 @@ def cache_place(path: Path, made_of: Mapping[str, Any], *, force: bool) -> Itera
         yield path
         return
     check_can_write(path, force=True)
-    staging = staged_place(path, made_of)
-    with cache_lock(path) if is_cache(path) else contextlib.nullcontext():
-        remove_staged(path, keep=staging)
-        if not _items(staging):
-            remove(staging)
-        try:
-            yield staging
-        except BaseException:
-            if not _items(staging):
-                remove(staging)
-            raise
-        install(staging, path, replace=True)
+    lock = cache_lock(path) if is_cache(path) else contextlib.nullcontext()
+    with continued_place(path, made_of, lock, _items) as staging:
+        yield staging
 
 
 def _items(staging: Path) -> int:

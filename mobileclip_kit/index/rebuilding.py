@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mobileclip_kit.errors import MckitError
-from mobileclip_kit.files import remove_staged, staged_place
-from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, index_lock
-from mobileclip_kit.renames import install, remove
+from mobileclip_kit.files import continued_place
+from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, index_lock, is_index
 
 
 @contextlib.contextmanager
@@ -30,25 +29,17 @@ def rebuilt_index(folder: Path, header: IndexHeader, options: Mapping[str, Any])
         IndexFormatError: Another process is writing the index.
         OutputError: The place cannot be written.
     """
-    staging = staged_place(folder, {"index": header.to_json(), **options})
-    with index_lock(folder):
-        remove_staged(folder, keep=staging)
-        if _items(staging) is None:
-            remove(staging)
+    made_of = {"index": header.to_json(), **options}
+    with continued_place(folder, made_of, index_lock(folder), _items) as staging:
+        if not is_index(staging):
             create_index(staging, header)
-        try:
-            yield staging
-        except BaseException:
-            if not _items(staging):
-                remove(staging)
-            raise
-        install(staging, folder, replace=True)
+        yield staging
 
 
-def _items(staging: Path) -> int | None:
-    """How many items an interrupted rebuild holds; None where there is none, or a damaged one."""
+def _items(staging: Path) -> int:
+    """How many items an interrupted rebuild holds; 0 where there is none, or a damaged one."""
     try:
         with IndexReader(staging) as index:
             return sum(1 for _ in index.store.items())
     except MckitError:
-        return None
+        return 0
