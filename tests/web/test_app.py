@@ -439,9 +439,10 @@ def test_vectors_without_images_and_model_can_be_looked_through(tmp_path: Path) 
     np.save(tmp_path / "vectors.npy", np.eye(3, 6, dtype=np.float32))
     (tmp_path / "names.txt").write_text("a\nb\nc\n")
     import_vectors(tmp_path / "vectors.npy", tmp_path / "names.txt", tmp_path / "index")
+    from mobileclip_kit.web.request import ServeRequest
     from mobileclip_kit.web.server import open_service as open_real
 
-    service = open_real(tmp_path / "index", thumbnails=tmp_path / "cache")
+    service = open_real(ServeRequest(index_folder=tmp_path / "index", thumbnails=tmp_path / "cache"))
     with TestClient(build_app(service), base_url="http://localhost") as client:
         status, message = refusal(client, words="red")
         assert (status, "which model" in message) == (409, True)
