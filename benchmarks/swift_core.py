@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import PIL
+from harness import parse
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +30,7 @@ TURNS = 7
 
 def main() -> None:
     """Measure and write."""
+    parse()
     document = json.loads(RESULTS.read_text())
     document["pixels"] = measure_pixels()
     document["library"] = ask("library")

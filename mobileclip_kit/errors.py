@@ -69,9 +69,14 @@ class MckitError(Exception):
         """The class name, as it stands in ``--json`` documents."""
         return type(self).__name__
 
+    @property
+    def words(self) -> str:
+        """Message and hint, which name options as the command line does."""
+        return self.message if self.hint is None else f"{self.message} {self.hint}"
+
     def __str__(self) -> str:
         """Message and hint; both name options as Python does, where :attr:`message` does it as the command line."""
-        return in_python(self.message if self.hint is None else f"{self.message} {self.hint}")
+        return in_python(self.words)
 
 
 class UsageError(MckitError):

@@ -134,7 +134,7 @@ def explain_for_report(
     try:
         done = explain(name, gallery, source, folder, ask=ask, teacher=teacher, queries=queries)
     except MckitError as error:
-        done = Explanation((), (), tuple(Skipped(item, str(error)) for item in _KEYS))
+        done = Explanation((), (), tuple(Skipped(item, error.words) for item in _KEYS))
     document = {
         "model": short_name(name),
         **{key: f"{FOLDER}/{file}" if file in done.figures else None for file, key in _KEYS.items()},
@@ -198,12 +198,12 @@ def explain(
         draw_sheet(pixels, texts, grad_cam(model, pixels, vectors), out / GRAD_CAM_FILE)
         figures.append(GRAD_CAM_FILE)
     except (DataError, ShapeError) as error:
-        skipped.append(Skipped(GRAD_CAM_FILE, str(error)))
+        skipped.append(Skipped(GRAD_CAM_FILE, error.words))
     try:
         _draw_map(images, gallery, shown, reader, out / MAP_FILE)
         figures.append(MAP_FILE)
     except DataError as error:
-        skipped.append(Skipped(MAP_FILE, str(error)))
+        skipped.append(Skipped(MAP_FILE, error.words))
     return Explanation(tuple(figures), examples, tuple(skipped))
 
 

@@ -130,7 +130,7 @@ def _explain(model: str, request: BenchRequest, report: Path) -> tuple[dict[str,
 def _reason(error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"{error.strerror} ({error.filename})." if error.filename else f"{error.strerror}."
-    return str(error) or "interrupted."
+    return error.words if isinstance(error, MckitError) else str(error) or "interrupted."
 
 
 def _finish(report: BenchReport, lines: list[str], lost: str | None, *, as_json: bool) -> None:

@@ -193,6 +193,6 @@ def _write_tokenizer(model: Model, folder: Path, report: Report) -> dict[str, st
     try:
         HuggingFaceTokenizer(spec, model.tokenizer_file).write(document)
     except (ModelError, MissingExtraError) as error:
-        report(f"warning: the export has no {TOKENIZER_FILE}: {error}")
+        report(f"warning: the export has no {TOKENIZER_FILE}: {error.words}")
         return {}
     return {"tokenizer_sha256": sha256_of_file(document)}

@@ -55,7 +55,7 @@ def test_names_stay_unique() -> None:
         ("latency_ms", {"p95": 3.0}, "lacks 'p50'"),
         ("latency_ms", {"p50": "fast"}, "p50 is 'fast'"),
         ("latency_ms", {"p50": 0}, "p50 is 0"),
-        ("latency_ms", {"p50": float("nan")}, "p50 is nan"),
+        ("latency_ms", {"p50": float("nan")}, "NaN is not a JSON number"),
         ("load_ms", "soon", "load_ms is 'soon'"),
     ],
 )

@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> QuickstartRun:
 def test_the_bundle_holds_every_part_and_is_whole(run):
     figures = stages.pack_bundle(run)
     bundle = open_bundle(run.bundle, check=True)
-    assert set(bundle.files) == set(FILE_NAMES) - {"image_ai", "text_ai"}
+    assert set(bundle.files) == set(FILE_NAMES) - {"image_ai", "text_ai", "background"}
     assert figures["size_bytes"] == bundle.size_bytes == sum(figures["files"].values())
     assert len(PhoneIndex(run.bundle / FILE_NAMES["index"])) == IMAGES
     # An interrupted run packs it once more.

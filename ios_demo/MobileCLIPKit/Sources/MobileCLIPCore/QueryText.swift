@@ -13,7 +13,7 @@ public struct QueryTerm: Equatable, Sendable {
     /// Splits a query at its signed words, as `parse_query` in `mobileclip_kit/search.py` does: `beach -people +sunset:2`.
     ///
     /// Words without a sign form one text. A sign applies until the next one; a number after a colon is the weight of a
-    /// signed text. A hyphen within a word is not a sign. An empty query has no terms.
+    /// signed text. A hyphen within a word is not a sign. An empty query, or one of signs alone, has no terms.
     public static func parse(_ query: String) -> [QueryTerm] {
         let scalars = Array(query.unicodeScalars)
         var terms: [QueryTerm] = []
@@ -45,7 +45,7 @@ public struct QueryTerm: Equatable, Sendable {
             text = trimmed(text[..<colon])
         }
         weight *= sign ?? 1
-        return text.isEmpty || weight == 0 ? nil : QueryTerm(weight: weight, text: string(text))
+        return text.allSatisfy(isSignOrSpace) || weight == 0 ? nil : QueryTerm(weight: weight, text: string(text))
     }
 
     /// Digits, with an optional decimal point among or before them.
@@ -58,6 +58,10 @@ public struct QueryTerm: Equatable, Sendable {
     private static func trimmed(_ text: ArraySlice<Unicode.Scalar>) -> ArraySlice<Unicode.Scalar> {
         let tail = text.drop(while: isSpace)
         return tail.prefix((tail.lastIndex { !isSpace($0) } ?? tail.startIndex - 1) - tail.startIndex + 1)
+    }
+
+    private static func isSignOrSpace(_ scalar: Unicode.Scalar) -> Bool {
+        scalar == "+" || scalar == "-" || scalar == " "
     }
 
     private static func isSpace(_ scalar: Unicode.Scalar) -> Bool {
