@@ -36,6 +36,11 @@ _SWITCHES = frozenset(
 _OPTION = re.compile(r"`[^`]*`|(?<![\w-])-(?:-([a-z][a-z0-9-]*)|([om]))\b(?: ([A-Z]+\b|onnx\b|coreml\b))?")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, or the class's name when it has none."""
+    return " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())
+
+
 def in_python(text: str) -> str:
     """A message of the command line in the words of the Python API: ``--force`` becomes ``force=True``."""
 

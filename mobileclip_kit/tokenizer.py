@@ -27,7 +27,7 @@ import numpy as np
 import regex
 
 from mobileclip_kit.arrays import Ids
-from mobileclip_kit.errors import DataError, ModelError
+from mobileclip_kit.errors import DataError, ModelError, first_line
 from mobileclip_kit.extras import missing_extra
 from mobileclip_kit.files import atomic_file, write_json
 from mobileclip_kit.spec import MERGES_FILE, TOKENIZER_FILE, Cleaning, TextSpec
@@ -268,7 +268,7 @@ def _fetch_tokenizer(spec: TextSpec) -> tuple[Any, int | None]:
         # None would let the library ask on the terminal whether it may run the tokenizer's own code.
         fetched = AutoTokenizer.from_pretrained(spec.tokenizer_name, **{**kwargs, "trust_remote_code": False})
     except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise ModelError(f"The tokenizer {spec.tokenizer_name} cannot be loaded: {reason}.") from error
     backend = getattr(fetched, "backend_tokenizer", None)
     if backend is None:

@@ -30,10 +30,10 @@ import numpy as np
 import torch
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
-from mobileclip_kit.errors import ExportError, ModelError
+from mobileclip_kit.errors import ExportError, ModelError, first_line
 from mobileclip_kit.exporting.coreml import find_palette
 from mobileclip_kit.exporting.folder import Export, ExportedTower
-from mobileclip_kit.exporting.metadata import describe_tower, first_line, quiet_converters, short_description
+from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, short_description
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.rounding import RoundedProgram, choose_float32

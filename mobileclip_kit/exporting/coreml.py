@@ -25,10 +25,10 @@ import torch
 from numpy.typing import NDArray
 
 from mobileclip_kit import __version__
-from mobileclip_kit.errors import ExportError
+from mobileclip_kit.errors import ExportError, first_line
 from mobileclip_kit.exporting import float16
 from mobileclip_kit.exporting.folder import ExportedTower
-from mobileclip_kit.exporting.metadata import describe_tower, first_line, quiet_converters, short_description
+from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, short_description
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.samples import probe_inputs
 from mobileclip_kit.exporting.towers import TowerJob

@@ -27,10 +27,10 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mobileclip_kit.arrays import Ids, Pixels
-from mobileclip_kit.errors import ExportError, MckitError
+from mobileclip_kit.errors import ExportError, MckitError, first_line
 from mobileclip_kit.exporting.budget import Budget, Quantized, fit_budget, split_calibration
 from mobileclip_kit.exporting.folder import ExportedTower
-from mobileclip_kit.exporting.metadata import first_line, quiet_converters
+from mobileclip_kit.exporting.metadata import quiet_converters
 from mobileclip_kit.exporting.onnx import TowerFeeds, copy_message, float_graph, save_graph
 from mobileclip_kit.exporting.ranges import observe_ranges
 from mobileclip_kit.exporting.request import CalibrationMethod, require_calibration

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobileclip_kit.errors import ExportError
+from mobileclip_kit.errors import ExportError, first_line
 from mobileclip_kit.exporting.folder import ExportedTower
-from mobileclip_kit.exporting.metadata import describe_tower, first_line, quiet_converters, short_description
+from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, short_description
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.towers import TowerJob, count_tower
 from mobileclip_kit.files import quiet_native_stderr

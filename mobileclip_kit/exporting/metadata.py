@@ -47,8 +47,3 @@ def quiet_converters() -> Iterator[None]:
             yield
     finally:
         logging.disable(was_disabled)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's message, or the class's name when it has none."""
-    return " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())

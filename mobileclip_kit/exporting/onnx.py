@@ -25,9 +25,9 @@ from torch import nn
 
 from mobileclip_kit import __version__
 from mobileclip_kit.arrays import Ids, Pixels
-from mobileclip_kit.errors import ExportError
+from mobileclip_kit.errors import ExportError, first_line
 from mobileclip_kit.exporting.folder import ExportedTower
-from mobileclip_kit.exporting.metadata import describe_tower, first_line, quiet_converters, short_description
+from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, short_description
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.runtime.onnx import open_session
 from mobileclip_kit.spec import ModelSpec, Tower

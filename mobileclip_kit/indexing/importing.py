@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.confidence.background import refresh_background
-from mobileclip_kit.errors import DataError, ModelMismatchError
+from mobileclip_kit.errors import DataError, ModelMismatchError, first_line
 from mobileclip_kit.extras import missing_extra
 from mobileclip_kit.files import read_json, sha256_of_file
 from mobileclip_kit.formats import from_document
@@ -292,7 +292,7 @@ def _names(path: Path, root: Path | str | None) -> list[str]:
     try:
         table = parquet.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a readable parquet file: {str(error).splitlines()[0]}.") from error
+        raise DataError(f"{path} is not a readable parquet file: {first_line(error)}.") from error
     column = next((name for name in _NAME_COLUMNS if name in table.column_names), None)
     if column is None:
         raise DataError(f"{path} has none of the columns {', '.join(_NAME_COLUMNS)}, only {table.column_names}.")

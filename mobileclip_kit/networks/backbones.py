@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
-from mobileclip_kit.errors import ModelError
+from mobileclip_kit.errors import ModelError, first_line
 from mobileclip_kit.files import read_json
 from mobileclip_kit.networks.families import image_tower
 from mobileclip_kit.networks.model import quiet_hub
@@ -88,7 +88,7 @@ def download_backbone(network: nn.Module, name: str) -> None:
         with quiet_hub():
             trained = timm.create_model(wanted, pretrained=True)
     except Exception as error:  # hub libraries raise their own trees; all of them mean "no weights came"
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise ModelError(
             f"The weights of {name} could not be loaded: {reason}.",
             hint="Check the network, or pass the weights as --init FILE.safetensors.",
@@ -109,7 +109,7 @@ def load_backbone(network: nn.Module, path: Path) -> None:
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise ModelError(f"{path} cannot be read: {reason}.", hint="Pass a .safetensors file of weights.") from error
     _take_over(network, state, str(path))
 

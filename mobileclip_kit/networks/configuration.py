@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mobileclip_kit.errors import ModelError
+from mobileclip_kit.errors import ModelError, first_line
 from mobileclip_kit.spec import check_hub_name, check_tokenizer_arguments
 
 _SECTIONS = ("vision_cfg", "text_cfg", "multimodal_cfg")
@@ -105,7 +105,7 @@ def _check_text_encoder(section: Mapping[str, Any], where: str) -> None:
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise ModelError(f"{where}.hf_model_name is {name!r}, which cannot be loaded: {reason}.") from error
     if getattr(config, "auto_map", None):
         raise ModelError(

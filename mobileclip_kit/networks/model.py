@@ -32,7 +32,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mobileclip_kit import __version__
-from mobileclip_kit.errors import MissingExtraError, ModelError, OutputError
+from mobileclip_kit.errors import MissingExtraError, ModelError, OutputError, first_line
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.model_names import FOLDER, HUB, check_model_name, check_tag
 from mobileclip_kit.networks.configuration import check_configuration
@@ -230,9 +230,8 @@ def _load_folder(folder: Path) -> Model:
         # float16 folders (a bundled teacher) are computed with in float32, like every other model.
         network.load_state_dict(state)
     except (SafetensorError, OSError, RuntimeError) as error:
-        first_line = str(error).splitlines()[0]
         raise ModelError(
-            f"{folder / WEIGHTS_FILE} cannot be read: {first_line}.",
+            f"{folder / WEIGHTS_FILE} cannot be read: {first_line(error)}.",
             hint="The file is damaged or of another model; make it again.",
         ) from error
     config.setdefault("preprocess_cfg", _default_preprocessing(config["model_cfg"]))
@@ -309,8 +308,7 @@ def _why_none_came(error: BaseException) -> str:
             by_the_user = huggingface_hub.constants.HF_HUB_OFFLINE  # _quiet_hub has reset its own
             return f"cannot be downloaded: {'HF_HUB_OFFLINE is set' if by_the_user else 'no network'}"
         cause = cause.__cause__ or cause.__context__
-    first_line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-    return f"could not be loaded: {first_line}"
+    return f"could not be loaded: {first_line(error).rstrip('.')}"
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
-from mobileclip_kit.errors import ExportError
+from mobileclip_kit.errors import ExportError, first_line
 from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.extras import is_installed, require
 from mobileclip_kit.files import quiet_native_stderr, read_json, sha256_of_file
@@ -88,7 +88,7 @@ class CoreAIFunction:
                 self._function = self._wait(_load(path))
         except (RuntimeError, ValueError, KeyError, OSError) as error:
             raise ExportError(
-                f"Core AI cannot load {path}: {_first_line(error)}",
+                f"Core AI cannot load {path}: {first_line(error)}",
                 hint="The asset is damaged or needs a newer coreai-core; export again or update.",
             ) from error
 
@@ -108,7 +108,7 @@ class CoreAIFunction:
         try:
             found = self._wait(_result(call))
         except RuntimeError as error:
-            raise ExportError(f"{self._path} cannot be executed: {_first_line(error)}") from error
+            raise ExportError(f"{self._path} cannot be executed: {first_line(error)}") from error
         return np.array(found["embedding"].numpy(), np.float32)
 
     def _wait(self, coroutine: Any) -> Any:
@@ -177,7 +177,7 @@ def describe_asset(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
                 "stored_types": {str(kind): int(count) for kind, count in summary.storage_types},
             }
         except (RuntimeError, AttributeError, TypeError, ValueError) as error:
-            raise ExportError(f"Core AI cannot read {path}: {_first_line(error)}", hint=_AGAIN) from error
+            raise ExportError(f"Core AI cannot read {path}: {first_line(error)}", hint=_AGAIN) from error
     custom = document.get("creatorDefinedMetadata") or {}
     return facts, {str(key): str(value) for key, value in custom.items()}
 
@@ -192,7 +192,3 @@ async def _load(path: Path) -> Any:
 
 async def _result(call: Any) -> Any:
     return await call
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
-from mobileclip_kit.errors import ExportError
+from mobileclip_kit.errors import ExportError, first_line
 from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.extras import require
 from mobileclip_kit.files import quiet_native_stderr
@@ -94,7 +94,7 @@ class SignatureRunner:
             signatures = self._interpreter.get_signature_list()
         except (ValueError, RuntimeError) as error:
             raise ExportError(
-                f"LiteRT cannot load {self._name}: {_first_line(error)}",
+                f"LiteRT cannot load {self._name}: {first_line(error)}",
                 hint=_AGAIN,
             ) from error
         if tower not in signatures:
@@ -104,14 +104,14 @@ class SignatureRunner:
             with quiet_native_stderr():
                 self._run = self._interpreter.get_signature_runner(tower)
         except (ValueError, RuntimeError) as error:  # an operator of a newer version is found here
-            raise ExportError(f"LiteRT cannot prepare {self._name}: {_first_line(error)}") from error
+            raise ExportError(f"LiteRT cannot prepare {self._name}: {first_line(error)}") from error
 
     def __call__(self, given: dict[str, NDArray[Any]]) -> Vectors:
         """The vector of one input, ``(1, d)`` float32."""
         try:
             found = self._run(**given)
         except (ValueError, RuntimeError) as error:
-            raise ExportError(f"{self._name} cannot be executed: {_first_line(error)}") from error
+            raise ExportError(f"{self._name} cannot be executed: {first_line(error)}") from error
         return np.array(found["embedding"], np.float32)
 
     def operators(self) -> list[str]:
@@ -135,7 +135,7 @@ def describe_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             interpreter = Interpreter(str(path))
         graph = flatbuffer_utils.read_model(str(path))
     except (ValueError, RuntimeError, struct.error) as error:
-        raise ExportError(f"LiteRT cannot load {path}: {_first_line(error)}", hint=_AGAIN) from error
+        raise ExportError(f"LiteRT cannot load {path}: {first_line(error)}", hint=_AGAIN) from error
     entries = {}
     for entry in graph.metadata or ():
         if (entry.name or b"").decode() == METADATA:
@@ -159,7 +159,3 @@ def as_signature_input(tower: Tower, given: Pixels | Ids) -> dict[str, NDArray[A
     if tower == "text":
         return {"ids": given.astype(np.int32)}
     return {"image": given.astype(np.float32) / np.float32(255)}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
