@@ -3,10 +3,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
+import psutil
+import pytest
 from PIL import Image
 
+from mobileclip_kit.bench.machine import describe_machine
 from mobileclip_kit.bench.report import (
     PLOT_FILE,
     plot_report,
@@ -115,6 +119,13 @@ def test_a_small_ratio_keeps_digits_that_say_something() -> None:
     ratio = {"model": "first", "ratio": 0.0126, "low": 0.0118, "high": 0.0132}
     header, cells = table_cells([measured("first"), measured("a", latency_ms_to_first=ratio)])
     assert cells[1][header.index("× first")] == "0.0126 ± 0.0007"
+
+
+def test_load_is_that_of_now_not_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (9.0, 9.0, 9.0), raising=False)
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 37.5)
+    monkeypatch.setattr(psutil, "cpu_count", lambda *_, **__: 4)
+    assert describe_machine()["load"] == 1.5
 
 
 def test_a_machine_that_was_busy_is_the_first_remark() -> None:
