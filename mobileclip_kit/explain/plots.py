@@ -257,7 +257,7 @@ def _frame(axes: Axes, points: Sequence[Point], *, is_share: bool) -> None:
     latencies, heights = [point.latency_ms for point in points], [point.height for point in points]
     axes.set_xlim(min(latencies) / 2, 2 * max(latencies))
     middle, span = (min(heights) + max(heights)) / 2, max(heights) - min(heights)
-    half = 0.65 * max(span, _LEAST_SPAN if is_share else 0.1 * middle)
+    half = 0.9 * max(span, _LEAST_SPAN if is_share else 0.1 * middle)
     axes.set_ylim(middle - half, middle + half)
 
 
