@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import operator
 import re
 import typing
 from pathlib import Path
@@ -20,6 +21,7 @@ METHODS = {
     "Export": ("rows", "tower_path"),
 }
 REQUESTS = {
+    "Index.search": "search.request:Filters",
     "build_index": "indexing.options:IndexOptions",
     "distill": "distillation.request:DistillRequest",
     "train": "distillation.request:TrainRequest",
@@ -44,7 +46,8 @@ def render_page() -> str:
     for name in CLASSES:
         kind = getattr(mckit, name)
         parts.append(_entry(name, kind, 3))
-        parts += [_entry(f"{name}.{method}", getattr(kind, method), 4) for method in METHODS.get(name, ())]
+        methods = [f"{name}.{method}" for method in METHODS.get(name, ())]
+        parts += [_entry(method, operator.attrgetter(method)(mckit), 4) + _options(method) for method in methods]
     errors = importlib.import_module("mobileclip_kit.errors").__doc__ or ""
     tree = inspect.cleandoc("\n" + errors.split("::", 1)[1].split("\n\nA message", 1)[0]).strip()
     parts += ["## Errors", "Every error is a `mckit.MckitError` with a `message` and a `hint`.", _code(tree)]
@@ -82,7 +85,7 @@ def _options(function: str) -> str:
         return ""
     module, _, name = REQUESTS[function].partition(":")
     kind = getattr(importlib.import_module(f"mobileclip_kit.{module}"), name)
-    named = {*inspect.signature(getattr(mckit, function)).parameters, "compare"}
+    named = {*inspect.signature(operator.attrgetter(function)(mckit)).parameters, "compare"}
     lines = []
     for field, hint in typing.get_type_hints(kind, include_extras=True).items():
         option = next((each for each in getattr(hint, "__metadata__", ()) if hasattr(each, "help")), None)

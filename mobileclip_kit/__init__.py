@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from mobileclip_kit.indexing.report import IndexReport
     from mobileclip_kit.progress import Progress
     from mobileclip_kit.runtime.encoder import Encoder
-    from mobileclip_kit.search import Hit, Index
+    from mobileclip_kit.search.hits import Hit
+    from mobileclip_kit.search.index import Index
 
 __version__ = "0.1.0"
 
@@ -74,8 +75,8 @@ __all__ = [
 _MODULES = {
     "Encoder": "runtime.encoder",
     "Export": "exporting.folder",
-    "Hit": "search",
-    "Index": "search",
+    "Hit": "search.hits",
+    "Index": "search.index",
     "IndexReport": "indexing.report",
     "Progress": "progress",
     "TrainingReport": "distillation.run",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mobileclip_kit.distillation.run import TrainingReport
     from mobileclip_kit.exporting.folder import Export, Verification
     from mobileclip_kit.runtime.encoder import Encoder
-    from mobileclip_kit.search import Index
+    from mobileclip_kit.search.index import Index
 
 Described = TypeVar("Described")
 
@@ -54,7 +54,7 @@ def load(model: str | Path, *, threads: int | None = None) -> Encoder:
         ((2, 16), dtype('float32'))
     """
     check_arguments("mobileclip_kit.load", model=(model, str | Path), threads=(threads, Count | None))
-    from mobileclip_kit.search import open_model
+    from mobileclip_kit.search.models import open_model
 
     return _with_extra(lambda: open_model(model, threads=threads), f"The model {model}")
 
@@ -102,7 +102,7 @@ def build_index(
     from mobileclip_kit.indexing.options import IndexOptions
     from mobileclip_kit.indexing.update import check_update, update_index
     from mobileclip_kit.runtime.encoder import Encoder
-    from mobileclip_kit.search import Index
+    from mobileclip_kit.search.index import Index
     from mobileclip_kit.spec import stored_spec
 
     check_arguments(
@@ -144,7 +144,7 @@ def open_index(path: str | Path, model: Encoder | str | Path | None = None, *, t
         >>> photos.close()
     """
     from mobileclip_kit.runtime.encoder import Encoder
-    from mobileclip_kit.search import Index
+    from mobileclip_kit.search.index import Index
 
     check_arguments(
         "mobileclip_kit.open_index",

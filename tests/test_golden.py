@@ -15,7 +15,7 @@ from PIL import Image
 
 from mobileclip_kit.bundle import FILE_NAMES, open_bundle
 from mobileclip_kit.images import load_pixels
-from mobileclip_kit.search import combine
+from mobileclip_kit.search.queries import combine
 from mobileclip_kit.spec import ImageSpec
 from mobileclip_kit.textness.vector import shift
 from mobileclip_kit.tokenizer import Tokenizer, read_merges

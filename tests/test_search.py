@@ -10,20 +10,19 @@ import pytest
 
 from mobileclip_kit.errors import DataError, ImageError, ModelError, ModelMismatchError, ShapeError, UsageError
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer
+from mobileclip_kit.index.selection import Selection
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.indexing.importing import import_vectors
 from mobileclip_kit.indexing.update import update_index
-from mobileclip_kit.search import (
-    Hit,
-    Index,
+from mobileclip_kit.search.hits import Hit, search
+from mobileclip_kit.search.index import Index
+from mobileclip_kit.search.models import find_textness, open_query_encoder
+from mobileclip_kit.search.queries import (
     Term,
     combine,
     encode_queries,
-    find_textness,
     load_query_vectors,
-    open_query_encoder,
     parse_query,
-    search,
     vectors_of_items,
 )
 from mobileclip_kit.spec import ModelSpec
@@ -97,7 +96,7 @@ def test_an_image_and_an_item_find_themselves_first(folder: Path, photos: Path) 
 
 def test_filters_by_folder(folder: Path) -> None:
     with IndexReader(folder) as index:
-        hits = search(index, unit_rows(1, DIM), 9, allowed=index.allowed_rows(folder="trip"))[0]
+        hits = search(index, unit_rows(1, DIM), 9, allowed=index.allowed_rows(Selection(folder="trip")))[0]
     assert items(hits) == ["trip/crimson.png"]
 
 
@@ -205,7 +204,7 @@ def test_the_model_is_found_and_checked(folder: Path, tmp_path: Path, monkeypatc
             raise ModelError("There is no model gone.")
         return ColourEncoder(model_hash="dead" if place == "other" else "c0ffee")
 
-    monkeypatch.setattr("mobileclip_kit.search.open_encoder", fake_open)
+    monkeypatch.setattr("mobileclip_kit.search.models.open_encoder", fake_open)
     with IndexReader(folder) as index:
         open_query_encoder(index, None)
         open_query_encoder(index, "moved")
@@ -282,7 +281,7 @@ def imported(photos: Path, tmp_path: Path) -> Path:
 def test_imported_vectors_are_asked_in_words_by_the_model_that_made_them(
     imported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mobileclip_kit.search.open_model", lambda *_, **__: ColourEncoder())
+    monkeypatch.setattr("mobileclip_kit.search.models.open_model", lambda *_, **__: ColourEncoder())
     with Index(imported, "colours") as index:
         assert index.search("a red thing", k=1)[0].item == "red.png"
     with Index(imported, ColourEncoder()) as index:
@@ -299,7 +298,7 @@ def test_a_model_that_did_not_make_the_imported_vectors_is_refused(
         def _run_images(self, pixels: np.ndarray) -> np.ndarray:
             return np.roll(super()._run_images(pixels), 1, axis=1)
 
-    monkeypatch.setattr("mobileclip_kit.search.open_model", lambda *_, **__: Turned())
+    monkeypatch.setattr("mobileclip_kit.search.models.open_model", lambda *_, **__: Turned())
     with IndexReader(imported) as index:
         with pytest.raises(ModelMismatchError, match="did not make the vectors"):
             open_query_encoder(index, "turned")

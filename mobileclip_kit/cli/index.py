@@ -65,7 +65,7 @@ def command(
         from mobileclip_kit.spec import stored_spec
 
         check_update(folder, stored_spec(model or ""), out, options)  # before torch is imported
-    from mobileclip_kit.search import open_model
+    from mobileclip_kit.search.models import open_model
 
     encoder = None if model is None else open_model(model, threads=threads)
     if from_vectors is not None and names is not None:

@@ -42,7 +42,7 @@ def command(
       mckit merge holidays.index family.index -o all.index
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     from mobileclip_kit.indexing.merging import merge_indexes
-    from mobileclip_kit.search import open_model
+    from mobileclip_kit.search.models import open_model
 
     encoder = None if model is None else open_model(model, threads=threads)
     print_report(out, merge_indexes(indexes, out, options, images=images, encoder=encoder), as_json=as_json)

@@ -13,7 +13,10 @@ import click
 
 from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, json_option
-from mobileclip_kit.search import Hit, Index, SearchRequest, certain_hits, load_query_vectors, span_ns
+from mobileclip_kit.search.hits import Hit, certain_hits
+from mobileclip_kit.search.index import Index
+from mobileclip_kit.search.queries import load_query_vectors
+from mobileclip_kit.search.request import SearchRequest
 
 _LABEL_CHARACTERS = 70
 _FEW_QUERIES = 8
@@ -71,7 +74,6 @@ def command(request: SearchRequest, arguments: tuple[str, ...], project_index: P
         raise click.UsageError("--query-vectors stands alone: no words, --image or --like beside it.")
     if query_vectors is None and not (words or images or items):
         raise click.UsageError("Nothing to look for: pass words, --image FILE, --like ITEM or --query-vectors FILE.")
-    span_ns(request.since, request.until)  # wrong days are told before the index is opened
 
     started = time.perf_counter()
     is_brief = len(words) + len(images) <= _FEW_QUERIES
@@ -87,7 +89,7 @@ def command(request: SearchRequest, arguments: tuple[str, ...], project_index: P
         texts = bool(words) and not images and not items
         found = index.search_vectors(
             vectors, k=request.k, without=items, texts=texts, textness=request.textness or 0.0,
-            textness_vector=request.textness_vector, folder=request.folder, since=request.since, until=request.until,
+            textness_vector=request.textness_vector, **request.filters(),
         )  # fmt: skip
         latency_ms = 1000 * (time.perf_counter() - searching)
         problem = index.confidence_problem if texts else "Only hits of words alone have a confidence."

@@ -119,13 +119,9 @@ def grid(request: GridRequest, force: bool, as_json: bool) -> None:
     from mobileclip_kit.files import atomic_file, check_can_write
     from mobileclip_kit.index.folder import IndexReader
     from mobileclip_kit.indexing.listing import find_image
-    from mobileclip_kit.search import (
-        encode_queries,
-        find_textness,
-        load_query_vectors,
-        open_query_encoder,
-        search,
-    )
+    from mobileclip_kit.search.hits import search
+    from mobileclip_kit.search.models import find_textness, open_query_encoder
+    from mobileclip_kit.search.queries import encode_queries, load_query_vectors
 
     out, query = request.out, request.query
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):

@@ -31,6 +31,7 @@ from mobileclip_kit.files import (
 from mobileclip_kit.formats import from_document, to_document
 from mobileclip_kit.index.ann_index import Derived, DerivedIndex
 from mobileclip_kit.index.flat import search_flat
+from mobileclip_kit.index.selection import EVERYTHING, Selection
 from mobileclip_kit.index.store import Store
 from mobileclip_kit.index.vectors import BlockSum, MatrixWriter, bad_rows, changed_block, map_matrix, rows_in_block
 from mobileclip_kit.locks import writer_lock
@@ -362,13 +363,11 @@ class IndexReader:
             raise IndexFormatError(f"The index {self.path} was compacted by another process.", hint="Open it again.")
         return names
 
-    def allowed_rows(
-        self, *, folder: str | None = None, since_ns: int | None = None, until_ns: int | None = None
-    ) -> NDArray[np.bool_] | None:
-        """A mask over the matrix, ``(rows,)``, or None when every row may be found; see :meth:`Store.living_rows`."""
-        if self._all_living and folder is None and since_ns is None and until_ns is None:
+    def allowed_rows(self, selection: Selection = EVERYTHING) -> NDArray[np.bool_] | None:
+        """A mask over the matrix, ``(rows,)``: the items that meet the conditions; None when every row may be found."""
+        if self._all_living and selection == EVERYTHING:
             return None
-        rows = np.array(self.store.living_rows(folder=folder, since_ns=since_ns, until_ns=until_ns), np.int64)
+        rows = np.array(self.store.living_rows(selection), np.int64)
         mask = np.zeros(len(self.matrix), np.bool_)
         mask[rows[rows < len(mask)]] = True
         return mask

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mobileclip_kit.errors import IndexFormatError, OutputError
+from mobileclip_kit.index.selection import EVERYTHING, Selection
 from mobileclip_kit.index.vectors import BlockSum
 
 _SCHEMA_VERSION = 3
@@ -52,8 +53,6 @@ _UPGRADES = {
 }
 _COLUMNS = "name, size_bytes, mtime_ns, sha256, row, reason"
 _BUSY_SECONDS = 30.0
-# SQLite's integers have 64 bits: in nanoseconds they reach from 1677 to 2262.
-_MOMENTS_NS = -(2**63), 2**63 - 1
 # SQLite takes at least 999 variables in one statement, whatever its version.
 _VARIABLES = 900
 
@@ -77,11 +76,6 @@ class Item:
     sha256: str | None = None
     row: int | None = None
     reason: str | None = None
-
-
-def storable_ns(moment_ns: int) -> int:
-    """The moment, or the nearest one that a store can hold: file systems know years before 1677 and after 2262."""
-    return min(max(moment_ns, _MOMENTS_NS[0]), _MOMENTS_NS[1])
 
 
 class Store:
@@ -195,30 +189,13 @@ class Store:
                 names.update((item.row, item.name) for item in items if item.row is not None)
         return names
 
-    def living_rows(
-        self, *, folder: str | None = None, since_ns: int | None = None, until_ns: int | None = None
-    ) -> list[int]:
-        """The rows whose items still exist, on request only those below a folder or of a span of time.
-
-        Args:
-            folder: Leading part of the name, such as ``holidays/2024``.
-            since_ns: Least modification time.
-            until_ns: Modification time that is too late.
-        """
-        conditions, values = ["row IS NOT NULL"], list[object]()
-        if folder is not None:
-            prefix = os.fsencode(folder.rstrip("/") + "/")
-            conditions.append("name >= ? AND name < ?")
-            values += [prefix, prefix[:-1] + bytes([prefix[-1] + 1])]
-        if since_ns is not None:
-            conditions.append("mtime_ns >= ?")
-            values.append(storable_ns(since_ns))
-        if until_ns is not None:
-            conditions.append("mtime_ns < ?")
-            values.append(storable_ns(until_ns))
+    def living_rows(self, selection: Selection = EVERYTHING) -> list[int]:
+        """The rows whose items still exist and meet the conditions."""
+        conditions, values = selection.where()
         with _reporting(self.path):
-            found = self._connection.execute(f"SELECT row FROM items WHERE {' AND '.join(conditions)}", values)
-            return [record[0] for record in found]
+            return [
+                record[0] for record in self._connection.execute(f"SELECT row FROM items WHERE {conditions}", values)
+            ]
 
     def put(self, item: Item) -> None:
         """Add an item, or replace the one of the same name."""

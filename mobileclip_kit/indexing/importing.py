@@ -27,7 +27,8 @@ from mobileclip_kit.files import read_json, sha256_of_file
 from mobileclip_kit.formats import from_document
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, open_writer, staged_index
 from mobileclip_kit.index.npy import load_matrix, read_names
-from mobileclip_kit.index.store import Item, storable_ns
+from mobileclip_kit.index.selection import storable_ns
+from mobileclip_kit.index.store import Item
 from mobileclip_kit.indexing.deriving import query_vectors_for, refresh_derived
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport

@@ -16,7 +16,7 @@ from pathlib import Path
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import image_suffixes, list_images
-from mobileclip_kit.index.store import storable_ns
+from mobileclip_kit.index.selection import storable_ns
 
 TAR_SUFFIX = ".tar"
 _SQUEEZED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -30,7 +30,7 @@ class Found:
         path: The file, or the tar that holds it.
         name: Relative to the indexed folder, with ``/``.
         size_bytes: Of the image.
-        mtime_ns: Of the file, of the tar for a member; see :func:`mobileclip_kit.index.store.storable_ns`.
+        mtime_ns: Of the file, of the tar for a member; see :func:`mobileclip_kit.index.selection.storable_ns`.
         offset: Where the image begins in the tar; None for a file of its own.
         reason: Why it cannot be read at all, or None.
     """

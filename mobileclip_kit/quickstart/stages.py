@@ -40,7 +40,8 @@ from mobileclip_kit.scenes.plan import SceneConfig
 from mobileclip_kit.scenes.queries import count_queries, reading_queries, thing_queries
 from mobileclip_kit.scenes.scene import DEFAULT_CONFIG, Split
 from mobileclip_kit.scenes.truth import Truth, read_truth
-from mobileclip_kit.search import encode_queries, search
+from mobileclip_kit.search.hits import search
+from mobileclip_kit.search.queries import encode_queries
 from mobileclip_kit.textness.evaluate import evaluate_scales, summarise
 from mobileclip_kit.textness.fit import fit_textness
 from mobileclip_kit.textness.gallery import EncodedGallery, encode_gallery, query_scenes

@@ -15,7 +15,7 @@ from mobileclip_kit.errors import ImageError, MckitError, ModelError
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.runtime.encoder import Encoder
-from mobileclip_kit.search import combine, encode_queries
+from mobileclip_kit.search.queries import combine, encode_queries
 from mobileclip_kit.spec import Tower
 
 # 200 MB as Pillow stores them. Images of the library may be larger: the user has indexed them.
@@ -59,7 +59,7 @@ class QueryEncoder:
 
     Args:
         open_encoder: Opens the model of an index.
-        templates: See :func:`mobileclip_kit.search.encode_queries`.
+        templates: See :func:`mobileclip_kit.search.queries.encode_queries`.
 
     Attributes:
         encoder: None until the model is opened, and if it cannot be opened.
@@ -104,7 +104,7 @@ class QueryEncoder:
         """The query vector of words and of images beside them.
 
         Args:
-            words: A query in the syntax of :func:`mobileclip_kit.search.parse_query`.
+            words: A query in the syntax of :func:`mobileclip_kit.search.queries.parse_query`.
             images: ``(m, d)``.
 
         Returns:

@@ -17,7 +17,8 @@ from mobileclip_kit.errors import UsageError
 from mobileclip_kit.formats import from_document
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.folder import IndexReader
-from mobileclip_kit.search import parse_query
+from mobileclip_kit.index.selection import Selection
+from mobileclip_kit.search.queries import parse_query
 from mobileclip_kit.web.library import Library
 
 MAX_CHARACTERS = 10_000
@@ -41,7 +42,7 @@ class SearchRequest:
     """The body of ``POST /api/search``: a query, filters, and which of the hits to return.
 
     Attributes:
-        words: A query in the syntax of :func:`mobileclip_kit.search.parse_query`; empty for none.
+        words: A query in the syntax of :func:`mobileclip_kit.search.queries.parse_query`; empty for none.
         like: Ids of images in the index whose neighbours are wanted.
         images: Tokens of uploaded images.
         textness: Scale of the textness vector.
@@ -171,7 +172,7 @@ def rank(library: Library, request: SearchRequest, vector: Vectors | None) -> Ra
     """
     index = library.index
     folder = library.folder_named(request.folder) if request.folder else None
-    allowed = index.allowed_rows(folder=folder, since_ns=request.since_ns, until_ns=request.until_ns)
+    allowed = index.allowed_rows(Selection(folder=folder, since_ns=request.since_ns, until_ns=request.until_ns))
     candidates = len(index.matrix) if allowed is None else int(np.count_nonzero(allowed))
     if vector is None:
         newest = library.summary.newest

@@ -22,7 +22,7 @@ class ServeRequest:
             error.
         images: None for the folder recorded in the index.
         textness_vector: None for the one beside the index or its model.
-        templates: See :func:`mobileclip_kit.search.encode_queries`.
+        templates: See :func:`mobileclip_kit.search.queries.encode_queries`.
     """
 
     index_folder: Annotated[Path, Option("The index.", names=("index_folder",), metavar="INDEX")]

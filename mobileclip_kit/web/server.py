@@ -16,7 +16,7 @@ from mobileclip_kit.errors import OutputError, UsageError
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.resources import cache_folder
 from mobileclip_kit.runtime.encoder import Encoder
-from mobileclip_kit.search import open_query_encoder
+from mobileclip_kit.search.models import open_query_encoder
 from mobileclip_kit.web.app import build_app
 from mobileclip_kit.web.connections import Connection, connection_limit
 from mobileclip_kit.web.library import Library

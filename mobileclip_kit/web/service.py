@@ -24,7 +24,7 @@ from mobileclip_kit.confidence.background import Background, open_background
 from mobileclip_kit.confidence.scorer import default_line
 from mobileclip_kit.errors import DataError, MckitError, UsageError
 from mobileclip_kit.index.store import Item
-from mobileclip_kit.search import find_textness
+from mobileclip_kit.search.models import find_textness
 from mobileclip_kit.textness.vector import Textness
 from mobileclip_kit.web.library import Library, id_of, printable, row_of
 from mobileclip_kit.web.query_encoder import LeastRecentlyUsed, OpenEncoder, QueryEncoder, query_vector
@@ -84,7 +84,7 @@ class Service:
         open_encoder: Opens the model of an index.
         thumbnails: The thumbnail cache.
         textness: File of the textness vector; None for the one beside the index or its model.
-        templates: See :func:`mobileclip_kit.search.encode_queries`.
+        templates: See :func:`mobileclip_kit.search.queries.encode_queries`.
 
     Attributes:
         library: The index.

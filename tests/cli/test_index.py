@@ -31,7 +31,7 @@ def colour_model(monkeypatch: pytest.MonkeyPatch) -> None:
         return ColourEncoder(model_hash=place, model_path=place)
 
     # The importer first: patched second, it would be imported with the fake and keep it.
-    monkeypatch.setattr("mobileclip_kit.search.open_encoder", fake_open)
+    monkeypatch.setattr("mobileclip_kit.search.models.open_encoder", fake_open)
     monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", fake_open)
 
 

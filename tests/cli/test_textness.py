@@ -55,7 +55,7 @@ def edge_model(monkeypatch: pytest.MonkeyPatch) -> None:
         return EdgeEncoder(place)
 
     # The importer first: patched second, it would be imported with the fake and keep it.
-    monkeypatch.setattr("mobileclip_kit.search.open_encoder", fake_open)
+    monkeypatch.setattr("mobileclip_kit.search.models.open_encoder", fake_open)
     monkeypatch.setattr("mobileclip_kit.runtime.open.open_encoder", fake_open)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mobileclip_kit import search as search_module
 from mobileclip_kit.cli.search import command
 from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
 from mobileclip_kit.confidence.scorer import confidences, default_line, features
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.search import Index
+from mobileclip_kit.search import index as index_module
+from mobileclip_kit.search.index import Index
 from tests.confidence.words import WordEncoder, make_word_index
 
 
@@ -84,7 +84,7 @@ def test_an_impossible_confidence_is_refused(index: Index, confidence: object) -
 
 
 def run(folder: Path, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(search_module, "open_query_encoder", lambda *_, **__: WordEncoder())
+    monkeypatch.setattr(index_module, "open_query_encoder", lambda *_, **__: WordEncoder())
     result = CliRunner().invoke(command, [str(folder), *arguments])
     assert result.exit_code == 0, result.output
     return result.stdout

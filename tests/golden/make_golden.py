@@ -28,7 +28,7 @@ from mobileclip_kit import images
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.index.phone_format import Numbers, PhoneHeader
-from mobileclip_kit.search import combine, parse_query
+from mobileclip_kit.search.queries import combine, parse_query
 from mobileclip_kit.spec import ImageSpec
 from mobileclip_kit.textness.vector import Textness, shift
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mobileclip_kit.errors import IndexFormatError
+from mobileclip_kit.index.selection import Selection
 from mobileclip_kit.index.store import Item, Store
 
 DIGEST = "ab" * 32
@@ -70,9 +71,9 @@ def test_filters_by_folder_and_time(path: Path) -> None:
     names = ["a.jpg", "trip/1.jpg", "trip/2.jpg", "trip2/1.jpg"]
     put(path, *(Item(name=name, mtime_ns=10 * row, row=row) for row, name in enumerate(names)))
     store = Store.open(path, writable=False)
-    assert sorted(store.living_rows(folder="trip")) == [1, 2]
-    assert sorted(store.living_rows(folder="trip/", since_ns=20)) == [2]
-    assert sorted(store.living_rows(since_ns=10, until_ns=30)) == [1, 2]
+    assert sorted(store.living_rows(Selection(folder="trip"))) == [1, 2]
+    assert sorted(store.living_rows(Selection(folder="trip/", since_ns=20))) == [2]
+    assert sorted(store.living_rows(Selection(since_ns=10, until_ns=30))) == [1, 2]
     store.close()
 
 

@@ -20,7 +20,7 @@ from mobileclip_kit.quickstart.run import TEACHER, QuickstartPlan, QuickstartRun
 from mobileclip_kit.resources import models_folder
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
-from mobileclip_kit.search import encode_queries
+from mobileclip_kit.search.queries import encode_queries
 from mobileclip_kit.textness.vector import Textness, shift
 from mobileclip_kit.tokenizer import Tokenizer
 from tests.swift import ask_swift, needs_swift

@@ -22,7 +22,8 @@ from starlette.testclient import TestClient
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index
 from mobileclip_kit.indexing.importing import import_vectors
-from mobileclip_kit.search import encode_queries, search
+from mobileclip_kit.search.hits import search
+from mobileclip_kit.search.queries import encode_queries
 from mobileclip_kit.web import app as app_module
 from mobileclip_kit.web import service
 from mobileclip_kit.web.app import MAX_IMAGE_BYTES, build_app

@@ -1,0 +1,129 @@
+"""The images nearest to query vectors, with their confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.confidence.background import Background
+from mobileclip_kit.confidence.scorer import FIRST_HITS, confidences
+from mobileclip_kit.errors import UsageError
+from mobileclip_kit.index.folder import IndexReader
+
+# Rows that are equal score equally up to rounding, which depends on where they lie in the matrix.
+_TIE = 1e-6
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One answer.
+
+    Attributes:
+        rank: From 1 on.
+        item: The image's name in the index.
+        score: Cosine similarity to the query.
+        confidence: Probability that it is right; None where it cannot be told, see docs/search.md.
+        path: Its file; None when the index knows no folder of images, or the image lies in a tar.
+    """
+
+    rank: int
+    item: str
+    score: float
+    path: Path | None = field(default=None, compare=False)
+    confidence: float | None = field(default=None, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object in ``--json`` documents."""
+        confidence = None if self.confidence is None else round(self.confidence, 3)
+        return {"rank": self.rank, "item": self.item, "score": self.score, "confidence": confidence}
+
+
+def search(
+    index: IndexReader,
+    queries: Vectors,
+    k: int = 10,
+    *,
+    allowed: NDArray[np.bool_] | None = None,
+    without: frozenset[str] = frozenset(),
+    background: Background | None = None,
+) -> list[list[Hit]]:
+    """The images nearest to each query; those of equal scores are in the order of their names.
+
+    Args:
+        index: Opened.
+        queries: Unit rows, ``(q, d)``.
+        k: Hits wanted for each query.
+        allowed: A mask from :meth:`IndexReader.allowed_rows`; None for every image that is still there.
+        without: Names that are never hits, such as the item that others shall be like.
+        background: Of the index, if the queries are texts and hits shall have a confidence.
+
+    Returns:
+        At most ``k`` hits for each query, best first; fewer when the index holds fewer.
+
+    Raises:
+        ShapeError: The width is not the index's.
+        UsageError: ``k`` is below 1.
+    """
+    if k < 1:
+        raise UsageError(f"{k} hits were asked for; it must be at least 1.")
+    if allowed is None:
+        allowed = index.allowed_rows()
+    wanted = k + len(without)
+    least = wanted if background is None else max(wanted, FIRST_HITS + len(without))
+    root = None if index.header.images is None else Path(index.header.images)
+    results = []
+    for query, rows in zip(queries, _nearest_rows(index, queries, least, allowed), strict=True):
+        names = index.names_of(rows.tolist())
+        rows = rows[[row in names for row in rows.tolist()]]
+        vectors = index.vectors(rows)
+        # Each row by itself, so that equal vectors have equal scores wherever they lie in the matrix.
+        scores = np.einsum("kd,d->k", vectors, query, dtype=np.float64).astype(np.float32)
+        order = sorted(range(len(rows)), key=lambda place: (-scores[place], names[int(rows[place])]))
+        order = [place for place in order if names[int(rows[place])] not in without][: max(k, least - len(without))]
+        sure = None if background is None else confidences(background, query, vectors[order])
+        results.append(
+            [
+                Hit(
+                    rank=rank,
+                    item=(name := names[int(rows[place])]),
+                    score=float(scores[place]),
+                    path=_path_of(root, name),
+                    confidence=None if sure is None else float(sure[rank - 1]),
+                )
+                for rank, place in enumerate(order[:k], start=1)
+            ]
+        )
+    return results
+
+
+def certain_hits(hits: Sequence[Hit], min_confidence: float | None) -> list[Hit]:
+    """The hits without those of a lower confidence; None for all. Hits whose confidence is not known are kept."""
+    least = 0.0 if min_confidence is None else min_confidence
+    return [hit for hit in hits if hit.confidence is None or hit.confidence >= least]
+
+
+def _nearest_rows(
+    index: IndexReader, queries: Vectors, k: int, allowed: NDArray[np.bool_] | None
+) -> list[NDArray[np.int64]]:
+    """The rows of at least k hits of each query, with all that score as much as the last of them."""
+    found: list[NDArray[np.int64]] = []
+    scores, rows = index.nearest(queries, k + 1, allowed=allowed)
+    for number in range(len(queries)):
+        some, own, asked = scores[number], rows[number], k + 1
+        while own.size >= asked and own[-1] >= 0 and some[-1] >= some[k - 1] - _TIE:
+            asked *= 4
+            more = index.nearest(queries[number : number + 1], asked, allowed=allowed)
+            some, own = more[0][0], more[1][0]
+        near = (own >= 0) & (some >= (some[k - 1] - _TIE if some.size >= k else -np.inf))
+        found.append(own[near])
+    return found
+
+
+def _path_of(root: Path | None, name: str) -> Path | None:
+    return None if root is None or ".tar/" in name else root / name
