@@ -35,7 +35,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -256,6 +256,31 @@ def decode_ahead(
         pool.shutdown(cancel_futures=True)
 
 
+def read_header(source: Path | bytes, ifds: Sequence[int] = ()) -> tuple[tuple[int, int], dict[int, dict[int, Any]]]:
+    """Width, height and EXIF tags of an image, from its header alone.
+
+    Args:
+        source: A file, or its bytes.
+        ifds: Tags of the first EXIF directory whose directories are read too.
+
+    Returns:
+        The size as it is stored, before the orientation is applied, and for 0 and each of ``ifds`` the values by tag;
+        empty where they are missing or damaged.
+
+    Raises:
+        ImageError: See :func:`load_image`.
+    """
+    with _reading(source), _open(source) as image:
+        found: dict[int, dict[int, Any]] = {}
+        with contextlib.suppress(*_DECODER_ERRORS):
+            exif = image.getexif()
+            found[0] = dict(exif)
+            for ifd in ifds:
+                with contextlib.suppress(*_DECODER_ERRORS):
+                    found[ifd] = dict(exif.get_ifd(ifd))
+        return image.size, found
+
+
 def open_image(stream: IO[bytes]) -> ImageFile:
     """Read an image's header, in one of the formats of :data:`IMAGE_SUFFIXES` whatever the file is called.
 
@@ -333,16 +358,7 @@ def _decode(
     source: Path | bytes, max_pixels: int, least_side: int | None = None, max_side: int = MAX_SIDE
 ) -> Image.Image:
     """The first frame, upright, in its own mode; see :func:`load_pixels` for the draft's ``least_side``."""
-    with contextlib.ExitStack() as stack:
-        opened: IO[bytes] = io.BytesIO(source) if isinstance(source, bytes) else open_file(source)
-        stream = stack.enter_context(opened)
-        start = stream.read(12)
-        if not start:
-            raise ImageError(f"{_name(source)} is empty.")
-        stream.seek(0)
-        if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
-            _register_heif(source)
-        image = stack.enter_context(open_image(stream))
+    with _open(source) as image:
         if image.width * image.height > max_pixels or max(image.size) > max_side:
             raise ImageError(
                 f"{_name(source)} is {image.width}×{image.height} pixels; the limit is {max_pixels:,} pixels, "
@@ -355,6 +371,21 @@ def _decode(
         turn = _TURNS.get(_orientation(image))
         # copy() leaves the file behind; transpose() makes a new image anyhow.
         return image.copy() if turn is None else image.transpose(turn)
+
+
+@contextlib.contextmanager
+def _open(source: Path | bytes) -> Iterator[ImageFile]:
+    """An image of which only the header has been read."""
+    opened: IO[bytes] = io.BytesIO(source) if isinstance(source, bytes) else open_file(source)
+    with opened as stream:
+        start = stream.read(12)
+        if not start:
+            raise ImageError(f"{_name(source)} is empty.")
+        stream.seek(0)
+        if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
+            _register_heif(source)
+        with open_image(stream) as image:
+            yield image
 
 
 def _pixels_in_memory(source: Image.Image | Pixels, spec: ImageSpec) -> Pixels:

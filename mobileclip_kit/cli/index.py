@@ -129,6 +129,8 @@ def _sentence(out: Path, report: IndexReport, document: dict[str, Any]) -> str:
     speed = f", {document['images_per_s']} images/s" if document["images_per_s"] else ""
     trouble = f"; {len(report.failed)} without a vector" if report.failed else ""
     lines = [f"{out}: {report.items} images ({changes or 'nothing changed'}{speed}){trouble}."]
+    if report.headers:
+        lines.append(f"Read dates, places and cameras from the headers of {report.headers} images indexed before.")
     if report.compacted:
         lines.append(f"Dropped {report.compacted} vectors of removed images.")
     if report.search is not None:

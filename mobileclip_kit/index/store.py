@@ -11,18 +11,23 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from mobileclip_kit.errors import IndexFormatError, OutputError
-from mobileclip_kit.index.selection import EVERYTHING, Selection
+from mobileclip_kit.errors import IndexFormatError, OutputError, UsageError
+from mobileclip_kit.index.selection import EVERYTHING, Selection, distance_km
 from mobileclip_kit.index.vectors import BlockSum
+from mobileclip_kit.photo_facts import PhotoFacts
 
-_SCHEMA_VERSION = 3
-# Version 1 had no generations; its readers know the first one only. Version 2 had no checksums.
-_READABLE_VERSIONS = (1, 2, 3)
-_SCHEMA = """
+_SCHEMA_VERSION = 4
+# Version 1 had no generations; its readers know the first one only. Version 2 had no checksums, version 3 no facts.
+_READABLE_VERSIONS = (1, 2, 3, 4)
+_FACTS = tuple(field.name for field in fields(PhotoFacts))
+_NO_FACTS = (None,) * len(_FACTS)
+_FACT_TYPES = {"latitude": "REAL", "longitude": "REAL", "camera": "TEXT"}
+_DECLARED_FACTS = ", ".join(f"{name} {_FACT_TYPES.get(name, 'INTEGER')}" for name in _FACTS)
+_SCHEMA = f"""
 CREATE TABLE items (
     id INTEGER PRIMARY KEY,
     name BLOB NOT NULL UNIQUE,
@@ -32,6 +37,7 @@ CREATE TABLE items (
     row INTEGER UNIQUE,
     reason TEXT,
     checksum INTEGER,
+    {_DECLARED_FACTS},
     CHECK ((row IS NULL) <> (reason IS NULL))
 );
 CREATE TABLE matrix (rows INTEGER NOT NULL, generation INTEGER NOT NULL DEFAULT 0);
@@ -46,12 +52,20 @@ CREATE TABLE blocks (
     PRIMARY KEY (generation, block)
 ) WITHOUT ROWID;
 """
+_COLUMNS = "name, size_bytes, mtime_ns, sha256, row, reason"
+_ALL_COLUMNS = ", ".join((_COLUMNS, *_FACTS))
+_PUT = (
+    f"INSERT INTO items ({_ALL_COLUMNS}, checksum) VALUES ({', '.join('?' * (len(_FACTS) + 7))}) "
+    "ON CONFLICT (name) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in (*_ALL_COLUMNS.split(", ")[1:], "checksum"))
+)
 # What has to be done to a store of each older version; the matrix's checksums are computed by its next writer.
 _UPGRADES = {
     1: "ALTER TABLE matrix ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;",
-    2: f"ALTER TABLE items ADD COLUMN checksum INTEGER; {_BLOCKS}",
+    2: f"ALTER TABLE items ADD COLUMN checksum INTEGER; {_BLOCKS} "
+    f"UPDATE items SET checksum = item_checksum({_COLUMNS});",
+    3: " ".join(f"ALTER TABLE items ADD COLUMN {declared};" for declared in _DECLARED_FACTS.split(", ")),
 }
-_COLUMNS = "name, size_bytes, mtime_ns, sha256, row, reason"
 _BUSY_SECONDS = 30.0
 # SQLite takes at least 999 variables in one statement, whatever its version.
 _VARIABLES = 900
@@ -68,6 +82,7 @@ class Item:
         sha256: Hex digest of the file's bytes; None when it could not be read.
         row: Row of the matrix, or None after a failure.
         reason: Why the image has no vector, or None.
+        facts: What its header says, and its perceptual hash; None when nobody has looked yet.
     """
 
     name: str
@@ -76,14 +91,23 @@ class Item:
     sha256: str | None = None
     row: int | None = None
     reason: str | None = None
+    facts: PhotoFacts | None = None
 
 
 class Store:
-    """The items of one index. Changes count when :meth:`commit` returns."""
+    """The items of one index. Changes count when :meth:`commit` returns.
+
+    Attributes:
+        path: The file.
+        has_facts: Whether it has columns for :class:`PhotoFacts`; older versions that are only read have none.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, version: int = _SCHEMA_VERSION) -> None:
         self._connection, self.path, self._has_sums = connection, path, version >= 3
-        self._columns = f"{_COLUMNS}, checksum" if self._has_sums else _COLUMNS
+        self.has_facts = version >= 4
+        self._columns = _ALL_COLUMNS if self.has_facts else _COLUMNS
+        if self._has_sums:
+            self._columns += ", checksum"
 
     @classmethod
     def create(cls, path: Path) -> None:
@@ -114,6 +138,7 @@ class Store:
                 if version < _SCHEMA_VERSION and writable:
                     version = _upgrade(connection, version)
                 connection.execute(f"PRAGMA query_only = {int(not writable)}")
+                connection.create_function("distance_km", 4, distance_km, deterministic=True)
             except BaseException:
                 connection.close()
                 raise
@@ -164,12 +189,26 @@ class Store:
 
     def listing(self) -> Iterator[tuple[int, str, int | None]]:
         """Row, name and modification time (nanoseconds since 1970) of every item that has a row, by name."""
+        for row, name, mtime_ns, _ in self.dated_listing():
+            yield row, name, mtime_ns
+
+    def dated_listing(self) -> Iterator[tuple[int, str, int | None, int | None]]:
+        """As :meth:`listing`, with the local time of the exposure in microseconds (``PhotoFacts.taken_us``)."""
+        taken = "taken_us" if self.has_facts else "NULL"
         with _reporting(self.path):
             found = self._connection.execute(
-                "SELECT row, name, mtime_ns FROM items WHERE row IS NOT NULL ORDER BY name"
+                f"SELECT row, name, mtime_ns, {taken} FROM items WHERE row IS NOT NULL ORDER BY name"
             )
-            for row, name, mtime_ns in found:
-                yield row, os.fsdecode(name), mtime_ns
+            for row, name, mtime_ns, taken_us in found:
+                yield row, os.fsdecode(name), mtime_ns, taken_us
+
+    def without_facts(self) -> list[Item]:
+        """The items with a row into whose headers nobody has looked yet, by name: an older mckit wrote them."""
+        with _reporting(self.path):
+            found = self._connection.execute(
+                f"SELECT {self._columns} FROM items WHERE row IS NOT NULL AND width IS NULL ORDER BY name"
+            )
+            return [self._item(record) for record in found]
 
     def item_in_row(self, row: int) -> Item | None:
         """The item whose vector lies in this row; None for the row of a removed item."""
@@ -191,7 +230,12 @@ class Store:
 
     def living_rows(self, selection: Selection = EVERYTHING) -> list[int]:
         """The rows whose items still exist and meet the conditions."""
-        conditions, values = selection.where()
+        if selection.asks_facts and not self.has_facts:
+            raise UsageError(
+                f"The index {self.path.parent} knows no places and cameras: an older mckit wrote it.",
+                hint="Bring it up to date with `mckit index FOLDER -o INDEX`; no image is decoded again.",
+            )
+        conditions, values = selection.where(has_facts=self.has_facts)
         with _reporting(self.path):
             return [
                 record[0] for record in self._connection.execute(f"SELECT row FROM items WHERE {conditions}", values)
@@ -200,14 +244,10 @@ class Store:
     def put(self, item: Item) -> None:
         """Add an item, or replace the one of the same name."""
         digest = None if item.sha256 is None else bytes.fromhex(item.sha256)
-        values = (os.fsencode(item.name), item.size_bytes, item.mtime_ns, digest, item.row, item.reason)
+        facts = _NO_FACTS if item.facts is None else tuple(getattr(item.facts, name) for name in _FACTS)
+        values = (os.fsencode(item.name), item.size_bytes, item.mtime_ns, digest, item.row, item.reason, *facts)
         with _reporting(self.path):
-            self._connection.execute(
-                f"INSERT INTO items ({_COLUMNS}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE "
-                "SET size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, sha256 = excluded.sha256, "
-                "row = excluded.row, reason = excluded.reason, checksum = excluded.checksum",
-                (*values, _checksum(*values)),
-            )
+            self._connection.execute(_PUT, (*values, _checksum(*values)))
 
     def remove(self, names: Iterable[str]) -> None:
         """Forget items; their rows stay in the matrix and are never shown again."""
@@ -291,7 +331,7 @@ class Store:
 
     def _item(self, record: tuple[Any, ...]) -> Item:
         values = record[: len(record) - self._has_sums]
-        name, size_bytes, mtime_ns, sha256, row, reason = values
+        name, size_bytes, mtime_ns, sha256, row, reason, *facts = values
         try:
             if self._has_sums and record[-1] != _checksum(*values):
                 raise ValueError("its checksum differs")
@@ -302,6 +342,9 @@ class Store:
                 sha256=None if sha256 is None else sha256.hex(),
                 row=row,
                 reason=reason,
+                facts=PhotoFacts(**dict(zip(_FACTS, facts, strict=True)))
+                if tuple(facts) not in ((), _NO_FACTS)
+                else None,
             )
         except (AttributeError, TypeError, ValueError) as error:
             raise self._damaged(f"the entry of {name!r} is not what was written") from error
@@ -310,9 +353,13 @@ class Store:
         return IndexFormatError(f"{self.path} is damaged: {reason}.", hint="Build the index again with --force.")
 
 
-def _checksum(name: Any, size_bytes: Any, mtime_ns: Any, sha256: Any, row: Any, reason: Any) -> int:
-    """An item's checksum. The row is added, so that :meth:`Store.renumber` need not compute it anew."""
-    rest = repr((name, size_bytes, mtime_ns, sha256, reason)).encode("utf-8", "surrogatepass")
+def _checksum(name: Any, size_bytes: Any, mtime_ns: Any, sha256: Any, row: Any, reason: Any, *facts: Any) -> int:
+    """An item's checksum. The row is added, so that :meth:`Store.renumber` need not compute it anew.
+
+    Without facts it is that of version 3.
+    """
+    known = () if facts == _NO_FACTS else facts
+    rest = repr((name, size_bytes, mtime_ns, sha256, reason, *known)).encode("utf-8", "surrogatepass")
     return zlib.crc32(rest) + (-1 if row is None else int(row))
 
 
@@ -320,10 +367,7 @@ def _upgrade(connection: sqlite3.Connection, version: int) -> int:
     """Bring a store of an older version up to date, in one transaction."""
     connection.create_function("item_checksum", 6, _checksum, deterministic=True)
     steps = " ".join(step for older, step in _UPGRADES.items() if older >= version)
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {steps} UPDATE items SET checksum = item_checksum({_COLUMNS}); "
-        f"PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
-    )
+    connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
     return _SCHEMA_VERSION
 
 

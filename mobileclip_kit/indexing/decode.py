@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobileclip_kit import images
@@ -14,6 +14,8 @@ from mobileclip_kit.errors import ImageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.indexing.listing import Found
 from mobileclip_kit.indexing.scan import FileToEncode
+from mobileclip_kit.phash import perceptual_hash
+from mobileclip_kit.photo_facts import PhotoFacts, read_facts
 from mobileclip_kit.spec import ImageSpec
 
 _READ_AT_ONCE_BYTES = 64_000_000
@@ -28,12 +30,14 @@ class Decoded:
         sha256: Of its bytes; None when they cannot be read.
         pixels: For the encoder; None when the content is known already, or cannot be decoded.
         reason: Why it cannot be decoded.
+        facts: What its header says, and its perceptual hash; None when it was not decoded.
     """
 
     file: FileToEncode
     sha256: str | None
     pixels: Pixels | None = None
     reason: str | None = None
+    facts: PhotoFacts | None = None
 
 
 def decode_ahead(
@@ -66,7 +70,9 @@ def decode_ahead(
             sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of_file(source)
             if is_known(sha256):
                 return Decoded(file, sha256)
-            return Decoded(file, sha256, pixels=images.load_pixels(source, spec, draft=draft))
+            pixels = images.load_pixels(source, spec, draft=draft)
+            facts = replace(read_facts(source) or PhotoFacts(), phash=perceptual_hash(pixels))
+            return Decoded(file, sha256, pixels=pixels, facts=facts)
         except ImageError as error:
             # Read at once, an image has no path: its message speaks of bytes.
             nameless = f"An image of {len(source)} bytes" if isinstance(source, bytes) else str(found.path)
@@ -79,6 +85,26 @@ def decode_ahead(
     with contextlib.closing(images.decode_ahead(decode, one_by_one, ahead=ahead, threads=workers)) as batches:
         for _, (decoded,) in batches:
             yield decoded
+
+
+def read_headers(found: Iterable[Found], *, workers: int | None) -> Iterator[tuple[Found, PhotoFacts | None]]:
+    """The facts of images that have a vector already, in order; no pixel is decoded.
+
+    Args:
+        found: The images.
+        workers: Threads; None for one a core.
+    """
+
+    def read(one: Found) -> PhotoFacts | None:
+        try:
+            return read_facts(one.source())
+        except OSError:
+            return None
+
+    one_by_one = ([each] for each in found)
+    with contextlib.closing(images.decode_ahead(read, one_by_one, ahead=256, threads=workers)) as batches:
+        for (one,), (facts,) in batches:
+            yield one, facts
 
 
 def _read(found: Found) -> Path | bytes:

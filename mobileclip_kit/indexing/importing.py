@@ -13,7 +13,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -33,6 +33,7 @@ from mobileclip_kit.indexing.deriving import query_vectors_for, refresh_derived
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.metrics import scale_rows
+from mobileclip_kit.photo_facts import read_facts
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import ModelSpec
 
@@ -328,7 +329,7 @@ def _add(writer: IndexWriter, rows: NDArray[np.floating], names: Sequence[str], 
     row = writer.matrix.append(vectors[keep])
     for item in items:
         if item.reason is None:
-            item = Item(name=item.name, size_bytes=item.size_bytes, mtime_ns=item.mtime_ns, sha256=item.sha256, row=row)
+            item = replace(item, row=row)
             row += 1
         writer.store.put(item)
 
@@ -342,7 +343,13 @@ def _describe(name: str, images: Path | None) -> Item:
         status, sha256 = path.stat(), sha256_of_file(path)
     except OSError as error:
         return Item(name=name, reason=f"The image cannot be read in the given folder: {error.strerror}.")
-    return Item(name=name, size_bytes=status.st_size, mtime_ns=storable_ns(status.st_mtime_ns), sha256=sha256)
+    return Item(
+        name=name,
+        size_bytes=status.st_size,
+        mtime_ns=storable_ns(status.st_mtime_ns),
+        sha256=sha256,
+        facts=read_facts(path),
+    )
 
 
 def require_pyarrow() -> tuple[Any, Any]:

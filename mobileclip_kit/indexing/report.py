@@ -26,6 +26,7 @@ class IndexReport:
         missing_shards: Parts that other parts of the same folder were merged without: "2/4".
         search: How the index is searched from now on; None before that is decided.
         confidence_problem: Why the index has no background for confidences; None when it has one.
+        headers: Images of an older index whose headers were read: dates, places, cameras and sizes.
         decoded: Images that were decoded in this run.
         seconds: Wall-clock time of decoding and encoding.
     """
@@ -41,6 +42,7 @@ class IndexReport:
     missing_shards: list[str] = field(default_factory=list)
     search: SearchKind | None = None
     confidence_problem: str | None = None
+    headers: int = 0
     decoded: int = 0
     seconds: float = 0.0
 
@@ -67,6 +69,7 @@ class IndexReport:
             "missing_shards": self.missing_shards,
             "search": None if self.search is None else _search(self.search),
             "confidence_unavailable": self.confidence_problem,
+            "headers": self.headers,
             "images_per_s": round(self.images_per_s, 2),
             "seconds": round(self.seconds, 3),
         }

@@ -32,12 +32,13 @@ from mobileclip_kit.index.npy import load_matrix
 from mobileclip_kit.index.rebuilding import rebuilt_index
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.index.vectors import bad_rows
-from mobileclip_kit.indexing.decode import Decoded, decode_ahead
+from mobileclip_kit.indexing.decode import Decoded, decode_ahead, read_headers
 from mobileclip_kit.indexing.deriving import query_vectors_for, refresh_derived, tidy_matrix
-from mobileclip_kit.indexing.listing import list_library, parse_shard
+from mobileclip_kit.indexing.listing import Found, list_library, parse_shard
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.indexing.scan import Changes, FileToEncode, compare_library
+from mobileclip_kit.photo_facts import PhotoFacts
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import ModelSpec
@@ -90,6 +91,7 @@ def update_index(
             with encoder.in_parallel() as (many, threads):
                 batches = _Batches(writer, many, report, items, replace(options, encoders=options.encoders or threads))
                 batches.run(changes.files)
+        _read_missing_facts(writer, library, options, report)
         report.compacted = tidy_matrix(writer, always=options.compact)
         ask = query_vectors_for(encoder, options.query_vectors)
         report.search = refresh_derived(writer, options.kind, ask, threads=options.workers)
@@ -157,9 +159,26 @@ def _tidy(writer: IndexWriter, changes: Changes, report: IndexReport) -> None:
     """Rename what moved and forget what is gone."""
     for item, file in changes.moved:
         writer.store.remove([item.name])
-        writer.store.put(_item(file, item.sha256, row=item.row))
+        writer.store.put(_item(file, item.sha256, row=item.row, facts=item.facts))
     writer.store.remove(item.name for item in changes.removed)
     report.moved, report.removed = len(changes.moved), len(changes.removed)
+    writer.commit()
+
+
+def _read_missing_facts(
+    writer: IndexWriter, library: Iterable[Found], options: IndexOptions, report: IndexReport
+) -> None:
+    """Look into the headers of the images that an older mckit indexed."""
+    missing = {item.name: item for item in writer.store.without_facts()}
+    if not missing:
+        return
+    files = [found for found in library if found.name in missing and found.reason is None]
+    with Progress("headers", total=len(files), unit="images") as progress:
+        for found, facts in read_headers(files, workers=options.workers):
+            if facts is not None:
+                writer.store.put(replace(missing[found.name], facts=facts))
+                report.headers += 1
+            progress.advance()
     writer.commit()
 
 
@@ -170,7 +189,7 @@ class _Batches:
         self, writer: IndexWriter, encoder: Encoder, report: IndexReport, items: Iterable[Item], options: IndexOptions
     ) -> None:
         self._writer, self._encoder, self._report, self._options = writer, encoder, report, options
-        self._row_of = {item.sha256: item.row for item in items if item.row is not None and item.sha256 is not None}
+        self._known = {item.sha256: item for item in items if item.row is not None and item.sha256 is not None}
         self._waiting: list[Decoded] = []
         self._encoders, self._is_loaded = options.encoders or 1, False
         self._pool = ThreadPoolExecutor(self._encoders, thread_name_prefix="encode") if self._encoders > 1 else None
@@ -183,7 +202,7 @@ class _Batches:
         decoded = decode_ahead(
             files,
             self._encoder.spec.require_image(),
-            is_known=self._row_of.__contains__,
+            is_known=self._known.__contains__,
             workers=self._options.workers,
             ahead=_BATCHES_AHEAD * self._options.batch_size,
             draft=not self._options.exact_pixels,
@@ -224,11 +243,13 @@ class _Batches:
         known = one.file.known
         if known is not None and known.row is not None and known.sha256 == one.sha256:
             self._report.unchanged += 1
-            self._put(_item(one.file, one.sha256, row=known.row))
+            self._put(_item(one.file, one.sha256, row=known.row, facts=known.facts))
             return
-        vector = self._writer.matrix.read(self._row_of[one.sha256])
+        twin = self._known[one.sha256]
+        assert twin.row is not None
+        vector = self._writer.matrix.read(twin.row)
         self._count(one.file)
-        self._put(_item(one.file, one.sha256, row=self._writer.matrix.append(vector[None])))
+        self._put(_item(one.file, one.sha256, row=self._writer.matrix.append(vector[None]), facts=twin.facts))
 
     def _encode(self) -> None:
         if not self._waiting:
@@ -264,9 +285,10 @@ class _Batches:
                 continue
             row, first = first, first + 1
             self._count(one.file)
-            self._put(_item(one.file, one.sha256, row=row))
+            item = _item(one.file, one.sha256, row=row, facts=one.facts)
+            self._put(item)
             if one.sha256 is not None:
-                self._row_of[one.sha256] = row
+                self._known[one.sha256] = item
 
     def _check(self, vectors: Vectors, batch: list[Decoded]) -> None:
         expected = (len(batch), self._encoder.spec.embedding_dim)
@@ -289,7 +311,14 @@ class _Batches:
         self._uncommitted += 1
 
 
-def _item(file: FileToEncode, sha256: str | None, *, row: int | None = None, reason: str | None = None) -> Item:
+def _item(
+    file: FileToEncode,
+    sha256: str | None,
+    *,
+    row: int | None = None,
+    reason: str | None = None,
+    facts: PhotoFacts | None = None,
+) -> Item:
     return Item(
         name=file.found.name,
         size_bytes=file.found.size_bytes,
@@ -297,4 +326,5 @@ def _item(file: FileToEncode, sha256: str | None, *, row: int | None = None, rea
         sha256=sha256,
         row=row,
         reason=reason,
+        facts=facts,
     )

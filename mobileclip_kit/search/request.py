@@ -15,26 +15,43 @@ from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.selection import Selection
 from mobileclip_kit.options import Option
+from mobileclip_kit.search.spans import parse_near, parse_taken
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """Among which images a search looks; a new filter is a field here and a condition in ``allowed_rows``.
+    """Among which images a search looks; a new filter is a field here and a condition in ``_selection``.
 
     The fields are keyword arguments of :meth:`Index.search` and :meth:`Index.search_vectors` and options of
     ``mckit search``.
 
     Raises:
-        UsageError: A day is none or beyond what can be searched for, or nothing lies between the two.
+        UsageError: A day, a span or a place is none, or nothing lies between two days.
     """
 
     folder: Annotated[str | None, Option("Only images below this folder of the index.")] = None
     since: Annotated[date | str | None, Option("Only images changed on this day or later.", metavar="DAY")] = None
     until: Annotated[date | str | None, Option("Only images changed before this day.", metavar="DAY")] = None
 
+    taken: Annotated[
+        str | None,
+        Option(
+            "Only images taken in this year, month or day, or from one to another, both included: 2024-07..2024-08. "
+            "The camera's date counts, or the file's where there is none.",
+            metavar="WHEN",
+        ),
+    ] = None
+    near: Annotated[
+        str | tuple[float, ...] | None,
+        Option("Only images taken within so many km of a place: 48.858,2.294,5.", metavar="LAT,LON,KM"),
+    ] = None
+    camera: Annotated[
+        str | None, Option("Only images of a camera whose make and model contain this.", metavar="TEXT")
+    ] = None
+
     def __post_init__(self) -> None:
-        since_ns, until_ns = _ns(self.since), _ns(self.until)
-        if since_ns is not None and until_ns is not None and since_ns >= until_ns:
+        asked = self._selection()
+        if asked.since_ns is not None and asked.until_ns is not None and asked.since_ns >= asked.until_ns:
             raise UsageError(
                 f"No moment lies between since {str(self.since)[:10]} and until {str(self.until)[:10]}: swap them?"
             )
@@ -44,14 +61,26 @@ class Filters:
 
         Raises:
             DataError: The index has no such folder.
+            UsageError: An older mckit wrote the index, without places and cameras.
         """
         folder = _below(index, self.folder)
-        allowed = index.allowed_rows(Selection(folder=folder, since_ns=_ns(self.since), until_ns=_ns(self.until)))
+        allowed = index.allowed_rows(self._selection(folder))
         # Asked only where nothing is left: a folder that exists may hold nothing of these days.
         is_empty = allowed is not None and not allowed.any()
         if folder and is_empty and not index.store.living_rows(Selection(folder=folder)):
             raise DataError(f"The index {index.path} holds no images below a folder {folder!r}.")
         return allowed
+
+    def _selection(self, folder: str | None = None) -> Selection:
+        near = self.near if isinstance(self.near, str | None) else ",".join(map(str, self.near))
+        return Selection(
+            folder=folder,
+            since_ns=_ns(self.since),
+            until_ns=_ns(self.until),
+            taken=None if self.taken is None else parse_taken(self.taken),
+            near=None if near is None else parse_near(near),
+            camera=self.camera,
+        )
 
     def filters(self) -> dict[str, Any]:
         """The filters alone, as keyword arguments of :meth:`Index.search_vectors`."""

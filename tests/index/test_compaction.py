@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from mobileclip_kit.errors import IndexFormatError
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer
 from mobileclip_kit.index.store import Item, Store
 from mobileclip_kit.spec import ModelSpec
+from tests.index.older import age
 from tests.index.vectors import unit_rows
 
 DIM = 8
@@ -87,11 +87,7 @@ def test_readers_that_are_open_keep_their_vectors_but_give_no_wrong_names(folder
 
 def test_indexes_of_the_first_version_are_read_and_brought_up_to_date(folder: Path) -> None:
     before = vectors(folder)
-    with contextlib.closing(sqlite3.connect(folder / "items.sqlite")) as connection:
-        connection.executescript(
-            "ALTER TABLE matrix DROP COLUMN generation; ALTER TABLE items DROP COLUMN checksum; DROP TABLE blocks;"
-            "PRAGMA user_version = 1;"
-        )
+    age(folder, 1)
     assert vectors(folder) == before
     with contextlib.closing(Store.open(folder / "items.sqlite", writable=False)) as store:
         assert store.generation == 0

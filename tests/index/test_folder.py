@@ -19,6 +19,7 @@ from mobileclip_kit.index import folder as folder_module
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer, staged_index
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.spec import ModelSpec
+from tests.index.older import age
 from tests.index.vectors import unit_rows
 
 DIM = 8
@@ -152,14 +153,8 @@ def damaged(folder: Path, value: float) -> IndexReader:
     with (folder / "vectors.f32").open("r+b") as stream:
         stream.seek(3 * DIM * 4)
         stream.write(np.float32(value).tobytes())
-    forget_checksums(folder)
+    age(folder, 2)
     return IndexReader(folder)
-
-
-def forget_checksums(folder: Path) -> None:
-    """Make an index what an older mckit wrote."""
-    with contextlib.closing(sqlite3.connect(folder / "items.sqlite")) as connection:
-        connection.executescript("ALTER TABLE items DROP COLUMN checksum; DROP TABLE blocks; PRAGMA user_version = 2;")
 
 
 @pytest.mark.parametrize("value", [1.7e35, np.nan, np.inf, -3.0])
@@ -254,7 +249,7 @@ def test_indexes_without_checksums_get_them_from_their_next_writer(folder: Path)
         writer.store.put(Item(name="a", row=0))
         writer.store.put(Item(name="b", row=2))
         writer.commit()
-    forget_checksums(folder)
+    age(folder, 2)
     with IndexReader(folder) as index:
         assert index.store.sums() == []
         assert [item.name for item in index.store.items()] == ["a", "b"]
