@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mobileclip_kit.distillation.run import TrainingReport
     from mobileclip_kit.errors import (
         CacheError,
+        ClusterError,
         DataError,
         ExportError,
         ImageError,
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CacheError",
+    "ClusterError",
     "DataError",
     "Encoder",
     "Export",

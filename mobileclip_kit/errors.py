@@ -10,6 +10,7 @@
     ├── ModelError            a model, its folder or its name
     ├── ShapeError            arrays or tensors whose shapes do not fit together
     ├── CacheError            a teacher cache that is damaged, busy, or belongs to another teacher
+    ├── ClusterError          a Ray cluster that does not answer, or loses work
     ├── TrainingError         a loss that is no longer finite, a checkpoint that does not fit
     ├── ExportError           a conversion that failed or an export that is damaged
     │   ├── ParityError       an export that does not compute what its model computes
@@ -110,6 +111,10 @@ class ShapeError(MckitError):
 
 class CacheError(MckitError):
     """A teacher cache that is damaged, busy, or belongs to another teacher."""
+
+
+class ClusterError(MckitError):
+    """A Ray cluster that does not answer, or loses work."""
 
 
 class TrainingError(MckitError):

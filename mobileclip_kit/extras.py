@@ -22,6 +22,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "parquet": ("pyarrow",),
     "hf": ("transformers", "tokenizers"),
     "tensorboard": ("tensorboard",),
+    "ray": ("ray",),
 }
 # Extra → the versions of its packages that its formats were tested with: beginnings, by the names of distributions.
 TESTED: dict[str, dict[str, str]] = {

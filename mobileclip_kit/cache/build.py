@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,69 @@ def describe_teacher(teacher: Model) -> CacheDescription:
     )
 
 
+@dataclass(frozen=True)
+class EncodedItems:
+    """What a teacher made of some images.
+
+    Attributes:
+        keys: The names of those that could be decoded, ``n``.
+        hashes: SHA-256 of their files.
+        vectors: Raw, ``(n, views, d)`` float32.
+        failed: The others, and why.
+    """
+
+    keys: list[str]
+    hashes: list[str]
+    vectors: Vectors
+    failed: list[Skipped]
+
+    @property
+    def count(self) -> int:
+        """Images, also those that failed."""
+        return len(self.keys) + len(self.failed)
+
+
+# An image and the SHA-256 of its file.
+Item = tuple[Pair, str]
+# Images → what the teacher makes of them, part by part.
+EncodeItems = Callable[[Sequence[Item]], Generator[EncodedItems]]
+
+
+def encode_items(
+    teacher: Model,
+    items: Sequence[Item],
+    *,
+    batch_size: int | None = None,
+    device: str = "cpu",
+    views: Views | None = None,
+) -> Generator[EncodedItems]:
+    """Run a teacher over images, batch by batch.
+
+    Args:
+        teacher: Gives the raw vectors.
+        items: Images, and the SHA-256 of each.
+        batch_size: Images that the teacher gets at once; None takes 32, on a GPU 256.
+        device: Where the teacher runs.
+        views: See :func:`build_cache`.
+    """
+    from mobileclip_kit.networks.devices import teacher_batch
+
+    spec = teacher.spec.require_image()
+    network = teacher.network.to(device).eval()
+    images = FileImages([pair.image for pair, _ in items], [pair.key for pair, _ in items],
+                        identities_of(sha256 for _, sha256 in items), spec)  # fmt: skip
+    told = 0
+    with closing(images.read(_rows(len(items), batch_size or teacher_batch(device)))) as reading:
+        for rows, pixels in reading:
+            keys, hashes = [items[row][0].key for row in rows], [items[row][1] for row in rows]
+            vectors = np.zeros((0, 1, teacher.spec.embedding_dim), np.float32)
+            if keys:
+                tensors = [normalize(pixels, spec)] if views is None else views(pixels, images.identities[rows])
+                vectors = _encode(network, tensors, device)
+            yield EncodedItems(keys, hashes, vectors, images.skipped[told:])
+            told = len(images.skipped)
+
+
 def build_cache(
     teacher: Model,
     pairs: Iterable[Pair],
@@ -83,6 +147,7 @@ def build_cache(
     device: str = "cpu",
     description: CacheDescription | None = None,
     views: Views | None = None,
+    encode: EncodeItems | None = None,
 ) -> CacheReport:
     """Make a cache, or bring one up to date: images that are in it, under whatever name, are not encoded again.
 
@@ -97,33 +162,28 @@ def build_cache(
         device: Where the teacher runs.
         description: Of the cache; None for :func:`describe_teacher`'s.
         views: Makes the views that ``description`` names; None for the plain image.
+        encode: Runs the teacher elsewhere; None for :func:`encode_items`, here.
 
     Raises:
         DataError: No image can be used.
         ModelMismatchError: The cache holds another teacher's vectors.
     """
     started = time.monotonic()
-    from mobileclip_kit.networks.devices import teacher_batch
-
-    spec = teacher.spec.require_image()
     description = description or describe_teacher(teacher)
-    network = teacher.network.to(device).eval()
+    if encode is None:
+        encode = partial(encode_items, teacher, batch_size=batch_size, device=device, views=views)
     listed = list(pairs)
     hashes, failed = content_hashes([pair.image for pair in listed], [pair.key for pair in listed])
     with CacheWriter(out, description) as writer:
         held = writer.held([pair.key for pair in listed], hashes)
         wanted = [(pair, sha256) for pair, sha256 in zip(listed, hashes, strict=True) if sha256 and sha256 not in held]
-        images = FileImages([pair.image for pair, _ in wanted], [pair.key for pair, _ in wanted],
-                                identities_of(sha256 for _, sha256 in wanted), spec)  # fmt: skip
-        batches = closing(images.read(_rows(len(wanted), batch_size or teacher_batch(device))))
-        with Progress("teacher", total=len(wanted), unit="images") as progress, batches as reading:
-            for rows, pixels in reading:
-                if len(rows):
-                    tensors = [normalize(pixels, spec)] if views is None else views(pixels, images.identities[rows])
-                    keys = [wanted[row][0].key for row in rows]
-                    writer.add(keys, [wanted[row][1] for row in rows], _encode(network, tensors, device))
-                progress.advance(len(rows))
-    failed += images.skipped
+        parts = closing(encode(wanted))
+        with Progress("teacher", total=len(wanted), unit="images") as progress, parts as reading:
+            for part in reading:
+                if part.keys:
+                    writer.add(part.keys, part.hashes, part.vectors)
+                failed += part.failed
+                progress.advance(part.count)
     if not writer.items:
         raise DataError(f"No image could be used ({len(failed)} failed; the first: {failed[0].reason})"
                         if failed else "There are no images.")  # fmt: skip

@@ -12,7 +12,7 @@ from mobileclip_kit.cache.build import CacheReport
 from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, force_option, json_option, note
 from mobileclip_kit.data.pair import Skipped
-from mobileclip_kit.distillation.caching import CacheRequest, import_cache, make_caches
+from mobileclip_kit.distillation.caching import CacheRequest, import_cache, make_caches, merge_caches
 from mobileclip_kit.model_names import check_model_name
 
 _LISTED = 10
@@ -70,6 +70,23 @@ def import_command(bank: Path | None, bank_vectors: Path | None, as_json: bool, 
         raise click.UsageError("--bank and --bank-vectors belong together.")
     texts = None if bank is None or bank_vectors is None else (bank, bank_vectors)
     _print([import_cache(bank=texts, **given)], [], as_json)
+
+
+@command.command("merge")
+@click.argument("sources", type=_PATH, nargs=-1, metavar="CACHE...", required=True)
+@click.option("-o", "out", type=_PATH, required=True, metavar="CACHE", help="The new cache.")
+@force_option
+@json_option
+def merge_command(sources: tuple[Path, ...], out: Path, force: bool, as_json: bool) -> None:
+    """Join caches of one teacher into one, such as the parts that --shard makes.
+
+    \b
+    Examples:
+      mckit cache --teacher ViT-B-32:openai --data photos --shard 1/2 -o part1.cache
+      mckit cache --teacher ViT-B-32:openai --data photos --shard 2/2 -o part2.cache
+      mckit cache merge part1.cache part2.cache -o photos.cache
+    """  # noqa: D301 (click's mark for lines as they stand is a backspace)
+    _print([merge_caches(sources, out, force=force)], [], as_json)
 
 
 def _print(reports: Sequence[CacheReport], skipped: Sequence[Skipped], as_json: bool) -> None:

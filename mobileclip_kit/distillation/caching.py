@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from mobileclip_kit import formats
-from mobileclip_kit.cache.build import CacheReport, build_cache, describe_teacher, import_vectors
-from mobileclip_kit.cache.folder import CACHE_FILE
-from mobileclip_kit.cache.writer import cache_place
+from mobileclip_kit.cache.build import (
+    CacheReport,
+    EncodedItems,
+    Item,
+    Views,
+    build_cache,
+    describe_teacher,
+    encode_items,
+    import_vectors,
+)
+from mobileclip_kit.cache.folder import CACHE_FILE, CacheDescription, TeacherCache
+from mobileclip_kit.cache.writer import CacheWriter, cache_place, is_cache
+from mobileclip_kit.cluster import (
+    RayOption,
+    ShardOption,
+    check_cluster,
+    parse_shard,
+    part_of,
+    parts_of,
+    run_on_cluster,
+)
 from mobileclip_kit.data.pair import Pair, Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.captions import read_bank
 from mobileclip_kit.errors import DataError, OutputError, UsageError
+from mobileclip_kit.files import check_can_write
 from mobileclip_kit.model_names import check_device_name
 from mobileclip_kit.options import Option
+
+if TYPE_CHECKING:
+    from mobileclip_kit.networks.model import Model
+
+# Images of a part: a teacher takes seconds for them, and a lost part is soon computed again.
+_PART_ITEMS = 256
+_CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +66,8 @@ class CacheRequest:
         bank: A file of class names or texts.
         templates: A file of templates, filled with the bank's names.
         device: Where the teachers run.
+        shard: ``i/n``: only the i-th of n parts of the images; :func:`merge_caches` joins the parts.
+        ray: The Ray cluster whose machines run the teachers; see :func:`mobileclip_kit.cluster.check_cluster`.
         force: Replace an existing cache; it stays readable until the new one is complete.
     """
 
@@ -70,6 +101,8 @@ class CacheRequest:
         Path | None, Option("With --bank: one template a line, such as: a photo of a {}", metavar="FILE")
     ] = None
     device: Annotated[str, Option("cpu, cuda or mps.")] = "cpu"
+    shard: ShardOption = None
+    ray: RayOption = None
     force: Annotated[bool, Option("Replace an output that exists already.")] = False
 
 
@@ -96,6 +129,8 @@ def make_caches(
     assert request.data is not None and request.out is not None
     skipped: list[Skipped] = []
     check_device_name(request.device)
+    if request.ray is not None:
+        check_cluster(request.ray)
     several = len(request.teachers) > 1
     if several and (request.out / CACHE_FILE).exists():
         raise OutputError(
@@ -103,7 +138,7 @@ def make_caches(
             hint="Choose another -o.",
         )
     texts = read_bank(request.bank, request.templates) if request.bank is not None else []
-    pairs = list(islice(open_source(request.data, skipped), request.limit))
+    pairs = list(_of_shard(islice(open_source(request.data, skipped), request.limit), request.shard))
     texts += _captions(pairs, request.data) if request.captions else []
     from mobileclip_kit.networks.devices import check_device  # torch, when all paths are known to be right
 
@@ -151,6 +186,54 @@ def import_cache(
     return replace(report, cache=out, texts_added=new_texts)
 
 
+def merge_caches(sources: Sequence[Path], out: Path, *, force: bool = False) -> CacheReport:
+    """Join caches of one teacher, such as the parts of a sharded run, into a new one, with their texts.
+
+    Args:
+        sources: The caches. An image that several of them hold comes in once.
+        out: The new cache.
+        force: Replace an existing cache.
+
+    Raises:
+        CacheError: A source is no cache, or damaged.
+        ModelMismatchError: The sources belong to different teachers, or were made in different ways.
+        OutputError: ``out`` exists and is not to be replaced, or is one of the sources.
+        UsageError: There are no sources.
+    """
+    from mobileclip_kit.cache.texts import TEXTS_FOLDER
+
+    started = time.monotonic()
+    if not sources:
+        raise UsageError("There is nothing to merge.", hint="Name the caches.")
+    if any(source.exists() and out.exists() and source.samefile(out) for source in sources):
+        raise OutputError(f"{out} is one of the caches to be merged.", hint="Choose another -o.")
+    check_can_write(out, force=force)
+    caches = [TeacherCache.open(source) for source in sources]
+    texts = [TeacherCache.open(folder) for source in sources if is_cache(folder := source / TEXTS_FOLDER)]
+    for joined in (caches, texts):
+        for cache in joined[1:]:
+            joined[0].description.check_same(cache.description, joined[0].path)
+    made_of = {"merged": [[str(cache.path.absolute()), cache.hashes] for cache in caches]}
+    with cache_place(out, made_of, force=force) as place:
+        added = _join(caches, place)
+        texts_added = _join(texts, place / TEXTS_FOLDER) if texts else 0
+    return CacheReport(out, added, caches[0].description.views, added, seconds=time.monotonic() - started,
+                       texts_added=texts_added)  # fmt: skip
+
+
+def _join(caches: Sequence[TeacherCache], out: Path) -> int:
+    """Write the items of several caches into one; how many these are."""
+    with CacheWriter(out, caches[0].description) as writer:
+        for cache in caches:
+            fresh = [row for row, (key, sha256) in enumerate(zip(cache.keys, cache.hashes, strict=True))
+                     if not writer.holds(key, sha256)]  # fmt: skip
+            for rows in parts_of(fresh, _CHUNK_ROWS):
+                writer.add([cache.keys[row] for row in rows], [cache.hashes[row] for row in rows],
+                           cache.vectors_at(rows))  # fmt: skip
+            writer.flush()  # what it holds now counts for the next cache
+        return writer.items
+
+
 def _make_cache(
     request: CacheRequest,
     teacher: str,
@@ -167,19 +250,72 @@ def _make_cache(
         tell(f"warning: {warning}")
     if texts:
         model.spec.require_text()  # fails now rather than after all images
-    description, views = describe_teacher(model), None
-    if request.recipe is not None:
+    runner = TeacherRunner(teacher=teacher, recipe=request.recipe, views=request.views, seed=request.seed,
+                           batch_size=request.batch_size, device=request.device)  # fmt: skip
+    description, views = runner.plan(model)
+    made_of = {"cache": formats.to_document(description), "pairs": [pair.key for pair in pairs], "texts": [*texts]}
+    encode = None if request.ray is None else partial(_encode_on_cluster, runner, request.ray)
+    with cache_place(folder, made_of, force=request.force) as place:
+        report = build_cache(model, pairs, place, batch_size=request.batch_size, device=request.device,
+                             description=description, views=views, encode=encode)  # fmt: skip
+        new_texts = cache_texts(model, texts, place, device=request.device) if texts else 0
+    return replace(report, cache=folder, texts_added=new_texts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRunner:
+    """Runs a teacher over a part of the images, on whatever machine it is called; the same part always gives the same.
+
+    Attributes:
+        teacher: A name or a path that every machine can open.
+        recipe: See :class:`CacheRequest`, also for the others.
+        views: Vectors of each image.
+        seed: Of the views.
+        batch_size: Images at once.
+        device: Where the teacher runs.
+    """
+
+    teacher: str
+    recipe: str | None
+    views: int
+    seed: int
+    batch_size: int | None
+    device: str
+
+    def plan(self, model: Model) -> tuple[CacheDescription, Views | None]:
+        """What the cache's description is, and what makes the views."""
+        if self.recipe is None:
+            return describe_teacher(model), None
         from mobileclip_kit.distillation.augment import plan_views
         from mobileclip_kit.distillation.recipe import load_recipe
 
-        augmentation = load_recipe(request.recipe).augmentation
-        description, views = plan_views(description, augmentation, views=request.views, seed=request.seed)
-    made_of = {"cache": formats.to_document(description), "pairs": [pair.key for pair in pairs], "texts": [*texts]}
-    with cache_place(folder, made_of, force=request.force) as place:
-        report = build_cache(model, pairs, place, batch_size=request.batch_size, device=request.device,
-                             description=description, views=views)  # fmt: skip
-        new_texts = cache_texts(model, texts, place, device=request.device) if texts else 0
-    return replace(report, cache=folder, texts_added=new_texts)
+        augmentation = load_recipe(self.recipe).augmentation
+        return plan_views(describe_teacher(model), augmentation, views=self.views, seed=self.seed)
+
+    def __call__(self, items: Sequence[Item]) -> list[EncodedItems]:
+        """Encode a part."""
+        model, views = _opened(self)
+        return list(encode_items(model, items, batch_size=self.batch_size, device=self.device, views=views))
+
+
+@lru_cache(maxsize=1)
+def _opened(runner: TeacherRunner) -> tuple[Model, Views | None]:
+    """A worker keeps its teacher from part to part."""
+    from mobileclip_kit.networks.model import load_model
+
+    model = load_model(runner.teacher)
+    return model, runner.plan(model)[1]
+
+
+def _encode_on_cluster(runner: TeacherRunner, address: str, items: Sequence[Item]) -> Generator[EncodedItems]:
+    with closing(run_on_cluster(runner, parts_of(items, _PART_ITEMS), address)) as parts:
+        for part in parts:
+            yield from part
+
+
+def _of_shard(pairs: Iterable[Pair], shard: str | None) -> Iterator[Pair]:
+    part, parts = (1, 1) if shard is None else parse_shard(shard)
+    return (pair for pair in pairs if part_of(pair.key, parts) == part)
 
 
 def _check(request: CacheRequest) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobileclip_kit.errors import DataError, UsageError
+from mobileclip_kit.cluster import part_of
+from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import image_suffixes, list_images
 from mobileclip_kit.index.selection import storable_ns
@@ -98,27 +99,6 @@ def list_library(folder: Path, *, tars: bool = False, shard: tuple[int, int] | N
             yield Found(path, name, status.st_size, moment, reason=reason)
         elif path.suffix.lower() in image_suffixes():
             yield Found(path, name, status.st_size, moment)
-
-
-def part_of(name: str, parts: int) -> int:
-    """Which of so many parts a name belongs to, from 1 on: the same on every machine."""
-    digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
-    return int.from_bytes(digest, "little") % parts + 1
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """``"2/4"`` → ``(2, 4)``.
-
-    Raises:
-        UsageError: It is not of this form, or the first number is not within 1 and the second.
-    """
-    first, slash, second = text.partition("/")
-    if not (slash and first.isascii() and first.isdigit() and second.isascii() and second.isdigit()):
-        raise UsageError(f"A shard is written i/n, such as 2/4, not {text!r}.")
-    shard = int(first), int(second)
-    if not 1 <= shard[0] <= shard[1]:
-        raise UsageError(f"There is no shard {text}: the first number goes from 1 to the second.")
-    return shard
 
 
 def find_image(folder: Path, name: str) -> Path | bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from mobileclip_kit.cluster import RayOption
 from mobileclip_kit.index.kinds import IndexKind
 from mobileclip_kit.options import Option
 
@@ -38,6 +39,7 @@ class IndexOptions:
     shard: Annotated[
         str | None, Option("Only the I-th of N parts of the folder; `mckit merge` joins the parts.", metavar="I/N")
     ] = None
+    ray: RayOption = None
     compact: Annotated[bool, Option("Drop the vectors of removed images, however few they are.")] = False
     batch_size: Annotated[int, Option("Images encoded at once.", at_least=1)] = 32
     workers: Annotated[int | None, Option("Decoding threads; one a core by default.", at_least=1)] = None

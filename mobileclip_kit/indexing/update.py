@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.cluster import check_cluster, parse_shard
 from mobileclip_kit.confidence.background import refresh_background
 from mobileclip_kit.errors import DataError, ModelError, ShapeError, UsageError
 from mobileclip_kit.files import nothing_at, remove_staged
@@ -34,7 +35,8 @@ from mobileclip_kit.index.store import Item
 from mobileclip_kit.index.vectors import bad_rows
 from mobileclip_kit.indexing.decode import Decoded, decode_ahead, read_headers
 from mobileclip_kit.indexing.deriving import query_vectors_for, refresh_derived, tidy_matrix
-from mobileclip_kit.indexing.listing import Found, list_library, parse_shard
+from mobileclip_kit.indexing.distributed import EncodedPart, encode_on_cluster
+from mobileclip_kit.indexing.listing import Found, list_library
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.indexing.scan import Changes, FileToEncode, compare_library
@@ -90,7 +92,14 @@ def update_index(
         if changes.files:
             with encoder.in_parallel() as (many, threads):
                 batches = _Batches(writer, many, report, items, replace(options, encoders=options.encoders or threads))
-                batches.run(changes.files)
+                if options.ray is None:
+                    batches.run(changes.files)
+                else:
+                    batches.collect(
+                        encode_on_cluster(changes.files, images, encoder, options.ray,
+                                          batch_size=options.batch_size, draft=not options.exact_pixels),
+                        len(changes.files),
+                    )  # fmt: skip
         _read_missing_facts(writer, library, options, report)
         report.compacted = tidy_matrix(writer, always=options.compact)
         ask = query_vectors_for(encoder, options.query_vectors)
@@ -120,6 +129,8 @@ def check_update(images: Path, spec: ModelSpec | None, out: Path, options: Index
     shard = None if options.shard is None else parse_shard(options.shard)
     if options.query_vectors is not None:
         load_matrix(options.query_vectors)
+    if options.ray is not None:
+        check_cluster(options.ray)
     check_index_place(out, force=options.force)
     if is_index(out) and not options.force:
         _check_same_library(IndexHeader.read(out), spec, shard, out)
@@ -222,6 +233,34 @@ class _Batches:
             self._writer.commit()
             self._report.seconds = time.monotonic() - started
 
+    def collect(self, parts: Generator[EncodedPart], total: int) -> None:
+        """Take what other machines made of ``total`` files; see :mod:`mobileclip_kit.indexing.distributed`."""
+        started = self._committed_at = time.monotonic()
+        try:
+            with Progress("index", total=total, unit="images") as progress, contextlib.closing(parts):
+                for part in parts:
+                    self._take_part(part)
+                    progress.advance(len(part.images))
+        finally:
+            self._writer.commit()
+            self._report.seconds = time.monotonic() - started
+
+    def _take_part(self, part: EncodedPart) -> None:
+        fresh, rows, row = [], [], 0
+        for one in part.images:
+            if one.reason is not None:
+                self._put(_item(one.file, one.sha256, reason=one.reason))
+                continue
+            if one.sha256 in self._row_of:
+                self._reuse(one)
+            else:
+                fresh.append(one)
+                rows.append(row)
+            row += 1
+        if fresh:
+            self._store(fresh, part.vectors[rows])
+        self._commit_when_due()
+
     def _take(self, one: Decoded) -> None:
         if one.reason is not None:
             self._put(_item(one.file, one.sha256, reason=one.reason))
@@ -231,6 +270,9 @@ class _Batches:
             self._waiting.append(one)
             if len(self._waiting) >= self._options.batch_size:
                 self._encode()
+        self._commit_when_due()
+
+    def _commit_when_due(self) -> None:
         now = time.monotonic()
         late = now - self._committed_at >= self._options.commit_seconds
         if late or self._uncommitted >= self._options.commit_items:

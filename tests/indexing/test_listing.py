@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mobileclip_kit.cluster import parse_shard, part_of
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.index.folder import IndexReader
-from mobileclip_kit.indexing.listing import find_image, list_library, parse_shard, part_of
+from mobileclip_kit.indexing.listing import find_image, list_library
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.update import update_index
 from tests.indexing.fakes import ColourEncoder, draw
