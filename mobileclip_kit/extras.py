@@ -35,7 +35,7 @@ INCLUDES: dict[str, tuple[str, ...]] = {
     "export": ("train",),
     "coreai": ("export",),
     "litert": ("export",),
-    "all": ("train", "export", "bench", "heic", "parquet", "hf", "tensorboard"),
+    "all": ("train", "export", "bench", "heic", "parquet", "ray", "hf", "tensorboard"),
 }
 
 # Command → the extras without which it cannot do anything. One that is not listed runs in the base installation.

@@ -29,7 +29,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 FUNCTIONS = ["build_index", "distill", "export", "load", "open_index", "train", "verify"]
 CLASSES = ["Encoder", "Export", "Hit", "Index", "IndexReport", "Progress", "TrainingReport", "Verification"]
 ERRORS = [
-    "CacheError", "DataError", "ExportError", "ImageError", "IndexFormatError", "MckitError", "MissingExtraError",
+    "CacheError", "ClusterError", "DataError", "ExportError", "ImageError", "IndexFormatError", "MckitError", "MissingExtraError",
     "ModelError", "ModelMismatchError", "OutputError", "ParityError", "ShapeError", "TrainingError",
     "UnsupportedOpError", "UsageError",
 ]  # fmt: skip

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.cluster import parts_of
 from mobileclip_kit.files import atomic_folder, sha256_of_file, write_json
 from mobileclip_kit.formats import write
 from mobileclip_kit.index.folder import IndexReader
@@ -17,6 +19,7 @@ from mobileclip_kit.index.store import Item
 from mobileclip_kit.indexing.importing import VECTORS_JSON, Layout, VectorsFile, require_pyarrow
 
 ROWS_IN_FILE = 1_000_000
+_ROWS_IN_GROUP = 16384
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ def dump_index(folder: Path, out: Path, *, layout: Layout = "clip-retrieval", fo
     Args:
         folder: The index.
         out: The folder to make.
-        layout: ``clip-retrieval``, or ``npy`` for ``vectors.npy`` (float32) and ``names.json``.
+        layout: ``clip-retrieval``; ``npy`` for ``vectors.npy`` (float32) and ``names.json``; or ``parquet`` for
+            ``images/N.parquet`` with the columns ``name``, ``path`` (null where the index knows no folder) and
+            ``vector`` (a fixed-size list of float32), which vector databases read.
         force: Replace such a folder.
 
     Raises:
@@ -55,6 +60,8 @@ def dump_index(folder: Path, out: Path, *, layout: Layout = "clip-retrieval", fo
         if layout == "npy":
             save_matrix(staging / "vectors.npy", _vectors(index, kept))
             write_json(staging / "names.json", [item.name for item in kept])
+        elif layout == "parquet":
+            _write_parquet(index, kept, staging)
         else:
             _write_parts(index, kept, staging)
         write(
@@ -88,7 +95,24 @@ def _write_parts(index: IndexReader, items: list[Item], folder: Path) -> None:
         parquet.write_table(table, folder / "metadata" / f"metadata_{number}.parquet")
 
 
-def _vectors(index: IndexReader, items: list[Item]) -> Vectors:
+def _write_parquet(index: IndexReader, items: Sequence[Item], folder: Path) -> None:
+    pa, parquet = require_pyarrow()
+    (folder / "images").mkdir()
+    root = index.header.images
+    schema = pa.schema([("name", pa.string()), ("path", pa.string()),
+                        ("vector", pa.list_(pa.float32(), index.spec.embedding_dim))])  # fmt: skip
+    for number, part in enumerate(parts_of(items, ROWS_IN_FILE) if items else [[]]):
+        # In row groups of a few dozen megabytes, so that readers of a stream need no more memory.
+        with parquet.ParquetWriter(folder / "images" / f"{number:05d}.parquet", schema) as writer:
+            for rows in parts_of(part, _ROWS_IN_GROUP) if part else [[]]:
+                vectors = pa.array(_vectors(index, rows).reshape(-1), pa.float32())
+                columns = [pa.array([item.name for item in rows], pa.string()),
+                           pa.array([root and os.path.join(root, item.name) for item in rows], pa.string()),
+                           pa.FixedSizeListArray.from_arrays(vectors, index.spec.embedding_dim)]  # fmt: skip
+                writer.write_table(pa.table(columns, schema))
+
+
+def _vectors(index: IndexReader, items: Sequence[Item]) -> Vectors:
     return index.vectors([item.row for item in items if item.row is not None])
 
 

@@ -39,7 +39,7 @@ from mobileclip_kit.spec import ModelSpec
 
 FORMAT_VERSION = 1
 VECTORS_JSON = "vectors.json"
-Layout = Literal["clip-retrieval", "npy"]
+Layout = Literal["clip-retrieval", "npy", "parquet"]
 
 _CHUNK_ROWS = 16384
 # The columns that may name an image, the best first.
@@ -52,7 +52,7 @@ class VectorsFile:
 
     Attributes:
         format_version: 1.
-        layout: ``clip-retrieval`` or ``npy``.
+        layout: ``clip-retrieval``, ``npy`` or ``parquet``.
         items: Vectors.
         images: The folder of the images.
         model_path: The place of the model.

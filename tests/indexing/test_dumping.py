@@ -19,6 +19,7 @@ from mobileclip_kit.indexing.importing import import_clip_retrieval, import_vect
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.indexing.update import update_index
+from mobileclip_kit.search.index import Index
 from tests.indexing.fakes import DIM, ColourEncoder, draw_many
 from tests.indexing.test_importing import raw, write
 
@@ -164,3 +165,31 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixtu
     said = capsys.readouterr().err
     assert said.startswith("error: A file has become larger than this place allows (") and ".npy)" in said
     assert not (tmp_path / "v").exists()
+
+
+def test_a_parquet_dump_is_searched_by_lancedb_as_the_documentation_says(tmp_path: Path) -> None:
+    lancedb = pytest.importorskip("lancedb")
+    dataset = pytest.importorskip("pyarrow.dataset")
+    draw_many(tmp_path / "photos", 30)
+    encoder = ColourEncoder()
+    update_index(tmp_path / "photos", encoder, tmp_path / "index")
+    dump_index(tmp_path / "index", tmp_path / "table", layout="parquet")
+    images = dataset.dataset(tmp_path / "table" / "images", format="parquet")
+    table = lancedb.connect(tmp_path / "lance").create_table("images", images.to_batches(), schema=images.schema)
+    vector = encoder.encode_texts("a red square")[0]
+    hits = table.search(vector).distance_type("dot").limit(5).to_list()
+    with Index(tmp_path / "index", encoder) as index:
+        expected = index.search_vectors(vector[None], k=5)[0]
+    assert [hit["name"] for hit in hits] == [hit.item for hit in expected]
+    assert hits[0]["path"] == str(tmp_path / "photos" / hits[0]["name"])
+    np.testing.assert_allclose([1 - hit["_distance"] for hit in hits], [hit.score for hit in expected], atol=1e-6)
+
+
+def test_a_parquet_dump_of_an_empty_index_has_its_columns(tmp_path: Path) -> None:
+    draw_many(tmp_path / "photos", 1)
+    update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "index")
+    (tmp_path / "photos" / "0000.png").unlink()
+    update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "index", IndexOptions(prune=True))
+    dump_index(tmp_path / "index", tmp_path / "table", layout="parquet")
+    table = parquet.read_table(tmp_path / "table" / "images")
+    assert (table.num_rows, table.column_names) == (0, ["name", "path", "vector"])
