@@ -138,7 +138,7 @@ def _connected(address: str) -> Iterator[ModuleType]:
     if ray.is_initialized():
         yield ray
         return
-    quiet = {"configure_logging": True, "logging_level": "error", "log_to_driver": False}
+    quiet: dict[str, Any] = {"configure_logging": True, "logging_level": "error", "log_to_driver": False}
     if address == "local":
         quiet |= {"include_dashboard": False}
     try:

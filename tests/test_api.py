@@ -29,9 +29,9 @@ DOCS = Path(__file__).parent.parent / "docs"
 FUNCTIONS = ["build_index", "distill", "export", "load", "open_index", "train", "verify"]
 CLASSES = ["Encoder", "Export", "Hit", "Index", "IndexReport", "Progress", "TrainingReport", "Verification"]
 ERRORS = [
-    "CacheError", "ClusterError", "DataError", "ExportError", "ImageError", "IndexFormatError", "MckitError", "MissingExtraError",
-    "ModelError", "ModelMismatchError", "OutputError", "ParityError", "ShapeError", "TrainingError",
-    "UnsupportedOpError", "UsageError",
+    "CacheError", "ClusterError", "DataError", "ExportError", "ImageError", "IndexFormatError", "MckitError",
+    "MissingExtraError", "ModelError", "ModelMismatchError", "OutputError", "ParityError", "ShapeError",
+    "TrainingError", "UnsupportedOpError", "UsageError",
 ]  # fmt: skip
 EXAMPLES = [*FUNCTIONS, "Encoder", "Encoder.encode_images", "Encoder.encode_texts", "Index", "Index.search"]
 TOWER = {"layers": 1, "width": 32}

@@ -251,7 +251,7 @@ class _Batches:
             if one.reason is not None:
                 self._put(_item(one.file, one.sha256, reason=one.reason))
                 continue
-            if one.sha256 in self._row_of:
+            if one.sha256 in self._known:
                 self._reuse(one)
             else:
                 fresh.append(one)
