@@ -20,7 +20,7 @@ from mobileclip_kit.search.spans import parse_near, parse_taken
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """Among which images a search looks; a new filter is a field here and a condition in ``_selection``.
+    """Among which images a search looks; a new filter is a field here and a condition in ``selection``.
 
     The fields are keyword arguments of :meth:`Index.search` and :meth:`Index.search_vectors` and options of
     ``mckit search``.
@@ -50,7 +50,7 @@ class Filters:
     ] = None
 
     def __post_init__(self) -> None:
-        asked = self._selection()
+        asked = self.selection()
         if asked.since_ns is not None and asked.until_ns is not None and asked.since_ns >= asked.until_ns:
             raise UsageError(
                 f"No moment lies between since {str(self.since)[:10]} and until {str(self.until)[:10]}: swap them?"
@@ -64,14 +64,19 @@ class Filters:
             UsageError: An older mckit wrote the index, without places and cameras.
         """
         folder = _below(index, self.folder)
-        allowed = index.allowed_rows(self._selection(folder))
+        allowed = index.allowed_rows(self.selection(folder))
         # Asked only where nothing is left: a folder that exists may hold nothing of these days.
         is_empty = allowed is not None and not allowed.any()
         if folder and is_empty and not index.store.living_rows(Selection(folder=folder)):
             raise DataError(f"The index {index.path} holds no images below a folder {folder!r}.")
         return allowed
 
-    def _selection(self, folder: str | None = None) -> Selection:
+    def selection(self, folder: str | None = None) -> Selection:
+        """The filters as conditions on items.
+
+        Args:
+            folder: The folder as names in the index begin with it.
+        """
         near = self.near if isinstance(self.near, str | None) else ",".join(map(str, self.near))
         return Selection(
             folder=folder,

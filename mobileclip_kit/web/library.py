@@ -28,6 +28,7 @@ from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.index.folder import INDEX_FILE, ITEMS_FILE, IndexReader
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.index.vectors import BlockSum
+from mobileclip_kit.photo_facts import local_us
 
 MAX_FOLDERS = 1000
 _CHECK_EVERY_S = 1.0
@@ -67,8 +68,10 @@ class Summary:
         failures: Images without one.
         folders: Sorted by path; the deepest ones are omitted when there are more than :data:`MAX_FOLDERS`.
         folders_omitted: Number of omitted folders.
-        newest: Rows of all images, most recently modified first; images without a time last, by name.
-        days: Days of the earliest and the latest modification; None when no image has a time.
+        newest: Rows of all images, most recently taken first; images without a time last, by name. Where the camera
+            wrote no time, that of the file counts.
+        days: The first and the last day on which images were taken; None when no image has a time.
+        months: Number of images taken in each month, such as ``"2024-07"``; months without images are omitted.
     """
 
     images: int
@@ -77,6 +80,7 @@ class Summary:
     folders_omitted: int
     newest: Rows
     days: tuple[date, date] | None
+    months: dict[str, int]
 
 
 class Library:
@@ -261,23 +265,26 @@ def _signature(path: Path) -> _Signature:
 
 
 def _summarise(index: IndexReader) -> Summary:
-    rows, times, parents = [], [], Counter[str]()
-    for row, name, mtime_ns in index.store.listing():
+    rows, times, rests_ns, parents = [], [], [], Counter[str]()
+    for row, name, mtime_ns, taken_us in index.store.dated_listing():
         if row < len(index.matrix):  # a writer may have committed more since the index was opened
             rows.append(row)
-            times.append(_NO_TIME if mtime_ns is None else mtime_ns)
+            times.append(_local_us(mtime_ns) if taken_us is None else taken_us)
+            rests_ns.append((mtime_ns or 0) % 1000 if taken_us is None else 0)
             parents[name.rpartition("/")[0]] += 1
     folders, omitted = _folders(parents)
     # Stable, so that images with equal times, or without one, stay in the order of their names.
-    order = np.argsort(-np.array(times, np.int64), kind="stable")
-    known = [moment for moment in times if moment != _NO_TIME]
+    order = np.lexsort((-np.array(rests_ns, np.int64), -np.array(times, np.int64)))
+    moments = np.array([moment for moment in times if moment != _NO_TIME], "datetime64[us]")
+    months, counts = np.unique(moments.astype("datetime64[M]"), return_counts=True)
     return Summary(
         images=len(rows),
         failures=len(index.store.failures()),
         folders=folders,
         folders_omitted=omitted,
         newest=np.array(rows, np.int64)[order],
-        days=(_day(min(known)), _day(max(known))) if known else None,
+        days=(moments.min().astype(object).date(), moments.max().astype(object).date()) if moments.size else None,
+        months=dict(zip(map(str, months), counts.tolist(), strict=True)),
     )
 
 
@@ -293,5 +300,10 @@ def _folders(parents: Counter[str]) -> tuple[tuple[Folder, ...], int]:
     return tuple(Folder(path, totals[path]) for path in kept), len(totals) - len(kept)
 
 
-def _day(moment_ns: int) -> date:
-    return datetime.fromtimestamp(min(max(moment_ns // 1_000_000_000, 0), _LAST_MOMENT_S)).date()
+def _local_us(mtime_ns: int | None) -> int:
+    """A file's time by this machine's clock, as cameras write it: microseconds since 1970, local time."""
+    if mtime_ns is None:
+        return _NO_TIME
+    seconds, rest_ns = divmod(mtime_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(min(max(seconds, 0), _LAST_MOMENT_S))
+    return local_us(moment) + rest_ns // 1000

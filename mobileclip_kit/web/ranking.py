@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.selection import Selection
 from mobileclip_kit.search.queries import parse_query
+from mobileclip_kit.search.request import Filters
 from mobileclip_kit.web.library import Library
 
 MAX_CHARACTERS = 10_000
@@ -35,6 +35,8 @@ _FIRST_HITS = 300
 _CONFIDENT_HITS = 100
 # After so many uncertain hits in a row, a certain one is an accident.
 _UNCERTAIN_HITS = 10
+# The filters that go to the index as they are; folders have printable names here.
+_FILTERS = ("taken", "near", "camera")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,9 @@ class SearchRequest:
         images: Tokens of uploaded images.
         textness: Scale of the textness vector.
         folder: Printable name of a folder; empty for all.
-        first_day: ISO date; only images modified on this day or later. Empty for no limit.
-        last_day: ISO date; only images modified on this day or earlier. Empty for no limit.
+        taken: A span of capture times, see :func:`mobileclip_kit.search.spans.parse_taken`; empty for all.
+        near: A place, see :func:`mobileclip_kit.search.spans.parse_near`; empty for all.
+        camera: Part of a camera's name; empty for all.
         start: Index of the first hit to return.
         count: Number of hits to return; at most :data:`MAX_PAGE` are.
     """
@@ -58,8 +61,9 @@ class SearchRequest:
     images: tuple[str, ...] = ()
     textness: float = 0.0
     folder: str = ""
-    first_day: str = ""
-    last_day: str = ""
+    taken: str = ""
+    near: str = ""
+    camera: str = ""
     start: int = 0
     count: int = 100
 
@@ -77,13 +81,7 @@ class SearchRequest:
         for name in ("start", "count"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
-        for name in ("first_day", "last_day"):
-            try:
-                _midnight_ns(getattr(self, name), days_later=0)
-                _midnight_ns(getattr(self, name), days_later=1)
-            except (ValueError, OverflowError, OSError) as error:
-                value = getattr(self, name)
-                raise UsageError(f"{name} is {value!r}; it must be a date such as 2024-12-31.") from error
+        self.selection()
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> SearchRequest:
@@ -101,15 +99,10 @@ class SearchRequest:
             cleaned["words"] = cleaned["words"].strip()
         return from_document(cleaned, cls, where="The search request", error=UsageError)
 
-    @property
-    def since_ns(self) -> int | None:
-        """Start of the first day, in nanoseconds since 1970."""
-        return _midnight_ns(self.first_day)
-
-    @property
-    def until_ns(self) -> int | None:
-        """End of the last day, in nanoseconds since 1970."""
-        return _midnight_ns(self.last_day, days_later=1)
+    def selection(self, folder: str | None = None) -> Selection:
+        """The filters as conditions on items; see :meth:`mobileclip_kit.search.request.Filters.selection`."""
+        chosen = {name: getattr(self, name) or None for name in _FILTERS}
+        return Filters(**chosen).selection(folder)
 
 
 @dataclass(frozen=True)
@@ -142,6 +135,13 @@ class Ranking:
             last = int(place) + 1
         return last
 
+    @property
+    def likely(self) -> int | None:
+        """Number of those hits that are certain themselves; None where this is not known."""
+        if self.confidences is None or self.certain is None:
+            return None
+        return int(np.count_nonzero(self.confidences[: self.certain] >= default_line()))
+
     def with_confidences(self, index: IndexReader, background: Background, vector: Vectors) -> Ranking:
         """The ranking with the confidences of its first hits."""
         hits = index.vectors(self.rows[:_CONFIDENT_HITS])
@@ -172,7 +172,7 @@ def rank(library: Library, request: SearchRequest, vector: Vectors | None) -> Ra
     """
     index = library.index
     folder = library.folder_named(request.folder) if request.folder else None
-    allowed = index.allowed_rows(Selection(folder=folder, since_ns=request.since_ns, until_ns=request.until_ns))
+    allowed = index.allowed_rows(request.selection(folder))
     candidates = len(index.matrix) if allowed is None else int(np.count_nonzero(allowed))
     if vector is None:
         newest = library.summary.newest
@@ -183,11 +183,3 @@ def rank(library: Library, request: SearchRequest, vector: Vectors | None) -> Ra
     scores, found = search_flat(index.matrix, vector[None], k, allowed=allowed)
     index.vectors(found[0])  # refuses a damaged row
     return Ranking(found[0], scores[0], candidates, complete=k == MAX_RANKED)
-
-
-def _midnight_ns(day: str, days_later: int = 0) -> int | None:
-    """Midnight in local time at the start of a day, in nanoseconds since 1970; None for no day."""
-    if not day:
-        return None
-    midnight = datetime.combine(date.fromisoformat(day) + timedelta(days=days_later), time())
-    return int(midnight.timestamp()) * 1_000_000_000

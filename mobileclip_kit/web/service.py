@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -24,6 +24,7 @@ from mobileclip_kit.confidence.background import Background, open_background
 from mobileclip_kit.confidence.scorer import default_line
 from mobileclip_kit.errors import DataError, MckitError, UsageError
 from mobileclip_kit.index.store import Item
+from mobileclip_kit.photo_facts import PhotoFacts
 from mobileclip_kit.search.models import find_textness
 from mobileclip_kit.textness.vector import Textness
 from mobileclip_kit.web.library import Library, id_of, printable, row_of
@@ -138,6 +139,7 @@ class Service:
             "folders": [{"path": printable(folder.path), "images": folder.images} for folder in summary.folders],
             "folders_omitted": summary.folders_omitted,
             "days": None if summary.days is None else [day.isoformat() for day in summary.days],
+            "months": summary.months,
             "notices": [notice for notice in (library.problem, library.damage, self.thumbnails.problem) if notice],
         }
 
@@ -196,6 +198,7 @@ class Service:
             "folder": printable(folder),
             "size_bytes": item.size_bytes,
             "modified": None if modified is None else modified.isoformat(timespec="seconds"),
+            **_facts(item.facts or PhotoFacts()),
         }
 
     def close(self) -> None:
@@ -288,6 +291,7 @@ class Service:
             "total": min(ranking.candidates, MAX_RANKED),
             "ranked": vector is not None,
             "certain": ranking.certain,
+            "likely": ranking.likely,
             # An image that has just been removed keeps its place, without a name, until the index is reopened.
             "hits": [
                 {
@@ -307,6 +311,20 @@ class Service:
             data = make_thumbnail(path)
             self.thumbnails.put(key, data)
         return data
+
+
+def _facts(facts: PhotoFacts) -> dict[str, Any]:
+    """What the header of an image says; the time with its zone if that is known."""
+    taken = facts.taken
+    if taken is not None and facts.zone_minutes is not None:
+        taken = taken.replace(tzinfo=timezone(timedelta(minutes=facts.zone_minutes)))
+    return {
+        "taken": None if taken is None else taken.isoformat(timespec="seconds"),
+        "width": facts.width,
+        "height": facts.height,
+        "place": None if facts.latitude is None else [facts.latitude, facts.longitude],
+        "camera": None if facts.camera is None else printable(facts.camera),
+    }
 
 
 def _printable(reason: object) -> str | None:

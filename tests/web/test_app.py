@@ -96,16 +96,16 @@ def test_filters_by_folder_and_day(client: TestClient) -> None:
     assert set(names(client, folder="trips")) == {"trips/north/ruby.png", "trips/brick.png", "trips/moss.png"}
     assert names(client, folder="trips/north", words="blue") == ["trips/north/ruby.png"]
     days = client.get("/api/library").json()["days"]
-    assert names(client, first_day=days[1]) == ["blue.png"]
-    assert names(client, last_day=days[0]) == ["red.png"]
-    answer = ask(client, folder="trips/north", last_day=days[0])
+    assert names(client, taken=f"{days[1]}..") == ["blue.png"]
+    assert names(client, taken=f"..{days[0]}") == names(client, taken=days[0]) == ["red.png"]
+    answer = ask(client, folder="trips/north", taken=f"..{days[0]}")
     assert (answer["hits"], answer["total"]) == ([], 0)
 
 
 def test_days_beyond_what_a_store_can_hold_are_days(client: TestClient) -> None:
     """Nanoseconds in 64 bits reach from 1677 to 2262."""
-    assert len(names(client, first_day="1500-01-01", last_day="9000-01-01")) == 6
-    assert names(client, first_day="9000-01-01") == names(client, last_day="1500-01-01") == []
+    assert len(names(client, taken="1500..9000")) == 6
+    assert names(client, taken="9000..") == names(client, taken="..1500") == []
 
 
 def test_the_library_counts_its_folders(client: TestClient) -> None:
@@ -238,9 +238,10 @@ def test_a_body_that_is_not_sent_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         {"textness": 2.5},
         {"textness": 10**400},
         {"words": f"red -blue:{'9' * 400}"},
-        {"first_day": "0001-01-01"},
-        {"first_day": "yesterday"},
-        {"last_day": "9999-12-31"},
+        {"taken": "0000-01-01"},
+        {"taken": "yesterday"},
+        {"taken": "2025..2024"},
+        {"near": "91,0,1"},
         {"start": -1},
         {"count": "all"},
         {"quantity": 3},

@@ -18,6 +18,7 @@ from PIL import Image
 from mobileclip_kit.index.folder import IndexHeader, create_index
 from tests.confidence.words import WordEncoder, make_word_index
 from tests.indexing.fakes import ColourEncoder, draw
+from tests.photos import MODEL, PARIS, TAKEN, ZONE, save_photo
 from tests.web.serving import (
     ODD_NAMES,
     make_index,
@@ -252,7 +253,7 @@ def test_the_full_view_walks_closes_and_gives_the_focus_back(open_page: OpenPage
     wait_for(page, NEWEST_FIRST)
     page.click(".tile:nth-child(2) a")
     page.wait_for_selector("#stage .full.loaded")
-    until(page, "document.getElementById('viewer-facts').textContent.startsWith('trips')")
+    until(page, "document.getElementById('viewer-facts').textContent.includes(' · trips · ')")
     assert page.inner_text("#viewer-name") == "moss.png"
     address = page.evaluate("location.href")
     page.keyboard.press("ArrowRight")
@@ -312,7 +313,7 @@ def test_filters_narrow_and_say_when_nothing_is_left(open_page: OpenPage, librar
 
 
 def test_days_in_the_wrong_order_are_told_and_swapped(open_page: OpenPage, library: str) -> None:
-    page = open_page(f"{library}#first_day=2030-01-01&last_day=2001-01-01")
+    page = open_page(f"{library}#first_day=2030-01-01&last_day=2001-01-01", expected="400")
     page.wait_for_selector("#message >> text=The first day is after the last one")
     page.click("#message button")
     wait_for(page, NEWEST_FIRST)
@@ -602,3 +603,58 @@ def test_uncertain_hits_wait_behind_a_button(open_page: OpenPage, animals: str) 
     page.evaluate("window.scrollTo(0, 1e6)")
     until(page, "document.querySelectorAll('.tile.uncertain').length > 5")
     assert page.locator("#more").is_hidden()
+
+
+@pytest.fixture(scope="module")
+def dated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a library whose images say when and where they were taken."""
+    folder = tmp_path_factory.mktemp("dated")
+    photos = {
+        "may": {"exif": {TAKEN: "2024:05:05 08:00:00"}, "first": {MODEL: "Box 1"}},
+        "first": {"exif": {TAKEN: "2024:07:14 23:59:58", ZONE: "-09:00"}, "gps": PARIS},
+        "second": {"exif": {TAKEN: "2024:07:31 12:00:00"}},
+        "august": {"exif": {TAKEN: "2024:08:01 00:00:00"}, "gps": {**PARIS, 3: "W"}},
+    }
+    for name, tags in photos.items():
+        save_photo(folder / "photos" / f"{name}.jpg", **tags)
+    with running(open_service(make_index(folder / "dated.index", folder / "photos"), folder / "cache")) as url:
+        yield url
+
+
+def test_a_click_on_a_month_filters_by_it_and_a_second_one_ends_that(open_page: OpenPage, dated: str) -> None:
+    page = open_page(dated)
+    wait_for(page, ["august.jpg", "second.jpg", "first.jpg", "may.jpg"])
+    labels = page.eval_on_selector_all("#months button", "bars => bars.map(bar => [bar.title, bar.disabled])")
+    assert labels == [
+        ["May 2024: 1 image", False], ["June 2024: 0 images", True],
+        ["July 2024: 2 images", False], ["August 2024: 1 image", False],
+    ]  # fmt: skip
+    july, august = page.locator("#months button").nth(2), page.locator("#months button").nth(3)
+    july.click()
+    until(page, "document.getElementById('summary').textContent.startsWith('2 images of 4')")
+    assert tiles(page) == ["second.jpg", "first.jpg"]
+    assert page.input_value("#first-day") == "2024-07-01" and page.input_value("#last-day") == "2024-07-31"
+    august.click(modifiers=["Shift"])
+    until(page, "location.hash === '#taken=2024-07..2024-08'")
+    wait_for(page, ["august.jpg", "second.jpg", "first.jpg"])
+    assert page.eval_on_selector_all("#months [aria-pressed=true]", "bars => bars.length") == 2
+    august.click()
+    until(page, "location.hash === '#taken=2024-08'")
+    august.click()
+    wait_for(page, ["august.jpg", "second.jpg", "first.jpg", "may.jpg"])
+    assert page.is_disabled("#clear-filters")
+
+
+def test_the_viewer_shows_the_cameras_date_and_finds_images_nearby(open_page: OpenPage, dated: str) -> None:
+    page = open_page(dated, timezone_id="Asia/Tokyo")  # the date is the camera's wherever the browser is
+    page.click(".tile a >> nth=2")
+    until(page, "document.getElementById('viewer-facts').textContent.startsWith('July 14, 2024')")
+    assert "8 × 6" in page.inner_text("#viewer-facts")
+    page.click("#viewer-near")
+    wait_for(page, ["first.jpg"])
+    assert page.inner_text("#near-filter") == "Within 5 km of 48.858, 2.295"
+    page.click("#near-filter")
+    wait_for(page, ["august.jpg", "second.jpg"])
+    page.click(".tile a >> nth=3")
+    until(page, "document.getElementById('viewer-facts').textContent.includes('Box 1')")
+    assert page.is_hidden("#viewer-near")

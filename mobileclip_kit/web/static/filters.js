@@ -1,6 +1,9 @@
-// The folder and date filters.
+// The filters: folder, days, and what the viewer offers, place and camera.
 
 import { number } from "./format.js";
+import { ends } from "./months.js";
+
+export const NO_FILTERS = { folder: "", taken: "", near: "", camera: "" };
 
 export class Filters {
   /** @param onChange Called with the changed fields. */
@@ -16,13 +19,18 @@ export class Filters {
     this._reason = find("filter-reason");
     this._toggle.addEventListener("click", () => this._open(this._panel.hidden));
     this._folder.addEventListener("change", () => onChange({ folder: this._folder.value }));
-    for (const [input, name] of [[this._first, "first_day"], [this._last, "last_day"]]) {
+    for (const input of [this._first, this._last]) {
       // While a year is being typed, the value is briefly a day of the first century.
       input.addEventListener("change", () => {
-        if (!input.value || input.value >= "1900") onChange({ [name]: input.value });
+        const [first, last] = [this._first.value, this._last.value];
+        if (!input.value || input.value >= "1800") onChange({ taken: first || last ? `${first}..${last}` : "" });
       });
     }
-    this._clear.addEventListener("click", () => onChange({ folder: "", first_day: "", last_day: "" }));
+    this._near = find("near-filter");
+    this._camera = find("camera-filter");
+    this._near.addEventListener("click", () => onChange({ near: "" }));
+    this._camera.addEventListener("click", () => onChange({ camera: "" }));
+    this._clear.addEventListener("click", () => onChange(NO_FILTERS));
     this._panel.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
       this._open(false);
@@ -55,14 +63,18 @@ export class Filters {
   }
 
   /** Show the filters of a state. */
-  show({ folder, first_day: first, last_day: last }) {
+  show({ folder, taken, near, camera }) {
     if (folder && ![...this._folder.options].some((option) => option.value === folder)) {
       this._folder.add(new Option(folder, folder)); // the server reports that it does not exist
     }
     this._folder.value = folder;
-    this._first.value = first;
-    this._last.value = last;
-    const count = [folder, first || last].filter(Boolean).length;
+    const [first, last] = ends(taken);
+    this._first.value = first && `${first}-01-01`.slice(0, 10);
+    this._last.value = last && lastDay(last);
+    const [latitude, longitude, distance] = near.split(",").map(Number);
+    this._chip(this._near, near, `Within ${distance} km of ${latitude.toFixed(3)}, ${longitude?.toFixed(3)}`);
+    this._chip(this._camera, camera, camera);
+    const count = [folder, taken, near, camera].filter(Boolean).length;
     this._count.textContent = count;
     this._count.hidden = !count;
     this._toggle.classList.toggle("on", count > 0);
@@ -71,8 +83,23 @@ export class Filters {
     this._shown = true;
   }
 
+  _chip(button, value, text) {
+    if (value && button.hidden) this._open(true); // it was not chosen in the panel
+    button.hidden = !value;
+    button.querySelector("span").textContent = text;
+    button.setAttribute("aria-label", `${text}: remove this filter`);
+  }
+
   _open(open) {
     this._panel.hidden = !open;
     this._toggle.setAttribute("aria-expanded", open);
   }
+}
+
+/** The last day of a year, a month or a day. */
+function lastDay(span) {
+  if (span.length === 4) return `${span}-12-31`;
+  if (span.length > 7) return span;
+  const [year, month] = span.split("-").map(Number);
+  return `${span}-${new Date(Date.UTC(year, month, 0)).getUTCDate()}`;
 }

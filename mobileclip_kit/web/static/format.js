@@ -9,6 +9,21 @@ export const images = (count) => `${number(count)} ${count === 1 ? "image" : "im
 
 export const day = (moment) => DAYS.format(new Date(moment));
 
+// Times of cameras are local, wherever the browser is.
+const MOMENTS = new Intl.DateTimeFormat("en", {
+  day: "numeric", month: "long", year: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: "UTC",
+});
+
+/** A camera's time, such as 2024-07-14T09:30:00+02:00, by the camera's clock. */
+export const takenAt = (taken) => MOMENTS.format(new Date(`${taken.slice(0, 19)}Z`));
+
+/** A month such as 2024-07, or a year, in words. */
+export function monthName(span, month = "long") {
+  if (span.length === 4) return span;
+  const year = month === "long" ? { year: "numeric" } : {};
+  return new Intl.DateTimeFormat("en", { month, ...year, timeZone: "UTC" }).format(new Date(`${span}-01T00:00:00Z`));
+}
+
 export function size(bytes) {
   if (bytes < 1e6) return `${Math.max(1, Math.round(bytes / 1e3))} kB`;
   return `${(bytes / 1e6).toFixed(1)} MB`;

@@ -1,21 +1,22 @@
 // The page: connects the state in the URL, the controls, the search results and the grid.
 
 import * as api from "./api.js";
-import { Filters } from "./filters.js";
+import { Filters, NO_FILTERS } from "./filters.js";
 import { images, milliseconds, number } from "./format.js";
 import { Grid } from "./grid.js";
 import { ImageQuery } from "./image_query.js";
 import { message, note } from "./messages.js";
+import { MonthBar, ends } from "./months.js";
 import { SearchResults } from "./search_results.js";
 import { Textness } from "./textness.js";
 import { UrlState, format, isSameSearch, requestOf } from "./url_state.js";
 import { Viewer } from "./viewer.js";
 
 const TYPING_MS = 120;
+const NEAR_KM = 5;
 const POLL_MS = 10_000;
 const POLL_SOON_MS = 700;
 const ANNOUNCE_MS = 600;
-const NO_FILTERS = { folder: "", first_day: "", last_day: "" };
 const UNSHOWABLE = "The browser cannot show this image.";
 
 const find = (id) => document.getElementById(id);
@@ -51,6 +52,7 @@ const viewer = new Viewer(find("viewer"), {
   adjacent: (by) => adjacentHit(by),
   step: (by) => stepViewer(by),
   like: (hit) => searchLike(hit.id),
+  near: ([latitude, longitude]) => change({ near: `${latitude},${longitude},${NEAR_KM}`, view: "" }, "filter"),
   close: closeViewer,
 });
 
@@ -60,6 +62,8 @@ const textness = new Textness((scale) => {
 });
 
 const filters = new Filters((fields) => change(fields, "filter"));
+
+const monthBar = new MonthBar(find("months"), (taken) => change({ taken }, "filter"));
 
 const imageQuery = new ImageQuery({
   search: (token) => change({ images: [token], like: [], view: "" }, "image"),
@@ -89,6 +93,7 @@ function render() {
   if (words.value.trim() !== state.words) words.value = state.words;
   textness.scale = state.textness;
   filters.show(state);
+  monthBar.show(state.taken);
   imageQuery.show(state);
   const name = state.words || (state.like.length + state.images.length ? "More like this" : "");
   document.title = [name, library?.name ?? "Image search"].filter(Boolean).join(" · ");
@@ -149,12 +154,12 @@ function expand() {
 function showSummary() {
   const { total, everything, candidates, ranked, latency } = results;
   const hidden = everything - total;
-  const { folder, first_day: first, last_day: last } = url.state;
-  const filtered = folder || first || last;
+  const filtered = Object.keys(NO_FILTERS).some((name) => url.state[name]);
   const order = ranked ? "best first" : "newest first";
   const best = ranked ? "Best" : "Newest";
   const listed = total < candidates ? `${best} ${number(total)} of ${images(candidates)}` : images(total);
-  const count = hidden ? `${number(total)} likely ${total === 1 ? "image" : "images"}` : listed;
+  const { likely } = results; // uncertain ones may lie between them
+  const count = hidden ? `${number(likely)} likely ${likely === 1 ? "image" : "images"}` : listed;
   const whole = filtered && library && !hidden ? ` of ${number(library.images)}` : "";
   find("summary").textContent = total ? `${count}${whole}` : "";
   if (total) find("summary").append(Object.assign(document.createElement("small"), { textContent: order }));
@@ -176,15 +181,6 @@ function emptyMessage(filtered) {
       title: "No image like that",
       text: "None of the nearest images is likely to be right.",
       actions: [["Show the nearest anyway", expand]],
-    };
-  }
-  const { first_day: first, last_day: last } = url.state;
-  if (first && last && first > last) {
-    return {
-      title: "The first day is after the last one",
-      text: "No image can be between them.",
-      actions: [["Swap the days", () => change({ first_day: last, last_day: first }, "filter")]],
-      icon: "filter",
     };
   }
   if (filtered) {
@@ -214,6 +210,15 @@ function showProblem(problem) {
   find("summary").textContent = find("latency").textContent = "";
   find("end").hidden = find("more").hidden = true;
   document.body.classList.add("empty");
+  const [first, last] = ends(url.state.taken);
+  if (first && last && first > last) {
+    return message({
+      title: "The first day is after the last one",
+      text: "No image can be between them.",
+      actions: [["Swap the days", () => change({ taken: `${last}..${first}` }, "filter")]],
+      icon: "filter",
+    });
+  }
   message({
     title: problem.message,
     text: problem.hint ?? "",
@@ -263,7 +268,10 @@ function onLibrary(current) {
   find("words-reason").textContent = unavailable ?? "";
   find("words-reason").hidden = !unavailable;
   textness.update(current.textness);
-  if (before?.generation !== current.generation) filters.update(current);
+  if (before?.generation !== current.generation) {
+    filters.update(current);
+    monthBar.update(current.months);
+  }
   const notices = [...current.notices, current.files.unavailable].filter(Boolean);
   find("notice").textContent = notices.join(" ");
   find("notice").hidden = !notices.length;

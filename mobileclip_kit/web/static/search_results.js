@@ -13,6 +13,7 @@ export class SearchResults {
   constructor(query, handlers) {
     this.query = query;
     this.everything = 0; // hits that can be listed
+    this.likely = null; // hits that are certain themselves
     this.certain = null; // hits up to the last certain one, null if this is not known
     this.expanded = false; // whether uncertain hits are listed too
     this.candidates = 0;
@@ -28,7 +29,7 @@ export class SearchResults {
   /** Fetch the first page. Throws Problem or AbortError. */
   async start() {
     const response = await search(this.query, 0, PAGE, this._closed.signal);
-    for (const name of ["candidates", "ranked", "certain", "generation"]) this[name] = response[name];
+    for (const name of ["candidates", "ranked", "likely", "certain", "generation"]) this[name] = response[name];
     this.everything = response.total;
     this.latency = response.latency_ms;
     this._keep(response);

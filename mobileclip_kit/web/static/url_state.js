@@ -6,7 +6,9 @@
 const BURST_MS = 1500;
 const WRITE_MS = 200;
 
-const EMPTY = { words: "", like: [], images: [], textness: 0, folder: "", first_day: "", last_day: "", view: "" };
+const EMPTY = {
+  words: "", like: [], images: [], textness: 0, folder: "", taken: "", near: "", camera: "", view: "",
+};
 const LISTS = ["like", "images"];
 
 export function parse(hash) {
@@ -19,6 +21,9 @@ export function parse(hash) {
     else if (name === "textness") state.textness = Number(fields.get(key)) || 0;
     else state[name] = fields.get(key);
   }
+  // Links made before there were capture times.
+  const [first, last] = [fields.get("first_day") ?? "", fields.get("last_day") ?? ""];
+  if (first || last) state.taken ||= `${first}..${last}`;
   return state;
 }
 

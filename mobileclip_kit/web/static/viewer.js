@@ -1,14 +1,15 @@
 // The viewer: one image over the whole page, first its thumbnail, then the image itself.
 
 import { describeImage, imageOf, thumbnailOf, problemAt } from "./api.js";
-import { day, size } from "./format.js";
+import { day, size, takenAt } from "./format.js";
 
 const SWIPE_PIXELS = 60;
 
 export class Viewer {
   /**
    * @param dialog The dialog element.
-   * @param actions `step(by)` to an adjacent hit, `adjacent(by)` → hit or undefined, `like(hit)`, `close()`.
+   * @param actions `step(by)` to an adjacent hit, `adjacent(by)` → hit or undefined, `like(hit)`,
+   *   `near(place)`, `close()`.
    */
   constructor(dialog, actions) {
     this._dialog = dialog;
@@ -21,10 +22,13 @@ export class Viewer {
     this._previous = find("#viewer-previous");
     this._next = find("#viewer-next");
     this._like = find("#viewer-like");
+    this._near = find("#viewer-near");
+    this._place = null;
     this._link = find("#viewer-open");
     this._previous.addEventListener("click", () => actions.step(-1));
     this._next.addEventListener("click", () => actions.step(1));
     this._like.addEventListener("click", () => actions.like(this.hit));
+    this._near.addEventListener("click", () => actions.near(this._place));
     find("#viewer-close").addEventListener("click", () => actions.close());
     dialog.addEventListener("cancel", (event) => {
       event.preventDefault();
@@ -49,13 +53,18 @@ export class Viewer {
     this._facts.textContent = score(hit);
     this._link.href = imageOf(hit.id);
     this._link.hidden = this._like.hidden = false;
+    this._near.hidden = true;
     this._showImage(hit, signal);
     try {
       const about = await describeImage(hit.id, signal);
       this._name.textContent = about.name;
       const image = this._stage.querySelector(".full");
       if (image) image.alt = about.name;
-      const facts = [about.folder, about.modified && day(about.modified), about.size_bytes && size(about.size_bytes)];
+      const when = about.taken ? takenAt(about.taken) : about.modified && `changed ${day(about.modified)}`;
+      const sides = about.width && `${about.width} × ${about.height}`;
+      const facts = [when, about.folder, about.camera, sides, about.size_bytes && size(about.size_bytes)];
+      this._place = about.place;
+      this._near.hidden = !about.place;
       this._facts.textContent = [...facts, score(hit)].filter(Boolean).join(" · ");
     } catch (error) {
       if (error.name === "AbortError") return;
