@@ -13,7 +13,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -41,7 +41,7 @@ FORMAT_VERSION = 1
 VECTORS_JSON = "vectors.json"
 Layout = Literal["clip-retrieval", "npy", "parquet"]
 
-_CHUNK_ROWS = 16384
+_CHUNK_ROWS = 1024
 # The columns that may name an image, the best first.
 _NAME_COLUMNS = ("image_path", "key", "url")
 
@@ -318,38 +318,27 @@ def _below(names: list[str], images: Path | None) -> list[str]:
 
 def _add(writer: IndexWriter, rows: NDArray[np.floating], names: Sequence[str], images: Path | None) -> None:
     vectors, bad = scale_rows(rows)
-    items, keep = [], []
-    for number, name in enumerate(names):
-        item = _describe(name, images)
-        if bad[number]:
-            item = Item(name=name, reason="Its vector is zero or not finite.")
-        elif item.reason is None:
-            keep.append(number)
-        items.append(item)
-    row = writer.matrix.append(vectors[keep])
-    for item in items:
-        if item.reason is None:
-            item = replace(item, row=row)
-            row += 1
-        writer.store.put(item)
+    described: list[dict[str, Any]] = [
+        {"reason": "Its vector is zero or not finite."} if is_bad else _describe(name, images)
+        for name, is_bad in zip(names, bad.tolist(), strict=True)
+    ]
+    good = [number for number, fields in enumerate(described) if "reason" not in fields]
+    for row, number in enumerate(good, start=writer.matrix.append(vectors[good])):
+        described[number]["row"] = row
+    writer.store.put(*(Item(name=name, **fields) for name, fields in zip(names, described, strict=True)))
 
 
-def _describe(name: str, images: Path | None) -> Item:
-    """The file of that name as an item that lacks its row, or the reason why there is none."""
+def _describe(name: str, images: Path | None) -> dict[str, Any]:
+    """What an item says of the file of that name, or the reason why there is none."""
     if images is None:
-        return Item(name=name)
+        return {}
     path = images / name
     try:
         status, sha256 = path.stat(), sha256_of_file(path)
     except OSError as error:
-        return Item(name=name, reason=f"The image cannot be read in the given folder: {error.strerror}.")
-    return Item(
-        name=name,
-        size_bytes=status.st_size,
-        mtime_ns=storable_ns(status.st_mtime_ns),
-        sha256=sha256,
-        facts=read_facts(path),
-    )
+        return {"reason": f"The image cannot be read in the given folder: {error.strerror}."}
+    moment = storable_ns(status.st_mtime_ns)
+    return {"size_bytes": status.st_size, "mtime_ns": moment, "sha256": sha256, "facts": read_facts(path)}
 
 
 def require_pyarrow() -> tuple[Any, Any]:

@@ -157,5 +157,4 @@ def _copy(index: IndexReader, items: list[tuple[Item, str]], writer: IndexWriter
     for start in range(0, len(living), _CHUNK_ROWS):
         part = living[start : start + _CHUNK_ROWS]
         row = writer.matrix.append(np.array(index.matrix[[old for old, _, _ in part]], np.float32))
-        for offset, (_, item, name) in enumerate(part):
-            writer.store.put(replace(item, name=name, row=row + offset))
+        writer.store.put(*(replace(item, name=name, row=row + offset) for offset, (_, item, name) in enumerate(part)))
