@@ -15,6 +15,8 @@ from mobileclip_kit.spec import CONFIG_FILE
 
 HUB = "hf-hub:"
 FOLDER = "local-dir:"
+# Students on a backbone of timm: its last features, or those of several stages.
+TIMM, STAGES = "timm:", "stages:"
 _DEVICES = ("cpu", "cuda", "mps", "auto")
 # So many of the models in a folder are suggested.
 _NAMED = 3
@@ -25,6 +27,11 @@ _OTHER_FOLDERS = {
     "index.json": ("an index", "Pass the model that it was built with."),
     "cache.json": ("a teacher cache", "Pass the teacher's model."),
 }
+
+
+def is_backbone(student: str | None) -> bool:
+    """Whether a student's name is that of a backbone of timm."""
+    return student is not None and student.startswith((TIMM, STAGES))
 
 
 def check_model_name(name: str | Path, *, exports: bool = False) -> None:

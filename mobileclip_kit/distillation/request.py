@@ -22,7 +22,7 @@ from mobileclip_kit.distillation.tables import ComputeType, LightClipLoss, PairO
 from mobileclip_kit.distillation.training_set import read_holdout
 from mobileclip_kit.errors import ModelError, UsageError
 from mobileclip_kit.inherit import Choice
-from mobileclip_kit.model_names import check_device_name, check_model_name
+from mobileclip_kit.model_names import check_device_name, check_model_name, is_backbone
 from mobileclip_kit.options import Option
 from mobileclip_kit.resources import did_you_mean, tower_config
 from mobileclip_kit.spec import Tower
@@ -96,7 +96,7 @@ class DistillRequest(TrainingRequest):
         Option("A teacher's stored vectors instead; the affinities of several are averaged.", metavar="CACHE"),
     ] = ()
     student: Annotated[
-        str | None, Option("A new image tower: vit-s6-h12, …, a JSON file, or timm:NAME[.TAG].", metavar="S")
+        str | None, Option("A new image tower: vit-s6-h12, …, a JSON file, timm:NAME[.TAG] or stages:NAME.", metavar="S")
     ] = None
     text: Annotated[
         str | None,
@@ -186,7 +186,7 @@ class DistillRequest(TrainingRequest):
     @property
     def is_timm(self) -> bool:
         """Whether the student's image tower is a backbone of timm's."""
-        return self.student is not None and self.student.startswith("timm:")
+        return is_backbone(self.student)
 
     @property
     def init_file(self) -> Path | None:

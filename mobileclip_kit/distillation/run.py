@@ -352,6 +352,9 @@ class DistillRun(TrainingRun):
         request, visual = self.request, image_tower(self.student.network)
         projection = getattr(getattr(visual, "head", None), "proj", None)
         if not (request.is_timm or request.init_file) or not hasattr(visual, "trunk"):
+            if self.recipe.training.steps == 0 and self.init is None and request.inherited is None:
+                raise UsageError("With steps = 0 nothing is trained, and this student starts from random weights.",
+                                 hint="Name a trained backbone as --student timm:NAME, or give more steps.")  # fmt: skip
             return
         device, targets = self.processes.device, self.targets[0].images
         assert targets is not None
@@ -367,9 +370,11 @@ class DistillRun(TrainingRun):
                 features.append(visual.trunk(resized(batch.images, self.image)).cpu())
                 vectors.append(targets(batch).cpu())
                 progress.advance(len(batch.rows))
-        cosine = start_projection(projection, torch.cat(features), torch.cat(vectors))
-        self.note(f"The projection starts by ridge regression: cosine {cosine:.3f} to the teacher on images that the "
-                  "regression did not see.")  # fmt: skip
+        fit = start_projection(projection, torch.cat(features), torch.cat(vectors), classifier=self.student.classifier,
+                               widths=getattr(visual.trunk, "widths", ()))  # fmt: skip
+        self.note(f"The projection starts by ridge regression: cosine {fit.cosine:.3f} to the teacher on images that "
+                  f"the regression did not see, and correlation {fit.likeness:.2f} with which of them the teacher finds "
+                  "alike.")  # fmt: skip
 
     def _plain_batches(self, rows: Rows) -> Iterator[Batch]:
         """Images as they are, without augmentation, in the order of the rows."""

@@ -39,6 +39,7 @@ class Student:
         towers: Which are trained.
         tokenizer_file: Of the text tower: ``merges.txt`` of a trimmed vocabulary or ``tokenizer.json``, or None.
         text: The model that the text tower or its vocabulary came from, or None.
+        classifier: Weights ``(classes, features)`` of what a trained backbone was a part of, or None.
     """
 
     network: nn.Module
@@ -46,6 +47,7 @@ class Student:
     towers: tuple[Tower, ...]
     tokenizer_file: Path | None
     text: Model | None
+    classifier: Tensor | None = None
 
 
 def make_student(
@@ -81,10 +83,11 @@ def make_student(
         network, config = _with_text_tower(request, teacher, init, source, merges)
     if init is not None and request.image_tower is not None:
         take_over_image_tower(network, init)
+    classifier = None
     if request.init_file is not None:
-        load_backbone(network, request.init_file)
+        classifier = load_backbone(network, request.init_file)
     elif request.is_timm:
-        download_backbone(network, str(request.student))
+        classifier = download_backbone(network, str(request.student))
     if request.inherited is not None:
         giver = teacher.live or source
         if giver is None or (init is not None and request.image_tower is not None):
@@ -94,7 +97,7 @@ def make_student(
     if source is None or request.text_tower is not None:
         set_logit_scale(network, teacher.logit_scale)
         _take_over_logit_bias(network, source or teacher.live or init)
-    return Student(network, config, towers, merges, source)
+    return Student(network, config, towers, merges, source, classifier)
 
 
 def _vocabulary(request: DistillRequest, source: Model | None, texts: Sequence[str],

@@ -35,7 +35,8 @@ class TrainingPlan:
 
     Attributes:
         epochs: Passes over the images.
-        steps: Updates in all; if given, it replaces ``epochs``.
+        steps: Updates in all; if given, it replaces ``epochs``. 0 keeps the closed-form start of a trained backbone's
+            projection.
         batch_size: Images in an update.
         optimizer: ``adamw``, or ``muon``, which learns more from an image, see
             :mod:`mobileclip_kit.distillation.optimizer`.
@@ -60,7 +61,7 @@ class TrainingPlan:
     """
 
     epochs: Annotated[int, Range(1)] = 20
-    steps: Annotated[int | None, Range(1)] = None
+    steps: Annotated[int | None, Range(0)] = None
     batch_size: Annotated[int, Range(2)] = 256
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: Annotated[float, Range(0.0, above=True)] = 1e-3
@@ -84,7 +85,7 @@ class TrainingPlan:
 
     def total_steps(self, images: int) -> int:
         """Updates of the whole run; an epoch leaves out the images that do not fill a batch."""
-        return self.steps or self.epochs * (images // self.batch_size)
+        return self.epochs * (images // self.batch_size) if self.steps is None else self.steps
 
     def learning_rate(self, step: int, steps: int) -> float:
         """The learning rate of a step: a linear warm-up, then half a cosine.

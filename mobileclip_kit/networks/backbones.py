@@ -1,7 +1,8 @@
 """Image towers of timm that were trained on something else, as the start of a student.
 
 ``timm:NAME`` is an architecture of timm, ``timm:NAME.TAG`` one of its published weights. open_clip builds the tower
-from the architecture's name alone, so a student's folder loads there like any other.
+from the architecture's name alone, so a student's folder loads there like any other. ``stages:NAME`` and
+``stages:NAME.TAG`` are the same backbones read at several stages, see :mod:`mobileclip_kit.networks.stage_features`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError, first_line
 from mobileclip_kit.files import read_json
+from mobileclip_kit.model_names import STAGES, is_backbone
 from mobileclip_kit.networks.families import image_tower
 from mobileclip_kit.networks.model import quiet_hub
+from mobileclip_kit.networks.stage_features import BACKBONES, PREFIX, StageFeatures
 from mobileclip_kit.spec import ImageSpec
 
-TIMM = "timm:"
 _LISTED = 3
 # Parts of a backbone's file that belong to its former task.
 _CLASSIFIERS = ("classifier.", "fc.", "head.")
@@ -34,22 +36,28 @@ def backbone_config(name: str) -> dict[str, Any]:
     """The ``vision_cfg`` and ``preprocess_cfg`` of a student on a timm backbone.
 
     Args:
-        name: ``timm:NAME`` or ``timm:NAME.TAG``.
+        name: ``timm:NAME`` or ``timm:NAME.TAG``; ``stages:`` in place of ``timm:`` reads several stages.
 
     Raises:
-        ModelError: timm has no such architecture, or no such weights of it (the nearest are named).
+        ModelError: timm has no such architecture, or no such weights of it (the nearest are named), or its stages
+            cannot be read.
     """
     published = _published(name)
-    section = {"image_size": published.input_size[-1], "timm_model_name": published.architecture, "timm_pool": "",
-               "timm_proj": "linear", "timm_proj_bias": True}  # fmt: skip
+    prefix = PREFIX if name.startswith(STAGES) else ""
+    if prefix and published.architecture not in BACKBONES:
+        raise ModelError(f"mckit does not read the stages of {published.architecture}.",
+                         hint=f"Take timm:{published.architecture}, or one of {', '.join(BACKBONES)}.")  # fmt: skip
+    section = {"image_size": published.input_size[-1], "timm_model_name": f"{prefix}{published.architecture}",
+               "timm_pool": "", "timm_proj": "linear", "timm_proj_bias": True}  # fmt: skip
     known = timm.get_pretrained_cfg(published.architecture, allow_unregistered=True) is not None
     return {"vision_cfg": section, "preprocess_cfg": preprocessing_of(vars(published)) if known else {}}
 
 
 def _published(name: str) -> Any:
-    architecture, _, tag = name.removeprefix(TIMM).partition(".")
+    architecture, _, tag = _timm_name(name).partition(".")
     if not timm.is_model(architecture):
-        nearest = difflib.get_close_matches(architecture, timm.list_models(), n=_LISTED, cutoff=0.5)
+        known = [model for model in timm.list_models() if not model.startswith("mckit_")]
+        nearest = difflib.get_close_matches(architecture, known, n=_LISTED, cutoff=0.5)
         hint: str | None = (
             f"Did you mean {', '.join(nearest)}?" if nearest else "`timm.list_models()` lists the known names."
         )
@@ -77,13 +85,21 @@ def follow_backbone(image: ImageSpec, preprocess: Mapping[str, Any]) -> ImageSpe
     return ImageSpec.from_open_clip(known)
 
 
-def download_backbone(network: nn.Module, name: str) -> None:
+def _timm_name(name: str) -> str:
+    """What stands behind ``timm:`` or ``stages:``."""
+    return name.partition(":")[2] if is_backbone(name) else name
+
+
+def download_backbone(network: nn.Module, name: str) -> Tensor | None:
     """Give a student the weights that timm publishes for its backbone.
+
+    Returns:
+        The weights of the backbone's classifier, see :func:`load_backbone`.
 
     Raises:
         ModelError: They cannot be downloaded.
     """
-    wanted = name.removeprefix(TIMM)
+    wanted = _timm_name(name)
     try:
         with quiet_hub():
             trained = timm.create_model(wanted, pretrained=True)
@@ -93,15 +109,18 @@ def download_backbone(network: nn.Module, name: str) -> None:
             f"The weights of {name} could not be loaded: {reason}.",
             hint="Check the network, or pass the weights as --init FILE.safetensors.",
         ) from error
-    _take_over(network, trained.state_dict(), name)
+    return _take_over(network, trained.state_dict(), name)
 
 
-def load_backbone(network: nn.Module, path: Path) -> None:
+def load_backbone(network: nn.Module, path: Path) -> Tensor | None:
     """Start a student's image tower from a file of weights: a timm backbone's, or an open_clip model's.
 
     Args:
         network: The student, changed in place.
-        path: Names as timm gives them, or ``visual.…`` as open_clip does; a classifier's are ignored.
+        path: Names as timm gives them, or ``visual.…`` as open_clip does; the student takes no classifier.
+
+    Returns:
+        The weights of the classifier in the file, ``(classes, features)``; None without one that is linear.
 
     Raises:
         ModelError: The file cannot be read, or is of another architecture: the first tensors that do not fit are named.
@@ -111,13 +130,15 @@ def load_backbone(network: nn.Module, path: Path) -> None:
     except (SafetensorError, OSError) as error:
         reason = first_line(error).rstrip(".")
         raise ModelError(f"{path} cannot be read: {reason}.", hint="Pass a .safetensors file of weights.") from error
-    _take_over(network, state, str(path))
+    return _take_over(network, state, str(path))
 
 
-def _take_over(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def _take_over(network: nn.Module, state: Mapping[str, Tensor], source: str) -> Tensor | None:
     visual = image_tower(network)
     whole = any(name.startswith("visual.") for name in state)
     target = visual if whole or not hasattr(visual, "trunk") else visual.trunk
+    if isinstance(target, StageFeatures):
+        target = target.backbone
     if whole:
         state = {name.removeprefix("visual."): tensor for name, tensor in state.items() if name.startswith("visual.")}
     own = {name: tensor for name, tensor in target.state_dict().items() if not name.endswith("num_batches_tracked")}
@@ -133,6 +154,8 @@ def _take_over(network: nn.Module, state: Mapping[str, Tensor], source: str) -> 
         raise ModelError(f"{source} is of another architecture than the student: {'; '.join(wrong)}.",
                          hint="Pass the weights of the architecture that --student names.")  # fmt: skip
     target.load_state_dict({name: state[name].float() for name in own}, strict=False)
+    linear = [state[f"{part}weight"] for part in _CLASSIFIERS if f"{part}weight" in state]
+    return linear[0].float() if linear and linear[0].ndim == 2 and not whole else None
 
 
 def _some(names: list[str]) -> str:

@@ -25,7 +25,8 @@ from torch import nn
 
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.files import read_json
-from mobileclip_kit.networks.backbones import TIMM, backbone_config, follow_backbone, preprocessing_of
+from mobileclip_kit.model_names import is_backbone
+from mobileclip_kit.networks.backbones import backbone_config, follow_backbone, preprocessing_of
 from mobileclip_kit.networks.model import PLACEHOLDER_TEXT, Model, build_network
 from mobileclip_kit.resources import preset_file, tower_config
 from mobileclip_kit.spec import ImageSpec, tower_of
@@ -39,7 +40,7 @@ def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: 
     """The open_clip configuration of a student.
 
     Args:
-        name: A student: a preset's name, a JSON file, or ``timm:NAME``.
+        name: A student: a preset's name, a JSON file, ``timm:NAME`` or ``stages:NAME``.
         embedding_dim: Width of the vectors, the teacher's.
         image: The teacher's preprocessing; the student keeps all of it but the size, and what its backbone or its JSON
             file says otherwise (``preprocess_cfg``: mean, std, interpolation).
@@ -73,7 +74,7 @@ def student_config(name: str, *, embedding_dim: int, image: ImageSpec, teacher: 
 
 def _image_sections(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A student's ``vision_cfg``, and what it says of its preprocessing: a timm backbone's, or a JSON file's."""
-    if name.startswith(TIMM):
+    if is_backbone(name):
         found = backbone_config(name)
         return found["vision_cfg"], found["preprocess_cfg"]
     document = read_json(preset_file("student", name))

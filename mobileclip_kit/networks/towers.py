@@ -12,6 +12,9 @@ for 64 px, windows of 4 × 4 patches fit its stages of 16, 8 and 4 patches a sid
 bundled teacher's, ``mckit_hybrid_x_64`` the quickstart's student's; ``conv_l`` and ``hybrid_s`` are the same without
 products of channels.
 
+``mckit_stages_`` before a backbone's name of timm reads several of its stages, see
+:mod:`mobileclip_kit.networks.stage_features`.
+
 ``conv_l`` and ``conv_x`` exist at a half, a quarter and an eighth of their parameters (``_2``, ``_4``, ``_8``), as
 students to compare by size. Depth stays and widths shrink, so that each one can also inherit from its teacher. The
 first two stages keep their width: they have 1 % of the parameters, and all that later stages see passes them. The
@@ -30,15 +33,20 @@ from torch import nn
 
 from mobileclip_kit.networks.conv_tower import ConvTower
 from mobileclip_kit.networks.hybrid_tower import HybridTower
+from mobileclip_kit.networks.stage_features import BACKBONES, PREFIX, StageFeatures
 
 # One number for each stage.
 Four = tuple[int, int, int, int]
 _NANO: dict[str, Any] = {"patch_size": 4, "embed_dim": 48, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24)}
 
 
+def _without_pretrained(options: dict[str, Any]) -> dict[str, Any]:
+    """timm hands every entry point what concerns pretrained weights; there are none."""
+    return {key: value for key, value in options.items() if not key.startswith(("pretrained", "cache_dir"))}
+
+
 def _swin_nano(size: int, window: int, **options: Any) -> SwinTransformer:
-    # timm hands every entry point what concerns pretrained weights; there are none.
-    options = {key: value for key, value in options.items() if not key.startswith(("pretrained", "cache_dir"))}
+    options = _without_pretrained(options)
     tower = SwinTransformer(img_size=size, window_size=window, **_NANO, **options)
     # open_clip asks timm models for it.
     tower.default_cfg = {"input_size": (3, size, size), "pool_size": (size // 32, size // 32)}
@@ -53,6 +61,10 @@ def _conv(widths: Four, residuals: Four = (0, 0, 1, 2), *, pooled: bool = True,
 def _hybrid(widths: Four, residuals: Four, layers: int, heads: int, *, products: int = 0,
             **_: Any) -> HybridTower:  # fmt: skip
     return HybridTower(widths, residuals, layers=layers, heads=heads, image_size=64, products=products)
+
+
+def _stages(name: str, **options: Any) -> StageFeatures:
+    return StageFeatures(name, **_without_pretrained(options))
 
 
 TOWERS: dict[str, Callable[..., nn.Module]] = {
@@ -71,6 +83,7 @@ TOWERS: dict[str, Callable[..., nn.Module]] = {
     "mckit_hybrid_m_64": partial(_hybrid, (24, 48, 96, 192), (0, 0, 2, 1), 4, 6),
     "mckit_hybrid_s_64": partial(_hybrid, (16, 32, 64, 112), (0, 0, 1, 0), 1, 4),
     "mckit_hybrid_x_64": partial(_hybrid, (16, 32, 64, 112), (0, 0, 1, 0), 1, 4, products=2),
+    **{f"{PREFIX}{name}": partial(_stages, name) for name in BACKBONES},
 }
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.data.sources import open_source
-from mobileclip_kit.distillation.projection import ridge_regression
+from mobileclip_kit.distillation.projection import ridge_regression, start_projection
 from mobileclip_kit.distillation.recipe import Recipe
 from mobileclip_kit.distillation.request import DistillRequest
 from mobileclip_kit.distillation.run import distill
@@ -93,10 +93,10 @@ def test_ridge_regression_finds_a_linear_map_with_its_mean() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(200, 30, generator=generator)
     wanted, mean = torch.randn(8, 30, generator=generator), 5.0 * torch.randn(8, generator=generator)
-    weight, bias, cosine = ridge_regression(features, features @ wanted.T + mean)
-    torch.testing.assert_close(weight, wanted, atol=1e-2, rtol=0)
-    torch.testing.assert_close(bias, mean, atol=1e-2, rtol=0)
-    assert cosine > 0.999
+    fit = ridge_regression(features, features @ wanted.T + mean)
+    torch.testing.assert_close(fit.weight, wanted, atol=1e-2, rtol=0)
+    torch.testing.assert_close(fit.bias, mean, atol=1e-2, rtol=0)
+    assert fit.cosine > 0.999 and fit.likeness > 0.999
 
 
 def test_ridge_regression_with_more_features_than_images_generalises() -> None:
@@ -105,10 +105,60 @@ def test_ridge_regression_with_more_features_than_images_generalises() -> None:
     factors, mixing = rng.normal(size=(500, 16)), rng.normal(size=(16, 320))
     features = torch.from_numpy(factors @ mixing + rng.normal(size=(500, 320))).float()
     targets = torch.from_numpy(factors @ rng.normal(size=(16, 32)) + rng.normal(size=(500, 32))).float()
-    weight, bias, _ = ridge_regression(features[:100], targets[:100])
-    cosine = F.cosine_similarity(features[100:] @ weight.T + bias, targets[100:]).mean()
+    fit = ridge_regression(features[:100], targets[:100])
+    cosine = F.cosine_similarity(features[100:] @ fit.weight.T + fit.bias, targets[100:]).mean()
     plain = torch.linalg.lstsq(features[:100], targets[:100]).solution
     assert cosine > F.cosine_similarity(features[100:] @ plain, targets[100:]).mean()
+
+
+def test_parts_with_large_values_do_not_decide_alone_and_a_classifier_is_folded_in() -> None:
+    """The signal is in a part of small values and in what the classifier sums; the large part is noise."""
+    rng = np.random.default_rng(1)
+    signal, noise = rng.normal(size=(300, 8)), 100.0 * rng.normal(size=(300, 40))
+    first = 0.01 * signal @ rng.normal(size=(8, 40)) + 0.01 * rng.normal(size=(300, 40))
+    features = torch.from_numpy(np.concatenate([first, noise], axis=1)).float()
+    targets = torch.from_numpy(signal @ rng.normal(size=(8, 16))).float()
+    classifier = torch.from_numpy(np.linalg.pinv(rng.normal(size=(40, 8)))).float()
+
+    def held_out(**options: Any) -> float:
+        projection = nn.Linear(80, 16)
+        start_projection(projection, features[:100], targets[:100], **options)
+        return float(F.cosine_similarity(projection(features[100:]), targets[100:]).mean().detach())
+
+    assert held_out(widths=(40, 40)) > held_out() + 0.1
+    folded = nn.Linear(40, 16)
+    fit = start_projection(folded, features[:, :40], targets, classifier=classifier)
+    given = torch.cat([part * part.var(0, correction=0).sum().rsqrt()
+                       for part in (features[:, :40], features[:, :40] @ classifier.T)], dim=1)  # fmt: skip
+    torch.testing.assert_close(folded(features[:, :40]), given @ fit.weight.T + fit.bias, rtol=1e-3, atol=1e-3)
+
+
+def test_a_student_of_several_stages_starts_from_a_backbone_and_needs_no_steps(given: dict[str, Any]) -> None:
+    report = distill(DistillRequest(**{**given, "student": f"stages:{NAME}", "recipe": plan(steps=0)}))
+    assert report.result.steps == 0 and report.metrics["loss"] == 0.0
+    visual: Any = load_model(given["out"]).network.visual  # type: ignore[union-attr]
+    assert visual.trunk.widths == [256, 24, 24, 32, 32, 64, 64, 128, 128, 256, 256]
+    torch.manual_seed(3)
+    theirs = timm.create_model(NAME).state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in visual.trunk.backbone.state_dict().items())
+    images = torch.rand(2, 3, 160, 160)
+    network = open_clip.create_model(f"local-dir:{given['out']}").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(network.encode_image(images), load_model(given["out"]).network.encode_image(images))  # type: ignore[operator]
+        parts = visual.trunk.parts(images)
+        grid = visual.trunk.backbone.forward_features(images)
+    torch.testing.assert_close(parts[-1], grid.std(dim=(2, 3), correction=0), atol=2e-3, rtol=0)
+    torch.testing.assert_close(parts[-2], grid.mean(dim=(2, 3)))
+
+
+def test_no_steps_are_refused_where_the_start_is_random(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="With steps = 0 nothing is trained"):
+        distill(DistillRequest(**{**given, "student": "vit-t4-64", "init": None, "recipe": plan(steps=0)}))
+
+
+def test_stages_of_other_backbones_are_refused() -> None:
+    with pytest.raises(ModelError, match="does not read the stages of vit_tiny_patch16_224"):
+        backbone_config("stages:vit_tiny_patch16_224")
 
 
 def student(name: str = NAME) -> Any:
