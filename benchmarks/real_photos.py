@@ -105,12 +105,12 @@ def walk(data: Path, folder: Path, minutes: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def prepare(data: Path, folder: Path) -> None:
+def prepare(data: Path, folder: Path, seed: int = SEED) -> None:
     """Copy the photos into ``photos/train`` and ``photos/unseen``, and the vectors beside them."""
     source = data / PHOTOS
     names = (source / "filenames.txt").read_text(encoding="utf-8").split()
     vectors = np.load(source / VECTORS)
-    unseen = set(np.random.default_rng(SEED).permutation(len(names))[:UNSEEN].tolist())
+    unseen = set(np.random.default_rng(seed).permutation(len(names))[:UNSEEN].tolist())
     parts = ["unseen" if row in unseen else "train" for row in range(len(names))]
     for part in ("train", "unseen"):
         (folder / "photos" / part).mkdir(parents=True)
@@ -182,13 +182,13 @@ def items(result: dict[str, Any]) -> set[str]:
     return {hit["item"] for hit in result["hits"]}
 
 
-def draw_words(folder: Path, searches: Mapping[str, Any]) -> None:
+def draw_words(folder: Path, searches: Mapping[str, Any], student: str = "student-onnx-fp32-all") -> None:
     """A sheet for each word: the photos that the teacher finds first above those that the student finds."""
     (folder / "sheets").mkdir()
     for word in WORDS:
         rows = [
             GridRow(who, [folder / "photos" / name for name in first_hits(searches, index, word)])
-            for who, index in (("teacher", "teacher-all"), ("student", "student-onnx-fp32-all"))
+            for who, index in (("teacher", "teacher-all"), ("student", student))
         ]
         draw_grid(word.split("_(")[0].replace("_", " "), rows).save(folder / "sheets" / f"{word}.png")
 

@@ -1,8 +1,11 @@
-"""COCO's annotation files: captions, or instances whose category names stand for a caption.
+"""COCO's annotation files (captions, or instances whose category names stand for a caption), and Karpathy's splits.
 
 Images lie where COCO keeps them: beside ``annotations/`` in a folder of the split's name (``captions_val2017.json`` →
 ``val2017/``), in ``images/``, or beside the file itself. Of instances, an image's caption lists its categories once
 each, those with the most instances first: "person, dog, frisbee" (our reading).
+
+Karpathy's files (``dataset_coco.json``, ``dataset_flickr30k.json``; arXiv 1412.2306) define the test images for which
+retrieval is reported: 5,000 of COCO and 1,000 of Flickr30k, five captions each. Only this split is read.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ def read_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
         DataError: The file is not COCO's, or an annotation names an unknown image or category.
     """
     document = _read(path)
+    if any("sentences" in image for image in document["images"][:1]):
+        yield from _karpathy_pairs(path, document["images"], skipped)
+        return
     names = {_number(category, "id", path, place): str(_field(category, "name", path, place))
              for place, category in enumerate(document["categories"])}  # fmt: skip
     captions: dict[Any, list[str]] = {}
@@ -71,10 +77,31 @@ def _pairs(path: Path, images: list[Any], captions: Mapping[Any, list[str]], cat
         seen.add(name)
 
 
-def _find(path: Path, name: str) -> Path | None:
-    split, parent = path.stem.rpartition("_")[2], path.parent
+def _karpathy_pairs(path: Path, images: list[Any], skipped: list[Skipped]) -> Iterator[Pair]:
+    for number, image in enumerate(images):
+        if _field(image, "split", path, number) != "test":
+            continue
+        name, captions = str(_field(image, "filename", path, number)), list[str]()
+        sentences = _field(image, "sentences", path, number)
+        for sentence in sentences if isinstance(sentences, list) else [sentences]:
+            text = sentence.get("raw") if isinstance(sentence, dict) else None
+            if not isinstance(text, str):
+                raise DataError(f"{path}: image {number} has a sentence without raw, its text.")
+            keep_captions(captions, [text], name, f"{path}: image {number}", skipped)
+        file = _find(path, name, *(str(image[key]) for key in ("filepath",) if image.get(key)))
+        if file is None:
+            skipped.append(Skipped(name, f"The image {name} of {path.name} does not exist."))
+        else:
+            yield Pair(name, file, tuple(captions))
+
+
+def _find(path: Path, name: str, folder: str = "") -> Path | None:
+    """The file of an image; ``folder`` is where Karpathy's files say that it is."""
+    split, parent = folder or path.stem.rpartition("_")[2], path.parent
+    if "/" in split or split in ("", ".."):
+        return None
     folders = (parent.parent / split, parent.parent / "images" / split, parent.parent / "images", parent.parent,
-               parent / split, parent / "images" / split, parent / "images", parent)  # fmt: skip
+               parent / split, parent / "images" / split, parent / "images", parent / f"{split}-images", parent)  # fmt: skip
     if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         return None
     try:
@@ -91,7 +118,7 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
     if isinstance(document, dict):
-        document = {"categories": [], **document}
+        document = {"categories": [], **({} if "dataset" not in document else {"annotations": []}), **document}
     parts = [document.get(part) for part in _PARTS] if isinstance(document, dict) else [None]
     if not all(isinstance(part, list) and all(isinstance(entry, dict) for entry in part) for part in parts):
         raise DataError(

@@ -1,7 +1,9 @@
 """webdataset shards: plain tars whose members of one name belong together, local or at any fsspec URL.
 
 ``000042.jpg``, ``000042.txt`` and ``000042.json`` are one image with its caption; the name ends at the first dot. A
-``.txt`` is a caption, a ``.json`` may hold ``caption`` or ``captions`` (img2dataset's form). Only the tars' headers and
+``.txt`` is a caption, a ``.json`` may hold ``caption`` or ``captions`` (img2dataset's form), and a ``.syn.json`` holds
+``syn_text``, the synthetic captions of DataCompDR (arXiv 2311.17049), which follow the real one. DataCompDR's vectors
+(``.npz``) and augmentations (``.paug.json``) are not read. Only the tars' headers and
 their texts are read to list them; images are read one by one where they lie, so that training may take them in any
 order, from any step on. A remote shard that is read over and over is best kept by fsspec itself
 (``simplecache::s3://…``).
@@ -95,8 +97,9 @@ def _read_shard(shard: str, skipped: list[Skipped]) -> Iterator[Pair]:
                 kind = "." + suffix.lower().rpartition(".")[2]
                 if kind in image_suffixes() and image is None:
                     image = (Member(shard, member.offset_data, member.size), member.name.removeprefix("./"))
-                elif suffix.lower() in ("txt", "json"):
-                    texts += _captions(tar, member, suffix.lower(), f"{name}/{member.name}", skipped)
+                elif suffix.lower() in ("txt", "json", "syn.json"):
+                    found = _captions(tar, member, suffix.lower(), f"{name}/{member.name}", skipped)
+                    texts = texts + found if suffix.lower() != "txt" else found + texts  # the real one first
             # tarfile takes a header that is missing, cut off or damaged for the end; the true one is a block of zeros.
             stream.seek(tar.offset)
             if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -131,11 +134,13 @@ def _captions(tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str, name: st
     assert stream is not None  # it is a file
     try:
         text = stream.read().decode("utf-8-sig")
-        document: Any = parse_json(text) if kind == "json" else {"caption": text}
+        document: Any = {"caption": text} if kind == "txt" else parse_json(text)
     except ValueError as error:
         skipped.append(Skipped(name, f"The caption cannot be read: {error}."))
         return []
-    found = document.get("captions", document.get("caption")) if isinstance(document, dict) else None
+    names = ("syn_text",) if kind == "syn.json" else ("captions", "caption")
+    held = document if isinstance(document, dict) else {}
+    found = next((held[name] for name in names if name in held), None)
     listed = [found] if isinstance(found, str) else found if isinstance(found, list) else []
     captions = [caption.strip() for caption in listed if isinstance(caption, str)]
     if not all(is_text(caption) for caption in captions):

@@ -23,6 +23,8 @@ from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, PairOptions
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup
 from mobileclip_kit.distillation.training_set import load_files
 from mobileclip_kit.errors import DataError, ModelError
+from mobileclip_kit.model_names import is_backbone
+from mobileclip_kit.networks.backbones import download_backbone
 from mobileclip_kit.networks.model import describe, load_model
 from mobileclip_kit.networks.students import build_student, pair_config, shared_settings
 from mobileclip_kit.spec import MERGES_FILE, TextSpec
@@ -113,6 +115,8 @@ class PairRun(TrainingRun):
         if start is not None:
             config["model_cfg"] |= shared_settings(start.config["model_cfg"])
         network = build_student(config, seed=self.recipe.training.seed)
+        if start is None and is_backbone(options.student):
+            download_backbone(network, options.student)
         if start is not None:
             if start.config["model_cfg"] != config["model_cfg"]:
                 raise ModelError(

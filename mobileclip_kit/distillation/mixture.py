@@ -221,21 +221,30 @@ class MixtureInputs:
     @property
     def affinity_logits(self) -> Tensor:
         """The student's scaled cosines of images and the bank's texts or, without a bank, the captions."""
+        return self._logits(self._options.affinity_scale or self.logit_scale)
+
+    def _logits(self, scale: Tensor | float) -> Tensor:
         text = self._shared["bank"] if "bank" in self._shared else None
         if not self._objective.on_bank:
             text = self.caption
         elif text is None:
             text = self._objective.teacher_texts(0, self._compared_rows)
-        return affinity_logits(self.image, text, self.logit_scale)
+        return affinity_logits(self.image, text, scale)
 
     @property
     def teacher_affinities(self) -> Affinities:
         """The mean of all teachers' affinities between the same images and texts."""
         return teacher_affinities([
-            (self._encoded.constant[str(number)], self._objective.teacher_texts(number, self._compared_rows),
-             teacher.logit_scale)
-            for number, teacher in enumerate(self._objective.teachers)
+            (self._encoded.constant[str(number)], self._objective.teacher_texts(number, self._compared_rows), scale)
+            for number, scale in enumerate(self._teacher_scales)
         ])  # fmt: skip
+
+    @property
+    def _teacher_scales(self) -> tuple[float, ...]:
+        """The factors on the teachers' cosines in their affinities."""
+        own = tuple(teacher.logit_scale for teacher in self._objective.teachers)
+        fixed = self._options.affinity_scale
+        return self._options.teacher_scales or (own if fixed is None else (fixed,) * len(own))
 
     @property
     def sigmoid_logits(self) -> Tensor:
@@ -244,7 +253,7 @@ class MixtureInputs:
         own: Tensor | None = getattr(objective.network, "logit_bias", None)
         bias = objective.teachers[0].logit_bias if own is None else own
         assert bias is not None
-        return self.affinity_logits + bias
+        return self._logits(self.logit_scale) + bias
 
     @property
     def teacher_probabilities(self) -> Tensor:

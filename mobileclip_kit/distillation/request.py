@@ -234,7 +234,7 @@ class TrainRequest(TrainingRequest):
         ModelError: The student, the text tower or the model to start from is unknown.
     """
 
-    student: Annotated[str | None, Option("Image tower: resnet18, …, or a JSON file.", metavar="S")] = None
+    student: Annotated[str | None, Option("Image tower: resnet18, …, a JSON file, timm:NAME[.TAG] or stages:NAME.", metavar="S")] = None
     text: Annotated[str | None, Option("Text tower: text-8, …, or a JSON file.", metavar="X")] = None
     losses: Annotated[str | tuple[str, ...] | None, Option("Which of align,tokens,mlm; or none.", metavar="LIST")] = (
         None
@@ -247,8 +247,11 @@ class TrainRequest(TrainingRequest):
     def __post_init__(self) -> None:
         super().__post_init__()
         options = self.resolved.options
-        tower_config("student", options.student)
+        if not is_backbone(options.student):
+            tower_config("student", options.student)
         tower_config("text tower", options.text)
+        if self.resolved.training.steps == 0:
+            raise UsageError("steps is 0; training from pairs needs at least 1.")
         if self.init is not None:
             check_model_name(str(self.init))
 

@@ -242,6 +242,10 @@ class DistillRun(TrainingRun):
                 hint="Give affinity a weight, or pass one cache.",
             )
 
+        if (scales := self.options.teacher_scales) and len(scales) != len(self.teachers):
+            raise UsageError(f"teacher_scales has {len(scales)} numbers for {len(self.teachers)} teachers.",
+                             hint="Give one for each --cache, in their order.")  # fmt: skip
+
     def read_data(self) -> None:
         """List the images with what the recipe needs of their captions, and the text bank."""
         request, uses_texts = self.request, self.request.uses_texts

@@ -258,6 +258,10 @@ class MixtureOptions(TermTable):
         smoothing_from: Share of the training after which labels are smoothed.
         weighting_from: Share of the training after which negatives are weighted.
         hard_negatives: β of :func:`~mobileclip_kit.losses.hard_negatives.hard_negative_loss`; 0 weights all alike.
+        affinity_scale: Factor on all cosines in ``affinity``, the student's and the teachers': 50 in TinyCLIP's scripts,
+            a temperature of 0.02. None takes the student's own logit scale and each teacher's.
+        teacher_scales: Factors on the teachers' cosines in ``affinity``, one for each in the order of the caches, as
+            MobileCLIP2 has them (70 and 60); empty takes each teacher's logit scale.
         learn_scale: Train the student's logit scale, up to 100 or the teacher's; otherwise it stays the teacher's.
     """
 
@@ -288,6 +292,8 @@ class MixtureOptions(TermTable):
     smoothing_from: float = 0.33
     weighting_from: float = 0.66
     hard_negatives: Annotated[float, Range(0.0)] = 0.0
+    affinity_scale: Annotated[float | None, Range(0.0, above=True)] = None
+    teacher_scales: Annotated[tuple[float, ...], Range(0.0, above=True)] = ()
     learn_scale: bool = True
 
     def __post_init__(self) -> None:
@@ -300,6 +306,10 @@ class MixtureOptions(TermTable):
             raise UsageError("temperatures must be above 0.")
         if self.bank_sample is not None and self.bank_sample < 2:
             raise UsageError(f"bank_sample is {self.bank_sample}; an image needs at least 2 texts to choose among.")
+        if (self.affinity_scale is not None or self.teacher_scales) and not self.affinity:
+            raise UsageError("affinity_scale and teacher_scales need an affinity above 0: no other loss has them.")
+        if self.affinity_scale is not None and self.teacher_scales:
+            raise UsageError("affinity_scale and teacher_scales both set the teachers' scales; choose one.")
         if self.softened and self.hard_negatives:
             raise UsageError("softened and hard_negatives both change the contrastive term; choose one.")
         _check_phases(self.smoothing_from, self.weighting_from)

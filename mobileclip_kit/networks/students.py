@@ -7,7 +7,7 @@ layers, patch 32); ``vit-s6-h24`` has the same parameters cut into 24 heads, and
 ``resnet18``, ``mobilenetv2`` and ``swin-nano`` are LightCLIP's image encoders (arXiv 2312.00674), ``text-8`` its text
 transformer. The paper's ResNet-18 has 12.51 M parameters: ``resnet18-attention``, with CLIP's attention pooling, has
 them with vectors of 1,024 numbers. ``resnet-w24`` and the narrower ones are CLIP's own ResNet with attention pooling,
-one block a stage. ``motis-6``, ``-4`` and ``-2`` are CLIP ViT-B/32's text tower with fewer layers, as MoTIS distils it.
+one block a stage. ``mobilenetv2-stages`` reads several stages, for weights that are given as ``--init``. ``motis-6``, ``-4`` and ``-2`` are CLIP ViT-B/32's text tower with fewer layers, as MoTIS distils it.
 
 ``conv-x`` is the tower of the bundled teacher of the synthetic scenes, ``hybrid-x`` the quickstart's student of it;
 ``conv-l`` and ``hybrid-s`` are the same without products; ``-2``, ``-4`` and ``-8`` behind a name are a half, a quarter
@@ -94,7 +94,7 @@ def pair_config(
     """The open_clip configuration of a model with two towers of its own, to be trained from pairs.
 
     Args:
-        name: A student: a preset's name or a JSON file.
+        name: A student: a preset's name, a JSON file, ``timm:NAME`` or ``stages:NAME``.
         text: A text tower: a preset's name or a JSON file.
         embedding_dim: Width of the vectors.
         image_size: Pixels; None takes the student's own. Towers whose size is part of their build refuse another.
@@ -106,7 +106,7 @@ def pair_config(
     Raises:
         ModelError: No student or text tower has this name, or the student cannot take this size.
     """
-    vision_cfg = tower_config("student", name)
+    vision_cfg, preprocess = _image_sections(name)
     if image_size is not None and image_size != vision_cfg["image_size"]:
         fixed = vision_cfg.get("timm_model_name", "").startswith(("swin", "mckit"))
         if fixed or vision_cfg.get("timm_pool") == "abs_attn":  # a table of positions
@@ -123,7 +123,7 @@ def pair_config(
         text_cfg["vocab_size"] = vocab_size
     model_cfg = {"embed_dim": embedding_dim, "vision_cfg": vision_cfg, "text_cfg": text_cfg}
     image = ImageSpec(height=vision_cfg["image_size"], width=vision_cfg["image_size"])
-    return {"model_cfg": model_cfg, "preprocess_cfg": image.to_open_clip()}
+    return {"model_cfg": model_cfg, "preprocess_cfg": follow_backbone(image, preprocess).to_open_clip()}
 
 
 def text_config(name: str, *, context_length: int, vocab_size: int) -> dict[str, Any]:

@@ -84,6 +84,8 @@ TOWERS: dict[str, Callable[..., nn.Module]] = {
     "mckit_hybrid_s_64": partial(_hybrid, (16, 32, 64, 112), (0, 0, 1, 0), 1, 4),
     "mckit_hybrid_x_64": partial(_hybrid, (16, 32, 64, 112), (0, 0, 1, 0), 1, 4, products=2),
     **{f"{PREFIX}{name}": partial(_stages, name) for name in BACKBONES},
+    # For weights that were trained in TensorFlow, which pads more on the right and below.
+    f"{PREFIX}mobilenetv2_100_same": partial(_stages, "mobilenetv2_100", pad_type="same"),
 }
 
 

@@ -97,3 +97,25 @@ def test_other_files_are_refused(tmp_path: Path, content: str, message: str) -> 
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(DataError, match=message):
         list(open_source(tmp_path / "x.json"))
+
+
+def test_karpathys_test_split_with_its_five_captions(tmp_path: Path) -> None:
+    """``filepath`` names COCO's folder; Flickr30k has none and keeps its images in ``flickr30k-images``."""
+    for name in ("val2014/a.jpg", "flickr30k-images/b.jpg"):
+        draw(tmp_path / name)
+
+    def entry(name: str, split: str, **more: str) -> dict[str, Any]:
+        return {"filename": name, "split": split, "sentences": [{"raw": f"{name} {k}"} for k in range(5)], **more}
+
+    path = tmp_path / "dataset_coco.json"
+    images = [entry("a.jpg", "test", filepath="val2014"), entry("gone.jpg", "test"), entry("c.jpg", "restval")]
+    path.write_text(json.dumps({"dataset": "coco", "images": images}))
+    pairs, skipped = read(path)
+    assert pairs == {"a.jpg": tuple(f"a.jpg {k}" for k in range(5))}
+    assert [skip.item for skip in skipped] == ["gone.jpg"]
+    path = tmp_path / "dataset_flickr30k.json"
+    path.write_text(json.dumps({"dataset": "flickr30k", "images": [entry("b.jpg", "test")]}))
+    assert list(read(path)[0]) == ["b.jpg"]
+    path.write_text(json.dumps({"dataset": "flickr30k", "images": [entry("../b.jpg", "test")]}))
+    with pytest.raises(DataError, match="holds no usable image"):
+        read(path)

@@ -46,6 +46,21 @@ def read(place: Path | str) -> tuple[dict[str, tuple[str, ...]], list[Skipped]]:
     return {pair.key: pair.captions for pair in open_source(place, skipped)}, skipped
 
 
+def test_synthetic_captions_of_datacompdr_follow_the_real_one(tmp_path: Path) -> None:
+    """Its other members belong to the same image: the address, the vectors, the augmentations and the identity."""
+    synthetic = json.dumps({"syn_text": ["a toilet", "a wall"]}).encode()
+    path = write(tmp_path / "a.tar", {
+        "0.jpg": image(0), "0.json": json.dumps({"uid": "9e", "sha256": "97"}).encode(), "0.npz": b"PK",
+        "0.paug.json": json.dumps({"param_aug": "[]"}).encode(), "0.syn.json": synthetic, "0.txt": b"real",
+        "0.url.txt": b"http://example.org/0.jpg",
+        "1.syn.json": synthetic, "1.npz": b"PK",
+    })  # fmt: skip
+    pairs, skipped = read(path)
+    assert set(pairs["a.tar/0.jpg"]) == {"real", "a toilet", "a wall"} and len(pairs) == 1
+    assert pairs["a.tar/0.jpg"][0] == "real"
+    assert [(skip.item, skip.reason) for skip in skipped] == [("a.tar/1", "There is a caption, but no image.")]
+
+
 def test_members_of_one_name_are_one_pair(tmp_path: Path) -> None:
     document = json.dumps({"caption": "two", "width": 8}).encode()
     path = write(tmp_path / "a.tar", {

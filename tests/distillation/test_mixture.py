@@ -99,6 +99,34 @@ def test_each_term_is_its_loss() -> None:
     torch.testing.assert_close(term(kld_l1=0.25, affinity=2.0), 0.25 * term(kld_l1=1.0) + 2.0 * term(affinity=1.0))
 
 
+def test_affinities_at_a_chosen_scale_and_a_scale_for_each_teacher() -> None:
+    known, given = texts(), batch()
+    sides = [side(WIDTH, 10, 20.0, known), side(24, 20, 50.0, known)]
+    images, labels = sides[0].images(given), sides[0].texts[known.bank]  # type: ignore[misc,index]
+    student = tiny_teacher().network.encode_image(given.images)  # type: ignore[operator]
+
+    def term(count: int, **options: Any) -> Tensor:
+        made = objective(MixtureOptions(affinity=1.0, **options), towers=("image",), sides=sides[:count])
+        return made.loss(given)[0]
+
+    torch.testing.assert_close(term(1, affinity_scale=50.0), affinity_loss(student, labels, images, labels, 50.0, 50.0))
+    torch.testing.assert_close(term(1, teacher_scales=(7.0,)), affinity_loss(student, labels, images, labels, 20.0, 7.0))
+    torch.testing.assert_close(term(2, teacher_scales=(20.0, 50.0)), term(2))
+    assert not torch.allclose(term(2, teacher_scales=(70.0, 60.0)), term(2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"affinity": 1.0, "affinity_scale": 0.0}, "affinity_scale is 0.0; it must be above 0"),
+     ({"affinity": 1.0, "teacher_scales": (70.0, -1.0)}, r"teacher_scales is \[70.0, -1.0\]; it must be above 0"),
+     ({"affinity": 1.0, "affinity_scale": 50.0, "teacher_scales": (50.0,)}, "choose one"),
+     ({"cosine": 1.0, "affinity_scale": 50.0}, "need an affinity above 0")],
+)  # fmt: skip
+def test_scales_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        MixtureOptions(**options)
+
+
 def test_only_the_asked_towers_are_trained() -> None:
     made = objective(replace(EVERYTHING, learn_scale=False), towers=("image",))
     made.loss(batch())[0].backward()
