@@ -2,10 +2,10 @@
 
     python benchmarks/backbone_photos.py DATA [--keep DIR] [--seeds 0 1 2]
 
-DATA holds what ``real_photos.py`` needs and ``mobilenetv2_imagenet/model.safetensors``, MobileNetV2 trained on ImageNet.
-Its weights stay as they are; the projection is a ridge regression (the recipe ``closed-form``). For each seed another 100
-photos are kept out of everything. On them the overlap of the ten nearest with the teacher's is measured, for each photo
-among the other 99 and for the texts of 1,203 LVIS names among the 100 (a random order: 0.10).
+DATA holds what ``real_photos.py`` needs and ``mobilenetv2_imagenet/model.safetensors``, MobileNetV2 trained on
+ImageNet. Its weights stay as they are; the projection is a ridge regression (the recipe ``closed-form``). For each seed
+another 100 photos are kept out of everything. On them the overlap of the ten nearest with the teacher's is measured,
+for each photo among the other 99 and for the texts of 1,203 LVIS names among the 100 (a random order: 0.10).
 
 Which features are read and the image's size were chosen by cross-validation inside the 441 photos of seed 0. The 100
 of seed 0 were not looked at before this run; those of the other seeds are in part among the 441 of seed 0. Settings

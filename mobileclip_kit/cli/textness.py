@@ -7,10 +7,18 @@ from typing import Any
 
 import click
 
+from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
-from mobileclip_kit.textness.evaluate import EvalRequest, evaluate_projection, evaluate_scales, summarise
-from mobileclip_kit.textness.gallery import encode_scenes, query_scenes
+from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.textness.evaluate import (
+    EvalRequest,
+    evaluate_photos,
+    evaluate_projection,
+    evaluate_scales,
+    summarise,
+)
+from mobileclip_kit.textness.gallery import encode_photos, encode_scenes, query_scenes
 from mobileclip_kit.textness.grid import GridRequest, GridRow, draw_grid
 from mobileclip_kit.textness.learn import TextnessRequest, learn_textness
 from mobileclip_kit.textness.vector import Textness
@@ -61,7 +69,10 @@ def fit(request: TextnessRequest, out: Path, force: bool, as_json: bool) -> None
 @force_option
 @json_option
 def evaluate(request: EvalRequest, force: bool, as_json: bool) -> None:
-    """Measure what each scale from −3 to 3 corrects and costs on synthetic scenes, beside the projection method.
+    """Measure what each scale from −3 to 3 corrects and costs on synthetic scenes.
+
+    Two other methods stand beside it: the same step on the image vectors, and projection. --photos adds what the scales
+    change for your own photos.
 
     \b
     Examples:
@@ -88,6 +99,9 @@ def evaluate(request: EvalRequest, force: bool, as_json: bool) -> None:
     every = np.stack(list(textness.directions.values()))
     projected = evaluate_projection(asked.typographic, asked.clean, every, reading=asked.reading)
     best = summarise(rows)
+    on_images = evaluate_scales(asked.typographic, asked.clean, direction, reading=asked.reading, on="images")
+    best_on_images = summarise(on_images)
+    own = None if request.photos is None else _own_photos(request, encoder, direction)
     if plot is not None:
         chosen = [price["scale"] for price in best.values() if price is not None]
         with atomic_file(plot) as staging:
@@ -96,12 +110,46 @@ def evaluate(request: EvalRequest, force: bool, as_json: bool) -> None:
         "scales": rows,
         "projection": projected,
         "best": best,
+        "scales_on_images": on_images,
+        "best_on_images": best_on_images,
+        "photos": own,
         "plot": None if plot is None else str(plot),
         "accuracy": textness.report.get("accuracy"),
         "norm": 1.0,
         "method": request.method or textness.method,
     }
-    emit(document, f"{_scale_table(rows, projected)}\n{_prices(best)}", as_json=as_json)
+    told = [_scale_table(rows, projected), _prices(best), f"On the image vectors instead: {_prices(best_on_images)}"]
+    told += [] if own is None else [_photo_prices(own, best)]
+    emit(document, "\n".join(told), as_json=as_json)
+
+
+def _own_photos(request: EvalRequest, encoder: Encoder, direction: Vectors) -> dict[str, Any]:
+    """What the scales change for the user's photos: for their captions, or for everyday texts."""
+    from mobileclip_kit.confidence.bank import bank_texts
+
+    assert request.photos is not None
+    photos = encode_photos(request.photos, encoder)
+    for skip in photos.failed[:_FAILURES_SHOWN]:
+        note(f"left out: {skip.item}: {skip.reason}")
+    texts = photos.captions or bank_texts()
+    rows = evaluate_photos(encoder.encode_texts(list(texts)), photos.vectors, direction,
+                           right=photos.right if photos.captions else None)  # fmt: skip
+    return {"photos": len(photos.vectors), "queries": len(texts), "captions": bool(photos.captions), "scales": rows}
+
+
+def _photo_prices(own: dict[str, Any], best: dict[str, Any]) -> str:
+    """What the best scales change for the user's own photos, in sentences."""
+    asked = f"{own['queries']} {'captions' if own['captions'] else 'everyday texts'}"
+    lines = [f"Your {own['photos']} photos, {asked}:"]
+    by_scale = {row["scale"]: row for row in own["scales"]}
+    for price in best.values():
+        if price is not None:
+            row, plain = by_scale[price["scale"]], by_scale[0]
+            cost = (f"; precision@1 falls by {100 * (plain['precision_at_1'] - row['precision_at_1']):.1f} points"
+                    if own["captions"] else "")  # fmt: skip
+            lines.append(f"scale {row['scale']:+g} keeps {row['first_kept']:.1%} of the first hits and "
+                         f"{row['ten_kept']:.1%} of the first ten{cost}.")  # fmt: skip
+    return "\n".join(lines)
 
 
 @command.command()
@@ -139,11 +187,12 @@ def grid(request: GridRequest, force: bool, as_json: bool) -> None:
         else:
             encoder = open_query_encoder(index, request.model, threads=request.threads, brief=True)
             vectors = encode_queries(encoder, [query])
-        found = [search(index, textness.apply(vectors, scale), request.k)[0] for scale in scales]
+        asked = [(scale, raw) for raw in ((False, True) if request.raw else (False,)) for scale in scales]
+        found = [search(index, textness.apply(vectors, scale, raw=raw), request.k)[0] for scale, raw in asked]
         folder = Path(index.header.images)
     rows = [
-        GridRow(f"{scale:+d}" if scale else "0", [find_image(folder, hit.item) for hit in hits])
-        for scale, hits in zip(scales, found, strict=True)
+        GridRow(f"{'raw ' if raw else ''}{scale:+d}" if scale else "0", [find_image(folder, hit.item) for hit in hits])
+        for (scale, raw), hits in zip(asked, found, strict=True)
     ]
     with atomic_file(out) as staging:
         draw_grid(query, rows).save(staging, format="PNG" if out.suffix.lower() == ".png" else "JPEG", quality=90)
@@ -151,7 +200,8 @@ def grid(request: GridRequest, force: bool, as_json: bool) -> None:
         "grid": str(out),
         "query": query,
         "rows": [
-            {"scale": scale, "hits": [hit.to_json() for hit in hits]} for scale, hits in zip(scales, found, strict=True)
+            {"scale": scale, **({"raw": raw} if request.raw else {}), "hits": [hit.to_json() for hit in hits]}
+            for (scale, raw), hits in zip(asked, found, strict=True)
         ],
     }
     emit(document, f"{out}: {len(rows)} rows of {request.k} hits for {query!r}.", as_json=as_json)

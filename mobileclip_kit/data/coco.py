@@ -100,8 +100,8 @@ def _find(path: Path, name: str, folder: str = "") -> Path | None:
     split, parent = folder or path.stem.rpartition("_")[2], path.parent
     if "/" in split or split in ("", ".."):
         return None
-    folders = (parent.parent / split, parent.parent / "images" / split, parent.parent / "images", parent.parent,
-               parent / split, parent / "images" / split, parent / "images", parent / f"{split}-images", parent)  # fmt: skip
+    names = (split, f"images/{split}", "images", f"{split}-images", "")
+    folders = [above / each for above in (parent.parent, parent) for each in names]
     if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         return None
     try:

@@ -3,8 +3,8 @@
 A backbone that was trained on something else already tells images apart; only its projection is random. The least
 squares solution is found in closed form from one pass over the images. Features of several stages are brought to one
 total variance each, or those with large values would alone decide. The outputs of the backbone's former classifier are
-sums of its features, and so add nothing that a projection could not find, but they weigh the directions that tell things
-apart; they are folded into the projection, which remains linear.
+sums of its features: they add nothing that a projection could not find, but give weight to the directions that tell
+things apart. They are folded into the projection, which remains linear.
 """
 
 from __future__ import annotations
@@ -113,14 +113,14 @@ def start_projection(projection: nn.Linear, features: Tensor, targets: Tensor, *
     Returns:
         The regression, of the projection's inputs.
     """
-    parts = list(features.split(list(widths) or [features.shape[1]], dim=1))
+    parts = list(torch.split(features, list(widths) or [features.shape[1]], dim=1))
     if classifier is not None and classifier.shape[1] == parts[0].shape[1]:
         parts.append(parts[0] @ classifier.T)
     else:
         classifier = None
     scales = [part.var(0, correction=0).sum().clamp(min=1e-12).rsqrt() for part in parts]
     fit = ridge_regression(torch.cat([part * scale for part, scale in zip(parts, scales, strict=True)], dim=1), targets)
-    pieces = fit.weight.split([part.shape[1] for part in parts], dim=1)
+    pieces = torch.split(fit.weight, [part.shape[1] for part in parts], dim=1)
     scaled = [piece * scale for piece, scale in zip(pieces, scales, strict=True)]
     if classifier is not None:
         scaled[0] = scaled[0] + scaled.pop() @ classifier

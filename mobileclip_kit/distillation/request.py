@@ -96,7 +96,8 @@ class DistillRequest(TrainingRequest):
         Option("A teacher's stored vectors instead; the affinities of several are averaged.", metavar="CACHE"),
     ] = ()
     student: Annotated[
-        str | None, Option("A new image tower: vit-s6-h12, …, a JSON file, timm:NAME[.TAG] or stages:NAME.", metavar="S")
+        str | None,
+        Option("A new image tower: vit-s6-h12, …, a JSON file, timm:NAME[.TAG] or stages:NAME.", metavar="S"),
     ] = None
     text: Annotated[
         str | None,
@@ -234,7 +235,9 @@ class TrainRequest(TrainingRequest):
         ModelError: The student, the text tower or the model to start from is unknown.
     """
 
-    student: Annotated[str | None, Option("Image tower: resnet18, …, a JSON file, timm:NAME[.TAG] or stages:NAME.", metavar="S")] = None
+    student: Annotated[
+        str | None, Option("Image tower: resnet18, …, a JSON file, timm:NAME[.TAG] or stages:NAME.", metavar="S")
+    ] = None
     text: Annotated[str | None, Option("Text tower: text-8, …, or a JSON file.", metavar="X")] = None
     losses: Annotated[str | tuple[str, ...] | None, Option("Which of align,tokens,mlm; or none.", metavar="LIST")] = (
         None

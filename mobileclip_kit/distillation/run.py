@@ -357,8 +357,10 @@ class DistillRun(TrainingRun):
         projection = getattr(getattr(visual, "head", None), "proj", None)
         if not (request.is_timm or request.init_file) or not hasattr(visual, "trunk"):
             if self.recipe.training.steps == 0 and self.init is None and request.inherited is None:
-                raise UsageError("With steps = 0 nothing is trained, and this student starts from random weights.",
-                                 hint="Name a trained backbone as --student timm:NAME, or give more steps.")  # fmt: skip
+                raise UsageError(
+                    "With steps = 0 nothing is trained, and this student starts from random weights.",
+                    hint="Name a trained backbone as --student timm:NAME, or give more steps.",
+                )
             return
         device, targets = self.processes.device, self.targets[0].images
         assert targets is not None
@@ -376,9 +378,10 @@ class DistillRun(TrainingRun):
                 progress.advance(len(batch.rows))
         fit = start_projection(projection, torch.cat(features), torch.cat(vectors), classifier=self.student.classifier,
                                widths=getattr(visual.trunk, "widths", ()))  # fmt: skip
-        self.note(f"The projection starts by ridge regression: cosine {fit.cosine:.3f} to the teacher on images that "
-                  f"the regression did not see, and correlation {fit.likeness:.2f} with which of them the teacher finds "
-                  "alike.")  # fmt: skip
+        self.note(
+            f"The projection starts by ridge regression: cosine {fit.cosine:.3f} to the teacher on images that the "
+            f"regression did not see, and correlation {fit.likeness:.2f} with which of them the teacher finds alike."
+        )
 
     def _plain_batches(self, rows: Rows) -> Iterator[Batch]:
         """Images as they are, without augmentation, in the order of the rows."""

@@ -258,8 +258,8 @@ class MixtureOptions(TermTable):
         smoothing_from: Share of the training after which labels are smoothed.
         weighting_from: Share of the training after which negatives are weighted.
         hard_negatives: β of :func:`~mobileclip_kit.losses.hard_negatives.hard_negative_loss`; 0 weights all alike.
-        affinity_scale: Factor on all cosines in ``affinity``, the student's and the teachers': 50 in TinyCLIP's scripts,
-            a temperature of 0.02. None takes the student's own logit scale and each teacher's.
+        affinity_scale: Factor on all cosines in ``affinity``, the student's and the teachers': 50 in TinyCLIP's
+            scripts, a temperature of 0.02. None takes the student's own logit scale and each teacher's.
         teacher_scales: Factors on the teachers' cosines in ``affinity``, one for each in the order of the caches, as
             MobileCLIP2 has them (70 and 60); empty takes each teacher's logit scale.
         learn_scale: Train the student's logit scale, up to 100 or the teacher's; otherwise it stays the teacher's.

@@ -1,8 +1,8 @@
 """A backbone of timm whose vector has the features of several stages, not of the last one alone.
 
-The last features of a classifier have lost what its classes do not need: colours, textures, places. Earlier stages still
-have it. Where images are too few to train the backbone, a linear head on all of them comes closer to a teacher than one
-on the last features (docs/distillation.md has figures). The weights keep timm's names behind ``backbone.``.
+The last features of a classifier have lost what its classes do not need: colours, textures, places. Earlier stages
+still have it. Where images are too few to train the backbone, a linear head on all of them comes closer to a teacher
+than one on the last features (docs/distillation.md has figures). The weights keep timm's names behind ``backbone.``.
 """
 
 from __future__ import annotations

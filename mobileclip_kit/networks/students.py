@@ -7,7 +7,9 @@ layers, patch 32); ``vit-s6-h24`` has the same parameters cut into 24 heads, and
 ``resnet18``, ``mobilenetv2`` and ``swin-nano`` are LightCLIP's image encoders (arXiv 2312.00674), ``text-8`` its text
 transformer. The paper's ResNet-18 has 12.51 M parameters: ``resnet18-attention``, with CLIP's attention pooling, has
 them with vectors of 1,024 numbers. ``resnet-w24`` and the narrower ones are CLIP's own ResNet with attention pooling,
-one block a stage. ``mobilenetv2-stages`` reads several stages, for weights that are given as ``--init``. ``motis-6``, ``-4`` and ``-2`` are CLIP ViT-B/32's text tower with fewer layers, as MoTIS distils it.
+one block a stage. ``motis-6``, ``-4`` and ``-2`` are CLIP ViT-B/32's text tower with fewer layers, as MoTIS distils it.
+``tinyclip-…`` are the published models of TinyCLIP with manual inheritance (arXiv 2309.12314); the ResNets give vectors
+of 1,024 numbers. ``mobilenetv2-stages`` reads several stages, for weights that are given as ``--init``.
 
 ``conv-x`` is the tower of the bundled teacher of the synthetic scenes, ``hybrid-x`` the quickstart's student of it;
 ``conv-l`` and ``hybrid-s`` are the same without products; ``-2``, ``-4`` and ``-8`` behind a name are a half, a quarter

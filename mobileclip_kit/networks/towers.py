@@ -41,7 +41,7 @@ _NANO: dict[str, Any] = {"patch_size": 4, "embed_dim": 48, "depths": (2, 2, 6, 2
 
 
 def _without_pretrained(options: dict[str, Any]) -> dict[str, Any]:
-    """timm hands every entry point what concerns pretrained weights; there are none."""
+    """Timm hands every entry point what concerns pretrained weights; there are none."""
     return {key: value for key, value in options.items() if not key.startswith(("pretrained", "cache_dir"))}
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.data.pair import Skipped
+from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError, ModelError, ShapeError
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.files import encode_files
@@ -116,6 +118,49 @@ def encode_scenes(folder: Path, encoder: Encoder) -> EncodedGallery:
     if not weakness_queries(rows) or all(row.word is not None for row in rows):
         raise DataError(f"{folder} {_NO_WORDS}.", hint=_DRAW)
     return encode_gallery(folder, encoder)
+
+
+@dataclass(frozen=True)
+class OwnPhotos:
+    """A user's photos.
+
+    Attributes:
+        vectors: Unit rows, ``(n, d)``.
+        captions: Their captions; none where the photos have no captions.
+        right: For each caption, the rows of its photo.
+        failed: Photos that cannot be decoded.
+    """
+
+    vectors: Vectors
+    captions: tuple[str, ...]
+    right: tuple[frozenset[int], ...]
+    failed: tuple[Skipped, ...]
+
+
+def encode_photos(place: Path, encoder: Encoder) -> OwnPhotos:
+    """Encode photos of one's own, with captions or without.
+
+    Args:
+        place: A folder, or a file of captions.
+        encoder: With an image tower.
+
+    Raises:
+        DataError: There are fewer than two photos, or they are in shards.
+    """
+    pairs, failed = list(open_source(place)), list[Skipped]()
+    files = [pair.image for pair in pairs if isinstance(pair.image, Path)]
+    if len(files) < len(pairs):
+        raise DataError(f"{place} holds shards.", hint="Pass a folder of photos or a captions file.")
+    vectors = encode_files(encoder, files, failed=failed, label="photos")
+    left_out = {skip.item for skip in failed}
+    kept = [pair for pair, file in zip(pairs, files, strict=True) if str(file) not in left_out]
+    if len(kept) < 2:
+        raise DataError(f"{place} has {len(kept)} photos that can be decoded; two are needed.")
+    owners: dict[str, set[int]] = {}
+    for row, pair in enumerate(kept):
+        for caption in pair.captions:
+            owners.setdefault(caption, set()).add(row)
+    return OwnPhotos(vectors, tuple(owners), tuple(map(frozenset, owners.values())), tuple(failed))
 
 
 def read_pairs(folder: Path) -> list[Truth] | None:

@@ -99,25 +99,33 @@ class Textness:
             )
         return self.directions[chosen]
 
-    def apply(self, queries: Vectors, scale: float, method: Method | None = None) -> Vectors:
+    def apply(self, queries: Vectors, scale: float, method: Method | None = None, *, raw: bool = False) -> Vectors:
         """Move queries towards written words, or away from them.
 
         Args:
             queries: Unit rows, ``(q, d)``.
             scale: Length of the step: −1 is as long as the query itself.
             method: None for :attr:`method`.
+            raw: Give the direction the length with which it was learned, as the article does.
 
         Returns:
             ``normalise(queries + scale · direction)``, ``(q, d)``.
 
         Raises:
+            DataError: The file does not say with which length the direction was learned.
             ShapeError: The widths differ.
             UsageError: ``scale`` is not a usable number.
         """
         direction = self.direction(method)
         if queries.ndim != 2 or queries.shape[1] != direction.shape[0]:
             raise ShapeError(f"The textness vector has {direction.shape[0]} numbers; the queries have {queries.shape}.")
-        return shift(queries, direction, scale)
+        if not raw:
+            return shift(queries, direction, scale)
+        norm = (self.report.get("raw_norms") or {}).get(method or self.method)
+        if norm is None:
+            raise DataError(f"The textness of {self.model} does not say how long its directions were.",
+                            hint="Make it again with `mckit textness fit`.")  # fmt: skip
+        return _move(queries, direction, scale * norm)
 
     def warnings(self) -> list[str]:
         """A sentence for each direction that tells images with words apart no better than always giving one answer."""
@@ -181,6 +189,10 @@ def shift(queries: Vectors, direction: Vectors, scale: float) -> Vectors:
     """``normalise(queries + scale · direction)``; see :meth:`Textness.apply`."""
     if not abs(scale) <= MAX_SCALE:
         raise UsageError(f"The textness scale is {scale}; it must lie between −{MAX_SCALE:g} and {MAX_SCALE:g}.")
+    return _move(queries, direction, scale)
+
+
+def _move(queries: Vectors, direction: Vectors, scale: float) -> Vectors:
     moved = queries.astype(np.float64) + scale * direction
     norms = np.linalg.norm(moved, axis=1, keepdims=True)
     if (norms < 1e-6).any():

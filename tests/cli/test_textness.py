@@ -104,6 +104,9 @@ def test_fit_search_and_grid(photos: Path, tmp_path: Path, capsys: pytest.Captur
     assert rows[4]["hits"][0]["item"] == "word.png"
     with Image.open(tmp_path / "g.png") as sheet:
         assert sheet.height > 5 * 150
+    out, _ = run(capsys, "textness", "grid", tmp_path / "i", "a", "-k", "3", *vector, "-o", tmp_path / "r.png", "--raw",
+                 "--json")  # fmt: skip
+    assert [(row["scale"], row["raw"]) for row in json.loads(out)["rows"][4:7]] == [(2, False), (-2, True), (-1, True)]
     np.save(tmp_path / "q.npy", EdgeEncoder("edges").encode_texts(["a"]))
     given = ["-k", "3", *vector, "--query-vectors", tmp_path / "q.npy", "-o", tmp_path / "h.png", "--json"]
     out, _ = run(capsys, "textness", "grid", tmp_path / "i", "a title", *given)
@@ -178,9 +181,13 @@ def test_eval_on_drawn_scenes(photos: Path, tmp_path: Path, capsys: pytest.Captu
     assert scales == sorted(scales)
     assert {step / 4 for step in range(-12, 13)} | {-0.05, 0.95} <= set(scales)
     assert all(0 <= row["typographic_error_rate"] <= 1 for row in document["scales"])
-    assert set(document) >= {"accuracy", "norm", "projection", "best"}
-    out, _ = run(capsys, *asked, "--plot", tmp_path / "scales.png")
-    assert "projection" in out
+    assert (
+        set(document) >= {"accuracy", "norm", "projection", "best", "scales_on_images"} and document["photos"] is None
+    )
+    assert [row["scale"] for row in document["scales_on_images"]] == scales
+    out, _ = run(capsys, *asked, "--plot", tmp_path / "scales.png", "--photos", photos)
+    assert "projection" in out and "On the image vectors instead" in out
+    assert "Your 30 photos, 1270 everyday texts:" in out
     assert "points of right-in-ten" in out
     with Image.open(tmp_path / "scales.png") as plot:
         assert plot.size == (960, 840)

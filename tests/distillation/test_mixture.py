@@ -110,7 +110,9 @@ def test_affinities_at_a_chosen_scale_and_a_scale_for_each_teacher() -> None:
         return made.loss(given)[0]
 
     torch.testing.assert_close(term(1, affinity_scale=50.0), affinity_loss(student, labels, images, labels, 50.0, 50.0))
-    torch.testing.assert_close(term(1, teacher_scales=(7.0,)), affinity_loss(student, labels, images, labels, 20.0, 7.0))
+    torch.testing.assert_close(
+        term(1, teacher_scales=(7.0,)), affinity_loss(student, labels, images, labels, 20.0, 7.0)
+    )
     torch.testing.assert_close(term(2, teacher_scales=(20.0, 50.0)), term(2))
     assert not torch.allclose(term(2, teacher_scales=(70.0, 60.0)), term(2))
 

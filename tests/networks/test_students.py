@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mobileclip_kit.errors import ModelError
-from mobileclip_kit.networks.model import describe, load_model, save_model, tower_parameters
+from mobileclip_kit.networks.model import build_network, describe, load_model, save_model, tower_parameters
 from mobileclip_kit.networks.students import build_student, pair_config
 from mobileclip_kit.resources import tower_config
 
@@ -35,6 +35,22 @@ def test_resnet18_with_attention_pooling_has_the_papers_size():
     assert tower_parameters(network)["image"] == 12_515_392
     with pytest.raises(ModelError, match="is built for 224 px"):
         build("resnet18-attention", image_size=128)
+
+
+@pytest.mark.parametrize(
+    ("image", "text", "dim", "millions"),
+    [("tinyclip-61m-32", "tinyclip-29m", 512, (61, 29)), ("tinyclip-40m-32", "tinyclip-19m", 512, (40, 19)),
+     ("tinyclip-39m-16", "tinyclip-19m", 512, (39, 19)), ("tinyclip-8m-16", "tinyclip-3m", 512, (8, 3)),
+     ("tinyclip-resnet-30m", "tinyclip-29m", 1024, (30, 29)), ("tinyclip-resnet-19m", "tinyclip-19m", 1024, (19, 19))],
+)  # fmt: skip
+def test_tinyclips_published_models_have_the_sizes_in_their_names(image, text, dim, millions):
+    """Their names count a text tower without its table of tokens."""
+    config = pair_config(image, text=text, embedding_dim=dim)["model_cfg"]
+    with torch.device("meta"):
+        network = build_network(config)
+    counts = tower_parameters(network)
+    tokens = network.token_embedding.weight.numel()
+    assert (round(counts["image"] / 1e6), round((counts["text"] - tokens) / 1e6)) == millions
 
 
 def test_a_stage_is_a_quarter_of_eight_layers():

@@ -8,6 +8,7 @@ import pytest
 from mobileclip_kit.errors import ShapeError
 from mobileclip_kit.textness.evaluate import (
     GalleryQueries,
+    evaluate_photos,
     evaluate_projection,
     evaluate_scales,
     project_out,
@@ -65,6 +66,18 @@ def test_projection_takes_a_direction_out_of_both_sides() -> None:
     figures = evaluate_projection(TYPOGRAPHIC, CLEAN, words, reading=READING)
     assert figures["clean_precision_at_1"] == 1
     assert figures["typographic_error_rate"] == 1, "without its words, the image of the word is all cat"
+
+
+def test_photos_of_ones_own_say_what_a_scale_changes() -> None:
+    """Two photos; the second has words. A scale of −2 turns the query for it around."""
+    gallery = np.array([[1, 0, 0], [0.6, 0, 0.8]], np.float32)
+    queries = np.array([[0.6, 0, 0.8], [1, 0, 0]], np.float32)
+    direction = np.array([0, 0, 1], np.float32)
+    right = [frozenset({1}), frozenset({0})]
+    plain, moved = evaluate_photos(queries, gallery, direction, (0.0, -2.0), right)
+    assert (plain["first_kept"], plain["ten_kept"], plain["precision_at_1"]) == (1, 1, 1)
+    assert (moved["first_kept"], moved["ten_kept"], moved["precision_at_1"]) == (0.5, 1, 0.5)
+    assert "precision_at_1" not in evaluate_photos(queries, gallery, direction, (0.0,))[0]
 
 
 def test_questions_that_do_not_fit_are_refused() -> None:
