@@ -22,7 +22,7 @@ def test_presets_are_found_by_name_and_files_by_their_path(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("kind", "name", "error", "message"),
     [
-        ("recipe", "mkit", UsageError, "the recipes are lightclip, mckit, .* Did you mean mckit"),
+        ("recipe", "mkit", UsageError, "the recipes are closed-form, lightclip, mckit, .* Did you mean mckit"),
         ("student", "foo", ModelError, "No student is called 'foo'; the students are conv-l, "),
         ("text tower", "text-3", ModelError, "the text towers are motis-2, .* Did you mean text-"),
         ("student", "nowhere.json", ModelError, "There is no student file nowhere.json"),
@@ -35,7 +35,7 @@ def test_unknown_names_list_the_known_ones(kind: str, name: str, error: type[Exc
 
 @pytest.mark.parametrize("name", preset_names("student"))
 def test_every_student_has_an_image_size(name: str) -> None:
-    assert tower_config("student", name)["image_size"] in (64, 224)
+    assert tower_config("student", name)["image_size"] in (64, 224, 288)
 
 
 def test_a_tower_may_stand_in_a_whole_configuration(tmp_path: Path) -> None:
