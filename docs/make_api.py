@@ -14,10 +14,20 @@ import mobileclip_kit as mckit
 
 PAGE = Path(__file__).parent / "api.md"
 FUNCTIONS = ("load", "build_index", "open_index", "distill", "train", "export", "verify")
-CLASSES = ("Encoder", "Index", "Hit", "IndexReport", "TrainingReport", "Export", "Verification", "Progress")
+CLASSES = (
+    "Encoder",
+    "Index",
+    "Hit",
+    "DuplicateGroup",
+    "IndexReport",
+    "TrainingReport",
+    "Export",
+    "Verification",
+    "Progress",
+)
 METHODS = {
     "Encoder": ("encode_images", "encode_texts"),
-    "Index": ("search", "encode", "search_vectors", "update", "close"),
+    "Index": ("search", "encode", "search_vectors", "duplicates", "update", "close"),
     "Export": ("rows", "tower_path"),
 }
 REQUESTS = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mobileclip_kit.api import build_index, distill, export, load, open_index, train, verify
     from mobileclip_kit.distillation.run import TrainingReport
+    from mobileclip_kit.duplicates import DuplicateGroup
     from mobileclip_kit.errors import (
         CacheError,
         ClusterError,
@@ -43,6 +44,7 @@ __all__ = [
     "CacheError",
     "ClusterError",
     "DataError",
+    "DuplicateGroup",
     "Encoder",
     "Export",
     "ExportError",
@@ -75,6 +77,7 @@ __all__ = [
 
 # The modules of the names; errors are in mobileclip_kit.errors, functions in mobileclip_kit.api.
 _MODULES = {
+    "DuplicateGroup": "duplicates",
     "Encoder": "runtime.encoder",
     "Export": "exporting.folder",
     "Hit": "search.hits",

@@ -40,6 +40,7 @@ WITHIN_LAYER = {
     ("bundle", "textness"),  # a bundle carries the textness vector
     ("search", "confidence"),  # hits carry their confidence
     ("indexing", "confidence"),  # an index is written with its background
+    ("search", "duplicates"),  # an open index lists its copies
     ("search", "bundle"),  # a bundle's model encodes queries
     ("search", "indexing"),  # an open index brings itself up to date
     ("search", "textness"),  # a query may carry the textness vector

@@ -34,6 +34,7 @@ COMMANDS = {
     "merge": "Merge several indexes of one model into one.",
     "dump": "Write an index's vectors and names for other programs.",
     "search": "Find images by words, by an image or by a vector.",
+    "duplicates": "List copies of the same photo.",
     "serve": "Search an index in the browser.",
     "textness": "Learn the textness vector that promotes or demotes written words.",
     "bundle": "Pack everything the app needs into one folder, with a manifest.",

@@ -104,3 +104,9 @@ def format_table(header: list[str], rows: list[list[str]]) -> str:
 def is_explicit(name: str) -> bool:
     """Whether the command line names an option of the running command, which may be its default all the same."""
     return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def one_line(text: str) -> str:
+    """The text with line breaks and control characters escaped: a name must not forge a line of its own."""
+    return "".join(character if character.isprintable() or "\ud800" <= character <= "\udfff" else
+                   character.encode("unicode_escape").decode() for character in text)  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, json_option
+from mobileclip_kit.cli.output import emit, json_option, one_line
 from mobileclip_kit.search.hits import Hit, certain_hits
 from mobileclip_kit.search.index import Index
 from mobileclip_kit.search.queries import load_query_vectors
@@ -146,8 +146,8 @@ def _check_no_index_meant(arguments: Sequence[str], project_index: Path) -> None
 def _listing(labels: Sequence[str], results: Sequence[Sequence[Hit]], found: Sequence[Sequence[Hit]]) -> str:
     lines = []
     for label, hits, every in zip(labels, results, found, strict=True):
-        lines.append(_one_line(label if len(label) <= _LABEL_CHARACTERS else label[: _LABEL_CHARACTERS - 1] + "…"))
-        lines += [f"{hit.rank:4d}  {hit.score:6.4f}  {_percent(hit)}{_one_line(hit.item)}" for hit in hits]
+        lines.append(one_line(label if len(label) <= _LABEL_CHARACTERS else label[: _LABEL_CHARACTERS - 1] + "…"))
+        lines += [f"{hit.rank:4d}  {hit.score:6.4f}  {_percent(hit)}{one_line(hit.item)}" for hit in hits]
         if len(hits) < len(every):
             lines.append(
                 f"      {len(every) - len(hits)} less certain left out" if hits else "      no image like that"
@@ -159,9 +159,3 @@ def _listing(labels: Sequence[str], results: Sequence[Sequence[Hit]], found: Seq
 
 def _percent(hit: Hit) -> str:
     return "" if hit.confidence is None else f"{hit.confidence:4.0%}  "
-
-
-def _one_line(text: str) -> str:
-    """The text with line breaks and control characters escaped: a name must not forge a line of its own."""
-    return "".join(character if character.isprintable() or "\ud800" <= character <= "\udfff" else
-                   character.encode("unicode_escape").decode() for character in text)  # fmt: skip

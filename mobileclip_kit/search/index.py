@@ -12,6 +12,7 @@ import numpy as np
 from mobileclip_kit.arguments import Confidence, Count, check_arguments, listed_texts, python_errors, request_from
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.confidence.background import Background, open_background
+from mobileclip_kit.duplicates import DuplicateGroup, describe_group, find_duplicates
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.runtime.encoder import Encoder
@@ -244,6 +245,24 @@ class Index:
     @functools.cached_property
     def _background(self) -> tuple[Background | None, str | None]:
         return open_background(self._reader)
+
+    def duplicates(self) -> list[DuplicateGroup]:
+        """Copies of the same photo: exact ones, and resized, recompressed or slightly cropped ones.
+
+        Returns:
+            Groups of at least two images, the one to keep first; see :class:`DuplicateGroup`.
+
+        Raises:
+            IndexFormatError: The index is damaged.
+            UsageError: The index was closed.
+
+        Example:
+            >>> with mckit.open_index(index) as photos:
+            ...     [group.items for group in photos.duplicates()]
+            []
+        """
+        root = None if self._reader.header.images is None else Path(self._reader.header.images)
+        return [describe_group(group, root) for group in find_duplicates(self._reader)]
 
     @python_errors
     def update(self, images: str | Path | None = None, **options: Any) -> IndexReport:

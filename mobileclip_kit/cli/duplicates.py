@@ -1,0 +1,37 @@
+"""``mckit duplicates``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mobileclip_kit.cli.output import emit, json_option, one_line
+
+
+@click.command(name="duplicates")
+@click.argument("index", type=click.Path(path_type=Path))
+@json_option
+def command(index: Path, as_json: bool) -> None:
+    """List copies of the same photo: exact ones, and resized, recompressed or slightly cropped ones.
+
+    INDEX is an index. The image to keep comes first: of the most pixels, then of the most bytes, then the oldest. Each
+    of the others is a copy of it. Nothing is changed.
+
+    \b
+    Examples:
+      mckit duplicates photos.index
+      mckit duplicates photos.index --json
+    """  # noqa: D301 (click's mark for lines to keep as they are)
+    from mobileclip_kit.search.index import Index
+
+    with Index(index) as opened:
+        groups, images = opened.duplicates(), len(opened)
+    copies = sum(len(group.items) - 1 for group in groups)
+    lines = []
+    for group in groups:
+        lines.append(one_line(group.items[0]))
+        lines += [f"    {'same file' if group.exact else 'copy     '}  {one_line(item)}" for item in group.items[1:]]
+    lines.append(f"{index}: {len(groups)} groups; {copies} of {images} images are copies.")
+    document = {"index": str(index), "images": images, "copies": copies, "groups": [each.to_json() for each in groups]}
+    emit(document, "\n".join(lines), as_json=as_json)

@@ -1,0 +1,164 @@
+"""Copies of the same photo in an index: exact ones, and near ones such as resized, recompressed or slightly cropped.
+
+Exact copies have the same content hash. Near ones have vectors that are close *and* perceptual hashes that are close.
+Either alone confuses different photos: vectors those of one scene, hashes those of one layout. How close vectors of
+different photos are depends on the model, so distances count in units of the median distance between images of the
+same index. ``benchmarks/duplicates.py`` measures the rule.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.index.folder import IndexReader
+from mobileclip_kit.index.store import Item
+from mobileclip_kit.phash import BITS, differing_bits
+from mobileclip_kit.photo_facts import PhotoFacts
+
+# The two distances, each from 0 to about 1, may add up to this much; chosen on half of the planted copies.
+LINE = 0.65
+# Without hashes, in an index of an older mckit or of imported vectors, the vectors have to be closer.
+_LINE_WITHOUT_HASH = 0.01
+# So many nearest images of each are compared with it; larger groups hold together through their best image.
+_NEIGHBOURS = 32
+_QUERIES_AT_ONCE = 256
+_SAMPLE = 400
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Images that are copies of one another.
+
+    Attributes:
+        items: The best first: of the most pixels, then of the most bytes, then the oldest. Each of the others is a copy
+            of the first one.
+        exact: Whether the files are the same byte for byte.
+        paths: Their files, in the same order; None where the index knows no folder of images.
+    """
+
+    items: tuple[str, ...]
+    exact: bool
+    paths: tuple[Path | None, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object in ``--json`` documents."""
+        return {"keep": self.items[0], "copies": list(self.items[1:]), "exact": self.exact}
+
+
+def find_duplicates(index: IndexReader, *, stop: Callable[[], bool] = lambda: False) -> list[list[Item]]:
+    """The groups of copies in an index, the best image of each first.
+
+    Args:
+        index: Opened.
+        stop: Asked between blocks of images whether to give up.
+
+    Returns:
+        Groups of at least two items, in the order of the names of their first ones.
+
+    Raises:
+        IndexFormatError: The index is damaged.
+    """
+    items = [item for item in index.store.items() if item.row is not None and item.row < len(index.matrix)]
+    return group_items(index, items, stop)
+
+
+def group_items(index: IndexReader, items: Sequence[Item], stop: Callable[[], bool]) -> list[list[Item]]:
+    """See :func:`find_duplicates`; ``items`` are those of the index that have a row."""
+    ranked = sorted(items, key=_quality)
+    place_of = {item.row: place for place, item in enumerate(ranked)}
+    copies: dict[int, set[int]] = defaultdict(set)
+    for first, second in _pairs(index, ranked, place_of, stop):
+        copies[first].add(second)
+        copies[second].add(first)
+    # The best image takes all its copies; what is no copy of it makes groups of its own, so that no chain of small
+    # steps joins two photos that differ.
+    taken: set[int] = set()
+    groups = []
+    for place in range(len(ranked)):
+        if place in taken or place not in copies:
+            continue
+        members = [place, *sorted(copies[place] - taken - {place})]
+        if len(members) > 1:
+            taken.update(members)
+            groups.append([ranked[member] for member in members])
+    return sorted(groups, key=lambda group: group[0].name)
+
+
+def describe_group(group: Sequence[Item], root: Path | None) -> DuplicateGroup:
+    """A group of items for users."""
+    digests = {item.sha256 for item in group}
+    return DuplicateGroup(
+        items=tuple(item.name for item in group),
+        exact=len(digests) == 1 and None not in digests,
+        paths=tuple(None if root is None or ".tar/" in item.name else root / item.name for item in group),
+    )
+
+
+def near_copies(distances: NDArray[np.floating], first: Rows, second: Rows, known: NDArray[np.bool_]) -> Any:
+    """Which pairs are near copies, ``(n,)``.
+
+    Args:
+        distances: 1 − cosine in units of the index's median, ``(n,)``; see :func:`typical_distance`.
+        first: Perceptual hashes, ``(n,)``.
+        second: Those of the other images.
+        known: Whether both hashes are known.
+    """
+    return np.where(known, distances + hash_distances(first, second) <= LINE, distances <= _LINE_WITHOUT_HASH)
+
+
+def hash_distances(first: Rows, second: Rows) -> NDArray[np.float64]:
+    """The share of differing bits, doubled: different images differ in half of them, ``(n,)``."""
+    return differing_bits(first, second) / (BITS / 2)
+
+
+def typical_distance(vectors: Vectors) -> float:
+    """The median of 1 − cosine between different rows of a sample, ``(n, d)``."""
+    sample = vectors[:: max(1, len(vectors) // _SAMPLE)][:_SAMPLE]
+    pairs = np.triu_indices(len(sample), 1)
+    return max(float(np.median(1 - (sample @ sample.T)[pairs])), 1e-6) if len(sample) > 1 else 1.0
+
+
+def _pairs(
+    index: IndexReader, ranked: Sequence[Item], place_of: dict[int | None, int], stop: Callable[[], bool]
+) -> Iterator[tuple[int, int]]:
+    """Places of items that are copies of each other."""
+    same = defaultdict(list)
+    for place, item in enumerate(ranked):
+        if item.sha256 is not None:
+            same[item.sha256].append(place)
+    for places in same.values():
+        yield from ((places[0], other) for other in places[1:])
+    hashes = [(item.facts or PhotoFacts()).phash for item in ranked]
+    known = np.array([each is not None for each in hashes], np.bool_)
+    bits = np.array([each or 0 for each in hashes], np.int64)
+    rows = np.array([item.row for item in ranked], np.int64)
+    typical = typical_distance(index.vectors(np.sort(rows)[:: max(1, len(rows) // _SAMPLE)]))
+    allowed = index.allowed_rows()
+    for start in range(0, len(ranked), _QUERIES_AT_ONCE):
+        if stop():
+            return
+        block = np.arange(start, min(start + _QUERIES_AT_ONCE, len(ranked)))
+        scores, found = index.nearest(index.vectors(rows[block]), _NEIGHBOURS + 1, allowed=allowed)
+        first = np.repeat(block, found.shape[1])
+        second = np.array([place_of.get(row, -1) for row in found.ravel().tolist()], np.int64)
+        near = near_copies((1 - scores.ravel()) / typical, bits[first], bits[second], known[first] & known[second])
+        kept = near & (second >= 0) & (first != second)
+        yield from zip(first[kept].tolist(), second[kept].tolist(), strict=True)
+
+
+def _quality(item: Item) -> tuple[int, int, int, str]:
+    """Sorts the best image first."""
+    facts = item.facts or PhotoFacts()
+    taken_ns = item.mtime_ns if facts.taken_us is None else 1000 * facts.taken_us
+    pixels = (facts.width or 0) * (facts.height or 0)
+    return -pixels, -(item.size_bytes or 0), 2**63 if taken_ns is None else taken_ns, item.name

@@ -1,0 +1,136 @@
+"""Copies of the same photo: exact and near ones, which is kept, and what is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageFilter
+
+from mobileclip_kit.cli.duplicates import command
+from mobileclip_kit.duplicates import DuplicateGroup
+from mobileclip_kit.index.folder import IndexReader
+from mobileclip_kit.indexing.options import IndexOptions
+from mobileclip_kit.indexing.update import update_index
+from mobileclip_kit.phash import differing_bits, perceptual_hash
+from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.search.index import Index
+from mobileclip_kit.spec import ImageSpec, ModelSpec
+from tests.index.older import age
+
+
+class LayoutEncoder(Encoder):
+    """Vectors are the image itself at 4×4 pixels, less their mean."""
+
+    runtime = "fake"
+
+    def __init__(self) -> None:
+        super().__init__(
+            ModelSpec(name="layout", embedding_dim=48, image=ImageSpec(height=64, width=64), text=None, model_hash="1a")
+        )
+
+    def _run_images(self, pixels: np.ndarray) -> np.ndarray:
+        """``(n, 48)``."""
+        small = pixels.reshape(len(pixels), 4, 16, 4, 16, 3).mean(axis=(2, 4)).reshape(len(pixels), 48)
+        small = small - small.mean(axis=1, keepdims=True) + 1e-3
+        return (small / np.linalg.norm(small, axis=1, keepdims=True)).astype(np.float32)
+
+
+def photo(seed: int, side: int = 160) -> Image.Image:
+    """Soft random patches: an image with a layout of its own."""
+    noise = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), np.uint8)
+    return Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine photos; copies of three of them, and a view of another one's scene."""
+    folder = tmp_path_factory.mktemp("duplicates")
+    photos = folder / "photos"
+    photos.mkdir()
+    for seed in range(9):
+        photo(seed).save(photos / f"photo{seed}.png")
+    photo(0).resize((80, 80)).save(photos / "a-smaller.png")
+    photo(0).save(photos / "a-worse.jpg", quality=30)
+    photo(0).crop((4, 4, 156, 156)).save(photos / "a-cropped.png")
+    shutil.copy(photos / "photo1.png", photos / "same.png")
+    photo(2, 320).filter(ImageFilter.GaussianBlur(2)).save(photos / "larger.png")
+    photo(3).crop((0, 0, 110, 110)).save(photos / "view.png")
+    os.utime(photos / "same.png", (1, 1))
+    update_index(photos, LayoutEncoder(), folder / "index", IndexOptions(workers=1))
+    return folder / "index"
+
+
+def test_copies_are_grouped_with_the_best_first(index: Path) -> None:
+    with Index(index) as opened:
+        groups = opened.duplicates()
+    photos = index.parent / "photos"
+    assert [group.items for group in groups] == [
+        ("larger.png", "photo2.png"),  # most pixels first
+        ("photo0.png", "a-worse.jpg", "a-cropped.png", "a-smaller.png"),
+        ("same.png", "photo1.png"),  # the older one of two equal files first
+    ]
+    assert [group.exact for group in groups] == [False, False, True]
+    assert groups[2] == DuplicateGroup(("same.png", "photo1.png"), True, (photos / "same.png", photos / "photo1.png"))
+
+
+def test_the_command_lists_what_to_keep(index: Path) -> None:
+    document = json.loads(CliRunner().invoke(command, [str(index), "--json"]).output)
+    assert (document["images"], document["copies"]) == (15, 5)
+    assert document["groups"][2] == {"keep": "same.png", "copies": ["photo1.png"], "exact": True}
+    said = CliRunner().invoke(command, [str(index)]).output
+    assert "larger.png\n    copy       photo2.png" in said
+    assert "same.png\n    same file  photo1.png" in said
+    assert "3 groups; 5 of 15 images are copies" in said
+
+
+def test_an_older_index_finds_exact_copies_and_those_of_nearly_equal_vectors(index: Path, tmp_path: Path) -> None:
+    shutil.copytree(index, tmp_path / "older")
+    age(tmp_path / "older", 3)
+    with Index(tmp_path / "older") as opened:
+        found = {frozenset(group.items) for group in opened.duplicates()}
+    assert frozenset({"same.png", "photo1.png"}) in found
+    assert not any("view.png" in group or "photo5.png" in group for group in found)
+
+
+def test_a_chain_of_small_steps_does_not_join_photos_that_differ(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    strip = Image.fromarray(np.random.default_rng(5).integers(0, 256, (9, 27, 3), np.uint8)).resize((640, 213))
+    for step in range(12):
+        strip.crop((step * 8, 0, step * 8 + 213, 213)).save(photos / f"{step:02d}.png")
+    update_index(photos, LayoutEncoder(), tmp_path / "index", IndexOptions(workers=1))
+    with Index(tmp_path / "index") as opened:
+        groups = opened.duplicates()
+    steps = [[int(item[:2]) for item in group.items] for group in groups]
+    assert groups and all(abs(step - group[0]) < 6 for group in steps for step in group)
+
+
+def test_an_index_without_images_or_of_one_has_no_copies(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    photo(0).save(tmp_path / "photos" / "a.png")
+    update_index(tmp_path / "photos", LayoutEncoder(), tmp_path / "index")
+    with Index(tmp_path / "index") as opened:
+        assert opened.duplicates() == []
+
+
+def test_hashes_of_copies_are_close_and_of_other_images_far() -> None:
+    first = perceptual_hash(np.asarray(photo(0)))
+    smaller = perceptual_hash(np.asarray(photo(0).resize((50, 50))))
+    others = np.array([perceptual_hash(np.asarray(photo(seed))) for seed in range(1, 30)], np.int64)
+    assert -(2**63) <= first < 2**63
+    assert differing_bits(np.array([first]), np.array([smaller]))[0] <= 4
+    distances = differing_bits(np.full(len(others), first), others)
+    assert distances.min() > 16 and 26 < distances.mean() < 38
+    assert differing_bits(np.array([0, -1]), np.array([-1, -1])).tolist() == [64, 0]
+
+
+def test_the_hash_is_stored_with_the_vector(index: Path) -> None:
+    with IndexReader(index) as reader:
+        hashes = {item.name: item.facts.phash for item in reader.store.items() if item.facts is not None}
+    assert hashes["same.png"] == hashes["photo1.png"] != hashes["photo2.png"]
