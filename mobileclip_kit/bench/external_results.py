@@ -7,10 +7,11 @@ every model.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.bench.results import BenchRow, Latency, with_current_names
+from mobileclip_kit.bench.results import BenchRow, Latency, PhoneParity, with_current_names
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import read_json
 
@@ -32,12 +33,32 @@ def read_phone(path: Path) -> list[BenchRow]:
             f"{path} has format version {document.get('format_version')}; this mckit reads version {_PHONE_VERSION}."
         )
     try:
-        rows = [_phone_row(document, row) for row in document["rows"]]
-        return rows + [BenchRow(**_phone(document, row), failure=str(row["reason"])) for row in document["failed"]]
+        measured, failed = document["rows"], document["failed"]
+        rows = [_phone_row(document, row) for row in measured]
+        rows += [BenchRow(**_phone(document, row), failure=str(row["reason"])) for row in failed]
+        return _with_parity(rows, [row["compute_units"] for row in [*measured, *failed]], document)
     except KeyError as error:
         raise DataError(f"{path} is incomplete: it lacks {error}.", hint="Share it from the app once more.") from error
     except (TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{path} is damaged: {error}.", hint="Share it from the app once more.") from error
+
+
+def _with_parity(rows: list[BenchRow], units: list[str], document: Mapping[str, Any]) -> list[BenchRow]:
+    """The rows with the comparisons on their compute units; the first one also has those on other units."""
+    found: dict[int, list[PhoneParity]] = {}
+    for entry in document.get("parity") or () if rows else ():
+        place, cosine = entry["place"], entry.get("cosine_min")
+        parity = PhoneParity(
+            tower=str(entry["tower"]),
+            runtime=str(place["runtime"]),
+            compute_units=str(place["compute_units"]),
+            threshold=_number(entry, "threshold"),
+            cosine_min=None if cosine is None else _number(entry, "cosine_min"),
+            reason=None if entry.get("reason") is None else str(entry["reason"]),
+        )
+        number = units.index(parity.compute_units) if parity.compute_units in units else 0
+        found.setdefault(number, []).append(parity)
+    return [replace(row, parity=tuple(found.get(number, ()))) for number, row in enumerate(rows)]
 
 
 def published_rows(path: Path = PUBLISHED_FILE) -> list[BenchRow]:
@@ -87,6 +108,13 @@ def _phone_row(document: Mapping[str, Any], measured: Mapping[str, Any]) -> Benc
 
 def _latency(measured: Mapping[str, Any]) -> Latency:
     return Latency(p50=_positive(measured, "p50"), p95=_positive(measured, "p95") if "p95" in measured else None)
+
+
+def _number(entry: Mapping[str, Any], key: str) -> float:
+    value = entry[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{key} is {value!r}, not a number")
+    return float(value)
 
 
 def _positive(measured: Mapping[str, Any], key: str) -> float:

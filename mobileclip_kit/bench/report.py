@@ -161,6 +161,7 @@ def remarks(report: BenchReport) -> list[str]:
     lines += [line for row in rows for line in [*_outliers(row), *_waits(row)]]
     lines += sorted({f"{row.name}: published, {row.citation}." for row in rows if row.source == "published"})
     lines += [f"{row.name}: {_phone(row.phone)}." for row in rows if row.phone is not None]
+    lines += [f"{row.name}: {parity}." for row in rows for parity in row.parity]
     return lines + [f"{row.name} failed: {row.failure}" for row in rows if row.failure]
 
 

@@ -84,6 +84,34 @@ class Example:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhoneParity:
+    """A tower on a phone, compared with the vectors of its sample inputs in float32.
+
+    Attributes:
+        tower: ``image`` or ``text``.
+        runtime: ``core_ai`` or ``core_ml``.
+        compute_units: ``neural_engine``, ``cpu``, …
+        threshold: What the cosine must reach.
+        cosine_min: The least cosine; None if the tower did not run.
+        reason: Why it did not run.
+    """
+
+    tower: str
+    runtime: str
+    compute_units: str
+    threshold: float
+    cosine_min: float | None = None
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.tower} tower with {self.runtime} on {self.compute_units}"
+        if self.cosine_min is None:
+            return f"{where} did not run: {self.reason or 'no reason is given'}"
+        verdict = "right" if self.cosine_min >= self.threshold else "WRONG"
+        return f"{where} is {verdict}, cosine {self.cosine_min:.4f} (at least {self.threshold:g})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchRow:
     """Everything known about one model.
 
@@ -119,6 +147,7 @@ class BenchRow:
         citation: Of a published row.
         published_accuracy: Accuracy as published.
         phone: The phone that measured the row.
+        parity: Its towers on that phone, compared with the model in float32.
         model_hash: Of the model that the row measures.
     """
 
@@ -153,6 +182,7 @@ class BenchRow:
     citation: str | None = None
     published_accuracy: Mapping[str, float] = field(default_factory=dict)
     phone: Mapping[str, Any] | None = None
+    parity: tuple[PhoneParity, ...] = ()
     model_hash: str | None = None
 
     def figure(self, name: str) -> float | None:

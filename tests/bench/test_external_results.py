@@ -7,7 +7,7 @@ import pytest
 
 from mobileclip_kit.bench.external_results import published_rows, read_phone
 from mobileclip_kit.bench.report import plot_report, remarks, table_cells, to_csv, to_markdown
-from mobileclip_kit.bench.results import with_unique_names
+from mobileclip_kit.bench.results import report_from, with_unique_names
 from mobileclip_kit.errors import DataError
 from tests.bench.rows import measured, report
 
@@ -29,6 +29,48 @@ def test_a_phones_rows_join_the_table(tmp_path: Path) -> None:
     assert "tiny gpu failed" in text
     plot_report(both, tmp_path / "plot.png")
     assert "tiny all" in to_csv(both) and "tiny all" in to_markdown(both)
+
+
+def test_what_a_phone_computed_wrongly_is_told(tmp_path: Path) -> None:
+    document = json.loads(PHONE.read_text())
+    place = {"runtime": "core_ai", "compute_units": "cpu"}
+    document["parity"] += [
+        {"tower": "text", "place": place, "cosine_min": 0.2, "threshold": 0.999},
+        {"tower": "text", "place": {**place, "compute_units": "new"}, "threshold": 0.999, "reason": "no such unit"},
+    ]
+    path = tmp_path / "phone.json"
+    path.write_text(json.dumps(document))
+    rows = read_phone(path)
+    assert [len(row.parity) for row in rows] == [1, 1, 1, 0]
+    text = "\n".join(remarks(report(*rows)))
+    assert (
+        "tiny neural_engine: image tower with core_ml on neural_engine is right, cosine 0.5000 (at least 0.25)." in text
+    )
+    assert "tiny cpu: text tower with core_ai on cpu is WRONG, cosine 0.2000 (at least 0.999)." in text
+    assert "tiny all: text tower with core_ai on new did not run: no such unit." in text
+    assert "WRONG" in to_markdown(report(*rows))
+    again = report_from(json.loads(json.dumps(report(*rows).document())), "report.json")
+    assert again.rows[2].parity == rows[2].parity
+    del document["parity"]
+    path.write_text(json.dumps(document))
+    assert [row.parity for row in read_phone(path)] == [()] * 4
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([{}], "lacks 'place'"),
+        (["right"], "is damaged"),
+        ("all", "is damaged"),
+        (3, "is damaged"),
+        ([{"tower": "a", "place": {"runtime": "b", "compute_units": "c"}, "threshold": "high"}], "threshold is 'high'"),
+    ],
+)
+def test_a_damaged_comparison_is_refused(tmp_path: Path, value: object, words: str) -> None:
+    path = tmp_path / "phone.json"
+    path.write_text(json.dumps({**json.loads(PHONE.read_text()), "parity": value}))
+    with pytest.raises(DataError, match=words):
+        read_phone(path)
 
 
 def test_published_figures_are_marked_and_cited(tmp_path: Path) -> None:
