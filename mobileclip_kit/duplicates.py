@@ -1,7 +1,8 @@
 """Copies of the same photo in an index: exact ones, and near ones such as resized, recompressed or slightly cropped.
 
 Exact copies have the same content hash. Near ones have vectors that are close *and* perceptual hashes that are close.
-Either alone confuses different photos: vectors those of one scene, hashes those of one layout. How close vectors of
+Either alone confuses different photos: vectors those of one scene, hashes those of one layout. Images without
+structure, such as black frames, have no near copies. How close vectors of
 different photos are depends on the model, so distances count in units of the median distance between images of the
 same index. ``benchmarks/duplicates.py`` measures the rule.
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.store import Item
-from mobileclip_kit.phash import BITS, differing_bits
+from mobileclip_kit.phash import BITS, FLAT, differing_bits
 from mobileclip_kit.photo_facts import PhotoFacts
 
 # The two distances, each from 0 to about 1, may add up to this much; chosen on half of the planted copies.
@@ -113,7 +114,9 @@ def near_copies(distances: NDArray[np.floating], first: Rows, second: Rows, know
         second: Those of the other images.
         known: Whether both hashes are known.
     """
-    return np.where(known, distances + hash_distances(first, second) <= LINE, distances <= _LINE_WITHOUT_HASH)
+    structured = (first != FLAT) & (second != FLAT)
+    near = structured & (distances + hash_distances(first, second) <= LINE)
+    return np.where(known, near, distances <= _LINE_WITHOUT_HASH)
 
 
 def hash_distances(first: Rows, second: Rows) -> NDArray[np.float64]:

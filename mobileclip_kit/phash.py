@@ -16,16 +16,22 @@ from PIL import Image
 from mobileclip_kit.arrays import Pixels
 
 BITS = 64
+# The hash of an image without structure, such as a black frame; it says nothing.
+FLAT = 0
+# Grey values that differ by less than about two levels.
+_LEAST_STRUCTURE = 32.0
 _SIDE, _FREQUENCIES = 32, 8
 
 
 def perceptual_hash(pixels: Pixels) -> int:
-    """The hash of an RGB image, ``(height, width, 3)`` uint8, as a signed number of 64 bits."""
+    """The hash of an RGB image, ``(height, width, 3)`` uint8, as a signed number of 64 bits, or :data:`FLAT`."""
     grey = Image.fromarray(pixels).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
     cosines = _cosines()
     lowest = cosines @ np.asarray(grey, np.float64) @ cosines.T  # (8, 8)
     # Ties are decided by rounding, so that the same image has the same hash on every machine.
     values = np.round(lowest, 3).ravel()
+    if np.abs(values).max() < _LEAST_STRUCTURE:
+        return FLAT
     return int(np.packbits(values > np.median(values)).view(">i8")[0])
 
 

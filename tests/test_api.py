@@ -27,7 +27,17 @@ from tests.indexing.fakes import ColourEncoder, draw, draw_many
 
 DOCS = Path(__file__).parent.parent / "docs"
 FUNCTIONS = ["build_index", "distill", "export", "load", "open_index", "train", "verify"]
-CLASSES = ["Encoder", "Export", "Hit", "Index", "IndexReport", "Progress", "TrainingReport", "Verification"]
+CLASSES = [
+    "DuplicateGroup",
+    "Encoder",
+    "Export",
+    "Hit",
+    "Index",
+    "IndexReport",
+    "Progress",
+    "TrainingReport",
+    "Verification",
+]
 ERRORS = [
     "CacheError", "ClusterError", "DataError", "ExportError", "ImageError", "IndexFormatError", "MckitError",
     "MissingExtraError", "ModelError", "ModelMismatchError", "OutputError", "ParityError", "ShapeError",

@@ -130,6 +130,16 @@ def test_hashes_of_copies_are_close_and_of_other_images_far() -> None:
     assert differing_bits(np.array([0, -1]), np.array([-1, -1])).tolist() == [64, 0]
 
 
+def test_an_image_without_structure_has_no_near_copies(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for shade in (10, 11, 12, 200):
+        Image.new("RGB", (40, 40), (shade, shade, shade)).save(tmp_path / "photos" / f"{shade}.png")
+    shutil.copy(tmp_path / "photos" / "10.png", tmp_path / "photos" / "equal.png")
+    update_index(tmp_path / "photos", LayoutEncoder(), tmp_path / "index", IndexOptions(workers=1))
+    with Index(tmp_path / "index") as opened:
+        assert [set(group.items) for group in opened.duplicates()] == [{"10.png", "equal.png"}]
+
+
 def test_the_hash_is_stored_with_the_vector(index: Path) -> None:
     with IndexReader(index) as reader:
         hashes = {item.name: item.facts.phash for item in reader.store.items() if item.facts is not None}

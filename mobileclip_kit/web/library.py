@@ -10,6 +10,7 @@ the hash, an id from before a rebuild finds nothing instead of another image.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.duplicates import find_duplicates
 from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.index.folder import INDEX_FILE, ITEMS_FILE, IndexReader
 from mobileclip_kit.index.store import Item
@@ -31,6 +33,8 @@ from mobileclip_kit.index.vectors import BlockSum
 from mobileclip_kit.photo_facts import local_us
 
 MAX_FOLDERS = 1000
+# Comparing more images with each other takes minutes of all cores; `mckit duplicates` does it once.
+MAX_COMPARED = 50_000
 _CHECK_EVERY_S = 1.0
 _CHECK_FACTOR = 10  # an index that takes one second to open is checked again after ten
 _NO_TIME = -np.iinfo(np.int64).max  # sorts after every real time when negated
@@ -95,6 +99,8 @@ class Library:
         summary: Facts about that state.
         generation: Number of the state, starting at 1.
         problem: Why the newest state cannot be opened, or None.
+        copies: For each row the number of its group of copies, and −1 for images without copies, ``(rows,)``; None
+            until a thread has compared the images with each other, and for more than :data:`MAX_COMPARED`.
         damage: Which vectors are damaged, once a thread has compared them with their checksums, or None.
 
     Raises:
@@ -110,9 +116,11 @@ class Library:
         self.generation = 0
         self.problem: str | None = None
         self.damage: str | None = None
+        self.copies: Rows | None = None
         self._next_check = 0.0
         self.index, self.summary, self._signature = self._load(_signature(path))
         self._check_matrix()
+        self._find_copies()
 
     def refresh(self) -> None:
         """Reopen the index if its files have changed.
@@ -131,6 +139,7 @@ class Library:
                     self.index.close()
                     self.index, self.summary, self._signature = state
                 self._check_matrix()
+                self._find_copies()
             self.problem = None
         except MckitError as error:
             self.problem = printable(f"The index has changed and cannot be opened again: {error.message}")
@@ -148,6 +157,22 @@ class Library:
         except MckitError as error:
             if self.index is index:
                 self.damage = printable(f"{error.message} {error.hint or ''}".strip())
+
+    def _find_copies(self) -> None:
+        """Find copies of the same photo in a thread."""
+        self.copies = None
+        if self.summary.images <= MAX_COMPARED:
+            threading.Thread(target=self._compare, args=[self.index], name="copies", daemon=True).start()
+
+    def _compare(self, index: IndexReader) -> None:
+        with contextlib.suppress(MckitError), IndexReader(self.path) as own:  # a store is for one thread at a time
+            groups = find_duplicates(own, stop=lambda: self.index is not index)
+            copies = np.full(len(index.matrix), -1, np.int64)
+            for number, group in enumerate(groups):
+                rows = [item.row for item in group if item.row is not None and item.row < len(copies)]
+                copies[rows] = number
+            if self.index is index and own.generation == index.generation:
+                self.copies = copies
 
     def _load(self, signature: _Signature) -> tuple[IndexReader, Summary, _Signature]:
         started = time.monotonic()

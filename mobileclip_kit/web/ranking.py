@@ -52,6 +52,8 @@ class SearchRequest:
         taken: A span of capture times, see :func:`mobileclip_kit.search.spans.parse_taken`; empty for all.
         near: A place, see :func:`mobileclip_kit.search.spans.parse_near`; empty for all.
         camera: Part of a camera's name; empty for all.
+        copies_of: Id of an image: only this image and its copies.
+        fold: Of each group of copies, only the first hit.
         start: Index of the first hit to return.
         count: Number of hits to return; at most :data:`MAX_PAGE` are.
     """
@@ -64,6 +66,8 @@ class SearchRequest:
     taken: str = ""
     near: str = ""
     camera: str = ""
+    copies_of: str = ""
+    fold: bool = False
     start: int = 0
     count: int = 100
 
@@ -115,6 +119,7 @@ class Ranking:
         candidates: Images that pass the filters; ``rows`` may be fewer.
         complete: Whether ``rows`` has everything that can be shown, or only the beginning.
         confidences: Of the first hits, ``(at most 100,)``; None where they are not known.
+        folded: Number of copies behind each hit, ``(n,)``; None where copies are not folded.
     """
 
     rows: NDArray[np.int64]
@@ -122,6 +127,7 @@ class Ranking:
     candidates: int
     complete: bool
     confidences: Vectors | None = None
+    folded: NDArray[np.int64] | None = None
 
     @property
     def certain(self) -> int | None:
@@ -149,7 +155,27 @@ class Ranking:
 
     def without(self, rows: Sequence[int]) -> Ranking:
         """The ranking without some rows, such as those of the query's own images."""
-        kept = ~np.isin(self.rows, list(rows))
+        return self._where(~np.isin(self.rows, list(rows)))
+
+    def fold(self, copies: NDArray[np.int64]) -> Ranking:
+        """The ranking with the first hit of each group of copies, and the number of those behind it.
+
+        Args:
+            copies: Number of each row's group, −1 for none; see :attr:`mobileclip_kit.web.library.Library.copies`.
+        """
+        groups = copies[self.rows]
+        alone = -1 - np.arange(len(groups))
+        _, first, counts = np.unique(np.where(groups < 0, alone, groups), return_index=True, return_counts=True)
+        kept, behind = np.zeros(len(groups), np.bool_), np.zeros(len(groups), np.int64)
+        kept[first], behind[first] = True, counts - 1
+        return replace(self._where(kept), folded=behind[kept])
+
+    def only_copies(self, copies: NDArray[np.int64], row: int | None) -> Ranking:
+        """The hits of one image's group; the image alone where it has no copies."""
+        group = -1 if row is None or row >= len(copies) else copies[row]
+        return self._where(copies[self.rows] == group if group >= 0 else self.rows == row)
+
+    def _where(self, kept: NDArray[np.bool_]) -> Ranking:
         return replace(
             self,
             rows=self.rows[kept],

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.confidence.background import Background, open_background
@@ -140,6 +141,7 @@ class Service:
             "folders_omitted": summary.folders_omitted,
             "days": None if summary.days is None else [day.isoformat() for day in summary.days],
             "months": summary.months,
+            "copies": None if library.copies is None else _folded(library.copies),
             "notices": [notice for notice in (library.problem, library.damage, self.thumbnails.problem) if notice],
         }
 
@@ -270,11 +272,17 @@ class Service:
     def _hits(self, request: SearchRequest, vector: Vectors | None) -> dict[str, Any]:
         start, end = request.start, request.start + min(request.count, MAX_PAGE)
         generation = self.library.generation
-        key = (generation, replace(request, start=0, count=0))
+        copies = self.library.copies
+        key = (generation, copies is None, replace(request, start=0, count=0))
         ranking = self._rankings.get(key)
         if ranking is None or (not ranking.complete and end > len(ranking.rows)):
             own_rows = [row for image_id in request.like if (row := row_of(image_id)) is not None]
             ranking = rank(self.library, request, vector).without(own_rows)
+            if request.copies_of:
+                alone = np.full(len(self.library.index.matrix), -1, np.int64)
+                ranking = ranking.only_copies(alone if copies is None else copies, row_of(request.copies_of))
+            elif request.fold and copies is not None:
+                ranking = ranking.fold(copies)
             background = self._background[0]
             if vector is not None and background is not None and not request.like and not request.images:
                 ranking = ranking.with_confidences(self.library.index, background, vector)
@@ -284,6 +292,7 @@ class Service:
         names = self.library.names_of(rows)
         known = [] if ranking.confidences is None else ranking.confidences[start:end].tolist()
         sure = [*known, *[None] * (len(rows) - len(known))]
+        behind = [0] * len(rows) if ranking.folded is None else ranking.folded[start:end].tolist()
         return {
             "generation": generation,
             "start": start,
@@ -299,8 +308,9 @@ class Service:
                     "name": printable(names.get(row, "")),
                     "score": None if score is None else round(score, 4),
                     "confidence": None if confidence is None else round(confidence, 3),
+                    "copies": count,
                 }
-                for row, score, confidence in zip(rows, scores, sure, strict=True)
+                for row, score, confidence, count in zip(rows, scores, sure, behind, strict=True)
             ],
         }
 
@@ -311,6 +321,12 @@ class Service:
             data = make_thumbnail(path)
             self.thumbnails.put(key, data)
         return data
+
+
+def _folded(copies: NDArray[np.int64]) -> int:
+    """How many images a page that folds copies does not list."""
+    grouped = copies[copies >= 0]
+    return len(grouped) - len(np.unique(grouped))
 
 
 def _facts(facts: PhotoFacts) -> dict[str, Any]:

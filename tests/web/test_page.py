@@ -658,3 +658,33 @@ def test_the_viewer_shows_the_cameras_date_and_finds_images_nearby(open_page: Op
     page.click(".tile a >> nth=3")
     until(page, "document.getElementById('viewer-facts').textContent.includes('Box 1')")
     assert page.is_hidden("#viewer-near")
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a library in which one image is there three times and another one twice."""
+    folder = tmp_path_factory.mktemp("copied")
+    photos = make_photos(folder / "photos")
+    for name, copy in (("red.png", "red-2.png"), ("red.png", "trips/red-3.png"), ("blue.png", "blue-2.png")):
+        shutil.copy2(photos / name, photos / copy)
+    with running(open_service(make_index(folder / "copied.index", photos), folder / "cache")) as url:
+        yield url
+
+
+def test_copies_are_behind_one_tile_that_counts_and_opens_them(open_page: OpenPage, copied: str) -> None:
+    page = open_page(copied)
+    until(page, "document.getElementById('summary').textContent.startsWith('6 images')")
+    badges = page.eval_on_selector_all(".tile .copies:not([hidden])", "found => found.map((one) => one.textContent)")
+    assert badges == ["+1", "+2"]
+    page.click(".tile .copies:not([hidden]) >> nth=1")
+    until(page, "document.querySelectorAll('.tile').length === 3")
+    assert set(tiles(page)) == {"red.png", "red-2.png", "red-3.png"}
+    assert page.inner_text("#copies-filter") == "Copies of one image"
+    page.click("#copies-filter")
+    until(page, "document.getElementById('summary').textContent.startsWith('6 images')")
+    page.fill("#words", "red")
+    until(page, "location.hash === '#q=red'")
+    until(page, "document.querySelector('.tile .copies').textContent === '+2'")
+    page.focus(".tile a")
+    page.keyboard.press("c")
+    until(page, "document.querySelectorAll('.tile').length === 3")

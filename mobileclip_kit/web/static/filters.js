@@ -3,7 +3,7 @@
 import { number } from "./format.js";
 import { ends } from "./months.js";
 
-export const NO_FILTERS = { folder: "", taken: "", near: "", camera: "" };
+export const NO_FILTERS = { folder: "", taken: "", near: "", camera: "", copies_of: "" };
 
 export class Filters {
   /** @param onChange Called with the changed fields. */
@@ -28,6 +28,8 @@ export class Filters {
     }
     this._near = find("near-filter");
     this._camera = find("camera-filter");
+    this._copies = find("copies-filter");
+    this._copies.addEventListener("click", () => onChange({ copies_of: "" }));
     this._near.addEventListener("click", () => onChange({ near: "" }));
     this._camera.addEventListener("click", () => onChange({ camera: "" }));
     this._clear.addEventListener("click", () => onChange(NO_FILTERS));
@@ -63,7 +65,7 @@ export class Filters {
   }
 
   /** Show the filters of a state. */
-  show({ folder, taken, near, camera }) {
+  show({ folder, taken, near, camera, copies_of: copies }) {
     if (folder && ![...this._folder.options].some((option) => option.value === folder)) {
       this._folder.add(new Option(folder, folder)); // the server reports that it does not exist
     }
@@ -74,7 +76,8 @@ export class Filters {
     const [latitude, longitude, distance] = near.split(",").map(Number);
     this._chip(this._near, near, `Within ${distance} km of ${latitude.toFixed(3)}, ${longitude?.toFixed(3)}`);
     this._chip(this._camera, camera, camera);
-    const count = [folder, taken, near, camera].filter(Boolean).length;
+    this._chip(this._copies, copies, "Copies of one image");
+    const count = [folder, taken, near, camera, copies].filter(Boolean).length;
     this._count.textContent = count;
     this._count.hidden = !count;
     this._toggle.classList.toggle("on", count > 0);

@@ -4,6 +4,7 @@
 // loaded twice, and ten thousand hits cost as much as fifty.
 
 import { thumbnailOf } from "./api.js";
+import { images } from "./format.js";
 import { Loader } from "./loader.js";
 
 const ROWS_BEYOND = 2;
@@ -13,7 +14,7 @@ const REST_MS = 110;
 export class Grid {
   /**
    * @param root The list element.
-   * @param actions `open(index)`, `like(hit)`, `leave()`, `urlOf(hit)`, `problemAt(url)` → sentence,
+   * @param actions `open(index)`, `like(hit)`, `copies(hit)`, `leave()`, `urlOf(hit)`, `problemAt(url)` → sentence,
    *   `line()` → the confidence below which a hit is uncertain.
    */
   constructor(root, actions) {
@@ -189,8 +190,9 @@ export class Grid {
     const name = hit.name.split("/").pop();
     tile.innerHTML = `<a tabindex="-1"><img alt="" decoding="async" draggable="false"></a><span class="score"></span>
       <span class="file-name" aria-hidden="true"><bdi></bdi></span>
+      <button type="button" class="copies" tabindex="-1" hidden></button>
       <button type="button" class="like" tabindex="-1" title="More like this (m)"><svg class="icon" aria-hidden="true"><use href="#i-like"/></svg></button>`;
-    const [link, image, like] = ["a", "img", "button"].map((selector) => tile.querySelector(selector));
+    const [link, image, like] = ["a", "img", ".like"].map((selector) => tile.querySelector(selector));
     link.title = hit.name;
     image.alt = name;
     tile.querySelector("bdi").textContent = name;
@@ -203,6 +205,7 @@ export class Grid {
       this._actions.open(Number(tile.dataset.index));
     });
     like.addEventListener("click", () => this._actions.like(hit));
+    tile.querySelector(".copies").addEventListener("click", () => this._actions.copies(hit));
     this._loader.add(tile, image, thumbnailOf(hit.id), async (url) => {
       this._markMissing(tile, await this._actions.problemAt(url));
     });
@@ -231,6 +234,11 @@ export class Grid {
     if (!link) return;
     link.href = this._actions.urlOf(hit);
     link.tabIndex = index === this._active ? 0 : -1;
+    const copies = tile.querySelector(".copies");
+    copies.hidden = !hit.copies;
+    copies.textContent = `+${hit.copies}`;
+    copies.title = `Show ${images(hit.copies)} more that are copies (c)`;
+    copies.setAttribute("aria-label", `${images(hit.copies)} more that are copies of ${hit.name.split("/").pop()}`);
     const { certain } = this._results;
     const sure = hit.confidence === null ? "" : ` · ${Math.round(100 * hit.confidence)}%`;
     tile.querySelector(".score").textContent = hit.score === null ? "" : `${hit.score.toFixed(3)}${sure}`;
@@ -276,6 +284,8 @@ export class Grid {
       this.focus(event.key === "Home" ? 0 : this._results.total - 1);
     } else if (event.key === "m" && this._results.at(index)?.id) {
       this._actions.like(this._results.at(index));
+    } else if (event.key === "c" && this._results.at(index)?.copies) {
+      this._actions.copies(this._results.at(index));
     } else {
       return;
     }

@@ -14,6 +14,7 @@ import { Viewer } from "./viewer.js";
 
 const TYPING_MS = 120;
 const NEAR_KM = 5;
+const MAX_COMPARED = 50_000; // as in web/library.py
 const POLL_MS = 10_000;
 const POLL_SOON_MS = 700;
 const ANNOUNCE_MS = 600;
@@ -36,6 +37,7 @@ const url = new UrlState(onNavigate);
 const grid = new Grid(find("results"), {
   open: (index) => openViewer(index),
   like: (hit) => searchLike(hit.id),
+  copies: (hit) => change({ words: "", like: [], images: [], ...NO_FILTERS, copies_of: hit.id, view: "" }, "filter"),
   leave: () => words.focus(),
   urlOf: (hit) => format({ ...url.state, view: hit.id }),
   line: () => library?.confidence.line ?? 0,
@@ -279,10 +281,13 @@ function onLibrary(current) {
     render();
     if (!results || !isSameSearch(url.state, results.query)) search();
     else results.fetchRange(...grid.window);
+  } else if (before.copies !== current.copies && before.generation === current.generation) {
+    search({ scroll: scrollY }); // now that copies are known, they are folded
   } else if (results ? current.generation !== results.generation : before.generation !== current.generation) {
     offerUpdate(current);
   }
-  poll(current.model.opening ? POLL_SOON_MS : POLL_MS);
+  const isComparing = current.copies === null && current.images <= MAX_COMPARED;
+  poll(current.model.opening || isComparing ? POLL_SOON_MS : POLL_MS);
 }
 
 /** The index has changed. The results that are shown stay until the user asks for new ones. */

@@ -7,7 +7,8 @@ const BURST_MS = 1500;
 const WRITE_MS = 200;
 
 const EMPTY = {
-  words: "", like: [], images: [], textness: 0, folder: "", taken: "", near: "", camera: "", view: "",
+  words: "", like: [], images: [], textness: 0, folder: "", taken: "", near: "", camera: "",
+  copies_of: "", view: "",
 };
 const LISTS = ["like", "images"];
 
@@ -40,7 +41,7 @@ export function format(state, path = "") {
 
 /** The part of a state that is sent to the server. */
 export function requestOf({ view, ...request }) {
-  return request;
+  return { ...request, fold: true };
 }
 
 export const isSameSearch = (one, other) => format({ ...one, view: "" }) === format({ ...other, view: "" });
