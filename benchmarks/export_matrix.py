@@ -3,9 +3,12 @@
     python benchmarks/export_matrix.py IMAGES -o benchmarks/results/export_matrix.json --table docs/export-matrix.md
 
 IMAGES is a captions file or a folder of images. Weights are random where no download is possible, which tests the
-conversion (every operator and every shape) but not the numbers of trained weights. Each model has a process of its own;
-what fails is a row with its reason. Rows that are in the output already are kept, so that a run can be interrupted and
-run again.
+conversion (every operator and every shape) but not the numbers of trained weights. What fails is a row with its reason.
+
+A model has a process of its own for each format, which ends after ``--timeout`` seconds: what is not done by then is
+written down as not run for want of time. Rows that are in the output already are kept, so that a run can be
+interrupted and run again, also with other versions of the libraries; ``--seconds`` ends a run by itself after the
+process that is at work then. ``--again time`` repeats what had no time, ``--again failed`` also what failed.
 
 Latencies are processor time of one image or text on one thread, all exports of a format in turns, median: ONNX
 Runtime's and LiteRT's, and for Core ML those of mckit's own interpreter, which say nothing about a phone. Core AI has
@@ -31,11 +34,12 @@ from typing import Any
 
 from harness import in_turns, last_line, page, parse, table, told, write
 
+# Small ones come first, so that a run that ends early has tried as many as possible.
 MODELS = tuple(
-    "ViT-B-32 ViT-B-32-quickgelu ViT-B-16 ViT-S-32 ViT-S-16 ViT-M-32 RN50 RN50x4 convnext_tiny convnext_base "
-    "MobileCLIP-S1 MobileCLIP-S2 MobileCLIP-B MobileCLIP2-S0 MobileCLIP2-S2 MobileCLIP2-B MobileCLIP2-S3 "
-    "MobileCLIP2-S4 ViT-B-16-SigLIP ViT-B-16-SigLIP2 ViT-B-32-SigLIP2-256 EVA02-B-16 coca_ViT-B-32 "
-    "PE-Core-T-16-384 student:vit-s6-h12 student:resnet18 student:mobilenetv2 student:swin-nano".split()
+    "student:mobilenetv2 student:resnet18 student:vit-s6-h12 student:swin-nano ViT-S-32 PE-Core-T-16-384 ViT-S-16 "
+    "MobileCLIP2-S0 RN50 convnext_tiny MobileCLIP-S1 ViT-M-32 ViT-B-32 MobileCLIP-S2 MobileCLIP2-S2 "
+    "ViT-B-32-quickgelu RN50x4 coca_ViT-B-32 ViT-B-16 MobileCLIP-B MobileCLIP2-B EVA02-B-16 convnext_base "
+    "MobileCLIP2-S3 ViT-B-16-SigLIP ViT-B-32-SigLIP2-256 ViT-B-16-SigLIP2 MobileCLIP2-S4".split()
 )
 _STUDENT, _STUDENT_TEXT, _STUDENT_DIM = "student:", "text-8", 512
 _ROUNDS = 3
@@ -53,6 +57,8 @@ KINDS = {
     "litert-int8": ("litert", "int8"),
     "litert-int8-dynamic": ("litert", "int8-dynamic"),
 }
+DEFAULT_KINDS = tuple("onnx-fp32 onnx-int8 coreml-fp16 coreai-fp16 coreai-int8 litert-fp32 litert-int8".split())
+_NO_TIME = "not run: time"
 _KEPT = frozenset(
     "tower runtime images inputs latency_ms cosine_min cosine_mean overlap_at_10 size_bytes threshold passed "
     "kept_in_float".split()
@@ -62,22 +68,23 @@ _KEPT = frozenset(
 def main() -> int:
     """Run what is asked for and is not there yet; print a table."""
     chosen = parse(
-        "data", out=Path("export_matrix.json"), table=None, models=MODELS, kinds=tuple(KINDS)[:3],
-        towers=("image", "text"), images=16, calibration=100, timeout=3600.0, child=(),
-        choices={"kinds": list(KINDS), "towers": ["image", "text"]},
+        "data", out=Path("export_matrix.json"), table=None, models=MODELS, kinds=DEFAULT_KINDS, again="",
+        towers=("image", "text"), images=16, calibration=100, timeout=3600.0, seconds=1e9, child=(),
+        choices={"kinds": list(KINDS), "towers": ["image", "text"], "again": ["", "time", "failed"]},
     )  # fmt: skip
     if chosen.child:
         for row in run_model(chosen.child[0], chosen.child[1:], chosen):
             print(json.dumps(row), flush=True)
         return 0
-    document = json.loads(chosen.out.read_text()) if chosen.out.is_file() else {"rows": []}
-    document["machine"] = describe_machine()
-    for model in chosen.models:
-        kinds = missing(document["rows"], model, chosen)
-        if not kinds:
-            continue
+    document = json.loads(chosen.out.read_text()) if chosen.out.is_file() else {"runs": [], "rows": []}
+    run, document["machine"] = number_of_run(document), describe_machine()
+    end = time.monotonic() + chosen.seconds
+    for model, kinds in left_to_do(document["rows"], chosen):
+        if time.monotonic() > end:
+            break
         rows = run_child(model, kinds, chosen)
-        document["rows"] = [row for row in document["rows"] if not is_among(row, model, kinds, chosen.towers)] + rows
+        kept = [row for row in document["rows"] if not is_among(row, model, kinds, chosen.towers)]
+        document["rows"] = [*kept, *({**row, "run": run} for row in rows)]
         write(chosen.out, document)
         for row in rows:
             print(describe(row), flush=True)
@@ -89,10 +96,32 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def missing(rows: Sequence[dict[str, Any]], model: str, chosen: Namespace) -> list[str]:
-    """The kinds of a model that some wanted tower has no row without an error for."""
-    done = {(row["kind"], row["tower"]) for row in rows if row["model"] == model and not row["error"]}
-    return [kind for kind in chosen.kinds if any((kind, tower) not in done for tower in chosen.towers)]
+def number_of_run(document: dict[str, Any]) -> int:
+    """Where the machine and the versions of this run stand in the document; they are added if they are new."""
+    machine = {key: value for key, value in describe_machine().items() if key != "load"}
+    if machine not in document["runs"]:
+        document["runs"].append(machine)
+    place: int = document["runs"].index(machine)
+    return place
+
+
+def left_to_do(rows: Sequence[dict[str, Any]], chosen: Namespace) -> Iterator[tuple[str, list[str]]]:
+    """Each model with the kinds of one format that some wanted tower has no row for, or one that is made again."""
+    done = {(row["model"], row["kind"], tower) for row in rows if not is_made_again(row, chosen.again)
+            for tower in ([row["tower"]] if "tower" in row else chosen.towers)}  # fmt: skip
+    for model in chosen.models:
+        for format in dict.fromkeys(format for format, _ in KINDS.values()):
+            wanted = [kind for kind in chosen.kinds if KINDS[kind][0] == format]
+            kinds = [kind for kind in wanted if any((model, kind, tower) not in done for tower in chosen.towers)]
+            if kinds:
+                yield model, kinds
+
+
+def is_made_again(row: Mapping[str, Any], again: str) -> bool:
+    """Whether a row without figures is to be replaced."""
+    if not row["error"]:
+        return False
+    return again == "failed" or (again == "time" and row["error"].startswith(_NO_TIME))
 
 
 def is_among(row: Mapping[str, Any], model: str, kinds: Sequence[str], towers: Sequence[str]) -> bool:
@@ -101,15 +130,22 @@ def is_among(row: Mapping[str, Any], model: str, kinds: Sequence[str], towers: S
 
 
 def run_child(model: str, kinds: Sequence[str], chosen: Namespace) -> list[dict[str, Any]]:
-    """Some kinds of a model in their own process: a row for each tower and kind, or one with the reason."""
+    """Some kinds of a model in a process of their own: a row for each tower and kind, or one with the reason."""
     command = [sys.executable, __file__, str(chosen.data), "--towers", *chosen.towers]
     command += ["--images", str(chosen.images), "--calibration", str(chosen.calibration), "--child", model, *kinds]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=chosen.timeout)
         output, last = done.stdout, last_line(done.stderr or f"exit code {done.returncode}")
     except subprocess.TimeoutExpired as error:
-        output, last = error.stdout, f"not done after {chosen.timeout:.0f} s"
-    rows = told(output)
+        output, last = error.stdout, f"{_NO_TIME} ({chosen.timeout:.0f} s for the format)"
+    rows, times = [], {}
+    for entry in told(output):
+        if "latencies" in entry:
+            times.update({(kind, tower): value for kind, tower, value in entry["latencies"]})
+        else:
+            rows.append(entry)
+    for row in rows:
+        row["latency_ms"] = times.get((row["kind"], row.get("tower")))
     made = {row["kind"] for row in rows}
     return rows + [{"model": model, "kind": kind, "error": last, "passed": False} for kind in kinds if kind not in made]
 
@@ -127,11 +163,15 @@ def run_model(name: str, kinds: Sequence[str], chosen: Namespace) -> Iterator[di
         wanted = [kind for kind in kinds if KINDS[kind][0] == format]
         if wanted:
             forget_peak_memory()
+            made = set()
             try:
-                yield from export_kinds(model, name, format, wanted, given, calibration)
+                for row in export_kinds(model, name, format, wanted, given, calibration):
+                    made.add(row.get("kind"))
+                    yield row
             except Exception as error:  # a defect in one format is its rows' reason, and the other format is tried
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-                yield from ({"model": name, "kind": kind, "error": reason, "passed": False} for kind in wanted)
+                yield from ({"model": name, "kind": kind, "error": reason, "passed": False} for kind in wanted
+                            if kind not in made)  # fmt: skip
             gc.collect()
 
 
@@ -160,7 +200,7 @@ def forget_peak_memory() -> None:
 def export_kinds(
     model: Any, name: str, format: Any, kinds: Sequence[str], given: Sequence[Any], calibration: Sequence[Any]
 ) -> Iterator[dict[str, Any]]:
-    """Export, verify and time in one format; a row for each tower and kind."""
+    """Export, verify and time in one format; a row for each tower, kind and runtime as soon as it is there."""
     from mobileclip_kit.bench.machine import peak_memory_bytes
     from mobileclip_kit.errors import ExportError, ParityError
     from mobileclip_kit.exporting.exporter import export_model
@@ -170,7 +210,7 @@ def export_kinds(
 
     first = find_precision(format).name
     base = None
-    exports, rows = {}, []
+    exports = {}
     with tempfile.TemporaryDirectory() as folder:
         for precision in dict.fromkeys([first, *(KINDS[kind][1] for kind in kinds)]):
             kind = f"{format}-{precision}"
@@ -208,21 +248,17 @@ def export_kinds(
             if kind in kinds:
                 for row in export.rows():
                     kept = {key: value for key, value in row.items() if key in _KEPT}
-                    rows.append({"model": name, "kind": kind, "error": None, **spent, **kept})
+                    yield {"model": name, "kind": kind, "error": None, **spent, **kept,
+                           "calibrated_on": calibrated_on(row, kind, calibration)}  # fmt: skip
         times = latencies_ms(exports, given[0], given[1])
-    for row in rows:
-        yield {
-            **row,
-            "latency_ms": times.get((row["kind"], row["tower"])),
-            "calibrated_on": calibrated_on(row, calibration),
-        }
+    yield {"latencies": [[*key, value] for key, value in times.items()]}
 
 
-def calibrated_on(row: Mapping[str, Any], calibration: Sequence[Any]) -> str | None:
+def calibrated_on(row: Mapping[str, Any], kind: str, calibration: Sequence[Any]) -> str | None:
     """What int8 ranges were observed on."""
     from mobileclip_kit.exporting.precisions import find_precision
 
-    calibrated = find_precision(*KINDS[row["kind"]]).calibrated
+    calibrated = find_precision(*KINDS[kind]).calibrated
     return calibration[row["tower"] == "text"].source if calibrated else None
 
 

@@ -30,6 +30,7 @@ from mobileclip_kit.exporting.onnx import Feeds, TowerFeeds, copy_message, run_g
 from mobileclip_kit.exporting.onnx_weights import quantize_tables
 from mobileclip_kit.exporting.samples import Captioned, spread
 from mobileclip_kit.exporting.sensitivity import (
+    Sensitivity,
     choose_float,
     keep_float,
     measure_sensitivity,
@@ -241,20 +242,24 @@ def _choose(
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     sensitivities = read_sensitivities(table)
     for finish in finishes:
-        chosen = choose_float(sensitivities, partial(model.keeps, budget, finish))
+        chosen = choose_float(sensitivities, partial(_keeps_without, model, budget, finish))
         if chosen is not None:
             tables = _int8_tables(model.whole)[1] if finish is not finishes[0] else ()
             stays = [f"{entry.operator} of {entry.weight}" for entry in chosen]
             return model.mixed([entry.node for entry in chosen], finish), (*stays, *tables)
-    raise misses_budget(budget, "int8", "float32")
+    raise misses_budget(budget, "int8", "even with every product in float32")
 
 
-def misses_budget(budget: Budget, precision: str, fallback: str) -> ExportError:
+def _keeps_without(model: Quantized, budget: Budget, finish: Finish, kept: Sequence[Sensitivity]) -> bool:
+    return model.keeps(budget, finish, {entry.node for entry in kept})
+
+
+def misses_budget(budget: Budget, precision: str, how: str) -> ExportError:
     """The error where no choice keeps a budget."""
     return ExportError(
         f"The {budget.tower} tower as {precision} misses its budget (least cosine {budget.asked:g}, a fifth of the "
-        f"loss left to other inputs) even with every product in {fallback}.",
-        hint="Ask for less, or export in fp32.",
+        f"loss left to other inputs) {how}.",
+        hint="Ask for less, or export in a higher precision.",
     )
 
 

@@ -31,6 +31,7 @@ from mobileclip_kit.spec import ModelSpec, Tower
 
 # Products with weights: what precisions reduce.
 PRODUCTS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
+FOUR_BITS = ("FULLY_CONNECTED", "CONV_2D")
 _TABLES = ("EMBEDDING_LOOKUP",)
 _LEAST_ELEMENTS = 2048
 
@@ -112,29 +113,32 @@ def weights_recipe(row: Precision) -> Any:
     return manager.get_quantization_recipe()
 
 
-def products_recipe(row: Precision, kept: Collection[str]) -> Any:
-    """The recipe for products in integers; those that are kept stay in float32, or in int8 where others have 4 bits.
+def products_recipe(row: Precision, in_float: Collection[str], in_int8: Collection[str] = ()) -> Any:
+    """The recipe for products in integers.
 
     Args:
         row: The precision.
-        kept: Scopes of operators, from :func:`product_scopes`.
+        in_float: Scopes of operators that stay in float32, from :func:`product_scopes`.
+        in_int8: Scopes of operators that have 8 bits where the precision has 4.
     """
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     manager = RecipeManager()
-    others = f"^(?!(?:{'|'.join(map(re.escape, sorted(kept)))})$)" if kept else ".*"
-    if row.weight_bits == 4:
-        for name in (*PRODUCTS, *_TABLES):
-            manager.add_dynamic_config("^", name, 8)
     for name in PRODUCTS:
         if row.calibrated:
-            manager.add_static_config(others, name, 8, 8)
-        elif row.weight_bits == 8 or name != "DEPTHWISE_CONV_2D":
-            manager.add_dynamic_config(others, name, row.weight_bits)
-    if row.weight_bits == 8:
-        for name in _TABLES:
-            manager.add_dynamic_config(".*", name, 8)
+            manager.add_static_config(_all_but(in_float), name, 8, 8)
+        else:
+            manager.add_dynamic_config(_all_but(in_float), name, 8)
+        # A later entry takes the place of an earlier one.
+        if row.weight_bits == 4 and name in FOUR_BITS:
+            manager.add_dynamic_config(f"^{_all_but({*in_float, *in_int8})}", name, 4)
+    for name in _TABLES:
+        manager.add_dynamic_config(".*", name, 8)
     return manager.get_quantization_recipe()
+
+
+def _all_but(scopes: Collection[str]) -> str:
+    return f"^(?!(?:{'|'.join(map(re.escape, sorted(scopes)))})$)" if scopes else ".*"
 
 
 def quantize(model: bytes, recipe: Any, calibrated: Any = None) -> bytes:

@@ -1,7 +1,8 @@
 """LiteRT towers whose products are integers, under a budget: what misses it stays in float32.
 
 Three precisions: int8 with ranges observed on calibration inputs, int8 with ranges found at each run, and int4 weights.
-In the last one the products that are too sensitive take int8 weights in place of float32.
+In the last one the products that are too sensitive take int8 weights, and those that are too sensitive for these stay
+in float32; where that leaves a file no smaller than int8, int4 is refused.
 
 Measuring, choosing and the table between are those of ONNX int8 (:mod:`mobileclip_kit.exporting.budget`,
 :mod:`mobileclip_kit.exporting.sensitivity`).
@@ -10,6 +11,7 @@ Measuring, choosing and the table between are those of ONNX int8 (:mod:`mobilecl
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.budget import Budget, misses_budget
 from mobileclip_kit.exporting.folder import ExportedTower
 from mobileclip_kit.exporting.litert import (
+    FOUR_BITS,
     calibrate,
     float_model,
     notes_of,
@@ -84,9 +87,14 @@ class IntegerTower:
         self.measuring, self.checking = _spread(others, _MEASURED), _spread(others, _CHECKED)
 
     @property
-    def names(self) -> tuple[str, str]:
-        """The precision, and that of products that are kept."""
-        return self._row.name, "int8" if self._row.weight_bits == 4 else "float32"
+    def name(self) -> str:
+        """The precision."""
+        return self._row.name
+
+    @property
+    def has_four_bits(self) -> bool:
+        """Whether products that are kept take int8 first."""
+        return self._row.weight_bits == 4
 
     @cached_property
     def products(self) -> dict[str, tuple[str, str]]:
@@ -98,30 +106,41 @@ class IntegerTower:
         """The float32 vectors of what is measured and checked on."""
         return tuple(execute(self._tower, self._model, rows) for rows in (self.measuring, self.checking))  # type: ignore[return-value]
 
-    def form(self, kept: Collection[str], *, trial: bool) -> bytes:
-        """The tower with some products as they were."""
-        if len(kept) == len(self.products) and self._row.weight_bits == 8:
+    def form(self, kept: Collection[Sensitivity], *, trial: bool = False) -> bytes:
+        """The tower without some reductions: a product that is not to have 4 bits has 8, and not 8, float32."""
+        in_float = {entry.node for entry in kept if entry.bits == 8}
+        if len(in_float) == len(self.products):
             return self._model
         calibrated = (self._trial_ranges if trial else self._ranges) if self._row.calibrated else None
-        return quantize(self._model, products_recipe(self._row, kept), calibrated)
+        in_int8 = {entry.node for entry in kept}
+        return quantize(self._model, products_recipe(self._row, in_float, in_int8), calibrated)
 
-    def measure(self) -> list[Sensitivity]:
-        """What each product costs when it alone is in integers, the greatest first."""
+    def measure(self, *, eight: bool) -> list[Sensitivity]:
+        """What each product costs when it alone is in integers, the greatest first.
+
+        Args:
+            eight: Whether to measure what 8 bits cost where the precision has 4.
+        """
+        whole = [Sensitivity(scope, *known, 0.0) for scope, known in self.products.items()]
         found = []
-        for scope, (operator, weight) in self.products.items():
-            alone = self.form(self.products.keys() - {scope}, trial=True)
-            vectors = execute(self._tower, alone, self.measuring)
-            found.append(Sensitivity(scope, operator, weight, 1 - float(row_cosines(self.wanted[0], vectors).min())))
+        for entry in whole:
+            others = [other for other in whole if other is not entry]
+            widths = [4] if self.has_four_bits and entry.operator in FOUR_BITS else []
+            for bits in [*widths, *([8] if eight or not self.has_four_bits else [])]:
+                kept = others if bits == 4 or not widths else [*others, replace(entry, bits=4)]
+                vectors = execute(self._tower, self.form(kept, trial=True), self.measuring)
+                loss = 1 - float(row_cosines(self.wanted[0], vectors).min())
+                found.append(replace(entry, loss=loss, bits=bits))
         return sorted(found, key=lambda entry: -entry.loss)
 
-    def keeps(self, budget: Budget, kept: Collection[str]) -> bool:
+    def keeps(self, budget: Budget, kept: Collection[Sensitivity]) -> bool:
         """Whether a choice keeps the budget."""
-        forms = [self.form(kept, trial=True), *([self.form(kept, trial=False)] if self._row.calibrated else [])]
-        for form in forms:
-            vectors = execute(self._tower, form, self.checking)
-            if row_cosines(self.wanted[1], vectors).min() < budget.cosine:
-                return False
-        return budget.accepts(forms[-1])
+        forms = [self.form(kept, trial=True), *([self.form(kept)] if self._row.calibrated else [])]
+        return all(self.least_cosine(form) >= budget.cosine for form in forms) and budget.accepts(forms[-1])
+
+    def least_cosine(self, model: bytes) -> float:
+        """Of a form's vectors, on the inputs that choices are checked on."""
+        return float(row_cosines(self.wanted[1], execute(self._tower, model, self.checking)).min())
 
     @cached_property
     def _ranges(self) -> Any:
@@ -151,20 +170,37 @@ def fit_budget(
         The model, and what was kept: ``FULLY_CONNECTED of WEIGHT``.
 
     Raises:
-        ExportError: No choice keeps the budget, or the sensitivities are of another tower.
+        ExportError: No choice keeps the budget, 4 bits keep it only in a file that is no smaller than one with 8 bits,
+            or the sensitivities are of another tower.
     """
     if tower.keeps(budget, ()):
-        return tower.form((), trial=False), ()
+        return tower.form(()), ()
+    in_int8 = [Sensitivity(scope, *known, 0.0, bits=4) for scope, known in tower.products.items()]
+    eight = tower.has_four_bits and not tower.keeps(budget, in_int8)
     before = None if measured is None else table_path(measured, budget.tower)
-    found = tower.measure() if before is None or not before.is_file() else read_sensitivities(before)
-    if {entry.node for entry in found} != tower.products.keys():
+    found = tower.measure(eight=eight) if before is None or not before.is_file() else read_sensitivities(before)
+    if {entry.node for entry in found} - tower.products.keys():
         raise ExportError(f"{before} measured other products than this tower has.", hint="Omit --sensitivity.")
     write_sensitivities(table, found, f"{len(tower.measuring)} inputs")
     chosen = choose_float(found, partial(tower.keeps, budget))
     if chosen is None:
-        raise misses_budget(budget, *tower.names)
-    kept = [entry.node for entry in chosen]
-    return tower.form(kept, trial=False), tuple(f"{entry.operator} of {short_name(entry.weight)}" for entry in chosen)
+        raise misses_budget(budget, tower.name, "even with every product in float32")
+    made = tower.form(chosen)
+    if tower.has_four_bits and len(made) >= len(tower.form(in_int8)):
+        whole = tower.least_cosine(tower.form(()))
+        raise misses_budget(
+            budget, tower.name, f"with {whole:.4f} when all weights have 4 bits, and with so many products in more "
+            "bits that the file would not be smaller than one in int8",
+        )  # fmt: skip
+    return made, _told(chosen, four=tower.has_four_bits)
+
+
+def _told(chosen: Collection[Sensitivity], *, four: bool) -> tuple[str, ...]:
+    """What was kept, each product once, with its type where there are two."""
+    in_float = {entry.node for entry in chosen if entry.bits == 8}
+    kept = {entry.node: entry for entry in chosen}
+    kinds = {node: f" ({'float32' if node in in_float else 'int8'})" if four else "" for node in kept}
+    return tuple(f"{entry.operator} of {short_name(entry.weight)}{kinds[node]}" for node, entry in kept.items())
 
 
 def execute(tower: Tower, model: bytes, rows: Pixels | Ids) -> Vectors:

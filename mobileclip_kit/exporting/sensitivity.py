@@ -25,19 +25,21 @@ QUANTIZED = ("MatMul", "Gemm", "Conv")
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What one product costs in int8.
+    """What one product costs in integers.
 
     Attributes:
         node: Its name in the graph.
         operator: ``MatMul``, ``Gemm`` or ``Conv``.
         weight: The name of its weight, or "two activations".
-        loss: 1 − the least cosine to the float32 vectors when it alone is int8.
+        loss: 1 − the least cosine to the float32 vectors when it alone is reduced.
+        bits: Of its integers.
     """
 
     node: str
     operator: str
     weight: str
     loss: float
+    bits: int = 8
 
 
 @dataclass(frozen=True)
@@ -69,21 +71,21 @@ def measure_sensitivity(float_model: onnx.ModelProto, int8_model: onnx.ModelProt
 
 
 def choose_float(
-    sensitivities: Sequence[Sensitivity], accepts: Callable[[Collection[str]], bool]
+    sensitivities: Sequence[Sensitivity], accepts: Callable[[Sequence[Sensitivity]], bool]
 ) -> tuple[Sensitivity, ...] | None:
-    """The fewest of the most sensitive products that have to stay in float32, found by bisection.
+    """The fewest of the most sensitive products that have to stay as they were, found by bisection.
 
     Args:
         sensitivities: From :func:`measure_sensitivity`, the greatest first.
-        accepts: Whether the graph with these products in float32, by name, is good enough. To be asked of other inputs
-            than those that the sensitivities were measured on.
+        accepts: Whether the graph without these reductions is good enough. To be asked of other inputs than those that
+            the sensitivities were measured on.
 
     Returns:
         None if not even all of them are enough.
     """
 
     def reaches(count: int) -> bool:
-        return accepts({entry.node for entry in sensitivities[:count]})
+        return accepts(sensitivities[:count])
 
     low, high = 0, len(sensitivities)
     if not reaches(high):

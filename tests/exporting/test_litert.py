@@ -10,14 +10,15 @@ import pytest
 
 pytest.importorskip("litert_torch")
 
-from mobileclip_kit.errors import ExportError, ParityError, UsageError
+from mobileclip_kit.errors import ExportError, UsageError
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.exporting.litert import product_scopes, save_model
-from mobileclip_kit.exporting.litert_int8 import short_name
+from mobileclip_kit.exporting.litert_int8 import IntegerTower, short_name
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
 from mobileclip_kit.exporting.sensitivity import table_path
+from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.inspection import inspect_path
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.litert import LiteRTEncoder, SignatureRunner
@@ -89,9 +90,33 @@ def test_static_int8_needs_calibration(full: Export, tiny_model: Model, tmp_path
 
 def test_four_bits_that_miss_the_threshold_are_refused(full: Export, tiny_model: Model, tmp_path: Path):
     options = ExportOptions(format="litert", precision="int4", base=full, threshold=0.9999999)
-    with pytest.raises((ExportError, ParityError), match="budget|cosine"):
+    with pytest.raises(ExportError, match=r"with 0\.\d+ when all weights have 4 bits.* smaller than one in int8"):
         export_model(tiny_model, tmp_path / "out", options)
     assert not (tmp_path / "out").exists()
+
+
+def test_products_too_sensitive_for_four_bits_have_eight_and_then_float32(full: Export, tiny_model: Model):
+    options = ExportOptions(format="litert", precision="int4", base=full, images=draw_images(IMAGE, count=4))
+    job = TowerJob(tiny_model, "image", full.path / "unused.tflite", options)
+    tower = IntegerTower(job, full.tower_path("image").read_bytes(), options.images.pixels)
+    found = tower.measure(eight=True)
+    assert {entry.bits for entry in found} == {4, 8}
+    first = found[0]
+    assert first.bits == 4
+    sizes = [len(tower.form(kept)) for kept in ((), [first], [first, replace(first, bits=8)])]
+    assert sizes == sorted(sizes) and len(set(sizes)) == 3
+    assert tower.least_cosine(tower.form(())) < tower.least_cosine(tower.form(found)) == pytest.approx(1)
+
+
+def test_mixed_bits_reach_what_four_bits_miss(full: Export, tiny_model: Model, tmp_path: Path):
+    """The text tower keeps its default; the threshold lies between those of 4 bits and of a mixture."""
+    options = ExportOptions(format="litert", precision="int4", base=full, images=draw_images(IMAGE, count=4))
+    whole = export_model(tiny_model, tmp_path / "whole", replace(options, threshold=0.5))
+    least = min(row.cosine_min for tower in whole.towers.values() for row in tower.verification)
+    mixed = export_model(tiny_model, tmp_path / "mixed", replace(options, threshold=least + 0.2 * (1 - least)))
+    kept = [entry for tower in mixed.towers.values() for entry in tower.kept_in_float]
+    assert kept and all(entry.endswith(" (int8)") for entry in kept)
+    assert mixed.passed
 
 
 def test_damaged_and_foreign_files_are_refused(full: Export, tmp_path: Path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -116,8 +116,8 @@ def test_sensitivities_come_greatest_first(graphs: Graphs) -> None:
     assert {entry.weight for entry in found} == {"w0", "w1", "w2"}
 
 
-def reaching(graphs: Graphs, least: float) -> Callable[[Collection[str]], bool]:
-    return lambda kept: least_cosine(graphs[0], keep_float(*graphs, kept), feeds(8)) >= least
+def reaching(graphs: Graphs, least: float) -> Callable[[Sequence[Sensitivity]], bool]:
+    return lambda kept: least_cosine(graphs[0], keep_float(*graphs, {each.node for each in kept}), feeds(8)) >= least
 
 
 def test_the_fewest_are_chosen(graphs: Graphs) -> None:
