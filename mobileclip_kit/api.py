@@ -307,7 +307,10 @@ def export(
         if (name := flag.lstrip("-").replace("-", "_")) in options:
             meant = " or ".join(f'precision="{row}"' for row in dict.fromkeys(row.name for row in rows))
             raise UsageError(f"mobileclip_kit.export has no option {name!r}.", hint=f"Pass {meant}.")
-    check_arguments("mobileclip_kit.export", progress=(progress, bool | Callable), model=(model, str | Path))
+    check_arguments(
+        "mobileclip_kit.export", progress=(progress, bool | Callable), model=(model, str | Path),
+        format=(format, Literal["onnx", "coreml", "coreai", "litert"]),
+    )  # fmt: skip
     fields = {"model": model, "out": out, "format": format, "precision": precision, "images": images,
               "calibration": calibration}  # fmt: skip
     request = request_from(ExportRequest, "mobileclip_kit.export", ("progress",), **fields, **options)
@@ -355,6 +358,10 @@ def verify(
         [('image', 'onnxruntime', True), ('text', 'onnxruntime', True)]
     """
     extras.require("mobileclip_kit.verify", "export")
+    if threshold is not None and min_cosine is not None:
+        raise UsageError(
+            "mobileclip_kit.verify: threshold and min_cosine are the same option.", hint="Pass one of them."
+        )
     threshold = min_cosine if threshold is None else threshold
     check_arguments(
         "mobileclip_kit.verify",

@@ -123,9 +123,12 @@ def listed_texts(function: str, name: str, value: str | Iterable[str]) -> list[s
     Raises:
         UsageError: Something else than texts was given.
     """
-    if not isinstance(value, str | Iterable) or isinstance(value, bytes):
-        check_arguments(function, **{name: (value, str | tuple[str, ...])})
-    texts = [value] if isinstance(value, str) else list(value)
+    try:
+        texts = [value] if isinstance(value, str) else list(value)
+    except TypeError:  # as an array of no dimension, which seems to be iterable
+        texts = None
+    if texts is None or isinstance(value, bytes):
+        raise UsageError(f"{function}: {name} is {_shown(value)}; it must be a text or a list.")
     for number, text in enumerate(texts):
         check_arguments(function, **{f"{name}[{number}]": (text, str)})
     return texts
@@ -179,7 +182,7 @@ def _titles(annotation: Any) -> list[str]:
             found += map(repr, typing.get_args(part))
         else:
             kind = origin or part
-            found.append(_TITLES.get(kind) or _one(kind))
+            found.append(_TITLES.get(kind) or with_article(kind))
     place = [_TITLES[Path], "a name"]  # of what has both
     texts = {_TITLES[str], _TITLES[Path]}
     return [*place, *(each for each in found if each not in texts)] if texts <= {*found} else found
@@ -187,9 +190,9 @@ def _titles(annotation: Any) -> list[str]:
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= _SHOWN and "\n" not in text else _one(type(value))
+    return text if len(text) <= _SHOWN and "\n" not in text else with_article(type(value))
 
 
-def _one(kind: type) -> str:
-    """A class with its article."""
+def with_article(kind: type) -> str:
+    """The name of a class, for a message: "an int"."""
     return f"{'an' if kind.__name__[0] in 'AEIOaeio' else 'a'} {kind.__name__}"

@@ -163,7 +163,7 @@ def make_bundle(
     image_export = open_export(export, check_hashes=True)
     text_export = image_export if text is None else open_export(text, check_hashes=True)
     spec = _require_for_phone(image_export, text_export)
-    with atomic_folder(destination, force=force) as staging:
+    with atomic_folder(destination, force=force, kinds=(MANIFEST_FILE,)) as staging:
         _copy(image_export.tower_path("image"), staging / FILE_NAMES["image"])
         _copy(text_export.tower_path("text"), staging / FILE_NAMES["text"])
         _copy(text_export.path / MERGES_FILE, staging / FILE_NAMES["merges"])

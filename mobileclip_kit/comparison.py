@@ -62,7 +62,7 @@ def compare_precisions(
         ExportError: The model can be converted to none of the formats.
         OutputError: ``destination`` exists or cannot be written.
     """
-    with atomic_folder(destination, force=options.force) as staging:
+    with atomic_folder(destination, force=options.force, kinds=(COMPARISON_FILE,)) as staging:
         rows: list[dict[str, Any]] = []
         exports: dict[str, Export] = {}
         for name, export, reason in _all_exports(model, staging, options, formats):

@@ -28,13 +28,19 @@ from __future__ import annotations
 import re
 
 # Options of the command line that Python calls by another name, and those without a value.
-_NAMES = {"o": "out", "m": "model", "top": "k", **{name: f'precision="{name}"' for name in ("fp16", "fp32", "int8")}}
+_PRECISIONS = ("fp16", "fp32", "int8", "int8_weights", "int8_dynamic", "int4")
+_NAMES = {
+    "o": "out", "m": "model", "top": "k",
+    **{name: f'precision="{name.replace("_", "-")}"' for name in _PRECISIONS},
+}  # fmt: skip
 _SWITCHES = frozenset(
     {"ane", "captions", "compact", "exact_pixels", "fast_decode", "force", "keep_failed", "prune", "rehash", "resume",
      "retry_failed", "tars", "trim_vocab"}
 )  # fmt: skip
 # What stands in backquotes is a command to type, and stays.
-_OPTION = re.compile(r"`[^`]*`|(?<![\w-])-(?:-([a-z][a-z0-9-]*)|([om]))\b(?: ([A-Z]+\b|onnx\b|coreml\b))?")
+_OPTION = re.compile(
+    r"`[^`]*`|(?<![\w-])-(?:-([a-z][a-z0-9-]*)|([om]))\b(?: ([A-Z]+\b|(?:onnx|coreml|coreai|litert)\b))?"
+)
 
 
 def first_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -36,26 +36,29 @@ _DIGEST_DIGITS = 12
 # A writer locks its temporary file a moment after making it; until then it looks abandoned.
 _LEAST_AGE_SECONDS = 5.0
 
-# The files by which mckit's own folders are recognised. --force replaces only such a folder or an empty one, so that
-# `-o ~/Photos --force` does not delete images.
-FOLDER_MARKERS = frozenset(
-    {"model.json", "export.json", "cache.json", "index.json", "textness.json", "quickstart.json", "manifest.json",
-     "truth.jsonl", "report.json", "training.json", "vectors.json", "comparison.json"}
-)  # fmt: skip
+# The files by which mckit's own folders are recognised. --force replaces only a folder of the kind that is made, or an
+# empty one: `-o ~/Photos --force` deletes no images, and `mckit export student -o student --force` no model.
+FOLDER_MARKERS = {
+    "model.json": "a model folder", "export.json": "an export", "cache.json": "a cache", "index.json": "an index",
+    "quickstart.json": "a quickstart", "manifest.json": "a bundle", "truth.jsonl": "a folder of scenes",
+    "report.json": "a report", "training.json": "a run", "vectors.json": "a folder of vectors",
+    "comparison.json": "a comparison of exports",
+}  # fmt: skip
 
 
 @contextlib.contextmanager
-def atomic_folder(destination: Path, *, force: bool = False) -> Iterator[Path]:
+def atomic_folder(destination: Path, *, force: bool = False, kinds: Collection[str] = FOLDER_MARKERS) -> Iterator[Path]:
     """Yield an empty folder that becomes ``destination`` when the block ends without an error.
 
     Args:
         destination: The folder to make; its parents are made too.
         force: Replace an existing one.
+        kinds: See :func:`check_can_write`.
 
     Raises:
         OutputError: ``destination`` exists and ``force`` is False, or it cannot be written.
     """
-    check_can_write(destination, force=force)
+    check_can_write(destination, force=force, kinds=kinds)
     _remove_abandoned(destination)
     staging = tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=_STAGED, dir=destination.parent)
     with _installed(Path(staging), destination, mode=0o755, replace=force):
@@ -88,20 +91,30 @@ def _installed(staging: Path, destination: Path, *, mode: int, replace: bool) ->
         unlock(lock)
 
 
-def check_can_write(destination: Path, *, force: bool) -> None:
+def check_can_write(destination: Path, *, force: bool, kinds: Collection[str] = ()) -> None:
     """Refuse a destination that exists or cannot be written, before any work is done.
 
+    Args:
+        destination: The file or folder to make.
+        force: Replace an existing one.
+        kinds: Keys of :data:`FOLDER_MARKERS`: the folders that ``force`` replaces; none for a file, which replaces
+            files alone.
+
     Raises:
-        OutputError: The destination exists and ``force`` is False, contains other files, or cannot be written.
+        OutputError: The destination exists and ``force`` is False, is something else, or cannot be written.
     """
     recover(destination)
     if destination.exists() and not force:
         raise OutputError(f"{destination} exists already.", hint="Choose another -o or add --force to replace it.")
-    if destination.is_dir() and any(destination.iterdir()) and not _made_by_mckit(destination):
+    if destination.is_dir() and (not kinds or any(destination.iterdir())) and not _is_one_of(kinds, destination):
+        known = next((kind for marker, kind in FOLDER_MARKERS.items() if (destination / marker).is_file()), "")
+        is_what = f"is {known or 'a folder'}" if known or not kinds else "contains files that mckit did not make"
         raise OutputError(
-            f"{destination} contains files that mckit did not make, so --force does not replace it.",
+            f"{destination} {is_what}, so --force does not replace it.",
             hint="Choose another -o, or remove the folder yourself.",
         )
+    if destination.is_file() and kinds:
+        raise OutputError(f"{destination} is a file, so --force does not replace it.", hint="Choose another -o.")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -311,7 +324,7 @@ def recover(destination: Path) -> None:
     This happens only on systems that cannot exchange two names; see :mod:`mobileclip_kit.renames`.
     """
     for left in sorted(_leftovers(destination, RETIRED), key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        if not left.is_dir() or not (_made_by_mckit(left) or not any(left.iterdir())):
+        if not left.is_dir() or not (_is_one_of(FOLDER_MARKERS, left) or not any(left.iterdir())):
             continue
         with contextlib.suppress(OSError):  # another writer was faster, or there is no permission
             lock = try_lock(left)
@@ -347,5 +360,5 @@ def _leftovers(destination: Path, suffix: str) -> list[Path]:
             and "." not in left.name.removeprefix(prefix).removesuffix(suffix)]  # fmt: skip
 
 
-def _made_by_mckit(folder: Path) -> bool:
-    return any((folder / marker).is_file() for marker in FOLDER_MARKERS)
+def _is_one_of(kinds: Collection[str], folder: Path) -> bool:
+    return any((folder / marker).is_file() for marker in kinds)

@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
+from mobileclip_kit.arguments import with_article
 from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.errors import DataError, ImageError, ShapeError
 from mobileclip_kit.extras import install_line
@@ -394,8 +395,11 @@ def _pixels_in_memory(source: Image.Image | Pixels, spec: ImageSpec) -> Pixels:
             raise ShapeError(f"An image is (height, width, 3) uint8, not {source.shape} {source.dtype}.")
         return resize_and_crop(Image.fromarray(source), spec)
     if not isinstance(source, Image.Image):
-        raise ShapeError(f"An image is a path, a Pillow image or an array, not a {type(source).__name__}.")
-    with _reading(getattr(source, "filename", "") or "The image"):
+        raise ShapeError(f"An image is a path, a Pillow image or an array, not {with_article(type(source))}.")
+    name = getattr(source, "filename", "") or "The image"
+    if 0 in source.size:
+        raise ImageError(f"{_name(name)} has no pixels: {source.width}×{source.height}.")
+    with _reading(name):
         source.load()
         turn = _TURNS.get(_orientation(source))
         return resize_and_crop(source if turn is None else source.transpose(turn), spec)
@@ -501,6 +505,8 @@ def _reading(source: str | Path | bytes) -> Iterator[None]:
         ) from error
     except _DECODER_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if reason == "Operation on closed image":
+            raise ImageError(f"{name} is closed.", hint="Pass its path, or the image before it is closed.") from error
         raise ImageError(f"{name} is damaged or cut off: {reason}.") from error
 
 

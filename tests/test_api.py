@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import json
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import mobileclip_kit as mckit
 from mobileclip_kit.exporting.folder import Export
@@ -183,6 +185,13 @@ BUILD = "mobileclip_kit.build_index: "
          "mobileclip_kit.export: model is a ColourEncoder; it must be a path or a name."),
         (lambda: mckit.export(OnnxEncoder.__new__(OnnxEncoder)),
          "mobileclip_kit.export: model is an OnnxEncoder; it must be a path or a name."),
+        (lambda: mckit.export("m", format=None),
+         "mobileclip_kit.export: format is None; it must be 'onnx' or 'coreml' or 'coreai' or 'litert'."),
+        (lambda: mckit.export("m", format="coreai", max_recall_drop=0.1),
+         "max_recall_drop chooses what stays in float, in format='onnx' precision=\"int8\", format='litert' "
+         "precision=\"int8-dynamic\", format='litert' precision=\"int8\", format='litert' precision=\"int4\" alone."),
+        (lambda: mckit.verify("e", against="m", threshold=0.5, min_cosine=0.5),
+         "mobileclip_kit.verify: threshold and min_cosine are the same option. Pass one of them."),
         (lambda: mckit.verify("e", against="m", min_cosine=2),
          "mobileclip_kit.verify: threshold is 2; it must be at least -1 and at most 1."),
     ],
@@ -217,8 +226,8 @@ def test_wrong_and_single_arguments_of_a_query(tmp_path: Path) -> None:
     for given, said in wrong:
         with pytest.raises(mckit.UsageError, match=said):
             index.search(**given)
-    for texts in ([1], None, b"red"):
-        with pytest.raises(mckit.UsageError, match="encode_texts: texts"):
+    for texts in (5, None, b"red", np.array("red")):
+        with pytest.raises(mckit.UsageError, match="encode_texts: texts is"):
             super(ColourEncoder, index.encoder).encode_texts(texts)  # type: ignore[arg-type, misc]
     with pytest.raises(mckit.UsageError, match="update: batch_size is '3'"):
         index.update(batch_size="3")
@@ -228,6 +237,54 @@ def test_wrong_and_single_arguments_of_a_query(tmp_path: Path) -> None:
     index.close()
     with pytest.raises(mckit.UsageError, match="is closed. Open it again with mobileclip_kit.open_index"):
         index.search("red")
+
+
+def test_vectors_and_items_of_the_wrong_kind_are_refused(tmp_path: Path) -> None:
+    draw_many(tmp_path / "photos", 3)
+    index = mckit.build_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", progress=False)
+    vectors = index.encode(["red", "blue"])
+    assert index.search_vectors(vectors.tolist()) == index.search_vectors(vectors)  # type: ignore[arg-type]
+    for wrong in (None, "red", vectors[0], vectors * np.nan, [["red"]]):
+        with pytest.raises(mckit.ShapeError, match="Query vectors must be rows of"):
+            index.search_vectors(wrong)  # type: ignore[arg-type]
+    assert 3 not in index and None not in index
+
+
+@pytest.mark.parametrize("form", [str, Path, Image.open, lambda path: (each for each in [path])])
+def test_a_single_image_of_any_form_is_a_query(form: Callable[[Path], Any], tmp_path: Path) -> None:
+    draw_many(tmp_path / "photos", 3)
+    with mckit.build_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", progress=False) as index:
+        query = index.encode(images=form(tmp_path / "photos" / "0001.png"))
+        assert [hit.item for hit in index.search_vectors(query, k=1)[0]] == ["0001.png"]
+
+
+def test_what_is_no_image_is_said_to_be_none(example: dict[str, Any]) -> None:
+    encoder = mckit.load(example["model"])
+    closed = Image.open(example["photo"])
+    closed.close()
+    wrong: list[tuple[Any, type[mckit.MckitError], str]] = [
+        (3, mckit.ShapeError, "not an int"),
+        (example["photo"].open("rb"), mckit.ShapeError, "not a BufferedReader"),
+        (Image.new("RGB", (0, 5)), mckit.ImageError, "The image has no pixels: 0×5"),
+        (closed, mckit.ImageError, "0000.png is closed"),
+    ]
+    for given, kind, said in wrong:
+        with pytest.raises(kind, match=said):
+            encoder.encode_images(given)
+    wrong[1][0].close()
+    assert encoder.encode_ids([[0] * 12]).shape == (1, 16)  # type: ignore[arg-type]
+
+
+def test_an_output_is_never_what_the_function_reads(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """``force=True`` with the model as the output must not replace the model by its export or its student."""
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, model)
+    draw_many(tmp_path / "photos", 3)
+    with pytest.raises(mckit.OutputError, match="is a model folder, so force=True does not replace it"):
+        mckit.export(model, model, force=True)
+    with pytest.raises(mckit.OutputError, match="is the teacher"):
+        mckit.distill(data=tmp_path / "photos", teacher=model, student="vit-s6-h12", out=model, force=True)
+    assert sorted(each.name for each in model.iterdir()) == sorted(each.name for each in tiny_model_folder.iterdir())
 
 
 def test_errors_name_options_as_python_does_and_the_command_line_as_its_own() -> None:
@@ -284,7 +341,11 @@ def test_an_index_brings_itself_up_to_date_and_stays_open(tmp_path: Path) -> Non
     draw_many(tmp_path / "photos", 3)
     index = mckit.build_index(tmp_path / "photos", ColourEncoder(), tmp_path / "i", progress=False)
     draw(tmp_path / "photos" / "sub" / "red.png", (220, 20, 20))
-    assert (index.update().added, len(index)) == (1, 4)
+    seen: list[int] = []
+    assert (index.update(progress=lambda progress: seen.append(progress.done)).added, len(index)) == (1, 4)
+    assert seen[-1] == 1
+    with pytest.raises(mckit.UsageError, match="update: images is 3; it must be a path"):
+        index.update(3)  # type: ignore[arg-type]
     assert index.search("red", k=1)[0].item == "sub/red.png"
     assert [hit.item for hit in index.search("red", folder="sub")] == ["sub/red.png"]
     assert index.search("red", until="2001-01-01") == []

@@ -57,6 +57,21 @@ def test_force_never_replaces_somebody_elses_folder(tmp_path: Path) -> None:
     assert (tmp_path / "holiday.jpg").read_bytes() == b"image"
 
 
+def test_force_replaces_only_the_kind_that_is_made(tmp_path: Path) -> None:
+    """``mckit export student -o student --force`` must not cost anybody their model, a project folder its photos."""
+    student, project, file = tmp_path / "student", tmp_path / "project", tmp_path / "letter.txt"
+    for path in (student / "model.json", project / "textness.json", project / "holiday.jpg", file):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    for folder, message in ((student, "is a model folder"), (project, "did not make"), (file, "is a file")):
+        with pytest.raises(OutputError, match=message), atomic_folder(folder, force=True, kinds=("export.json",)):
+            pass
+    for folder in (student, project):
+        with pytest.raises(OutputError, match="is a (model )?folder"), atomic_file(folder, force=True):
+            pass
+    assert (student / "model.json").exists() and (project / "holiday.jpg").exists() and file.is_file()
+
+
 def test_file_is_kept_when_its_writer_fails(tmp_path: Path) -> None:
     out = tmp_path / "a.json"
     write_json(out, {"a": 1})

@@ -60,7 +60,7 @@ class CacheWriter:
         self._flushed = time.monotonic()
         recover(path)
         if not is_cache(path) and not is_unfinished(path):
-            check_can_write(path, force=path.is_dir() and not any(path.iterdir()))
+            check_can_write(path, force=path.is_dir() and not any(path.iterdir()), kinds=(CACHE_FILE,))
         path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             stack.enter_context(cache_lock(path))
@@ -199,7 +199,7 @@ def cache_place(path: Path, made_of: Mapping[str, Any], *, force: bool) -> Itera
     if not force or is_free:
         yield path
         return
-    check_can_write(path, force=True)
+    check_can_write(path, force=True, kinds=(CACHE_FILE,))
     lock = cache_lock(path) if is_cache(path) else contextlib.nullcontext()
     with continued_place(path, made_of, lock, _items) as staging:
         yield staging

@@ -65,7 +65,7 @@ def command(request: BenchRequest, compare: tuple[Path, Path] | None, as_json: b
         return
     request.check()
     if request.out is not None:
-        check_can_write(request.out, force=force)
+        check_can_write(request.out, force=force, kinds=("report.json",))
     if len(request.models) == 1 and not Path(request.models[0]).exists():  # of several, the others are measured
         check_model_name(request.models[0])
     from mobileclip_kit.bench.explanation import explainable
@@ -98,7 +98,7 @@ def _write(
 
     assert request.out is not None
     lines: list[str] = []
-    with atomic_folder(request.out, force=force) as staging:
+    with atomic_folder(request.out, force=force, kinds=("report.json",)) as staging:
         if explained is not None:
             explain, found = _explain(explained, request, staging)
             report = replace(report, explain=explain)

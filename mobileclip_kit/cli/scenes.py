@@ -15,6 +15,7 @@ from mobileclip_kit.progress import Progress
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from mobileclip_kit.scenes.plan import SceneConfig
 from mobileclip_kit.scenes.scene import Split
+from mobileclip_kit.scenes.truth import TRUTH_FILE
 
 
 @click.command()
@@ -38,7 +39,8 @@ def command(scenes: SceneSet, config: SceneConfig, out: Path, workers: int | Non
     for option in _idle_shares(scenes.split):
         note(f"warning: {option} has no effect with --split {scenes.split}, which determines what its images show.")
     started = time.perf_counter()
-    with atomic_folder(out, force=force) as staging, Progress("draw", total=items, unit="images") as progress:
+    folder = atomic_folder(out, force=force, kinds=(TRUTH_FILE,))
+    with folder as staging, Progress("draw", total=items, unit="images") as progress:
         write_scenes(staging, scenes, workers=workers, advance=progress.advance)
     seconds = time.perf_counter() - started
     document = {

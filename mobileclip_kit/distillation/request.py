@@ -20,7 +20,7 @@ from mobileclip_kit.distillation.recipe import Recipe, load_recipe
 from mobileclip_kit.distillation.run_folder import check_run
 from mobileclip_kit.distillation.tables import ComputeType, LightClipLoss, PairOptions
 from mobileclip_kit.distillation.training_set import read_holdout
-from mobileclip_kit.errors import ModelError, UsageError
+from mobileclip_kit.errors import ModelError, OutputError, UsageError
 from mobileclip_kit.inherit import Choice
 from mobileclip_kit.model_names import check_device_name, check_model_name, is_backbone
 from mobileclip_kit.options import Option
@@ -168,6 +168,9 @@ class DistillRequest(TrainingRequest):
             read_description(cache)
         if self.bank is not None:
             read_bank(self.bank, self.templates)
+        for model in (self.teacher, self.text_from):
+            if model is not None and Path(model).exists() and Path(model).resolve() == self.out.resolve():
+                raise OutputError(f"{self.out} is the teacher, and would be replaced.", hint="Choose another -o.")
         super().check()
 
     def _check_names(self) -> None:

@@ -49,7 +49,7 @@ def check_run(model: Path, *, resume: bool, force: bool) -> None:
         OutputError: The model exists already, its place cannot be written, or an interrupted run is there and neither
             flag says what to do with it.
     """
-    check_can_write(model, force=force)
+    check_can_write(model, force=force, kinds=("model.json",))
     run = run_folder(model)
     if run.exists() and not (resume or force):
         raise OutputError(
@@ -107,7 +107,7 @@ def finish_run(
     from mobileclip_kit.networks.model import save_model
 
     run = run_folder(model)
-    with atomic_folder(model, force=force) as folder:
+    with atomic_folder(model, force=force, kinds=("model.json",)) as folder:
         spec = save_model(folder, student.network, student.config, spec, student.tokenizer_file, dtype=dtype)
         save_recipe(folder / RECIPE_FILE, recipe)
         write_json(folder / TRAINING_FILE, dict(training))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mobileclip_kit.errors import MissingExtraError, ModelError, ParityError, UsageError
 from mobileclip_kit.exporting.budget import RecallBudget, RecallJudge
-from mobileclip_kit.exporting.folder import SAMPLES_FILE, Export, ExportedTower, open_export
+from mobileclip_kit.exporting.folder import EXPORT_FILE, SAMPLES_FILE, Export, ExportedTower, open_export
 from mobileclip_kit.exporting.precisions import FORMATS, load
 from mobileclip_kit.exporting.request import VERIFIED_IMAGES, ExportOptions, ExportRequest, Report
 from mobileclip_kit.exporting.samples import ImageInputs, read_captioned, read_source
@@ -118,7 +118,7 @@ def export_model(model: Model, destination: Path, options: ExportOptions) -> Exp
         _require_sensitivities(options.measured)
     judge = None if options.recall is None else _judge(model, options.recall)
     what = f"{options.format} {options.row.name}"
-    with atomic_folder(destination, force=options.force) as staging:
+    with atomic_folder(destination, force=options.force, kinds=(EXPORT_FILE,)) as staging:
         towers: dict[Tower, ExportedTower] = {}
         for tower in model.spec.towers:
             options.report(f"{what}: writing the {tower} tower")

@@ -129,7 +129,9 @@ class ExportRequest:
             check_source(source)
         if self.sensitivity is not None:
             open_export(self.sensitivity)
-        check_can_write(self.destination(), force=self.force)
+        check_can_write(
+            self.destination(), force=self.force, kinds=("comparison.json" if self.compare else "export.json",)
+        )
 
     def options_without_effect(self) -> list[str]:
         """A sentence for each option that changes nothing beside the others."""

@@ -164,7 +164,7 @@ def check_index_place(folder: Path, *, force: bool = False) -> None:
     if folder.exists() and not empty:
         forced = ", so --force does not replace it" if force else ""
         raise OutputError(f"{folder} exists and is not an index{forced}.", hint="Choose another -o.")
-    check_can_write(folder, force=True)
+    check_can_write(folder, force=True, kinds=(INDEX_FILE,))
 
 
 @contextlib.contextmanager
@@ -186,7 +186,7 @@ def staged_index(folder: Path, header: IndexHeader, *, force: bool = False) -> I
         if is_index(folder) and force:
             stack.enter_context(index_lock(folder))
             remove_staged(folder)  # of an interrupted rebuild, see mobileclip_kit.index.rebuilding
-        staging = stack.enter_context(atomic_folder(folder, force=force or empty))
+        staging = stack.enter_context(atomic_folder(folder, force=force or empty, kinds=(INDEX_FILE,)))
         Store.create(staging / ITEMS_FILE)
         (staging / VECTORS_FILE).touch()
         header.write(staging)

@@ -51,7 +51,7 @@ def dump_index(folder: Path, out: Path, *, layout: Layout = "clip-retrieval", fo
         OutputError: ``out`` exists and ``force`` is False, or holds something else.
         MissingExtraError: pyarrow is not installed.
     """
-    with IndexReader(folder) as index, atomic_folder(out, force=force) as staging:
+    with IndexReader(folder) as index, atomic_folder(out, force=force, kinds=(VECTORS_JSON,)) as staging:
         items = [item for item in index.store.items() if item.row is not None]
         kept = [item for item in items if _is_text(item.name)]
         left_out = [

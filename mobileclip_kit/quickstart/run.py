@@ -123,10 +123,10 @@ class QuickstartRun:
         """
         path = self.out / STATE_FILE
         if force and self.out.exists():
-            check_can_write(self.out, force=True)
+            check_can_write(self.out, force=True, kinds=(STATE_FILE,))
             _empty(self.out)
         if not path.is_file():
-            check_can_write(self.out, force=force)
+            check_can_write(self.out, force=force, kinds=(STATE_FILE,))
             self.out.mkdir(parents=True, exist_ok=True)
         else:
             state = read(path, QuickstartState, error=OutputError, hint=_AGAIN)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,7 +111,7 @@ class Encoder:
                 raise ShapeError(f"Pixels must be (n, {', '.join(map(str, wanted))}) uint8, not {_kind(images)}.")
             starts = range(0, len(images), self.batch_size)
             return self._stack([self._run_images(images[start : start + self.batch_size]) for start in starts])
-        return self._stack([self._run_images(pixels) for pixels in self._decoded(_listed(images), spec)])
+        return self._stack([self._run_images(pixels) for pixels in self._decoded(listed_images(images), spec)])
 
     def encode_texts(self, texts: str | Sequence[str]) -> Vectors:
         """Unit vectors of texts.
@@ -143,6 +145,7 @@ class Encoder:
             ShapeError: ``ids`` has another shape.
         """
         context = self.spec.require_text().context_length
+        ids = np.asarray(ids)
         if ids.ndim != 2 or ids.shape[1] != context or ids.dtype.kind != "i":
             raise ShapeError(f"Token identifiers must be (n, {context}) integers, not {_kind(ids)}.")
         chunks = (ids[start : start + self.batch_size] for start in range(0, len(ids), self.batch_size))
@@ -185,8 +188,9 @@ class Encoder:
         return np.concatenate(chunks).astype(np.float32, copy=False)
 
 
-def _listed(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
-    if isinstance(images, str | Path | np.ndarray) or not isinstance(images, Iterable):
+def listed_images(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
+    """Images as a list; a single one is a list of one. Open files yield lines, so they are no lists of images."""
+    if isinstance(images, str | bytes | os.PathLike | np.ndarray | io.IOBase) or not isinstance(images, Iterable):
         return [images]
     return list(images)
 

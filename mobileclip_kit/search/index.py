@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,10 +15,11 @@ from mobileclip_kit.confidence.background import Background, open_background
 from mobileclip_kit.duplicates import DuplicateGroup, describe_group, find_duplicates
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.index.folder import IndexReader
-from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.progress import ProgressOption, show_progress
+from mobileclip_kit.runtime.encoder import Encoder, listed_images
 from mobileclip_kit.search.hits import Hit, certain_hits, search
 from mobileclip_kit.search.models import check_model, find_textness, open_query_encoder
-from mobileclip_kit.search.queries import combine, encode_queries, vectors_of_items
+from mobileclip_kit.search.queries import combine, encode_queries, finite_rows, vectors_of_items
 from mobileclip_kit.search.request import Filters
 from mobileclip_kit.spec import ModelSpec
 
@@ -164,7 +165,7 @@ class Index:
         self,
         words: str | Sequence[str] = (),
         *,
-        images: Sequence[ImageLike] = (),
+        images: ImageLike | Iterable[ImageLike] = (),
         like: str | Sequence[str] = (),
         templates: str | Sequence[str] = (),
     ) -> Vectors:
@@ -172,7 +173,7 @@ class Index:
 
         Args:
             words: Queries as in :meth:`search`; images and items are added to each of them.
-            images: Images that need not be in the index.
+            images: Images that need not be in the index, or one.
             like: Items of the index.
             templates: See :meth:`search`.
 
@@ -183,7 +184,7 @@ class Index:
             MckitError: See :meth:`search`.
         """
         words, like = listed_texts("encode", "words", words), listed_texts("encode", "like", like)
-        templates = listed_texts("encode", "templates", templates)
+        templates, images = listed_texts("encode", "templates", templates), listed_images(images)
         if not (len(words) or len(images) or len(like)):
             raise UsageError("There is no query.", hint="Pass words, an image, or an item of the index.")
         beside = vectors_of_items(self._reader, like)
@@ -220,7 +221,7 @@ class Index:
 
         Raises:
             DataError: The index has no such folder.
-            ShapeError: The width is not the index's.
+            ShapeError: These are not ``(q, d)`` finite numbers of the index's width.
             UsageError: There is no textness vector, a day cannot be searched for, or ``k`` is below 1.
         """
         check_arguments(
@@ -228,7 +229,7 @@ class Index:
             k=(k, Count), textness=(textness, float), textness_vector=(textness_vector, Path | None),
             min_confidence=(min_confidence, Confidence | None),
         )  # fmt: skip
-        without = listed_texts("search", "without", without)
+        without, vectors = listed_texts("search", "without", without), finite_rows(vectors)
         allowed = request_from(Filters, "search", **filters).allowed_rows(self._reader)
         if textness:
             path = None if textness_vector is None else Path(textness_vector)
@@ -265,11 +266,20 @@ class Index:
         return [describe_group(group, root) for group in find_duplicates(self._reader)]
 
     @python_errors
-    def update(self, images: str | Path | None = None, **options: Any) -> IndexReport:
+    def update(
+        self,
+        images: str | Path | None = None,
+        *,
+        progress: ProgressOption = True,
+        confirm: Callable[[str], bool] | None = None,
+        **options: Any,
+    ) -> IndexReport:
         """Bring the index up to date with its folder, and search the new state from now on.
 
         Args:
             images: The folder; None for the one that was indexed.
+            progress: See :func:`mobileclip_kit.build_index`.
+            confirm: See :func:`mobileclip_kit.build_index`.
             **options: Those of :func:`mobileclip_kit.build_index`, such as ``prune=True``.
 
         Returns:
@@ -282,13 +292,18 @@ class Index:
         from mobileclip_kit.indexing.options import IndexOptions
         from mobileclip_kit.indexing.update import update_index
 
+        check_arguments(
+            "update", images=(images, Path | None), progress=(progress, bool | Callable),
+            confirm=(confirm, Callable | None),
+        )  # fmt: skip
         folder = images or self._reader.header.images
         if folder is None:
             raise UsageError(f"The index {self.path} knows no folder of images.", hint="Pass the folder.")
         if self._reader.header.shard is not None:
             options.setdefault("shard", "{}/{}".format(*self._reader.header.shard))
-        chosen = request_from(IndexOptions, "update", ("images",), **options)
-        self.report = update_index(Path(folder), self.encoder, self.path, chosen)
+        chosen = request_from(IndexOptions, "update", ("images", "progress", "confirm"), **options)
+        with show_progress(progress):
+            self.report = update_index(Path(folder), self.encoder, self.path, chosen, confirm=confirm)
         self.close()
         self._open_reader = IndexReader(self.path)
         self.__dict__.pop("_background", None)
@@ -305,7 +320,7 @@ class Index:
         return self._reader.store.vectors
 
     def __contains__(self, item: str) -> bool:
-        found = self._reader.store.find(item)
+        found = self._reader.store.find(item) if isinstance(item, str) else None
         return found is not None and found.row is not None
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.errors import DataError, ModelMismatchError, UsageError
+from mobileclip_kit.errors import DataError, ModelMismatchError, ShapeError, UsageError
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.metrics import scale_rows
@@ -111,6 +111,21 @@ def encode_queries(
             weights, vectors = weights + [1.0] * len(beside), [*vectors, *beside]
         rows.append(combine(weights, np.stack(vectors)))
     return np.stack(rows)
+
+
+def finite_rows(vectors: Vectors) -> Vectors:
+    """Query vectors as an array.
+
+    Raises:
+        ShapeError: These are not rows of finite numbers.
+    """
+    try:
+        rows: Vectors = np.asarray(vectors, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ShapeError("Query vectors must be rows of numbers, (q, d) float32.") from error
+    if rows.ndim != 2 or not np.isfinite(rows).all():
+        raise ShapeError(f"Query vectors must be rows of finite numbers, (q, d) float32; these are {rows.shape}.")
+    return rows
 
 
 def vectors_of_items(index: IndexReader, names: Sequence[str]) -> Vectors:
