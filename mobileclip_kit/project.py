@@ -70,6 +70,8 @@ class Project:
         values, hint = document.pop("project", None), "`mckit init --data PHOTOS` writes one."
         if not isinstance(values, dict):
             raise DataError(f"{path} has no table [project].", hint=hint)
+        for name in [name for name, value in values.items() if isinstance(value, dict)]:
+            raise DataError(f"{path}: the table [project.{name}] belongs at the top level, as [{name}].")
         for name, table in document.items():
             if not isinstance(table, dict):
                 raise DataError(f"{path}: {name} stands outside of a table; it belongs below [project].")
@@ -107,6 +109,8 @@ class Project:
         given = found.of(command)
         if command == "export" and "--int8" in arguments and not {"coreml", "coreai"}.intersection(arguments):
             given["calibration"] = given["images"]
+        for name, value in own.items():  # of a command with commands of its own, such as textness fit
+            own[name] = {**given[name], **value} if isinstance(value, dict) and name in given else value
         return {name: value for name, value in {**given, **own}.items() if value is not None and value != ()}
 
 
@@ -131,18 +135,19 @@ class _Found:
         project = self._project
         data, model, index = self._place(project.data), self._place(project.model), self._place(project.index)
         there = index if (Path(index) / "index.json").is_file() else None
+        made = model if Path(model).is_dir() else None  # what an earlier command makes is not given before it is there
         textness = self._place(project.textness)
         textness_there = textness if Path(textness).is_file() else None
-        search_model = self._export(_FOR_SEARCH) or model
+        search_model = self._export(_FOR_SEARCH) or made
         exports = [self._export((precision,)) for precision in (*_FOR_SEARCH, *_FOR_PHONE)]
-        models = tuple(place for place in (model if Path(model).is_dir() else None, *exports) if place is not None)
+        models = tuple(place for place in (made, *exports) if place is not None)
         teacher = None if project.teacher is None else self._name(project.teacher)
         tables: dict[str, dict[str, Any]] = {
             "distill": {"data": data, "teacher": teacher, "student": self._student(), "out": model},
             "train": {"data": data, "out": model},
             "cache": {"teachers": (teacher,) if teacher else (), "data": data, "out": self._place("teacher.cache")},
-            "export": {"model": model, "images": data},
-            "verify": {"export": next(filter(None, exports), None), "against": model, "images": data},
+            "export": {"model": made, "images": data},
+            "verify": {"export": next(filter(None, exports), None), "against": made, "images": data},
             "index": {"folder": data, "model": search_model, "out": index},
             "search": {"project_index": there, "textness_vector": textness_there},
             "serve": {"index_folder": there, "textness_vector": textness_there},

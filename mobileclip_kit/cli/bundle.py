@@ -35,7 +35,8 @@ def command(request: BundleRequest, force: bool, as_json: bool) -> None:
         sentence = f"{check} is intact: every file matches the manifest."
     elif export is None:
         context = click.get_current_context()
-        raise click.MissingParameter(ctx=context, param_hint="'EXPORT' or --check", param_type="argument")
+        param = next(each for each in context.command.params if each.name == "export")
+        raise click.MissingParameter(None, context, param, "'EXPORT' or --check")
     elif out is None:
         raise UsageError("The output folder is missing.", hint="Add -o DIR.")
     else:

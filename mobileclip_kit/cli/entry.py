@@ -8,7 +8,8 @@ import importlib
 import json
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -57,8 +58,14 @@ _EXAMPLES = {
     "bundle": "student-coreml-fp16 -o bundle",
     "inspect": "student",
 }
-# In a project they still need what no mckit.toml gives.
-_NEVER_GIVEN = frozenset({"init", "bundle"})
+# In a project: the command that makes what a parameter takes.
+_MADE_BY = {
+    "model": "distill",
+    "against": "distill",
+    "export": "export --format coreml --fp16",
+    "index_folder": "index",
+    "project_index": "index",
+}
 
 
 def _import_command(name: str) -> click.Command:
@@ -164,13 +171,32 @@ def _defaults(project: Path | None, given: Sequence[str]) -> dict[str, Any]:
             hint = f"Did you mean [{near[0]}]?" if near else f"Known are {', '.join(COMMANDS)}."
             raise DataError(f"{project} has a table for the command {name!r}, which does not exist.", hint=hint)
     if given[0] in read.commands:
-        known = [parameter.name for parameter in _import_command(given[0]).params if parameter.name]
-        for option in read.commands[given[0]]:
-            if option not in known:
-                near = difflib.get_close_matches(option, known, n=1)
-                hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
-                raise DataError(f"{project}: the command {given[0]} has no option {option!r}.", hint=hint)
+        table = _by_parameter(project, given[0], _import_command(given[0]), read.commands[given[0]])
+        read = replace(read, commands={given[0]: table})
     return {given[0]: read.defaults(given[0], project.parent, given[1:])}
+
+
+def _by_parameter(project: Path, name: str, command: click.Command, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A command's table of mckit.toml, by click's names of the parameters instead of the options' own."""
+    known = {
+        option.lstrip("-").replace("-", "_"): str(parameter.name)
+        for parameter in command.params
+        for option in (*parameter.opts, str(parameter.name))
+        if parameter.name not in ("as_json", "help")
+    }
+    groups = command.commands if isinstance(command, click.Group) else {}
+    found: dict[str, Any] = {}
+    for option, value in table.items():
+        if option in groups and isinstance(value, dict):
+            found[option] = _by_parameter(project, f"{name} {option}", groups[option], value)
+        elif option in known:
+            found[known[option]] = value
+        else:
+            near = difflib.get_close_matches(option, [*known, *groups], n=1)
+            tables = [f"[{name}.{group}]" for group in groups]
+            hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join([*known, *tables])}."
+            raise DataError(f"{project}: the command {name} has no option {option!r}.", hint=hint)
+    return found
 
 
 def _first_steps(error: click.ClickException, given: Sequence[str]) -> str | None:
@@ -178,13 +204,14 @@ def _first_steps(error: click.ClickException, given: Sequence[str]) -> str | Non
     if isinstance(error, click.BadParameter) and error.ctx is not None and error.param is not None:
         if error.ctx.get_parameter_source(str(error.param.name)) is click.core.ParameterSource.DEFAULT_MAP:
             return f"The value of {error.param.name} comes from {find_project()}, table [{given[0]}] or [project]."
-    in_project = find_project() is not None
-    if not isinstance(error, click.MissingParameter) or given[0] not in _EXAMPLES:
+    if not isinstance(error, click.MissingParameter):
         return None
-    if in_project and given[0] not in _NEVER_GIVEN:
+    if find_project() is not None and given[0] != "init":
+        step = _MADE_BY.get(str(error.param.name)) if error.param is not None else None
+        return None if step is None else f"`mckit {step}` makes it; run that first."
+    if given[0] not in _EXAMPLES:
         return None
-    is_alone = in_project or given[0] == "init"
-    once = "" if is_alone else f", or `mckit init --data PHOTOS` once and then `mckit {given[0]}`"
+    once = "" if given[0] == "init" else f", or `mckit init --data PHOTOS` once and then `mckit {given[0]}`"
     return f"Type `mckit {given[0]} {_EXAMPLES[given[0]]}`{once}."
 
 

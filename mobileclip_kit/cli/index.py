@@ -104,6 +104,11 @@ def _check_call(
         return
     if names is not None or images is not None:
         raise click.UsageError("--names and --images belong to --from-vectors and --from-clip-retrieval.")
+    if folder is not None and model is None:
+        context = click.get_current_context()
+        raise click.MissingParameter(
+            None, context, next(each for each in context.command.params if each.name == "model")
+        )
     if folder is None or model is None:
         raise click.UsageError("Name the images and the model: mckit index FOLDER --model M -o INDEX.")
 

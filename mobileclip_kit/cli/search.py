@@ -13,6 +13,7 @@ import click
 
 from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, json_option, one_line
+from mobileclip_kit.project import find_project
 from mobileclip_kit.search.hits import Hit, certain_hits
 from mobileclip_kit.search.index import Index
 from mobileclip_kit.search.queries import load_query_vectors
@@ -121,6 +122,10 @@ def _index_and_words(arguments: Sequence[str], project_index: Path | None) -> tu
     if project_index is not None and not (arguments and (Path(arguments[0]) / "index.json").is_file()):
         _check_no_index_meant(arguments, project_index)
         return project_index, list(arguments)
+    context = click.get_current_context()
+    if find_project() is not None and not (arguments and (Path(arguments[0]) / "index.json").is_file()):
+        param = next(each for each in context.command.params if each.name == "project_index")
+        raise click.MissingParameter(None, context, param, "'INDEX'", "argument")
     if not arguments:
         raise click.UsageError("Name an index and words: mckit search INDEX WORDS.")
     if len(arguments) == 1 and not (Path(arguments[0]) / "index.json").is_file():

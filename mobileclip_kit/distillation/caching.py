@@ -207,7 +207,7 @@ def merge_caches(sources: Sequence[Path], out: Path, *, force: bool = False) -> 
         raise UsageError("There is nothing to merge.", hint="Name the caches.")
     if any(source.exists() and out.exists() and source.samefile(out) for source in sources):
         raise OutputError(f"{out} is one of the caches to be merged.", hint="Choose another -o.")
-    check_can_write(out, force=force)
+    check_can_write(out, force=force, kinds=(CACHE_FILE,))
     caches = [TeacherCache.open(source) for source in sources]
     texts = [TeacherCache.open(folder) for source in sources if is_cache(folder := source / TEXTS_FOLDER)]
     for joined in (caches, texts):

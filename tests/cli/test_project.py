@@ -64,6 +64,7 @@ def test_the_command_line_overrides_the_file(folder: Path, capsys: pytest.Captur
     project = Project(data="photos", index="mine.index", commands={"search": {"k": 2}, "index": {"batch_size": 7}})
     project.write(folder / "mckit.toml")
     assert Project.read(folder / "mckit.toml") == project
+    (folder / "student").mkdir()
     found = project.defaults("index", folder)
     assert found == {"folder": "photos", "model": "student", "out": "mine.index", "batch_size": 7}
     assert project.defaults("index", folder, ["--from-vectors", "v.npy"]) == {"batch_size": 7}
@@ -139,10 +140,50 @@ def test_init_refuses_what_is_not_there_and_what_exists(folder: Path, capsys: py
     assert json.loads(out)["project"] == "mckit.toml"
     assert "exists already. Edit it, or add --force" in run(capsys, "init", "--data", "photos", code=1)[1]
     assert "Type `mckit init --data PHOTOS`." in run(capsys, "init", code=2)[1], "no mckit.toml gives it"
-    assert "Type `mckit bundle student-coreml-fp16 -o bundle`." in run(capsys, "bundle", code=2)[1]
     Path("empty").mkdir()
     assert "empty holds no usable image" in run(capsys, "init", "--data", "empty", "--force", code=1)[1]
     run(capsys, "init", "--data", "photos", "--force")
+
+
+@pytest.mark.parametrize(
+    ("command", "step"),
+    [
+        ("export", "distill"),
+        ("index", "distill"),
+        ("verify", "export --format coreml --fp16"),
+        ("bundle", "export --format coreml --fp16"),
+        ("search star", "index"),
+        ("search", "index"),
+        ("serve", "index"),
+        ("dump", "index"),
+    ],
+)
+def test_what_is_not_made_yet_is_told_with_the_command_that_makes_it(
+    folder: Path, command: str, step: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Project(data="photos").write(folder / "mckit.toml")
+    err = run(capsys, *command.split(), code=2)[1]
+    assert err.splitlines()[-1] == f"`mckit {step}` makes it; run that first."
+
+
+def test_tables_use_the_names_of_options_and_reach_commands_of_commands(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = '[project]\ndata = "photos"\n'
+    Path("mckit.toml").write_text(
+        head + '[search]\ntop = "few"\n[textness.fit]\nlimit = "few"\n[dump]\nformat = "xml"\n'
+    )
+    assert "'few'" in run(capsys, "search", "photos", "x", code=2)[1], "-k is also called --top"
+    assert "'--limit'" in run(capsys, "textness", "fit", "--model", "m", code=2)[1]
+    assert "'xml'" in run(capsys, "dump", "i", "-o", "d", code=2)[1]
+    Path("mckit.toml").write_text(head + "[textness.fit]\nlimt = 3\n")
+    said = run(capsys, "textness", "fit", code=1)[1]
+    assert "the command textness fit has no option 'limt'. Did you mean limit?" in said
+    Path("mckit.toml").write_text(head + "[textness]\nxyz = 3\n")
+    said = run(capsys, "textness", "fit", code=1)[1]
+    assert "Known are [textness.fit], [textness.eval], [textness.grid]." in said
+    Path("mckit.toml").write_text(head + "[project.distill]\nsteps = 3\n")
+    assert "the table [project.distill] belongs at the top level, as [distill]." in run(capsys, "distill", code=1)[1]
 
 
 def test_a_wrong_value_is_told_with_the_file_and_a_wrong_command_with_the_right_one(
