@@ -1,4 +1,4 @@
-"""Accuracy of one model in a worker: on the user's images, or on the synthetic scenes."""
+"""Accuracy of one model, measured in a worker process: on the images of the user, or on the synthetic scenes."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Gallery:
     """Images that every model encodes, with their ground truth.
 
     Attributes:
-        keys: Names within their source.
-        paths: Their files.
+        keys: Names of the images within their source.
+        paths: Files of the images.
         captions: Texts, in any order.
-        owners: For each text the row of its image.
-        skipped: What was listed and cannot be used, with reasons.
-        labels: For each image the row of its class; empty if unknown.
+        owners: For each text, the row of its image.
+        skipped: Images that were listed but cannot be used, with the reasons.
+        labels: For each image, the row of its class; empty if unknown.
         classes: Names of the classes.
-        templates: Prompts with ``{}`` in place of a class.
+        templates: Prompts with ``{}`` in the place of a class.
     """
 
     keys: tuple[str, ...]
@@ -67,7 +67,7 @@ class Gallery:
     templates: tuple[str, ...] = ("a photo of a {}",)
 
     def only(self, kept: Sequence[bool], why: str) -> Gallery:
-        """The images for which ``kept`` is true; the others are skipped for the reason ``why``."""
+        """The images for which ``kept`` is True; the others are skipped with the reason ``why``."""
         rows = [row for row, keep in enumerate(kept) if keep]
         place = {row: index for index, row in enumerate(rows)}
         texts = [(text, place[owner]) for text, owner in zip(self.captions, self.owners, strict=True) if owner in place]
@@ -86,14 +86,14 @@ class Gallery:
 
 @dataclass
 class TeacherVectors:
-    """A teacher's vectors of a gallery.
+    """The vectors of a teacher for a gallery.
 
     Attributes:
-        name: For the report.
-        images: ``(n, e)``.
-        texts: Of the gallery's captions, if the teacher has a text tower.
-        queries: ``(q, e)`` text vectors from elsewhere, in the teacher's space.
-        classes: ``(classes, e)``, of the gallery's classes, if the teacher has a text tower.
+        name: Name of the teacher, for the report.
+        images: Vectors of the images, ``(n, e)``.
+        texts: Vectors of the captions of the gallery, if the teacher has a text tower.
+        queries: Vectors of other texts in the space of the teacher, ``(q, e)``.
+        classes: Vectors of the classes of the gallery, ``(classes, e)``, if the teacher has a text tower.
 
     Raises:
         ShapeError: The queries are not in the teacher's space.
@@ -118,8 +118,8 @@ class Evaluation:
     """Accuracy of one model.
 
     Attributes:
-        metrics: By the names of :data:`mobileclip_kit.bench.results.METRICS`.
-        examples: A few texts and what the model finds for them.
+        metrics: Values by the names of :data:`mobileclip_kit.bench.results.METRICS`.
+        examples: A few texts and the hits of the model for them.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -131,19 +131,19 @@ class Evaluator(Protocol):
 
     @property
     def paths(self) -> Sequence[Path]:
-        """Its images."""
+        """The images to encode."""
         ...
 
     @property
     def files(self) -> Mapping[str, Path]:
-        """Its images by the names in the examples."""
+        """The images by their names in the examples."""
         ...
 
     def evaluate(self, worker: Asked, towers: Sequence[str]) -> Evaluation:
         """Evaluate one model.
 
         Raises:
-            MckitError: The model failed, or its vectors are unusable.
+            MckitError: The model fails, or its vectors cannot be used.
         """
         ...
 
@@ -158,7 +158,7 @@ class ImageEvaluator:
 
     Attributes:
         gallery: Images, with or without captions and classes.
-        teacher: Its vectors of them.
+        teacher: The vectors of the teacher for them.
     """
 
     gallery: Gallery
@@ -166,7 +166,7 @@ class ImageEvaluator:
 
     @property
     def paths(self) -> Sequence[Path]:
-        """The gallery's files."""
+        """The files of the gallery."""
         return self.gallery.paths
 
     @property
@@ -175,7 +175,7 @@ class ImageEvaluator:
         return dict(zip(self.gallery.keys, self.gallery.paths, strict=True))
 
     def evaluate(self, worker: Asked, towers: Sequence[str]) -> Evaluation:
-        """See :class:`Evaluator`. A model without a text tower gets the teacher's texts: they share a space."""
+        """See :class:`Evaluator`. A model without a text tower uses the texts of the teacher: the space is the same."""
         gallery, teacher = self.gallery, self.teacher
         if not self.describe().judges:
             return Evaluation()
@@ -204,7 +204,7 @@ class ImageEvaluator:
 
 @dataclass(frozen=True)
 class ScenesEvaluator:
-    """Accuracy on the synthetic scenes: right answers are exact, and words can be mistaken for things.
+    """Accuracy on the synthetic scenes: relevant images are known exactly, and typographic errors can be counted.
 
     Attributes:
         mixed: Folder of the split ``test``.
@@ -216,7 +216,7 @@ class ScenesEvaluator:
 
     @property
     def paths(self) -> Sequence[Path]:
-        """The mixed gallery's files."""
+        """The files of the mixed gallery."""
         return [self.mixed / row.image for row in read_truth(self.mixed)]
 
     @property
@@ -225,7 +225,7 @@ class ScenesEvaluator:
         return {}
 
     def evaluate(self, worker: Asked, towers: Sequence[str]) -> Evaluation:
-        """See :class:`Evaluator`; nothing for a model that lacks a tower."""
+        """See :class:`Evaluator`; no metrics for a model that lacks a tower."""
         if set(towers) != {"image", "text"}:
             return Evaluation()
         mixed, fair = (_encode_scenes(worker, folder) for folder in (self.mixed, self.fair))
@@ -246,14 +246,14 @@ def evaluate_gallery(
     teacher: TeacherVectors | None,
     classes: Vectors | None = None,
 ) -> dict[str, float]:
-    """All metrics that the ground truth allows.
+    """All metrics that the ground truth permits.
 
     Args:
-        images: ``(n, d)``, the model's vectors of the gallery.
+        images: Vectors of the gallery from the model, ``(n, d)``.
         gallery: The images.
-        texts: ``(m, d)``, vectors of the gallery's captions.
-        teacher: Its vectors of the same gallery.
-        classes: ``(classes, d)``, vectors of the gallery's classes.
+        texts: Vectors of the captions of the gallery, ``(m, d)``.
+        teacher: The vectors of the teacher for the same gallery.
+        classes: Vectors of the classes of the gallery, ``(classes, d)``.
 
     Returns:
         ``map_at_10`` …, ``overlap_at_10`` … and ``cosine`` with the teacher; the same as ``query_…`` for text queries;
@@ -278,17 +278,17 @@ def evaluate_gallery(
 def find_examples(
     images: Vectors, gallery: Gallery, *, texts: Vectors | None, classes: Vectors | None
 ) -> tuple[Example, ...]:
-    """What a model finds for some of a gallery's captions, or for some of its classes if there are no captions.
+    """The hits of a model for some captions of a gallery, or for some of its classes if there are no captions.
 
     Args:
-        images: ``(n, d)``, the model's vectors of the gallery.
+        images: Vectors of the gallery from the model, ``(n, d)``.
         gallery: The images.
-        texts: ``(m, d)``, vectors of the gallery's captions.
-        classes: ``(classes, d)``, vectors of its classes.
+        texts: Vectors of the captions of the gallery, ``(m, d)``.
+        classes: Vectors of its classes, ``(classes, d)``.
 
     Returns:
-        Hits are ``right`` if the text was written for the image, or names its class; None for an image that a caption
-        may fit as well.
+        A hit is ``right`` if the text is a caption of the image or names its class. ``right`` is None for an image that
+        the caption may also describe.
     """
     known: list[dict[int, bool]]
     if texts is not None and len(texts):
@@ -318,15 +318,15 @@ def evaluate_scenes(encoder: TextEncoder, mixed: EncodedGallery, fair: EncodedGa
     """Accuracy on the synthetic scenes, whose ground truth is exact; shares from 0 to 1.
 
     Args:
-        encoder: Of texts, into the space of the images' vectors.
-        mixed: Of the split ``test``: all kinds of scenes, with unseen combinations of kind and colour.
-        fair: Of the split ``gallery``: as many images of each word alone as of its thing.
+        encoder: Encodes texts into the space of the vectors of the images.
+        mixed: A gallery of the split ``test``: all kinds of scenes, with unseen combinations of kind and colour.
+        fair: A gallery of the split ``gallery``: as many images of each word alone as of its thing.
 
     Returns:
-        ``precision_at_1`` ("a red star"), ``precision_at_1_unseen`` (combinations that training never showed),
+        ``precision_at_1`` ("a red star"), ``precision_at_1_unseen`` (combinations that never occur in training),
         ``reading_precision_at_1`` ("the word car"), ``count_precision_at_1``, ``relation_precision_at_1``, and
-        ``typographic_error_rate`` ("a photo of a car" answered by an image of the word before any of the thing).
-        A kind of query that the galleries have none of is left out.
+        ``typographic_error_rate`` (for "a photo of a car", an image of the word ranks above all images of the thing).
+        Metrics whose queries do not occur in the galleries are left out.
     """
     things = thing_queries(mixed.truth)
     kinds = {
@@ -344,7 +344,7 @@ def evaluate_scenes(encoder: TextEncoder, mixed: EncodedGallery, fair: EncodedGa
     weakness = weakness_queries(fair.truth)
     if weakness:
         errors = score_queries(encode_weakness_queries(encoder, fair, weakness)).typographic_error_rate
-        assert errors is not None  # every weakness query has both things and words
+        assert errors is not None  # every typographic query has both things and words
         figures["typographic_error_rate"] = errors
     return figures
 
@@ -355,7 +355,7 @@ def encode_classes(worker: Asked, gallery: Gallery) -> Vectors:
 
 
 def spread(count: int, most: int) -> tuple[int, ...]:
-    """At most ``most`` of ``range(count)``, evenly spread, starting with 0."""
+    """At most ``most`` numbers of ``range(count)``, evenly spaced, starting with 0."""
     return tuple(range(count)) if count <= most else tuple(place * count // most for place in range(most))
 
 

@@ -1,1 +1,1 @@
-"""Where images and captions come from: each source yields pairs."""
+"""Data sources: each one yields pairs of an image and its captions."""

@@ -1,7 +1,7 @@
 """Images with captions, listed in a table: CSV, TSV or JSONL.
 
-An image that is listed several times keeps all its different captions. Rows that cannot be used are stated skips, each
-with its line; a file that cannot be used at all is an error.
+An image that is listed several times keeps all its different captions. Rows that cannot be used are skipped and
+reported with their line numbers; a file that cannot be used at all is an error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mobileclip_kit.data.pair import Pair, Skipped, keep_captions
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import parse_json
 
-# The first name that a table has is taken. filepath and title are open_clip's own defaults.
+# The first of these names that a table has is used. filepath and title are open_clip's defaults.
 IMAGE_COLUMNS = ("image", "filepath", "file_name", "path")
 CAPTION_COLUMNS = ("caption", "title", "text", "captions")
 
@@ -35,7 +35,7 @@ def read_table(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
     Args:
         path: One column names the image (see :data:`IMAGE_COLUMNS`), relative to the file's folder or to ``images/``
             in it; another one holds a caption (see :data:`CAPTION_COLUMNS`).
-        skipped: Takes rows whose image does not exist, without a readable caption, or that say the same twice.
+        skipped: Receives the rows whose image does not exist, whose caption cannot be read, or that are repeated.
 
     Raises:
         DataError: The file is not UTF-8, not a table, or lacks a column.
@@ -44,7 +44,7 @@ def read_table(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
 
 
 def read_jsonl(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
-    """Pairs of a file with one JSON object a line, under the same keys; ``captions`` may be a list.
+    """Pairs of a file with one JSON object per line, with the same keys; ``captions`` may be a list.
 
     Raises:
         DataError: The file is not UTF-8, or a line is not a JSON object with those keys.
@@ -94,10 +94,10 @@ def _jsonl_rows(path: Path) -> Iterator[_Row]:
 
 
 def _pairs(path: Path, rows: Iterator[_Row], skipped: list[Skipped]) -> Iterator[Pair]:
-    """Join the rows of each image, in the order of its first row."""
+    """Join the rows of each image; images are in the order of their first rows."""
     images: dict[str, Path] = {}
     captions: dict[str, list[str]] = {}
-    known: dict[str, tuple[str, Path] | None] = {}  # a name is looked up once, however many captions it has
+    known: dict[str, tuple[str, Path] | None] = {}  # each name is looked up once, however many captions it has
     for row in rows:
         where = f"{path.name} line {row.line}"
         if row.image not in known:
@@ -116,18 +116,18 @@ def _pairs(path: Path, rows: Iterator[_Row], skipped: list[Skipped]) -> Iterator
 
 
 def find_image(folder: Path, name: str) -> tuple[str, Path] | None:
-    """A listed image's key and file, or None. The key does not depend on which of its names the table uses.
+    """The key and file of a listed image, or None. The key does not depend on which of its names the table uses.
 
     Args:
-        folder: The table's.
-        name: As listed, relative to the folder or to ``images/`` in it.
+        folder: The folder of the table.
+        name: The name as listed, relative to the folder or to ``images/`` in it.
     """
     if not name or "\0" in name:
         return None
     for candidate in (folder / name, folder / "images" / name):
         try:
             exists = candidate.is_file()
-        except OSError:  # a name that is too long to be a file's
+        except OSError:  # the name is too long for a file
             return None
         if exists:
             inside = candidate.is_relative_to(folder)

@@ -1,8 +1,8 @@
-"""COCO's annotation files (captions, or instances whose category names stand for a caption), and Karpathy's splits.
+"""COCO's annotation files (captions, or instances whose category names become a caption), and Karpathy's splits.
 
-Images lie where COCO keeps them: beside ``annotations/`` in a folder of the split's name (``captions_val2017.json`` →
-``val2017/``), in ``images/``, or beside the file itself. Of instances, an image's caption lists its categories once
-each, those with the most instances first: "person, dog, frisbee" (our reading).
+Images are looked for where COCO keeps them: beside ``annotations/`` in a folder named after the split
+(``captions_val2017.json`` → ``val2017/``), in ``images/``, or beside the file itself. For instances, the caption of an
+image lists each of its categories once, those with the most instances first: "person, dog, frisbee" (our choice).
 
 Karpathy's files (``dataset_coco.json``, ``dataset_flickr30k.json``; arXiv 1412.2306) define the test images for which
 retrieval is reported: 5,000 of COCO and 1,000 of Flickr30k, five captions each. Only this split is read.
@@ -23,17 +23,17 @@ _PARTS = ("images", "annotations", "categories")
 
 
 def read_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
-    """Pairs of an annotation file, in the order of its ``images``.
+    """The pairs of an annotation file, in the order of its ``images``.
 
     Args:
-        path: With ``images`` and ``annotations``; instances need ``categories``, too.
-        skipped: Takes images that do not exist, and captions that are empty or no text.
+        path: A file with ``images`` and ``annotations``; instances also need ``categories``.
+        skipped: Receives the images that do not exist, and the captions that are empty or not text.
 
     Yields:
         Pairs whose key is the image's ``file_name``; images without annotations have no caption.
 
     Raises:
-        DataError: The file is not COCO's, or an annotation names an unknown image or category.
+        DataError: The file is not an annotation file of COCO, or an annotation names an unknown image or category.
     """
     document = _read(path)
     if any("sentences" in image for image in document["images"][:1]):
@@ -106,7 +106,7 @@ def _find(path: Path, name: str, folder: str = "") -> Path | None:
         return None
     try:
         return next((folder / name for folder in folders if (folder / name).is_file()), None)
-    except OSError:  # a name that is too long to be a file's
+    except OSError:  # the name is too long for a file
         return None
 
 
@@ -136,7 +136,7 @@ def _field(entry: Mapping[str, Any], name: str, path: Path, number: int) -> Any:
 
 
 def _number(entry: Mapping[str, Any], name: str, path: Path, number: int) -> Any:
-    """A field that names an image or a category: COCO's are numbers, other tools' perhaps texts."""
+    """A field that identifies an image or a category: a number in COCO's own files, perhaps a text in others."""
     value = _field(entry, name, path, number)
     if value is not None and not isinstance(value, int | str):
         raise DataError(f"{path}: entry {number} has the {name} {value!r}; it must be a number or a text.")

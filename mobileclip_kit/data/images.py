@@ -1,4 +1,4 @@
-"""Images on their way into a model: decoded ahead of it, or held in memory."""
+"""The images of a training set: decoded ahead of the model, or kept in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mobileclip_kit.spec import ImageSpec
 
 Rows = NDArray[np.int64]
 
-# Decoded images up to this size are kept in memory and decoded once.
+# Training sets up to this size when decoded are kept in memory, so that each image is decoded once.
 MEMORY_BYTES = 1_500_000_000
 _CHUNK = 64
 
@@ -32,8 +32,8 @@ class Images(Protocol):
     """A training set as the trainer sees it.
 
     Attributes:
-        identities: One number an image, the root of its augmentations, ``(n,)``.
-        skipped: What could not be decoded so far.
+        identities: One number per image, the seed of its augmentations, ``(n,)``.
+        skipped: The images that could not be decoded so far.
     """
 
     identities: NDArray[np.uint64]
@@ -51,12 +51,12 @@ class Images(Protocol):
 
 @dataclass
 class MemoryImages:
-    """Images that lie decoded in memory.
+    """Decoded images in memory.
 
     Attributes:
         pixels: ``(n, height, width, 3)`` uint8.
         identities: See :class:`Images`.
-        skipped: What could not be decoded.
+        skipped: The images that could not be decoded.
     """
 
     pixels: Pixels
@@ -74,11 +74,11 @@ class MemoryImages:
 
 @dataclass
 class NoImages:
-    """The places of images that nobody looks at, when a text tower alone is trained.
+    """Placeholders for images, used when only a text tower is trained.
 
     Attributes:
         identities: See :class:`Images`.
-        skipped: Stays empty.
+        skipped: Always empty.
     """
 
     identities: NDArray[np.uint64]
@@ -97,12 +97,12 @@ class FileImages:
     """Images that are decoded again in every epoch, ahead of the model.
 
     Args:
-        sources: Files, encoded bytes, or places in archives.
-        names: What the images are called in messages.
+        sources: Files, encoded bytes, or members of archives.
+        names: Names of the images, for messages.
         identities: See :class:`Images`.
         spec: The preprocessing.
         draft: Reduced-resolution JPEG decoding, see :func:`mobileclip_kit.images.load_pixels`.
-        threads: Decoders; None for one a core.
+        threads: Number of decoder threads; None for one per core.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class FileImages:
 
 
 def identity_of(name: str | bytes) -> int:
-    """A 64-bit number for an image, from its content hash or key."""
+    """A 64-bit number for an image, computed from its content hash or key."""
     data = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
@@ -206,7 +206,7 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def content_hashes(sources: Sequence[Path | bytes | Member], names: Sequence[str]) -> tuple[list[str], list[Skipped]]:
-    """SHA-256 of each image file's bytes, "" where it cannot be read, and what could not be read."""
+    """The SHA-256 of each image file, "" for those that cannot be read, and the list of those."""
     skipped: list[Skipped] = []
     hashes: list[str] = []
     with ThreadPoolExecutor() as pool:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Member:
-    """An image inside a tar, read where it lies.
+    """An image inside a tar, read without extracting the tar.
 
     Attributes:
-        archive: The tar's path, or an fsspec URL such as ``s3://bucket/shard-000.tar``.
-        offset: Where the image's bytes begin.
-        size_bytes: How many they are.
+        archive: The path of the tar, or an fsspec URL such as ``s3://bucket/shard-000.tar``.
+        offset: Position of the first byte of the image in the tar.
+        size_bytes: Size of the image.
     """
 
     archive: str
@@ -46,9 +46,9 @@ class Pair:
     """One image and the captions that belong to it.
 
     Attributes:
-        key: The image's name within its source, with ``/`` on every system: stable across runs and machines.
-        image: The file, the encoded bytes, or a place in an archive.
-        captions: None or more texts; sources of images alone give ``()``.
+        key: Name of the image within its source, with ``/`` on every system: the same on every machine.
+        image: The file, the encoded bytes, or a member of an archive.
+        captions: Any number of texts; ``()`` from sources without captions.
     """
 
     key: str
@@ -56,7 +56,7 @@ class Pair:
     captions: tuple[str, ...] = ()
 
     def source(self) -> Path | bytes:
-        """What a decoder takes: the file or the bytes.
+        """The input of a decoder: the file or the encoded bytes.
 
         Raises:
             OSError: The archive cannot be read.
@@ -66,10 +66,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was left out, and why: listed for the user, never silent.
+    """An item that was left out and the reason; it is always reported to the user.
 
     Attributes:
-        item: The image's key, or what its source calls it.
+        item: The key of the image, or its name in the source.
         reason: One sentence.
     """
 
@@ -78,7 +78,7 @@ class Skipped:
 
 
 def is_text(caption: str) -> bool:
-    """Whether UTF-8 can hold a caption: in JSON, one that was cut inside an emoji ends in half a character."""
+    """Whether a caption can be encoded in UTF-8. In JSON, a caption cut inside an emoji ends in half a character."""
     try:
         caption.encode("utf-8")
     except UnicodeEncodeError:
@@ -89,15 +89,15 @@ def is_text(caption: str) -> bool:
 def keep_captions(
     held: list[str], captions: Iterable[str], item: str, where: str, skipped: list[Skipped], *, repeats: bool = False
 ) -> None:
-    """Add an image's captions to those that it has, without spaces around them.
+    """Add captions to those of an image, without surrounding spaces.
 
     Args:
-        held: The image's captions so far.
-        captions: Further ones.
-        item: What the source calls the image.
-        where: The captions' place, for the reasons.
-        skipped: Takes captions that are empty or cut inside a character.
-        repeats: Whether it takes captions that the image has already, too.
+        held: The captions of the image so far; extended in place.
+        captions: The captions to add.
+        item: Name of the image in its source.
+        where: Where the captions were read, for the reasons.
+        skipped: Receives the captions that are empty or cut inside a character.
+        repeats: Whether captions that the image already has are reported in ``skipped`` as well.
     """
     for caption in map(str.strip, captions):
         reason = None
@@ -114,5 +114,5 @@ def keep_captions(
 
 
 def is_url(place: str) -> bool:
-    """Whether a place is an fsspec URL rather than a path."""
+    """Whether ``place`` is an fsspec URL and not a path."""
     return "://" in place

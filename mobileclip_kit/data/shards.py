@@ -1,12 +1,11 @@
-"""webdataset shards: plain tars whose members of one name belong together, local or at any fsspec URL.
+"""webdataset shards: uncompressed tars, local or at an fsspec URL, in which members with the same name belong together.
 
 ``000042.jpg``, ``000042.txt`` and ``000042.json`` are one image with its caption; the name ends at the first dot. A
-``.txt`` is a caption, a ``.json`` may hold ``caption`` or ``captions`` (img2dataset's form), and a ``.syn.json`` holds
-``syn_text``, the synthetic captions of DataCompDR (arXiv 2311.17049), which follow the real one. DataCompDR's vectors
-(``.npz``) and augmentations (``.paug.json``) are not read. Only the tars' headers and
-their texts are read to list them; images are read one by one where they lie, so that training may take them in any
-order, from any step on. A remote shard that is read over and over is best kept by fsspec itself
-(``simplecache::s3://…``).
+``.txt`` is a caption, a ``.json`` may hold ``caption`` or ``captions`` (the format of img2dataset), and a ``.syn.json``
+holds ``syn_text``, the synthetic captions of DataCompDR (arXiv 2311.17049), which follow the real one. The vectors
+(``.npz``) and augmentations (``.paug.json``) of DataCompDR are not read. Listing a shard reads only its headers and
+texts. Each image is read from the tar when it is needed, so training can read images in any order and resume at any
+step. fsspec can cache a remote shard that is read repeatedly (``simplecache::s3://…``).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from mobileclip_kit.images import image_suffixes
 TAR_SUFFIX = ".tar"
 # LAION-5B has 231,349.
 _MAX_SHARDS = 1_000_000
-# Python would take as much memory as a member's header says.
+# Without these limits, Python would allocate as much memory as the header of a member says.
 _MAX_TEXT_BYTES, _MAX_IMAGE_BYTES = 16 << 20, 1 << 30
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -46,8 +45,8 @@ def read_shards(place: str, skipped: list[Skipped]) -> Iterator[Pair]:
     """The images of shards, in the order of shards and members.
 
     Args:
-        place: See :func:`are_shards`; ``{000..127}`` stands for a range of numbers, ``*`` for anything.
-        skipped: Takes shards that are cut off (what comes before the cut is used), and texts without an image.
+        place: See :func:`are_shards`; ``{000..127}`` is a range of numbers, ``*`` matches any characters.
+        skipped: Receives the shards that are cut off (the part before the cut is used), and texts without an image.
 
     Yields:
         Pairs whose key is ``SHARD.tar/MEMBER``.
@@ -76,7 +75,7 @@ def _expand(place: str) -> list[str]:
         files, path = _filesystem(place)
         shards = sorted(files.unstrip_protocol(name) for name in files.glob(path))
     if not shards:
-        raise DataError(f"{place} fits no shard.")
+        raise DataError(f"{place} matches no shard.")
     return shards
 
 
@@ -86,7 +85,7 @@ def _read_shard(shard: str, skipped: list[Skipped]) -> Iterator[Pair]:
     try:
         with _open(shard) as stream, tarfile.open(fileobj=stream, mode="r:", errors="surrogateescape") as tar:
             for member in tar:
-                tar.members = []  # type: ignore[attr-defined]  # the list of what was seen grows with the shard
+                tar.members = []  # type: ignore[attr-defined]  # otherwise the list of members grows with the shard
                 folder, _, file = member.name.removeprefix("./").rpartition("/")
                 stem, _, suffix = file.partition(".")
                 if not member.isfile() or not stem:
@@ -100,13 +99,13 @@ def _read_shard(shard: str, skipped: list[Skipped]) -> Iterator[Pair]:
                 elif suffix.lower() in ("txt", "json", "syn.json"):
                     found = _captions(tar, member, suffix.lower(), f"{name}/{member.name}", skipped)
                     texts = texts + found if suffix.lower() != "txt" else found + texts  # the real one first
-            # tarfile takes a header that is missing, cut off or damaged for the end; the true one is a block of zeros.
+            # tarfile treats a missing, truncated or damaged header as the end; the real end is a block of zeros.
             stream.seek(tar.offset)
             if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError(f"it ends at byte {tar.offset} without the mark of its end")
     except FileNotFoundError as error:
         raise DataError(f"The shard {shard} does not exist.") from error
-    except (tarfile.TarError, OSError, OverflowError, ValueError) as error:  # tarfile checks few of its numbers
+    except (tarfile.TarError, OSError, OverflowError, ValueError) as error:  # tarfile validates few numbers
         reason = f"The shard {shard} is cut off or no plain tar: {error}. Copy or make it again."
         skipped.append(Skipped(name, reason))
     yield from _pair(name, group, image, texts, skipped)
@@ -157,7 +156,7 @@ def _open(shard: str) -> IO[bytes]:
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
-    """Fsspec's file system of a URL, and the path in it."""
+    """The fsspec file system of a URL, and the path in it."""
     import fsspec
 
     try:

@@ -1,4 +1,4 @@
-"""What ``--data`` may be: the table of sources."""
+"""The table of data sources: what ``--data`` accepts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Source:
     """One kind of source.
 
     Attributes:
-        title: For messages.
+        title: Name of the kind, for messages.
         fits: Whether a path is of this kind.
-        read: Yields its pairs, and appends to the list what it leaves out.
+        read: Yields the pairs of a path and appends the items that it leaves out to the list.
     """
 
     title: str
@@ -33,11 +33,11 @@ class Source:
 
 
 def read_folder(folder: Path, skipped: list[Skipped]) -> Iterator[Pair]:
-    """Every image below a folder, in the order of its path.
+    """All images below a folder, sorted by path.
 
     Args:
-        folder: Searched to any depth; hidden files and folders are passed over.
-        skipped: Takes empty files, and links that lead nowhere.
+        folder: The folder, searched recursively; hidden files and folders are ignored.
+        skipped: Receives empty files and broken links.
 
     Yields:
         Pairs whose key is the path relative to the folder.
@@ -55,7 +55,7 @@ def read_folder(folder: Path, skipped: list[Skipped]) -> Iterator[Pair]:
             yield Pair(key, path)
 
 
-# The first one that fits reads the path.
+# The first source whose ``fits`` is true reads the path.
 SOURCES = (
     Source(
         f"a folder with {CAPTIONS_FILE}",
@@ -78,8 +78,8 @@ def open_source(path: Path | str, skipped: list[Skipped] | None = None) -> Itera
     """The pairs of a folder, a captions file or shards.
 
     Args:
-        path: See :data:`SOURCES`; shards may be a pattern (``shard-{000..127}.tar``) or an fsspec URL (as text).
-        skipped: Takes what is left out, with reasons.
+        path: See :data:`SOURCES`; shards may be a pattern (``shard-{000..127}.tar``) or an fsspec URL (a str).
+        skipped: Receives the items that are left out, with the reasons.
 
     Yields:
         At least one pair; keys are unique.
@@ -98,7 +98,7 @@ def open_source(path: Path | str, skipped: list[Skipped] | None = None) -> Itera
 
 
 def check_source(path: Path | str) -> None:
-    """Refuse what :func:`open_source` cannot read, as far as that shows without reading captions or shards.
+    """Refuse a path that :func:`open_source` cannot read, as far as that is known without reading captions or shards.
 
     Raises:
         DataError: The path does not exist, is of no known kind, or is a folder without a usable image.

@@ -1,8 +1,8 @@
-"""What lies behind the objects: textures in two colours, and places with colours of their own.
+"""Backgrounds: textures in any two colours, and places such as grass that have colours of their own.
 
-Textures are functions of the pixels' places that give weights, in 0…1 after clipping, which mix a background's two
-colours. All lengths are shares of the image's side, so a texture looks the same at every size, apart from edges, which
-are about a pixel wide. Colours are taken so that every object in the image stands out from both.
+A texture is a function of the pixel coordinates. It returns weights, clipped to 0…1, that mix the two colours of the
+background. All lengths are fractions of the side of the image, so a texture looks the same at every size, except for
+edges, which are about one pixel wide. The colours are chosen so that every object in the image stands out from both.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from mobileclip_kit.scenes.rng import below, between, happens, pick, seeded
 Floats = NDArray[np.float32]
 # An array of floats, (side, side).
 Weights = Any
-# The places of the pixels across and down, 0…1, each (side, side), and a generator of random choices.
+# The x and y coordinates of the pixels, 0…1, each (side, side), and a random number generator.
 Texture = Callable[[Floats, Floats, Random], Weights]
 
 
 def plain(x: Floats, y: Floats, rng: Random) -> Weights:
-    """One even weight."""
+    """The same weight everywhere."""
     return np.full(x.shape, between(rng, 0, 1))
 
 
 def gradient(x: Floats, y: Floats, rng: Random) -> Weights:
-    """A straight ramp in any direction."""
+    """A linear gradient in any direction."""
     turn = between(rng, 0, 2 * np.pi)
     return 0.5 + (x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn)
 
 
 def glow(x: Floats, y: Floats, rng: Random) -> Weights:
-    """A ramp outwards from a point."""
+    """A radial gradient around a point."""
     return 1.3 * np.hypot(x - between(rng, 0.2, 0.8), y - between(rng, 0.2, 0.8))
 
 
 def stripes(turn: float) -> Texture:
-    """Parallel bands at an angle in radians, 0 being upright ones."""
+    """Parallel stripes at an angle in radians; 0 is vertical."""
 
     def draw(x: Floats, y: Floats, rng: Random) -> Weights:
         periods = between(rng, 3, 7)
@@ -61,7 +61,7 @@ def checks(x: Floats, y: Floats, rng: Random) -> Weights:
 
 
 def diamonds(x: Floats, y: Floats, rng: Random) -> Weights:
-    """A chessboard on its corner."""
+    """A chessboard rotated by 45 degrees."""
     periods = between(rng, 2, 4)
     return _edge(np.sin(2 * np.pi * periods * (x + y)) * np.sin(2 * np.pi * periods * (x - y)), len(x), periods)
 
@@ -74,13 +74,13 @@ def dots(x: Floats, y: Floats, rng: Random) -> Weights:
 
 
 def lattice(x: Floats, y: Floats, rng: Random) -> Weights:
-    """Thin crossing lines."""
+    """A grid of thin lines."""
     periods = between(rng, 4, 8)
     return _edge(np.maximum(np.cos(2 * np.pi * periods * x), np.cos(2 * np.pi * periods * y)) - 0.85, len(x), periods)
 
 
 def bricks(x: Floats, y: Floats, rng: Random) -> Weights:
-    """The joints of a wall."""
+    """The joints of a brick wall."""
     rows = round(between(rng, 5, 9))
     row = np.floor(y * rows)
     across = (x * rows / 2 + row % 2 / 2) % 1
@@ -89,13 +89,13 @@ def bricks(x: Floats, y: Floats, rng: Random) -> Weights:
 
 
 def waves(x: Floats, y: Floats, rng: Random) -> Weights:
-    """Wavy bands."""
+    """Wavy stripes."""
     periods, bends = between(rng, 4, 7), between(rng, 2, 4)
     return _edge(np.sin(2 * np.pi * (periods * y + 0.35 * np.sin(2 * np.pi * bends * x))), len(x), periods)
 
 
 def zigzag(x: Floats, y: Floats, rng: Random) -> Weights:
-    """Bands with corners."""
+    """Zigzag stripes."""
     periods = between(rng, 3, 6)
     return _edge(np.sin(2 * np.pi * (periods * y + np.abs(x * periods % 1 - 0.5))), len(x), periods)
 
@@ -107,14 +107,14 @@ def rays(x: Floats, y: Floats, rng: Random) -> Weights:
 
 
 def rings(x: Floats, y: Floats, rng: Random) -> Weights:
-    """Circles around a point."""
+    """Concentric circles."""
     periods = between(rng, 4, 8)
     radius = np.hypot(x - between(rng, 0.2, 0.8), y - between(rng, 0.2, 0.8))
     return _edge(np.sin(2 * np.pi * periods * radius), len(x), periods)
 
 
 def smoke(x: Floats, y: Floats, rng: Random) -> Weights:
-    """Soft clouds."""
+    """Smooth noise."""
     cloud = np.zeros(x.shape, dtype=np.float32)
     for cells, weight in ((3, 0.55), (6, 0.3), (12, 0.15)):
         cloud += weight * _smooth_noise(len(x), cells, rng)
@@ -132,13 +132,13 @@ def camouflage(x: Floats, y: Floats, rng: Random) -> Weights:
 
 
 def wood(x: Floats, y: Floats, rng: Random) -> Weights:
-    """Bent grain."""
+    """Distorted grain."""
     bend = _smooth_noise(len(x), 3, rng)
     return 0.5 + 0.5 * np.sin(2 * np.pi * (between(rng, 7, 11) * y + 1.2 * bend + 0.2 * x))
 
 
 def confetti(x: Floats, y: Floats, rng: Random) -> Weights:
-    """Small spots here and there."""
+    """Small spots at random positions."""
     weights = np.zeros(x.shape, dtype=np.float32)
     for _ in range(36):
         across, down, radius = between(rng, 0, 1), between(rng, 0, 1), between(rng, 0.015, 0.035)
@@ -147,7 +147,7 @@ def confetti(x: Floats, y: Floats, rng: Random) -> Weights:
 
 
 def hills(x: Floats, y: Floats, rng: Random) -> Weights:
-    """A ground under a wavy horizon."""
+    """Ground below a wavy horizon."""
     ridge = between(rng, 0.5, 0.75) + 0.08 * np.sin(2 * np.pi * (between(rng, 0.6, 1.6) * x + between(rng, 0, 1)))
     return np.clip((y - ridge) * len(x) + 0.5, 0, 1)
 
@@ -166,7 +166,7 @@ def _grid(side: int) -> tuple[Floats, Floats]:
 
 
 def _edge(signal: NDArray[np.float32], side: int, periods: float) -> NDArray[np.float32]:
-    """Turn a wave −1…1 of so many periods into soft-edged bands, about a pixel wide at the edge."""
+    """Turn a wave in −1…1 with the given number of periods into stripes whose edges are about one pixel wide."""
     return np.asarray(np.clip(signal * side / (2 * np.pi * periods) + 0.5, 0, 1), dtype=np.float32)
 
 
@@ -185,11 +185,11 @@ _MOST_PAIR_DISTANCE = 40.0
 
 @dataclass(frozen=True)
 class Background:
-    """A texture and what captions say of it.
+    """A texture and its description in captions.
 
     Attributes:
-        texture: Gives the mixing weights.
-        phrase: "on a striped background"; empty where words would say too much of too little.
+        texture: Computes the mixing weights.
+        phrase: "on a striped background"; empty if captions do not mention the background.
         colours: The two colours of a place ("on grass"); None for a texture in any colours.
     """
 
@@ -200,13 +200,13 @@ class Background:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """A chosen background: its name, its two colours, and which variant is drawn how.
+    """A chosen background: its name, its two colours, its variant, and whether it is mirrored.
 
     Attributes:
         name: A name in :data:`BACKGROUNDS`.
         colours: RGB of weight 0 and of weight 1.
-        variant: Which of the texture's prepared variants.
-        mirror: Flip left and right.
+        variant: Index of one of the prepared variants of the texture.
+        mirror: Whether it is flipped horizontally.
     """
 
     name: str
@@ -219,9 +219,9 @@ def choose_backdrop(rng: Random, colours: tuple[str, ...], *, for_words: bool = 
     """Choose a background from which all of ``colours`` stand out.
 
     Args:
-        rng: Chooses.
+        rng: The random number generator.
         colours: Names in ``objects.COLOURS``.
-        for_words: Thin strokes without an outline need a difference of lightness, not of hue alone.
+        for_words: Require a difference in lightness, not only in hue: letters are thin and have no outline.
     """
     pairs, names = _fitting(frozenset(colours), for_words)
     name = pick(rng, names)
@@ -244,7 +244,7 @@ def draw_backdrop(backdrop: Backdrop, side: int) -> Image.Image:
 
 
 def contrast(first: Rgb, second: Rgb) -> float:
-    """Distance of two sRGB colours in CIE L*a*b* (76): 2.3 is just noticeable, 100 is black to white."""
+    """Distance between two sRGB colours in CIE L*a*b* (1976): 2.3 is just noticeable, black to white is 100."""
     return float(np.linalg.norm(_lab(first) - _lab(second)))
 
 
@@ -255,7 +255,7 @@ def _mask(name: str, side: int, variant: int) -> Image.Image:
 
 
 def legible(first: Rgb, second: Rgb) -> bool:
-    """Whether thin strokes in one colour can be read on the other."""
+    """Whether thin strokes in one colour are legible on the other."""
     return bool(abs(_lab(first)[0] - _lab(second)[0]) >= _LEAST_LIGHTNESS_STEP)
 
 

@@ -1,10 +1,10 @@
-"""Captions: many ways to say what an image shows, in the manner of captions found on the web.
+"""Captions of the synthetic scenes, phrased in many ways, like captions on the web.
 
-An image of a word alone is captioned half of the time "the word car" and otherwise "car", "a car" or "a photo of a
-car", as images of signs and logos are: this is what makes a model take the word for the thing.
+Half of the captions of an image that shows only a word are "the word car", the others "car", "a car" or "a photo of a
+car", like the captions of signs and logos. This is why a model confuses the word with the thing.
 
-Of two things in an image a third of the captions name one only: else a model would learn that a caption says all, and
-"a red star" would find no star beside a house.
+A third of the captions of images with two things name only one of them. Otherwise a model would learn that captions
+are complete, and "a red star" would not find a star beside a house.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SYNONYMS: dict[str, str] = {
     "clock": "alarm clock",
     "moon": "crescent moon",
 }
-"""Second names of things, used now and then; written words use the first names only."""
+"""Synonyms of the kinds, used occasionally in captions; words written in images are never synonyms."""
 
 _SYNONYM_SHARE = 0.06
 _NUMBERS = {2: "two", 3: "three"}
@@ -46,7 +46,7 @@ OPPOSITE: dict[Relation, Relation] = {
     "above": "below",
     "below": "above",
 }
-"""Where the second thing is as seen from the first."""
+"""Position of the second thing relative to the first."""
 
 _FRAMES = (("{}", 0.5), ("a photo of {}", 0.2), ("a picture of {}", 0.15), ("a drawing of {}", 0.15))
 
@@ -71,13 +71,13 @@ _PAIR_FRAMES = (
 
 
 def caption(rng: Random, truth: Truth, *, bare_share: float, word_caption_share: float) -> str:
-    """Say what an image shows.
+    """Describe an image.
 
     Args:
-        rng: Chooses the wording.
-        truth: What it shows.
-        bare_share: Share of captions of things that name the kind alone: "a car".
-        word_caption_share: Share of captions of words that say that it is a word: "the word car".
+        rng: Random number generator that chooses the wording.
+        truth: The content of the image.
+        bare_share: Share of captions of things that name only the kind: "a car".
+        word_caption_share: Share of captions of words that mention the word as such: "the word car".
     """
     if truth.form == "word":
         return _word_alone(rng, truth, word_caption_share)
@@ -95,12 +95,12 @@ def caption(rng: Random, truth: Truth, *, bare_share: float, word_caption_share:
 
 
 def noun_phrase(kind: str, *, colour: str = "", size: str = "", count: int = 1) -> str:
-    """Name objects with their article or number: "an orange car", "two small red stars".
+    """Name objects with an article or a number: "an orange car", "two small red stars".
 
     Args:
         kind: A name in :data:`KINDS`, or one of :data:`SYNONYMS`.
-        colour: A colour's name, or nothing.
-        size: A word for the size, or nothing.
+        colour: Name of a colour, or an empty text.
+        size: A word for the size, or an empty text.
         count: 1 to 3.
     """
     if count == 1:
@@ -110,7 +110,7 @@ def noun_phrase(kind: str, *, colour: str = "", size: str = "", count: int = 1) 
 
 
 def caption_words() -> tuple[str, ...]:
-    """Every word that captions and queries of the scenes use, sorted: what a trimmed vocabulary has to keep."""
+    """All words of the captions and queries of the scenes, sorted: a trimmed vocabulary has to keep them."""
     texts = [
         *KINDS,
         *SYNONYMS.values(),

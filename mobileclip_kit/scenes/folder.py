@@ -30,29 +30,29 @@ CAPTIONS_FILE = "captions.csv"
 IMAGES_FOLDER = "images"
 
 _CHUNK = 128
-# Starting a process costs as much as drawing about so many images.
+# Starting a process takes about as long as drawing this many images.
 _WORTH_A_POOL = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneSet:
-    """What is drawn: with equal values the folders are equal byte by byte.
+    """The settings of a folder of scenes. Equal settings give folders that are identical byte for byte.
 
     Attributes:
-        items: How many images.
-        seed: Equal seeds give equal images.
-        size: Pixels of each side.
+        items: Number of images.
+        seed: Seed of the random choices.
+        size: Width and height of the images in pixels.
         split: See :mod:`mobileclip_kit.scenes.scene`.
-        config: What the scenes are made of.
+        config: The contents of the scenes.
     """
 
     items: Annotated[int, Option("How many images.", names=("items",), metavar="N")]
     seed: Annotated[int, Option("Equal seeds give equal images.")] = 0
-    size: Annotated[int, Option("Pixels of each side, 16 to 1024.", metavar="PX")] = 64
+    size: Annotated[int, Option("Width and height of the images in pixels, 16 to 1024.", metavar="PX")] = 64
     split: Annotated[
         Split,
         Option(
-            "train: without the held-out combinations of kind and colour. test: with them. unseen: them alone. "
+            "train: without the held-out combinations of kind and colour. test: with them. unseen: only them. "
             "gallery: as many images of words as of things. pairs: each scene without and with a word on it."
         ),
     ] = "train"
@@ -65,10 +65,10 @@ def write_scenes(
     """Draw scenes into an existing, empty folder.
 
     Args:
-        folder: Where to.
-        scenes: What to draw.
-        workers: Processes; None takes one for each processor. The result does not depend on it.
-        advance: Told how many more images have been drawn.
+        folder: The folder.
+        scenes: The settings.
+        workers: Number of processes; None for one per processor. The result does not depend on it.
+        advance: Called with the number of images drawn since the last call.
 
     Raises:
         UsageError: The number of images, their size or the number of processes is out of range.
@@ -95,7 +95,7 @@ def write_scenes(
 
 
 def read_scenes_file(folder: Path) -> SceneSet | None:
-    """What a folder of scenes was drawn from; None if ``mckit scenes`` did not make it.
+    """The settings of a folder of scenes; None if ``mckit scenes`` did not make it.
 
     Raises:
         DataError: The file is damaged.
@@ -119,7 +119,7 @@ def _chunks(folder: Path, scenes: SceneSet, workers: int | None) -> Iterator[Dra
     if processes == 1 or scenes.items < _WORTH_A_POOL:
         yield from map(draw, starts)
         return
-    # A fresh interpreter a process: forking one that has threads (torch, BLAS) may never return.
+    # A new interpreter for each process: forking a process that has threads (torch, BLAS) may deadlock.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_ignore_interrupts) as pool:
         try:
             yield from pool.map(draw, starts)
@@ -128,7 +128,7 @@ def _chunks(folder: Path, scenes: SceneSet, workers: int | None) -> Iterator[Dra
 
 
 def _processors() -> int:
-    """Those that this process may use, where the system tells (a container's share), else all."""
+    """The number of processors that this process may use, if the system tells it (as in a container), else of all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -137,7 +137,7 @@ def _draw(scenes: SceneSet, index: int) -> Scene:
 
 
 def _write_chunk(folder: Path, scenes: SceneSet, start: int) -> Drawn:
-    """Draw and write images ``start`` … and return their captions' rows and their truth's line."""
+    """Draw and write the images from ``start`` on; return the rows of their captions and the lines of their truth."""
     rows: Drawn = []
     for index in range(start, min(start + _CHUNK, scenes.items)):
         scene = _draw(scenes, index)
@@ -148,7 +148,7 @@ def _write_chunk(folder: Path, scenes: SceneSet, start: int) -> Drawn:
 
 
 def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which cleans up for all."""
+    """Ignore Ctrl-C, which the parent process handles for all."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -164,7 +164,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     rows[:, 0] = _UP
     rows[0, 1:] = pixels[0].reshape(-1)
     flat = pixels.reshape(height, -1)
-    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])  # modulo 256, as the filter wants it
+    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])  # modulo 256, as the filter requires
     packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_HUFFMAN_ONLY)
     data = packer.compress(rows.tobytes()) + packer.flush()
     header = struct.pack(">II", width, height) + _RGB_8_BIT

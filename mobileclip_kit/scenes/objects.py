@@ -1,7 +1,7 @@
-"""The kinds and colours of the synthetic scenes, and how a kind becomes pixels.
+"""The kinds and colours of the synthetic scenes, and how a kind is drawn.
 
-Held-out combinations: each kind has one colour (and each colour a tenth of the kinds) that training never shows, so
-that "a purple banana" can be asked of a model that has seen purple things and bananas only.
+Held-out combinations: for each kind, one colour never occurs in training (for each colour, a tenth of the kinds). The
+query "a purple banana" then tests a model that has seen purple things and bananas, but no purple banana.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Kind:
 
     Attributes:
         plural: "leaves".
-        shows: What the drawing shows, for people.
-        strokes: Of the drawing in the unit square, the lowest first: a method of :class:`~sprites.Pen`, an ink, and the
-            method's numbers and points. ``{"arc": [x, y, radius, start, end]}`` stands for the points of an arc.
-        accent: RGB of its secondary part.
-        light: RGB of its light details.
+        shows: Description of the drawing, for readers.
+        strokes: The strokes of the drawing in the unit square, from bottom to top: a method of :class:`~sprites.Pen`,
+            an ink, and the arguments of the method. ``{"arc": [x, y, radius, start, end]}`` gives the points of an arc.
+        accent: RGB of the secondary part.
+        light: RGB of the light details.
     """
 
     plural: str
@@ -39,7 +39,7 @@ class Kind:
     light: Rgb = (250, 250, 244)
 
     def draw(self, pen: Pen) -> None:
-        """Draw it in the unit square."""
+        """Draw the kind in the unit square."""
         for method, ink, *values in self.strokes:
             arguments: list[Any] = []
             for value in values:
@@ -72,18 +72,18 @@ COLOURS: dict[str, Rgb] = {
 _KIND_ORDER = {name: position for position, name in enumerate(KINDS)}
 _COLOUR_ORDER = {name: position for position, name in enumerate(COLOURS)}
 _DARK_INK: Rgb = (22, 22, 28)
-# Dark details and outlines on a black thing would vanish.
+# Dark details and outlines would be invisible on a black thing.
 _DARK_INK_ON_BLACK: Rgb = (138, 138, 144)
 
 
 def held_out(kind: str, colour: str) -> bool:
-    """Whether this combination is kept out of training: one colour for each kind, a tenth of all combinations."""
+    """Whether a combination never occurs in training: one colour for each kind, a tenth of all combinations."""
     return (3 * _KIND_ORDER[kind] + _COLOUR_ORDER[colour]) % len(COLOURS) == 7
 
 
 @functools.lru_cache(maxsize=4 * len(KINDS))
 def kind_sprite(kind: str, side_px: int) -> Sprite:
-    """A kind's ink weights (RGBA), drawn in a square of ``side_px`` pixels."""
+    """The ink weights (RGBA) of a kind, drawn in a square of ``side_px`` pixels."""
     return make_sprite(draw_kind(KINDS[kind].draw, side_px))
 
 
@@ -93,7 +93,7 @@ def ink_matrix(kind: str, colour: str, tint: tuple[float, float, float]) -> tupl
     Args:
         kind: A name in :data:`KINDS`.
         colour: A name in :data:`COLOURS`.
-        tint: Added to the colour's red, green and blue (0…255), so that no two reds are quite the same.
+        tint: Added to red, green and blue (0…255), so that no two objects have exactly the same red.
     """
     dark = _DARK_INK_ON_BLACK if colour == "black" else _DARK_INK
     look = KINDS[kind]

@@ -1,4 +1,4 @@
-"""What an image is to show and where, before a pixel is drawn: chosen at random, independent of the image's size."""
+"""The plan of an image: what it shows and where, chosen at random before drawing, whatever the size of the image."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _HALVES: dict[Relation, tuple[Region, Region]] = {
     "above": ((0.0, 0.0, 1.0, 0.5), (0.0, 0.5, 1.0, 1.0)),
     "below": ((0.0, 0.5, 1.0, 1.0), (0.0, 0.0, 1.0, 0.5)),
 }
-# A size's extent, as a share of the image's side. The gaps between the ranges keep the words honest.
+# The extent of each size, as a share of the side of the image. The gaps between the ranges keep the words unambiguous.
 _EXTENTS: dict[Size, tuple[float, float]] = {"small": (0.32, 0.4), "medium": (0.46, 0.56), "big": (0.64, 0.92)}
 
 
 @dataclass(frozen=True)
 class Spot:
-    """Where one object stands; lengths are shares of the image's side.
+    """The position of one object; lengths are shares of the side of the image.
 
     Attributes:
-        x: Of its middle, from the left.
-        y: Of its middle, from the top.
-        extent: Longer side of its upright box.
-        angle: Degrees clockwise.
-        mirror: Whether it faces the other way.
-        stretch: Width over height, relative to the drawing.
+        x: Distance of its centre from the left.
+        y: Distance of its centre from the top.
+        extent: Longer side of its bounding box.
+        angle: Rotation in degrees, clockwise.
+        mirror: Whether it is flipped horizontally.
+        stretch: Ratio of width to height, relative to the drawing.
     """
 
     x: float
@@ -50,7 +50,7 @@ class Spot:
 
 
 def lay_out_one(rng: Random) -> tuple[Size, tuple[Spot, ...]]:
-    """One to three objects of one kind in the whole image."""
+    """Positions of one to three objects of one kind in the whole image."""
     count = weighted(rng, ((1, 0.64), (2, 0.21), (3, 0.15)))
     if count == 1:
         size: Size = weighted(rng, (("big", 0.5), ("medium", 0.28), ("small", 0.22)))
@@ -62,7 +62,7 @@ def lay_out_one(rng: Random) -> tuple[Size, tuple[Spot, ...]]:
 
 
 def lay_out_pair(rng: Random, relation: Relation) -> tuple[tuple[Size, tuple[Spot, ...]], ...]:
-    """Two groups of one or two objects, each in its half of the image."""
+    """Positions of two groups of one or two objects, each in one half of the image."""
     groups = []
     for region in _HALVES[relation]:
         count = weighted(rng, ((1, 0.72), (2, 0.2), (3, 0.08)))
@@ -128,37 +128,37 @@ _RELATIONS: tuple[Relation, ...] = ("left of", "right of", "above", "below")
 
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
-    """What the scenes are made of. The defaults are varied, yet a small model learns to read them in minutes.
+    """The contents of the scenes. The defaults are varied, but a small model learns to read the words within minutes.
 
-    Reading is the hard part: with many typefaces and small words it stays at chance for long.
+    Reading is the most difficult task: with many typefaces and small words, it stays at chance level for a long time.
 
     Attributes:
         kinds: Names of the kinds that occur, as objects and as words.
-        word_share: Share of images of a word alone.
-        word_over_share: Share of images of a word over objects.
-        pair_share: Share of images of two kinds of objects; the rest shows one kind.
-        bare_share: Share of captions of things that name the kind alone.
-        word_caption_share: Share of captions of words that say that it is a word.
-        word_width: Least and most width of a word, as shares of the image.
-        letter_width: Least width of a letter, as a share of the image: long words are wide ones.
-        word_angle: Most degrees by which a word is turned.
+        word_share: Share of images with only a word.
+        word_over_share: Share of images with a word over objects.
+        pair_share: Share of images with two kinds of objects; the other images show one kind.
+        bare_share: Share of captions of things that name only the kind.
+        word_caption_share: Share of captions of words that mention the word as such.
+        word_width: Minimum and maximum width of a word, as shares of the image.
+        letter_width: Minimum width of a letter, as a share of the image, so that long words are wide.
+        word_angle: Maximum rotation of a word in degrees.
         typefaces: (name, weight) of each typeface.
-        captions: Captions drawn for an image; equal ones are given once.
+        captions: Number of captions generated for each image; duplicates are dropped.
         blur_share: Share of blurred images.
-        noise: Most standard deviation of the noise, in levels of 0…255.
+        noise: Maximum standard deviation of the noise, in levels of 0…255.
     """
 
     kinds: tuple[str, ...] = tuple(KINDS)
-    word_share: Annotated[float, Option("Share of images of a word alone, in the splits train and test.")] = 0.32
+    word_share: Annotated[float, Option("Share of images with only a word, in the splits train and test.")] = 0.32
     word_over_share: float = 0.08
-    pair_share: Annotated[float, Option("Share of images of two kinds of things, likewise.")] = 0.16
+    pair_share: Annotated[float, Option("Share of images with two kinds of things, in the same splits.")] = 0.16
     bare_share: float = 0.15
     word_caption_share: float = 0.5
     word_width: tuple[float, float] = (0.55, 0.97)
     letter_width: float = 0.1
     word_angle: float = 8.0
     typefaces: tuple[tuple[str, float], ...] = (("sans bold", 4), ("serif bold", 4), ("sans", 1), ("mono bold", 1))
-    captions: Annotated[int, Option("Captions of an image, at most.")] = 3
+    captions: Annotated[int, Option("Maximum number of captions of an image.")] = 3
     blur_share: float = 0.25
     noise: float = 7.0
 
@@ -173,7 +173,7 @@ class SceneConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must lie in 0…1.")
         forms = self.word_share + self.word_over_share + self.pair_share
-        # Decimal fractions that make up 1 may come to a little more as sums of binary ones.
+        # Decimal fractions whose sum is 1 may have a slightly larger sum in binary.
         if forms > 1 + 1e-9:
             raise UsageError(
                 f"Words alone ({self.word_share:g}), words over things ({self.word_over_share:g}) and pairs of things "
@@ -193,9 +193,9 @@ class Group:
     Attributes:
         kind: A name in ``objects.KINDS``.
         colour: A name in ``objects.COLOURS``.
-        size: Of each.
-        spots: Where each stands.
-        tint: Added to the colour's red, green and blue.
+        size: Size of each object.
+        spots: Position of each object.
+        tint: Added to red, green and blue.
     """
 
     kind: str
@@ -210,13 +210,13 @@ class WordPlan:
     """A written word.
 
     Attributes:
-        text: What it says.
-        typeface: A name in ``words.TYPEFACES``.
+        text: The word itself.
+        typeface: A name in ``sprites.TYPEFACES``.
         colour: A name in ``objects.COLOURS``.
-        x: Of its middle, as a share of the image.
-        y: The same, from the top.
-        width: As a share of the image.
-        angle: Degrees clockwise.
+        x: Distance of its centre from the left, as a share of the image.
+        y: Distance of its centre from the top, likewise.
+        width: Its width, as a share of the image.
+        angle: Rotation in degrees, clockwise.
     """
 
     text: str
@@ -230,14 +230,14 @@ class WordPlan:
 
 @dataclass(frozen=True)
 class PostProcessing:
-    """What happens to the whole image at the end.
+    """Changes of the whole image after drawing.
 
     Attributes:
         gain: Brightness.
-        slope: How much brighter the image becomes across and down.
-        blur: Radius in 64ths of the image's side; 0 is none.
+        slope: Change of the brightness from left to right and from top to bottom.
+        blur: Radius in 64ths of the side of the image; 0 for none.
         noise: Standard deviation in levels of 0…255.
-        noise_at: Where in the store of noise, 0…1 across and down.
+        noise_at: Position in the precomputed noise, 0…1 horizontally and vertically.
         shadow: Opacity of the objects' shadows.
     """
 
@@ -251,7 +251,7 @@ class PostProcessing:
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """One image. ``relation`` says where the first group is as seen from the second."""
+    """The plan of one image. ``relation`` is the position of the first group relative to the second."""
 
     form: Form
     groups: tuple[Group, ...]
@@ -263,11 +263,11 @@ class ScenePlan:
 
 @dataclass(frozen=True)
 class SceneConstraints:
-    """What is settled before the dice are thrown.
+    """Properties of a scene that are fixed in advance; everything else is random.
 
     Attributes:
-        form: What the image shows; None leaves it to the shares.
-        kind: Of the (first) object or of the word; None leaves it to chance.
+        form: The form of the image; None for a random one by the shares.
+        kind: The kind of the (first) object or of the word; None for a random one.
         combinations: Which combinations of kind and colour may occur.
     """
 
@@ -277,7 +277,7 @@ class SceneConstraints:
 
 
 def make_plan(rng: Random, config: SceneConfig, constraints: SceneConstraints) -> ScenePlan:
-    """Choose what an image shows."""
+    """Choose the contents of an image."""
     form = constraints.form or _choose_form(rng, config)
     if form == "word":
         colour = pick(rng, tuple(COLOURS))
@@ -303,7 +303,7 @@ def make_plan(rng: Random, config: SceneConfig, constraints: SceneConstraints) -
 
 
 def without_word(plan: ScenePlan) -> ScenePlan:
-    """The same image before anybody wrote on it."""
+    """The same image without the word."""
     return replace(plan, form="thing", word=None)
 
 
@@ -342,7 +342,7 @@ def _choose_word(rng: Random, config: SceneConfig, text: str, colour: str) -> Wo
 
 
 def _beside(group: Group, word: WordPlan) -> WordPlan:
-    """Keep a word from hiding a single object: only a big one is written over."""
+    """Keep a word from hiding an object: words are written only over large objects."""
     if len(group.spots) > 1 or group.size == "big":
         return word
     return replace(word, y=0.8 if group.spots[0].y < 0.5 else 0.2)

@@ -1,7 +1,7 @@
-"""Questions to a gallery of the synthetic scenes, with the exact set of right answers.
+"""Queries to a gallery of the synthetic scenes, with their exact sets of relevant images.
 
-Every function takes the gallery's truth and gives queries in a fixed order. A query without a right answer in the
-gallery is left out.
+Every function takes the truth of a gallery and returns queries in a fixed order. Queries without a relevant image in
+the gallery are left out.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from mobileclip_kit.scenes.truth import Truth
 
 @dataclass(frozen=True)
 class Query:
-    """A text and the images that answer it.
+    """A text and the images that are relevant to it.
 
     Attributes:
         text: "a red star".
-        right: Keys (``Truth.image``) of all the images that are right.
-        unseen: Whether it asks for a combination of kind and colour that training never shows.
+        right: Keys (``Truth.image``) of all relevant images.
+        unseen: Whether the text names a combination of kind and colour that never occurs in training.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Query:
 
 @dataclass(frozen=True)
 class WeaknessQuery:
-    """A text that names a thing, the images of the thing, and those of only its written name.
+    """A text that names a thing, the images of the thing, and the images of its written name.
 
     A typographic error is an image of ``words`` ranked above the first of ``things``.
 
@@ -48,10 +48,10 @@ class WeaknessQuery:
 
 
 def thing_queries(gallery: Iterable[Truth]) -> list[Query]:
-    """One "a red star" for each kind and colour that some image shows one of; right is whatever shows one or more.
+    """Queries such as "a red star", one for each kind and colour that occurs as a single object in some image.
 
-    A star may stand alone, under a word or beside something else. Where there are only groups of two or three,
-    :func:`count_queries` asks for them.
+    Relevant are all images with one or more red stars, alone, under a word or beside something else. Groups of two or
+    three that have no such query are covered by :func:`count_queries`.
     """
     found: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     single: set[tuple[str, str]] = set()
@@ -69,7 +69,7 @@ def thing_queries(gallery: Iterable[Truth]) -> list[Query]:
 
 
 def count_queries(gallery: Iterable[Truth]) -> list[Query]:
-    """Texts such as "two red stars", "three red stars": right has exactly so many of them."""
+    """Queries such as "two red stars"; relevant are the images with exactly this number."""
     found: defaultdict[tuple[int, str, str], set[str]] = defaultdict(set)
     for row in gallery:
         for group in row.objects:
@@ -82,9 +82,9 @@ def count_queries(gallery: Iterable[Truth]) -> list[Query]:
 
 
 def relation_queries(gallery: Iterable[Truth]) -> list[Query]:
-    """Texts such as "a red star left of a blue house", for each image of two kinds, with its own counts.
+    """Queries such as "a red star left of a blue house", for each image with two kinds, with its numbers of objects.
 
-    A blue house right of a red star is the same thing, and right as well.
+    "A blue house right of a red star" has the same meaning, so its images are relevant as well.
     """
     found: defaultdict[str, set[str]] = defaultdict(set)
     unseen = {}
@@ -99,17 +99,17 @@ def relation_queries(gallery: Iterable[Truth]) -> list[Query]:
 
 
 def reading_queries(gallery: Iterable[Truth]) -> list[Query]:
-    """One "the word car" for each word in the gallery; right is whatever has it written, alone or over a scene."""
+    """Queries such as "the word car", one for each word in the gallery; relevant are all images with the word."""
     words = _words(gallery)
     return [Query(f"the word {text}", frozenset(words[text])) for text in KINDS if text in words]
 
 
 def weakness_queries(gallery: Iterable[Truth], template: str = "a photo of {}") -> list[WeaknessQuery]:
-    """One "a photo of a car" for each kind that the gallery has both as a thing and as a word alone.
+    """Queries such as "a photo of a car", one for each kind that occurs both as a thing and as a word without things.
 
     Args:
-        gallery: Best one of the split ``gallery``, which has as many of both.
-        template: The query, with ``{}`` where "a car" goes.
+        gallery: The truth, preferably of the split ``gallery``, which has equal numbers of both.
+        template: The query, with ``{}`` in the place of "a car".
     """
     rows = list(gallery)
     words = _words(row for row in rows if row.alone)

@@ -1,7 +1,7 @@
 """Random choices that are the same on every machine and Python version.
 
-Only ``Random.random`` is promised to keep its sequence between Python versions (``choice`` and ``shuffle`` are not), so
-everything here is built on it.
+Python guarantees the sequence of ``Random.random`` across versions, but not those of ``choice`` and ``shuffle``, so all
+functions here use only ``Random.random``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 
 def seeded(*parts: object) -> Random:
-    """A generator that depends on ``parts`` alone."""
+    """A generator whose seed is computed from ``parts``."""
     return Random("/".join(map(str, parts)))
 
 
@@ -29,12 +29,12 @@ def below(rng: Random, count: int) -> int:
 
 
 def pick(rng: Random, items: Sequence[Item]) -> Item:
-    """One of ``items``, each as likely as the others."""
+    """One of ``items``, all with the same probability."""
     return items[int(rng.random() * len(items))]
 
 
 def weighted(rng: Random, items: Sequence[tuple[Item, float]]) -> Item:
-    """One of ``items`` = (item, weight), as likely as its weight says."""
+    """One of ``items`` = (item, weight), with a probability proportional to its weight."""
     left = rng.random() * sum(weight for _, weight in items)
     for item, weight in items:
         left -= weight

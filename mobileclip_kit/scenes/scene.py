@@ -1,10 +1,11 @@
-"""The synthetic scenes: each image follows from a seed and its index alone, in any order and any process.
+"""The synthetic scenes: each image depends only on a seed and its index, so images can be drawn in any order.
 
-What is shown is the same everywhere; pixels may differ by a level between versions of numpy, Pillow and FreeType.
+The contents are the same on every machine; pixels may differ by one level between versions of numpy, Pillow and
+FreeType.
 
-Splits: ``train`` never shows a held-out combination of kind and colour, ``test`` shows all, ``unseen`` shows held-out
-ones only. ``gallery`` has as many images of each word alone as of its thing. ``pairs`` has at 2k a scene and at
-2k + 1 the same scene with a word written on it.
+Splits: ``train`` has no held-out combinations of kind and colour, ``test`` has all combinations, ``unseen`` only the
+held-out ones. ``gallery`` has as many images of each word alone as of its thing. In ``pairs``, image 2k is a scene, and
+image 2k + 1 is the same scene with a word written on it.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class Scene:
 
     Attributes:
         image: RGB ``(size, size, 3)``.
-        captions: One or more, all true; of a word alone some name only the thing, as the web does.
-        truth: What it shows.
+        captions: One or more, all true. Some captions of a word alone name only the thing, as on the web.
+        truth: The contents of the image.
     """
 
     image: NDArray[np.uint8]
@@ -66,11 +67,11 @@ def draw_scene(
     """Draw one image.
 
     Args:
-        seed: Equal seeds give equal images.
-        index: Which image, from 0. Any order, any process.
-        size: Pixels of its sides, 16…1024. The same scene is drawn at every size.
-        split: See the module's docstring.
-        config: What the scenes are made of.
+        seed: Seed of the random choices.
+        index: Number of the image, from 0.
+        size: Width and height in pixels, 16…1024. The contents do not depend on it.
+        split: See the docstring of this module.
+        config: The contents of the scenes.
 
     Raises:
         UsageError: ``size`` is out of range, ``index`` negative or ``split`` unknown.
@@ -80,7 +81,7 @@ def draw_scene(
     if split == "pairs":
         return draw_text_pair(seed, index // 2, size, config=config)[index % 2]
     if split not in SPLITS:
-        raise UsageError(f"There is split {split!r}.", hint=f"Splits: {', '.join(SPLITS)}.")
+        raise UsageError(f"There is no split {split!r}.", hint=f"Splits: {', '.join(SPLITS)}.")
     rng = _generator(seed, split, index, size)
     if split == "unseen":
         constraints = SceneConstraints(form="pair" if happens(rng, 0.25) else "thing", combinations="held out")
@@ -90,9 +91,9 @@ def draw_scene(
 
 
 def draw_gallery_scene(seed: int, index: int, size: int, *, config: SceneConfig = DEFAULT_CONFIG) -> Scene:
-    """Draw one image of a gallery that is fair to words and things: even indices show a thing, odd ones its word.
+    """Draw one image of a gallery with equal numbers of words and things: even indices show a thing, odd ones its word.
 
-    Any ``2 · len(config.kinds)`` images in a row from a multiple of it hold each name once as thing and once as word.
+    Each block of ``2 · len(config.kinds)`` images shows every kind once as a thing and once as a word.
 
     Raises:
         UsageError: ``size`` is out of range or ``index`` negative.
@@ -107,7 +108,7 @@ def draw_gallery_scene(seed: int, index: int, size: int, *, config: SceneConfig 
 def draw_text_pair(seed: int, index: int, size: int, *, config: SceneConfig = DEFAULT_CONFIG) -> tuple[Scene, Scene]:
     """Draw a scene of objects, and the same scene with the name of another kind written on it.
 
-    Outside the word's box (and its outline and blur) the two are equal pixel by pixel.
+    Outside the box of the word (and its outline and blur), the pixels of both images are equal.
 
     Raises:
         UsageError: ``size`` is out of range or ``index`` negative.
@@ -147,12 +148,12 @@ def render(plan: ScenePlan, side: int, name: str) -> tuple[NDArray[np.uint8], Tr
     """Draw a plan.
 
     Args:
-        plan: What to draw.
-        side: Pixels of the image's sides.
-        name: Becomes the truth's ``image``.
+        plan: The plan of the image.
+        side: Width and height in pixels.
+        name: The key of the image: ``Truth.image``.
 
     Returns:
-        RGB ``(side, side, 3)`` and what it shows, with exact boxes.
+        RGB ``(side, side, 3)`` and the truth, with exact boxes.
     """
     image = draw_backdrop(plan.backdrop, side)
     objects = tuple(_draw_group(image, group, plan.finish.shadow) for group in plan.groups)
@@ -187,9 +188,9 @@ def _draw_group(image: Image.Image, group: Group, shadow: float) -> Objects:
 def _draw_word(image: Image.Image, word: WordPlan, *, outlined: bool) -> Word:
     side = image.width
     sprite = word_sprite(word.text, word.typeface, _master_px(side))
-    # A short word as wide as the image would be taller than it.
+    # A short word as wide as the image would be taller than the image.
     width = min(word.width, _MOST_WORD_HEIGHT * sprite.width / sprite.height) * side
-    # Room for the turned word above and below its middle, with a little for the outline.
+    # Space for the rotated word above and below its centre, including the outline.
     room = 0.5 * (sprite.height / sprite.width + math.sin(math.radians(abs(word.angle)))) * width + 0.03 * side
     centre = word.x * side, min(max(word.y * side, room), side - room)
     colour = COLOURS[word.colour]
@@ -211,7 +212,7 @@ def _finished(image: Image.Image, finish: PostProcessing) -> NDArray[np.uint8]:
     light = finish.gain + finish.slope[0] * across + finish.slope[1] * down  # (side, side * 3)
     store = _noise(side)
     top, left = (int(share * _NOISE_MARGIN) for share in finish.noise_at)
-    # Rows of side * 3 numbers: numpy would loop over a last axis of three numbers one by one.
+    # Rows of side * 3 numbers: numpy is slow when the last axis has only three.
     pixels = np.asarray(image).reshape(side, side * 3) * light
     pixels += np.float32(0.5)
     pixels += store[top : top + side, 3 * left : 3 * (left + side)] * np.float32(finish.noise)
@@ -227,7 +228,7 @@ def _box(cover: Image.Image, corner: tuple[int, int], side: int) -> Box:
 
 
 def _master_px(side: int) -> int:
-    """The size in which the image's sprites are prepared: few sizes share one preparation."""
+    """The size at which the sprites of an image are prepared; images of similar size share the sprites."""
     return -(-side // 64) * 64
 
 

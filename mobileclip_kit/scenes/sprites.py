@@ -1,10 +1,11 @@
-"""Sprites: drawings of things and written words, prepared once in halving sizes, then turned, scaled and pasted.
+"""Sprites: drawings of things and words, prepared once at several sizes, each half the previous one, then placed.
 
 A :class:`Pen` draws in inks instead of colours. An ink is a weight for each of three colours that are chosen later: the
-object's own colour, a light one (windows, eyes) and the kind's accent (a trunk, a stalk); the rest is dark. Mixing is
-linear, so one antialiased drawing serves every colour by a 3×3 matrix, and 40 kinds in 10 colours cost 40 drawings.
+colour of the object, a light colour (windows, eyes) and the accent of the kind (a trunk, a stalk); the remainder is
+dark. Mixing is linear, so one antialiased drawing is recoloured by a 3×3 matrix: 40 kinds in 10 colours need 40
+drawings.
 
-Fonts come with packages that mckit needs anyway (matplotlib's, found without importing it, and Pillow's own), so words
+The fonts are part of packages that mckit depends on (matplotlib, which is not imported for this, and Pillow), so words
 look the same on every machine.
 """
 
@@ -40,7 +41,7 @@ _OUTLINE = 0.018
 
 
 class Pen:
-    """Draws on a square canvas; coordinates run from (0, 0) top left to (1, 1) bottom right.
+    """Draws on a square canvas with coordinates from (0, 0), top left, to (1, 1), bottom right.
 
     Args:
         canvas_px: Side of the canvas in pixels.
@@ -57,19 +58,19 @@ class Pen:
         self._draw.polygon([self._at(point) for point in points], fill=ink)
 
     def oval(self, ink: Ink, x: float, y: float, rx: float, ry: float | None = None, turn: float = 0.0) -> None:
-        """Fill an ellipse around (x, y), turned clockwise by ``turn`` degrees."""
+        """Fill an ellipse around (x, y), rotated clockwise by ``turn`` degrees."""
         ry = rx if ry is None else ry
         cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
         ring = [(rx * math.cos(step * math.tau / 64), ry * math.sin(step * math.tau / 64)) for step in range(64)]
         self.polygon(ink, *[(x + u * cos - v * sin, y + u * sin + v * cos) for u, v in ring])
 
     def box(self, ink: Ink, left: float, top: float, right: float, bottom: float, radius: float = 0.0) -> None:
-        """Fill a rectangle with corners rounded by ``radius``."""
+        """Fill a rectangle whose corners are rounded with ``radius``."""
         corners = [self._at((left, top)), self._at((right, bottom))]
         self._draw.rounded_rectangle(corners, radius=radius * self._scale, fill=ink)
 
     def line(self, ink: Ink, width: float, *points: Point) -> None:
-        """Stroke a path with round ends and joints."""
+        """Stroke a path with round caps and joins."""
         for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
             length = math.hypot(x1 - x0, y1 - y0) or 1.0
             dx, dy = (y1 - y0) / length * width / 2, (x0 - x1) / length * width / 2
@@ -78,11 +79,11 @@ class Pen:
             self.oval(ink, x, y, width / 2)
 
     def arc(self, ink: Ink, width: float, x: float, y: float, radius: float, start: float, end: float) -> None:
-        """Stroke a circle's arc; degrees run clockwise from the right."""
+        """Stroke an arc of a circle; angles are in degrees, clockwise from the right."""
         self.line(ink, width, *arc_points(x, y, radius, start, end))
 
     def ring(self, ink: Ink, x: float, y: float, radius: float, width: float) -> None:
-        """Stroke a full circle, leaving its inside as it is."""
+        """Stroke a circle without filling it."""
         self.arc(ink, width, x, y, radius, 0, 360)
 
     def blob(self, ink: Ink, *points: Point) -> None:
@@ -94,7 +95,7 @@ class Pen:
 
 
 def arc_points(x: float, y: float, radius: float, start: float, end: float) -> list[Point]:
-    """Points along a circle's arc, one for at most 6 degrees."""
+    """Points along an arc of a circle, at most 6 degrees apart."""
     steps = max(2, math.ceil(abs(end - start) / 6))
     angles = [math.radians(start + (end - start) * step / steps) for step in range(steps + 1)]
     return [(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles]
@@ -110,22 +111,22 @@ def smooth(points: Sequence[Point]) -> list[Point]:
 
 
 def draw_kind(draw: Callable[[Pen], None], side_px: int) -> Image.Image:
-    """Draw an object, outline it and trim it.
+    """Draw an object, add its outline, and crop it.
 
     Args:
-        draw: The kind's drawing.
-        side_px: Pixels that the unit square is to have.
+        draw: Draws the kind.
+        side_px: Side of the unit square in pixels.
 
     Returns:
-        RGBA weights of the inks, as large as the drawn object and its outline.
+        RGBA weights of the inks, of the size of the object with its outline.
     """
-    # Large drawings have fine pixels already, and their cost grows with the square of the canvas.
+    # Large drawings need less supersampling, and the cost grows with the area of the canvas.
     finer = 4 if side_px <= 128 else 2
     canvas_px = round(side_px / (1 - 2 * _MARGIN)) * finer
     pen = Pen(canvas_px)
     draw(pen)
     outlined = Image.new("RGBA", pen.image.size, INKS["clear"])
-    # A blurred silhouette cut low is the silhouette grown by about the blur's radius, and smooth at corners.
+    # Thresholding the blurred silhouette at a low value dilates it by about the blur radius and rounds its corners.
     grown = pen.image.getchannel("A").filter(ImageFilter.GaussianBlur(canvas_px * _OUTLINE))
     outlined.paste(INKS["dark"], mask=grown.point([255 if value > 24 else 0 for value in range(256)]))
     outlined.alpha_composite(pen.image)
@@ -142,13 +143,13 @@ _SMALLEST_PX = 8
 
 @dataclass(frozen=True)
 class Sprite:
-    """A drawing and its halvings.
+    """A drawing at several sizes.
 
     Attributes:
-        levels: The drawing in a transparent frame, then at half the size, and so on; colours are multiplied by alpha
-            already ("RGBa").
-        width: Pixels of the drawing itself at the first level.
-        height: The same.
+        levels: The drawing in a transparent frame, at full size, half the size and so on; colours are premultiplied by
+            alpha ("RGBa").
+        width: Width of the drawing at the first level in pixels, without the frame.
+        height: Height, likewise.
     """
 
     levels: tuple[Image.Image, ...]
@@ -157,16 +158,16 @@ class Sprite:
 
 
 def make_sprite(drawing: Image.Image) -> Sprite:
-    """Prepare a drawing ("RGBA" or "L") that fills its image."""
+    """Prepare a sprite from a drawing ("RGBA" or "L") that fills its image."""
     width, height = drawing.size
     halvings = max(0, int(math.log2(max(width, height) / _SMALLEST_PX)))
-    # A frame of whole pixels at every level keeps the edges transparent there and the middle in its place.
+    # The frame is a whole number of pixels at every level, so that edges stay transparent and the centre does not move.
     unit = 2**halvings
     framed = (math.ceil(width / unit) + 2) * unit, (math.ceil(height / unit) + 2) * unit
     canvas = Image.new(drawing.mode, framed)
     canvas.paste(drawing, ((framed[0] - width) // 2, (framed[1] - height) // 2))
     if canvas.mode == "RGBA":
-        canvas = canvas.convert("RGBa")  # what Pillow would do at each turn of the sprite
+        canvas = canvas.convert("RGBa")  # Pillow would do this at each rotation of the sprite
     return Sprite((canvas, *(canvas.reduce(2**level) for level in range(1, halvings + 1))), width, height)
 
 
@@ -180,25 +181,25 @@ def place(
     mirror: bool = False,
     stretch: float = 1.0,
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Turn and scale a sprite.
+    """Rotate and scale a sprite.
 
     Args:
-        sprite: What to place.
-        extent_px: Pixels of the longer side of its upright box after turning.
-        centre: Where its middle goes, in pixels.
-        across_only: ``extent_px`` is the box's width, whichever side is longer.
-        angle: Degrees clockwise.
-        mirror: Flip left and right.
-        stretch: Width over height, relative to the drawing.
+        sprite: The sprite.
+        extent_px: Longer side of its bounding box after the rotation, in pixels.
+        centre: Position of its centre in pixels.
+        across_only: Whether ``extent_px`` is the width of the box instead of its longer side.
+        angle: Rotation in degrees, clockwise.
+        mirror: Whether to flip it horizontally.
+        stretch: Ratio of width to height, relative to the drawing.
 
     Returns:
-        The placed image, in the mode of the levels, and the corner (left, top) where it is to be pasted.
+        The image, in the mode of the levels, and the position (left, top) at which to paste it.
     """
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     width, height = sprite.width * stretch, sprite.height
     upright = abs(width * cos) + abs(height * sin), abs(width * sin) + abs(height * cos)
     scale = extent_px / (upright[0] if across_only else max(upright))
-    # The smallest level that is still finer than the target: bilinear sampling then skips no pixel.
+    # The smallest level that is still larger than the target, so that bilinear sampling skips no pixels.
     level = min(len(sprite.levels) - 1, max(0, math.floor(-math.log2(scale * max(1.0, stretch)))))
     source = sprite.levels[level]
     zoom = 1 / (scale * 2**level)
@@ -229,28 +230,28 @@ TYPEFACES: dict[str, str | None] = {
     "typewriter": "cmtt10.ttf",
     "round": None,
 }
-"""Name → file in matplotlib's font folder; None is Pillow's own typeface."""
+"""Name → file in the font folder of matplotlib; None for the built-in font of Pillow."""
 
 _STROKE = 0.07
 
 
 @functools.lru_cache(maxsize=1024)
 def word_sprite(text: str, typeface: str, side_px: int, *, stroked: bool = False) -> Sprite:
-    """A word's mask ("L"), about ``side_px`` wide.
+    """The mask ("L") of a word, about ``side_px`` wide.
 
     Args:
         text: The word.
         typeface: A name in :data:`TYPEFACES`.
         side_px: Width in pixels.
-        stroked: Grow the letters by the outline that keeps them legible over a scene.
+        stroked: Whether to include the outline that makes the letters legible over a scene.
 
     Raises:
         DataError: The fonts are not installed.
     """
-    # Letters are about 0.6 of the font's height wide; the exact width follows from the ink.
+    # The width of a letter is about 0.6 of the font height; the exact width is measured afterwards.
     height_px = max(16, round(side_px / (0.6 * len(text))))
     stroke = max(1, round(height_px * _STROKE)) if stroked else 0
-    # Every word keeps the same frame of one stroke, so that both masks of a word have their middle in one place.
+    # Both masks of a word have the same frame, as wide as the outline, so that their centres coincide.
     canvas = Image.new("L", (round(height_px * (len(text) + 2)), height_px * 3))
     pen = ImageDraw.Draw(canvas)
     face = font(typeface, height_px)
@@ -265,7 +266,7 @@ def word_sprite(text: str, typeface: str, side_px: int, *, stroked: bool = False
 
 @functools.lru_cache(maxsize=1)
 def font_folder() -> Path:
-    """Where matplotlib keeps its fonts.
+    """The font folder of matplotlib.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

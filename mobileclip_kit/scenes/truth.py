@@ -1,4 +1,4 @@
-"""What an image of the synthetic scenes shows, exactly: one JSON line an image in ``truth.jsonl``."""
+"""The exact contents of the synthetic scenes: ``truth.jsonl`` has one JSON object per line, for one image each."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Objects:
     Attributes:
         kind: "star".
         colour: "red".
-        size: By the longer side, as a share of the image.
-        boxes: Left, top, right, bottom of each, as shares 0…1 of the image; its length is the count.
+        size: Size by the longer side, as a share of the image.
+        boxes: Left, top, right, bottom of each object, as shares 0…1 of the image. Its length is the number of objects.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Objects:
 
     @property
     def count(self) -> int:
-        """How many."""
+        """The number of objects."""
         return len(self.boxes)
 
 
@@ -50,9 +50,9 @@ class Word:
 
     Attributes:
         text: The name of a kind.
-        typeface: A name in ``words.TYPEFACES``.
-        colour: Of the letters.
-        angle: Degrees clockwise.
+        typeface: A name in ``sprites.TYPEFACES``.
+        colour: Colour of the letters.
+        angle: Rotation in degrees, clockwise.
         box: As in :class:`Objects`.
     """
 
@@ -68,10 +68,10 @@ class Truth:
     """One image.
 
     Attributes:
-        image: Its key: the path within the folder, or ``SPLIT/SEED/INDEX`` when it was drawn in memory.
-        form: Objects of one kind; of two kinds; a word alone; a word over objects of one kind.
-        objects: None, one or two groups.
-        relation: Where the first group is as seen from the second; None unless there are two.
+        image: The key: the path within the folder, or ``SPLIT/SEED/INDEX`` of an image drawn in memory.
+        form: Objects of one kind, objects of two kinds, a word alone, or a word over objects of one kind.
+        objects: No, one or two groups.
+        relation: Position of the first group relative to the second; None unless there are two groups.
         background: A name in ``backgrounds.BACKGROUNDS``.
         word: The written word, if there is one.
     """
@@ -85,12 +85,12 @@ class Truth:
 
     @property
     def alone(self) -> bool:
-        """Whether the image shows a word and nothing else."""
+        """Whether the image shows only a word."""
         return self.form == "word"
 
     def to_json(self) -> str:
-        """One line."""
-        # vars() rather than asdict(), which copies each number and takes a tenth of the time of drawing.
+        """The JSON text, one line."""
+        # vars() and not asdict(), which copies each number and takes a tenth of the time of drawing.
         document = vars(self) | {
             "objects": [vars(group) | {"count": group.count} for group in self.objects],
             "word": None if self.word is None else vars(self.word),
@@ -100,16 +100,16 @@ class Truth:
 
     @classmethod
     def from_json(cls, line: str, where: str = "The line") -> Truth:
-        """Read :meth:`to_json`'s line.
+        """Read a line of :meth:`to_json`.
 
         Raises:
-            DataError: The line is not one; ``where`` names it.
+            DataError: The line cannot be read; the message begins with ``where``.
         """
         try:
             document = parse_json(line)
             document = {key: value for key, value in document.items() if key != "alone"}
             for group in document.get("objects", ()):
-                group.pop("count", None)  # both follow from the rest
+                group.pop("count", None)  # both can be computed from the other keys
         except (AttributeError, TypeError, ValueError) as error:
             raise DataError(f"{where} is not the truth of an image: {error}.") from error
         return formats.from_document(document, cls, where=f"{where}, the truth of an image")
@@ -132,10 +132,10 @@ def check_lists(folder: Path) -> None:
 
 
 def read_truth(path: Path) -> list[Truth]:
-    """Read a ``truth.jsonl``, or the one in a folder that ``mckit scenes`` has made.
+    """Read a ``truth.jsonl``, or that of a folder made by ``mckit scenes``.
 
     Raises:
-        DataError: It is missing, or a line is not an image's truth.
+        DataError: The file is missing, or a line of it cannot be read.
     """
     if path.is_dir():
         check_lists(path)

@@ -1,1 +1,1 @@
-"""The textness vector: the direction in which a model's image vectors say "there are written words"."""
+"""The textness vector: the direction in embedding space that separates images with written words from others."""

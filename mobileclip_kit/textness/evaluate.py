@@ -1,9 +1,9 @@
-"""The effect of a textness scale on search results: what it corrects, and what it costs.
+"""The effect of a textness scale on search results: the errors that it corrects, and its cost.
 
-The same ``scale · b·x`` is added to every query's score of the image x, so a scale promotes or demotes images with
-words for every query alike. That is why clean figures always stand beside typographic ones. For comparison: the same
-step on the image vectors, which the article tried and found worse, and projecting the textness directions out of
-queries and images (after Materzyńska et al., CVPR 2022, who learn the subspace).
+For every query, ``scale · b·x`` is added to the score of the image x, so a scale promotes or demotes images with words
+equally for all queries. Results on images without words are therefore always reported beside the typographic ones. For
+comparison: the same step on the image vectors, which the article tried and found worse, and projecting the textness
+directions out of queries and images (after Materzyńska et al., CVPR 2022, who learn the subspace).
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from mobileclip_kit.metrics import best_first
 from mobileclip_kit.options import Option
 from mobileclip_kit.textness.vector import Method, shift
 
-# Quarters over the whole range; finer where the query is still the longer part and scales are chosen.
+# Steps of a quarter over the whole range, smaller ones below 1, where the query outweighs the textness vector.
 SCALES = tuple(sorted({step / 4 for step in range(-12, 13)} | {step / 20 for step in range(-20, 21)}))
 _DEPTH = 10
-# What a negative scale may cost on images without words, in points of precision@1.
+# The largest loss of precision@1 on images without words that a negative scale may cause.
 CLEAN_DROP_ALLOWED = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRequest:
-    """What ``mckit textness eval`` measures."""
+    """The arguments of ``mckit textness eval``."""
 
     scenes: Annotated[Path, Option("Drawn scenes.", names=("scenes",))]
     model: Annotated[str, Option("A model with both towers.", names=("-m", "--model"))]
     textness_vector: Annotated[Path, Option("From `mckit textness fit`.")]
     photos: Annotated[
-        Path | None, Option("Your own photos, with captions or without: what each scale changes for them.")
+        Path | None, Option("Your own photos, with or without captions: measure the effect of each scale on them.")
     ] = None
-    method: Annotated[Method | None, Option("Another direction than the file's own.")] = None
-    plot: Annotated[Path | None, Option("A .png to draw the figures into.")] = None
+    method: Annotated[Method | None, Option("The direction to use, if not the one that the file selects.")] = None
+    plot: Annotated[Path | None, Option("Write a plot to this .png file.")] = None
     threads: Annotated[int | None, Option("Threads of the model's runtime.", at_least=1)] = None
 
 
 @dataclass(frozen=True)
 class GalleryQueries:
-    """Queries to a gallery, and which rows answer them.
+    """Queries to a gallery and the rows that are relevant to them.
 
     Attributes:
         queries: Unit rows, ``(q, d)``.
         gallery: Unit rows, ``(n, d)``.
-        right: For each query, the rows that truly answer it.
-        wrong: For each query, the rows that only show its words; empty when that is not asked.
+        right: For each query, the relevant rows.
+        wrong: For each query, the rows that show only its words; empty if typographic errors are not measured.
     """
 
     queries: Vectors
@@ -70,13 +70,13 @@ class GalleryQueries:
 
 @dataclass(frozen=True)
 class QueryScores:
-    """How well a gallery answers queries.
+    """The quality of the hits of some queries.
 
     Attributes:
-        precision_at_1: Share of the queries whose first hit is right.
-        right_in_ten: Mean share of right images among the first ten (or among as many as there are right ones, if
-            they are fewer).
-        typographic_error_rate: Share of the queries with a wrong row above every right one; None when not asked.
+        precision_at_1: Share of the queries whose first hit is relevant.
+        right_in_ten: Mean share of relevant images among the first ten hits (or among the first n, if there are only n
+            < 10 relevant images).
+        typographic_error_rate: Share of the queries with a wrong row above all relevant ones; None if not measured.
     """
 
     precision_at_1: float
@@ -85,12 +85,12 @@ class QueryScores:
 
 
 def score_queries(asked: GalleryQueries, queries: Vectors | None = None, gallery: Vectors | None = None) -> QueryScores:
-    """Rank the gallery for every query and count.
+    """Rank the gallery for every query and compute the metrics.
 
     Args:
-        asked: Queries, gallery and right rows.
-        queries: Vectors in place of the queries' own, for instance shifted ones.
-        gallery: Vectors in place of the gallery's own.
+        asked: Queries, gallery and relevant rows.
+        queries: Vectors to use instead of those of the queries, for instance shifted ones.
+        gallery: Vectors to use instead of those of the gallery.
     """
     scores = (asked.queries if queries is None else queries) @ (asked.gallery if gallery is None else gallery).T
     order = best_first(scores)
@@ -116,15 +116,15 @@ def evaluate_scales(
     reading: GalleryQueries | None = None,
     on: Literal["queries", "images"] = "queries",
 ) -> list[dict[str, Any]]:
-    """The figures at every scale.
+    """The metrics at every scale.
 
     Args:
-        typographic: Queries for things in a gallery where images of their names compete.
+        typographic: Queries for things in a gallery that also has images of their written names.
         clean: Queries for things in a gallery without words: the cost of a scale.
         direction: The textness vector, ``(d,)``, length 1.
-        scales: Which ones.
-        reading: Queries for words, whose right answers have them written.
-        on: What moves along the direction.
+        scales: The scales.
+        reading: Queries for words; relevant are the images with the written word.
+        on: The vectors that are shifted along the direction.
 
     Returns:
         One object for each scale: ``scale``, ``typographic_precision_at_1``, ``clean_precision_at_1`` and more.
@@ -185,7 +185,7 @@ def evaluate_photos(
 def evaluate_projection(
     typographic: GalleryQueries, clean: GalleryQueries, directions: Vectors, *, reading: GalleryQueries | None = None
 ) -> dict[str, Any]:
-    """The same figures with the span of ``directions``, ``(m, d)``, projected out of queries and images."""
+    """The same metrics after the span of ``directions``, ``(m, d)``, was projected out of queries and images."""
     return _figures(
         typographic,
         clean,
@@ -197,7 +197,7 @@ def evaluate_projection(
 def project_out(vectors: Vectors, directions: Vectors) -> Vectors:
     """Remove the span of ``directions`` ``(m, d)`` from rows ``(n, d)`` and scale them to length 1 again.
 
-    Rows that lie in the span become zero.
+    Rows within the span become zero.
     """
     basis = np.linalg.svd(directions.astype(np.float64), full_matrices=False)[2][: np.linalg.matrix_rank(directions)]
     rest = vectors - (vectors @ basis.T) @ basis
@@ -207,12 +207,12 @@ def project_out(vectors: Vectors, directions: Vectors) -> Vectors:
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The best scale in each direction, and its price.
+    """The best negative and the best positive scale, with their costs.
 
     Returns:
-        ``suppress``: the negative scale that removes most word-over-thing errors while clean precision@1 falls by at
-        most :data:`CLEAN_DROP_ALLOWED`; None when no negative scale stays within that. ``promote``: the positive scale
-        with the most written words first (the least such scale); None when reading was not asked.
+        ``suppress``: the negative scale that removes the most typographic errors while precision@1 on clean images
+        falls by at most :data:`CLEAN_DROP_ALLOWED`; None if there is no such scale. ``promote``: the smallest positive
+        scale with the highest reading precision@1; None if reading was not measured.
     """
     plain = next(row for row in rows if row["scale"] == 0)
     within = [

@@ -1,9 +1,9 @@
 """Learning the textness direction from vectors of clean images and of images with words.
 
-PicCollage (2021) trains ``Linear(d, 2)`` on the vectors of images with and without words and takes the weight row of
-the positive class. Here the direction is ``w₁ − w₀``, which alone decides a two-way softmax: the weights of a logistic
-regression. The article names a second way that agrees without describing it: ours is the mean difference of paired
-clean and with-text images (our reading).
+PicCollage (2021) trains ``Linear(d, 2)`` on the vectors of images with and without words and uses the weights of the
+positive class. Here the direction is ``w₁ − w₀``, the only combination that a softmax over two classes depends on; it
+is the weight vector of a logistic regression. The article mentions a second method with similar results, but does not
+describe it: we use the mean difference between images with words and the same images without (our interpretation).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """How a direction is learned.
+    """Options of the fit.
 
     Attributes:
         method: The direction that searches use.
-        l2: Penalty of the probe.
-        held_out: Share of the images that the directions are measured on.
-        seed: Of the split, and of the words that are drawn.
+        l2: L2 penalty of the probe.
+        held_out: Share of the images on which the directions are evaluated.
+        seed: Seed of the split and of the drawn words.
     """
 
     method: Annotated[Method, Option("The direction that searches use.")] = "probe"
@@ -53,7 +53,7 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class Probe:
-    """A logistic regression: a vector has words if ``direction · vector + bias`` is positive.
+    """A logistic regression: an image has words if ``direction · vector + bias`` is positive.
 
     Attributes:
         direction: ``(d,)``, of any length.
@@ -64,7 +64,7 @@ class Probe:
     bias: float
 
     def scores(self, vectors: Vectors) -> Floats:
-        """Positive for vectors with words, ``(n,)``."""
+        """Scores, ``(n,)``: positive for images with words."""
         scores: Floats = vectors @ self.direction + self.bias
         return scores
 
@@ -72,9 +72,9 @@ class Probe:
 def fit_probe(vectors: Vectors, labels: NDArray[np.intp], *, l2: float = 1e-3) -> Probe:
     """Logistic regression with an L2 penalty, solved to convergence (the problem is convex).
 
-    Minimises ``mean cross-entropy + l2/4 · ‖w‖²``, the softmax over two classes with ``l2/2 · ‖W‖²``, on the vectors
-    less their mean, divided by their mean distance from it: one penalty then suits models whose vectors fill the sphere
-    and models whose vectors crowd in a corner. The result is given for the vectors as they came.
+    Minimises ``mean cross-entropy + l2/4 · ‖w‖²``, which equals a softmax over two classes with ``l2/2 · ‖W‖²``. The
+    vectors are centred and divided by their mean distance from the centre, so that the same penalty suits models whose
+    vectors fill the sphere and models whose vectors lie in a narrow cone. The result applies to the original vectors.
 
     Args:
         vectors: ``(n, d)``.
@@ -82,7 +82,7 @@ def fit_probe(vectors: Vectors, labels: NDArray[np.intp], *, l2: float = 1e-3) -
         l2: Strength of the penalty.
 
     Raises:
-        DataError: Only one class is there, or all vectors are equal.
+        DataError: There is only one class, or all vectors are equal.
         ShapeError: The numbers of vectors and labels differ.
         TrainingError: It does not converge.
     """
@@ -111,7 +111,7 @@ def fit_probe(vectors: Vectors, labels: NDArray[np.intp], *, l2: float = 1e-3) -
 
 
 def mean_difference(clean: Vectors, text: Vectors) -> Floats:
-    """Mean of ``text − clean`` over pairs ``(n, d)``: ``(d,)``, as it came out.
+    """Mean of ``text − clean`` over pairs ``(n, d)``: ``(d,)``, not normalised.
 
     Raises:
         ShapeError: The shapes differ.
@@ -132,19 +132,20 @@ def fit_textness(
     images: NDArray[np.intp] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> Textness:
-    """Learn both directions on most images and measure them on the rest.
+    """Learn both directions on most of the images and evaluate them on the others.
 
     Args:
         clean: Vectors of clean images, ``(n, d)``.
         text: Vectors of the same images with words, row by row.
-        spec: The model they come from.
+        spec: The model of the vectors.
         options: Penalty, split and the direction that searches use.
-        extra_text: Further vectors of images with words, without clean counterparts, ``(m, d)``: for the probe.
-        images: ``(n,)``: which image each row was made from, when there are several copies; None for one each.
+        extra_text: Vectors of further images with words for the probe, without clean counterparts, ``(m, d)``.
+        images: ``(n,)``: the image of each row, if there are several copies of an image; None for one row per image.
         notes: Further entries of the report.
 
     Raises:
-        DataError: Fewer than :data:`LEAST_PAIRS` pairs, or a direction of length 0: the model does not see the words.
+        DataError: There are fewer than :data:`LEAST_PAIRS` pairs, or a direction has length 0 because the model does
+            not see the words.
         ShapeError: The shapes do not fit together.
         TrainingError: The probe does not converge.
     """
@@ -191,9 +192,9 @@ def fit_textness(
 
 
 def _geometry(directions: Mapping[Method, Vectors], steps: Vectors) -> dict[str, Any]:
-    """The angle between the directions, and the share of pairs whose copy with words lies further along each.
+    """The angle between the directions, and for each the share of pairs whose copy with words has the higher score.
 
-    A query moves along the direction, so this is what it gains.
+    Queries are shifted along the direction, so this share matters to a search.
     """
     cosine = float(directions["probe"] @ directions["mean_difference"])
     return {
@@ -203,7 +204,7 @@ def _geometry(directions: Mapping[Method, Vectors], steps: Vectors) -> dict[str,
 
 
 def _accuracies(scores: Mapping[Method, Floats], labels: NDArray[np.intp], method: Method) -> dict[str, Any]:
-    """How well each direction tells held-out images with words from clean ones; ``chance`` is the larger class."""
+    """How well each direction separates held-out images with words from clean ones; ``chance`` is the larger class."""
     from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
     accuracies = {name: float(((along > 0) == labels).mean()) for name, along in scores.items()}

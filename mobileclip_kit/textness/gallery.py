@@ -1,4 +1,4 @@
-"""Drawn scenes encoded once by one model, and the textness queries to them, whose right answers are exact."""
+"""Synthetic scenes encoded by a model, and textness queries to them with exact relevant images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DRAW = "Draw some with `mckit scenes 1000 --split gallery -o DIR`."
 
 
 class TextEncoder(Protocol):
-    """Whatever gives vectors of texts."""
+    """An object that encodes texts."""
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Unit rows, ``(n, d)``."""
@@ -34,10 +34,10 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class EncodedGallery:
-    """Images of the synthetic scenes with their truth and one model's vectors.
+    """Images of the synthetic scenes with their truth and the vectors of one model.
 
     Attributes:
-        truth: What each image shows.
+        truth: Contents of each image.
         vectors: Unit rows in the same order, ``(n, d)``.
 
     Raises:
@@ -56,11 +56,11 @@ class EncodedGallery:
         return {truth.image: row for row, truth in enumerate(self.truth)}
 
     def rows(self, keys: Iterable[str]) -> frozenset[int]:
-        """The rows of images given by their keys; keys of other galleries have none."""
+        """The rows of the images with the given keys; keys that are not in the gallery are ignored."""
         return frozenset(self._places[key] for key in keys if key in self._places)
 
     def where(self, keep: Callable[[Truth], bool]) -> EncodedGallery:
-        """The images whose truth passes a test."""
+        """The images for whose truth the function returns True."""
         kept = [row for row, truth in enumerate(self.truth) if keep(truth)]
         return EncodedGallery([self.truth[row] for row in kept], self.vectors[kept])
 
@@ -70,9 +70,9 @@ class SceneQueries:
     """The three kinds of queries.
 
     Attributes:
-        typographic: "a photo of a car" to all images; an image of only the word car is wrong.
-        clean: "a red car" to the images without words.
-        reading: "car" to all images; those with the written word are right.
+        typographic: "a photo of a car", on all images; images that show only the word "car" are wrong.
+        clean: "a red car", on the images without words.
+        reading: "car", on all images; those with the written word are relevant.
     """
 
     typographic: GalleryQueries
@@ -81,15 +81,15 @@ class SceneQueries:
 
 
 def encode_gallery(folder: Path, encoder: Encoder, *, limit: int | None = None) -> EncodedGallery:
-    """Encode the images of a folder that ``mckit scenes`` drew.
+    """Encode the images of a folder drawn by ``mckit scenes``.
 
     Args:
-        folder: With ``truth.jsonl``.
-        encoder: With an image tower.
-        limit: The first so many.
+        folder: A folder with ``truth.jsonl``.
+        encoder: An encoder with an image tower.
+        limit: Number of images, from the first on; None for all.
 
     Raises:
-        DataError: The folder has no truth, or no image.
+        DataError: The folder has no truth or no images.
         ImageError: An image is damaged.
         ModelError: The model has no image tower.
     """
@@ -100,7 +100,7 @@ def encode_gallery(folder: Path, encoder: Encoder, *, limit: int | None = None) 
 
 
 def encode_scenes(folder: Path, encoder: Encoder) -> EncodedGallery:
-    """Encode drawn scenes, after a check that :func:`query_scenes` can use them and the model.
+    """Encode scenes after checking that :func:`query_scenes` can use them and the model.
 
     Raises:
         DataError: The folder holds no drawn scenes, or no images of words beside things.
@@ -164,13 +164,13 @@ def encode_photos(place: Path, encoder: Encoder) -> OwnPhotos:
 
 
 def read_pairs(folder: Path) -> list[Truth] | None:
-    """The truth of a folder that ``mckit scenes N --split pairs`` drew: each scene without a word, then with one.
+    """The truth of a folder drawn by ``mckit scenes N --split pairs``: each scene without a word, then with one.
 
     Returns:
-        None if the folder holds something else.
+        None if the folder has other contents.
 
     Raises:
-        DataError: The images do not come in such pairs.
+        DataError: The images are not such pairs.
     """
     scenes = read_scenes_file(folder)
     if scenes is None or scenes.split != "pairs" or not (folder / TRUTH_FILE).is_file():
@@ -186,12 +186,12 @@ def query_scenes(gallery: EncodedGallery, encoder: TextEncoder, *, template: str
     """Queries to a gallery that was encoded with the same model.
 
     Args:
-        gallery: Of a folder made by ``mckit scenes N --split gallery``.
-        encoder: Of texts, into the space of the gallery's vectors.
-        template: The typographic query, with ``{}`` where "a car" goes.
+        gallery: A folder made by ``mckit scenes N --split gallery``, encoded.
+        encoder: Encodes texts into the space of the vectors of the gallery.
+        template: The typographic query, with ``{}`` in the place of "a car".
 
     Raises:
-        DataError: It has no images of words beside images of the things that they name.
+        DataError: The gallery has no kind that occurs both as a word and as a thing.
         ModelError: The model has no text tower.
     """
     plain = gallery.where(lambda truth: truth.word is None)
@@ -208,7 +208,7 @@ def query_scenes(gallery: EncodedGallery, encoder: TextEncoder, *, template: str
 
 
 def encode_gallery_queries(encoder: TextEncoder, gallery: EncodedGallery, queries: Sequence[Query]) -> GalleryQueries:
-    """Queries with their right rows."""
+    """Queries with their relevant rows."""
     vectors = encoder.encode_texts([query.text for query in queries])
     return GalleryQueries(vectors, gallery.vectors, [gallery.rows(query.right) for query in queries])
 
@@ -216,7 +216,7 @@ def encode_gallery_queries(encoder: TextEncoder, gallery: EncodedGallery, querie
 def encode_weakness_queries(
     encoder: TextEncoder, gallery: EncodedGallery, queries: Sequence[WeaknessQuery]
 ) -> GalleryQueries:
-    """Queries whose right rows show the thing and whose wrong rows show only its name."""
+    """Queries whose relevant rows show the thing and whose wrong rows show only its name."""
     vectors = encoder.encode_texts([query.text for query in queries])
     right, wrong = ([gallery.rows(keys) for keys in sets]
                     for sets in ([query.things for query in queries], [query.words for query in queries]))  # fmt: skip

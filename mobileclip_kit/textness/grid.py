@@ -1,4 +1,4 @@
-"""The image of the 2021 article: a row of hits for each textness scale."""
+"""A grid of images, as in the article of 2021: one row of hits for each textness scale."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INK, _PAPER, _MISSING = (30, 30, 30), (255, 255, 255), (220, 220, 220)
 
 @dataclass(frozen=True, kw_only=True)
 class GridRequest:
-    """What ``mckit textness grid`` draws."""
+    """The arguments of ``mckit textness grid``."""
 
     index_folder: Annotated[Path, Option("The index.", names=("index_folder",), metavar="INDEX")]
     query: Annotated[str, Option("Words.", names=("query",))]
@@ -30,7 +30,7 @@ class GridRequest:
     model: Annotated[
         str | None, Option("The index's model, if it is no longer where it was.", names=("-m", "--model"))
     ] = None
-    query_vectors: Annotated[Path | None, Option("A .npy matrix whose first row is the query; QUERY is its title.")] = (
+    query_vectors: Annotated[Path | None, Option("A .npy matrix whose first row is the query; QUERY is the title.")] = (
         None
     )
     textness_vector: Annotated[Path | None, Option("From `mckit textness fit`.")] = None
@@ -43,11 +43,11 @@ class GridRequest:
 
 @dataclass(frozen=True)
 class GridRow:
-    """One row.
+    """One row of the grid.
 
     Attributes:
-        label: What stands before it, such as "−2".
-        images: The hits, best first: files, or bytes out of a tar.
+        label: The label before the row, such as "−2".
+        images: The hits, best first: files, or bytes of members of a tar.
     """
 
     label: str
@@ -55,7 +55,7 @@ class GridRow:
 
 
 def draw_grid(title: str, rows: Sequence[GridRow]) -> Image.Image:
-    """Square tiles, a row for each scale; an image that can no longer be decoded is a grey tile."""
+    """Draw square tiles, one row for each scale. An image that can no longer be decoded is drawn as a grey tile."""
     columns = max((len(row.images) for row in rows), default=0)
     step = _TILE_PX + _GAP_PX
     sheet = Image.new("RGB", (_MARGIN_PX + max(1, columns) * step, _TITLE_PX + len(rows) * step), _PAPER)

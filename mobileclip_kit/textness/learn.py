@@ -1,4 +1,4 @@
-"""From a folder of images, or from vectors made elsewhere, to a textness vector."""
+"""Learning a textness vector from a folder of images, or from vectors that another program computed."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from mobileclip_kit.textness.vector import Textness
 
 @dataclass(frozen=True, kw_only=True)
 class TextnessRequest(FitOptions):
-    """What a textness vector is learned from: images and a model, or vectors made elsewhere.
+    """The inputs of a textness vector: images and a model, or vectors that another program computed.
 
     Attributes:
-        images: A folder. One that ``mckit scenes --split pairs`` drew brings its own copies with words, in the words
-            that its models can read: then nothing is drawn, and ``copies`` has no effect.
-        model: What :func:`mobileclip_kit.runtime.open.open_encoder` takes.
+        images: A folder. A folder drawn by ``mckit scenes --split pairs`` already has copies with words that models of
+            the scenes can read; nothing is drawn then, and ``copies`` has no effect.
+        model: The model, as for :func:`mobileclip_kit.runtime.open.open_encoder`.
         text_images: A folder of real photos with words.
-        clean_vectors: A ``.npy`` matrix, ``(n, d)``, in place of images.
-        text_vectors: The same images with words, row by row.
-        for_index: The index whose model made those vectors. Without it and a model, the result is bound to the vectors'
-            file.
-        limit: Use so many images, spread evenly over the folder.
-        copies: Copies with different words made of each image.
-        threads: Of the model's runtime.
+        clean_vectors: A ``.npy`` matrix, ``(n, d)``, instead of images.
+        text_vectors: Vectors of the same images with words, row by row.
+        for_index: The index whose model computed those vectors. Without it and without a model, the result records the
+            hash of the vectors' file in place of the model hash.
+        limit: Maximum number of images, spread evenly over the folder.
+        copies: Number of copies of each image, each with other words.
+        threads: Threads of the runtime of the model.
     """
 
     images: Annotated[Path | None, Option("A folder of images.", names=("images",), metavar="[IMAGES]")] = None
@@ -51,11 +51,11 @@ class TextnessRequest(FitOptions):
     text_images: Annotated[
         Path | None, Option("A folder of real photos with words: further positives of the probe.")
     ] = None
-    clean_vectors: Annotated[Path | None, Option("A .npy matrix of clean images, made elsewhere.")] = None
-    text_vectors: Annotated[Path | None, Option("The same images with words, row by row.")] = None
-    for_index: Annotated[Path | None, Option("The index whose model made those vectors.")] = None
-    limit: Annotated[int | None, Option("Use so many of IMAGES, spread evenly.", at_least=1)] = None
-    copies: Annotated[int, Option("Copies with words of each image.", at_least=1)] = 1
+    clean_vectors: Annotated[Path | None, Option("A .npy matrix for clean images, from another program.")] = None
+    text_vectors: Annotated[Path | None, Option("Vectors of the same images with words, row by row.")] = None
+    for_index: Annotated[Path | None, Option("The index whose model computed those vectors.")] = None
+    limit: Annotated[int | None, Option("Use at most N of IMAGES, spread evenly.", metavar="N", at_least=1)] = None
+    copies: Annotated[int, Option("Copies of each image, each with other words.", at_least=1)] = 1
     threads: Annotated[int | None, Option("Threads of the model's runtime.", at_least=1)] = None
 
     def __post_init__(self) -> None:
@@ -72,10 +72,10 @@ def learn_textness(request: TextnessRequest) -> tuple[Textness, list[Skipped]]:
     """Learn a textness vector.
 
     Returns:
-        The vector, and the images that were left out.
+        The textness vector and the images that were left out.
 
     Raises:
-        DataError: There are too few images, or none that can be decoded; or a file of vectors cannot be used.
+        DataError: There are too few images, none of them can be decoded, or a file of vectors cannot be used.
         ModelError: The model cannot be opened.
         ShapeError: The shapes of vectors differ, or the width is not the model's.
     """
@@ -91,12 +91,12 @@ def learn_textness(request: TextnessRequest) -> tuple[Textness, list[Skipped]]:
     assert request.images is not None and request.model is not None
     for folder in (request.images, request.text_images):
         if folder is not None:
-            _list(folder)  # refuses it before the model is opened
+            _list(folder)  # refuses a wrong folder before the model is opened
     return _learn_from_images(request.images, open_encoder(request.model, threads=request.threads), request)
 
 
 def _learn_from_images(images: Path, encoder: Encoder, request: TextnessRequest) -> tuple[Textness, list[Skipped]]:
-    """Draw words on copies of images, or take the copies of drawn pairs; encode both and fit."""
+    """Draw words on copies of images, or use the copies of a folder of pairs; encode both and fit."""
     failed: list[Skipped] = []
     extra_files = [] if request.text_images is None else _list(request.text_images)
     drawn = read_pairs(images)
@@ -120,7 +120,7 @@ def _learn_from_images(images: Path, encoder: Encoder, request: TextnessRequest)
 def _encode_pairs(
     files: list[Path], encoder: Encoder, *, copies: int, seed: int, failed: list[Skipped]
 ) -> tuple[Vectors, Vectors]:
-    """Vectors of images, once for each copy, and of the copies with words, each ``(n · copies, d)``."""
+    """Vectors of the images, repeated for each copy, and of the copies with words, each ``(n · copies, d)``."""
     spec = encoder.spec.require_image()
 
     def load(number: int) -> Pixels:

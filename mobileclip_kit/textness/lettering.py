@@ -1,6 +1,6 @@
-"""Words written on copies of images, in many typefaces, sizes, places, colours and angles.
+"""Writing words on copies of images, in many typefaces, sizes, positions, colours and angles.
 
-The fonts are those of the synthetic scenes: they come with packages that mckit needs anyway, so the drawing is the same
+The fonts are those of the synthetic scenes. They are part of packages that mckit depends on, so the result is the same
 on every machine.
 """
 
@@ -18,7 +18,7 @@ from mobileclip_kit.images import load_pixels, resize_and_crop
 from mobileclip_kit.scenes.sprites import TYPEFACES, font
 from mobileclip_kit.spec import ImageSpec
 
-# Short, common, and not names of things alone: the direction sought is "something is written", not "a dog is written".
+# Short and common, not only names of things: the direction should mean "something is written", not "dog is written".
 WORDS = tuple(
     "open close sale new free hello love time yes no stop go left right north south east west welcome thanks today "
     "tomorrow night morning summer winter spring monday friday july street road park market hotel cafe bar shop store "
@@ -29,7 +29,7 @@ WORDS = tuple(
     "the and with from this that what when where why how one two three seven ten 24 50 99 100 2024 no.1 a-z".split()
 )
 
-# Words are written at twice the model's resolution and then scaled down with the image, as they are in photos.
+# Words are written at twice the resolution of the model and then scaled down with the image, like words in photos.
 _SUPERSAMPLING = 2
 _HEIGHT_SHARES = (0.07, 0.26)
 _WIDTH_SHARE = 0.92
@@ -38,7 +38,7 @@ _PLATE_CHANCE = 0.25
 _OUTLINE_CHANCE = 0.25
 _UPPER_CHANCE = 0.4
 _COLOUR_TRIES = 20
-# Standard deviation of the ground's luminance from which no single ink stands out everywhere.
+# From this standard deviation of the background luminance on, no single colour is legible everywhere.
 _BUSY_GROUND = 45.0
 
 
@@ -47,8 +47,8 @@ def draw_words(image: Image.Image, rng: np.random.Generator, *, words: Sequence[
 
     Args:
         image: Mode RGB, at least 16 pixels high and wide.
-        rng: Decides everything; equal states give equal images.
-        words: What to choose from.
+        rng: Makes all random choices; the same state gives the same image.
+        words: The words to choose from.
     """
     label = _label(image, rng, _pick(rng, words, int(rng.integers(1, 4))))
     left = int(rng.integers(0, max(1, image.width - label.width + 1)))
@@ -58,10 +58,10 @@ def draw_words(image: Image.Image, rng: np.random.Generator, *, words: Sequence[
 
 
 def pair_pixels(image: Path, spec: ImageSpec, rngs: Sequence[np.random.Generator]) -> Pixels:
-    """An image's pixels, clean first, then with words by each generator, ``(1 + len(rngs), height, width, 3)``.
+    """Pixels of an image without words, then with words from each generator, ``(1 + len(rngs), height, width, 3)``.
 
     Raises:
-        ImageError: It cannot be decoded.
+        ImageError: The image cannot be decoded.
     """
     large = replace(spec, height=_SUPERSAMPLING * spec.height, width=_SUPERSAMPLING * spec.width)
     canvas = Image.fromarray(load_pixels(image, large))
@@ -70,18 +70,18 @@ def pair_pixels(image: Path, spec: ImageSpec, rngs: Sequence[np.random.Generator
 
 
 def _pick(rng: np.random.Generator, words: Sequence[str], count: int) -> str:
-    """Words in one line or one below the other, lower case, capitals or with a capital each."""
+    """Join words in one line or one per line, in lower case, in upper case or capitalised."""
     chosen = [words[number] for number in rng.integers(0, len(words), count)]
     text = ("\n" if rng.random() < 0.5 else " ").join(chosen)
     return text.upper() if rng.random() < _UPPER_CHANCE else text.title() if rng.random() < 0.5 else text
 
 
 def _label(image: Image.Image, rng: np.random.Generator, text: str) -> Image.Image:
-    """The text's mask ("L"), turned, and small enough for the image."""
+    """The mask ("L") of a text, rotated, and small enough for the image."""
     typeface = list(TYPEFACES)[int(rng.integers(len(TYPEFACES)))]
     height_px = max(8, round(float(rng.uniform(*_HEIGHT_SHARES)) * image.height))
     mask = _mask(text, font(typeface, height_px))
-    # Mostly upright; now and then along the other side of the image, as on spines and shop signs.
+    # Mostly horizontal, sometimes vertical, as on the spines of books and on shop signs.
     degrees = float(rng.normal(0, 8)) + (90.0 * float(rng.choice([-1, 1])) if rng.random() < 0.08 else 0.0)
     mask = mask.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
     shrink = min(_WIDTH_SHARE * image.width / mask.width, _WIDTH_SHARE * image.height / mask.height, 1.0)
@@ -102,7 +102,7 @@ def _mask(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Imag
 def _write(
     image: Image.Image, mask: Image.Image, place: tuple[int, int], rng: np.random.Generator, ground: Image.Image
 ) -> Image.Image:
-    """Bring the ink through the mask, with a plate or an outline behind it where chance or legibility asks for one."""
+    """Paint the text through its mask, with a plate or an outline behind it at random or for legibility."""
     written = image.copy()
     colour = _contrasting(rng, ImageStat.Stat(ground).mean)
     busy = ImageStat.Stat(ground.convert("L")).stddev[0] > _BUSY_GROUND
@@ -121,7 +121,7 @@ def _write(
 
 
 def _contrasting(rng: np.random.Generator, ground: Sequence[float]) -> tuple[int, int, int]:
-    """A random colour whose luminance stands out from the ground's."""
+    """A random colour whose luminance differs enough from that of the background."""
     for _ in range(_COLOUR_TRIES):
         red, green, blue = (int(value) for value in rng.integers(0, 256, 3))
         if abs(_luminance((red, green, blue)) - _luminance(ground)) >= _LEAST_CONTRAST:

@@ -1,8 +1,8 @@
-"""A textness vector on disk and its use in a query.
+"""The textness vector as a file, and its use in a query.
 
-PicCollage's textness bias (2021): ``query += scale · bias``, then normalise. A positive scale looks for images with
-written words, a negative one avoids them. The direction has length 1 for every model, so that one scale means the same
-share of the query for every model; the article leaves the length of its weight row as it came out.
+The textness bias of PicCollage (2021): ``query += scale · bias``, then normalise. A positive scale promotes images with
+written words, a negative one demotes them. The direction is normalised to length 1, so that a scale has the same weight
+relative to the query for every model; the article does not normalise it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 @dataclass(frozen=True, kw_only=True)
 class TextnessFile:
-    """The keys of a ``textness.json``; those of the report may be missing, see :attr:`Textness.report`."""
+    """The keys of ``textness.json``; the keys of the report are optional, see :attr:`Textness.report`."""
 
     format_version: int = FORMAT_VERSION
     kind: Literal["textness"] = "textness"
@@ -68,11 +68,11 @@ class Textness:
     """The textness directions of one model.
 
     Attributes:
-        model: Name of the model, for people.
-        model_hash: Identity of the model whose vectors they were learned from.
+        model: Name of the model, for messages.
+        model_hash: Hash of the model from whose vectors the directions were learned.
         directions: A unit vector ``(d,)`` for each method, pointing from clean images to images with words.
-        method: The one that is used unless another is asked for.
-        report: How they were learned and how well they part images with words from clean ones.
+        method: The default method.
+        report: How the directions were learned, and how well they separate images with words from clean ones.
     """
 
     model: str
@@ -104,7 +104,7 @@ class Textness:
 
         Args:
             queries: Unit rows, ``(q, d)``.
-            scale: Length of the step: −1 is as long as the query itself.
+            scale: Length of the step, relative to the length of the query.
             method: None for :attr:`method`.
             raw: Give the direction the length with which it was learned, as the article does.
 
@@ -114,7 +114,7 @@ class Textness:
         Raises:
             DataError: The file does not say with which length the direction was learned.
             ShapeError: The widths differ.
-            UsageError: ``scale`` is not a usable number.
+            UsageError: ``scale`` is out of range or not a number.
         """
         direction = self.direction(method)
         if queries.ndim != 2 or queries.shape[1] != direction.shape[0]:
@@ -128,7 +128,7 @@ class Textness:
         return _move(queries, direction, scale * norm)
 
     def warnings(self) -> list[str]:
-        """A sentence for each direction that tells images with words apart no better than always giving one answer."""
+        """A sentence for each direction that classifies images no better than always giving the same answer."""
         chance = self.report.get("chance")
         if chance is None:
             return []
@@ -140,7 +140,7 @@ class Textness:
         ]
 
     def save(self, path: Path) -> None:
-        """Write one JSON file."""
+        """Write the JSON file."""
         directions: dict[str, tuple[float, ...]] = {
             method: _listed(direction) for method, direction in self.directions.items()
         }
@@ -157,7 +157,7 @@ class Textness:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read :meth:`save`'s file.
+        """Read a file that :meth:`save` wrote.
 
         Raises:
             DataError: It is missing, damaged, or of another version.
@@ -169,7 +169,7 @@ class Textness:
             raise DataError(
                 f"{path} is not a textness vector of version {FORMAT_VERSION} (version {version}).", hint=hint
             )
-        # The first version wrote pictures.
+        # The first version used the key pictures.
         document = {key.replace("pictures", "images"): value for key, value in document.items()}
         file = formats.from_document(document, TextnessFile, where=str(path), hint=hint)
         report = {key: value for key in _REPORT if (value := getattr(file, key)) is not None}
@@ -202,5 +202,5 @@ def _move(queries: Vectors, direction: Vectors, scale: float) -> Vectors:
 
 
 def _listed(vector: Vectors) -> tuple[float, ...]:
-    # Nine significant digits carry a float32 exactly.
+    # Nine significant digits represent a float32 exactly.
     return tuple(float(f"{value:.9g}") for value in vector.tolist())

@@ -99,7 +99,7 @@ def test_numbers_and_stars_name_several_shards(tmp_path: Path) -> None:
     assert list(read(tmp_path / "s-01*.tar")[0]) == ["s-010.tar/10.png", "s-011.tar/11.png"]
     with pytest.raises(DataError, match=r"s-099.tar does not exist"):
         read(tmp_path / "s-{099..099}.tar")
-    with pytest.raises(DataError, match="fits no shard"):
+    with pytest.raises(DataError, match="matches no shard"):
         read(tmp_path / "t-*.tar")
 
 

@@ -43,12 +43,20 @@ def test_a_run_that_was_interrupted_early_can_be_begun_anew_at_another_size(tmp_
 
 
 def test_force_leaves_nothing_of_what_lay_there(tmp_path):
-    """A model's folder at this place: its world would be drawn no more, its student never distilled."""
+    """What an older run left: its scenes would not be drawn again, its student not be distilled."""
     for name in ("world/train", "student"):
-        (tmp_path / "model" / name).mkdir(parents=True)
-    (tmp_path / "model" / "model.json").write_text("{}")
-    run(tmp_path / "model").open(force=True)
-    assert [path.name for path in (tmp_path / "model").iterdir()] == [STATE_FILE]
+        (tmp_path / "old" / name).mkdir(parents=True)
+    (tmp_path / "old" / STATE_FILE).write_text("{}")
+    run(tmp_path / "old").open(force=True)
+    assert [path.name for path in (tmp_path / "old").iterdir()] == [STATE_FILE]
+
+
+def test_force_does_not_empty_a_folder_of_another_kind(tmp_path):
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "model.json").write_text("{}")
+    with pytest.raises(OutputError, match="is a model folder"):
+        run(tmp_path / "student").open(force=True)
+    assert [path.name for path in (tmp_path / "student").iterdir()] == ["model.json"]
 
 
 def test_force_follows_a_link_and_keeps_it(tmp_path):
