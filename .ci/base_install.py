@@ -2,9 +2,10 @@
 
     .venv/bin/python .ci/base_install.py
 
-The development environment exports a small model first. Then ``.venv-base`` is made anew with ``pip install .``; its
-size and the time of the installation are printed. Fails when a package of an extra can be imported there, when the
-environment is larger than SIZE_LIMIT_MB, when a base command fails, or when another one does not name its extra.
+The development environment exports a small model first, and builds the wheel. Then ``.venv-base`` is made anew and the
+wheel is installed into it; its size and the time of the installation are printed. Fails when a package of an extra can
+be imported there, when the environment is larger than SIZE_LIMIT_MB, when a base command fails, or when another one
+does not name its extra.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
+
+from check_wheel import build_wheel
 
 from mobileclip_kit import extras
 
@@ -37,18 +40,18 @@ def main() -> None:
         model = FIXTURES / "first-version" / "model"
         for format in ("onnx", "coreml"):
             call(sys.executable, "-m", "mobileclip_kit", "export", model, "--format", format, "-o", work / format)
-        install()
+        install(build_wheel(work / "wheel"))
         check_environment()
         check_commands(work)
         check_refusals(work)
 
 
-def install() -> None:
+def install(wheel: Path) -> None:
     """Make the environment anew."""
     shutil.rmtree(PLACE, ignore_errors=True)
     started = time.monotonic()
     call(sys.executable, "-m", "venv", PLACE)
-    call(PLACE / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", ".", cwd=ROOT)
+    call(PLACE / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
     size_mb = sum(path.lstat().st_size for path in PLACE.rglob("*") if not path.is_symlink()) / 1e6
     print(f"base installation: {size_mb:.0f} MB in {time.monotonic() - started:.0f} s", flush=True)
     if size_mb > SIZE_LIMIT_MB:
@@ -77,6 +80,8 @@ def check_commands(work: Path) -> None:
     found = mckit("search", work / "merged.index", "--image", PHOTOS / "red.png", "--model", export, "-k", "1")
     expect(found["results"][0]["hits"][0]["item"], "red.png")
     expect(mckit("dump", index, "--format", "npy", "-o", work / "dump")["items"], 4)
+    call(PLACE / "bin" / "mckit", "doctor")
+    expect(call(PLACE / "bin" / "mckit", "--version").startswith("mckit "), True)
     for path, kind in ((export, "export"), (index, "index"), (PHOTOS, "folder of images")):
         expect(mckit("inspect", path)["kind"], kind)
     mckit("bundle", work / "coreml", "--index", index, "-o", work / "bundle")

@@ -20,6 +20,7 @@ from mobileclip_kit.exporting.folder import SAMPLES_FILE, Export, ExportedTower,
 from mobileclip_kit.exporting.precisions import FORMATS
 from mobileclip_kit.files import atomic_folder, read_json, write_json
 from mobileclip_kit.formats import from_document, to_document
+from mobileclip_kit.hub import local_place
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.index.phone_format import MAX_BATCH_ROWS, Numbers, PhoneHeader
@@ -196,6 +197,7 @@ def open_bundle(path: Path, *, check: bool = False) -> Bundle:
         ExportError: The folder is not a bundle, has another format version, or a file is missing, truncated or changed.
         ModelMismatchError: A part belongs to another model.
     """
+    path = Path(local_place(path))
     bundle = _read_manifest(path)
     for part in REQUIRED:
         if part not in bundle.files:

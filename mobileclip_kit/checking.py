@@ -13,6 +13,7 @@ from typing import Any
 
 from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.files import nothing_at, read_json
+from mobileclip_kit.progress import track
 
 # A file, how it is checked in words, and the check, which raises an error of mckit.
 _Step = tuple[Path, str, Callable[[], object]]
@@ -47,7 +48,7 @@ def check_path(path: Path) -> list[CheckedFile]:
     steps = list(_steps(path))
     if not steps:
         raise DataError(f"{path} is nothing that mckit checks.", hint="See what it is with `mckit inspect`.")
-    return [_run(*step) for step in steps]
+    return [_run(*step) for step in track(steps, "check", "files")]
 
 
 def _run(path: Path, how: str, check: Callable[[], object]) -> CheckedFile:

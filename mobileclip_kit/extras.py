@@ -21,6 +21,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "heic": ("pillow_heif",),
     "parquet": ("pyarrow",),
     "hf": ("transformers", "tokenizers"),
+    "hub": ("huggingface_hub",),
     "tensorboard": ("tensorboard",),
     "ray": ("ray",),
 }
@@ -35,7 +36,7 @@ INCLUDES: dict[str, tuple[str, ...]] = {
     "export": ("train",),
     "coreai": ("export",),
     "litert": ("export",),
-    "all": ("train", "export", "bench", "heic", "parquet", "ray", "hf", "tensorboard"),
+    "all": ("train", "export", "bench", "heic", "parquet", "ray", "hf", "hub", "tensorboard"),
 }
 
 # Command → the extras without which it cannot do anything. One that is not listed runs in the base installation.
@@ -49,6 +50,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "verify": ("export",),
     "textness": ("bench",),
     "bench": ("bench",),
+    "push": ("hub",),
 }
 
 

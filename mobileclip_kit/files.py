@@ -42,7 +42,8 @@ FOLDER_MARKERS = {
     "model.json": "a model folder", "export.json": "an export", "cache.json": "a cache", "index.json": "an index",
     "quickstart.json": "a quickstart", "manifest.json": "a bundle", "truth.jsonl": "a folder of scenes",
     "report.json": "a report", "training.json": "a run", "vectors.json": "a folder of vectors",
-    "comparison.json": "a comparison of exports",
+    "comparison.json": "a comparison of exports", "push.json": "a model card",
+    "layout.json": "an export for another program",
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from mobileclip_kit.errors import DataError, ImageError
 from mobileclip_kit.exporting.folder import SAMPLES_FILE
 from mobileclip_kit.files import parse_json, read_json, read_text, size_bytes
 from mobileclip_kit.formats import read_toml
+from mobileclip_kit.hub import local_place
 from mobileclip_kit.images import image_suffixes, list_images, load_image
 from mobileclip_kit.index.npy import NPY_ERRORS
 from mobileclip_kit.index.phone import PhoneIndex
@@ -55,6 +56,7 @@ def inspect_path(path: Path) -> Inspection:
         DataError: It does not exist, its kind is unknown, or its marker cannot be read.
         ImageError: It is named like an image and cannot be decoded.
     """
+    path = Path(local_place(path))
     if not path.exists():
         raise DataError(f"{path} does not exist.")
     for kind, fits, facts_of in _KINDS:

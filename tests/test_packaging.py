@@ -56,7 +56,9 @@ MODULES = {
     "runtime.mil": ("export",),
     "runtime.torch": ("train",),
 }
-BASE_COMMANDS = {"init", "index", "merge", "dump", "search", "serve", "bundle", "inspect", "check"}
+BASE_COMMANDS = {
+    "init", "index", "merge", "dump", "search", "duplicates", "serve", "bundle", "inspect", "check", "doctor",
+}  # fmt: skip
 LIGHT = ("torch", "faiss", "onnxruntime", "coremltools", "matplotlib")
 
 

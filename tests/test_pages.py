@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [
     *ROOT.glob("*.md"),
-    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
     *(ROOT / "models").rglob("*.md"),
     ROOT / "benchmarks" / "README.md",
     ROOT / "ios_demo" / "README.md",

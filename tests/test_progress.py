@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mobileclip_kit.progress import Progress
+from mobileclip_kit.progress import Progress, track
 
 
 def test_log_ends_with_one_line_of_the_total(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,3 +28,13 @@ def test_speed_counts_this_run_alone() -> None:
     progress = Progress("train", total=100, unit="images", done=90)
     assert progress.done == 90
     assert progress.per_second == 0.0
+
+
+def test_quick_work_leaves_no_line_and_long_work_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(track([1, 2, 3], "check", "files")) == [1, 2, 3]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("mobileclip_kit.progress._BRIEF_SECONDS", 0.0)
+    assert list(track([1, 2, 3], "check", "files")) == [1, 2, 3]
+    assert capsys.readouterr().err.startswith("check  3/3 files")

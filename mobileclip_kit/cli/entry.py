@@ -6,6 +6,7 @@ import difflib
 import errno
 import importlib
 import json
+import platform
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import click
 
 from mobileclip_kit import __version__, extras
 from mobileclip_kit.cli.openmp import LONG, settle_waiting
-from mobileclip_kit.cli.output import printable
+from mobileclip_kit.cli.output import paint, printable
 from mobileclip_kit.errors import DataError, MckitError, MissingExtraError, OutputError, UsageError
 from mobileclip_kit.project import Project, find_project
 
@@ -39,9 +40,11 @@ COMMANDS = {
     "serve": "Search an index in the browser.",
     "textness": "Learn the textness vector that promotes or demotes written words.",
     "bundle": "Pack everything the app needs into one folder, with a manifest.",
+    "push": "Upload a model, an export or a bundle to the Hugging Face Hub.",
     "bench": "Measure latency, memory, size and accuracy.",
     "inspect": "Describe a file or folder.",
     "check": "Check whether files that mckit wrote are damaged.",
+    "doctor": "Say what is installed, and what is missing for which command.",
 }
 
 
@@ -56,6 +59,7 @@ _EXAMPLES = {
     "dump": "photos.index -o vectors",
     "serve": "photos.index",
     "bundle": "student-coreml-fp16 -o bundle",
+    "push": "student-onnx-fp32 OWNER/NAME",
     "inspect": "student",
 }
 # In a project: the command that makes what a parameter takes.
@@ -113,8 +117,19 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _print_versions(ctx: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
+    if not is_asked or ctx.resilient_parsing:
+        return
+    from mobileclip_kit.doctor import installed_versions
+
+    libraries = ", ".join(f"{name} {version}" for name, version in installed_versions().items())
+    click.echo(f"mckit {__version__} (Python {platform.python_version()})\n{libraries}")
+    ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="mckit")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_versions,
+              help="Show the versions of mckit, Python and the libraries, and exit.")  # fmt: skip
 def mckit() -> None:
     """Put CLIP search on a phone: distil, export, verify, index, search, measure.
 
@@ -217,7 +232,7 @@ def _first_steps(error: click.ClickException, given: Sequence[str]) -> str | Non
 
 def _fail(kind: str, message: str, hint: str | None, as_json: bool, *, code: int = 1) -> NoReturn:
     text = message if hint is None else f"{message} {hint}"
-    click.echo(printable(f"error: {text}"), err=True)
+    click.echo(paint(printable(f"error: {text}"), err=True), err=True)
     if as_json:
         _print_error(kind, message, hint)
     sys.exit(code)

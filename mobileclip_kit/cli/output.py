@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +17,11 @@ import click
 
 # All but line feeds and tabs.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_COLOURS = {
+    re.compile(r"^error:|\b(FAILED|DAMAGED)\b|^  no  ", re.MULTILINE): "red",
+    re.compile(r"^warning:", re.MULTILINE): "yellow",
+    re.compile(r"\bpassed$|^  ok  ", re.MULTILINE): "green",
+}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -62,7 +70,21 @@ def emit(document: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(printable(json.dumps(document, ensure_ascii=False, allow_nan=False)))
     else:
-        click.echo(printable(text))
+        click.echo(paint(printable(text)))
+
+
+def paint(text: str, *, err: bool = False) -> str:
+    """The text with colours, where its stream is a terminal and neither ``NO_COLOR`` nor ``TERM=dumb`` forbids them."""
+    stream = sys.stderr if err else sys.stdout
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    for pattern, colour in _COLOURS.items():
+        text = pattern.sub(partial(_coloured, colour), text)
+    return text
+
+
+def _coloured(colour: str, found: re.Match[str]) -> str:
+    return click.style(found[0], fg=colour)
 
 
 def printable(text: str) -> str:
@@ -75,7 +97,7 @@ def printable(text: str) -> str:
 
 def note(message: str) -> None:
     """Say something to the person at the terminal without touching stdout."""
-    click.echo(printable(message), err=True)
+    click.echo(paint(printable(message), err=True), err=True)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import click
 
 from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, json_option, one_line
+from mobileclip_kit.cli.sheets import SheetRequest, show_hits
 from mobileclip_kit.project import find_project
 from mobileclip_kit.search.hits import Hit, certain_hits
 from mobileclip_kit.search.index import Index
@@ -50,9 +51,12 @@ class QueryCommand(click.Command):
 @click.command(name="search", cls=QueryCommand)
 @click.argument("arguments", metavar="INDEX [WORDS]...", nargs=-1)
 @options_from(SearchRequest)
+@options_from(SheetRequest, name="sheets")
 @click.option("--index", "project_index", type=click.Path(path_type=Path), hidden=True)  # from mckit.toml
 @json_option
-def command(request: SearchRequest, arguments: tuple[str, ...], project_index: Path | None, as_json: bool) -> None:
+def command(
+    request: SearchRequest, sheets: SheetRequest, arguments: tuple[str, ...], project_index: Path | None, as_json: bool
+) -> None:
     """Find images by words, by an image, by an item of the index or by vectors.
 
     Each of WORDS is a query of its own; put a sentence into quotes. A sign before a word adds or takes away the text
@@ -67,6 +71,7 @@ def command(request: SearchRequest, arguments: tuple[str, ...], project_index: P
       mckit search photos.index "at night" --like holidays/harbour.jpg
       mckit search photos.index "a green cat" --min-confidence 0.3
       mckit search photos.index -k 5 "-people"
+      mckit search photos.index "a red bicycle" --sheet hits.png
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     folder, words = _index_and_words(arguments, project_index)
     images, items, query_vectors = request.images, request.items, request.query_vectors
@@ -75,6 +80,7 @@ def command(request: SearchRequest, arguments: tuple[str, ...], project_index: P
         raise click.UsageError("--query-vectors stands alone: no words, --image or --like beside it.")
     if query_vectors is None and not (words or images or items):
         raise click.UsageError("Nothing to look for: pass words, --image FILE, --like ITEM or --query-vectors FILE.")
+    sheets.check(as_json=as_json)
 
     started = time.perf_counter()
     is_brief = len(words) + len(images) <= _FEW_QUERIES
@@ -93,6 +99,7 @@ def command(request: SearchRequest, arguments: tuple[str, ...], project_index: P
             textness_vector=request.textness_vector, **request.filters(),
         )  # fmt: skip
         latency_ms = 1000 * (time.perf_counter() - searching)
+        image_folder = index.image_folder
         problem = index.confidence_problem if texts else "Only hits of words alone have a confidence."
     results = [certain_hits(hits, min_confidence) for hits in found]
     rows = [
@@ -108,6 +115,8 @@ def command(request: SearchRequest, arguments: tuple[str, ...], project_index: P
     }
     notes = [f"Nothing was left out: {problem}"] if problem and min_confidence is not None else []
     emit(document, "\n".join([_listing(labels, results, found), *notes, f"{latency_ms:.1f} ms"]), as_json=as_json)
+    if sheets.wanted:
+        show_hits(sheets, image_folder, labels, results)
 
 
 def _cutoff(min_confidence: float | None, hits: Sequence[Hit], every: Sequence[Hit]) -> dict[str, Any] | None:

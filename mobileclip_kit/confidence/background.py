@@ -21,12 +21,14 @@ from mobileclip_kit.confidence.bank import bank_sha256, bank_texts
 from mobileclip_kit.errors import IndexFormatError
 from mobileclip_kit.files import atomic_file
 from mobileclip_kit.index.folder import IndexReader, IndexWriter
+from mobileclip_kit.progress import track
 from mobileclip_kit.runtime.encoder import Encoder
 
 BACKGROUND_FILE = "background.safetensors"
 FORMAT_VERSION = 1
 # With fewer images, the greatest score of a text says little about the texts that have no answer.
 LEAST_IMAGES = 100
+_TEXTS_AT_ONCE = 64
 # When more than this share of the images came or went, the statistics are made anew.
 CHANGED_SHARE = 0.1
 _MOST_ROWS = 65_536
@@ -198,7 +200,9 @@ def refresh_background(
     if (same := old or next(filter(None, others), None)) is not None:
         texts = same.texts
     elif encoder is not None and encoder.spec.text is not None:
-        texts = encoder.encode_texts(list(bank_texts()))
+        every = list(bank_texts())
+        starts = track(range(0, len(every), _TEXTS_AT_ONCE), "background texts", "batches")
+        texts = np.concatenate([encoder.encode_texts(every[start : start + _TEXTS_AT_ONCE]) for start in starts])
     else:
         path.unlink(missing_ok=True)
         return "Hits have no confidence: the model has no text tower here."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from mobileclip_kit.errors import MissingExtraError, ModelError, ParityError, UsageError
@@ -78,7 +79,7 @@ def load_request(request: ExportRequest, *, report: Report = lambda line: None) 
         format=request.format or next(iter(FORMATS)), precision=request.precision, images=images, texts=texts,
         calibration=calibration, calibration_texts=calibration_texts,
         calibration_method=request.calibration_method or "minmax", threshold=request.threshold, recall=recall,
-        measured=measured, ane=request.ane or request.gpu_layout, force=request.force,
+        measured=measured, ane=request.ane or request.gpu_layout, layout=request.layout, force=request.force,
         keep_failed=request.keep_failed, report=report,
     )  # fmt: skip
     return LoadedRequest(model, request.destination(), options, skipped)
@@ -117,6 +118,12 @@ def export_model(model: Model, destination: Path, options: ExportOptions) -> Exp
     if options.measured is not None:
         _require_sensitivities(options.measured)
     judge = None if options.recall is None else _judge(model, options.recall)
+    if options.layout is not None:
+        from mobileclip_kit.exporting.layouts import write_layout
+
+        inner = replace(options, layout=None, force=False)
+        make = partial(export_model, model, options=inner)
+        return write_layout(options.layout, destination, make, force=options.force)
     what = f"{options.format} {options.row.name}"
     with atomic_folder(destination, force=options.force, kinds=(EXPORT_FILE,)) as staging:
         towers: dict[Tower, ExportedTower] = {}

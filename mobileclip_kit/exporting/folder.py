@@ -18,6 +18,7 @@ from mobileclip_kit.errors import ExportError, MckitError, ModelError, UsageErro
 from mobileclip_kit.exporting.digests import ListedFile, read_digest
 from mobileclip_kit.exporting.precisions import Precision, find_precision
 from mobileclip_kit.files import nothing_at, read_json, sha256_of_file
+from mobileclip_kit.hub import local_place
 from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.spec import FORMAT_VERSION, MERGES_FILE, TOKENIZER_FILE, ModelSpec, Tower, stored_spec
 from mobileclip_kit.tokenizer import STANDARD_MERGES_COUNT, Tokenizer, find_tokenizer
@@ -235,6 +236,7 @@ def open_export(path: Path, *, check_hashes: bool = False) -> Export:
     Raises:
         ExportError: Not an export, of another format version, or a file is missing, cut off or altered.
     """
+    path = Path(local_place(path))
     if not is_export(path):
         hint = "Make one with `mckit export`."
         if path.exists():

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import ExportError, UsageError
 from mobileclip_kit.exporting.onnx import Feeds, copy_message
 from mobileclip_kit.exporting.request import CalibrationMethod
+from mobileclip_kit.progress import track
 from mobileclip_kit.runtime.onnx import open_session
 
 Range = tuple[float, float]
@@ -62,7 +63,7 @@ def observe_ranges(
         return {}
     run = _runner(model, names)
     seen: dict[str, Range] = {}
-    for row in rows:
+    for row in track(rows, "calibrate", "inputs"):
         for name, values in zip(names, run(row), strict=True):
             low, high = float(values.min()), float(values.max())
             if not np.isfinite([low, high]).all():

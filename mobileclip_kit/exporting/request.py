@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mobileclip_kit.exporting.folder import Export
     from mobileclip_kit.exporting.samples import ImageInputs, TextInputs
 
+Layout = Literal["immich", "transformersjs"]
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 # Receives a line about what is being done.
 Report = Callable[[str], None]
@@ -45,6 +46,9 @@ class ExportRequest:
     gpu_layout: Annotated[
         bool, Option("Use 1×1 convolutions, which GPU delegates execute whole (litert; open_clip's transformers).")
     ] = False
+    layout: Annotated[
+        Layout | None, Option("Write the folder as this program reads it (onnx): Immich or Transformers.js.")
+    ] = None
     compare: Annotated[bool, Option("Write every precision of --format, or of all formats, and compare them.")] = False
     calibration: Annotated[Path | None, Option("Images, or a captions file, to calibrate int8 on (onnx, litert).")] = (
         None
@@ -88,6 +92,8 @@ class ExportRequest:
         Raises:
             UsageError: Says which.
         """
+        if self.layout is not None and (self.compare or self.format != "onnx" or self.keep_failed):
+            raise UsageError("--layout needs --format onnx, without --compare and --keep-failed.")
         if self.compare:
             if (
                 self.precision
@@ -129,9 +135,8 @@ class ExportRequest:
             check_source(source)
         if self.sensitivity is not None:
             open_export(self.sensitivity)
-        check_can_write(
-            self.destination(), force=self.force, kinds=("comparison.json" if self.compare else "export.json",)
-        )
+        marker = "comparison.json" if self.compare else "export.json" if self.layout is None else "layout.json"
+        check_can_write(self.destination(), force=self.force, kinds=(marker,))
 
     def options_without_effect(self) -> list[str]:
         """A sentence for each option that changes nothing beside the others."""
@@ -163,7 +168,7 @@ class ExportRequest:
         name = folder.resolve().name if folder.is_dir() else self.model.replace("/", "-").replace(":", "-")
         parts = [name, self.format, "compared"]
         if self.format is not None and not self.compare:
-            parts[2:] = [find_precision(self.format, self.precision).name, self._layout]
+            parts[2:] = [find_precision(self.format, self.precision).name, self._layout, self.layout]
         return (folder.resolve().parent if folder.is_dir() else Path()) / "-".join(part for part in parts if part)
 
 
@@ -185,6 +190,7 @@ class ExportOptions:
         measured: An int8 export of the same model whose measured sensitivities are used again.
         base: The same model's export in the format's default precision: reduced without converting the network again.
         ane: The layout of the Neural Engine and of GPU delegates, see :mod:`mobileclip_kit.networks.channels_first`.
+        layout: The program that the folder is for, see :mod:`mobileclip_kit.exporting.layouts`; None for mckit's own.
         force: Replace what stands at the destination.
         keep_failed: Keep an export below the threshold; the error is raised all the same.
         report: Called with a line about each step.
@@ -202,6 +208,7 @@ class ExportOptions:
     measured: Export | None = None
     base: Export | None = None
     ane: bool = False
+    layout: Layout | None = None
     force: bool = False
     keep_failed: bool = False
     report: Report = lambda line: None

@@ -13,8 +13,10 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mobileclip_kit import formats
 from mobileclip_kit.arrays import Vectors
@@ -23,6 +25,7 @@ from mobileclip_kit.exporting.samples import draw_images, tokenize_texts
 from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.torch import TorchEncoder
+from mobileclip_kit.spec import Tower
 
 _COUNT = 2
 # Of the same float32 model on two processors.
@@ -72,6 +75,14 @@ class Samples:
     image_width: int | None = None
     images: tuple[ImageSample, ...] = ()
     texts: tuple[TextSample, ...] = ()
+
+    def feeds(self, tower: Tower) -> tuple[NDArray[Any], Vectors]:
+        """What a tower's ONNX graph takes, ``(n, 3, height, width)`` or ``(n, context)``, and the vectors."""
+        if tower == "text":
+            return np.array([each.ids for each in self.texts], np.int64), _rows(self.texts)
+        stored = b"".join(base64.b64decode(each.rgb_base64) for each in self.images)
+        pixels = np.frombuffer(stored, np.uint8).reshape(len(self.images), self.image_height, self.image_width, 3)  # type: ignore[arg-type]
+        return (pixels.transpose(0, 3, 1, 2) / np.float32(255)).astype(np.float32), _rows(self.images)
 
 
 def write_samples(model: Model, path: Path, *, least_cosine: float) -> None:

@@ -18,6 +18,7 @@ from mobileclip_kit import formats
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.onnx import Feeds, copy_message, replace_nodes, run_graph
 from mobileclip_kit.metrics import row_cosines
+from mobileclip_kit.progress import track
 from mobileclip_kit.spec import Tower
 
 QUANTIZED = ("MatMul", "Gemm", "Conv")
@@ -62,7 +63,7 @@ def measure_sensitivity(float_model: onnx.ModelProto, int8_model: onnx.ModelProt
     products = quantized_products(float_model, int8_model)
     weights = {tensor.name for tensor in float_model.graph.initializer}
     found = []
-    for node in products.values():
+    for node in track(list(products.values()), "int8, one product alone", "products"):
         alone = keep_float(float_model, int8_model, products.keys() - {node.name})
         weight = next((name for name in node.input if name in weights), "two activations")
         loss = 1 - float(row_cosines(wanted, run_graph(alone, inputs)).min())

@@ -30,6 +30,7 @@ from mobileclip_kit.metrics import nearest_overlap, row_cosines
 from mobileclip_kit.mil.interpreter import Divergence, Interpreter, NumericProblem, divergences
 from mobileclip_kit.mil.program import read_program
 from mobileclip_kit.networks.model import Model
+from mobileclip_kit.progress import Progress
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import available_runtimes
 from mobileclip_kit.runtime.torch import TorchEncoder
@@ -180,10 +181,13 @@ def _encode(
     chunks: list[Vectors] = []
     start = step = 0
     encoder.batch_size = max(batches)
-    while start < len(inputs) and (not chunks or time.monotonic() < end):
-        size = batches[min(step, len(batches) - 1)]
-        chunks.append(encode(inputs[start : start + size]))
-        start, step = start + size, step + 1
+    label = f"verify {tower} with {encoder.runtime}"
+    with Progress(label, total=len(inputs), unit="inputs", after=2.0) as progress:
+        while start < len(inputs) and (not chunks or time.monotonic() < end):
+            size = batches[min(step, len(batches) - 1)]
+            chunks.append(encode(inputs[start : start + size]))
+            progress.advance(min(size, len(inputs) - start))
+            start, step = start + size, step + 1
     return np.concatenate(chunks)
 
 

@@ -17,6 +17,7 @@ from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import save_matrix
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.indexing.importing import VECTORS_JSON, Layout, VectorsFile, require_pyarrow
+from mobileclip_kit.progress import track
 
 ROWS_IN_FILE = 1_000_000
 _ROWS_IN_GROUP = 16384
@@ -87,7 +88,7 @@ def _write_parts(index: IndexReader, items: list[Item], folder: Path) -> None:
     (folder / "img_emb").mkdir()
     (folder / "metadata").mkdir()
     root = index.header.images
-    for number, start in enumerate(range(0, max(1, len(items)), ROWS_IN_FILE)):
+    for number, start in enumerate(track(range(0, max(1, len(items)), ROWS_IN_FILE), "dump", "files")):
         part = items[start : start + ROWS_IN_FILE]
         paths = [item.name if root is None else os.path.join(root, item.name) for item in part]
         save_matrix(folder / "img_emb" / f"img_emb_{number}.npy", _vectors(index, part).astype(np.float16))

@@ -22,6 +22,7 @@ from mobileclip_kit.index.store import Item
 from mobileclip_kit.indexing.deriving import query_vectors_for, refresh_derived
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
+from mobileclip_kit.progress import track
 from mobileclip_kit.runtime.encoder import Encoder
 
 _CHUNK_ROWS = 16384
@@ -154,7 +155,7 @@ def _copy(index: IndexReader, items: list[tuple[Item, str]], writer: IndexWriter
         if item.row is None:
             writer.store.put(replace(item, name=name))
     living = sorted(((item.row, item, name) for item, name in items if item.row is not None), key=lambda one: one[0])
-    for start in range(0, len(living), _CHUNK_ROWS):
+    for start in track(range(0, len(living), _CHUNK_ROWS), f"merge {index.path.name}", "parts"):
         part = living[start : start + _CHUNK_ROWS]
         row = writer.matrix.append(np.array(index.matrix[[old for old, _, _ in part]], np.float32))
         writer.store.put(*(replace(item, name=name, row=row + offset) for offset, (_, item, name) in enumerate(part)))

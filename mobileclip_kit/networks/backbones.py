@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError, first_line
 from mobileclip_kit.files import read_json
+from mobileclip_kit.hub import quiet_hub
 from mobileclip_kit.model_names import STAGES, is_backbone
 from mobileclip_kit.networks.families import image_tower
-from mobileclip_kit.networks.model import quiet_hub
 from mobileclip_kit.networks.stage_features import BACKBONES, PREFIX, StageFeatures
 from mobileclip_kit.spec import ImageSpec
 

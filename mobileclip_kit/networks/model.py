@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import logging
 import pickle
 import shutil
 import socket
-import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ from torch import Tensor, nn
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import MissingExtraError, ModelError, OutputError, first_line
 from mobileclip_kit.files import read_json, write_json
+from mobileclip_kit.hub import local_place, quiet_hub
 from mobileclip_kit.model_names import FOLDER, HUB, check_model_name, check_tag
 from mobileclip_kit.networks.configuration import check_configuration
 from mobileclip_kit.networks.families import image_tower, text_tower
@@ -89,7 +88,7 @@ def load_model(name: str | Path, *, seed: int = 0) -> Model:
             be downloaded.
     """
     check_model_name(name)
-    text = str(name).removeprefix(FOLDER)
+    text = str(local_place(name)).removeprefix(FOLDER)
     path = Path(text)
     if path.is_dir():
         return _load_folder(path)
@@ -309,26 +308,6 @@ def _why_none_came(error: BaseException) -> str:
             return f"cannot be downloaded: {'HF_HUB_OFFLINE is set' if by_the_user else 'no network'}"
         cause = cause.__cause__ or cause.__context__
     return f"could not be loaded: {first_line(error).rstrip('.')}"
-
-
-@contextlib.contextmanager
-def quiet_hub() -> Iterator[None]:
-    """Keep the hub library's log off the terminal, and let it fail at once where its host cannot be reached.
-
-    It would otherwise retry for a minute before it says so; what lies in its cache is still used.
-    """
-    constants = huggingface_hub.constants
-    was_offline, was_disabled = constants.HF_HUB_OFFLINE, logging.root.manager.disable
-    try:
-        socket.getaddrinfo(urllib.parse.urlparse(constants.ENDPOINT).hostname, 443)
-    except OSError:
-        constants.HF_HUB_OFFLINE = True
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = was_offline
-        logging.disable(was_disabled)
 
 
 def _default_preprocessing(model_cfg: Mapping[str, Any], published: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.folder import Export, is_export, open_export
 from mobileclip_kit.exporting.precisions import FORMATS, load
 from mobileclip_kit.extras import require
+from mobileclip_kit.hub import local_place
 from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.runtime.encoder import Encoder
 
@@ -32,7 +33,11 @@ def open_encoder(name_or_path: str | Path, *, threads: int | None = None, brief:
         ModelError: No such model.
         MissingExtraError: PyTorch or coremltools is needed and not installed.
     """
-    path = Path(name_or_path)
+    path = Path(local_place(name_or_path))
+    if str(path) != str(name_or_path):  # of the hub: an index remembers the address, not the copy
+        encoder = open_encoder(path, threads=threads, brief=brief)
+        encoder.model_path = str(name_or_path)
+        return encoder
     if is_export(path):
         encoder = open_export_encoder(open_export(path), threads=threads, brief=brief)
         encoder.model_path = str(path.absolute())

@@ -81,6 +81,12 @@ class Index:
         return self._reader.spec
 
     @property
+    def image_folder(self) -> Path | None:
+        """The folder of the images; None for vectors that were imported without one."""
+        images = self._reader.header.images
+        return None if images is None else Path(images)
+
+    @property
     def items(self) -> list[str]:
         """The names of all images that have a vector, sorted."""
         return [name for _, name, _ in self._reader.store.listing()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mobileclip_kit.errors import ModelError, ModelMismatchError, UsageError
+from mobileclip_kit.hub import local_place
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder, open_export_encoder
@@ -24,11 +25,12 @@ def open_model(place: str | Path, *, threads: int | None = None, brief: bool = F
         threads: Of the runtime; None lets it choose.
         brief: A few inputs are all that it will be asked: opening quickly counts for more than each of them.
     """
-    if (Path(place) / "manifest.json").is_file():
+    folder = Path(local_place(place))
+    if (folder / "manifest.json").is_file():
         from mobileclip_kit.bundle import open_bundle
 
-        encoder = open_export_encoder(open_bundle(Path(place)).as_export(), threads=threads, brief=brief)
-        encoder.model_path = str(Path(place).absolute())
+        encoder = open_export_encoder(open_bundle(folder).as_export(), threads=threads, brief=brief)
+        encoder.model_path = str(place) if str(folder) != str(place) else str(folder.absolute())
         return encoder
     return open_encoder(place, threads=threads, brief=brief)
 

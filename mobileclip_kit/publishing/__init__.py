@@ -1,0 +1,1 @@
+"""A model, an export or a bundle on the Hugging Face Hub, with a model card."""

@@ -1,0 +1,131 @@
+"""``mckit push`` and ``hf-hub:owner/name``, against a stand-in for the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mobileclip_kit as mckit
+from mobileclip_kit import hub as client
+from mobileclip_kit.bundle import open_bundle
+from mobileclip_kit.cli.entry import main
+from mobileclip_kit.errors import DataError, ExportError, ModelError, UsageError
+from mobileclip_kit.exporting.folder import Export, open_export
+from mobileclip_kit.inspection import inspect_path
+from mobileclip_kit.publishing.card import CARD_FILE
+from mobileclip_kit.publishing.push import LIST_FILE, PushRequest, push
+from tests.publishing.hub import Hub, serve_hub
+
+REPOSITORY = "me/tiny"
+GOLDEN = Path(__file__).parents[1] / "golden"
+FIRST = GOLDEN / "first-version"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    with serve_hub() as serving:
+        monkeypatch.setenv("HF_ENDPOINT", serving.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_none")
+        monkeypatch.setattr("mobileclip_kit.hub.cache_folder", lambda: tmp_path / "cache")
+        client._download.cache_clear()
+        yield serving
+    client._download.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def onnx_export() -> Export:
+    return open_export(FIRST / "onnx-fp32")
+
+
+def sent(path: Path, **options: object) -> None:
+    push(PushRequest(path=path, repository=REPOSITORY, **options))  # type: ignore[arg-type]
+
+
+def test_an_export_comes_back_as_it_was(hub: Hub, onnx_export: Export) -> None:
+    sent(onnx_export.path, message="First")
+    assert hub.messages == ["First"]
+    names = {path.name for path in onnx_export.path.iterdir()}
+    assert set(hub.repositories[REPOSITORY]) == names | {CARD_FILE}
+    texts = ["a photo of a dog", "a red house by the lake"]
+    encoder = mckit.load(f"hf-hub:{REPOSITORY}")
+    assert encoder.model_path == f"hf-hub:{REPOSITORY}"  # an index remembers the address
+    assert np.array_equal(encoder.encode_texts(texts), mckit.load(onnx_export.path).encode_texts(texts))
+    copy = open_export(Path(f"hf-hub:{REPOSITORY}"), check_hashes=True)
+    assert replace(copy, path=onnx_export.path) == onnx_export
+    assert inspect_path(Path(f"hf-hub:{REPOSITORY}")).kind == "export"
+
+
+def test_a_model_and_a_bundle_come_back_as_they_were(hub: Hub, onnx_export: Export) -> None:
+    sent(FIRST / "model")
+    push(PushRequest(path=FIRST / "bundle", repository="me/bundle"))
+    texts = ["two cats on a table"]
+    wanted = mckit.load(onnx_export.path).encode_texts(texts)
+    model = mckit.load(f"hf-hub:{REPOSITORY}")
+    assert (model.runtime, model.spec.model_hash) == ("torch", onnx_export.spec.model_hash)
+    assert np.allclose(model.encode_texts(texts), wanted, atol=1e-4)
+    assert np.allclose(mckit.load("hf-hub:me/bundle").encode_texts(texts), wanted, atol=1e-2)
+    assert open_bundle(Path("hf-hub:me/bundle"), check=True).spec == open_bundle(FIRST / "bundle").spec
+    assert "ModelBundle(contentsOf: folder" in hub.repositories["me/bundle"][CARD_FILE].decode()
+
+
+def test_a_dry_run_writes_the_card_and_the_list_of_files(
+    hub: Hub, onnx_export: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["push", str(onnx_export.path), REPOSITORY, "--dry-run", str(tmp_path / "card"),
+              "--report", str(FIRST / "bench-images.json"),
+              "--data", "Four drawn images, CC0.", "--json"])  # fmt: skip
+    assert left.value.code == 0 and hub.asked == []
+    card = (tmp_path / "card" / CARD_FILE).read_text()
+    listed = json.loads((tmp_path / "card" / LIST_FILE).read_text())
+    assert json.loads(capsys.readouterr().out)["files"] == listed["files"]
+    assert {file["file"] for file in listed["files"]} == {path.name for path in onnx_export.path.iterdir()}
+    _, metadata, text = card.split("---\n", 2)
+    assert "library_name: mckit" in metadata and "license: mit" in metadata and '- "onnx"' in metadata
+    assert onnx_export.spec.model_hash in text and "Four drawn images, CC0." in text
+    (row,) = [row for row in onnx_export.rows() if row["tower"] == "image"]
+    assert f"| image | onnxruntime | {row['inputs']} |" in text and "latency, p50 in ms" in text
+    assert f'mckit.load("hf-hub:{REPOSITORY}")' in text
+
+
+def test_what_cannot_be_uploaded_is_said_in_one_sentence(hub: Hub, onnx_export: Export, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is neither a model folder, nor an export, nor a bundle"):
+        sent(tmp_path)
+    with pytest.raises(UsageError, match="is not a repository"):
+        push(PushRequest(path=onnx_export.path, repository="../up"))
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in onnx_export.path.iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes())
+    with (damaged / "image.onnx").open("r+b") as stream:
+        stream.write(b"x")
+    with pytest.raises(ExportError, match="was changed"):
+        sent(damaged)
+    assert hub.repositories == {}
+    hub.readonly = True
+    with pytest.raises(ModelError, match="does not let you write to me/tiny") as refused:
+        sent(onnx_export.path)
+    assert "hf auth login" in str(refused.value.hint)
+
+
+def test_without_a_network_the_copy_is_used_and_else_it_is_said(
+    hub: Hub, onnx_export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent(onnx_export.path)
+    mckit.load(f"hf-hub:{REPOSITORY}")
+    client._download.cache_clear()
+    monkeypatch.setenv("HF_ENDPOINT", "http://nowhere.invalid")
+    assert mckit.load(f"hf-hub:{REPOSITORY}").runtime == "onnxruntime"
+    monkeypatch.setattr("mobileclip_kit.hub.is_installed", lambda package: False)
+    with pytest.raises(ModelError, match="hf-hub:me/other is not on this machine, and the hub cannot be reached"):
+        mckit.load("hf-hub:me/other")
+
+
+def test_an_unknown_repository_is_said(hub: Hub) -> None:
+    with pytest.raises(ModelError, match="There is no repository me/nothing on the hub"):
+        mckit.load("hf-hub:me/nothing")
