@@ -21,6 +21,7 @@ import contextlib
 import functools
 import gc
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -330,9 +331,10 @@ def page_of(document: Mapping[str, Any]) -> str:
     found = {(row["model"], row.get("tower"), row["kind"]): row
              for row in sorted(document["rows"], key=lambda row: -row.get("cosine_min", 1.0))}  # fmt: skip
     passed = sum(bool(row["passed"]) for row in found.values())
-    versions = ", ".join(f"{name} {number}" for name, number in document["machine"]["versions"].items())
-    # Why token rows were drawn, the tokenizer's absence, stands in the rows.
-    sets = {name: ", ".join(sorted({str(row[name]).partition(" (")[0] for row in found.values() if row.get(name)}))
+    untimed = sum((row["error"] or "").startswith(_NO_TIME) for row in found.values())
+    # Why token rows were drawn, the tokenizer's absence, stands in the rows, and on how many inputs there was time for.
+    sets = {name: ", ".join(sorted({re.sub(r"^\d+ of (?=\d+ of )", "", str(row[name])).partition(" (")[0]
+                                    for row in found.values() if row.get(name)}))
             for name in ("inputs", "calibrated_on")}  # fmt: skip
     lines, waiting = [], []
     for model in MODELS:
@@ -347,13 +349,24 @@ def page_of(document: Mapping[str, Any]) -> str:
             lines.append([model, tower, *map(_cell, rows), seconds, memory])
     whole = table(["model", "tower", *kinds, "CPU s", "GB"], lines, texts=4 + len(kinds))
     whole += ["", f"Not run yet: {', '.join(waiting)}."] if waiting else []
-    return page("export-matrix", whole, cpu=document["machine"]["cpu"], versions=versions, passed=passed,
-                rows=len(found), **sets)  # fmt: skip
+    return page("export-matrix", whole, runs=_runs(document), passed=passed, untimed=untimed, rows=len(found), **sets)
+
+
+def _runs(document: Mapping[str, Any]) -> str:
+    """A line for each machine and set of versions, with the kinds whose rows it made."""
+    lines = []
+    for place, run in enumerate(document["runs"]):
+        kinds = [kind for kind in KINDS if any((row["run"], row["kind"]) == (place, kind) for row in document["rows"])]
+        versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
+        lines += [f"- {', '.join(kinds)}: {run['cpu']}, with {versions}."] if kinds else []
+    return "\n".join(lines)
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "–"
+    if (row["error"] or "").startswith(_NO_TIME):
+        return "not run: time"
     if row["error"]:
         return f"**failed**: {row['error']}"
     # int8 lists what it never reduces by type and number, then the products that were kept for the budget.

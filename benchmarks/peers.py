@@ -1,17 +1,18 @@
-"""Peers beside mckit on one image tower: open_clip, OpenVINO, NNCF's int8, transformers, sentence-transformers.
+"""Exports of one image tower side by side, and beside peers: open_clip, OpenVINO, NNCF's int8, transformers and others.
 
     python benchmarks/peers.py PHOTOS --model MODEL --fp32 EXPORT --int8 EXPORT --environments DIR [--only NAME …]
 
-PHOTOS is a folder of images, MODEL a model folder with PicCollage's ViT (`vit-s6-h12`), the exports are its
-(`mckit export --format onnx`, float32 and int8). The environments are made in DIR from the peers' public packages,
-once; one that cannot be installed, and a peer that fails, is a row with its reason. open_clip runs in mckit's own
-environment, which has it. ``--make-only`` stops when the environments are there: so index_speed.py gets that of
-clip-retrieval, whose inference (and open_clip's loop over files) it measures; open_clip's training is measured by
-distill_speed.py.
+PHOTOS is a folder of images, MODEL a model folder with PicCollage's ViT (`vit-s6-h12`), the exports are its (`mckit
+export --format onnx`, float32 and int8). ``--litert-fp32``, ``--litert-int8``, ``--litert-dynamic`` and
+``--coreai-fp32`` name its exports in these formats; they need the extras litert and coreai. The environments are made
+in DIR from the peers' public packages, once; one that cannot be installed, and a peer that fails, is a row with its
+reason. open_clip runs in mckit's own environment, which has it. ``--make-only`` stops when the environments are there:
+so index_speed.py gets that of clip-retrieval, whose inference (and open_clip's loop over files) it measures;
+open_clip's training is measured by distill_speed.py.
 
-Processor time of one image, one thread, in turns of rounds, every contender in its own process; ``to_first`` is the
-ratio to mckit's float32 export with its spread. mckit and sentence-transformers begin with bytes, the others with
-floats. ``cosine_min`` compares with the float32 export's vectors of the same images; transformers and
+Processor time of one image on ``--threads`` threads, in turns of rounds, every contender in its own process;
+``to_first`` is the ratio to mckit's float32 export with its spread. mckit and sentence-transformers begin with bytes,
+the others with floats. ``cosine_min`` compares with the float32 export's vectors of the same images; transformers and
 sentence-transformers compute the same shape with random weights, so they have none. Writes ``results/peers.json`` and
 ``results/peers.png``.
 """
@@ -49,6 +50,10 @@ ENVIRONMENTS: dict[str, tuple[tuple[str, ...], str]] = {
 CONTENDERS: dict[str, tuple[str, str | None, str]] = {
     "mckit onnx fp32": ("mckit", None, "fp32"),
     "mckit onnx int8": ("mckit", None, "int8"),
+    "mckit litert fp32": ("mckit", None, "litert_fp32"),
+    "mckit litert int8": ("mckit", None, "litert_int8"),
+    "mckit litert int8-dynamic": ("mckit", None, "litert_dynamic"),
+    "mckit coreai fp32": ("mckit", None, "coreai_fp32"),
     "open_clip": ("open_clip", None, "model"),
     "openvino": ("openvino", "openvino", "fp32"),
     "nncf": ("nncf", "openvino", "fp32"),
@@ -62,7 +67,8 @@ def main() -> None:
     """Make what is missing, measure, write, print."""
     chosen = parse(
         "photos", model=Path, fp32=Path, int8=Path, environments=Path, only=tuple(ENVIRONMENTS), make_only=False,
-        images=48, seconds=10.0, rounds=20, out=RESULTS / "peers.json", choices={"only": list(ENVIRONMENTS)},
+        litert_fp32=None, litert_int8=None, litert_dynamic=None, coreai_fp32=None, threads=1, images=48, seconds=10.0,
+        rounds=20, out=RESULTS / "peers.json", choices={"only": list(ENVIRONMENTS)},
     )  # fmt: skip
     made = {name: make(chosen.environments / name, *ENVIRONMENTS[name]) for name in chosen.only}
     for name, reason in made.items():
@@ -75,8 +81,8 @@ def main() -> None:
     document = write(
         chosen.out,
         {
-            "claim": "One image tower, one thread, one image: mckit's exports beside its peers.",
-            "settings": {"threads": 1, "clock": "processor time", **settings},
+            "claim": "One image tower, one image at a time: mckit's exports beside its peers.",
+            "settings": {"threads": chosen.threads, "clock": "processor time", **settings},
             "environments": {
                 name: {"packages": list(ENVIRONMENTS[name][0]), "failure": reason, "versions": versions(chosen, name)}
                 for name, reason in made.items()
@@ -107,8 +113,8 @@ def compare(chosen: Namespace, made: Mapping[str, str | None], folder: Path) -> 
     rows: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
         workers: dict[str, Asked] = {}
-        for name, (_, environment, _) in CONTENDERS.items():
-            if environment is not None and environment not in made:
+        for name, (_, environment, opened) in CONTENDERS.items():
+            if (environment is not None and environment not in made) or getattr(chosen, opened, folder) is None:
                 continue
             rows[name] = row_of(name, None if environment is None else made[environment])
             if rows[name]["failure"] is None:
@@ -139,8 +145,8 @@ def start(
     kind, environment, opened = CONTENDERS[name]
     python = sys.executable if environment is None else str(chosen.environments / environment / "bin" / "python")
     model = folder if opened == "shape" else getattr(chosen, opened)
-    command = [python, str(HERE / "peer_worker.py"), kind, str(model), str(folder / "pixels.npy"), "1"]
-    worker = stack.enter_context(WorkerProcess(threads=1, command=command))
+    command = [python, str(HERE / "peer_worker.py"), kind, str(model), str(folder / "pixels.npy"), str(chosen.threads)]
+    worker = stack.enter_context(WorkerProcess(threads=chosen.threads, command=command))
     try:
         row["load_ms"] = worker.ask(do="open")["load_ms"]
         if opened != "shape":
@@ -208,7 +214,8 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
         if ratio := row["to_first"]:
             ours = row["name"].startswith("mckit")
             bars.append(Bar(row["name"], ratio["ratio"], "", ours, (ratio["low"], ratio["high"])))
-    axis = f"processor time of one image, one thread, shares of {FIRST}'s\nthe line is the spread"
+    threads = document["settings"]["threads"]
+    axis = f"processor time of one image, threads: {threads}, shares of {FIRST}'s\nthe line is the spread"
     draw([Chart("one image tower under several runtimes", axis, bars)], document["machine"], path)
 
 

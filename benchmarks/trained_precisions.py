@@ -21,22 +21,17 @@ import time
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from harness import RESULTS, parse, write
-from PIL import Image
 
-from mobileclip_kit.arrays import Pixels
-from mobileclip_kit.errors import ExportError, ParityError
-from mobileclip_kit.exporting.exporter import export_model
-from mobileclip_kit.exporting.folder import Export, open_export
-from mobileclip_kit.exporting.request import ExportOptions
-from mobileclip_kit.exporting.samples import ImageInputs
-from mobileclip_kit.networks.model import Model, build_network, describe
-from mobileclip_kit.runtime.open import open_export_encoder
-from mobileclip_kit.runtime.torch import TorchEncoder
-from mobileclip_kit.spec import ImageSpec
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mobileclip_kit.arrays import Pixels
+    from mobileclip_kit.exporting.folder import Export
+    from mobileclip_kit.exporting.request import ExportOptions
+    from mobileclip_kit.networks.model import Model
 
 # A format's default comes first: the others are made from it.
 KINDS = (
@@ -50,13 +45,21 @@ def main() -> None:
     """Export, classify, write, row by row."""
     chosen = parse("data", images=200, calibration=32, verify=16, kinds=tuple(KINDS), choices={"kinds": KINDS},
                    out=RESULTS / "trained_precisions.json")  # fmt: skip
+    for needed in (chosen.data / "mobilenetv2_imagenet" / "model.safetensors", chosen.data / "imagenet1000"):
+        if not needed.exists():
+            raise SystemExit(f"{needed} does not exist.")
+    from mobileclip_kit.exporting.request import ExportOptions
+    from mobileclip_kit.exporting.samples import ImageInputs
+    from mobileclip_kit.runtime.torch import TorchEncoder
+
     model = load_trained(chosen.data / "mobilenetv2_imagenet" / "model.safetensors")
     pixels, classes, calibration = read_photos(chosen.data / "imagenet1000", chosen)
     found = TorchEncoder(model).encode_images(pixels).argmax(axis=1)
     document = json.loads(chosen.out.read_text()) if chosen.out.is_file() else {"rows": []}
     document |= {"images": len(pixels), "calibrated_on": len(calibration), "top1": share(found == classes)}
     print(f"torch: {document['top1']:.3f} of {len(pixels)}", flush=True)
-    done, bases = {row["name"] for row in document["rows"]}, dict[str, Export]()
+    done = {row["name"] for row in document["rows"]}
+    bases: dict[str, Export] = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in chosen.kinds:
             format, _, precision = kind.partition(":")
@@ -80,6 +83,9 @@ def load_trained(path: Path) -> Model:
     import timm
     from safetensors.torch import load_file
     from torch import nn
+
+    from mobileclip_kit.networks.model import Model, build_network, describe
+    from mobileclip_kit.spec import ImageSpec
 
     class Visual(nn.Module):
         def __init__(self, trunk: nn.Module) -> None:
@@ -107,6 +113,8 @@ def load_trained(path: Path) -> Model:
 
 def read_photos(folder: Path, chosen: Namespace) -> tuple[Pixels, np.ndarray[Any, Any], Pixels]:
     """Photos to classify, their classes, and other photos to calibrate on."""
+    import numpy as np
+
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     order = {wnid: place for place, wnid in enumerate(sorted({row["wnid"] for row in rows}))}
@@ -121,6 +129,9 @@ def read_photos(folder: Path, chosen: Namespace) -> tuple[Pixels, np.ndarray[Any
 
 def crop(path: Path) -> Pixels:
     """The square in the middle of a photo whose shorter side is made 256 pixels, as the weights were trained."""
+    import numpy as np
+    from PIL import Image
+
     with Image.open(path) as photo:
         image = photo.convert("RGB")
     scale = _SHORTEST / min(image.size)
@@ -133,6 +144,11 @@ def crop(path: Path) -> Pixels:
 def measure(model: Model, path: Path, options: ExportOptions, bases: dict[str, Export], pixels: Pixels,
             found: np.ndarray[Any, Any], classes: np.ndarray[Any, Any]) -> dict[str, Any]:  # fmt: skip
     """One export's figures; the reason where there is none."""
+    from mobileclip_kit.errors import ExportError, ParityError
+    from mobileclip_kit.exporting.exporter import export_model
+    from mobileclip_kit.exporting.folder import open_export
+    from mobileclip_kit.runtime.open import open_export_encoder
+
     started, busy = time.monotonic(), time.process_time()
     try:
         export = export_model(model, path, options)

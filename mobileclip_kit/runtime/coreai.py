@@ -88,7 +88,7 @@ class CoreAIFunction:
                 self._function = self._wait(_load(path))
         except (RuntimeError, ValueError, KeyError, OSError) as error:
             raise ExportError(
-                f"Core AI cannot load {path}: {first_line(error)}",
+                f"Core AI cannot load {path}: {first_line(error).rstrip('.')}.",
                 hint="The asset is damaged or needs a newer coreai-core; export again or update.",
             ) from error
 
@@ -177,7 +177,7 @@ def describe_asset(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
                 "stored_types": {str(kind): int(count) for kind, count in summary.storage_types},
             }
         except (RuntimeError, AttributeError, TypeError, ValueError) as error:
-            raise ExportError(f"Core AI cannot read {path}: {first_line(error)}", hint=_AGAIN) from error
+            raise ExportError(f"Core AI cannot read {path}: {first_line(error).rstrip('.')}.", hint=_AGAIN) from error
     custom = document.get("creatorDefinedMetadata") or {}
     return facts, {str(key): str(value) for key, value in custom.items()}
 

@@ -94,7 +94,7 @@ class SignatureRunner:
             signatures = self._interpreter.get_signature_list()
         except (ValueError, RuntimeError) as error:
             raise ExportError(
-                f"LiteRT cannot load {self._name}: {first_line(error)}",
+                f"LiteRT cannot load {self._name}: {first_line(error).rstrip('.')}.",
                 hint=_AGAIN,
             ) from error
         if tower not in signatures:
@@ -135,7 +135,7 @@ def describe_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             interpreter = Interpreter(str(path))
         graph = flatbuffer_utils.read_model(str(path))
     except (ValueError, RuntimeError, struct.error) as error:
-        raise ExportError(f"LiteRT cannot load {path}: {first_line(error)}", hint=_AGAIN) from error
+        raise ExportError(f"LiteRT cannot load {path}: {first_line(error).rstrip('.')}.", hint=_AGAIN) from error
     entries = {}
     for entry in graph.metadata or ():
         if (entry.name or b"").decode() == METADATA:
