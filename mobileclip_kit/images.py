@@ -274,7 +274,7 @@ def read_header(source: Path | bytes, ifds: Sequence[int] = ()) -> tuple[tuple[i
     with _reading(source), _open(source) as image:
         found: dict[int, dict[int, Any]] = {}
         with contextlib.suppress(*_DECODER_ERRORS):
-            exif = image.getexif()
+            exif = Image.Image.getexif(image)  # PNG's own decodes an image in which it finds no tags
             found[0] = dict(exif)
             for ifd in ifds:
                 with contextlib.suppress(*_DECODER_ERRORS):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from mobileclip_kit.photo_facts import PhotoFacts, read_facts
 from tests.photos import CHANGED, FRACTION, MAKE, MODEL, ORIENTATION, PARIS, TAKEN, ZONE, save_photo
@@ -32,6 +32,13 @@ def test_time_place_camera_and_size_of_an_image(tmp_path: Path, suffix: str) -> 
     assert (facts.zone_minutes, facts.camera, facts.width, facts.height) == (-450, "Canon EOS 5D", 8, 6)
     assert (facts.latitude, facts.longitude) == (48.858194, 2.2945)
     assert read_facts((tmp_path / f"photo.{suffix}").read_bytes()) == facts
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff", "gif", "bmp"])
+def test_no_pixel_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    Image.new("RGB", (8, 6)).save(tmp_path / f"plain.{suffix}")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    assert read_facts(tmp_path / f"plain.{suffix}") == PhotoFacts(width=8, height=6)
 
 
 def test_the_size_is_that_of_the_upright_image(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from mobileclip_kit.formats import write
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import save_matrix
 from mobileclip_kit.index.store import Item
-from mobileclip_kit.indexing.importing import VECTORS_JSON, Layout, VectorsFile, require_pyarrow
+from mobileclip_kit.indexing.importing import VECTORS_JSON, Layout, VectorsFile, fact_types, require_pyarrow
+from mobileclip_kit.photo_facts import PhotoFacts
 from mobileclip_kit.progress import track
 
 ROWS_IN_FILE = 1_000_000
@@ -44,7 +46,8 @@ def dump_index(folder: Path, out: Path, *, layout: Layout = "clip-retrieval", fo
         out: The folder to make.
         layout: ``clip-retrieval``; ``npy`` for ``vectors.npy`` (float32) and ``names.json``; or ``parquet`` for
             ``images/N.parquet`` with the columns ``name``, ``path`` (null where the index knows no folder) and
-            ``vector`` (a fixed-size list of float32), which vector databases read.
+            ``vector`` (a fixed-size list of float32), which vector databases read. Both parquet layouts have a column
+            for each field of :class:`~mobileclip_kit.photo_facts.PhotoFacts`.
         force: Replace such a folder.
 
     Raises:
@@ -92,7 +95,7 @@ def _write_parts(index: IndexReader, items: list[Item], folder: Path) -> None:
         part = items[start : start + ROWS_IN_FILE]
         paths = [item.name if root is None else os.path.join(root, item.name) for item in part]
         save_matrix(folder / "img_emb" / f"img_emb_{number}.npy", _vectors(index, part).astype(np.float16))
-        table = pa.table({"image_path": pa.array(paths, pa.string())})
+        table = pa.table({"image_path": pa.array(paths, pa.string()), **_facts(part)})
         parquet.write_table(table, folder / "metadata" / f"metadata_{number}.parquet")
 
 
@@ -101,7 +104,8 @@ def _write_parquet(index: IndexReader, items: Sequence[Item], folder: Path) -> N
     (folder / "images").mkdir()
     root = index.header.images
     schema = pa.schema([("name", pa.string()), ("path", pa.string()),
-                        ("vector", pa.list_(pa.float32(), index.spec.embedding_dim))])  # fmt: skip
+                        ("vector", pa.list_(pa.float32(), index.spec.embedding_dim)),
+                        *((name, kind) for name, kind in fact_types().items())])  # fmt: skip
     for number, part in enumerate(parts_of(items, ROWS_IN_FILE) if items else [[]]):
         # In row groups of a few dozen megabytes, so that readers of a stream need no more memory.
         with parquet.ParquetWriter(folder / "images" / f"{number:05d}.parquet", schema) as writer:
@@ -109,8 +113,16 @@ def _write_parquet(index: IndexReader, items: Sequence[Item], folder: Path) -> N
                 vectors = pa.array(_vectors(index, rows).reshape(-1), pa.float32())
                 columns = [pa.array([item.name for item in rows], pa.string()),
                            pa.array([root and os.path.join(root, item.name) for item in rows], pa.string()),
-                           pa.FixedSizeListArray.from_arrays(vectors, index.spec.embedding_dim)]  # fmt: skip
+                           pa.FixedSizeListArray.from_arrays(vectors, index.spec.embedding_dim),
+                           *_facts(rows).values()]  # fmt: skip
                 writer.write_table(pa.table(columns, schema))
+
+
+def _facts(items: Sequence[Item]) -> dict[str, Any]:
+    """A column for each fact; null where it is not known."""
+    pa, _ = require_pyarrow()
+    known = [item.facts or PhotoFacts() for item in items]
+    return {name: pa.array([getattr(each, name) for each in known], kind) for name, kind in fact_types().items()}
 
 
 def _vectors(index: IndexReader, items: Sequence[Item]) -> Vectors:

@@ -7,13 +7,14 @@ each row, whose ``image_path`` names the image. What :mod:`mobileclip_kit.indexi
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -33,7 +34,7 @@ from mobileclip_kit.indexing.deriving import query_vectors_for, refresh_derived
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.metrics import scale_rows
-from mobileclip_kit.photo_facts import read_facts
+from mobileclip_kit.photo_facts import PhotoFacts, read_facts
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import ModelSpec
 
@@ -110,12 +111,14 @@ class Part:
         matrix: ``(n, d)``, mapped.
         names: n of them.
         source: Where the names come from, for messages.
+        facts: What is known of the images, n of them; empty for nothing.
     """
 
     vectors: Path
     matrix: NDArray[np.floating]
     names: Sequence[str]
     source: Path
+    facts: Sequence[PhotoFacts | None] = ()
 
 
 def import_vectors(
@@ -175,8 +178,9 @@ def import_clip_retrieval(
     if images is None and root and Path(root).is_dir():
         images = Path(root)
     parts = [
-        Part(vectors, load_matrix(vectors), _below(_names(metadata, root), images), metadata)
+        Part(vectors, load_matrix(vectors), _below(names, images), metadata, facts)
         for vectors, metadata in _pairs(folder)
+        for names, facts in [_names(metadata, root)]
     ]
     return _import_parts(parts, out, options, images=images, encoder=encoder, described=described)
 
@@ -209,8 +213,8 @@ def _import_parts(
     with staged_index(out, header, force=options.force) as staging, open_writer(staging) as writer:
         for part in parts:
             for start in range(0, len(part.names), _CHUNK_ROWS):
-                rows, names = part.matrix[start : start + _CHUNK_ROWS], part.names[start : start + _CHUNK_ROWS]
-                _add(writer, rows, names, images)
+                chunk = slice(start, start + _CHUNK_ROWS)
+                _add(writer, part.matrix[chunk], part.names[chunk], images, part.facts[chunk])
         writer.commit()
         if images is not None and not writer.store.vectors:
             _refuse_nothing(writer.store.failures(), images)
@@ -289,7 +293,15 @@ def _pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
         yield pair
 
 
-def _names(path: Path, root: Path | str | None) -> list[str]:
+def fact_types() -> dict[str, Any]:
+    """The parquet column of each field of :class:`PhotoFacts`, with its type."""
+    pa, _ = require_pyarrow()
+    kinds = {"latitude": pa.float64(), "longitude": pa.float64(), "camera": pa.string()}
+    return {each.name: kinds.get(each.name, pa.int64()) for each in dataclasses.fields(PhotoFacts)}
+
+
+def _names(path: Path, root: Path | str | None) -> tuple[list[str], list[PhotoFacts | None]]:
+    """The names in a file of metadata, and what it says of the images if mckit wrote it."""
     pa, parquet = require_pyarrow()
     try:
         table = parquet.read_table(path)
@@ -299,10 +311,14 @@ def _names(path: Path, root: Path | str | None) -> list[str]:
     if column is None:
         raise DataError(f"{path} has none of the columns {', '.join(_NAME_COLUMNS)}, only {table.column_names}.")
     names = ["" if name is None else str(name) for name in table.column(column).to_pylist()]
-    if root is None:
-        return names
-    prefix = str(root).rstrip("/\\") + os.sep
-    return [name.removeprefix(prefix).replace(os.sep, "/") for name in names]
+    if root is not None:
+        prefix = str(root).rstrip("/\\") + os.sep
+        names = [name.removeprefix(prefix).replace(os.sep, "/") for name in names]
+    types = fact_types()
+    if not all(name in table.column_names and table.schema.field(name).type == kind for name, kind in types.items()):
+        return names, []
+    rows = table.select(list(types)).to_pylist()
+    return names, [PhotoFacts(**row) if any(value is not None for value in row.values()) else None for row in rows]
 
 
 def _below(names: list[str], images: Path | None) -> list[str]:
@@ -316,11 +332,17 @@ def _below(names: list[str], images: Path | None) -> list[str]:
     ]
 
 
-def _add(writer: IndexWriter, rows: NDArray[np.floating], names: Sequence[str], images: Path | None) -> None:
+def _add(
+    writer: IndexWriter,
+    rows: NDArray[np.floating],
+    names: Sequence[str],
+    images: Path | None,
+    facts: Sequence[PhotoFacts | None],
+) -> None:
     vectors, bad = scale_rows(rows)
     described: list[dict[str, Any]] = [
-        {"reason": "Its vector is zero or not finite."} if is_bad else _describe(name, images)
-        for name, is_bad in zip(names, bad.tolist(), strict=True)
+        {"reason": "Its vector is zero or not finite."} if is_bad else _describe(name, images, known)
+        for name, is_bad, known in zip(names, bad.tolist(), facts or [None] * len(names), strict=True)
     ]
     good = [number for number, fields in enumerate(described) if "reason" not in fields]
     for row, number in enumerate(good, start=writer.matrix.append(vectors[good])):
@@ -328,17 +350,19 @@ def _add(writer: IndexWriter, rows: NDArray[np.floating], names: Sequence[str], 
     writer.store.put(*(Item(name=name, **fields) for name, fields in zip(names, described, strict=True)))
 
 
-def _describe(name: str, images: Path | None) -> dict[str, Any]:
+def _describe(name: str, images: Path | None, known: PhotoFacts | None) -> dict[str, Any]:
     """What an item says of the file of that name, or the reason why there is none."""
     if images is None:
-        return {}
+        return {"facts": known}
     path = images / name
     try:
         status, sha256 = path.stat(), sha256_of_file(path)
     except OSError as error:
         return {"reason": f"The image cannot be read in the given folder: {error.strerror}."}
-    moment = storable_ns(status.st_mtime_ns)
-    return {"size_bytes": status.st_size, "mtime_ns": moment, "sha256": sha256, "facts": read_facts(path)}
+    moment, facts = storable_ns(status.st_mtime_ns), read_facts(path) or known
+    if facts is not None and known is not None:
+        facts = replace(facts, phash=known.phash)  # no header has it
+    return {"size_bytes": status.st_size, "mtime_ns": moment, "sha256": sha256, "facts": facts}
 
 
 def require_pyarrow() -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ from mobileclip_kit.indexing.importing import import_clip_retrieval, import_vect
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.indexing.update import update_index
+from mobileclip_kit.photo_facts import PhotoFacts
 from mobileclip_kit.search.index import Index
 from tests.indexing.fakes import DIM, ColourEncoder, draw_many
 from tests.indexing.test_importing import raw, write
@@ -192,4 +194,5 @@ def test_a_parquet_dump_of_an_empty_index_has_its_columns(tmp_path: Path) -> Non
     update_index(tmp_path / "photos", ColourEncoder(), tmp_path / "index", IndexOptions(prune=True))
     dump_index(tmp_path / "index", tmp_path / "table", layout="parquet")
     table = parquet.read_table(tmp_path / "table" / "images")
-    assert (table.num_rows, table.column_names) == (0, ["name", "path", "vector"])
+    assert (table.num_rows, table.column_names[:3]) == (0, ["name", "path", "vector"])
+    assert table.column_names[3:] == [each.name for each in dataclasses.fields(PhotoFacts)]

@@ -12,6 +12,8 @@ import pytest
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.indexing import decode
+from mobileclip_kit.indexing.dumping import dump_index
+from mobileclip_kit.indexing.importing import import_clip_retrieval
 from mobileclip_kit.indexing.merging import merge_indexes
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
@@ -160,3 +162,14 @@ def test_facts_stay_with_images_that_move_are_touched_copied_or_merged(photos: P
     assert now["eiffel.jpg"] == facts and now["twin.jpg"] == now["trip/london.jpg"] is not None
     merge_indexes([out], tmp_path / "merged")
     assert facts_of(tmp_path / "merged") == now
+
+
+def test_facts_are_dumped_and_come_back(photos: Path, out: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    dump_index(out, tmp_path / "dumped")
+    import_clip_retrieval(tmp_path / "dumped", tmp_path / "with-images")
+    assert facts_of(tmp_path / "with-images") == facts_of(out)
+    shutil.rmtree(photos)
+    import_clip_retrieval(tmp_path / "dumped", tmp_path / "alone")
+    assert facts_of(tmp_path / "alone") == facts_of(out)
+    assert found(tmp_path / "alone", near="48.85,2.35,10") == ["paris"]
