@@ -56,7 +56,7 @@ def command(context: click.Context, request: CacheRequest, as_json: bool) -> Non
 @force_option
 @json_option
 def import_command(bank: Path | None, bank_vectors: Path | None, as_json: bool, **given: Any) -> None:
-    """Make a cache from vectors that somebody else computed.
+    """Make a cache from vectors that another program computed.
 
     Vectors of length 1 are recognised: their norms are lost, and recipes scale them.
 

@@ -33,8 +33,8 @@ def command(
 ) -> None:
     """Merge indexes of one model into a new one: parts that several machines made, or several libraries.
 
-    An image that several of them hold comes in once. Indexes of different folders become one of the folder above them
-    all. One INDEX alone is copied without what removed images left behind.
+    An image that occurs in several of them is included once. Indexes of different folders become one of
+    the folder above them all. A single INDEX is copied without the vectors of removed images.
 
     \b
     Examples:

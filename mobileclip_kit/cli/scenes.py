@@ -22,7 +22,7 @@ from mobileclip_kit.scenes.truth import TRUTH_FILE
 @options_from(SceneSet, name="scenes")
 @options_from(SceneConfig, name="config")
 @click.option("-o", "out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="The folder to make.")
-@click.option("--workers", type=int, help="Processes. The images do not depend on it.  [default: one a processor]")
+@click.option("--workers", type=int, help="Processes. The images do not depend on it.  [default: one per processor]")
 @force_option
 @json_option
 def command(scenes: SceneSet, config: SceneConfig, out: Path, workers: int | None, force: bool, as_json: bool) -> None:

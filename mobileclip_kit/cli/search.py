@@ -59,8 +59,8 @@ def command(
 ) -> None:
     """Find images by words, by an image, by an item of the index or by vectors.
 
-    Each of WORDS is a query of its own; put a sentence into quotes. A sign before a word adds or takes away the text
-    up to the next sign, on request with a weight: "beach -people +sunset:2". An image or an item beside words is added
+    Each of WORDS is a query of its own; put sentences into quotes. A sign before a word adds or takes away the text
+    up to the next sign, optionally with a weight: "beach -people +sunset:2". An image or an item beside words is added
     to each query. In a folder with a mckit.toml, INDEX may be left out.
 
     \b

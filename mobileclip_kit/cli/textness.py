@@ -71,8 +71,8 @@ def fit(request: TextnessRequest, out: Path, force: bool, as_json: bool) -> None
 def evaluate(request: EvalRequest, force: bool, as_json: bool) -> None:
     """Measure what each scale from −3 to 3 corrects and costs on synthetic scenes.
 
-    Two other methods stand beside it: the same step on the image vectors, and projection. --photos adds what the scales
-    change for your own photos.
+    Two other methods are measured for comparison: the same step on the image vectors, and projection. --photos
+    adds the effect of the scales on your own photos.
 
     \b
     Examples:

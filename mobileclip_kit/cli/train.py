@@ -17,7 +17,7 @@ def command(request: TrainRequest, as_json: bool) -> None:
     """Train a small model from image-caption pairs, without a teacher.
 
     LightCLIP's three losses: softened instance alignment, token-level alignment, and masked language modelling helped
-    by the image. What exists in training only is not in MODEL.
+    by the image. MODEL has no parts that only training uses.
 
     \b
     Examples:

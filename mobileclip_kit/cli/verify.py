@@ -15,7 +15,7 @@ from mobileclip_kit.cli.output import NumberRange, WholeNumber, emit, json_optio
 @click.argument("export", type=click.Path(path_type=Path))
 @click.option("--against", required=True, help="The model that it was exported from: a folder or an open_clip name.")
 @click.option("--images", type=click.Path(path_type=Path), help="Images, or a captions file, to compare on.")
-@click.option("--num-images", type=WholeNumber(1), default=48, show_default=True, help="Compare on so many.")
+@click.option("--num-images", type=WholeNumber(1), default=48, show_default=True, help="Compare on at most this many.")
 @click.option(
     "--threshold", "--min-cosine", type=NumberRange(-1, 1), help="The least cosine; each precision has its own default."
 )

@@ -91,7 +91,7 @@ class CacheRequest:
     recipe: Annotated[str | None, Option("With --views: the recipe whose [augmentation] makes them.", metavar="R")] = (
         None
     )
-    seed: Annotated[int, Option("With --views: of the views.", at_least=0)] = 0
+    seed: Annotated[int, Option("With --views: the seed of the views.", at_least=0)] = 0
     captions: Annotated[bool, Option("Keep the vectors of the images' captions, too.")] = False
     bank: Annotated[
         Path | None,
@@ -190,7 +190,7 @@ def merge_caches(sources: Sequence[Path], out: Path, *, force: bool = False) -> 
     """Join caches of one teacher, such as the parts of a sharded run, into a new one, with their texts.
 
     Args:
-        sources: The caches. An image that several of them hold comes in once.
+        sources: The caches. An image that occurs in several of them is included once.
         out: The new cache.
         force: Replace an existing cache.
 

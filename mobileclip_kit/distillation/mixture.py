@@ -1,7 +1,8 @@
 """Distillation's objective: the weighted sum of the losses of the recipe's ``[mixture]`` table.
 
-The student lives in the first teacher's space: a tower that is not trained is that teacher's own, and its vectors are
-constants, looked up rather than computed. What each loss is given is an attribute of :class:`MixtureInputs`.
+The student's vectors are in the first teacher's space: a tower that is not trained is that teacher's own, and its
+vectors are constants, looked up rather than computed. The arguments of the losses are attributes of
+:class:`MixtureInputs`.
 """
 
 from __future__ import annotations

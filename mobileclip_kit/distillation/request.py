@@ -45,8 +45,8 @@ class TrainingRequest:
     out: Annotated[Path, Option("The model folder to make.", names=("-o",), metavar="MODEL")]
     recipe: Annotated[str | Path | Recipe, _RECIPE] = "piccollage"
     epochs: Annotated[int | None, Option("Passes over the images.", metavar="N")] = None
-    steps: Annotated[int | None, Option("Updates in all, instead of --epochs.", metavar="N")] = None
-    batch_size: Annotated[int | None, Option("Images in an update.", metavar="N")] = None
+    steps: Annotated[int | None, Option("Total number of updates, instead of --epochs.", metavar="N")] = None
+    batch_size: Annotated[int | None, Option("Images per update.", metavar="N")] = None
     lr: Annotated[float | None, Option("Peak learning rate.", metavar="RATE")] = None
     seed: Annotated[int | None, Option("Seed of weights, order and augmentation.", metavar="N")] = None
     precision: Annotated[ComputeType | None, Option("Type of matrix products.")] = None
@@ -245,7 +245,7 @@ class TrainRequest(TrainingRequest):
     losses: Annotated[str | tuple[str, ...] | None, Option("Which of align,tokens,mlm; or none.", metavar="LIST")] = (
         None
     )
-    image_size: Annotated[int | None, Option("Pixels of each side of the model's input.", metavar="PX")] = None
+    image_size: Annotated[int | None, Option("Width and height of the model's input in pixels.", metavar="PX")] = None
     embedding_dim: Annotated[int | None, Option("Width of the vectors.", metavar="N")] = None
     init: Annotated[str | None, Option("Start from this model of the same towers.", metavar="MODEL")] = None
     recipe: Annotated[str | Path | Recipe, _RECIPE] = "lightclip"

@@ -204,7 +204,7 @@ class DistillRun(TrainingRun):
 
     Attributes:
         options: The recipe's ``[mixture]`` table.
-        teachers: One live teacher, or one for each cache; the student lives in the first one's space.
+        teachers: One live teacher, or one for each cache; the student's vectors are in the first one's space.
         pairs: What the data has.
         bank: Texts to compare images with.
         init: The model to start from, or None.

@@ -200,7 +200,7 @@ class Trainer:
                 parts = self._step(kept, pixels)
                 self._done += 1
                 self._seconds += time.monotonic() - started
-                # Of several processes none stops alone: a wish that comes after they agreed waits for the next step.
+                # Of several processes none stops alone: a request after they agreed waits for the next step.
                 stop = self._all_stop if self._processes.count > 1 else self._interruption.asked
                 due = time.monotonic() - saved >= self._setup.checkpoint_seconds
                 if log is not None:

@@ -42,7 +42,7 @@ from mobileclip_kit.exporting.sensitivity import (
 from mobileclip_kit.metrics import RECALL_DEPTHS, first_right_ranks, row_cosines
 from mobileclip_kit.spec import Tower
 
-Finish = Callable[[onnx.ModelProto], onnx.ModelProto]
+GraphPass = Callable[[onnx.ModelProto], onnx.ModelProto]
 Run = Callable[[Any, Pixels | Ids], Vectors]
 
 # Inputs that sensitivities are measured on, and others that a choice is checked on.
@@ -186,20 +186,20 @@ class Quantized:
     trial: onnx.ModelProto
     inputs: Parts
 
-    def mixed(self, kept: Collection[str], finish: Finish) -> onnx.ModelProto:
+    def mixed(self, kept: Collection[str], graph_pass: GraphPass) -> onnx.ModelProto:
         """The finished graph with some products in float32."""
-        return finish(keep_float(self.source, self.whole, kept))
+        return graph_pass(keep_float(self.source, self.whole, kept))
 
     @cached_property
     def wanted(self) -> NDArray[np.float64]:
         """The float32 graph's vectors of the inputs that are checked, ``(n, d)``."""
         return run_graph(self.source, self.inputs.checking)
 
-    def keeps(self, budget: Budget, finish: Finish, kept: Collection[str]) -> bool:
+    def keeps(self, budget: Budget, graph_pass: GraphPass, kept: Collection[str]) -> bool:
         """Whether it keeps the budget: in both forms the cosines, as it is the recall."""
-        if not self._reaches(budget, finish(keep_float(self.source, self.trial, kept))):
+        if not self._reaches(budget, graph_pass(keep_float(self.source, self.trial, kept))):
             return False
-        mixed = self.mixed(kept, finish)
+        mixed = self.mixed(kept, graph_pass)
         return self._reaches(budget, mixed) and budget.accepts(mixed)
 
     def _reaches(self, budget: Budget, model: onnx.ModelProto) -> bool:
@@ -224,9 +224,9 @@ def fit_budget(
         ExportError: No choice keeps the budget, or the sensitivities are of another graph.
     """
     # What the look-up tables lose counts too; where that is too much, they stay in float as well.
-    finishes = (_with_int8_tables, _as_it_is) if budget.tower == "text" else (_as_it_is,)
-    if model.keeps(budget, finishes[0], ()):
-        return model.mixed((), finishes[0]), ()
+    passes = (_with_int8_tables, _as_it_is) if budget.tower == "text" else (_as_it_is,)
+    if model.keeps(budget, passes[0], ()):
+        return model.mixed((), passes[0]), ()
     before = None if measured is None else table_path(measured, budget.tower)
     if before is None or not before.is_file():
         found = measure_sensitivity(model.source, model.trial, model.inputs.measuring)
@@ -234,24 +234,24 @@ def fit_budget(
     else:
         _require_same_products(before, model)
         shutil.copyfile(before, table)
-    return _choose(model, table, budget, finishes)
+    return _choose(model, table, budget, passes)
 
 
 def _choose(
-    model: Quantized, table: Path, budget: Budget, finishes: Sequence[Finish]
+    model: Quantized, table: Path, budget: Budget, passes: Sequence[GraphPass]
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     sensitivities = read_sensitivities(table)
-    for finish in finishes:
-        chosen = choose_float(sensitivities, partial(_keeps_without, model, budget, finish))
+    for graph_pass in passes:
+        chosen = choose_float(sensitivities, partial(_keeps_without, model, budget, graph_pass))
         if chosen is not None:
-            tables = _int8_tables(model.whole)[1] if finish is not finishes[0] else ()
+            tables = _int8_tables(model.whole)[1] if graph_pass is not passes[0] else ()
             stays = [f"{entry.operator} of {entry.weight}" for entry in chosen]
-            return model.mixed([entry.node for entry in chosen], finish), (*stays, *tables)
+            return model.mixed([entry.node for entry in chosen], graph_pass), (*stays, *tables)
     raise misses_budget(budget, "int8", "even with every product in float32")
 
 
-def _keeps_without(model: Quantized, budget: Budget, finish: Finish, kept: Sequence[Sensitivity]) -> bool:
-    return model.keeps(budget, finish, {entry.node for entry in kept})
+def _keeps_without(model: Quantized, budget: Budget, graph_pass: GraphPass, kept: Sequence[Sensitivity]) -> bool:
+    return model.keeps(budget, graph_pass, {entry.node for entry in kept})
 
 
 def misses_budget(budget: Budget, precision: str, how: str) -> ExportError:

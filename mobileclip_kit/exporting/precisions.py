@@ -117,7 +117,7 @@ PRECISIONS: list[Precision] = [
     Precision(format="coreml", name="int8", write=f"{_EXPORT}.coreml:write_compressed", threshold=0.99, flag="--int8",
               help="int8 weights", weight_bits=8),
     *(Precision(format="coreml", name=f"palette{bits}", write=f"{_EXPORT}.coreml:write_compressed", threshold=0.99,
-                flag="--palettize", value=str(bits), help="weights out of a palette of 2^N values", weight_bits=bits)
+                flag="--palettize", value=str(bits), help="weights from a palette of 2^N values", weight_bits=bits)
       for bits in (8, 6, 4)),
     Precision(format="coreai", name="fp16", write=f"{_EXPORT}.coreai:write_program", threshold=0.999, flag="--fp16",
               help="float16", weight_bits=16),
@@ -129,7 +129,7 @@ PRECISIONS: list[Precision] = [
               help="int4 weights in blocks of 32", weight_bits=4),
     *(Precision(format="coreai", name=f"palette{bits}", write=f"{_EXPORT}.coreai:write_compressed",
                 threshold=0.97 if bits == 4 else 0.99, flag="--palettize", value=str(bits),
-                help="weights out of a palette of 2^N values", weight_bits=bits)
+                help="weights from a palette of 2^N values", weight_bits=bits)
       for bits in (8, 6, 4)),
     Precision(format="litert", name="fp32", write=f"{_EXPORT}.litert:write_float32", threshold=0.999, flag="--fp32",
               help="float32", weight_bits=32),
@@ -138,7 +138,7 @@ PRECISIONS: list[Precision] = [
     Precision(format="litert", name="int8-weights", write=f"{_EXPORT}.litert:write_reduced", threshold=0.99,
               flag="--int8-weights", help="int8 weights, float32 arithmetic", weight_bits=8),
     Precision(format="litert", name="int8-dynamic", write=f"{_EXPORT}.litert_int8:write_integers", threshold=0.99,
-              flag="--int8-dynamic", help="int8 products, ranges found when it runs", weight_bits=8, budgeted=True),
+              flag="--int8-dynamic", help="int8 products, ranges computed at run time", weight_bits=8, budgeted=True),
     Precision(format="litert", name="int8", write=f"{_EXPORT}.litert_int8:write_integers", threshold=0.99,
               flag="--int8", help="int8 weights and activations (needs --calibration)", weight_bits=8,
               calibrated=True, budgeted=True),

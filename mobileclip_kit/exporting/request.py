@@ -44,7 +44,7 @@ class ExportRequest:
         bool, Option("Use the layout of Apple's Neural Engine (coreml, coreai; open_clip's transformers).")
     ] = False
     gpu_layout: Annotated[
-        bool, Option("Use 1×1 convolutions, which GPU delegates execute whole (litert; open_clip's transformers).")
+        bool, Option("Use 1×1 convolutions, which GPU delegates execute entirely (litert; open_clip's transformers).")
     ] = False
     layout: Annotated[
         Layout | None, Option("Write the folder as this program reads it (onnx): Immich or Transformers.js.")
@@ -54,7 +54,7 @@ class ExportRequest:
         None
     )
     calibration_method: Annotated[
-        CalibrationMethod | None, Option("How int8 ranges are chosen from what calibration shows; minmax by default.")
+        CalibrationMethod | None, Option("How int8 ranges are chosen from the calibration data; minmax by default.")
     ] = None
     max_recall_drop: Annotated[
         float | None,

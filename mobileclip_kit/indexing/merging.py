@@ -36,7 +36,7 @@ def merge_indexes(
     images: Path | None = None,
     encoder: Encoder | None = None,
 ) -> IndexReport:
-    """Copy the items of several indexes into a new one. An image that several of them hold comes in once.
+    """Copy the items of several indexes into a new one. An image that occurs in several of them is included once.
 
     Args:
         sources: Indexes of one model; one alone is copied, without the rows of removed images.

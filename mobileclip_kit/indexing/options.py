@@ -42,7 +42,7 @@ class IndexOptions:
     ray: RayOption = None
     compact: Annotated[bool, Option("Drop the vectors of removed images, however few they are.")] = False
     batch_size: Annotated[int, Option("Images encoded at once.", at_least=1)] = 32
-    workers: Annotated[int | None, Option("Decoding threads; one a core by default.", at_least=1)] = None
+    workers: Annotated[int | None, Option("Decoding threads; one per core by default.", at_least=1)] = None
     kind: KindOption = None
     query_vectors: QueryVectorsOption = None
     force: Annotated[bool, Option("Build the index anew; the old one stays until the new one is complete.")] = False

@@ -26,7 +26,7 @@ def mask_tokens(
         is_word: ``(n, length)`` bool; start, end and padding are never chosen.
         vocab_size: Random tokens come from below this.
         mask_id: Identifier of the mask token.
-        generator: Source of chance, on the CPU.
+        generator: Random number generator, on the CPU.
         share: How many of the words are chosen.
 
     Returns:
@@ -35,9 +35,9 @@ def mask_tokens(
     """
     if is_word.shape != ids.shape:
         raise ShapeError(f"The word mask {tuple(is_word.shape)} does not fit the identifiers {tuple(ids.shape)}.")
-    chance = torch.rand(ids.shape, generator=generator).to(ids.device).masked_fill(~is_word, 2.0)
+    draws = torch.rand(ids.shape, generator=generator).to(ids.device).masked_fill(~is_word, 2.0)
     # The least likely word of each caption goes along in any case.
-    chosen = is_word & ((chance < share) | (chance == chance.min(dim=1, keepdim=True).values))
+    chosen = is_word & ((draws < share) | (draws == draws.min(dim=1, keepdim=True).values))
     fate = torch.rand(ids.shape, generator=generator).to(ids.device)
     random_ids = torch.randint(0, vocab_size, ids.shape, generator=generator).to(ids.device)
     masked = torch.where(chosen & (fate < 0.8), mask_id, ids)

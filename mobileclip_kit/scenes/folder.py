@@ -47,7 +47,7 @@ class SceneSet:
     """
 
     items: Annotated[int, Option("How many images.", names=("items",), metavar="N")]
-    seed: Annotated[int, Option("Equal seeds give equal images.")] = 0
+    seed: Annotated[int, Option("The same seed gives the same images.")] = 0
     size: Annotated[int, Option("Width and height of the images in pixels, 16 to 1024.", metavar="PX")] = 64
     split: Annotated[
         Split,

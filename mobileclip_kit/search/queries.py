@@ -97,7 +97,7 @@ def encode_queries(
     """
     for template in templates:
         if "{}" not in template:
-            raise UsageError(f"The template {template!r} has no {{}} where the words shall stand.")
+            raise UsageError(f"The template {template!r} has no {{}} where the words go.")
     parsed = [parse_query(query) for query in queries]
     texts = list(dict.fromkeys(term.text for terms in parsed for term in terms))
     sentences = [template.replace("{}", text) for text in texts for template in templates or ("{}",)]

@@ -43,7 +43,7 @@ class Filters:
     ] = None
     near: Annotated[
         str | tuple[float, ...] | None,
-        Option("Only images taken within so many km of a place: 48.858,2.294,5.", metavar="LAT,LON,KM"),
+        Option("Only images taken within KM kilometres of a place: 48.858,2.294,5.", metavar="LAT,LON,KM"),
     ] = None
     camera: Annotated[
         str | None, Option("Only images of a camera whose make and model contain this.", metavar="TEXT")
@@ -98,7 +98,7 @@ class SearchRequest(Filters):
 
     images: Annotated[tuple[Path, ...], Option("An image to look for.", names=("--image",))] = ()
     items: Annotated[
-        tuple[str, ...], Option("An image of the index: more like this.", names=("--like",), metavar="ITEM")
+        tuple[str, ...], Option("An item of the index: find images like it.", names=("--like",), metavar="ITEM")
     ] = ()
     query_vectors: Annotated[Path | None, Option("A .npy matrix, a row for each query.")] = None
     query_names: Annotated[Path | None, Option("Names of those rows, a line each.")] = None
