@@ -26,8 +26,8 @@ from mobileclip_kit.photo_facts import PhotoFacts
 
 # The two distances, each from 0 to about 1, may add up to this much; chosen on half of the planted copies.
 LINE = 0.68
-# Without hashes, in an index of an older mckit or of imported vectors, the vectors have to be closer.
-_LINE_WITHOUT_HASH = 0.01
+# Without hashes, in an index of an older mckit or of imported vectors, the vectors have to be nearly equal.
+_LINE_WITHOUT_HASH = 1e-4
 # So many nearest images of each are compared with it; larger groups hold together through their best image.
 _NEIGHBOURS = 32
 _QUERIES_AT_ONCE = 256
