@@ -281,7 +281,7 @@ function onLibrary(current) {
     render();
     if (!results || !isSameSearch(url.state, results.query)) search();
     else results.fetchRange(...grid.window);
-  } else if (before.copies !== current.copies && before.generation === current.generation) {
+  } else if (before.copies === null && current.copies && !pending && before.generation === current.generation) {
     search({ scroll: scrollY }); // now that copies are known, they are folded
   } else if (results ? current.generation !== results.generation : before.generation !== current.generation) {
     offerUpdate(current);
