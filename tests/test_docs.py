@@ -108,8 +108,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the steps of the documentation leave behind."""
     home = tmp_path_factory.mktemp("home")
     draw_many(home / "Photos", 24)
-    (home / "Photos" / "holiday").mkdir()
-    Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(home / "Photos" / "holiday" / "harbour.jpg")
+    (home / "Photos" / "holidays").mkdir()
+    Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(home / "Photos" / "holidays" / "harbour.jpg")
     for name in ("onnx-fp32", "onnx-int8", "coreml-fp16"):
         shutil.copytree(GOLDEN / name, home / f"student-{name}")
     shutil.copytree(GOLDEN / "model", home / "student")

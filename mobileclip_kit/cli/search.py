@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, json_option, one_line
+from mobileclip_kit.cli.output import emit, json_option, note, one_line
 from mobileclip_kit.cli.sheets import SheetRequest, show_hits
 from mobileclip_kit.project import find_project
 from mobileclip_kit.search.hits import Hit, certain_hits
@@ -81,6 +81,8 @@ def command(
     if query_vectors is None and not (words or images or items):
         raise click.UsageError("Nothing to look for: pass words, --image FILE, --like ITEM or --query-vectors FILE.")
     sheets.check(as_json=as_json)
+    if len(words) > 1 and not any(" " in word for word in words):
+        note(f"{len(words)} queries; put a sentence into quotes: {' '.join(words)!r}")
 
     started = time.perf_counter()
     is_brief = len(words) + len(images) <= _FEW_QUERIES
@@ -158,7 +160,8 @@ def _check_no_index_meant(arguments: Sequence[str], project_index: Path) -> None
 
 
 def _listing(labels: Sequence[str], results: Sequence[Sequence[Hit]], found: Sequence[Sequence[Hit]]) -> str:
-    lines = []
+    sure = any(hit.confidence is not None for hits in results for hit in hits)
+    lines = [f"rank   score  {'sure  ' if sure else ''}image"] if any(results) else []
     for label, hits, every in zip(labels, results, found, strict=True):
         lines.append(one_line(label if len(label) <= _LABEL_CHARACTERS else label[: _LABEL_CHARACTERS - 1] + "…"))
         lines += [f"{hit.rank:4d}  {hit.score:6.4f}  {_percent(hit)}{one_line(hit.item)}" for hit in hits]
