@@ -21,7 +21,7 @@ from mobileclip_kit.exporting.sensitivity import table_path
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.inspection import inspect_path
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.runtime.litert import LiteRTEncoder, SignatureRunner
+from mobileclip_kit.runtime.litert import LiteRTEncoder, SignatureRunner, describe_file
 from mobileclip_kit.runtime.open import open_encoder
 from tests.exports import IMAGE, WORDS
 
@@ -135,6 +135,9 @@ def test_saving_keeps_what_the_model_computes(full: Export, tmp_path: Path):
     assert np.array_equal(
         SignatureRunner(tmp_path / "text.tflite", "text")(given), SignatureRunner(source, "text")(given)
     )
+    # Names of inner tensors are left out, and the file is smaller for it.
+    assert (tmp_path / "text.tflite").stat().st_size < len(source)
+    assert describe_file(tmp_path / "text.tflite")[0]["inputs"] == describe_file(full.tower_path("text"))[0]["inputs"]
 
 
 def test_short_names_of_weights():
