@@ -1,10 +1,9 @@
-"""Resizing in Swift beside Pillow, and following a library of 300,000 photos: adds them to ``results/swift_core.json``.
+"""Everything in ``results/swift_core.json``: the Swift core alone, beside Pillow, and with 300,000 photos.
 
     cd ios_demo/MobileCLIPKit && swift build -c release --product mckit-bench
     python benchmarks/swift_core.py
 
-The other figures of that file are those of ``mckit-bench --json`` alone. Processor time of one thread; Swift and Pillow
-take turns, so that the load of the machine meets both.
+Processor time of one thread; Swift and Pillow take turns, so that the load of the machine meets both.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import json
 import os
 import statistics
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ import numpy as np
 import PIL
 from harness import parse
 from PIL import Image
+
+from mobileclip_kit.tokenizer import standard_merges, write_merges
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = ROOT / "ios_demo" / "MobileCLIPKit" / ".build" / "release" / "mckit-bench"
@@ -31,7 +33,10 @@ TURNS = 7
 def main() -> None:
     """Measure and write."""
     parse()
-    document = json.loads(RESULTS.read_text())
+    with tempfile.TemporaryDirectory() as place:
+        merges = Path(place) / "merges.txt"
+        write_merges(merges, standard_merges())
+        document = ask("--merges", str(merges))
     document["pixels"] = measure_pixels()
     document["library"] = ask("library")
     document["library"]["load_average"] = list(os.getloadavg())
@@ -69,9 +74,9 @@ def pillow_ms(name: str, source: int, target: int, runs: int) -> float:
     return statistics.median(times)
 
 
-def ask(command: str) -> dict[str, Any]:
+def ask(*arguments: str) -> dict[str, Any]:
     """One of the program's reports."""
-    done = subprocess.run([PROGRAM, command], capture_output=True, text=True, check=True)
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=True)
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 

@@ -14,12 +14,16 @@ import pytest
 from PIL import Image
 
 from mobileclip_kit.bundle import FILE_NAMES, open_bundle
+from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
+from mobileclip_kit.confidence.scorer import confidences, features
 from mobileclip_kit.images import load_pixels
+from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.search.queries import combine
 from mobileclip_kit.spec import ImageSpec
 from mobileclip_kit.textness.vector import shift
 from mobileclip_kit.tokenizer import Tokenizer, read_merges
 from tests.golden import make_golden
+from tests.golden.confidences import HITS, INDEX_FILE
 from tests.golden.make_golden import GOLDEN
 from tests.golden.pixels import read_pixels
 
@@ -67,6 +71,17 @@ def test_query_arithmetic_is_pythons_own():
     assert [entry["terms"] for entry in document["parsed"]] == [
         make_golden._terms(query) for query in make_golden.QUERIES
     ]
+
+
+def test_confidences_are_pythons_own():
+    folder = GOLDEN / "confidence"
+    document = json.loads((folder / "confidences.json").read_text())
+    background, stored = Background.read(folder / BACKGROUND_FILE), PhoneIndex(folder / INDEX_FILE).vectors()
+    for query in document["queries"]:
+        vector, hits = np.array(query["vector"], np.float32), stored[query["rows"]]
+        np.testing.assert_allclose(confidences(background, vector, hits), query["confidences"], atol=1e-4)
+        np.testing.assert_allclose(features(background, vector, hits[:HITS]), query["features"], rtol=1e-3, atol=1e-3)
+    assert confidences(background, np.array(document["far"], np.float32), stored[:3]) is None
 
 
 def test_crop_rectangles_are_those_of_the_image_path():
@@ -135,5 +150,8 @@ def test_swifts_tables_are_pythons():
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    now, then = (set(text.splitlines()) for text in (module.swift_source(), module.TARGET.read_text(encoding="utf-8")))
-    assert then <= now
+    sources = module.sources()
+    assert {path.name for path in module.GENERATED.iterdir()} == set(sources)
+    for name, source in sources.items():
+        now, then = (set(text.split()) for text in (source, (module.GENERATED / name).read_text(encoding="utf-8")))
+        assert then <= now, name

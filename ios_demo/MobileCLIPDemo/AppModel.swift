@@ -36,9 +36,29 @@ final class AppModel {
 
     var isPaused: Bool {
         get { state.isPaused }
-        set { session.setPaused(newValue) }
+        set {
+            session.setPaused(newValue)
+            if !newValue { BackgroundIndexing.continueWhenLeft() }
+        }
+    }
+
+    /// Asks for access to the photos, then indexes them.
+    func usePhotos() async {
+        await session.usePhotos()
+        if case .ready = state.phase { BackgroundIndexing.continueWhenLeft() }
     }
 
     /// An error as a message.
     func text(_ problem: AppProblem) -> String { ErrorText.describe(problem.error) }
 }
+
+#if DEBUG
+    extension AppModel {
+        /// A model for previews, which shows a state and does nothing.
+        static func sample(_ state: AppState) -> AppModel {
+            let model = AppModel()
+            model.state = state
+            return model
+        }
+    }
+#endif

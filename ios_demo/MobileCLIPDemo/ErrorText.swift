@@ -12,7 +12,7 @@ enum ErrorText {
         case let error as QueryError: describe(error)
         case let error as TowerError: describe(error)
         case let error as CheckedTowerError: describe(error)
-        case is TextEncoderError: String(localized: "The model gave no vector.")
+        case is BundleTextEncoderError: String(localized: "The model gave no vector.")
         case is PhotoLibraryError: String(localized: "The photo is no longer in the library.")
         default: error.localizedDescription
         }

@@ -27,10 +27,17 @@ struct IndexingBanner: View {
                 RecoveryButton(problem: problem)
             }
             if model.state.isLimited {
-                HStack {
-                    Label("Only the photos that you picked are searched.", systemImage: "lock")
-                    Spacer()
-                    Button("Pick more") { LimitedLibraryPicker.present() }
+                ViewThatFits(in: .horizontal) {
+                    HStack {
+                        limitedLabel
+                        Spacer()
+                        pickButton
+                    }
+                    // Large text.
+                    VStack(alignment: .leading) {
+                        limitedLabel
+                        pickButton
+                    }
                 }
                 .font(.footnote)
             }
@@ -38,8 +45,16 @@ struct IndexingBanner: View {
                 ProgressRow(progress: progress, isPaused: model.isPaused) { model.isPaused.toggle() }
                 Notes(progress: progress)
             }
+            if let problem = model.state.confidenceProblem {
+                Text("All results are shown, however uncertain: \(model.text(problem))")
+                    .font(.footnote)
+                    .foregroundStyle(.secondary)
+            }
         }
     }
+
+    private var limitedLabel: some View { Label("Only the photos that you picked are searched.", systemImage: "lock") }
+    private var pickButton: some View { Button("Pick more") { LimitedLibraryPicker.present() } }
 }
 
 private struct ProgressRow: View {
@@ -93,3 +108,14 @@ private struct Notes: View {
         (progress.failures[.undecodable] ?? 0) + (progress.failures[.notEncoded] ?? 0)
     }
 }
+
+#if DEBUG
+    #Preview("Working") {
+        IndexingBanner().environment(AppModel.sample(.sample(.ready, progress: IndexingProgress(state: .working, indexed: 30, remaining: 70))))
+    }
+    #Preview("Limited, with notes") {
+        let progress = IndexingProgress(
+            state: .done, indexed: 30, provisional: 2, failures: [.notDownloaded: 3, .undecodable: 1], readyIndexProblem: .busy)
+        IndexingBanner().environment(AppModel.sample(.sample(.ready, progress: progress, isLimited: true)))
+    }
+#endif

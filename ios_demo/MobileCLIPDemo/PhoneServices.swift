@@ -27,9 +27,9 @@ final class PhoneServices: AppServices {
         return await Task.detached { BundleList(folders: folders).entries() }.value
     }
 
-    func encoders(of bundle: ModelBundle) async throws -> (images: ImageEncoder, words: TextEncoder) {
+    func encoders(of bundle: ModelBundle) async throws -> (images: BundleImageEncoder, words: BundleTextEncoder) {
         let towers = try towers(of: bundle)
-        return (ImageEncoder(tower: towers.image), try TextEncoder(tower: towers.text, bundle: bundle))
+        return (BundleImageEncoder(tower: towers.image), try BundleTextEncoder(tower: towers.text, bundle: bundle))
     }
 
     /// A bundle's towers in the places of this phone.

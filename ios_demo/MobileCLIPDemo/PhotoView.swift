@@ -3,7 +3,7 @@ import MobileCLIPCore
 import MobileCLIPKit
 import SwiftUI
 
-/// One photo in full, which can be enlarged, shared, marked and deleted, or searched by.
+/// One photo in full, which can be enlarged, shared, marked and deleted. Swiping it up searches for similar ones.
 struct PhotoView: View {
     let hit: FlatIndex.Hit
     let date: Date?
@@ -21,7 +21,9 @@ struct PhotoView: View {
         NavigationStack {
             Group {
                 if let image {
-                    ZoomingImage(image: image).accessibilityLabel(Text("The photo in full"))
+                    ZoomingImage(image: image) { swiped in if swiped == .up { showSimilar() } }
+                        .accessibilityLabel(Text("The photo in full"))
+                        .accessibilityAction(named: Text("More like this")) { showSimilar() }
                 } else if hasFailed {
                     ContentUnavailableView("The photo cannot be shown", systemImage: "photo")
                 } else {
@@ -44,10 +46,7 @@ struct PhotoView: View {
     }
 
     @ViewBuilder private var actions: some View {
-        Button("More like this", systemImage: "square.stack") {
-            findSimilar()
-            dismiss()
-        }
+        Button("More like this", systemImage: "square.stack") { showSimilar() }
         Spacer()
         Button("Favourite", systemImage: isFavourite ? "heart.fill" : "heart") {
             change {
@@ -63,6 +62,11 @@ struct PhotoView: View {
         }
         Spacer()
         ShareLink(item: OriginalPhoto(key: hit.key), preview: SharePreview(Text("Photo")))
+    }
+
+    private func showSimilar() {
+        findSimilar()
+        dismiss()
     }
 
     private func change(_ work: @escaping @MainActor () async throws -> Void) {
@@ -91,6 +95,7 @@ struct OriginalPhoto: Transferable {
 /// An image that two fingers or a double tap enlarge, and that is then moved by scrolling.
 private struct ZoomingImage: View {
     let image: PhotoImage
+    let onSwipe: @MainActor (PhotoSwipe) -> Void
 
     @State private var scale = 1.0
     @State private var scaleBefore = 1.0
@@ -108,10 +113,23 @@ private struct ZoomingImage: View {
                     .onChanged { scale = min(8, max(1, scaleBefore * $0.magnification)) }
                     .onEnded { _ in scaleBefore = scale }
             )
-            .onTapGesture(count: 2) {
-                scale = scale > 1 ? 1 : 3
-                scaleBefore = scale
-            }
+            .simultaneousGesture(
+                DragGesture(minimumDistance: 30).onEnded { drag in
+                    let moved = drag.translation
+                    if let swipe = PhotoSwipe(right: moved.width, down: moved.height, isEnlarged: scale > 1) { onSwipe(swipe) }
+                }
+            )
+            .onTapGesture(count: 2) { enlarge(to: scale > 1 ? 1 : 3) }
+            .accessibilityZoomAction { enlarge(to: $0.direction == .zoomIn ? min(8, scale * 2) : max(1, scale / 2)) }
         }
     }
+
+    private func enlarge(to scale: Double) {
+        self.scale = scale
+        scaleBefore = scale
+    }
 }
+
+#if DEBUG
+    #Preview { PhotoView(hit: FlatIndex.Hit.sample("a"), date: Date()) {}.environment(AppModel.sample(.sample(.ready))) }
+#endif

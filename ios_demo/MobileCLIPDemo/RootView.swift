@@ -18,7 +18,7 @@ struct RootView: View {
             } description: {
                 Text("To search your photos by words, the app has to look at them once. Nothing leaves the phone.")
             } actions: {
-                Button("Allow access to photos") { Task { await model.session.usePhotos() } }
+                Button("Allow access to photos") { Task { await model.usePhotos() } }
                     .buttonStyle(.borderedProminent)
                 if let settings = URL(string: UIApplication.openSettingsURLString) {
                     Link("Open Settings", destination: settings)
@@ -70,3 +70,9 @@ private struct ChooseModelButton: View {
             .sheet(isPresented: $isShown) { SettingsView() }
     }
 }
+
+#if DEBUG
+    #Preview("No model") { RootView().environment(AppModel.sample(.sample(.noBundle))) }
+    #Preview("No access") { RootView().environment(AppModel.sample(.sample(.needsPhotos))) }
+    #Preview("Failed") { RootView().environment(AppModel.sample(.sample(.failed(AppProblem(FlatIndexError.busy))))) }
+#endif

@@ -25,6 +25,10 @@ struct SearchView: View {
                 .padding(.horizontal)
                 ResultGrid()
                 if let reason = model.state.emptyReason { EmptyResults(reason: reason, words: $words) }
+                if model.state.hiddenHits > 0 {
+                    Button("Show \(model.state.hiddenHits) less certain photos") { model.session.showUncertain() }
+                        .padding()
+                }
             }
             .searchable(text: $words, prompt: Text("a red bicycle, beach -people"))
             .onChange(of: words) { _, words in model.words = words }
@@ -50,7 +54,7 @@ private struct ResultGrid: View {
 
     var body: some View {
         LazyVGrid(columns: [GridItem(.adaptive(minimum: side), spacing: 2)], spacing: 2) {
-            ForEach(Array(model.state.hits.enumerated()), id: \.element.key) { place, hit in
+            ForEach(Array(model.state.shownHits.enumerated()), id: \.element.key) { place, hit in
                 ThumbnailView(key: hit.key)
                     .onTapGesture { opened = hit }
                     .contextMenu {
@@ -63,9 +67,9 @@ private struct ResultGrid: View {
                     .accessibilityAction(named: Text("More like this")) { findSimilar(hit) }
             }
         }
-        .task(id: model.state.hits.map(\.key)) {
+        .task(id: model.state.shownHits.map(\.key)) {
             // All in one request, away from the main thread.
-            let (keys, library) = (model.state.hits.map(\.key), model.library)
+            let (keys, library) = (model.state.shownHits.map(\.key), model.library)
             let found = await Task.detached { library.dates(of: keys) }.value
             if !Task.isCancelled { dates = found }
         }
@@ -113,6 +117,10 @@ private struct EmptyResults: View {
                 "No photo is indexed yet", systemImage: "hourglass", description: Text("Results appear while your photos are indexed."))
         case .noResults:
             ContentUnavailableView.search(text: words)
+        case .nothingLikeThat:
+            ContentUnavailableView(
+                "Nothing like that here", systemImage: "questionmark.folder",
+                description: Text("No photo is likely to show this. Other words may find it."))
         }
     }
 }
@@ -139,6 +147,13 @@ private struct TextnessSlider: View {
 }
 
 #if DEBUG
-    #Preview { EmptyResults(reason: .nothingAsked, words: .constant("")) }
-    #Preview { EmptyResults(reason: .nothingIndexed, words: .constant("dog")) }
+    #Preview("Nothing asked") { SearchView().environment(AppModel.sample(.sample(.ready))) }
+    #Preview("Results") {
+        SearchView().environment(AppModel.sample(.sample(.ready, words: "dog", keys: ["a", "b", "c"], certain: 2)))
+    }
+    #Preview("Nothing like that") {
+        SearchView().environment(AppModel.sample(.sample(.ready, words: "dog", keys: ["a"], certain: 0)))
+    }
+    #Preview("Nothing indexed") { EmptyResults(reason: .nothingIndexed, words: .constant("dog")) }
+    #Preview("Textness") { TextnessSlider(scale: .constant(-0.4)) }
 #endif

@@ -1,16 +1,20 @@
-"""Write ``TextTables.swift``: what Python's libraries know of characters, so that Swift knows the same on every system.
+"""Write ``Generated/``: tables of Python's libraries and of mckit, so that Swift knows the same on every system.
 
-Run it when Python's tables change: ``python ios_demo/MobileCLIPKit/make_tables.py``. A test compares.
+``TextTables.swift`` holds facts about characters that cannot be computed, ``ScorerWeights.swift`` the network of
+``mobileclip_kit/confidence/scorer.json``. Run it when one of them changes: ``python ios_demo/MobileCLIPKit/make_tables.py``.
+A test compares.
 """
 
 from __future__ import annotations
 
-import html
 import html.entities
+import json
+import textwrap
 import unicodedata
 from pathlib import Path
 
-TARGET = Path(__file__).parent / "Sources" / "MobileCLIPCore" / "TextTables.swift"
+GENERATED = Path(__file__).parent / "Sources" / "MobileCLIPCore" / "Generated"
+SCORER = Path(__file__).parent.parent.parent / "mobileclip_kit" / "confidence" / "scorer.json"
 HEAD = """import Foundation
 
 // Written by make_tables.py from Python's html and unicodedata modules; do not edit.
@@ -19,16 +23,14 @@ HEAD = """import Foundation
 enum TextTables {
     /// The named character references of HTML 5 (https://html.spec.whatwg.org/multipage/named-characters.html), each name with
     /// its semicolon if it needs one.
-    static let entities: [String: String] = Dictionary(uniqueKeysWithValues: rows(of: entityTable).map { (String($0), string($1)) })
+    static let entities: [String: String] = {
+        var entities: [String: String] = [:]
+        for (name, scalars) in rows(of: entityTable) { entities[name + ";"] = string(scalars) }
+        for name in namesWithoutSemicolon.split(whereSeparator: \\.isWhitespace) { entities[String(name)] = entities[name + ";"] }
+        return entities
+    }()
 
-    /// Names in capitals that mean the capital of the lower-case name's character, where HTML itself does not know them.
-    static let upperCaseEntities: [String: String] = Dictionary(
-        uniqueKeysWithValues: rows(of: upperCaseTable).map { (String($0), string($1)) })
-
-    /// Numbers that stand for another character than Unicode's (HTML 5, "numeric character reference end state").
-    static let replacedNumbers: [UInt32: Unicode.Scalar] = pairs(of: replacedTable).compactMapValues(\\.first)
-
-    /// What a half-width or full-width form is in the standard width.
+    /// What a half-width or full-width form is in the standard width, where that is more than a distance.
     static let widths: [UInt32: [Unicode.Scalar]] = pairs(of: widthTable)
 
     /// What a character is canonically made of, one step.
@@ -52,10 +54,10 @@ enum TextTables {
         return pairs
     }
 
-    /// Lines of a name, a space, and the numbers of characters in hex with a plus sign between.
+    /// Words of a name, an equals sign, and the numbers of characters in hex with a plus sign between.
     private static func rows(of table: String) -> [(Substring, [Unicode.Scalar])] {
-        table.split(separator: "\\n").compactMap { line in
-            let parts = line.split(separator: " ")
+        table.split(whereSeparator: \\.isWhitespace).compactMap { row in
+            let parts = row.split(separator: "=")
             guard parts.count == 2 else { return nil }
             return (parts[0], parts[1].split(separator: "+").compactMap { UInt32($0, radix: 16) }.compactMap(Unicode.Scalar.init))
         }
@@ -63,11 +65,10 @@ enum TextTables {
 """
 
 
-def swift_source() -> str:
-    """The whole file."""
-    numbers = [0x00, 0x0D, *range(0x80, 0xA0)]
-    replaced = {f"{number:x}": html.unescape(f"&#{number};") for number in numbers}
-    widths = {f"{code:x}": unicodedata.normalize("NFKC", chr(code)) for code in [0x3000, *range(0xFF01, 0xFFF0)]}
+def text_tables() -> str:
+    """The whole of ``TextTables.swift``."""
+    # The full-width forms of ASCII lie at a fixed distance from it.
+    widths = {f"{code:x}": unicodedata.normalize("NFKC", chr(code)) for code in [0x3000, *range(0xFF5F, 0xFFF0)]}
     made = {chr(code): unicodedata.decomposition(chr(code)) for code in range(0x110000)}
     canonical = {
         letter: "".join(chr(int(part, 16)) for part in parts.split())
@@ -75,29 +76,64 @@ def swift_source() -> str:
         if parts and not parts.startswith("<")
     }
     composing = {letter for letter in canonical if unicodedata.normalize("NFC", letter) == letter}
+    names = html.entities.html5
     tables = {
-        "entityTable": dict(html.entities.html5),
-        "upperCaseTable": _upper_case_entities(),
-        "replacedTable": replaced,
+        "entityTable": {name.removesuffix(";"): value for name, value in names.items() if name.endswith(";")},
         "widthTable": {name: text for name, text in widths.items() if text != chr(int(name, 16))},
         "compositionTable": {f"{ord(letter):x}": canonical[letter] for letter in canonical if letter in composing},
         "decompositionTable": {f"{ord(letter):x}": canonical[letter] for letter in canonical if letter not in composing},
     }
-    return HEAD + "".join(_literal(name, table) for name, table in tables.items()) + "}\n"
-
-
-def _upper_case_entities() -> dict[str, str]:
-    return {
-        name.upper(): value.upper()
-        for name, value in html.entities.html5.items()
-        if name.endswith(";") and name == name.lower() and html.unescape("&" + name.upper()) == "&" + name.upper()
+    rows = {
+        "namesWithoutSemicolon": sorted(name for name in names if not name.endswith(";")),
+        **{name: [_row(*entry) for entry in sorted(table.items())] for name, table in tables.items()},
     }
+    return HEAD + "".join(_literal(name, words) for name, words in rows.items()) + "}\n"
 
 
-def _literal(name: str, table: dict[str, str]) -> str:
-    rows = [f"        {key} {'+'.join(f'{ord(letter):x}' for letter in text)}\n" for key, text in sorted(table.items())]
-    return f'\n    private static let {name} = """\n' + "".join(rows) + '        """\n'
+def scorer_weights() -> str:
+    """The whole of ``ScorerWeights.swift``."""
+    weights = json.loads(SCORER.read_text())
+    lines = ["// Written by make_tables.py from mobileclip_kit/confidence/scorer.json; do not edit.\n"]
+    lines += ["/// One hidden layer of tanh over the standardised features of `ConfidenceScorer`.", "enum ScorerWeights {"]
+    for name, words in SCORER_NAMES.items():
+        value, kind = weights[name], "Double"
+        while isinstance(value, list):
+            value, kind = value[0], f"[{kind}]"
+        lines += [f"    /// {words}", f"    static let {_camel(name)}: {kind} = {json.dumps(weights[name])}"]
+    return "\n".join(lines) + "\n}\n"
+
+
+SCORER_NAMES = {
+    "mean": "Of each feature.",
+    "scale": "Its standard deviation.",
+    "hidden": "A row for each hidden unit.",
+    "hidden_bias": "Of each hidden unit.",
+    "output": "Weights of the hidden units.",
+    "output_bias": "Of the logit.",
+    "line": "The confidence below which hits are uncertain.",
+}
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _row(key: str, text: str) -> str:
+    return f"{key}={'+'.join(f'{ord(letter):x}' for letter in text)}"
+
+
+def _literal(name: str, words: list[str]) -> str:
+    body = textwrap.fill(" ".join(words), 128, initial_indent=" " * 8, subsequent_indent=" " * 8, break_long_words=False,
+                         break_on_hyphens=False)  # fmt: skip
+    return f'\n    private static let {name} = """\n{body}\n        """\n'
+
+
+def sources() -> dict[str, str]:
+    """The files of ``Generated/`` by name."""
+    return {"TextTables.swift": text_tables(), "ScorerWeights.swift": scorer_weights()}
 
 
 if __name__ == "__main__":
-    TARGET.write_text(swift_source(), encoding="utf-8")
+    for name, source in sources().items():
+        (GENERATED / name).write_text(source, encoding="utf-8")

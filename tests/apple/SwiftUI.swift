@@ -247,6 +247,11 @@ public struct HStack<Content: View>: Primitive {
     public typealias Body = Never
 }
 
+public struct ViewThatFits<Content: View>: Primitive {
+    public init(in axes: Axis.Set = [.horizontal, .vertical], @ViewBuilder content: () -> Content) {}
+    public typealias Body = Never
+}
+
 public struct Group<Content: View>: Primitive {
     public init(@ViewBuilder content: () -> Content) {}
     public typealias Body = Never
@@ -372,6 +377,20 @@ public struct MagnifyGesture: Gesture {
     public init(minimumScaleDelta: CGFloat = 0.01) {}
 }
 
+public struct DragGesture: Gesture {
+    public struct Value: Equatable, Sendable {
+        public var translation: CGSize { .zero }
+        public var velocity: CGSize { .zero }
+    }
+    public init(minimumDistance: CGFloat = 10) {}
+}
+
+public struct GestureMask: OptionSet, Sendable {
+    public let rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+    public static let all = GestureMask(rawValue: 3)
+}
+
 public struct _ChangedGesture<Content: Gesture>: Gesture { public typealias Value = Content.Value }
 public struct _EndedGesture<Content: Gesture>: Gesture { public typealias Value = Content.Value }
 
@@ -442,6 +461,10 @@ public struct AccessibilityTraits: SetAlgebra, Sendable {
 
 public struct AccessibilityChildBehavior: Sendable { public static let ignore = AccessibilityChildBehavior() }
 public struct AccessibilityActionKind: Sendable { public static let `default` = AccessibilityActionKind() }
+public struct AccessibilityZoomGestureAction {
+    public enum Direction: Sendable { case zoomIn, zoomOut }
+    public let direction: Direction
+}
 public struct SearchFieldPlacement: Sendable { public static let automatic = SearchFieldPlacement() }
 
 extension View {
@@ -482,6 +505,7 @@ extension View {
         id value: T, priority: TaskPriority = .userInitiated, @_inheritActorContext _ action: @escaping @Sendable () async -> Void
     ) -> some View { self }
     public func gesture<T: Gesture>(_ gesture: T) -> some View { self }
+    public func simultaneousGesture<T: Gesture>(_ gesture: T, including mask: GestureMask = .all) -> some View { self }
     public func onTapGesture(count: Int = 1, perform action: @escaping () -> Void) -> some View { self }
     public func onChange<V: Equatable>(of value: V, initial: Bool = false, _ action: @escaping () -> Void) -> some View { self }
     public func onChange<V: Equatable>(of value: V, initial: Bool = false, _ action: @escaping (V, V) -> Void) -> some View { self }
@@ -492,6 +516,9 @@ extension View {
     public func accessibilityValue(_ value: Text) -> ModifiedContent<Self, AccessibilityAttachmentModifier> { undefined() }
     public func accessibilityAddTraits(
         _ traits: AccessibilityTraits
+    ) -> ModifiedContent<Self, AccessibilityAttachmentModifier> { undefined() }
+    public func accessibilityZoomAction(
+        _ handler: @escaping (AccessibilityZoomGestureAction) -> Void
     ) -> ModifiedContent<Self, AccessibilityAttachmentModifier> { undefined() }
     public func accessibilityAction(
         _ kind: AccessibilityActionKind = .default, _ handler: @escaping () -> Void

@@ -32,6 +32,7 @@ from mobileclip_kit.search.queries import combine, parse_query
 from mobileclip_kit.spec import ImageSpec
 from mobileclip_kit.textness.vector import Textness, shift
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
+from tests.golden.confidences import make_confidences
 from tests.golden.pixels import make_pixels, make_tagged
 from tests.golden.texts import hard_texts
 from tests.index.phone_writer import PhoneWriter, compact_phone_index, create_phone_index
@@ -61,6 +62,8 @@ def main() -> None:
     make_crops()
     make_pixels(GOLDEN)
     make_phone_bench()
+    with tempfile.TemporaryDirectory() as place:
+        make_confidences(GOLDEN / "confidence", Path(place), MODEL_HASH)
     if parser.parse_args().bundle:
         make_bundle()
         make_parity()

@@ -1,55 +1,30 @@
 import Foundation
 
-/// What the app's logic needs from its surroundings: Apple's frameworks, or a test's replacements.
-@MainActor
-public protocol AppServices: AnyObject, Sendable {
-    associatedtype Source: PhotoSource
-    associatedtype Images: ImageEncoding where Images.Image == Source.Image
-    associatedtype Words: QueryEncoder
-
-    var source: Source { get }
-    /// The folder of the indexes.
-    var indexFolder: URL { get }
-    var settings: AppSettings { get set }
-    /// Whether the app may access only the photos that the user selected.
-    var isLimited: Bool { get }
-
-    /// The bundles that are there now.
-    func bundles() async -> [BundleList.Entry]
-    /// The encoders of a bundle. Their models load when they are first used.
-    func encoders(of bundle: ModelBundle) async throws -> (images: Images, words: Words)
-    /// Asks the user for access to the photos the first time.
-    func requestAccess() async -> Bool
-    /// A value for each change of the library.
-    func libraryChanges() -> AsyncStream<Void>
-    /// Heat and energy of the phone.
-    func machine() -> (thermalState: IndexingPace.ThermalState, isLowPower: Bool)
-    func sleep(for duration: Duration) async throws
-}
-
 /// The logic of the app, without its screens: opens a bundle, indexes and searches.
 @MainActor
 public final class AppSession<Services: AppServices> {
-    /// Wait for a pause in typing.
-    private static var typingPause: Duration { .milliseconds(120) }
-    /// Changes of the library that come together are looked at together.
-    private static var changesPause: Duration { .seconds(3) }
-    private static var limit: Int { 200 }
-
-    public private(set) var state = AppState() { didSet { if state != oldValue { show(state) } } }
+    /// What the screens show.
+    public internal(set) var state = AppState() { didSet { if state != oldValue { show(state) } } }
+    /// Whether the app is visible and may work in the foreground.
     public private(set) var isInForeground = false
 
-    private let services: Services
+    let services: Services
     private let show: @MainActor (AppState) -> Void
-    private var search: PhotoSearch<Services.Words>?
-    private var indexer: PhotoIndexer<Services.Source, Services.Images>?
-    private var files: LibraryIndex?
+    var search: PhotoSearch<Services.Words>?
+    var indexer: PhotoIndexer<Services.Source, Services.Images>?
+    var files: LibraryIndex?
+    /// The bundle's background texts, measured on the library of the computer that made it.
+    var background: TextBackground?
     private var opening: (bundle: String?, task: Task<Void, Never>)?
-    private var indexing: Task<Void, Never>?
+    var indexing: Task<Void, Never>?
+    /// Whether the library may have changed since the running pass began.
+    var wantsAnotherPass = false
     private var watching: Task<Void, Never>?
-    private var scanning: Task<Void, Never>?
-    private var searching: Task<Void, Never>?
-    private var requestNumber = 0
+    var scanning: Task<Void, Never>?
+    var searching: Task<Void, Never>?
+    var requestNumber = 0
+    /// Told of progress by `indexInBackground`.
+    var reportProgress: (@MainActor (IndexingProgress) -> Void)?
 
     /// - Parameter show: Called after each change of the state.
     public init(services: Services, show: @escaping @MainActor (AppState) -> Void = { _ in }) {
@@ -83,6 +58,7 @@ public final class AppSession<Services: AppServices> {
         }
     }
 
+    /// The app is no longer in use.
     public func resignActive() { isInForeground = false }
 
     /// Finds the bundles again.
@@ -131,8 +107,11 @@ public final class AppSession<Services: AppServices> {
                 throw ManifestError.damaged(reason: bundle.model.modelHash)
             }
             let encoders = try await services.encoders(of: bundle)
+            let background = await files.background(of: bundle)
             guard !Task.isCancelled else { return }
-            search = try PhotoSearch(files: files, encoder: encoders.words, textness: bundle.textness())
+            do { self.background = try background.texts.get() } catch { state.confidenceProblem = AppProblem(error) }
+            search = try PhotoSearch(
+                files: files, encoder: encoders.words, textness: bundle.textness(), background: background.measured)
             state.hasTextness = search?.hasTextness ?? false
             indexer = PhotoIndexer(
                 files: files, source: services.source, encoder: encoders.images, input: input,
@@ -160,175 +139,14 @@ public final class AppSession<Services: AppServices> {
     }
 
     /// Ends what belongs to the present bundle.
-    private func stop() async {
+    func stop() async {
         for task in [searching, watching, scanning, indexing] { task?.cancel() }
         await indexing?.value
         (searching, watching, scanning, indexing) = (nil, nil, nil, nil)
-        (indexer, search, files) = (nil, nil, nil)
+        (indexer, search, files, background) = (nil, nil, nil, nil)
         requestNumber += 1
         if case .like = state.request { state.request = .words("") }
-        (state.progress, state.hits, state.answered) = (nil, [], nil)
-        (state.searchProblem, state.indexingProblem) = (nil, nil)
-    }
-
-    // MARK: Indexing
-
-    /// Starts indexing, or makes a running pass compare the library with the index once more.
-    public func startIndexing() {
-        guard case .ready = state.phase else { return }
-        state.isLimited = services.isLimited
-        if indexing != nil {
-            Task { [indexer] in await indexer?.rescan() }
-            return
-        }
-        indexing = Task(priority: .utility) { [weak self] in
-            await self?.runIndexer()
-            self?.indexing = nil
-        }
-    }
-
-    public func setPaused(_ isPaused: Bool) {
-        state.isPaused = isPaused
-        services.settings.isPaused = isPaused
-        if isPaused { indexing?.cancel() } else { resumeIndexing() }
-    }
-
-    public func setAllowsDownload(_ allowsDownload: Bool) {
-        state.allowsDownload = allowsDownload
-        services.settings.allowsDownload = allowsDownload
-        startIndexing()
-    }
-
-    /// Indexes in background time until everything is done or the time is over. Returns whether everything is done.
-    public func indexInBackground() async -> Bool {
-        await start()
-        guard case .ready = state.phase else { return false }
-        startIndexing()
-        let task = indexing
-        await withTaskCancellationHandler {
-            await task?.value
-        } onCancel: {
-            // In the foreground, the work continues without background time.
-            Task { @MainActor [weak self] in if self?.isInForeground == false { task?.cancel() } }
-        }
-        return state.progress?.state == .done
-    }
-
-    /// Moves a damaged index aside and builds a new one.
-    public func rebuildIndex() async {
-        guard let bundle = state.bundle, let files else { return }
-        await stop()
-        state.phase = .starting
-        do {
-            try files.setAside()
-            await open(bundle)
-        } catch {
-            state.phase = .failed(AppProblem(error))
-        }
-    }
-
-    /// Tries again after an error that may be temporary, such as a full disk.
-    public func tryAgain() async {
-        if case .ready = state.phase {
-            startIndexing()
-        } else if let bundle = state.bundle {
-            await open(bundle)
-        }
-    }
-
-    /// A cancelled pass is over soon; until then, it would not notice that it may continue.
-    private func resumeIndexing() {
-        Task {
-            await indexing?.value
-            if !state.isPaused { startIndexing() }
-        }
-    }
-
-    private func runIndexer() async {
-        guard let indexer else { return }
-        state.indexingProblem = nil
-        do {
-            try await indexer.run { [weak self] progress in await self?.show(progress) }
-        } catch is CancellationError {
-            // Another bundle was chosen, or the background time is over.
-        } catch {
-            state.indexingProblem = AppProblem(error)
-        }
-    }
-
-    private func show(_ progress: IndexingProgress) async {
-        guard indexer != nil else { return }
-        let hasNew = progress.indexed != state.progress?.indexed
-        state.progress = progress
-        guard hasNew, let search else { return }
-        do {
-            try await search.refresh()
-            if state.answered != nil { searchSoon() }
-        } catch {
-            state.searchProblem = AppProblem(error)
-        }
-    }
-
-    private func libraryChanged() {
-        guard scanning == nil else { return }
-        scanning = Task { [weak self] in
-            try? await self?.services.sleep(for: Self.changesPause)
-            guard !Task.isCancelled else { return }
-            self?.scanning = nil
-            self?.startIndexing()
-        }
-    }
-
-    private var conditions: IndexingConditions {
-        let machine = services.machine()
-        return IndexingConditions(
-            thermalState: machine.thermalState, isLowPower: machine.isLowPower, isInForeground: isInForeground,
-            allowsDownload: state.allowsDownload, isPaused: state.isPaused)
-    }
-
-    // MARK: Searching
-
-    public func ask(_ request: SearchRequest) {
-        guard request != state.request else { return }
-        state.request = request
-        searchAfresh()
-    }
-
-    public func setTextnessScale(_ scale: Float) {
-        guard scale != state.textnessScale else { return }
-        state.textnessScale = scale
-        searchAfresh()
-    }
-
-    private func searchAfresh() {
-        searching?.cancel()
-        searching = nil
-        requestNumber += 1
-        searchSoon()
-    }
-
-    /// A search that waits already is not put off: while photos are indexed, it would never come.
-    private func searchSoon() {
-        guard searching == nil, search != nil else { return }
-        let number = requestNumber
-        searching = Task { [weak self] in
-            try? await self?.services.sleep(for: Self.typingPause)
-            guard !Task.isCancelled, let self, number == self.requestNumber else { return }
-            self.searching = nil
-            await self.searchNow(number)
-        }
-    }
-
-    private func searchNow(_ number: Int) async {
-        guard let search else { return }
-        let request = state.request
-        do {
-            let found = try await search.search(request, textnessScale: state.textnessScale, limit: Self.limit)
-            guard number == requestNumber else { return }
-            (state.hits, state.answered, state.searchProblem) = (found, request, nil)
-        } catch {
-            guard number == requestNumber else { return }
-            (state.hits, state.answered, state.searchProblem) = ([], request, AppProblem(error))
-        }
+        (state.progress, state.hits, state.certain, state.answered) = (nil, [], nil, nil)
+        (state.searchProblem, state.indexingProblem, state.confidenceProblem) = (nil, nil, nil)
     }
 }

@@ -4,14 +4,18 @@ import Foundation
 public struct BundleList: Sendable {
     /// A folder that looks like a bundle, and the opened bundle or the error.
     public struct Entry: Identifiable, Equatable, Sendable {
+        /// The folder.
         public var url: URL
+        /// The bundle, or why it cannot be used.
         public var result: Result<ModelBundle, ManifestError>
 
+        /// The path of the folder.
         public var id: String { url.path }
     }
 
     private let folders: [URL]
 
+    /// - Parameter folders: Their subfolders are looked through.
     public init(folders: [URL]) {
         self.folders = folders
     }

@@ -2,6 +2,7 @@ import Foundation
 
 /// Photos without a vector and the reasons, stored beside the index so that they are not all tried again at each start.
 public struct FailureLog: Codable, Equatable, Sendable {
+    /// Why a photo has no vector.
     public enum Reason: String, Error, Codable, Sendable, CaseIterable {
         /// Only in iCloud, and the app may not download it now.
         case notDownloaded
@@ -11,13 +12,18 @@ public struct FailureLog: Codable, Equatable, Sendable {
         case notEncoded
     }
 
+    /// A photo that failed.
     public struct Entry: Codable, Equatable, Sendable {
+        /// The photo's stamp when it failed.
         public var stamp: Int64
+        /// Why it failed.
         public var reason: Reason
     }
 
+    /// Failed photos by key.
     public private(set) var entries: [String: Entry] = [:]
 
+    /// An empty log.
     public init() {}
 
     /// Reads a log. A missing or damaged log is treated as empty, since it only saves time.
@@ -25,14 +31,17 @@ public struct FailureLog: Codable, Equatable, Sendable {
         self = (try? JSONDecoder().decode(FailureLog.self, from: Data(contentsOf: url))) ?? FailureLog()
     }
 
+    /// Writes the log, replacing the file at once.
     public func write(to url: URL) throws {
         try JSONEncoder().encode(self).write(to: url, options: .atomic)
     }
 
+    /// Adds a failure.
     public mutating func record(_ photo: LibraryPhoto, _ reason: Reason) {
         entries[photo.key] = Entry(stamp: photo.stamp, reason: reason)
     }
 
+    /// Removes photos.
     public mutating func forget(_ keys: some Sequence<String>) {
         for key in keys { entries[key] = nil }
     }

@@ -7,12 +7,15 @@ import Foundation
 public struct FlatIndex: Sendable {
     /// A hit of a search.
     public struct Hit: Equatable, Sendable {
+        /// Its row in the index.
         public var row: Int
+        /// Its key: a photo's local identifier, or an image's path.
         public var key: String
         /// Cosine similarity to the query.
         public var score: Float
     }
 
+    /// The first block of the file.
     public let header: FlatIndexHeader
     /// All rows, including removed ones.
     public let rows: Int

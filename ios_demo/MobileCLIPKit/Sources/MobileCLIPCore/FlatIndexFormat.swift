@@ -83,7 +83,9 @@ public struct FlatIndexHeader: Equatable, Sendable {
         var bytes: Int { self == .float16 ? 2 : 1 }
     }
 
+    /// Dimensions of a vector.
     public var dim: Int
+    /// Number format of the vectors.
     public var numbers: Numbers
     /// Hash of the model of the vectors, 64 hex digits.
     public var modelHash: String
@@ -105,7 +107,7 @@ public struct FlatIndexHeader: Equatable, Sendable {
         guard version == FlatIndexFormat.version else { throw .otherVersion(Int(version)) }
         guard FlatIndexFormat.isSealed(block), let numbers = Numbers(rawValue: block.number(at: 16, as: UInt32.self)),
             let header = Self(
-                dim: Int(block.number(at: 12, as: UInt32.self)), numbers: numbers, modelHash: SHA256.hex(Array(block[24..<56])))
+                dim: Int(block.number(at: 12, as: UInt32.self)), numbers: numbers, modelHash: FileDigest.hex(Array(block[24..<56])))
         else { throw .headerDamaged }
         self = header
     }

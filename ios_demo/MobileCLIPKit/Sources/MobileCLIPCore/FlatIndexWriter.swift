@@ -9,6 +9,7 @@ public struct FlatIndexItem: Equatable, Sendable {
     /// Length 1.
     public var vector: [Float]
 
+    /// An item to add.
     public init(key: String, stamp: Int64 = 0, vector: [Float]) {
         self.key = key
         self.stamp = stamp
@@ -20,6 +21,7 @@ public struct FlatIndexItem: Equatable, Sendable {
 ///
 /// A call's changes are on disk when it returns. A call that throws leaves only the batches that it completed.
 public struct FlatIndexWriter: ~Copyable {
+    /// The first block of the file.
     public let header: FlatIndexHeader
     /// All rows, including removed ones.
     public private(set) var rows: Int

@@ -5,13 +5,21 @@ import Foundation
 /// The image is resized to `resizedWidth` × `resizedHeight` and cropped. If the crop is smaller than the model's input, it
 /// is placed at `padX`, `padY` on a background of the fill colour.
 public struct ResizePlan: Equatable, Sendable {
+    /// Width after resizing, before cropping.
     public var resizedWidth: Int
+    /// Height after resizing, before cropping.
     public var resizedHeight: Int
+    /// Left edge of the crop in the resized image.
     public var cropX: Int
+    /// Upper edge of the crop in the resized image.
     public var cropY: Int
+    /// Width of the crop.
     public var cropWidth: Int
+    /// Height of the crop.
     public var cropHeight: Int
+    /// Padding on the left of the crop.
     public var padX: Int
+    /// Padding above the crop.
     public var padY: Int
 
     /// Computes the rectangles for an upright image of `width` × `height` pixels; nil if a side is not positive.

@@ -2,6 +2,16 @@ import Foundation
 
 /// Character references of HTML 5, as Python's `html` module and ftfy decode them.
 enum HTML {
+    /// Names in capitals that stand for the capital of the lower-case name's character, where HTML itself does not know them.
+    private static let upperCaseEntities: [String: String] = {
+        var found: [String: String] = [:]
+        for (name, value) in TextTables.entities where name.hasSuffix(";") && name == name.lowercased() {
+            let reference = Array("&\(name.uppercased())".unicodeScalars)
+            if unescape(reference) == reference { found[name.uppercased()] = value.uppercased() }
+        }
+        return found
+    }()
+
     /// Decodes like a browser: semicolons are optional, and the longest known name is used.
     static func unescape(_ scalars: [Unicode.Scalar]) -> [Unicode.Scalar] {
         guard scalars.contains("&") else { return scalars }
@@ -84,10 +94,10 @@ enum HTML {
 
     /// The character of a number in HTML 5; nil for those that are dropped.
     private static func character(_ number: UInt32) -> Unicode.Scalar? {
-        if let replaced = TextTables.replacedNumbers[number] { return replaced }
-        guard number <= 0x10ffff, let scalar = Unicode.Scalar(number) else { return "\u{fffd}" }
+        guard 1...0x10ffff ~= number, let scalar = Unicode.Scalar(number) else { return "\u{fffd}" }
         switch number {
-        case 0x01...0x08, 0x0b, 0x0e...0x1f, 0x7f...0x9f, 0xfdd0...0xfdef: return nil
+        case 0x80...0x9f: return TextCleaner.windows1252[Int(number) - 0x80]
+        case 0x01...0x08, 0x0b, 0x0e...0x1f, 0x7f, 0xfdd0...0xfdef: return nil
         default: return number & 0xfffe == 0xfffe ? nil : scalar
         }
     }
@@ -112,7 +122,7 @@ enum HTML {
             return unescaped.contains(";") ? reference : unescaped
         }
         let name = string(reference.dropFirst())
-        guard let value = TextTables.entities[name] ?? TextTables.upperCaseEntities[name] else { return reference }
+        guard let value = TextTables.entities[name] ?? upperCaseEntities[name] else { return reference }
         return Array(value.unicodeScalars)
     }
 }

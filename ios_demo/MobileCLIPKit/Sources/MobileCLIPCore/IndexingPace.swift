@@ -12,6 +12,7 @@ public enum IndexingPace: Equatable, Sendable {
         case nominal, fair, serious, critical
     }
 
+    /// The pace for a phone's conditions.
     public init(thermalState: ThermalState, isLowPower: Bool, isInForeground: Bool) {
         switch thermalState {
         case .critical: self = .wait(seconds: 60)

@@ -2,9 +2,15 @@ import Foundation
 
 /// The files of one model's index of the photo library, and how to open them.
 public struct LibraryIndex: Sendable {
+    /// The index file.
     public let indexURL: URL
+    /// Photos without a vector, see `FailureLog`.
     public let failuresURL: URL
+    /// How far the index follows the library.
     public let stateURL: URL
+    /// How the background texts score on the library.
+    public let backgroundURL: URL
+    /// The header of the index file.
     public let header: FlatIndexHeader
 
     /// - Parameters:
@@ -17,6 +23,7 @@ public struct LibraryIndex: Sendable {
         indexURL = folder.appendingPathComponent("\(name).mckitidx")
         failuresURL = folder.appendingPathComponent("\(name).failures.json")
         stateURL = folder.appendingPathComponent("\(name).state.json")
+        backgroundURL = folder.appendingPathComponent("\(name).background.json")
     }
 
     /// Opens the index for reading; makes an empty one if there is none.
@@ -36,7 +43,7 @@ public struct LibraryIndex: Sendable {
         let aside = indexURL.appendingPathExtension("damaged")
         try? FileManager.default.removeItem(at: aside)
         try FileManager.default.moveItem(at: indexURL, to: aside)
-        for url in [failuresURL, stateURL] { try? FileManager.default.removeItem(at: url) }
+        for url in [failuresURL, stateURL, backgroundURL] { try? FileManager.default.removeItem(at: url) }
     }
 
     /// Rewrites the index if more than a third of its rows are removed. There must be no open writer.

@@ -7,6 +7,7 @@ public struct LibraryPhoto: Equatable, Hashable, Sendable {
     /// Its modification time in milliseconds, not negative; if it changes, the vector is out of date.
     public var stamp: Int64
 
+    /// A photo with its key and stamp.
     public init(key: String, stamp: Int64) {
         self.key = key
         self.stamp = stamp

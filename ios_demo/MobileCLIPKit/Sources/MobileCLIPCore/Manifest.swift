@@ -52,12 +52,15 @@ public enum ManifestError: Error, Equatable, Sendable {
 
 /// `manifest.json`: the parts of a bundle and the description of its model.
 public struct Manifest: Codable, Equatable, Sendable {
+    /// The version that this package reads.
     public static let formatVersion = 1
     static let kind = "bundle"
 
     /// A file, or a package with all its files.
     public struct File: Codable, Equatable, Sendable {
+        /// Its name in the bundle's folder.
         public var file: String
+        /// Size of all its files.
         public var sizeBytes: Int
         /// 64 hex digits; for a package, the hash of the sorted lines `relative/path sha256` of its files.
         public var sha256: String
@@ -68,9 +71,13 @@ public struct Manifest: Codable, Equatable, Sendable {
         }
     }
 
+    /// Always `Manifest.formatVersion`.
     public var formatVersion: Int
+    /// The description of the model.
     public var model: ModelSpec
+    /// Precision of the Core ML packages.
     public var precision: String
+    /// The parts that the bundle has.
     public var files: [BundlePart: File]
 
     enum CodingKeys: String, CodingKey {
@@ -103,6 +110,7 @@ public struct Manifest: Codable, Equatable, Sendable {
         }
     }
 
+    /// Decodes a manifest; parts that it does not know are ignored.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         formatVersion = try values.decode(Int.self, forKey: .formatVersion)

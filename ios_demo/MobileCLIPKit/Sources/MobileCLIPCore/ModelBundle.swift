@@ -10,10 +10,14 @@ public struct ModelBundle: Equatable, Sendable, Identifiable {
         case hashes
     }
 
+    /// The folder.
     public let url: URL
+    /// What the folder contains.
     public let manifest: Manifest
 
+    /// The path of the folder.
     public var id: String { url.path }
+    /// The description of the model.
     public var model: ModelSpec { manifest.model }
 
     /// Opens a bundle and checks its files.
@@ -100,12 +104,12 @@ public struct ModelBundle: Equatable, Sendable, Identifiable {
     }
 
     private static func hash(_ url: URL, _ parts: [Part]) throws -> String {
-        if parts.count == 1, parts[0].path.isEmpty { return try SHA256.hex(ofFile: url) }
+        if parts.count == 1, parts[0].path.isEmpty { return try FileDigest.hex(ofFile: url) }
         var lines = ""
         for part in parts {
             let path = part.path.joined(separator: "/")
-            lines += "\(path) \(try SHA256.hex(ofFile: url.appendingPathComponent(path)))\n"
+            lines += "\(path) \(try FileDigest.hex(ofFile: url.appendingPathComponent(path)))\n"
         }
-        return SHA256.hex(of: Data(lines.utf8))
+        return FileDigest.hex(of: Data(lines.utf8))
     }
 }

@@ -2,9 +2,12 @@ import Foundation
 
 /// An input with the vector that the model in float32 gives it: part of a bundle.
 public struct TowerSample: Equatable, Sendable {
+    /// What the tower is given.
     public var input: TowerInput
+    /// What the tower must give, of length 1.
     public var vector: [Float]
 
+    /// An input with its vector.
     public init(input: TowerInput, vector: [Float]) {
         self.input = input
         self.vector = vector
@@ -15,11 +18,13 @@ public struct TowerSample: Equatable, Sendable {
 public struct TowerSamples: Equatable, Sendable {
     /// The cosine that a device's vectors must reach.
     public var leastCosine: Float
+    /// Inputs with their vectors.
     public var samples: [TowerSample]
 
     /// Without samples, nothing is compared.
     public static let none = TowerSamples(leastCosine: 0, samples: [])
 
+    /// Samples and what they must reach.
     public init(leastCosine: Float, samples: [TowerSample]) {
         self.leastCosine = leastCosine
         self.samples = samples
@@ -76,6 +81,7 @@ extension ModelBundle {
 public struct ParityRow: Codable, Equatable, Sendable, Identifiable {
     /// `image` or `text`.
     public var tower: BundlePart
+    /// Where the tower ran.
     public var place: TowerPlace
     /// nil if the tower did not run; 1 if the bundle has no samples.
     public var cosine: Float?
@@ -84,8 +90,10 @@ public struct ParityRow: Codable, Equatable, Sendable, Identifiable {
     /// Why the tower did not run.
     public var reason: String?
 
+    /// Tower and place.
     public var id: String { "\(tower.rawValue) \(place.runtime.rawValue) \(place.units.rawValue)" }
 
+    /// Whether the tower gave the right vectors.
     public var passes: Bool { cosine.map { $0 >= leastCosine } ?? false }
 
     enum CodingKeys: String, CodingKey {
@@ -106,14 +114,19 @@ public actor ParityLog {
     private let url: URL
     private var document: Document
 
+    /// - Parameters:
+    ///   - url: The file of the log.
+    ///   - subject: Bundle and system; results of others are ignored.
     public init(url: URL, subject: String) {
         self.url = url
         let stored = (try? Data(contentsOf: url)).flatMap { try? JSONDecoder().decode(Document.self, from: $0) }
         document = stored.flatMap { $0.subject == subject ? $0 : nil } ?? Document(subject: subject, rows: [])
     }
 
+    /// All results.
     public var rows: [ParityRow] { document.rows }
 
+    /// The result of a tower in a place; nil before its first comparison.
     public func row(of tower: BundlePart, at place: TowerPlace) -> ParityRow? {
         document.rows.first { $0.tower == tower && $0.place == place }
     }
@@ -168,6 +181,7 @@ public actor CheckedTower {
         try await chosen().predict(inputs)
     }
 
+    /// Releases the model's memory.
     public func unload() async {
         let tower = try? await choosing?.value
         choosing = nil

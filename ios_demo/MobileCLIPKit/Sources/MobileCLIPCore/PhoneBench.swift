@@ -4,8 +4,11 @@ import Foundation
 public struct PhoneBench: Codable, Equatable, Sendable {
     /// Statistics of single runs, in milliseconds.
     public struct Latency: Codable, Equatable, Sendable {
+        /// Median.
         public var p50: Double
+        /// 95th percentile.
         public var p95: Double
+        /// Number of runs.
         public var runs: Int
 
         /// Summarises measured times, with linear interpolation between them; without times, all values are 0.
@@ -28,8 +31,10 @@ public struct PhoneBench: Codable, Equatable, Sendable {
     public struct Tower: Codable, Equatable, Sendable {
         /// Time to load the compiled model; the first time, the system also compiles it for the chip.
         public var loadMilliseconds: Double
+        /// Of single runs.
         public var latency: Latency
 
+        /// Measured times of a tower.
         public init(loadMilliseconds: Double, latency: Latency) {
             self.loadMilliseconds = loadMilliseconds
             self.latency = latency
@@ -43,17 +48,23 @@ public struct PhoneBench: Codable, Equatable, Sendable {
 
     /// One choice of compute units.
     public struct Row: Codable, Equatable, Sendable, Identifiable {
+        /// The choice.
         public var units: ComputeUnits
+        /// The image tower.
         public var image: Tower
+        /// The text tower.
         public var text: Tower
+        /// Throughput of the image tower, with decoding.
         public var photosPerSecond: Double
         /// Number of photos in the batch for `photosPerSecond`.
         public var batch: Int
         /// Memory of the app by the system's count, with both towers loaded.
         public var memoryBytes: Int
 
+        /// The compute units.
         public var id: ComputeUnits { units }
 
+        /// The figures of one choice.
         public init(
             units: ComputeUnits, image: Tower, text: Tower, photosPerSecond: Double, batch: Int, memoryBytes: Int
         ) {
@@ -75,11 +86,15 @@ public struct PhoneBench: Codable, Equatable, Sendable {
 
     /// Compute units on which the model did not run.
     public struct Failure: Codable, Equatable, Sendable, Identifiable {
+        /// The choice.
         public var units: ComputeUnits
+        /// The error as a message.
         public var reason: String
 
+        /// The compute units.
         public var id: ComputeUnits { units }
 
+        /// A choice that failed.
         public init(units: ComputeUnits, reason: String) {
             self.units = units
             self.reason = reason
@@ -95,12 +110,16 @@ public struct PhoneBench: Codable, Equatable, Sendable {
     public struct Machine: Codable, Equatable, Sendable {
         /// The name of the phone's model, such as "iPhone15,2".
         public var device: String
+        /// Name and version of the operating system.
         public var system: String
         /// Before and after the measurement: a hot phone is slow.
         public var thermalStateBefore: IndexingPace.ThermalState
+        /// After the measurement.
         public var thermalStateAfter: IndexingPace.ThermalState
+        /// Whether the phone was in Low Power Mode.
         public var isLowPower: Bool
 
+        /// A phone in a state.
         public init(
             device: String, system: String, thermalStateBefore: IndexingPace.ThermalState, thermalStateAfter: IndexingPace.ThermalState, isLowPower: Bool
         ) {
@@ -121,12 +140,16 @@ public struct PhoneBench: Codable, Equatable, Sendable {
 
     /// The bundle that was measured.
     public struct Model: Codable, Equatable, Sendable {
+        /// The model's name.
         public var name: String
+        /// Identity of the model.
         public var modelHash: String
+        /// Precision of the Core ML packages.
         public var precision: String
         /// Of the image and text packages.
         public var sizeBytes: [BundlePart: Int]
 
+        /// Describes a bundle.
         public init(of bundle: ModelBundle) {
             name = bundle.model.name
             modelHash = bundle.model.modelHash
@@ -141,18 +164,27 @@ public struct PhoneBench: Codable, Equatable, Sendable {
         }
     }
 
+    /// What the document is.
     public static let kind = "phone-bench"
+    /// The version that this package writes.
     public static let formatVersion = 1
 
+    /// Always `PhoneBench.kind`.
     public private(set) var kind = PhoneBench.kind
+    /// Always `PhoneBench.formatVersion`.
     public private(set) var formatVersion = PhoneBench.formatVersion
+    /// The phone.
     public var machine: Machine
+    /// The bundle.
     public var model: Model
+    /// The choices that ran.
     public var rows: [Row]
+    /// The choices that did not.
     public var failed: [Failure]
     /// Comparisons with the bundle's samples; empty if the bundle has none. Absent from reports of older apps.
     public var parity: [ParityRow]?
 
+    /// A report.
     public init(machine: Machine, model: Model, rows: [Row], failed: [Failure], parity: [ParityRow] = []) {
         self.machine = machine
         self.model = model

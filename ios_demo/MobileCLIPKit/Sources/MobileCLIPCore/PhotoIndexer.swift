@@ -5,10 +5,9 @@ import Foundation
 /// Each batch is on disk before it counts. An app that is killed therefore continues where it was: the photos to index are
 /// those that the index lacks. While the model works on a batch, the images of the next one are fetched.
 public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Source.Image == Encoder.Image {
+    /// Told of progress.
     public typealias Report = @Sendable (IndexingProgress) async -> Void
 
-    /// Number of images that are requested at the same time.
-    static var requestsInFlight: Int { 6 }
     /// Number of photos after which the log of failures is written, and of names that are looked up at a time.
     private static var chunk: Int { 1000 }
 
@@ -19,7 +18,6 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
     private let readyIndex: URL?
     private let conditions: @Sendable () async -> IndexingConditions
     private let sleep: @Sendable (Duration) async throws -> Void
-    private var needsRescan = false
 
     /// - Parameters:
     ///   - files: The index.
@@ -43,17 +41,11 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
         self.sleep = sleep
     }
 
-    /// Compares the library with the index once more after this pass.
-    public func rescan() { needsRescan = true }
-
     /// Indexes new photos, removes deleted ones and reports progress. Ends when nothing is left to do, indexing is paused,
     /// the app must wait in the background, or its task is cancelled. The model is then released.
     public func run(report: Report) async throws {
         do {
-            repeat {
-                needsRescan = false
-                try await runOnce(report)
-            } while needsRescan && !Task.isCancelled
+            try await runOnce(report)
         } catch {
             await encoder.unload()
             throw error
@@ -168,34 +160,10 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
 
     // MARK: One batch
 
-    private typealias Fetched = Result<FetchedImage<Source.Image>, FailureLog.Reason>
+    private typealias Batch = PhotoBatch<Source.Image>
 
-    private struct Batch: Sendable {
-        var photos: [LibraryPhoto]
-        /// Of the same length.
-        var images: [Fetched]
-    }
-
-    /// Fetches images, a few at the same time. If the task is cancelled, so are the requests, and images are missing.
     private nonisolated func fetch(_ photos: ArraySlice<LibraryPhoto>, _ now: IndexingConditions) async -> Batch {
-        let photos = Array(photos)
-        var images = [Fetched](repeating: .failure(.notDownloaded), count: photos.count)
-        await withTaskGroup(of: (Int, Fetched).self) { group in
-            var waiting = photos.indices[...]
-            for place in waiting.prefix(Self.requestsInFlight) { add(place) }
-            waiting = waiting.dropFirst(Self.requestsInFlight)
-            for await (place, image) in group {
-                images[place] = image
-                if let next = waiting.popFirst() { add(next) }
-            }
-
-            func add(_ place: Int) {
-                _ = group.addTaskUnlessCancelled { [source, input] in
-                    (place, await source.image(of: photos[place].key, for: input, allowsDownload: now.allowsDownload))
-                }
-            }
-        }
-        return Batch(photos: photos, images: images)
+        await Batch(photos, from: source, for: input, allowsDownload: now.allowsDownload)
     }
 
     private func add(

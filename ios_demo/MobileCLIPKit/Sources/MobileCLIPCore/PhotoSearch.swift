@@ -7,19 +7,33 @@ public enum SearchRequest: Equatable, Sendable {
     case like(key: String)
 }
 
+/// The hits of a search.
+public struct SearchAnswer: Equatable, Sendable {
+    /// Best first.
+    public var hits: [FlatIndex.Hit] = []
+    /// Number of hits before the uncertain ones; nil if this is not known.
+    public var certain: Int?
+}
+
 /// Searches an index with a bundle's text tower.
 public actor PhotoSearch<Encoder: QueryEncoder> {
     private let encoder: Encoder
     private let files: LibraryIndex
     private let textness: [Float]?
     private var index: FlatIndex
+    private var scorer: ConfidenceScorer?
     private var vectors: [String: [Float]] = [:]
 
-    /// - Parameter textness: The bundle's textness vector; nil if it has none.
-    public init(files: LibraryIndex, encoder: Encoder, textness: [Float]?) throws(FlatIndexError) {
+    /// - Parameters:
+    ///   - textness: The bundle's textness vector; nil if it has none.
+    ///   - background: See `use`.
+    public init(
+        files: LibraryIndex, encoder: Encoder, textness: [Float]?, background: TextBackground? = nil
+    ) throws(FlatIndexError) {
         self.files = files
         self.encoder = encoder
         self.textness = textness
+        scorer = background.map(ConfidenceScorer.init)
         index = try files.open()
     }
 
@@ -31,25 +45,33 @@ public actor PhotoSearch<Encoder: QueryEncoder> {
         index = try files.open()
     }
 
+    /// Tells certain hits of words from uncertain ones from now on.
+    ///
+    /// - Parameter background: Measured on this index; nil if it is not known how sure a hit is.
+    public func use(_ background: TextBackground?) { scorer = background.map(ConfidenceScorer.init) }
+
     /// The best hits; none for an empty query.
     ///
     /// - Parameter textnessScale: Positive to promote written words, negative to demote them.
-    public func search(_ request: SearchRequest, textnessScale: Float, limit: Int) async throws -> [FlatIndex.Hit] {
+    public func search(_ request: SearchRequest, textnessScale: Float, limit: Int) async throws -> SearchAnswer {
         switch request {
         case .words(let text):
-            guard var query = try await query(text) else { return [] }
+            guard var query = try await query(text) else { return SearchAnswer() }
             if let textness, textnessScale != 0 { query = try query.adding(textness: textness, scale: textnessScale) }
-            return try index.search(query.vector, limit: limit)
+            let hits = try index.search(query.vector, limit: limit)
+            let vectors = hits.prefix(ConfidenceScorer.mostHits).map { index.vector(ofRow: $0.row) }
+            return SearchAnswer(hits: hits, certain: scorer?.certainHits(of: query.vector, vectors))
         case .like(let key):
-            guard let row = try index.row(ofKey: key) else { return [] }
-            return try index.search(Query(index.vector(ofRow: row)).vector, limit: limit, excluding: row)
+            guard let row = try index.row(ofKey: key) else { return SearchAnswer() }
+            let query = try QueryVector(index.vector(ofRow: row)).vector
+            return SearchAnswer(hits: try index.search(query, limit: limit, excluding: row))
         }
     }
 
-    private func query(_ text: String) async throws -> Query? {
+    private func query(_ text: String) async throws -> QueryVector? {
         var parts: [(vector: [Float], weight: Float)] = []
         for term in QueryTerm.parse(text) { parts.append((try await vector(of: term.text), term.weight)) }
-        return parts.isEmpty ? nil : try Query(parts: parts)
+        return parts.isEmpty ? nil : try QueryVector(parts: parts)
     }
 
     /// While the user types, most parts of a query have been encoded before.

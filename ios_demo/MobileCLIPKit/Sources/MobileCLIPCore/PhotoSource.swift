@@ -2,10 +2,12 @@ import Foundation
 
 /// A photo's image for the model.
 public struct FetchedImage<Image: Sendable>: Sendable {
+    /// The image.
     public var image: Image
     /// Whether it was made from a thumbnail, because the original is in iCloud.
     public var isProvisional: Bool
 
+    /// An image for the model.
     public init(_ image: Image, isProvisional: Bool = false) {
         self.image = image
         self.isProvisional = isProvisional
@@ -18,8 +20,10 @@ public struct LibraryChanges: Sendable {
     public var token: Data
     /// New and edited photos that the app may access.
     public var changed: [LibraryPhoto]
+    /// Keys of photos that were deleted or that the app may no longer access.
     public var removed: [String]
 
+    /// Changes up to a state.
     public init(token: Data, changed: [LibraryPhoto], removed: [String]) {
         self.token = token
         self.changed = changed
@@ -28,7 +32,8 @@ public struct LibraryChanges: Sendable {
 }
 
 /// A source of photos: the phone's library, or a test's replacement.
-public protocol PhotoSource: Sendable {
+public protocol PhotoSource<Image>: Sendable {
+    /// A decoded image.
     associatedtype Image: Sendable
 
     /// All photos that the app may access, in the order in which to index them.
@@ -55,6 +60,7 @@ public protocol PhotoSource: Sendable {
 
 /// Computes vectors of images: a bundle's image tower, or a test's replacement.
 public protocol ImageEncoding: Sendable {
+    /// A decoded image.
     associatedtype Image: Sendable
 
     /// Unit vectors; nil for an image without one. Loads the model if necessary.
@@ -72,12 +78,18 @@ public protocol QueryEncoder: Sendable {
 
 /// The phone's present conditions for indexing.
 public struct IndexingConditions: Equatable, Sendable {
+    /// Heat of the phone.
     public var thermalState: IndexingPace.ThermalState
+    /// Whether the phone is in Low Power Mode.
     public var isLowPower: Bool
+    /// Whether the app is visible.
     public var isInForeground: Bool
+    /// Whether photos may be downloaded from iCloud.
     public var allowsDownload: Bool
+    /// Whether the user has paused indexing.
     public var isPaused: Bool
 
+    /// The conditions of a moment.
     public init(
         thermalState: IndexingPace.ThermalState, isLowPower: Bool, isInForeground: Bool, allowsDownload: Bool,
         isPaused: Bool = false
@@ -96,12 +108,14 @@ public struct IndexingConditions: Equatable, Sendable {
 
 /// The progress of indexing.
 public struct IndexingProgress: Equatable, Sendable {
+    /// What the indexer does.
     public enum State: Equatable, Sendable {
         /// The library is being compared with the index; `remaining` is not known yet.
         case preparing
         case working, paused, waitingForCooling, done
     }
 
+    /// What the indexer does.
     public var state: State
     /// Number of photos in the index.
     public var indexed: Int
@@ -111,9 +125,19 @@ public struct IndexingProgress: Equatable, Sendable {
     public var provisional = 0
     /// Number of photos that cannot be indexed, by reason.
     public var failures: [FailureLog.Reason: Int] = [:]
+    /// Of the last batch.
     public var photosPerSecond = 0.0
     /// Why the bundle's ready-made index was not used. Its photos are indexed like all others.
     public var readyIndexProblem: FlatIndexError?
+
+    /// Some progress, of which most is not known at first.
+    public init(
+        state: State, indexed: Int, remaining: Int = 0, provisional: Int = 0, failures: [FailureLog.Reason: Int] = [:],
+        readyIndexProblem: FlatIndexError? = nil
+    ) {
+        (self.state, self.indexed, self.remaining) = (state, indexed, remaining)
+        (self.provisional, self.failures, self.readyIndexProblem) = (provisional, failures, readyIndexProblem)
+    }
 
     /// Share of the photos that are done, 0…1.
     public var fraction: Double {

@@ -12,9 +12,13 @@ public struct PixelImage: Equatable, Sendable {
         case premultiplied
     }
 
+    /// In pixels.
     public let width: Int
+    /// In pixels.
     public let height: Int
+    /// What the fourth sample of a pixel means.
     public let alpha: Alpha
+    /// Four samples a pixel, row by row from the top.
     public var bytes: [UInt8]
 
     /// - Returns: nil unless there are four bytes for each of at least one pixel.

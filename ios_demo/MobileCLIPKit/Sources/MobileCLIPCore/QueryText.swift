@@ -2,9 +2,12 @@ import Foundation
 
 /// A weighted text of a query.
 public struct QueryTerm: Equatable, Sendable {
+    /// Negative for words to avoid.
     public var weight: Float
+    /// The words.
     public var text: String
 
+    /// A text with its weight.
     public init(weight: Float, text: String) {
         self.weight = weight
         self.text = text

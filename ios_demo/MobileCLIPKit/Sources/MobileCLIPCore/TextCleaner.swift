@@ -54,7 +54,8 @@ public enum TextCleaner {
         case 0x80...0x9f: return [windows1252[Int(scalar.value) - 0x80]]
         case 0x2bc, 0x2018...0x201b: return ["'"]
         case 0x201c...0x201f: return ["\""]
-        case 0x3000, 0xff01...0xffef: return TextTables.widths[scalar.value] ?? [scalar]
+        case 0xff01...0xff5e: return [Unicode.Scalar(scalar.value - 0xfee0) ?? scalar]
+        case 0x3000, 0xff5f...0xffef: return TextTables.widths[scalar.value] ?? [scalar]
         default: return ligatures[scalar].map { Array($0.unicodeScalars) } ?? [scalar]
         }
     }
@@ -165,7 +166,7 @@ public enum TextCleaner {
     ]
 
     /// The characters of bytes 0x80…0x9F in Windows-1252; the five unassigned ones are kept.
-    private static let windows1252: [Unicode.Scalar] = [
+    static let windows1252: [Unicode.Scalar] = [
         "\u{20ac}", "\u{81}", "\u{201a}", "\u{192}", "\u{201e}", "\u{2026}", "\u{2020}", "\u{2021}",
         "\u{2c6}", "\u{2030}", "\u{160}", "\u{2039}", "\u{152}", "\u{8d}", "\u{17d}", "\u{8f}",
         "\u{90}", "\u{2018}", "\u{2019}", "\u{201c}", "\u{201d}", "\u{2022}", "\u{2013}", "\u{2014}",

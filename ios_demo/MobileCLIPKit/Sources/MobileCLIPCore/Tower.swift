@@ -7,21 +7,27 @@ public enum ComputeUnits: String, CaseIterable, Codable, Sendable, Identifiable 
     case gpu
     case cpu
 
+    /// The name in JSON.
     public var id: String { rawValue }
 }
 
 /// A framework and its compute units.
 public struct TowerPlace: Hashable, Codable, Sendable, Identifiable {
+    /// The frameworks.
     public enum Runtime: String, Codable, Sendable {
         case coreAI = "core_ai"
         case coreML = "core_ml"
     }
 
+    /// The framework.
     public var runtime: Runtime
+    /// Its compute units.
     public var units: ComputeUnits
 
+    /// The place itself.
     public var id: Self { self }
 
+    /// A framework on some compute units.
     public init(_ runtime: Runtime, _ units: ComputeUnits) {
         self.runtime = runtime
         self.units = units
@@ -54,6 +60,7 @@ public enum TowerError: Error, Equatable, Sendable {
 
 /// One tower of a model in one place. The frameworks, and tests, implement it.
 public protocol Tower: Sendable {
+    /// Its framework and compute units.
     var place: TowerPlace { get }
 
     /// Loads the model, unless it is loaded.
@@ -110,6 +117,6 @@ extension Tower {
 
 /// nil for vectors of different widths, without a direction or with a number that is not finite.
 private func cosine(_ a: [Float], _ b: [Float]) -> Float? {
-    guard a.count == b.count, let a = try? Query(a).vector, let b = try? Query(b).vector else { return nil }
+    guard a.count == b.count, let a = try? QueryVector(a).vector, let b = try? QueryVector(b).vector else { return nil }
     return zip(a, b).reduce(0) { $0 + $1.0 * $1.1 }
 }

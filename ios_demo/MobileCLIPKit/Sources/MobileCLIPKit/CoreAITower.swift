@@ -8,6 +8,7 @@
     /// The system specialises the asset for the device at the first load, which takes seconds; later loads are fast.
     @available(iOS 27, macOS 27, *)
     public actor CoreAITower: Tower {
+        /// Core AI, and its compute units.
         public nonisolated let place: TowerPlace
 
         private let part: BundlePart
@@ -26,6 +27,7 @@
             self.options = options ?? (usesCPUOnly ? .cpuOnly : .default)
         }
 
+        /// Loads the asset, unless it is loaded.
         public func load() async throws {
             guard loaded == nil else { return }
             do {
@@ -42,8 +44,10 @@
             }
         }
 
+        /// Releases the model's memory.
         public func unload() { loaded = nil }
 
+        /// Unit vectors of inputs; nil for an input without one.
         public func predict(_ inputs: [TowerInput]) async throws -> [[Float]?] {
             try await load()
             guard let loaded else { throw TowerError.loading(part: part, reason: "") }
@@ -86,7 +90,7 @@
             let vector = array.view(as: Float.self).withUnsafePointer { pointer, _, strides in
                 (0..<count).map { pointer[$0 * strides[strides.count - 1]] }
             }
-            return try? Query(vector).vector
+            return try? QueryVector(vector).vector
         }
     }
 #endif

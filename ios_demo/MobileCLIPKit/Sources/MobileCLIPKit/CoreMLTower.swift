@@ -9,6 +9,7 @@
     /// An actor, because a model's predictions share buffers. The package is compiled once; compiled models are kept by the
     /// package's hash.
     public actor CoreMLTower: Tower {
+        /// Core ML, and its compute units.
         public nonisolated let place: TowerPlace
 
         private let bundle: ModelBundle
@@ -40,10 +41,13 @@
             self.configure = configure
         }
 
+        /// Loads the model, unless it is loaded; compiles it the first time.
         public func load() async throws { _ = try await ready() }
 
+        /// Releases the model's memory.
         public func unload() { loaded = nil }
 
+        /// Unit vectors of inputs; nil for an input without one.
         public func predict(_ inputs: [TowerInput]) async throws -> [[Float]?] {
             let loaded = try await ready()
             // Core ML's buffers live until the pool is drained.
@@ -157,7 +161,7 @@
         func unitVector(named name: String) -> [Float]? {
             guard let array = featureValue(for: name)?.multiArrayValue else { return nil }
             let vector = (0..<array.count).map { array[$0].floatValue }
-            return try? Query(vector).vector
+            return try? QueryVector(vector).vector
         }
     }
 #endif

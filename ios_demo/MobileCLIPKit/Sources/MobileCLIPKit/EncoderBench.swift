@@ -56,7 +56,7 @@
             else { throw ManifestError.partMissing(.image) }
             let images = CoreMLTower(.image, of: bundle, units: units, folder: folder)
             let texts = CoreMLTower(.text, of: bundle, units: units, folder: folder)
-            let tokens = try Tokenizer(merges: bundle.requiredURL(of: .merges), spec: text)("a photo of a dog")
+            let tokens = try CLIPTokenizer(merges: bundle.requiredURL(of: .merges), spec: text)("a photo of a dog")
             let imageLoad = try await Self.times(1) { try await images.load() }
             let textLoad = try await Self.times(1) { try await texts.load() }
             for _ in 0..<3 {
@@ -109,6 +109,7 @@
     }
 
     extension IndexingPace.ThermalState {
+        /// The system's state by our names.
         public init(_ state: ProcessInfo.ThermalState) {
             switch state {
             case .nominal: self = .nominal

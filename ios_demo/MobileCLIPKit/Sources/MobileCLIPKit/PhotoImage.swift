@@ -5,8 +5,10 @@
     ///
     /// Its pixels never change, but not every SDK marks the system's type as `Sendable`.
     public struct PhotoImage: @unchecked Sendable {
+        /// The system's image.
         public let image: UIImage
 
+        /// An image of the system.
         public init(_ image: UIImage) { self.image = image }
 
         var cgImage: CGImage? { image.cgImage }
@@ -31,8 +33,10 @@
 
     /// An image of the system, which has turned it.
     public struct PhotoImage: @unchecked Sendable {
+        /// The system's image.
         public let image: NSImage
 
+        /// An image of the system.
         public init(_ image: NSImage) { self.image = image }
 
         var cgImage: CGImage? { image.cgImage(forProposedRect: nil, context: nil, hints: nil) }

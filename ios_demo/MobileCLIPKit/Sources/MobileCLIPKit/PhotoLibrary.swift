@@ -8,6 +8,7 @@
         /// Decoding needs memory: few photos are decoded at the same time, however many are requested.
         private static let decoders = (0..<2).map { _ in Decoder() }
 
+        /// The library of this phone.
         public init() {}
 
         // MARK: Access
@@ -66,6 +67,7 @@
             return try? NSKeyedArchiver.archivedData(withRootObject: token, requiringSecureCoding: true)
         }
 
+        /// nil with limited access, and for a token that the system no longer knows.
         public func changes(since token: Data) -> LibraryChanges? {
             guard !isLimited,
                 let since = try? NSKeyedUnarchiver.unarchivedObject(ofClass: PHPersistentChangeToken.self, from: token),
@@ -86,6 +88,7 @@
 
         // MARK: Images for the model
 
+        /// A photo as the model's input, or why there is none; a thumbnail stands in for a photo that is only in iCloud.
         public func image(
             of key: String, for input: ImageSpec, allowsDownload: Bool
         ) async -> Result<FetchedImage<PixelImage>, FailureLog.Reason> {
@@ -172,8 +175,10 @@
 
         // MARK: Edits
 
+        /// Whether the user has marked a photo as a favourite.
         public func isFavourite(_ key: String) -> Bool { fetch([key]).firstObject?.isFavorite ?? false }
 
+        /// Marks a photo as a favourite, or removes the mark.
         public func setFavourite(_ isFavourite: Bool, _ key: String) async throws {
             guard let asset = fetch([key]).firstObject else { throw PhotoLibraryError.noPhoto }
             try await PHPhotoLibrary.shared().performChanges { @Sendable in

@@ -39,7 +39,10 @@ struct LibraryReport: Encodable {
     /// A pass over the whole library, of which the index lacks `missing` photos.
     var missing: Int
     var resume_ms: Double
-    /// The memory that such a pass adds for each photo that it indexes, without the mapped file.
+    /// Memory that each of several such passes adds, without the mapped file and what the allocator keeps for later; nil if the
+    /// system does not report it.
+    var growth_bytes: [Int?]
+    /// The same for a photo, median of the passes after the first one.
     var growth_bytes_per_indexed_photo: Double?
     /// A pass that is told of three changed photos.
     var update_ms: Double
@@ -48,23 +51,37 @@ struct LibraryReport: Encodable {
 func measureLibrary() async throws -> LibraryReport {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("mckit-bench-\(UUID().uuidString)")
     defer { try? FileManager.default.removeItem(at: folder) }
-    let (count, missing) = (300_000, 10_000)
+    let (count, missing, passes) = (300_000, 5_000, 5)
     let photos = (0..<count).map { LibraryPhoto(key: "photo-\($0)/L0/001", stamp: 1) }
     let json = #"{"name": "m", "embedding_dim": \#(libraryDim), "logit_scale": 1, "model_hash": "\#(String(repeating: "0", count: 64))"}"#
     let model = try JSONDecoder().decode(ModelSpec.self, from: Data(json.utf8))
     guard let files = LibraryIndex(folder: folder, model: model) else { throw CocoaError(.featureUnsupported) }
     let axis: [Float] = (0..<libraryDim).map { $0 == 0 ? 1 : 0 }
-    try fill(files, photos.dropFirst(missing), axis)
-    // The first pass brings the process to its size.
-    _ = try await pass(files, SimulatedLibrary(listed: Array(photos.dropFirst(missing / 2))))
-    let before = ownBytes()
-    let resume = try await pass(files, SimulatedLibrary(listed: photos))
-    let growth = before.flatMap { before in ownBytes().map { Double($0 - before) / Double(missing / 2) } }
+    try fill(files, photos.dropFirst(passes * missing), axis)
+    var (growth, times): ([Int?], [Double]) = ([], [])
+    for left in (0..<passes).reversed() {
+        let before = usedBytes()
+        times.append(try await pass(files, SimulatedLibrary(listed: Array(photos.dropFirst(left * missing)))))
+        growth.append(before.flatMap { before in usedBytes().map { $0 - before } })
+    }
     let changed = (0..<3).map { LibraryPhoto(key: photos[$0].key, stamp: 2) }
+    // The first pass brings the process to its size.
+    let later = growth.dropFirst().compactMap { $0 }.map(Double.init)
     let update = try await pass(files, SimulatedLibrary(listed: [], changed: changed))
     return LibraryReport(
-        photos: count, dim: libraryDim, missing: missing / 2, resume_ms: resume, growth_bytes_per_indexed_photo: growth,
-        update_ms: update)
+        photos: count, dim: libraryDim, missing: missing, resume_ms: median(times), growth_bytes: growth,
+        growth_bytes_per_indexed_photo: later.isEmpty ? nil : median(later) / Double(missing), update_ms: update)
+}
+
+/// Resident memory without mapped files, after the allocator has given back what is not in use; nil if the system does not
+/// report it.
+private func usedBytes() -> Int? {
+    #if canImport(Glibc)
+        // Swift's module of the C library does not have it.
+        guard let trim = dlsym(nil, "malloc_trim") else { return nil }
+        _ = unsafeBitCast(trim, to: (@convention(c) (Int) -> Int32).self)(0)
+    #endif
+    return ownBytes()
 }
 
 private func fill(_ files: LibraryIndex, _ photos: ArraySlice<LibraryPhoto>, _ axis: [Float]) throws {

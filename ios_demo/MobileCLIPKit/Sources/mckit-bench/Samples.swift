@@ -25,20 +25,25 @@ struct BundleDescription: Encodable {
     var items: [String]
     var tokens: [[Int32]]
     var hits: [[Hit]]
+    /// Number of hits before the uncertain ones; nil if the bundle has no background texts.
+    var certain: [Int?]
     var textness_dim: Int
 }
 
 func describeBundle(_ url: URL, _ queries: BundleQueries) throws -> BundleDescription {
     let bundle = try ModelBundle(contentsOf: url, check: .hashes)
     guard let text = bundle.model.text else { throw ManifestError.partMissing(.text) }
-    let tokenizer = try Tokenizer(merges: bundle.requiredURL(of: .merges), spec: text)
+    let tokenizer = try CLIPTokenizer(merges: bundle.requiredURL(of: .merges), spec: text)
     let index = try bundle.url(of: .index).map { try FlatIndex(contentsOf: $0, modelHash: bundle.model.modelHash) }
     try index?.verify()
     let textness = try bundle.textness()
+    let scorer = try bundle.background().map(ConfidenceScorer.init)
+    var certain: [Int?] = []
     let hits = try queries.queries.map { query in
-        var vector = try Query(query.vector)
+        var vector = try QueryVector(query.vector)
         if let textness { vector = try vector.adding(textness: textness, scale: query.textness) }
         let found = try index?.search(vector.vector, limit: queries.limit) ?? []
+        certain.append(scorer?.certainHits(of: vector.vector, found.compactMap { index?.vector(ofRow: $0.row) }))
         return found.map { BundleDescription.Hit(item: $0.key, score: $0.score) }
     }
     return BundleDescription(
@@ -47,12 +52,13 @@ func describeBundle(_ url: URL, _ queries: BundleQueries) throws -> BundleDescri
         items: try index?.items().map(\.key) ?? [],
         tokens: queries.texts.map { tokenizer($0) },
         hits: hits,
+        certain: certain,
         textness_dim: textness?.count ?? 0)
 }
 
 /// Writes three items of four dimensions, replaces one and removes one.
 func writeSampleIndex(_ url: URL) throws {
-    let modelHash = SHA256.hex(of: Data("golden".utf8))
+    let modelHash = FileDigest.hex(of: Data("golden".utf8))
     guard let header = FlatIndexHeader(dim: 4, numbers: .float16, modelHash: modelHash) else { return }
     try FlatIndexWriter.create(at: url, header: header)
     var writer = try FlatIndexWriter(opening: url, modelHash: modelHash)

@@ -66,6 +66,11 @@ private final class Phone: AppServices {
 }
 
 @MainActor
+private final class Remaining {
+    var counts: [Int] = []
+}
+
+@MainActor
 @Suite struct AppSessionTests {
     private let scratch: Scratch
     private let phone: Phone
@@ -271,6 +276,35 @@ private final class Phone: AppServices {
         phone.timePasses = true
         try await until { session.state.progress?.indexed == 4 && session.state.progress?.state == .done }
         #expect(await phone.source.listings == before + 1)
+    }
+
+    /// Even in the moment in which a pass says that it is done: nothing looks at the library after that.
+    @Test(arguments: [IndexingProgress.State.preparing, .working, .done])
+    func aPassThatIsAskedForDuringAnotherOneFollows(state: IndexingProgress.State) async throws {
+        try addBundles("mine")
+        var isAsked = false
+        session.reportProgress = { [session] progress in
+            guard progress.state == state, !isAsked else { return }
+            isAsked = true
+            session.startIndexing()
+        }
+        await session.start()
+        try await until { await phone.source.listings == 2 }
+    }
+
+    @Test func backgroundTimeReportsProgressAndASecondRequestDoesNotSilenceIt() async throws {
+        try addBundles("mine")
+        await phone.source.stall(["a"])
+        let seen = Remaining()
+        let first = Task { await session.indexInBackground { seen.counts.append($0.remaining) } }
+        try await until { await phone.source.open == 1 }
+        let second = Task { await session.indexInBackground() }
+        for _ in 0..<20 { await Task.yield() }
+        #expect(session.reportProgress != nil)
+        first.cancel()
+        _ = await (first.value, second.value)
+        #expect(seen.counts.contains(3))
+        #expect(session.reportProgress == nil)
     }
 
     // MARK: Searching

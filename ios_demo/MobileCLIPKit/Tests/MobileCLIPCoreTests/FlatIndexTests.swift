@@ -62,7 +62,7 @@ private struct Operations: Decodable {
 }
 
 extension Golden {
-    static let modelHash = SHA256.hex(of: Data("golden".utf8))
+    static let modelHash = FileDigest.hex(of: Data("golden".utf8))
 
     static func index(_ name: String) -> URL { folder.appendingPathComponent("index/\(name).mckitidx") }
 }
@@ -114,7 +114,7 @@ private func replay(_ entry: Cases.Case, at url: URL) throws {
             (0..<golden.one_hot.count).map { number in
                 FlatIndexItem(key: "item \(number)", stamp: Int64(number), vector: (0..<dim).map { $0 == number % dim ? 1 : 0 })
             })
-        #expect(try SHA256.hex(ofFile: url) == golden.one_hot.sha256)
+        #expect(try FileDigest.hex(ofFile: url) == golden.one_hot.sha256)
     }
 
     /// The arithmetic is specified to the bit, so scores must be equal.

@@ -22,13 +22,13 @@ import Testing
         #expect(Set(bundle.manifest.files.keys) == parts)
         for part in parts { #expect(bundle.manifest.files[part]?.file == part.fileName) }
 
-        let tokenizer = try Tokenizer(merges: bundle.requiredURL(of: .merges), spec: #require(bundle.model.text))
+        let tokenizer = try CLIPTokenizer(merges: bundle.requiredURL(of: .merges), spec: #require(bundle.model.text))
         #expect(tokenizer("a photo of a dog").count == 12)
         let index = try FlatIndex(contentsOf: bundle.requiredURL(of: .index), modelHash: bundle.model.modelHash)
         #expect(try index.items().map(\.key) == (0..<5).map { "photo \($0).jpg" })
         #expect(index.stamp(ofRow: 3) == 3000)
         let textness = try #require(try bundle.textness())
-        let query = try Query(index.vector(ofRow: 2)).adding(textness: textness, scale: 0)
+        let query = try QueryVector(index.vector(ofRow: 2)).adding(textness: textness, scale: 0)
         #expect(try index.search(query.vector, limit: 1).map(\.row) == [2])
     }
 

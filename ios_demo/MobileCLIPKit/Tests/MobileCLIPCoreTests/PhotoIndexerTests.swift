@@ -138,7 +138,7 @@ private actor Phone {
         await library.stall(Set(names(100)))
         let work = indexer(library, FakeEncoder())
         let task = Task { [log] in try await work.run { progress in await log.add(progress) } }
-        while await library.open < PhotoIndexer<FakeLibrary, FakeEncoder>.requestsInFlight { await Task.yield() }
+        while await library.open < PhotoBatch<String>.requestsInFlight { await Task.yield() }
         task.cancel()
         try await task.value
         #expect(await library.cancelled == 6)
@@ -246,20 +246,6 @@ private actor Phone {
         await library.set(["photo 4", "photo 1"])
         try await run(indexer(library, FakeEncoder()))
         #expect(try keys() == ["photo 1", "photo 4"])
-    }
-
-    @Test func aChangeDuringAPassIsSeenByTheNextOne() async throws {
-        let library = FakeLibrary(names(2))
-        let encoder = FakeEncoder()
-        let work = indexer(library, encoder)
-        await encoder.then {
-            guard await encoder.batches.count == 1 else { return }
-            await library.set(["photo 0", "photo 1", "new"])
-            await work.rescan()
-        }
-        try await run(work)
-        #expect(try keys() == ["photo 0", "photo 1", "new"])
-        #expect(await encoder.seen == ["photo 0", "photo 1", "new"])
     }
 
     @Test func aReadyIndexGivesItsVectorsToPhotosOfTheSameName() async throws {

@@ -38,7 +38,7 @@ private func axis(_ place: Int) -> [Float] { (0..<16).map { $0 == place ? 1 : 0 
 
     private func found(_ request: SearchRequest, scale: Float = 0, textness: [Float]? = nil) async throws -> [String] {
         let search = try PhotoSearch(files: files, encoder: words, textness: textness)
-        return try await search.search(request, textnessScale: scale, limit: 2).map(\.key)
+        return try await search.search(request, textnessScale: scale, limit: 2).hits.map(\.key)
     }
 
     @Test func wordsFindTheNearestPhotos() async throws {
@@ -48,7 +48,7 @@ private func axis(_ place: Int) -> [Float] { (0..<16).map { $0 == place ? 1 : 0 
 
     @Test func signedWordsAreKeptOut() async throws {
         let search = try PhotoSearch(files: files, encoder: words, textness: nil)
-        let hits = try await search.search(.words("beach -people"), textnessScale: 0, limit: 4)
+        let hits = try await search.search(.words("beach -people"), textnessScale: 0, limit: 4).hits
         #expect(hits.first?.key == "beach")
         #expect(hits.first { $0.key == "crowded beach" }.map { $0.score < 0.2 } == true)
     }
@@ -81,8 +81,8 @@ private func axis(_ place: Int) -> [Float] { (0..<16).map { $0 == place ? 1 : 0 
             var writer = try files.openWriter()
             try writer.append([FlatIndexItem(key: "another dog", vector: axis(0))])
         }
-        #expect(try await search.search(.words("dog"), textnessScale: 0, limit: 2).map(\.key) == ["dog", "the word dog"])
+        #expect(try await search.search(.words("dog"), textnessScale: 0, limit: 2).hits.map(\.key) == ["dog", "the word dog"])
         try await search.refresh()
-        #expect(try await search.search(.words("dog"), textnessScale: 0, limit: 2).map(\.key) == ["dog", "another dog"])
+        #expect(try await search.search(.words("dog"), textnessScale: 0, limit: 2).hits.map(\.key) == ["dog", "another dog"])
     }
 }

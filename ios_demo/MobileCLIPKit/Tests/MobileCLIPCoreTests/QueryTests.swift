@@ -46,14 +46,14 @@ private func distance(_ a: [Float], _ b: [Float]) -> Float {
 
     @Test func weightedSumsEqualPythons() throws {
         for entry in golden.combined {
-            let query = try Query(parts: zip(entry.parts, entry.weights).map { (vector: $0, weight: $1) })
+            let query = try QueryVector(parts: zip(entry.parts, entry.weights).map { (vector: $0, weight: $1) })
             #expect(distance(query.vector, entry.result) < tolerance)
         }
     }
 
     @Test func textnessEqualsPythons() throws {
         for entry in golden.shifted {
-            let query = try Query(entry.query).adding(textness: golden.direction, scale: entry.scale)
+            let query = try QueryVector(entry.query).adding(textness: golden.direction, scale: entry.scale)
             #expect(distance(query.vector, entry.result) < tolerance)
         }
     }
@@ -66,11 +66,11 @@ private func distance(_ a: [Float], _ b: [Float]) -> Float {
     }
 
     @Test func whatHasNoDirectionIsRefused() {
-        #expect(throws: QueryError.empty) { try Query(parts: []) }
-        #expect(throws: QueryError.noDirection) { try Query(parts: [([1, 0], 1), ([1, 0], -1)]) }
-        #expect(throws: QueryError.noDirection) { try Query([.nan, 0]) }
+        #expect(throws: QueryError.empty) { try QueryVector(parts: []) }
+        #expect(throws: QueryError.noDirection) { try QueryVector(parts: [([1, 0], 1), ([1, 0], -1)]) }
+        #expect(throws: QueryError.noDirection) { try QueryVector([.nan, 0]) }
         #expect(throws: QueryError.differentWidths(expected: 2, found: 3)) {
-            try Query([1, 0]).adding(textness: [1, 0, 0], scale: 1)
+            try QueryVector([1, 0]).adding(textness: [1, 0, 0], scale: 1)
         }
     }
 }

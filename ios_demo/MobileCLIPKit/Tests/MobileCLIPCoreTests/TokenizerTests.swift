@@ -30,7 +30,7 @@ private struct Tokens: Decodable {
         #expect(Set(records.map { Array($0.text.utf8) }).count >= 2000)
         var different: [String] = []
         for cleaning in [TextSpec.Cleaning.lower, .canonicalize, .whitespace] {
-            let tokenizer = try Tokenizer(merges: Self.merges, spec: TextSpec(cleaning: cleaning))
+            let tokenizer = try CLIPTokenizer(merges: Self.merges, spec: TextSpec(cleaning: cleaning))
             for record in records where record.cleaning == cleaning && tokenizer.encode(record.text) != record.ids {
                 different.append("\(record.class) \(cleaning): \(record.text.debugDescription)")
             }
@@ -46,7 +46,7 @@ private struct Tokens: Decodable {
 
     @Test func rowsAreCutAndPaddedAsInPython() throws {
         for row in try Golden.read("tokens.json", as: Tokens.self).rows {
-            let tokenizer = try Tokenizer(merges: Self.merges, spec: TextSpec(contextLength: row.context_length))
+            let tokenizer = try CLIPTokenizer(merges: Self.merges, spec: TextSpec(contextLength: row.context_length))
             #expect(tokenizer(row.text) == row.row)
         }
     }
@@ -54,7 +54,7 @@ private struct Tokens: Decodable {
     @Test func damagedMergesAreRefused() throws {
         func error(_ text: String) -> TokenizerError? {
             do throws(TokenizerError) {
-                _ = try Tokenizer(merges: Data(text.utf8), spec: TextSpec())
+                _ = try CLIPTokenizer(merges: Data(text.utf8), spec: TextSpec())
                 return nil
             } catch {
                 return error
@@ -62,27 +62,27 @@ private struct Tokens: Decodable {
         }
         #expect(error("") == .wrongHeader)
         #expect(error("a b\n") == .wrongHeader)
-        #expect(error(Tokenizer.header + "\n") == nil)
-        #expect(error(Tokenizer.header + "\na b\nc\n") == .badLine(number: 3))
-        #expect(error(Tokenizer.header + "\na b c\n") == .badLine(number: 2))
-        #expect(error(Tokenizer.header + "\nab c\n") == .impossibleMerge(line: 2))
-        #expect(error(Tokenizer.header + "\na b\na b\n") == .impossibleMerge(line: 3))
-        #expect(error(Tokenizer.header + "\na</w> b\n") == .impossibleMerge(line: 2))
+        #expect(error(CLIPTokenizer.header + "\n") == nil)
+        #expect(error(CLIPTokenizer.header + "\na b\nc\n") == .badLine(number: 3))
+        #expect(error(CLIPTokenizer.header + "\na b c\n") == .badLine(number: 2))
+        #expect(error(CLIPTokenizer.header + "\nab c\n") == .impossibleMerge(line: 2))
+        #expect(error(CLIPTokenizer.header + "\na b\na b\n") == .impossibleMerge(line: 3))
+        #expect(error(CLIPTokenizer.header + "\na</w> b\n") == .impossibleMerge(line: 2))
     }
 
     @Test func whatTheModelCannotTakeIsRefused() throws {
-        #expect(throws: TokenizerError.self) { try Tokenizer(merges: Self.merges, spec: TextSpec(vocabularySize: 600)) }
+        #expect(throws: TokenizerError.self) { try CLIPTokenizer(merges: Self.merges, spec: TextSpec(vocabularySize: 600)) }
         #expect(throws: TokenizerError.unsupportedKind("huggingface")) {
-            try Tokenizer(merges: Self.merges, spec: TextSpec(tokenizer: .huggingFace))
+            try CLIPTokenizer(merges: Self.merges, spec: TextSpec(tokenizer: .huggingFace))
         }
         #expect(throws: TokenizerError.unreadable(path: "/nowhere")) {
-            try Tokenizer(merges: URL(fileURLWithPath: "/nowhere"), spec: TextSpec())
+            try CLIPTokenizer(merges: URL(fileURLWithPath: "/nowhere"), spec: TextSpec())
         }
     }
 
     /// Ten times as many letters take about ten times as long; merging pair by pair would take a hundred times as long.
     @Test func timeGrowsWithTheTextAndNotWithItsSquare() throws {
-        let tokenizer = try Tokenizer(merges: Self.merges, spec: TextSpec())
+        let tokenizer = try CLIPTokenizer(merges: Self.merges, spec: TextSpec())
         func work(_ letters: Int) -> Double {
             let text = String(repeating: "x", count: letters)
             return (0..<3).map { _ in

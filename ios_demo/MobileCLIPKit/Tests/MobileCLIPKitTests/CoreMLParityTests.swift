@@ -36,7 +36,7 @@
             let bundle = try ModelBundle(contentsOf: golden.appendingPathComponent("bundle"), check: .hashes)
             let parity = try JSONDecoder().decode(
                 Parity.self, from: Data(contentsOf: golden.appendingPathComponent("parity/parity.json")))
-            let tokenizer = try Tokenizer(merges: bundle.requiredURL(of: .merges), spec: #require(bundle.model.text))
+            let tokenizer = try CLIPTokenizer(merges: bundle.requiredURL(of: .merges), spec: #require(bundle.model.text))
             let texts = CoreMLTower(.text, of: bundle, units: units, folder: folder)
             for text in parity.texts {
                 let vector = try #require(try await texts.predict([.tokens(tokenizer(text.text))])[0])

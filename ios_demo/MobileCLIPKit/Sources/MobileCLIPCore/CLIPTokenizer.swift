@@ -18,13 +18,19 @@ public enum TokenizerError: Error, Equatable, Sendable {
 ///
 /// A text is cleaned and split into words. A word begins as its UTF-8 bytes, the last of which is marked as the end of a
 /// word. Then the adjacent pair that comes first in the merges is joined, repeatedly.
-public struct Tokenizer: Sendable {
+public struct CLIPTokenizer: Sendable {
+    /// The first line of a merges file.
     public static let header = "#version: mckit clip-bpe 1"
 
+    /// Number of identifiers of a text, with padding.
     public let contextLength: Int
+    /// How texts are cleaned.
     public let cleaning: TextSpec.Cleaning
+    /// The identifier of padding.
     public let padID: Int32
+    /// The identifier before a text.
     public let startID: Int32
+    /// The identifier after a text.
     public let endID: Int32
 
     /// 256 bytes, the same at the end of a word, the merges, start and end.

@@ -10,7 +10,7 @@ public enum QueryError: Error, Equatable, Sendable {
 }
 
 /// A query vector: weighted parts, and the textness vector.
-public struct Query: Equatable, Sendable {
+public struct QueryVector: Equatable, Sendable {
     /// Length 1.
     public private(set) var vector: [Float]
 
@@ -30,7 +30,7 @@ public struct Query: Equatable, Sendable {
     /// This query moved along the textness vector: a positive scale promotes written words, a negative one demotes them.
     ///
     /// `normalise(query + scale · textness)`; the textness vector is not normalised, as its length is part of the scale.
-    public func adding(textness: [Float], scale: Float) throws(QueryError) -> Query {
+    public func adding(textness: [Float], scale: Float) throws(QueryError) -> QueryVector {
         var sum = vector.map(Double.init)
         try Self.add(textness, times: scale, to: &sum)
         var moved = self
