@@ -298,6 +298,7 @@ private final class Remaining {
         let seen = Remaining()
         let first = Task { await session.indexInBackground { seen.counts.append($0.remaining) } }
         try await until { await phone.source.open == 1 }
+        try await until { session.reportProgress != nil }
         let second = Task { await session.indexInBackground() }
         for _ in 0..<20 { await Task.yield() }
         #expect(session.reportProgress != nil)

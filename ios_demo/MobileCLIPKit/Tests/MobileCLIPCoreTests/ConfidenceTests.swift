@@ -76,16 +76,20 @@ struct GoldenConfidences: Decodable {
         let scratch = try Scratch()
         let whole = try Data(contentsOf: GoldenConfidences.backgroundURL)
         let url = scratch.file("background.safetensors")
-        var damaged = (0..<whole.count).filter { $0 < 40 || $0 % 997 == 0 }.map { whole.prefix($0) }
-        for place in stride(from: 0, to: whole.count, by: 61) {
+        let header = 8 + whole.withUnsafeBytes { Int(UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self))) }
+        func damaged(_ place: Int) throws -> TextBackground? {
             var copy = whole
             copy[place] ^= 0x10
-            damaged.append(copy)
+            try copy.write(to: url)
+            return TextBackground(contentsOf: url)
         }
-        for data in damaged {
-            try data.write(to: url)
+        for size in (0..<whole.count).filter({ $0 < 40 || $0 % 997 == 0 }) {
+            try whole.prefix(size).write(to: url)
             #expect(TextBackground(contentsOf: url) == nil)
         }
+        for place in stride(from: header, to: whole.count, by: 1999) { #expect(try damaged(place) == nil) }
+        // A changed header names another model, other texts, or nothing; it must not end the app.
+        for place in stride(from: 0, to: header, by: 13) { _ = try damaged(place) }
         #expect(TextBackground(contentsOf: scratch.file("missing")) == nil)
         try whole.write(to: url)
         #expect(TextBackground(contentsOf: url) == background)
