@@ -6,7 +6,8 @@ import ast
 import difflib
 import functools
 import importlib.util
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mobileclip_kit.errors import ModelError, UsageError
@@ -17,7 +18,11 @@ HUB = "hf-hub:"
 FOLDER = "local-dir:"
 # Students on a backbone of timm: its last features, or those of several stages.
 TIMM, STAGES = "timm:", "stages:"
-_DEVICES = ("cpu", "cuda", "mps", "auto")
+# What torch trains on, and what models are executed on.
+TORCH_DEVICES = ("cpu", "cuda", "mps", "auto")
+DEVICES = ("cpu", "cuda", "mps", "coreml", "openvino", "auto")
+# A number for a graphics card, a word for one of OpenVINO's devices.
+_PART = re.compile(r"[A-Za-z0-9_.,]+", re.ASCII)
 # So many of the models in a folder are suggested.
 _NAMED = 3
 # What else may lie in a folder, by the file that says so.
@@ -102,15 +107,20 @@ def _check_folder(folder: Path, *, exports: bool) -> None:
     )
 
 
-def check_device_name(name: str) -> None:
-    """Refuse a name that is no device's; whether this machine has the device shows when torch is imported.
+def check_device_name(name: str, known: Sequence[str] = TORCH_DEVICES) -> None:
+    """Refuse a name that is no device's; whether this machine has the device shows when its runtime is imported.
+
+    Args:
+        name: Such as ``cuda``, ``cuda:1`` or ``openvino:GPU``.
+        known: The devices that can be named.
 
     Raises:
         UsageError: Names the known ones.
     """
-    kind, colon, number = name.partition(":")
-    if kind not in _DEVICES or (colon and not number.isdecimal()):
-        raise UsageError(f"No device is called {name!r}; the devices are {', '.join(_DEVICES)}.")
+    kind, colon, part = name.partition(":")
+    good_part = part.isdecimal() if kind in TORCH_DEVICES else _PART.fullmatch(part) and kind == "openvino"
+    if kind not in known or (colon and not good_part):
+        raise UsageError(f"No device is called {name!r}; the devices are {', '.join(known)}.")
 
 
 @functools.cache

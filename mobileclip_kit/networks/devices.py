@@ -34,7 +34,12 @@ def check_device(name: str) -> str:
     kind, _, number = name.partition(":")
     count = torch.cuda.device_count() if kind == "cuda" else 1
     if kind not in here or (number and int(number) >= count):
-        raise UsageError(f"The device {name!r} is not on this machine; it has {', '.join(here)}.")
+        raise UsageError(
+            f"torch {torch.__version__} has no device {name!r} here, only {', '.join(here)}.",
+            hint="A graphics card of NVIDIA needs its driver and a torch that was built for CUDA."
+            if kind == "cuda"
+            else None,
+        )
     return name
 
 

@@ -41,6 +41,7 @@ class CoreAIEncoder(Encoder):
     """
 
     runtime = "coreai"
+    devices = ("coreai",) if sys.platform == "darwin" else ("cpu",)
     is_timed = sys.platform == "darwin"
 
     def __init__(self, export: Export, *, threads: int | None = None, brief: bool = False) -> None:

@@ -21,29 +21,39 @@ def has_core_ml() -> bool:
 
 
 class CoreMLEncoder(Encoder):
-    """A Core ML export as an encoder, on whatever compute units Core ML chooses.
+    """A Core ML export as an encoder.
 
     Args:
         export: Of the format ``coreml``.
         threads: Ignored; Core ML chooses.
         brief: Few inputs are coming: a tower's SHA-256 may come from :mod:`mobileclip_kit.exporting.digests`'s memory.
+        device: ``cpu``, or ``coreml`` for whatever compute units Core ML chooses.
 
     Raises:
         ExportError: This machine has no Core ML.
     """
 
     runtime = "coreml"
+    devices = ("coreml", "cpu")
 
     @classmethod
     def is_available(cls) -> bool:
         """Whether this is macOS."""
         return has_core_ml()
 
-    def __init__(self, export: Export, *, threads: int | None = None, brief: bool = False) -> None:
+    @property
+    def device(self) -> str:
+        """See :attr:`Encoder.device`."""
+        return self._device
+
+    def __init__(
+        self, export: Export, *, threads: int | None = None, brief: bool = False, device: str | None = None
+    ) -> None:
         super().__init__(export.spec, tokenizer_file=export.tokenizer_file, batch_size=1)
         if not has_core_ml():
             raise ExportError("Core ML runs on macOS only.", hint="The mil runtime executes the same export anywhere.")
         self._export, self._brief = export, brief
+        self._device = "cpu" if device == "cpu" else "coreml"
         self._models: dict[Tower, Any] = {}
 
     def _run_images(self, pixels: Pixels) -> Vectors:
@@ -57,5 +67,6 @@ class CoreMLEncoder(Encoder):
             import coremltools  # slow to import, and only needed here
 
             path = self._export.sound_path(tower, from_memory=self._brief)
-            self._models[tower] = coremltools.models.MLModel(str(path))
+            units = coremltools.ComputeUnit.CPU_ONLY if self._device == "cpu" else coremltools.ComputeUnit.ALL
+            self._models[tower] = coremltools.models.MLModel(str(path), compute_units=units)
         return np.asarray(self._models[tower].predict(inputs)["embedding"], np.float32)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.arguments import listed_texts
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
-from mobileclip_kit.errors import ShapeError
+from mobileclip_kit.errors import ShapeError, UsageError
 from mobileclip_kit.spec import ImageSpec, ModelSpec, Tower
 from mobileclip_kit.tokenizer import TextTokenizer, load_tokenizer
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from mobileclip_kit.mil.interpreter import NumericProblem
 
     ImageLike = str | Path | Image | Pixels
+
+
+_ON_ONNX = "An ONNX export runs on cpu, cuda, coreml and openvino: `mckit export MODEL --format onnx`."
 
 
 class Encoder:
@@ -41,6 +44,7 @@ class Encoder:
     Attributes:
         spec: What the model takes and returns: image size, context length, ``embedding_dim``, ``model_hash``.
         runtime: ``torch``, ``onnxruntime``, ``coreml``, ``mil``, ``coreai`` or ``litert``.
+        devices: Where the runtime can compute, by the names of ``--device``; the first one if none is named.
         is_timed: Whether its time on this machine tells anything; not that of an interpreter that is made to be exact.
         model_path: The place that it was opened from, absolute if it is a folder; None for a model in memory.
 
@@ -51,6 +55,7 @@ class Encoder:
     """
 
     runtime = ""
+    devices: tuple[str, ...] = ("cpu",)
     is_timed = True
 
     def __init__(
@@ -66,6 +71,31 @@ class Encoder:
     def is_available(cls) -> bool:
         """Whether this machine has the runtime."""
         return True
+
+    @classmethod
+    def check_device(cls, device: str | None, what: str) -> None:
+        """Refuse a device on which this runtime cannot compute on this machine; nothing is loaded.
+
+        Args:
+            device: See :func:`mobileclip_kit.load`; None for the runtime's own.
+            what: What the runtime executes, for the message: "The onnx export student-onnx-fp32".
+
+        Raises:
+            UsageError: Names the devices that can be used, or the package that is missing.
+        """
+        kind = (device or "auto").partition(":")[0]
+        if kind not in (*cls.devices, "auto"):
+            hint = None if "openvino" in cls.devices else _ON_ONNX
+            raise UsageError(f"{what} runs on {', '.join(cls.devices)}, not on {device!r}.", hint=hint)
+
+    @property
+    def device(self) -> str:
+        """Where the model computes: a name of :attr:`devices`.
+
+        Two names if its towers compute in different places. After the first vector, this is what really computed, also
+        if ``auto`` was asked for.
+        """
+        return self.devices[0]
 
     def problems(self, tower: Tower) -> tuple[NumericProblem, ...]:
         """Operators of a tower that overflowed or became NaN in any run so far, as far as the runtime can tell."""

@@ -10,13 +10,15 @@ from mobileclip_kit.exporting.folder import Export, is_export, open_export
 from mobileclip_kit.exporting.precisions import FORMATS, load
 from mobileclip_kit.extras import require
 from mobileclip_kit.hub import local_place
-from mobileclip_kit.model_names import check_model_name
+from mobileclip_kit.model_names import DEVICES, check_device_name, check_model_name
 from mobileclip_kit.runtime.encoder import Encoder
 
 _LONE_FILES = (*(format.suffix for format in FORMATS.values()), ".mlmodel")
 
 
-def open_encoder(name_or_path: str | Path, *, threads: int | None = None, brief: bool = False) -> Encoder:
+def open_encoder(
+    name_or_path: str | Path, *, threads: int | None = None, brief: bool = False, device: str | None = None
+) -> Encoder:
     """Open a model folder, an open_clip name or an export as an encoder.
 
     An ONNX export is executed by ONNX Runtime and never imports torch; a Core ML export by Core ML on macOS and by the
@@ -27,19 +29,23 @@ def open_encoder(name_or_path: str | Path, *, threads: int | None = None, brief:
         threads: Of the runtime; None lets it choose.
         brief: A few inputs are all that it will be asked: opening quickly counts for more than each of them.
             An export's files that were hashed before and have not been written to since are not hashed again.
+        device: See :func:`mobileclip_kit.load`.
 
     Raises:
         ExportError: A damaged export, or a tower's file instead of its folder.
         ModelError: No such model.
         MissingExtraError: PyTorch or coremltools is needed and not installed.
+        UsageError: The model cannot run on this device, or this machine lacks it.
     """
+    if device is not None:
+        check_device_name(device, DEVICES)
     path = Path(local_place(name_or_path))
     if str(path) != str(name_or_path):  # of the hub: an index remembers the address, not the copy
-        encoder = open_encoder(path, threads=threads, brief=brief)
+        encoder = open_encoder(path, threads=threads, brief=brief, device=device)
         encoder.model_path = str(name_or_path)
         return encoder
     if is_export(path):
-        encoder = open_export_encoder(open_export(path), threads=threads, brief=brief)
+        encoder = open_export_encoder(open_export(path), threads=threads, brief=brief, device=device)
         encoder.model_path = str(path.absolute())
         return encoder
     if path.suffix in _LONE_FILES and path.exists():
@@ -52,16 +58,22 @@ def open_encoder(name_or_path: str | Path, *, threads: int | None = None, brief:
     from mobileclip_kit.networks.model import load_model
     from mobileclip_kit.runtime.torch import TorchEncoder
 
-    encoder = TorchEncoder(load_model(name_or_path), threads=threads)
+    TorchEncoder.check_device(device, f"The model {name_or_path}")  # before it is loaded
+    encoder = TorchEncoder(load_model(name_or_path), threads=threads, device=device)
     encoder.model_path = str(path.absolute()) if path.is_dir() else str(name_or_path)
     return encoder
 
 
-def open_export_encoder(export: Export, *, threads: int | None = None, brief: bool = False) -> Encoder:
-    """An opened export as an encoder, by the runtime that suits this machine."""
+def open_export_encoder(
+    export: Export, *, threads: int | None = None, brief: bool = False, device: str | None = None
+) -> Encoder:
+    """An opened export as an encoder, by the runtime that suits this machine; see :func:`open_encoder`."""
     if extra := FORMATS[export.format].extra:
         require(f"Opening the {FORMATS[export.format].title} export {export.path}", extra)
-    encoder: Encoder = available_runtimes(export.format)[-1](export, threads=threads, brief=brief)
+    runtime = available_runtimes(export.format)[-1]
+    runtime.check_device(device, f"The {FORMATS[export.format].title} export {export.path}")
+    chosen = {} if len(runtime.devices) == 1 else {"device": device}
+    encoder: Encoder = runtime(export, threads=threads, brief=brief, **chosen)
     return encoder
 
 
