@@ -28,7 +28,7 @@ _NAMED = ("images", "model", "out", "progress", "confirm")
 
 
 @python_errors
-def load(model: str | Path, *, threads: int | None = None) -> Encoder:
+def load(model: str | Path, *, threads: int | None = None, device: str | None = None) -> Encoder:
     """Open a model for encoding images and texts.
 
     An ONNX export is executed by ONNX Runtime and needs no torch; a Core ML export or a bundle by Core ML on macOS and
@@ -38,6 +38,10 @@ def load(model: str | Path, *, threads: int | None = None) -> Encoder:
         model: A model folder, an export, a bundle, an open_clip name such as ``ViT-B-32:openai``, or
             ``hf-hub:org/repo``.
         threads: Threads of the runtime; None lets it choose, and lets :func:`build_index` encode a batch on each core.
+        device: Where the model computes. An ONNX export: ``cpu`` (the default), ``cuda``, ``coreml`` or ``openvino``,
+            if the ONNX Runtime that is installed has it; ``cuda:1`` and ``openvino:GPU`` name a part. A model folder:
+            ``cpu``, ``cuda`` or ``mps``. ``auto`` takes the best that is installed and, where it does not execute the
+            model, the next one. ``encoder.device`` says which one it was.
 
     Returns:
         An :class:`Encoder`.
@@ -46,6 +50,7 @@ def load(model: str | Path, *, threads: int | None = None) -> Encoder:
         ExportError: The export is damaged, or ``model`` is one tower's file instead of its folder.
         MissingExtraError: The model needs torch, which is not installed.
         ModelError: No model has this name (the nearest ones are named), or its folder is damaged.
+        UsageError: This machine lacks the device; the message names the package.
 
     Example:
         >>> encoder = mckit.load(model)
@@ -53,10 +58,11 @@ def load(model: str | Path, *, threads: int | None = None) -> Encoder:
         >>> vectors.shape, vectors.dtype
         ((2, 16), dtype('float32'))
     """
-    check_arguments("mobileclip_kit.load", model=(model, str | Path), threads=(threads, Count | None))
+    check_arguments("mobileclip_kit.load", model=(model, str | Path), threads=(threads, Count | None),
+                    device=(device, str | None))  # fmt: skip
     from mobileclip_kit.search.models import open_model
 
-    return _with_extra(lambda: open_model(model, threads=threads), f"The model {model}")
+    return _with_extra(lambda: open_model(model, threads=threads, device=device), f"The model {model}")
 
 
 @python_errors
@@ -122,13 +128,20 @@ def build_index(
 
 
 @python_errors
-def open_index(path: str | Path, model: Encoder | str | Path | None = None, *, threads: int | None = None) -> Index:
+def open_index(
+    path: str | Path,
+    model: Encoder | str | Path | None = None,
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+) -> Index:
     """Open an index for searching. The model is opened when a query first needs it.
 
     Args:
         path: The index folder.
         model: Its model, as for :func:`build_index`; None for where it was when the index was built.
         threads: Of a model that is opened here.
+        device: See :func:`load`.
 
     Returns:
         The :class:`Index`, a context manager.
@@ -149,8 +162,9 @@ def open_index(path: str | Path, model: Encoder | str | Path | None = None, *, t
     check_arguments(
         "mobileclip_kit.open_index",
         path=(path, Path), model=(model, str | Path | Encoder | None), threads=(threads, Count | None),
+        device=(device, str | None),
     )  # fmt: skip
-    return Index(path, model, threads=threads)
+    return Index(path, model, threads=threads, device=device)
 
 
 @python_errors

@@ -123,7 +123,8 @@ def _cache(path: Path, document: Facts) -> Facts:
 
 def _index(path: Path, document: Facts) -> Facts:
     images = document.get("images", document.get("pictures"))  # the key in the first version
-    facts = {**_spec_facts(document.get("model") or {}), "images": images, "search": document.get("kind")}
+    facts = {**_spec_facts(document.get("model") or {}), "images": images, "search": document.get("kind"),
+             **_chosen(document, "device")}  # fmt: skip
     matrices = sorted(path.glob("vectors*.f32"), key=lambda each: each.stat().st_mtime_ns)
     if facts.get("embedding_dim") and matrices:
         facts["rows"] = matrices[-1].stat().st_size // (4 * facts["embedding_dim"])

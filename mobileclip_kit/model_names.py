@@ -9,9 +9,11 @@ import importlib.util
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from mobileclip_kit.errors import ModelError, UsageError
 from mobileclip_kit.files import near_paths
+from mobileclip_kit.options import Option
 from mobileclip_kit.spec import CONFIG_FILE
 
 HUB = "hf-hub:"
@@ -21,6 +23,8 @@ TIMM, STAGES = "timm:", "stages:"
 # What torch trains on, and what models are executed on.
 TORCH_DEVICES = ("cpu", "cuda", "mps", "auto")
 DEVICES = ("cpu", "cuda", "mps", "coreml", "openvino", "auto")
+DEVICE_HELP = "Where the model computes: cpu, cuda, mps, coreml, openvino; auto for the best that is installed."
+DeviceOption = Annotated[str | None, Option(DEVICE_HELP)]
 # A number for a graphics card, a word for one of OpenVINO's devices.
 _PART = re.compile(r"[A-Za-z0-9_.,]+", re.ASCII)
 # So many of the models in a folder are suggested.

@@ -19,7 +19,7 @@ HOMES = {
     "open_clip": ["networks/"],
     "timm": ["networks/"],
     "coremltools": ["exporting/", "runtime/coreml.py"],
-    "onnxruntime": ["runtime/onnx.py", "exporting/int8.py"],
+    "onnxruntime": ["runtime/onnx.py", "runtime/providers.py", "exporting/int8.py"],
     "faiss": ["index/"],
     "accelerate": ["distillation/"],
     "matplotlib": ["explain/"],

@@ -165,8 +165,9 @@ def _conditions(before: BenchReport, after: BenchReport, comparable: bool) -> li
     if 1 in [report.settings.get("rounds") for report in (before, after)]:
         lines.append("A run of one round has no spread, so latencies are not compared; measure more --rounds.")
     threads = [report.settings.get("threads") for report in (before, after)]
-    if threads[0] != threads[1]:
-        lines.append(f"Threads a model: {threads[0]} before, {threads[1]} after.")
+    for what, old_one, new_one in (("Threads a model", *threads), ("Device", before.device, after.device)):
+        if old_one != new_one:
+            lines.append(f"{what}: {old_one} before, {new_one} after.")
     if not comparable:
         lines.append("Accuracy was measured on other inputs, so it is not compared.")
     return lines

@@ -65,7 +65,7 @@ def _scaled(figure: str, factor: float = 1, digits: int = 0) -> Column:
 
 _COLUMNS: dict[str, Column] = {
     "model": lambda row: row.name,
-    "kind": lambda row: row.kind,
+    "kind": lambda row: row.kind if row.device in (None, "cpu") else f"{row.kind} ({row.device})",
     "MB": _scaled("size_bytes", 1e-6, 1),
     "params M": _scaled("parameters", 1e-6, 2),
     "GMAC": lambda row: _number(sum(row.multiply_accumulates.values()), 1e-9, 2) if row.multiply_accumulates else None,

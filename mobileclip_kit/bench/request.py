@@ -10,6 +10,7 @@ from typing import Annotated
 
 from mobileclip_kit.bench.machine import usable_cores
 from mobileclip_kit.errors import UsageError
+from mobileclip_kit.model_names import DEVICES, DeviceOption, check_device_name
 from mobileclip_kit.options import Option
 
 _LEAST_SCENES = 50
@@ -21,6 +22,7 @@ class BenchSettings:
 
     Attributes:
         threads: Of every model's process.
+        device: Where every model computes; None for the default of its runtime.
         seconds: Each model's share of the latency turns, and again of the throughput turns.
         rounds: Turns of each model.
         timeout_seconds: Longest wait for one answer of a model.
@@ -28,6 +30,7 @@ class BenchSettings:
     """
 
     threads: int
+    device: str | None = None
     seconds: float = 4.0
     rounds: int = 10
     timeout_seconds: float = 900.0
@@ -39,7 +42,7 @@ class BenchRequest:
     """What to measure, on which images, and what the report contains."""
 
     models: Annotated[tuple[str, ...], Option("Models.", names=("models",))] = ()
-    device: Annotated[str, Option("Only cpu: other devices are not measured.")] = "cpu"
+    device: DeviceOption = None
     images: Annotated[Path | None, Option("Images to evaluate on: a folder, or a captions file.")] = None
     captions: Annotated[Path | None, Option("Captions file (CSV, TSV, JSONL) for recall, besides --images.")] = None
     labels: Annotated[Path | None, Option("Images with classes for zero-shot: CLASS/IMAGE, or CSV of image,label.")] = (
@@ -92,7 +95,11 @@ class BenchRequest:
     def settings(self) -> BenchSettings:
         """How the models are measured."""
         return BenchSettings(
-            threads=self.threads or usable_cores(), seconds=self.seconds, rounds=self.rounds, queries=self.queries
+            threads=self.threads or usable_cores(),
+            device=self.device,
+            seconds=self.seconds,
+            rounds=self.rounds,
+            queries=self.queries,
         )
 
     def check(self) -> None:
@@ -101,10 +108,8 @@ class BenchRequest:
         Raises:
             UsageError: Names the options.
         """
-        if self.device != "cpu":
-            raise UsageError(
-                f"`mckit bench` measures on the CPU only, not on {self.device!r}.", hint="Leave --device out."
-            )
+        if self.device is not None:
+            check_device_name(self.device, DEVICES)
         if not (math.isfinite(self.seconds) and self.seconds > 0):
             raise UsageError(f"--seconds {self.seconds} is not a length of time.", hint="Pass a number of seconds.")
         images = {"--images": self.images, "--captions": self.captions}

@@ -137,6 +137,7 @@ class BenchRow:
         peak_memory_bytes: With single images.
         memory_bytes: On a phone: memory in use, not a peak.
         runtime: ``torch``, ``onnxruntime``, ``mil``, ``faiss``, …
+        device: Where it computed: ``cpu``, ``cuda``, ``openvino``, …
         towers: ``image``, ``text`` or ``search``.
         items: Vectors of an index.
         queried_with: Queries of an index.
@@ -172,6 +173,7 @@ class BenchRow:
     peak_memory_bytes: int | None = None
     memory_bytes: int | None = None
     runtime: str | None = None
+    device: str | None = None
     towers: tuple[str, ...] = ()
     items: int | None = None
     queried_with: str | None = None

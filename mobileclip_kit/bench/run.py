@@ -31,10 +31,11 @@ from mobileclip_kit.bench.results import BenchReport, BenchRow, with_unique_name
 from mobileclip_kit.errors import MckitError, ModelError, UsageError
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.reports.html import ImageRow
+from mobileclip_kit.runtime.open import check_device
 
 _TIMED_IMAGES = 8
 _REFERENCE = ""  # among the models, whose names are never empty
-_OPENED = ("load_ms", "import_ms", "runtime", "kind", "items", "queried_with")
+_OPENED = ("load_ms", "import_ms", "runtime", "device", "kind", "items", "queried_with")
 
 
 def run_request(request: BenchRequest) -> tuple[BenchReport, list[ImageRow]]:
@@ -60,12 +61,16 @@ def run_request(request: BenchRequest) -> tuple[BenchReport, list[ImageRow]]:
             check_models(gates, [*names, *(row.name for row in rows)], request.gate)
         if request.queries and not (request.teacher or request.cache or any(model.is_index for model in models)):
             raise UsageError("--queries are for a teacher or an index.", hint="Add --teacher or --cache.")
+        for model in models:
+            if not model.is_index and not model.row.failure:
+                check_device(model.model, request.device)
         evaluators = read_evaluators(request, folder)
         report = run_bench(models, request.settings(), evaluators)
         files = {name: path for evaluator in reversed(evaluators) for name, path in evaluator.files.items()}
         # Here, since a data set's images go with the folder.
         examples = draw_examples(report.rows, files) if request.out is not None else []
-    report = replace(report, device=request.device, rows=report.rows + rows)
+    devices = sorted({row.device for row in report.rows if row.device is not None})
+    report = replace(report, device=", ".join(devices) or "cpu", rows=report.rows + rows)
     if request.gate is not None:
         report = replace(report, gates=check_gates(gates, report.rows))
     return report, examples
@@ -142,7 +147,8 @@ class _Measurement:
             asked |= {"do": "open_index", "queries": self.settings.queries and str(self.settings.queries)}
         else:
             images = [str(path) for evaluator in self.evaluators for path in evaluator.paths][:_TIMED_IMAGES]
-            asked |= {"do": "open", "threads": self.settings.threads, "images": images}
+            asked |= {"do": "open", "threads": self.settings.threads, "images": images,
+                      "device": self.settings.device}  # fmt: skip
         try:
             answer = worker.ask(**asked)
         except ModelError as error:

@@ -38,10 +38,10 @@ class ModelWorker:
     """Opens one model and measures it when asked.
 
     Args:
-        open_model: Path or name and threads in, encoder out.
+        open_model: Path or name, threads and device in, encoder out.
     """
 
-    def __init__(self, open_model: Callable[[str, int], Encoder]) -> None:
+    def __init__(self, open_model: Callable[[str, int, str | None], Encoder]) -> None:
         self._open_model = open_model
         self._encoder: Encoder | None = None
         self._index: IndexBenchmark | None = None
@@ -78,7 +78,7 @@ class ModelWorker:
         for module in request.get("imports", ()):
             importlib.import_module(module)
         imported = time.perf_counter()
-        self._encoder = self._open_model(request["model"], request["threads"])
+        self._encoder = self._open_model(request["model"], request["threads"], request.get("device"))
         spec = self._encoder.spec
         answer: Answer = {"towers": list(spec.towers), "runtime": self._encoder.runtime, "spec": spec.to_json()}
         opened = time.perf_counter()
@@ -89,7 +89,8 @@ class ModelWorker:
             self._call(tower, 1, 0)
         done = time.perf_counter()
         load_ms = 1000 * (opened - imported + done - drawn)
-        return {**answer, "import_ms": 1000 * (imported - started), "load_ms": load_ms}
+        device = self._encoder.device  # known for certain after the first vectors
+        return {**answer, "device": device, "import_ms": 1000 * (imported - started), "load_ms": load_ms}
 
     def _open_index(self, request: Request) -> Answer:
         """Open an index and wait for its first answer; ``queries`` is a file of vectors, or None."""
@@ -179,10 +180,10 @@ def _pixels(spec: Any, images: list[Path]) -> Pixels:
     return np.random.default_rng(0).integers(0, 256, (4, spec.height, spec.width, 3), dtype=np.uint8)
 
 
-def _open(model: str, threads: int) -> Encoder:
+def _open(model: str, threads: int, device: str | None) -> Encoder:
     from mobileclip_kit.runtime.open import open_encoder
 
-    return open_encoder(model, threads=threads)
+    return open_encoder(model, threads=threads, device=device)
 
 
 if __name__ == "__main__":

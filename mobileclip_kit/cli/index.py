@@ -11,6 +11,7 @@ import click
 from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import WholeNumber, emit, json_option, note
 from mobileclip_kit.indexing.options import IndexOptions
+from mobileclip_kit.model_names import DEVICE_HELP
 
 if TYPE_CHECKING:
     from mobileclip_kit.indexing.report import IndexReport
@@ -28,6 +29,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("-o", "--out", type=_PATH, required=True, help="The index: made, or brought up to date.")
 @options_from(IndexOptions, name="options")
 @click.option("--threads", type=WholeNumber(1), help="Threads of the model; by default each core encodes a batch.")
+@click.option("--device", help=DEVICE_HELP)
 @click.option("--from-vectors", type=_PATH, help="A .npy matrix that another program computed.")
 @click.option("--names", type=_PATH, help="Its names, a line each (or a JSON list in a .json file).")
 @click.option("--from-clip-retrieval", type=_PATH, help="A folder with img_emb/*.npy and metadata/*.parquet.")
@@ -39,6 +41,7 @@ def command(
     out: Path,
     options: IndexOptions,
     threads: int | None,
+    device: str | None,
     from_vectors: Path | None,
     names: Path | None,
     from_clip_retrieval: Path | None,
@@ -67,7 +70,7 @@ def command(
         check_update(folder, stored_spec(model or ""), out, options)  # before torch is imported
     from mobileclip_kit.search.models import open_model
 
-    encoder = None if model is None else open_model(model, threads=threads)
+    encoder = None if model is None else open_model(model, threads=threads, device=device)
     if from_vectors is not None and names is not None:
         from mobileclip_kit.indexing.importing import import_vectors
 
@@ -131,7 +134,7 @@ def print_report(out: Path, report: IndexReport, *, as_json: bool) -> None:
 def _sentence(out: Path, report: IndexReport, document: dict[str, Any]) -> str:
     kinds = ("added", "updated", "moved", "removed")
     changes = ", ".join(f"{document[key]} {key}" for key in kinds if document[key])
-    speed = f", {document['images_per_s']} images/s" if document["images_per_s"] else ""
+    speed = f", {document['images_per_s']} images/s on {report.device}" if document["images_per_s"] else ""
     trouble = f"; {len(report.failed)} without a vector" if report.failed else ""
     lines = [f"{out}: {report.items} images ({changes or 'nothing changed'}{speed}){trouble}."]
     if report.headers:

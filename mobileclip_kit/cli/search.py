@@ -86,7 +86,7 @@ def command(
 
     started = time.perf_counter()
     is_brief = len(words) + len(images) <= _FEW_QUERIES
-    with Index(folder, request.model, threads=request.threads, brief=is_brief) as index:
+    with Index(folder, request.model, threads=request.threads, brief=is_brief, device=request.device) as index:
         if words or images:
             index.encoder  # noqa: B018 (opening a model is not part of a query's latency)
         searching = time.perf_counter()
@@ -102,6 +102,7 @@ def command(
         )  # fmt: skip
         latency_ms = 1000 * (time.perf_counter() - searching)
         image_folder = index.image_folder
+        device = index.encoder.device if words or images else None
         problem = index.confidence_problem if texts else "Only hits of words alone have a confidence."
     results = [certain_hits(hits, min_confidence) for hits in found]
     rows = [
@@ -112,6 +113,7 @@ def command(
     document = {
         "results": rows,
         "confidence_unavailable": problem,
+        "device": device,
         "latency_ms": round(latency_ms, 3),
         "total_ms": round(total_ms, 3),
     }

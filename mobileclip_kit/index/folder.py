@@ -57,6 +57,7 @@ class IndexHeader:
         shard: ``(i, n)`` when the index holds the i-th of n parts of that folder; None for all of it.
         derived: The faiss index that searches use in place of the exact scan; None for the scan. Says nothing about
             what the index holds, so headers that differ in it alone are equal.
+        device: Where the model computed the newest vectors; None if that is not known. Not compared either.
     """
 
     spec: ModelSpec
@@ -64,6 +65,7 @@ class IndexHeader:
     images: str | None = None
     shard: tuple[int, int] | None = None
     derived: Derived | None = field(default=None, compare=False)
+    device: str | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``index.json``."""
@@ -74,6 +76,7 @@ class IndexHeader:
             "images": self.images,
             "shard": None if self.shard is None else list(self.shard),
             "derived": to_document(self.derived),
+            "device": self.device,
             "model": self.spec.to_json(),
         }
 
@@ -110,7 +113,10 @@ class IndexHeader:
             document, _Header, where=str(path), error=IndexFormatError, hint="Build the index again with --force."
         )
         spec = ModelSpec.from_json(said.model, str(path))
-        return cls(spec=spec, model=said.model_path, images=said.images, shard=said.shard, derived=said.derived)
+        return cls(
+            spec=spec, model=said.model_path, images=said.images, shard=said.shard, derived=said.derived,
+            device=said.device,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +130,7 @@ class _Header:
     images: str | None = None
     shard: tuple[int, int] | None = None
     derived: Derived | None = None
+    device: str | None = None
 
 
 def vectors_file(generation: int) -> str:

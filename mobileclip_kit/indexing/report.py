@@ -29,6 +29,7 @@ class IndexReport:
         headers: Images of an older index whose headers were read: dates, places, cameras and sizes.
         decoded: Images that were decoded in this run.
         seconds: Wall-clock time of decoding and encoding.
+        device: Where the model computed the vectors of this run; None if it computed none.
     """
 
     items: int = 0
@@ -45,6 +46,7 @@ class IndexReport:
     headers: int = 0
     decoded: int = 0
     seconds: float = 0.0
+    device: str | None = None
 
     @property
     def images_per_s(self) -> float:
@@ -70,6 +72,7 @@ class IndexReport:
             "search": None if self.search is None else _search(self.search),
             "confidence_unavailable": self.confidence_problem,
             "headers": self.headers,
+            "device": self.device,
             "images_per_s": round(self.images_per_s, 2),
             "seconds": round(self.seconds, 3),
         }

@@ -86,7 +86,7 @@ def update_index(
             changes.check_removals(len(items), images, confirm)
         old = IndexHeader.read(writer.path)
         if old != header:
-            replace(header, derived=old.derived).write(writer.path)
+            replace(header, derived=old.derived, device=old.device).write(writer.path)
         report = IndexReport(unchanged=changes.unchanged)
         _tidy(writer, changes, report)
         if changes.files:
@@ -100,6 +100,9 @@ def update_index(
                                           batch_size=options.batch_size, draft=not options.exact_pixels),
                         len(changes.files),
                     )  # fmt: skip
+            if report.decoded:
+                report.device = many.device
+                replace(IndexHeader.read(writer.path), device=report.device).write(writer.path)
         _read_missing_facts(writer, library, options, report)
         report.compacted = tidy_matrix(writer, always=options.compact)
         ask = query_vectors_for(encoder, options.query_vectors)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.arguments import listed_texts
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ShapeError, UsageError
+from mobileclip_kit.model_names import DEVICES, check_device_name
 from mobileclip_kit.spec import ImageSpec, ModelSpec, Tower
 from mobileclip_kit.tokenizer import TextTokenizer, load_tokenizer
 
@@ -78,13 +79,15 @@ class Encoder:
 
         Args:
             device: See :func:`mobileclip_kit.load`; None for the runtime's own.
-            what: What the runtime executes, for the message: "The onnx export student-onnx-fp32".
+            what: The model's place, for the message.
 
         Raises:
             UsageError: Names the devices that can be used, or the package that is missing.
         """
-        kind = (device or "auto").partition(":")[0]
-        if kind not in (*cls.devices, "auto"):
+        if device is None:
+            return
+        check_device_name(device, DEVICES)
+        if device.partition(":")[0] not in (*cls.devices, "auto"):
             hint = None if "openvino" in cls.devices else _ON_ONNX
             raise UsageError(f"{what} runs on {', '.join(cls.devices)}, not on {device!r}.", hint=hint)
 

@@ -10,7 +10,7 @@ from mobileclip_kit.exporting.folder import Export, is_export, open_export
 from mobileclip_kit.exporting.precisions import FORMATS, load
 from mobileclip_kit.extras import require
 from mobileclip_kit.hub import local_place
-from mobileclip_kit.model_names import DEVICES, check_device_name, check_model_name
+from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.runtime.encoder import Encoder
 
 _LONE_FILES = (*(format.suffix for format in FORMATS.values()), ".mlmodel")
@@ -37,8 +37,6 @@ def open_encoder(
         MissingExtraError: PyTorch or coremltools is needed and not installed.
         UsageError: The model cannot run on this device, or this machine lacks it.
     """
-    if device is not None:
-        check_device_name(device, DEVICES)
     path = Path(local_place(name_or_path))
     if str(path) != str(name_or_path):  # of the hub: an index remembers the address, not the copy
         encoder = open_encoder(path, threads=threads, brief=brief, device=device)
@@ -58,10 +56,29 @@ def open_encoder(
     from mobileclip_kit.networks.model import load_model
     from mobileclip_kit.runtime.torch import TorchEncoder
 
-    TorchEncoder.check_device(device, f"The model {name_or_path}")  # before it is loaded
+    TorchEncoder.check_device(device, str(name_or_path))  # before the model is loaded
     encoder = TorchEncoder(load_model(name_or_path), threads=threads, device=device)
     encoder.model_path = str(path.absolute()) if path.is_dir() else str(name_or_path)
     return encoder
+
+
+def check_device(name_or_path: str | Path, device: str | None) -> None:
+    """Refuse a device that the runtime of a model does not have on this machine; the model is not loaded.
+
+    Raises:
+        UsageError: Names the devices that can be used, or the package that is missing.
+    """
+    if device is None:
+        return
+    path = Path(local_place(name_or_path))
+    if is_export(path):
+        available_runtimes(open_export(path).format)[-1].check_device(device, str(path))
+    else:
+        check_model_name(name_or_path, exports=True)
+        require(f"Loading the model {name_or_path}", "train")
+        from mobileclip_kit.runtime.torch import TorchEncoder
+
+        TorchEncoder.check_device(device, str(name_or_path))
 
 
 def open_export_encoder(
@@ -71,7 +88,7 @@ def open_export_encoder(
     if extra := FORMATS[export.format].extra:
         require(f"Opening the {FORMATS[export.format].title} export {export.path}", extra)
     runtime = available_runtimes(export.format)[-1]
-    runtime.check_device(device, f"The {FORMATS[export.format].title} export {export.path}")
+    runtime.check_device(device, str(export.path))
     chosen = {} if len(runtime.devices) == 1 else {"device": device}
     encoder: Encoder = runtime(export, threads=threads, brief=brief, **chosen)
     return encoder

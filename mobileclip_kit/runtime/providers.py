@@ -1,7 +1,7 @@
 """Execution providers: where ONNX Runtime executes a graph, and whether it really does.
 
-ONNX Runtime falls back to the CPU without an error: for the whole graph where a provider does not start, and operator by
-operator where a provider does not know one. A session for another device is therefore profiled while it executes one
+ONNX Runtime falls back to the CPU without an error: for the whole graph where a provider does not start, and operator
+by operator where a provider does not know one. A session for another device is therefore profiled while it executes one
 input, and refused if the provider did not execute every matrix product and convolution.
 """
 

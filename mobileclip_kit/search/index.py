@@ -39,6 +39,7 @@ class Index:
             it was when the index was built. It is opened when a query needs it.
         threads: Of a model that is opened here.
         brief: See :func:`open_model`.
+        device: See :func:`mobileclip_kit.load`.
 
     Attributes:
         path: The index folder.
@@ -60,11 +61,13 @@ class Index:
         *,
         threads: int | None = None,
         brief: bool = False,
+        device: str | None = None,
     ) -> None:
         self.path = Path(path)
         self.report: IndexReport | None = None
         self._encoder = model if isinstance(model, Encoder) else None
-        self._opening = {"model": None if model is None else str(model), "threads": threads, "brief": brief}
+        self._opening = {"model": None if model is None else str(model), "threads": threads, "brief": brief,
+                         "device": device}  # fmt: skip
         self._open_reader: IndexReader | None = IndexReader(self.path)
         if self._encoder is not None:
             check_model(self._reader, self._encoder)

@@ -17,26 +17,34 @@ from mobileclip_kit.textness.vector import TEXTNESS_FILE, Textness
 _COMPARED_IMAGES, _SAME_MODEL = 3, 0.95
 
 
-def open_model(place: str | Path, *, threads: int | None = None, brief: bool = False) -> Encoder:
+def open_model(
+    place: str | Path, *, threads: int | None = None, brief: bool = False, device: str | None = None
+) -> Encoder:
     """Open whatever has a model in it: what :func:`~mobileclip_kit.runtime.open.open_encoder` takes, or a bundle.
 
     Args:
         place: A model folder, an export, a bundle, an open_clip name or ``hf-hub:org/repo``.
         threads: Of the runtime; None lets it choose.
         brief: A few inputs are all that it will be asked: opening quickly counts for more than each of them.
+        device: See :func:`mobileclip_kit.load`.
     """
     folder = Path(local_place(place))
     if (folder / "manifest.json").is_file():
         from mobileclip_kit.bundle import open_bundle
 
-        encoder = open_export_encoder(open_bundle(folder).as_export(), threads=threads, brief=brief)
+        encoder = open_export_encoder(open_bundle(folder).as_export(), threads=threads, brief=brief, device=device)
         encoder.model_path = str(place) if str(folder) != str(place) else str(folder.absolute())
         return encoder
-    return open_encoder(place, threads=threads, brief=brief)
+    return open_encoder(place, threads=threads, brief=brief, device=device)
 
 
 def open_query_encoder(
-    index: IndexReader, model: str | None, *, threads: int | None = None, brief: bool = False
+    index: IndexReader,
+    model: str | None,
+    *,
+    threads: int | None = None,
+    brief: bool = False,
+    device: str | None = None,
 ) -> Encoder:
     """The model that the index belongs to.
 
@@ -44,6 +52,7 @@ def open_query_encoder(
         index: Says where its model was.
         model: Where it is now; None for where it was.
         threads: Of the runtime.
+        device: See :func:`mobileclip_kit.load`.
         brief: See :func:`open_model`.
 
     Raises:
@@ -61,7 +70,7 @@ def open_query_encoder(
     if not is_unknown and (spec := stored_spec(place)) is not None:  # before torch is imported
         spec.check_same_model(index.spec.model_hash, f"The index {index.path}")
     try:
-        encoder = open_model(place, threads=threads, brief=brief)
+        encoder = open_model(place, threads=threads, brief=brief, device=device)
     except ModelError as error:
         if model is not None:
             raise

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.selection import Selection
+from mobileclip_kit.model_names import DeviceOption
 from mobileclip_kit.options import Option
 from mobileclip_kit.search.spans import parse_near, parse_taken
 
@@ -117,6 +118,7 @@ class SearchRequest(Filters):
         Option("Only hits that are right with this probability.", metavar="P", at_least=0, at_most=1),
     ] = None
     threads: Annotated[int | None, Option("Threads of the model's runtime.", at_least=1)] = None
+    device: DeviceOption = None
 
 
 def _below(index: IndexReader, folder: str | None) -> str | None:

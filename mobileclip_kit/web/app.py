@@ -25,8 +25,10 @@ from mobileclip_kit.errors import DataError, ImageError, MckitError, UsageError
 from mobileclip_kit.files import parse_json
 from mobileclip_kit.images import image_format
 from mobileclip_kit.index.store import Item
+from mobileclip_kit.web.documents import UploadToken
 from mobileclip_kit.web.guard import Guard
 from mobileclip_kit.web.library import printable, regular_file
+from mobileclip_kit.web.operations import OPERATIONS, describe_api
 from mobileclip_kit.web.ranking import SearchRequest
 from mobileclip_kit.web.responses import error_response, json_response, response_to
 from mobileclip_kit.web.service import ClientDisconnected, Service
@@ -63,17 +65,12 @@ def build_app(
         yield
         service.close()
 
-    endpoints = _Endpoints(service)
+    endpoints = _Endpoints(service, describe_api(token=token is not None))
     app = Starlette(
         routes=[
             Route("/", endpoints.static),
             Route("/static/{name}", endpoints.static),
-            Route("/api/library", endpoints.library),
-            Route("/api/search", endpoints.search, methods=["POST"]),
-            Route("/api/images", endpoints.upload_image, methods=["POST"]),
-            Route("/api/images/{id}", endpoints.describe_image),
-            Route("/thumbnails/{id}", endpoints.thumbnail),
-            Route("/images/{id}", endpoints.image),
+            *(Route(each.path, getattr(endpoints, each.name), methods=[each.method]) for each in OPERATIONS),
         ],
         middleware=[Middleware(Guard, names=names, any_address=any_address, token=token)],
         exception_handlers={
@@ -89,8 +86,10 @@ def build_app(
 
 
 class _Endpoints:
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    """The methods that answer requests, by the names in :data:`~mobileclip_kit.web.operations.OPERATIONS`."""
+
+    def __init__(self, service: Service, description: dict[str, Any]) -> None:
+        self._service, self._description = service, description
         self._uploads = asyncio.Semaphore(_UPLOADS)
         self._files = {
             name: (data, f'"{hashlib.blake2b(data, digest_size=16).hexdigest()}"')
@@ -124,11 +123,16 @@ class _Endpoints:
             raise HTTPException(415, "An image must be sent as image/* or application/octet-stream.")
         async with self._uploads:
             data = await _read(request, MAX_IMAGE_BYTES)
-            return json_response({"token": await self._service.encode_image(data, request.is_disconnected)})
+            token = await self._service.encode_image(data, request.is_disconnected)
+        return json_response(UploadToken(token=token))
 
     async def describe_image(self, request: Request) -> Response:
         """Facts about an image."""
         return json_response(self._service.describe_image(self._find(request)))
+
+    async def description(self, request: Request) -> Response:
+        """The description of this API."""
+        return json_response(self._description)
 
     async def thumbnail(self, request: Request) -> Response:
         """A thumbnail."""

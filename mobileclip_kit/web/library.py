@@ -43,7 +43,8 @@ _LAST_MOMENT_S = 253_370_764_800  # the year 9999, where Python's dates end
 # Zero-width joiners hold emoji and Indic letters together. Other invisible characters could reverse or hide a part of
 # a name.
 _JOINERS = "\u200c\u200d"
-_ID = re.compile(r"(\d{1,18})-([0-9a-f]{8})")
+ID_PATTERN = "([0-9]{1,18})-([0-9a-f]{8})"
+_ID = re.compile(ID_PATTERN)
 
 Rows = NDArray[np.int64]
 # Inode, size and modification time of the files that define the state.

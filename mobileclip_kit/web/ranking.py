@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from mobileclip_kit.formats import from_document
 from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.selection import Selection
+from mobileclip_kit.schemas import Limit, check_limits
 from mobileclip_kit.search.queries import parse_query
 from mobileclip_kit.search.request import Filters
 from mobileclip_kit.web.library import Library
@@ -58,33 +59,25 @@ class SearchRequest:
         count: Number of hits to return; at most :data:`MAX_PAGE` are.
     """
 
-    words: str = ""
-    like: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
-    textness: float = 0.0
+    words: Annotated[str, Limit(longest=MAX_CHARACTERS)] = ""
+    like: Annotated[tuple[str, ...], Limit(longest=MAX_QUERY_IMAGES)] = ()
+    images: Annotated[tuple[str, ...], Limit(longest=MAX_QUERY_IMAGES)] = ()
+    textness: Annotated[float, Limit(least=-TEXTNESS_LIMIT, most=TEXTNESS_LIMIT)] = 0.0
     folder: str = ""
     taken: str = ""
     near: str = ""
     camera: str = ""
     copies_of: str = ""
     fold: bool = False
-    start: int = 0
-    count: int = 100
+    start: Annotated[int, Limit(least=0)] = 0
+    count: Annotated[int, Limit(least=0)] = 100
 
     def __post_init__(self) -> None:
-        if len(self.words) > MAX_CHARACTERS:
-            raise UsageError(f"The query has {len(self.words):,} characters; the limit is {MAX_CHARACTERS:,}.")
+        check_limits(self)
         if self.words and (terms := len(parse_query(self.words))) > MAX_TERMS:
             raise UsageError(f"The query has {terms} signed parts; the limit is {MAX_TERMS}.")
         if len(self.like) + len(self.images) > MAX_QUERY_IMAGES:
             raise UsageError(f"A query can have at most {MAX_QUERY_IMAGES} images.")
-        if abs(self.textness) > TEXTNESS_LIMIT:
-            raise UsageError(
-                f"textness is {self.textness:g}; it must be from -{TEXTNESS_LIMIT:g} to {TEXTNESS_LIMIT:g}."
-            )
-        for name in ("start", "count"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
         self.selection()
 
     @classmethod

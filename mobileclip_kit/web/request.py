@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from mobileclip_kit.model_names import DeviceOption
 from mobileclip_kit.options import Option
 
 LOCAL = "127.0.0.1"
@@ -17,9 +18,9 @@ class ServeRequest:
     """What the search page shows, and where.
 
     Attributes:
-        model: None for the one recorded in the index. A given model is opened immediately, so that an error is
-            reported immediately; otherwise it is opened while the page already shows images, and the page shows the
-            error.
+        model: None for the one recorded in the index. If a model or a device is given, the model is opened immediately,
+            so that an error is reported immediately; otherwise it is opened while the page already shows images, and
+            the page shows the error.
         images: None for the folder recorded in the index.
         textness_vector: None for the one beside the index or its model.
         templates: See :func:`mobileclip_kit.search.queries.encode_queries`.
@@ -36,6 +37,7 @@ class ServeRequest:
         tuple[str, ...], Option('Prompt such as "a photo of {}"; several are averaged.', names=("--template",))
     ] = ()
     threads: Annotated[int | None, Option("Threads of the model's runtime.", at_least=1)] = None
+    device: DeviceOption = None
     thumbnails: Annotated[Path | None, Option("Folder for thumbnails [default: your cache folder].")] = None
     host: Annotated[str, Option("Address to listen on.")] = LOCAL
     port: Annotated[int, Option("0 for any free port.", at_least=0, at_most=65535)] = PORT

@@ -8,6 +8,8 @@ from typing import Any
 from starlette.responses import Response
 
 from mobileclip_kit import errors
+from mobileclip_kit.formats import to_document
+from mobileclip_kit.web.documents import ErrorDocument, ErrorFacts
 from mobileclip_kit.web.library import printable
 
 # The first class that matches decides.
@@ -18,15 +20,15 @@ _STATUS: dict[type[errors.MckitError], int] = {
 
 
 def json_response(document: Any, status: int = 200) -> Response:
-    """A JSON document that the browser does not cache: the next response may differ."""
-    body = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    """A dataclass or values as a JSON document that the browser does not cache: the next response may differ."""
+    body = json.dumps(to_document(document), allow_nan=False, separators=(",", ":"))
     return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
 
 
 def error_response(status: int, kind: str, message: str, hint: str | None = None) -> Response:
     """An error as the document that ``--json`` prints too."""
     hint = None if hint is None else printable(hint)
-    return json_response({"error": {"kind": kind, "message": printable(message), "hint": hint}}, status)
+    return json_response(ErrorDocument(error=ErrorFacts(kind=kind, message=printable(message), hint=hint)), status)
 
 
 def response_to(error: errors.MckitError) -> Response:

@@ -50,14 +50,14 @@ def open_service(request: ServeRequest) -> Service:
     """
 
     def open_encoder(opened: IndexReader) -> Encoder:
-        return open_query_encoder(opened, request.model, threads=request.threads)
+        return open_query_encoder(opened, request.model, threads=request.threads, device=request.device)
 
     library = Library(request.index_folder, images=request.images)
     service = Service(
         library, open_encoder, Thumbnails(request.thumbnails or cache_folder()),
         textness=request.textness_vector, templates=request.templates,
     )  # fmt: skip
-    if request.model is not None:
+    if request.model is not None or request.device is not None:
         service.query_encoder.open(library.index)
     problem = service.query_encoder.problem or (service.textness_problem if request.textness_vector else None)
     if problem is not None:

@@ -28,6 +28,18 @@ from mobileclip_kit.index.store import Item
 from mobileclip_kit.photo_facts import PhotoFacts
 from mobileclip_kit.search.models import find_textness
 from mobileclip_kit.textness.vector import Textness
+from mobileclip_kit.web.documents import (
+    Availability,
+    ConfidenceAvailability,
+    FolderEntry,
+    FoundImage,
+    ImageFacts,
+    LibraryDescription,
+    ModelState,
+    SearchLatency,
+    SearchResults,
+    TextnessAvailability,
+)
 from mobileclip_kit.web.library import Library, id_of, printable, row_of
 from mobileclip_kit.web.query_encoder import LeastRecentlyUsed, OpenEncoder, QueryEncoder, query_vector
 from mobileclip_kit.web.ranking import MAX_PAGE, MAX_RANKED, TEXTNESS_LIMIT, Ranking, SearchRequest, rank
@@ -119,33 +131,37 @@ class Service:
         self._background: tuple[Background | None, str | None] = open_background(library.index)
         self._on_new_model()
 
-    async def describe(self) -> dict[str, Any]:
+    async def describe(self) -> LibraryDescription:
         """The document of ``GET /api/library``: the library, what can be searched for, and why not."""
         await self._index_jobs.run(None, self._refresh)
         library, encoder = self.library, self.query_encoder
         index, summary = library.index, library.summary
         if not encoder.is_opened_for(index) and (self._opening is None or self._opening.done()):
             self._opening = asyncio.create_task(self._model_jobs.run(None, encoder.open, index))
-        return {
-            "name": printable(index.path.resolve().name),
-            "generation": library.generation,
-            "images": summary.images,
-            "failures": summary.failures,
-            "model": {"name": printable(index.spec.name), "opening": not encoder.is_opened_for(index)},
-            "word_search": {"unavailable": _printable(encoder.why_not("text"))},
-            "image_search": {"unavailable": _printable(encoder.why_not("image"))},
-            "textness": {"unavailable": _printable(self.textness_problem), "limit": TEXTNESS_LIMIT},
-            "confidence": {"unavailable": _printable(self._background[1]), "line": default_line()},
-            "files": {"unavailable": _printable(_why_no_files(library))},
-            "folders": [{"path": printable(folder.path), "images": folder.images} for folder in summary.folders],
-            "folders_omitted": summary.folders_omitted,
-            "days": None if summary.days is None else [day.isoformat() for day in summary.days],
-            "months": summary.months,
-            "copies": None if library.copies is None else _folded(library.copies),
-            "notices": [notice for notice in (library.problem, library.damage, self.thumbnails.problem) if notice],
-        }
+        return LibraryDescription(
+            name=printable(index.path.resolve().name),
+            generation=library.generation,
+            images=summary.images,
+            failures=summary.failures,
+            model=ModelState(
+                name=printable(index.spec.name),
+                opening=not encoder.is_opened_for(index),
+                device=None if encoder.encoder is None else encoder.encoder.device,
+            ),
+            word_search=Availability(unavailable=_printable(encoder.why_not("text"))),
+            image_search=Availability(unavailable=_printable(encoder.why_not("image"))),
+            textness=TextnessAvailability(unavailable=_printable(self.textness_problem), limit=TEXTNESS_LIMIT),
+            confidence=ConfidenceAvailability(unavailable=_printable(self._background[1]), line=default_line()),
+            files=Availability(unavailable=_printable(_why_no_files(library))),
+            folders=tuple(FolderEntry(path=printable(each.path), images=each.images) for each in summary.folders),
+            folders_omitted=summary.folders_omitted,
+            days=None if summary.days is None else tuple(day.isoformat() for day in summary.days),
+            months=summary.months,
+            copies=None if library.copies is None else _folded(library.copies),
+            notices=tuple(filter(None, (library.problem, library.damage, self.thumbnails.problem))),
+        )
 
-    async def search(self, request: SearchRequest, is_disconnected: IsDisconnected) -> dict[str, Any]:
+    async def search(self, request: SearchRequest, is_disconnected: IsDisconnected) -> SearchResults:
         """The hits of a search, and how long it took.
 
         Raises:
@@ -161,7 +177,8 @@ class Service:
         encoded = time.perf_counter()
         found = await self._index_jobs.run(is_disconnected, self._hits, request, vector)
         latency = {"encoding": encoded - started, "searching": time.perf_counter() - encoded}
-        return {**found, "latency_ms": {name: round(1000 * seconds, 2) for name, seconds in latency.items()}}
+        rounded = {name: round(1000 * seconds, 2) for name, seconds in latency.items()}
+        return replace(found, latency_ms=SearchLatency(**rounded))
 
     async def encode_image(self, data: bytes, is_disconnected: IsDisconnected) -> str:
         """Encode an uploaded image and return its token; see :meth:`QueryEncoder.encode_image`."""
@@ -189,19 +206,19 @@ class Service:
         """The ETag of a file in its present state."""
         return f'"{thumbnail_key(path, status).hex()}"'
 
-    def describe_image(self, item: Item) -> dict[str, Any]:
+    def describe_image(self, item: Item) -> ImageFacts:
         """The document of ``GET /api/images/ID``."""
         assert item.row is not None
         folder, _, name = item.name.rpartition("/")
         modified = None if item.mtime_ns is None else datetime.fromtimestamp(item.mtime_ns / 1e9).astimezone()
-        return {
-            "id": id_of(item.row, item.name),
-            "name": printable(name),
-            "folder": printable(folder),
-            "size_bytes": item.size_bytes,
-            "modified": None if modified is None else modified.isoformat(timespec="seconds"),
+        return ImageFacts(
+            id=id_of(item.row, item.name),
+            name=printable(name),
+            folder=printable(folder),
+            size_bytes=item.size_bytes,
+            modified=None if modified is None else modified.isoformat(timespec="seconds"),
             **_facts(item.facts or PhotoFacts()),
-        }
+        )
 
     def close(self) -> None:
         """Wait for running jobs, then close everything."""
@@ -269,7 +286,7 @@ class Service:
             raise DataError("The image to search by is no longer in the index.", hint="Choose another one.")
         return item.row
 
-    def _hits(self, request: SearchRequest, vector: Vectors | None) -> dict[str, Any]:
+    def _hits(self, request: SearchRequest, vector: Vectors | None) -> SearchResults:
         start, end = request.start, request.start + min(request.count, MAX_PAGE)
         generation = self.library.generation
         copies = self.library.copies
@@ -293,26 +310,26 @@ class Service:
         known = [] if ranking.confidences is None else ranking.confidences[start:end].tolist()
         sure = [*known, *[None] * (len(rows) - len(known))]
         behind = [0] * len(rows) if ranking.folded is None else ranking.folded[start:end].tolist()
-        return {
-            "generation": generation,
-            "start": start,
-            "candidates": ranking.candidates,
-            "total": min(ranking.candidates, MAX_RANKED),
-            "ranked": vector is not None,
-            "certain": ranking.certain,
-            "likely": ranking.likely,
+        return SearchResults(
+            generation=generation,
+            start=start,
+            candidates=ranking.candidates,
+            total=min(ranking.candidates, MAX_RANKED),
+            ranked=vector is not None,
+            certain=ranking.certain,
+            likely=ranking.likely,
             # An image that has just been removed keeps its place, without a name, until the index is reopened.
-            "hits": [
-                {
-                    "id": id_of(row, names[row]) if row in names else "",
-                    "name": printable(names.get(row, "")),
-                    "score": None if score is None else round(score, 4),
-                    "confidence": None if confidence is None else round(confidence, 3),
-                    "copies": count,
-                }
+            hits=tuple(
+                FoundImage(
+                    id=id_of(row, names[row]) if row in names else "",
+                    name=printable(names.get(row, "")),
+                    score=None if score is None else round(score, 4),
+                    confidence=None if confidence is None else round(confidence, 3),
+                    copies=count,
+                )
                 for row, score, confidence, count in zip(rows, scores, sure, behind, strict=True)
-            ],
-        }
+            ),
+        )
 
     def _thumbnail(self, path: Path, status: os.stat_result) -> bytes:
         key = thumbnail_key(path, status)
@@ -338,7 +355,7 @@ def _facts(facts: PhotoFacts) -> dict[str, Any]:
         "taken": None if taken is None else taken.isoformat(timespec="seconds"),
         "width": facts.width,
         "height": facts.height,
-        "place": None if facts.latitude is None else [facts.latitude, facts.longitude],
+        "place": None if facts.latitude is None else (facts.latitude, facts.longitude),
         "camera": None if facts.camera is None else printable(facts.camera),
     }
 

@@ -49,7 +49,7 @@ class FakeProcess:
     """A worker that answers in this process."""
 
     def __init__(self, encoder: Encoder) -> None:
-        self.worker = ModelWorker(lambda model, threads: encoder)
+        self.worker = ModelWorker(lambda model, threads, device: encoder)
         self.asked: list[str] = []
 
     def ask(self, **request: Any) -> dict[str, Any]:

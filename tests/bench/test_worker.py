@@ -26,7 +26,7 @@ if how == "hang": time.sleep(60)
 
 
 def test_open_says_what_the_model_has() -> None:
-    worker = ModelWorker(lambda model, threads: FakeEncoder(text=False))
+    worker = ModelWorker(lambda model, threads, device: FakeEncoder(text=False))
     answer = worker.answer({"do": "open", "model": "x", "threads": 1})
     assert answer["towers"] == ["image"]
     assert answer["load_ms"] >= 0
@@ -35,7 +35,7 @@ def test_open_says_what_the_model_has() -> None:
 
 def test_the_first_call_of_a_turn_does_not_count() -> None:
     encoder = FakeEncoder()
-    worker = ModelWorker(lambda model, threads: encoder)
+    worker = ModelWorker(lambda model, threads, device: encoder)
     worker.answer({"do": "open", "model": "x", "threads": 1})
     before = encoder.calls
     answer = worker.answer({"do": "calls", "tower": "image", "batch": 2, "seconds": 0})
@@ -44,7 +44,7 @@ def test_the_first_call_of_a_turn_does_not_count() -> None:
 
 
 def test_peak_memory_is_this_process_own() -> None:
-    worker = ModelWorker(lambda model, threads: FakeEncoder())
+    worker = ModelWorker(lambda model, threads, device: FakeEncoder())
     before = worker.answer({"do": "memory"})["peak_memory_bytes"]
     ballast = np.ones(60_000_000, dtype=np.uint8)
     after = worker.answer({"do": "memory"})["peak_memory_bytes"]
@@ -64,13 +64,13 @@ def test_vectors_come_back_in_order(tmp_path: Path) -> None:
 
 
 def test_an_error_of_ours_is_an_answer() -> None:
-    worker = ModelWorker(lambda model, threads: FakeEncoder(fail_after=0))
+    worker = ModelWorker(lambda model, threads, device: FakeEncoder(fail_after=0))
     answer = worker.answer({"do": "open", "model": "x", "threads": 1})
     assert answer == {"error": {"kind": "ModelError", "message": "The fake is tired.", "hint": None}}
 
 
 def test_memory_that_runs_out_is_an_answer() -> None:
-    def hungry(model: str, threads: int) -> FakeEncoder:
+    def hungry(model: str, threads: int, device: str | None) -> FakeEncoder:
         raise MemoryError
 
     answer = ModelWorker(hungry).answer({"do": "open", "model": "x", "threads": 1})
