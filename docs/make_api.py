@@ -20,6 +20,7 @@ CLASSES = (
     "Hit",
     "DuplicateGroup",
     "IndexReport",
+    "TagReport",
     "TrainingReport",
     "Export",
     "Verification",
@@ -27,11 +28,12 @@ CLASSES = (
 )
 METHODS = {
     "Encoder": ("encode_images", "encode_texts"),
-    "Index": ("search", "encode", "search_vectors", "duplicates", "update", "close"),
+    "Index": ("search", "encode", "search_vectors", "duplicates", "tag", "update", "close"),
     "Export": ("rows", "tower_path"),
 }
 REQUESTS = {
     "Index.search": "search.request:Filters",
+    "Index.tag": "tagging.request:TagRequest",
     "build_index": "indexing.options:IndexOptions",
     "distill": "distillation.request:DistillRequest",
     "train": "distillation.request:TrainRequest",

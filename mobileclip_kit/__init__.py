@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mobileclip_kit.runtime.encoder import Encoder
     from mobileclip_kit.search.hits import Hit
     from mobileclip_kit.search.index import Index
+    from mobileclip_kit.tagging.tagger import TagReport
 
 __version__ = "0.1.0"
 
@@ -61,6 +62,7 @@ __all__ = [
     "ParityError",
     "Progress",
     "ShapeError",
+    "TagReport",
     "TrainingError",
     "TrainingReport",
     "UnsupportedOpError",
@@ -84,6 +86,7 @@ _MODULES = {
     "Index": "search.index",
     "IndexReport": "indexing.report",
     "Progress": "progress",
+    "TagReport": "tagging.tagger",
     "TrainingReport": "distillation.run",
     "Verification": "exporting.folder",
 }

@@ -108,6 +108,7 @@ def _index(path: Path) -> Iterator[_Step]:
     from mobileclip_kit.index.ann_index import DerivedIndex
     from mobileclip_kit.index.folder import INDEX_FILE, ITEMS_FILE, IndexHeader, IndexReader
     from mobileclip_kit.index.store import Store
+    from mobileclip_kit.index.tags import TAGS_FILE, Tags
 
     def check_items() -> None:
         store = Store.open(path / ITEMS_FILE, writable=False)
@@ -135,6 +136,8 @@ def _index(path: Path) -> Iterator[_Step]:
         yield file, "SHA-256", partial(check_derived, file)
     if (path / "textness.json").is_file():
         yield from _textness(path / "textness.json")
+    if (path / TAGS_FILE).is_file():
+        yield path / TAGS_FILE, "SHA-256", lambda: Tags.read(path)
     if (path / BACKGROUND_FILE).is_file():
         yield path / BACKGROUND_FILE, "SHA-256", lambda: Background.read(path / BACKGROUND_FILE)
 

@@ -37,6 +37,7 @@ CLASSES = [
     "Index",
     "IndexReport",
     "Progress",
+    "TagReport",
     "TrainingReport",
     "Verification",
 ]

@@ -43,6 +43,8 @@ WITHIN_LAYER = {
     ("search", "duplicates"),  # an open index lists its copies
     ("search", "bundle"),  # a bundle's model encodes queries
     ("search", "indexing"),  # an open index brings itself up to date
+    ("search", "tagging"),  # an open index tags its images
+    ("tagging", "confidence"),  # a tag is a certain hit
     ("search", "textness"),  # a query may carry the textness vector
     ("bench", "textness"),
     ("comparison", "bench"),  # latencies are measured by the bench

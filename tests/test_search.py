@@ -198,7 +198,7 @@ def test_query_vectors_are_scaled_and_named(tmp_path: Path) -> None:
 def test_the_model_is_found_and_checked(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def fake_open(place: str, *, threads: int | None = None, brief: bool = False) -> ColourEncoder:
+    def fake_open(place: str, **_: object) -> ColourEncoder:
         asked.append(place)
         if place == "gone":
             raise ModelError("There is no model gone.")

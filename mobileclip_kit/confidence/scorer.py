@@ -34,6 +34,8 @@ _SHARPNESS = 3.0
 _NEARNESS = 10.0
 _MOST_DEVIATIONS = 8.0
 _MOST_STANDARDISED = 5.0
+# After so many uncertain hits in a row, a certain one is an accident.
+_UNCERTAIN_HITS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,21 @@ def _network() -> tuple[NDArray[np.float64], ...]:
 def default_line() -> float:
     """The confidence below which the page hides hits; see :class:`_Network`."""
     return formats.read(_FILE, _Network).line
+
+
+def certain_count(confidences: Vectors, line: float) -> int:
+    """Number of hits up to the last one that reaches the line, before many in a row that do not.
+
+    Args:
+        confidences: Of hits, best first, ``(k,)``.
+        line: The least confidence of a certain hit.
+    """
+    last = 0
+    for place in np.flatnonzero(confidences >= line):
+        if place - last >= _UNCERTAIN_HITS:
+            break
+        last = int(place) + 1
+    return last
 
 
 def confidences(background: Background, query: Vectors, hits: Vectors) -> Vectors | None:

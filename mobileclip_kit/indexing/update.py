@@ -100,9 +100,6 @@ def update_index(
                                           batch_size=options.batch_size, draft=not options.exact_pixels),
                         len(changes.files),
                     )  # fmt: skip
-            if report.decoded:
-                report.device = many.device
-                replace(IndexHeader.read(writer.path), device=report.device).write(writer.path)
         _read_missing_facts(writer, library, options, report)
         report.compacted = tidy_matrix(writer, always=options.compact)
         ask = query_vectors_for(encoder, options.query_vectors)
@@ -235,6 +232,7 @@ class _Batches:
             # Whatever was finished before an error or Ctrl-C stays.
             self._writer.commit()
             self._report.seconds = time.monotonic() - started
+        self._record_device()
 
     def collect(self, parts: Generator[EncodedPart], total: int) -> None:
         """Take what other machines made of ``total`` files; see :mod:`mobileclip_kit.indexing.distributed`."""
@@ -263,6 +261,13 @@ class _Batches:
         if fresh:
             self._store(fresh, part.vectors[rows])
         self._commit_when_due()
+
+    def _record_device(self) -> None:
+        """In the report and in the index's header."""
+        if self._report.decoded:
+            self._report.device = self._encoder.device
+            path = self._writer.path
+            replace(IndexHeader.read(path), device=self._report.device).write(path)
 
     def _take(self, one: Decoded) -> None:
         if one.reason is not None:

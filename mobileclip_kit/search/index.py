@@ -26,6 +26,9 @@ from mobileclip_kit.spec import ModelSpec
 if TYPE_CHECKING:
     from mobileclip_kit.indexing.report import IndexReport
     from mobileclip_kit.runtime.encoder import ImageLike
+    from mobileclip_kit.tagging.labels import Label
+    from mobileclip_kit.tagging.request import TagRequest
+    from mobileclip_kit.tagging.tagger import TagReport
 
 
 class Index:
@@ -239,6 +242,8 @@ class Index:
             min_confidence=(min_confidence, Confidence | None),
         )  # fmt: skip
         without, vectors = listed_texts("search", "without", without), finite_rows(vectors)
+        if "tags" in filters:
+            filters["tags"] = tuple(listed_texts("search", "tags", filters["tags"]))
         allowed = request_from(Filters, "search", **filters).allowed_rows(self._reader)
         if textness:
             path = None if textness_vector is None else Path(textness_vector)
@@ -246,6 +251,46 @@ class Index:
         background = self._background[0] if texts else None
         found = search(self._reader, vectors, k, allowed=allowed, without=frozenset(without), background=background)
         return [certain_hits(hits, min_confidence) for hits in found]
+
+    @python_errors
+    def tag(self, labels: str | Path | Sequence[str], **options: Any) -> TagReport:
+        """Tag the images with labels that describe them, each with its confidence, without training.
+
+        The tags are kept in the index, in place of those of an earlier call; ``search(tags="dog")`` filters by them.
+
+        Args:
+            labels: A file with one label a line, synonyms after tabs; or such lines in a list.
+            **options: The options of ``mckit tag`` with underscores: ``min_confidence``, ``templates``, ``out`` (a
+                .json or .csv file) and ``xmp`` (the folder of XMP sidecars, or ``"beside"`` for the images' own).
+
+        Returns:
+            The :class:`TagReport`; its ``tags`` are the confidences by image and label.
+
+        Raises:
+            DataError: No label, a label given twice, an index without a background, or a sidecar that is no XMP.
+            ModelError: The index's model is gone, or has no text tower.
+            OutputError: A place cannot be written; nothing was.
+
+        Example:
+            >>> with mckit.open_index(index) as photos:
+            ...     try:
+            ...         photos.tag(["dog", "house"])
+            ...     except mckit.DataError as error:
+            ...         print("3 images are too few" in error.message)
+            True
+        """
+        from mobileclip_kit.tagging.labels import parse_labels, read_labels
+        from mobileclip_kit.tagging.request import TagRequest
+
+        check_arguments("tag", labels=(labels, Path | Sequence[str]))
+        asked = read_labels(Path(labels)) if isinstance(labels, str | Path) else parse_labels(labels)
+        return self.tag_labels(asked, request_from(TagRequest, "tag", ("labels",), **options))
+
+    def tag_labels(self, labels: Sequence[Label], request: TagRequest) -> TagReport:
+        """See :meth:`tag`."""
+        from mobileclip_kit.tagging.tagger import tag_index
+
+        return tag_index(self._reader, lambda: self.encoder, labels, request)
 
     @property
     def confidence_problem(self) -> str | None:

@@ -20,6 +20,7 @@ from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.metrics import scale_rows
 from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.runtime.prompts import encode_prompts
 
 # A sign that stands before a word, as in "beach -people"; not the hyphen of "t-shirt".
 _SIGN = re.compile(r"(?:^|(?<=\s))([+-])(?=\S)")
@@ -95,15 +96,9 @@ def encode_queries(
         ModelError: The model has no text tower.
         UsageError: A query is empty, or a template has no ``{}``.
     """
-    for template in templates:
-        if "{}" not in template:
-            raise UsageError(f"The template {template!r} has no {{}} where the words go.")
     parsed = [parse_query(query) for query in queries]
     texts = list(dict.fromkeys(term.text for terms in parsed for term in terms))
-    sentences = [template.replace("{}", text) for text in texts for template in templates or ("{}",)]
-    encoded = encoder.encode_texts(sentences).reshape(len(texts), -1, encoder.spec.embedding_dim)
-    # (texts, templates, d) → a unit vector for each text
-    vector_of = dict(zip(texts, scale_rows(encoded.mean(axis=1))[0], strict=True))
+    vector_of = dict(zip(texts, encode_prompts(encoder, texts, templates), strict=True))
     rows = []
     for terms in parsed:
         weights, vectors = [term.weight for term in terms], [vector_of[term.text] for term in terms]

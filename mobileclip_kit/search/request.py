@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.selection import Selection
+from mobileclip_kit.index.tags import Tags
 from mobileclip_kit.model_names import DeviceOption
 from mobileclip_kit.options import Option
 from mobileclip_kit.search.spans import parse_near, parse_taken
@@ -49,6 +51,12 @@ class Filters:
     camera: Annotated[
         str | None, Option("Only images of a camera whose make and model contain this.", metavar="TEXT")
     ] = None
+    tags: Annotated[
+        tuple[str, ...],
+        Option(
+            "Only images with this tag of `mckit tag`; several for images with all.", names=("--tag",), metavar="NAME"
+        ),
+    ] = ()  # fmt: skip
 
     def __post_init__(self) -> None:
         asked = self.selection()
@@ -61,7 +69,7 @@ class Filters:
         """A mask over the index's matrix, ``(rows,)``; None when every row may be found.
 
         Raises:
-            DataError: The index has no such folder.
+            DataError: The index has no such folder, or no image was tagged with this label.
             UsageError: An older mckit wrote the index, without places and cameras.
         """
         folder = _below(index, self.folder)
@@ -70,7 +78,7 @@ class Filters:
         is_empty = allowed is not None and not allowed.any()
         if folder and is_empty and not index.store.living_rows(Selection(folder=folder)):
             raise DataError(f"The index {index.path} holds no images below a folder {folder!r}.")
-        return allowed
+        return with_tags(index, allowed, self.tags)
 
     def selection(self, folder: str | None = None) -> Selection:
         """The filters as conditions on items.
@@ -119,6 +127,31 @@ class SearchRequest(Filters):
     ] = None
     threads: Annotated[int | None, Option("Threads of the model's runtime.", at_least=1)] = None
     device: DeviceOption = None
+
+
+def with_tags(
+    index: IndexReader, allowed: NDArray[np.bool_] | None, names: Sequence[str], known: Tags | None = None
+) -> NDArray[np.bool_] | None:
+    """A mask without the images that lack one of these tags.
+
+    Args:
+        index: Opened.
+        allowed: A mask over its matrix; None for all rows.
+        names: The tags.
+        known: Those of the index, if they have been read.
+
+    Raises:
+        DataError: The index has no tags, or no image was tagged with this label.
+    """
+    if not names:
+        return allowed
+    known = known or Tags.read(index.path)
+    if known is None:
+        raise DataError(f"The index {index.path} has no tags.", hint="Make them with `mckit tag`.")
+    rows = np.array(known.rows(index.store, names), np.int64)
+    mask = np.zeros(len(index.matrix), np.bool_)
+    mask[rows[rows < len(mask)]] = True
+    return mask if allowed is None else mask & allowed
 
 
 def _below(index: IndexReader, folder: str | None) -> str | None:

@@ -70,6 +70,19 @@ class FolderEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TagEntry:
+    """A label that some images have.
+
+    Attributes:
+        label: As it was given to `mckit tag`.
+        images: Images that have it.
+    """
+
+    label: str
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class LibraryDescription:
     """The library, what can be searched for, and why something cannot.
 
@@ -89,6 +102,7 @@ class LibraryDescription:
         days: The first and the last day on which images were taken; null if that is not known.
         months: Number of images taken in each month, such as `2024-07`.
         copies: Images that folding hides behind a copy of the same photo; null until that is known.
+        tags: Labels of `mckit tag`, in their order; empty if the index has none.
         notices: What the user should know, such as a damaged vector.
     """
 
@@ -107,6 +121,7 @@ class LibraryDescription:
     days: tuple[str, ...] | None
     months: Mapping[str, int]
     copies: int | None
+    tags: tuple[TagEntry, ...]
     notices: tuple[str, ...]
 
 
@@ -184,6 +199,7 @@ class ImageFacts:
         height: Of the upright image in pixels; null if that is not known.
         place: Latitude and longitude in degrees; null if the header has none.
         camera: Its make and model; null if the header has none.
+        tags: Its labels, the surest first.
     """
 
     id: str
@@ -196,6 +212,7 @@ class ImageFacts:
     height: int | None
     place: tuple[float, ...] | None
     camera: str | None
+    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ from mobileclip_kit.duplicates import find_duplicates
 from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.index.folder import INDEX_FILE, ITEMS_FILE, IndexReader
 from mobileclip_kit.index.store import Item
+from mobileclip_kit.index.tags import TAGS_FILE, Tags
 from mobileclip_kit.index.vectors import BlockSum
 from mobileclip_kit.photo_facts import local_us
 
@@ -99,6 +100,7 @@ class Library:
         index: The index as it was last opened.
         summary: Facts about that state.
         generation: Number of the state, starting at 1.
+        tags: Those of `mckit tag`, or None.
         problem: Why the newest state cannot be opened, or None.
         copies: For each row the number of its group of copies, and −1 for images without copies, ``(rows,)``; None
             until a thread has compared the images with each other, and for more than :data:`MAX_COMPARED`.
@@ -119,7 +121,7 @@ class Library:
         self.damage: str | None = None
         self.copies: Rows | None = None
         self._next_check = 0.0
-        self.index, self.summary, self._signature = self._load(_signature(path))
+        self.index, self.summary, self.tags, self._signature = self._load(_signature(path))
         self._check_matrix()
         self._find_copies()
 
@@ -138,7 +140,7 @@ class Library:
                 state = self._load(signature)
                 with self._lock:
                     self.index.close()
-                    self.index, self.summary, self._signature = state
+                    self.index, self.summary, self.tags, self._signature = state
                 self._check_matrix()
                 self._find_copies()
             self.problem = None
@@ -175,18 +177,18 @@ class Library:
             if self.index is index and own.generation == index.generation:
                 self.copies = copies
 
-    def _load(self, signature: _Signature) -> tuple[IndexReader, Summary, _Signature]:
+    def _load(self, signature: _Signature) -> tuple[IndexReader, Summary, Tags | None, _Signature]:
         started = time.monotonic()
         index = IndexReader(self.path)
         try:
-            summary = _summarise(index)
+            summary, tags = _summarise(index), Tags.read(self.path)
         except BaseException:
             index.close()
             raise
         now = time.monotonic()
         self._next_check = now + max(_CHECK_EVERY_S, _CHECK_FACTOR * (now - started))
         self.generation += 1
-        return index, summary, signature
+        return index, summary, tags, signature
 
     def find(self, image_id: str) -> Item | None:
         """The item with this id, or None when the index does not have it."""
@@ -212,6 +214,17 @@ class Library:
             if printable(folder.path) == label:
                 return folder.path
         raise DataError(f"The index has no folder {label!r}.", hint="Choose another folder, or none.")
+
+    def tag_counts(self) -> list[tuple[str, int]]:
+        """The labels of the tags, and how many images have each."""
+        return [] if self.tags is None else self.tags.counts()
+
+    def tags_of(self, item: Item) -> tuple[str, ...]:
+        """The tags of an item, the surest first; none if its file has changed since."""
+        tagged = None if self.tags is None else self.tags.items.get(item.name)
+        if tagged is None or tagged.sha256 != item.sha256:
+            return ()
+        return tuple(sorted(tagged.tags, key=lambda label: -tagged.tags[label]))
 
     @property
     def images_folder(self) -> Path | None:
@@ -280,7 +293,7 @@ def _leads_to(path: Path, folder: Path) -> bool:
 
 def _signature(path: Path) -> _Signature:
     found = []
-    for name in (INDEX_FILE, ITEMS_FILE):
+    for name in (INDEX_FILE, ITEMS_FILE, TAGS_FILE):
         try:
             status = (path / name).stat()
         except OSError:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.confidence.background import Background
-from mobileclip_kit.confidence.scorer import confidences, default_line
+from mobileclip_kit.confidence.scorer import certain_count, confidences, default_line
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.formats import from_document
 from mobileclip_kit.index.flat import search_flat
@@ -19,7 +19,7 @@ from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.selection import Selection
 from mobileclip_kit.schemas import Limit, check_limits
 from mobileclip_kit.search.queries import parse_query
-from mobileclip_kit.search.request import Filters
+from mobileclip_kit.search.request import Filters, with_tags
 from mobileclip_kit.web.library import Library
 
 MAX_CHARACTERS = 10_000
@@ -34,8 +34,6 @@ _RANK_ALL_UP_TO = 200_000
 _FIRST_HITS = 300
 # The hits beyond are too many to look at; they count as uncertain.
 _CONFIDENT_HITS = 100
-# After so many uncertain hits in a row, a certain one is an accident.
-_UNCERTAIN_HITS = 10
 # The filters that go to the index as they are; folders have printable names here.
 _FILTERS = ("taken", "near", "camera")
 
@@ -55,6 +53,7 @@ class SearchRequest:
         camera: Part of a camera's name; empty for all.
         copies_of: Id of an image: only this image and its copies.
         fold: Of each group of copies, only the first hit.
+        tag: A label of `mckit tag`; empty for all.
         start: Index of the first hit to return.
         count: Number of hits to return; at most :data:`MAX_PAGE` are.
     """
@@ -69,6 +68,7 @@ class SearchRequest:
     camera: str = ""
     copies_of: str = ""
     fold: bool = False
+    tag: str = ""
     start: Annotated[int, Limit(least=0)] = 0
     count: Annotated[int, Limit(least=0)] = 100
 
@@ -98,7 +98,7 @@ class SearchRequest:
 
     def selection(self, folder: str | None = None) -> Selection:
         """The filters as conditions on items; see :meth:`mobileclip_kit.search.request.Filters.selection`."""
-        chosen = {name: getattr(self, name) or None for name in _FILTERS}
+        chosen: dict[str, Any] = {name: getattr(self, name) or None for name in _FILTERS}
         return Filters(**chosen).selection(folder)
 
 
@@ -125,14 +125,7 @@ class Ranking:
     @property
     def certain(self) -> int | None:
         """Number of hits up to the last certain one before many uncertain ones; None where this is not known."""
-        if self.confidences is None:
-            return None
-        last = 0
-        for place in np.flatnonzero(self.confidences >= default_line()):
-            if place - last >= _UNCERTAIN_HITS:
-                break
-            last = int(place) + 1
-        return last
+        return None if self.confidences is None else certain_count(self.confidences, default_line())
 
     @property
     def likely(self) -> int | None:
@@ -186,12 +179,13 @@ def rank(library: Library, request: SearchRequest, vector: Vectors | None) -> Ra
         vector: The query vector, ``(d,)``; None to list the newest images first.
 
     Raises:
-        DataError: The folder is not in the index.
+        DataError: The folder or the tag is not in the index.
         IndexFormatError: The vector of a hit is damaged.
     """
     index = library.index
     folder = library.folder_named(request.folder) if request.folder else None
     allowed = index.allowed_rows(request.selection(folder))
+    allowed = with_tags(index, allowed, [request.tag] if request.tag else [], library.tags)
     candidates = len(index.matrix) if allowed is None else int(np.count_nonzero(allowed))
     if vector is None:
         newest = library.summary.newest

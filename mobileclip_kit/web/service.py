@@ -38,6 +38,7 @@ from mobileclip_kit.web.documents import (
     ModelState,
     SearchLatency,
     SearchResults,
+    TagEntry,
     TextnessAvailability,
 )
 from mobileclip_kit.web.library import Library, id_of, printable, row_of
@@ -158,6 +159,7 @@ class Service:
             days=None if summary.days is None else tuple(day.isoformat() for day in summary.days),
             months=summary.months,
             copies=None if library.copies is None else _folded(library.copies),
+            tags=tuple(TagEntry(label=label, images=count) for label, count in library.tag_counts()),
             notices=tuple(filter(None, (library.problem, library.damage, self.thumbnails.problem))),
         )
 
@@ -218,6 +220,7 @@ class Service:
             size_bytes=item.size_bytes,
             modified=None if modified is None else modified.isoformat(timespec="seconds"),
             **_facts(item.facts or PhotoFacts()),
+            tags=self.library.tags_of(item),
         )
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from mobileclip_kit.spec import ImageSpec, ModelSpec, TextSpec
 class FakeEncoder:
     """Vectors are an image's mean colours; a text's vector is the colour that it names."""
 
-    runtime = "fake"
+    runtime, device = "fake", "cpu"
     COLOURS = {"red": (1.0, 0.1, 0.1), "green": (0.1, 1.0, 0.1), "blue": (0.1, 0.1, 1.0)}
 
     def __init__(self, *, text: bool = True, fail_after: int | None = None) -> None:

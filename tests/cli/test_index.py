@@ -27,7 +27,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def colour_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fake_open(place: str, *, threads: int | None = None, brief: bool = False) -> ColourEncoder:
+    def fake_open(place: str, **_: object) -> ColourEncoder:
         return ColourEncoder(model_hash=place, model_path=place)
 
     # The importer first: patched second, it would be imported with the fake and keep it.

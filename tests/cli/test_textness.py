@@ -51,7 +51,7 @@ class EdgeEncoder(Encoder):
 
 @pytest.fixture(autouse=True)
 def edge_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fake_open(place: str, *, threads: int | None = None, brief: bool = False) -> EdgeEncoder:
+    def fake_open(place: str, **_: object) -> EdgeEncoder:
         return EdgeEncoder(place)
 
     # The importer first: patched second, it would be imported with the fake and keep it.

@@ -23,6 +23,7 @@ from mobileclip_kit.errors import ImageError
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index
 from mobileclip_kit.indexing.importing import import_vectors
 from mobileclip_kit.search.hits import search
+from mobileclip_kit.search.index import Index
 from mobileclip_kit.search.queries import encode_queries
 from mobileclip_kit.web import app as app_module
 from mobileclip_kit.web import service
@@ -465,6 +466,25 @@ def test_hits_have_a_confidence_and_say_where_they_become_uncertain(tmp_path: Pa
         assert (like["certain"], like["hits"][0]["confidence"]) == (None, None)
         told = client.get("/api/library").json()["confidence"]
         assert told["unavailable"] is None and 0 < told["line"] < 1
+
+
+def test_tags_are_counted_filter_hits_and_stand_with_an_image(tmp_path: Path) -> None:
+    index = make_word_index(tmp_path / "index")
+    service = open_service(index, tmp_path / "cache", encoder=WordEncoder())
+    with TestClient(build_app(service), base_url="http://127.0.0.1:8765") as client:
+        assert client.get("/api/library").json()["tags"] == []
+        assert refusal(client, tag="dog") == (404, f"The index {index} has no tags.")
+        with Index(index, WordEncoder()) as opened:
+            counts = opened.tag(["dog", "cat", "castle"]).labels
+        service.library._next_check = 0.0  # the server looks once a second
+        assert client.get("/api/library").json()["tags"] == [
+            {"label": label, "images": counts[label]} for label in ("dog", "cat")
+        ]
+        found = ask(client, words="a horse", tag="cat", count=500)
+        assert found["candidates"] == counts["cat"]
+        assert {hit["name"].split("/")[0] for hit in found["hits"]} == {"cat"}
+        assert client.get(f"/api/images/{found['hits'][0]['id']}").json()["tags"] == ["cat"]
+        assert refusal(client, tag="wolf")[0] == 404
 
 
 def test_a_small_library_says_why_its_hits_have_no_confidence(client: TestClient) -> None:

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from mobileclip_kit.index.folder import IndexHeader, create_index
+from mobileclip_kit.search.index import Index
 from tests.confidence.words import WordEncoder, make_word_index
 from tests.indexing.fakes import ColourEncoder, draw
 from tests.photos import MODEL, PARIS, TAKEN, ZONE, save_photo
@@ -603,6 +604,29 @@ def test_uncertain_hits_wait_behind_a_button(open_page: OpenPage, animals: str) 
     page.evaluate("window.scrollTo(0, 1e6)")
     until(page, "document.querySelectorAll('.tile.uncertain').length > 5")
     assert page.locator("#more").is_hidden()
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """The address of the library of animals with tags, and how many images have the tag "dog"."""
+    folder = tmp_path_factory.mktemp("tagged")
+    index = make_word_index(folder / "animals.index")
+    with Index(index, WordEncoder()) as opened:
+        dogs = opened.tag(["dog", "cat"]).labels["dog"]
+    with running(open_service(index, folder / "cache", encoder=WordEncoder())) as url:
+        yield url, dogs
+
+
+def test_a_tag_is_chosen_among_the_filters(open_page: OpenPage, tagged: tuple[str, int]) -> None:
+    url, dogs = tagged
+    page = open_page(url, expected="404")
+    page.click("#filters")
+    until(page, "document.querySelectorAll('#tag option').length === 3")
+    page.select_option("#tag", "dog")
+    until(page, f"document.getElementById('summary').textContent.startsWith('{dogs} images of 240')")
+    assert "tag=dog" in page.url and page.inner_text("#filter-count") == "1"
+    page.click("#clear-filters")
+    until(page, "document.getElementById('summary').textContent.startsWith('240 images')")
 
 
 @pytest.fixture(scope="module")

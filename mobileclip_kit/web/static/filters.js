@@ -1,9 +1,9 @@
-// The filters: folder, days, and what the viewer offers, place and camera.
+// The filters: folder, days, tag, and what the viewer offers, place and camera.
 
 import { number } from "./format.js";
 import { ends } from "./months.js";
 
-export const NO_FILTERS = { folder: "", taken: "", near: "", camera: "", copies_of: "" };
+export const NO_FILTERS = { folder: "", taken: "", near: "", camera: "", tag: "", copies_of: "" };
 
 export class Filters {
   /** @param onChange Called with the changed fields. */
@@ -26,6 +26,8 @@ export class Filters {
         if (!input.value || input.value >= "1800") onChange({ taken: first || last ? `${first}..${last}` : "" });
       });
     }
+    this._tag = find("tag");
+    this._tag.addEventListener("change", () => onChange({ tag: this._tag.value }));
     this._near = find("near-filter");
     this._camera = find("camera-filter");
     this._copies = find("copies-filter");
@@ -41,8 +43,8 @@ export class Filters {
     });
   }
 
-  /** Offer the folders and days of a library. */
-  update({ folders, folders_omitted: omitted, days }) {
+  /** Offer the folders, days and tags of a library. */
+  update({ folders, folders_omitted: omitted, days, tags }) {
     const chosen = this._folder.value;
     const options = folders.map(({ path, images }) => {
       const depth = path.split("/").length - 1;
@@ -57,6 +59,11 @@ export class Filters {
       input.disabled = !days;
       [input.min, input.max] = days ?? ["", ""];
     }
+    const tag = this._tag.value;
+    const labels = tags.map(({ label, images }) => new Option(`${label}  (${number(images)})`, label));
+    this._tag.replaceChildren(new Option("All tags", ""), ...labels);
+    choose(this._tag, tag);
+    this._tag.parentElement.hidden = !tags.length && !tag;
     const reasons = [];
     if (!days) reasons.push("This index was made from vectors and has no dates.");
     if (omitted) reasons.push(`${number(omitted)} deeper folders are not listed.`);
@@ -65,11 +72,10 @@ export class Filters {
   }
 
   /** Show the filters of a state. */
-  show({ folder, taken, near, camera, copies_of: copies }) {
-    if (folder && ![...this._folder.options].some((option) => option.value === folder)) {
-      this._folder.add(new Option(folder, folder)); // the server reports that it does not exist
-    }
-    this._folder.value = folder;
+  show({ folder, taken, near, camera, tag, copies_of: copies }) {
+    choose(this._folder, folder);
+    choose(this._tag, tag);
+    if (tag) this._tag.parentElement.hidden = false;
     const [first, last] = ends(taken);
     this._first.value = first && `${first}-01-01`.slice(0, 10);
     this._last.value = last && lastDay(last);
@@ -77,7 +83,7 @@ export class Filters {
     this._chip(this._near, near, `Within ${distance} km of ${latitude.toFixed(3)}, ${longitude?.toFixed(3)}`);
     this._chip(this._camera, camera, camera);
     this._chip(this._copies, copies, "Copies of one image");
-    const count = [folder, taken, near, camera, copies].filter(Boolean).length;
+    const count = [folder, taken, near, camera, tag, copies].filter(Boolean).length;
     this._count.textContent = count;
     this._count.hidden = !count;
     this._toggle.classList.toggle("on", count > 0);
@@ -97,6 +103,12 @@ export class Filters {
     this._panel.hidden = !open;
     this._toggle.setAttribute("aria-expanded", open);
   }
+}
+
+/** Choose a value; one that is not offered is added, and the server reports that it does not exist. */
+function choose(select, value) {
+  if (value && ![...select.options].some((option) => option.value === value)) select.add(new Option(value, value));
+  select.value = value;
 }
 
 /** The last day of a year, a month or a day. */

@@ -7,7 +7,7 @@ const BURST_MS = 1500;
 const WRITE_MS = 200;
 
 const EMPTY = {
-  words: "", like: [], images: [], textness: 0, folder: "", taken: "", near: "", camera: "",
+  words: "", like: [], images: [], textness: 0, folder: "", taken: "", near: "", camera: "", tag: "",
   copies_of: "", view: "",
 };
 const LISTS = ["like", "images"];

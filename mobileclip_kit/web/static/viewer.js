@@ -62,7 +62,8 @@ export class Viewer {
       if (image) image.alt = about.name;
       const when = about.taken ? takenAt(about.taken) : about.modified && `changed ${day(about.modified)}`;
       const sides = about.width && `${about.width} × ${about.height}`;
-      const facts = [when, about.folder, about.camera, sides, about.size_bytes && size(about.size_bytes)];
+      const facts = [when, about.folder, about.camera, sides, about.size_bytes && size(about.size_bytes),
+                     about.tags.join(", ")];
       this._place = about.place;
       this._near.hidden = !about.place;
       this._facts.textContent = [...facts, score(hit)].filter(Boolean).join(" · ");
