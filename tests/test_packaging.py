@@ -57,7 +57,7 @@ MODULES = {
     "runtime.torch": ("train",),
 }
 BASE_COMMANDS = {
-    "init", "index", "merge", "dump", "search", "duplicates", "serve", "bundle", "inspect", "check", "doctor",
+    "init", "index", "merge", "dump", "search", "tag", "duplicates", "serve", "bundle", "inspect", "check", "doctor",
 }  # fmt: skip
 LIGHT = ("torch", "faiss", "onnxruntime", "coremltools", "matplotlib")
 
