@@ -63,7 +63,8 @@ def check_environment() -> None:
     call(PLACE / "bin" / "pip", "check", "--disable-pip-version-check")
     hidden = sorted({name for packages in extras.EXTRAS.values() for name in packages})
     code = f"import importlib.util; print(*[name for name in {hidden!r} if importlib.util.find_spec(name)])"
-    found = call(PLACE / "bin" / "python", "-c", code).split()
+    # -P: a folder of such a name in the current folder is no package.
+    found = call(PLACE / "bin" / "python", "-P", "-c", code).split()
     if found:
         raise SystemExit(f"The base installation brings {', '.join(found)}, which belong to extras.")
 
