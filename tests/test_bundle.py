@@ -234,6 +234,7 @@ def test_swift_opens_a_bundle_that_python_has_just_made(export, tmp_path):
         "items": ["0000.jpg", "0001.jpg", "0002.jpg"],
         "tokens": [tokens],
         "hits": [],
+        "certain": [],
         "textness_dim": 16,
     }
 

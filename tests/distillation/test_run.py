@@ -339,7 +339,7 @@ def test_small_sets_make_a_smaller_batch(tmp_path: Path, cache: Path) -> None:
         ({"holdout": "1.5"}, UsageError, "must be in 0…1"),
         ({"holdout": "nowhere.txt"}, UsageError, "neither a share nor a readable file"),
         ({"device": "tpu"}, UsageError, "No device is called 'tpu'"),
-        ({"device": "cuda:99"}, UsageError, "'cuda:99' is not on this machine"),
+        ({"device": "cuda:99"}, UsageError, "has no device 'cuda:99' here"),
         ({"data": Path("nowhere")}, DataError, "nowhere does not exist"),
     ],
 )

@@ -91,7 +91,7 @@ def test_what_is_no_image_is_refused(onnx_export: Export, tmp_path: Path) -> Non
         encoder.encode_images([PIXELS[0], tmp_path / "gone.jpg"])
     with pytest.raises(ShapeError, match=r"An image is \(height, width, 3\) uint8, not \(5, 5\) uint8"):
         encoder.encode_images([PIXELS[0], np.zeros((5, 5), np.uint8)])
-    with pytest.raises(ShapeError, match="not a int"):
+    with pytest.raises(ShapeError, match="not an int"):
         encoder.encode_images([3])  # type: ignore[list-item]
 
 

@@ -458,8 +458,8 @@ def test_a_vanished_image_keeps_its_place_in_words(
 
 
 def test_names_of_every_kind_are_shown_as_names(open_page: OpenPage, tmp_path: Path, photos: Path) -> None:
-    for name in ODD_NAMES:
-        draw(photos / name, (5, 5, 5))
+    for number, name in enumerate(ODD_NAMES):
+        draw(photos / name, (255 - 20 * number, 5, 25 * number))  # copies would share a tile
     with running(open_service(make_index(tmp_path / "index", photos), tmp_path / "cache")) as url:
         page = open_page(url)
         until(page, "document.querySelectorAll('.tile img.loaded').length === 12")
