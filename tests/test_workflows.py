@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,21 @@ def test_every_job_ends_and_uses_versions():
     for name, job in found.items():
         assert job["timeout-minutes"] <= 60, name
         assert all("@v" in step["uses"] for step in job["steps"] if "uses" in step), name
+
+
+def test_a_base_installation_can_import_the_tests_of_windows():
+    """One that imports an extra at its top fails before its first test."""
+    job = dict(jobs())["tests.yml: windows"]
+    chosen = [name for step in job["steps"] for name in re.findall(r"tests/\w+\.py", step.get("run", ""))]
+    assert chosen
+    known = {*sys.stdlib_module_names, "mobileclip_kit", "numpy", "PIL", "pytest"}
+    for name in chosen:
+        for statement in ast.parse((ROOT / name).read_text(encoding="utf-8")).body:
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                modules = (
+                    [statement.module] if isinstance(statement, ast.ImportFrom) else [n.name for n in statement.names]
+                )
+                assert all((module or "").split(".")[0] in known for module in modules), name
 
 
 def test_every_command_is_sound_and_names_what_exists():

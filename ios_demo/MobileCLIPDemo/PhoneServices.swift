@@ -37,7 +37,10 @@ final class PhoneServices: AppServices {
         let system = ProcessInfo.processInfo.operatingSystemVersionString
         let files = bundle.manifest.files.values.map(\.sha256).sorted().joined(separator: "+")
         let name = "parity-\(bundle.model.modelHash.prefix(16)).json"
-        let log = ParityLog(url: AppFolders.caches.appending(path: name), subject: "\(system)+\(files)")
+        let subject = "\(system)+\(files)"
+        // Two logs of one file would overwrite each other's results.
+        let known = parity.flatMap { $0.subject == subject ? $0 : nil }
+        let log = known ?? ParityLog(url: AppFolders.caches.appending(path: name), subject: subject)
         parity = log
         func tower(_ part: BundlePart) throws -> CheckedTower {
             try CheckedTower(part, of: bundle, folder: AppFolders.compiledModels, log: log) { ErrorText.describe($0) }

@@ -140,8 +140,12 @@ public final class AppSession<Services: AppServices> {
 
     /// Ends what belongs to the present bundle.
     func stop() async {
-        for task in [searching, watching, scanning, indexing] { task?.cancel() }
-        await indexing?.value
+        for task in [searching, watching, scanning] { task?.cancel() }
+        // Somebody else who waits for the pass, to resume it, may begin another one.
+        while let running = indexing {
+            running.cancel()
+            await running.value
+        }
         (searching, watching, scanning, indexing) = (nil, nil, nil, nil)
         (indexer, search, files, background) = (nil, nil, nil, nil)
         requestNumber += 1

@@ -106,7 +106,8 @@ extension AppSession {
 
     private func show(_ progress: IndexingProgress) async {
         guard indexer != nil else { return }
-        let hasNew = progress.indexed != state.progress?.indexed
+        // A vector that is renewed does not change the number of photos.
+        let hasNew = progress.indexed != state.progress?.indexed || progress.remaining != state.progress?.remaining
         state.progress = progress
         reportProgress?(progress)
         guard hasNew, let search else { return }

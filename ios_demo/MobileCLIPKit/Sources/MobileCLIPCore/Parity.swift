@@ -104,6 +104,8 @@ public struct ParityRow: Codable, Equatable, Sendable, Identifiable {
 }
 
 /// Results of comparisons, stored so that each place is compared once.
+///
+/// A place in which the tower did not run is tried again after the next start: a full disk, for example, is temporary.
 public actor ParityLog {
     private struct Document: Codable {
         /// Bundle and system: with another one, everything is compared again.
@@ -111,6 +113,8 @@ public actor ParityLog {
         var rows: [ParityRow]
     }
 
+    /// Bundle and system of the results.
+    public nonisolated let subject: String
     private let url: URL
     private var document: Document
 
@@ -119,8 +123,10 @@ public actor ParityLog {
     ///   - subject: Bundle and system; results of others are ignored.
     public init(url: URL, subject: String) {
         self.url = url
+        self.subject = subject
         let stored = (try? Data(contentsOf: url)).flatMap { try? JSONDecoder().decode(Document.self, from: $0) }
         document = stored.flatMap { $0.subject == subject ? $0 : nil } ?? Document(subject: subject, rows: [])
+        document.rows.removeAll { $0.cosine == nil }
     }
 
     /// All results.
@@ -130,6 +136,9 @@ public actor ParityLog {
     public func row(of tower: BundlePart, at place: TowerPlace) -> ParityRow? {
         document.rows.first { $0.tower == tower && $0.place == place }
     }
+
+    /// Forgets the places in which a tower did not run.
+    func forgetFailures(of tower: BundlePart) { document.rows.removeAll { $0.tower == tower && $0.cosine == nil } }
 
     /// Adds a result; a log that cannot be written only costs a comparison.
     public func add(_ row: ParityRow) {
@@ -222,6 +231,8 @@ public actor CheckedTower {
             failed.append(result)
             await tower.unload()
         }
+        // What did not run may run at the next try.
+        await log.forgetFailures(of: part)
         throw CheckedTowerError.noneWorks(failed)
     }
 

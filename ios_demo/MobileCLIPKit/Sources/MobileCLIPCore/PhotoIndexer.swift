@@ -90,6 +90,8 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
         if let state = LibraryState(contentsOf: files.stateURL), state.items == index.count,
             let changes = await source.changes(since: state.token)
         {
+            // The log no longer has them: after an interruption, only a comparison of the whole library finds them.
+            if !retried.isEmpty { try FileManager.default.removeItem(at: files.stateURL) }
             if allowsDownload { retried += try index.provisionalPhotos() }
             return LibraryPlan(changes: changes, retried: retried, failures: failures) { key in
                 writer.row(ofKey: key).map(index.stamp(ofRow:))

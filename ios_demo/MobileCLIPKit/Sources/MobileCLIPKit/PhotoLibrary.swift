@@ -73,17 +73,16 @@
                 let since = try? NSKeyedUnarchiver.unarchivedObject(ofClass: PHPersistentChangeToken.self, from: token),
                 let now = changeToken(), let found = try? PHPhotoLibrary.shared().fetchPersistentChanges(since: since)
             else { return nil }
-            var changed: Set<String> = []
-            var removed: Set<String> = []
+            var touched: Set<String> = []
             for change in found {
                 guard let details = try? change.changeDetails(for: .asset) else { return nil }
-                changed.formUnion(details.insertedLocalIdentifiers)
-                changed.formUnion(details.updatedLocalIdentifiers)
-                removed.formUnion(details.deletedLocalIdentifiers)
+                touched.formUnion(details.insertedLocalIdentifiers)
+                touched.formUnion(details.updatedLocalIdentifiers)
+                touched.formUnion(details.deletedLocalIdentifiers)
             }
-            // Of the changed identifiers, those that are gone or are no photos (videos, say) are not in the index either.
-            let present = list(fetch(Array(changed.subtracting(removed)))).filter { !$0.key.isEmpty }
-            return LibraryChanges(token: now, changed: present, removed: removed.sorted())
+            // A photo may have been deleted and recovered. A hidden one counts as changed, but is not listed any more.
+            let present = list(fetch(Array(touched)))
+            return LibraryChanges(token: now, changed: present, removed: touched.subtracting(present.map(\.key)).sorted())
         }
 
         // MARK: Images for the model

@@ -362,4 +362,15 @@ private final class Remaining {
         phone.change.yield()
         try await until { session.state.hits.count == 4 }
     }
+
+    @Test func resultsFollowTheIndexWhenPhotosAreEdited() async throws {
+        try addBundles("mine")
+        await session.start()
+        try await untilIndexed()
+        session.ask(.words("dog"))
+        try await until { session.state.hits.count == 3 }
+        await phone.source.set(["a", "b", "c"], stamp: 2)
+        phone.change.yield()
+        try await until { session.state.hits.map(\.row).sorted() == [3, 4, 5] }
+    }
 }

@@ -328,7 +328,7 @@ private actor Phone {
         await library.forgetRequests()
         try await run(indexer(library, FakeEncoder()))
         #expect(await library.listings == 0)
-        #expect(await library.requested == ["new", "photo 7"])
+        #expect(await library.requested.sorted() == ["new", "photo 7"])
         #expect(try Set(keys()) == Set(names(50) + ["new"]).subtracting(["photo 3"]))
         #expect(await log.reports.last?.indexed == 50)
     }
@@ -365,6 +365,26 @@ private actor Phone {
         try await run(indexer(library, FakeEncoder()))
         #expect(await library.requested.sorted() == ["photo 2", "photo 4"])
         #expect(await library.listings == 0)
+    }
+
+    @Test(arguments: [false, true])
+    func photosThatWaitForDownloadsSurviveAnInterruption(byAnError: Bool) async throws {
+        let library = FakeLibrary(names(6), keepsHistory: true)
+        await library.put(inCloud: ["photo 2"])
+        try await run(indexer(library, FakeEncoder()))
+        await phone.allowDownloads()
+        let refusing = FakeEncoder()
+        if byAnError {
+            await refusing.refuse(["photo 2"])
+            let interrupted = indexer(library, refusing)
+            await #expect(throws: Refusal.self) { try await run(interrupted) }
+        } else {
+            await phone.pause(true)
+            try await run(indexer(library, refusing))
+            await phone.pause(false)
+        }
+        try await run(indexer(library, FakeEncoder()))
+        #expect(try keys().sorted() == names(6))
     }
 }
 

@@ -8,7 +8,7 @@ private struct Broken: Error {}
 /// A tower whose vectors are known.
 private actor FakeTower: Tower {
     nonisolated let place: TowerPlace
-    private let vector: [Float]?
+    private var vector: [Float]?
     private(set) var loads = 0
     private(set) var unloads = 0
     private(set) var predictions = 0
@@ -30,6 +30,8 @@ private actor FakeTower: Tower {
         predictions += 1
         return inputs.map { _ in vector }
     }
+
+    func mend(_ vector: [Float]) { self.vector = vector }
 
     func unload() {
         if isLoaded { unloads += 1 }
@@ -93,6 +95,18 @@ private actor FakeTower: Tower {
         let checked = CheckedTower(.text, candidates: [wrong], samples: samples, log: log())
         await #expect(throws: CheckedTowerError.self) { try await checked.predict([.tokens([7])]) }
         await #expect(throws: CheckedTowerError.self) { try await checked.predict([.tokens([7])]) }
+    }
+
+    @Test func aPlaceThatDidNotRunIsTriedAgainAtTheNextCallAndAfterTheNextStart() async throws {
+        let (first, second) = (FakeTower(TowerPlace(.coreML, .neuralEngine), nil), FakeTower(TowerPlace(.coreML, .cpu), nil))
+        let checked = CheckedTower(.text, candidates: [first, second], samples: samples, log: log())
+        await #expect(throws: CheckedTowerError.self) { try await checked.predict([.tokens([7])]) }
+        await second.mend(right)
+        #expect(try await checked.predict([.tokens([7])]) == [right])
+        await first.mend(right)
+        let later = CheckedTower(.text, candidates: [first, second], samples: samples, log: log())
+        _ = try await later.predict([.tokens([7])])
+        #expect(await later.place() == first.place)
     }
 
     @Test func allPlacesAreComparedForTheParityScreen() async throws {
