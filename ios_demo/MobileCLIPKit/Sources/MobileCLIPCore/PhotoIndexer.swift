@@ -191,6 +191,8 @@ public actor PhotoIndexer<Source: PhotoSource, Encoder: ImageEncoding> where Sou
         let replaced = items.compactMap { writer.row(ofKey: $0.key) }
         if !replaced.isEmpty {
             let index = try files.open()
+            // Somebody has removed or replaced the file under this pass.
+            guard index.rows == writer.rows else { throw FlatIndexError.missing(path: files.indexURL.path) }
             progress.provisional -= replaced.count { index.stamp(ofRow: $0) < 0 }
         }
         try writer.append(items)

@@ -372,5 +372,6 @@ private final class Remaining {
         await phone.source.set(["a", "b", "c"], stamp: 2)
         phone.change.yield()
         try await until { session.state.hits.map(\.row).sorted() == [3, 4, 5] }
+        try await untilIndexed()
     }
 }
