@@ -89,17 +89,14 @@ def update_index(
             replace(header, derived=old.derived, device=old.device).write(writer.path)
         report = IndexReport(unchanged=changes.unchanged)
         _tidy(writer, changes, report)
-        if changes.files:
+        if changes.files and options.ray is not None:
+            parts = encode_on_cluster(changes.files, images, encoder, options.ray,
+                                      batch_size=options.batch_size, draft=not options.exact_pixels)  # fmt: skip
+            _Batches(writer, encoder, report, items, options).collect(parts, len(changes.files))
+        elif changes.files:
             with encoder.in_parallel() as (many, threads):
                 batches = _Batches(writer, many, report, items, replace(options, encoders=options.encoders or threads))
-                if options.ray is None:
-                    batches.run(changes.files)
-                else:
-                    batches.collect(
-                        encode_on_cluster(changes.files, images, encoder, options.ray,
-                                          batch_size=options.batch_size, draft=not options.exact_pixels),
-                        len(changes.files),
-                    )  # fmt: skip
+                batches.run(changes.files)
         _read_missing_facts(writer, library, options, report)
         report.compacted = tidy_matrix(writer, always=options.compact)
         ask = query_vectors_for(encoder, options.query_vectors)
@@ -209,7 +206,6 @@ class _Batches:
 
     def run(self, files: list[FileToEncode]) -> None:
         """Give every file a vector or a reason."""
-        started = self._committed_at = time.monotonic()
         decoded = decode_ahead(
             files,
             self._encoder.spec.require_image(),
@@ -218,31 +214,32 @@ class _Batches:
             ahead=_BATCHES_AHEAD * self._options.batch_size,
             draft=not self._options.exact_pixels,
         )
-        try:
-            with Progress("index", total=len(files), unit="images") as progress:
-                for one in decoded:
-                    self._take(one)
-                    progress.advance()
-                self._encode()
-                while self._running:
-                    self._collect()
-        finally:
-            if self._pool is not None:
-                self._pool.shutdown(cancel_futures=True)
-            # Whatever was finished before an error or Ctrl-C stays.
-            self._writer.commit()
-            self._report.seconds = time.monotonic() - started
+        with self._counted(len(files)) as progress:
+            for one in decoded:
+                self._take(one)
+                progress.advance()
+            self._encode()
+            while self._running:
+                self._collect()
         self._record_device()
 
     def collect(self, parts: Generator[EncodedPart], total: int) -> None:
         """Take what other machines made of ``total`` files; see :mod:`mobileclip_kit.indexing.distributed`."""
+        with self._counted(total) as progress, contextlib.closing(parts):
+            for part in parts:
+                self._take_part(part)
+                progress.advance(len(part.images))
+
+    @contextlib.contextmanager
+    def _counted(self, total: int) -> Iterator[Progress]:
+        """Progress over ``total`` files; whatever was finished before an error or Ctrl-C stays."""
         started = self._committed_at = time.monotonic()
         try:
-            with Progress("index", total=total, unit="images") as progress, contextlib.closing(parts):
-                for part in parts:
-                    self._take_part(part)
-                    progress.advance(len(part.images))
+            with Progress("index", total=total, unit="images") as progress:
+                yield progress
         finally:
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)
             self._writer.commit()
             self._report.seconds = time.monotonic() - started
 
