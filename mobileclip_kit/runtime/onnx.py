@@ -18,7 +18,7 @@ from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.progress import say
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.mapped_onnx import without_weights
-from mobileclip_kit.runtime.providers import check_present, check_taken, present_devices, profiled, provider_list
+from mobileclip_kit.runtime.providers import automatic_devices, check_present, check_taken, profiled, provider_list
 from mobileclip_kit.spec import Tower
 
 # What stands in ONNX Runtime's messages before the sentence: a code, and a place in its own source.
@@ -36,8 +36,8 @@ class OnnxEncoder(Encoder):
         brief: Few inputs are coming, then the process ends; see :func:`open_session`. A tower's SHA-256 may then come
             from the memory of :mod:`mobileclip_kit.exporting.digests`.
         device: ``cpu``, ``cuda``, ``coreml`` or ``openvino``, on request with a part of it (``cuda:1``,
-            ``openvino:GPU``); ``auto`` for the first of :data:`~mobileclip_kit.runtime.providers.PROVIDERS` that is
-            installed and executes the tower.
+            ``openvino:GPU``); ``auto`` for the first of
+            :func:`~mobileclip_kit.runtime.providers.automatic_devices` that executes the tower.
     """
 
     runtime = "onnxruntime"
@@ -102,7 +102,7 @@ class OnnxEncoder(Encoder):
         """The session of a tower, on the device that was asked for or the first one that executes it."""
         if tower not in self._sessions:
             path = self._export.sound_path(tower, from_memory=self._brief)
-            *others, last = present_devices() if self._wanted == "auto" else [self._wanted]
+            *others, last = automatic_devices() if self._wanted == "auto" else [self._wanted]
             for device in others:
                 try:
                     self._open(tower, path, device)

@@ -33,6 +33,7 @@ class Provider:
         setting: The provider's option for what follows the colon of a device's name: ``cuda:1``, ``openvino:GPU``.
         threads: The provider's option for the number of threads, if it has one.
         options: Other options that it is given.
+        automatic: Whether ``auto`` tries it.
     """
 
     name: str
@@ -40,16 +41,18 @@ class Provider:
     setting: str | None = None
     threads: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    automatic: bool = True
 
 
 # In the order in which ``auto`` tries them.
 PROVIDERS = {
     "cuda": Provider(name="CUDAExecutionProvider", package="onnxruntime-gpu", setting="device_id"),
     "coreml": Provider(name="CoreMLExecutionProvider", package="onnxruntime (on macOS)"),
-    # On processors that know bfloat16, OpenVINO's default would round to it.
+    # On processors that know bfloat16, OpenVINO's default would round to it. On a CPU it was slower than ONNX Runtime's
+    # own provider (docs/performance.md), and "auto" cannot know what else it would find.
     "openvino": Provider(
         name="OpenVINOExecutionProvider", package="onnxruntime-openvino", setting="device_type",
-        threads="num_of_threads", options={"precision": "ACCURACY"},
+        threads="num_of_threads", options={"precision": "ACCURACY"}, automatic=False,
     ),
     "cpu": Provider(name="CPUExecutionProvider", package="onnxruntime"),
 }  # fmt: skip
@@ -59,6 +62,11 @@ def present_devices() -> list[str]:
     """The devices whose provider the installed ONNX Runtime has, in the order of :data:`PROVIDERS`."""
     available = ort.get_available_providers()
     return [device for device, provider in PROVIDERS.items() if provider.name in available]
+
+
+def automatic_devices() -> list[str]:
+    """The devices that ``auto`` tries, in this order; the last one is the CPU."""
+    return [device for device in present_devices() if PROVIDERS[device].automatic]
 
 
 def check_present(device: str) -> None:

@@ -12,7 +12,14 @@ from mobileclip_kit import load
 from mobileclip_kit.errors import ExportError, UsageError
 from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.runtime.open import check_device, open_encoder
-from mobileclip_kit.runtime.providers import PROVIDERS, Provider, check_taken, present_devices, provider_list
+from mobileclip_kit.runtime.providers import (
+    PROVIDERS,
+    Provider,
+    automatic_devices,
+    check_taken,
+    present_devices,
+    provider_list,
+)
 
 # A provider of ONNX Runtime's own packages that executes no operator of ours: every one falls back to the CPU.
 IDLE = "AzureExecutionProvider"
@@ -90,6 +97,12 @@ def test_auto_takes_the_next_device_and_says_so(
         assert many.device == "cpu"
     assert "Trying the next device" in capsys.readouterr().err
     np.testing.assert_allclose(vectors, open_encoder(onnx_export.path).encode_images(PIXELS), atol=1e-6)
+
+
+def test_auto_prefers_accelerators_and_takes_openvino_only_when_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = [provider.name for provider in PROVIDERS.values()]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: every)
+    assert automatic_devices() == ["cuda", "coreml", "cpu"]
 
 
 def test_a_provider_that_does_not_start_is_refused() -> None:
