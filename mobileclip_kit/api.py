@@ -14,6 +14,7 @@ from mobileclip_kit import extras
 from mobileclip_kit.arguments import Cosine, Count, check_arguments, python_errors, request_from
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.progress import ProgressOption, say, show_progress
+from mobileclip_kit.urls import as_place
 
 if TYPE_CHECKING:
     from mobileclip_kit.distillation.run import TrainingReport
@@ -80,7 +81,7 @@ def build_index(
     Each core encodes a batch of its own where the runtime allows it.
 
     Args:
-        images: The folder, searched recursively.
+        images: The folder, searched recursively, or its URL, such as ``s3://bucket/photos`` (fsspec).
         model: An :class:`Encoder`, or what :func:`load` takes.
         out: The index folder; made when it does not exist.
         progress: False for none, or a function that receives a :class:`Progress`.
@@ -118,10 +119,10 @@ def build_index(
     )  # fmt: skip
     chosen = request_from(IndexOptions, "mobileclip_kit.build_index", _NAMED, **options)
     if not isinstance(model, Encoder):
-        check_update(Path(images), stored_spec(model), Path(out), chosen)
+        check_update(as_place(images), stored_spec(model), Path(out), chosen)
     encoder = model if isinstance(model, Encoder) else load(model)
     with show_progress(progress):
-        report = update_index(Path(images), encoder, Path(out), chosen, confirm=confirm)
+        report = update_index(as_place(images), encoder, Path(out), chosen, confirm=confirm)
     index = Index(out, encoder)
     index.report = report
     return index

@@ -23,7 +23,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "hf": ("transformers", "tokenizers"),
     "hub": ("huggingface_hub",),
     "tensorboard": ("tensorboard",),
-    "ray": ("ray",),
+    "ray": ("ray", "fsspec"),
 }
 # Extra → the versions of its packages that its formats were tested with: beginnings, by the names of distributions.
 TESTED: dict[str, dict[str, str]] = {

@@ -25,6 +25,7 @@ from typing import Any
 
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import atomic_file
+from mobileclip_kit.urls import is_url
 
 PROJECT_FILE = "mckit.toml"
 
@@ -163,7 +164,7 @@ class _Found:
         return tables.get(command, {})
 
     def _place(self, name: str) -> str:
-        return name if "://" in name else str(self._folder / name)
+        return name if is_url(name) else str(self._folder / name)
 
     def _name(self, name: str) -> str:
         """A model's folder, if it is there; else its name."""

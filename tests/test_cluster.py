@@ -76,12 +76,13 @@ def test_a_cluster_that_loses_a_machine_makes_the_index_that_one_process_makes(
             yield part
 
     monkeypatch.setattr(update, "encode_on_cluster", lose_a_node)
-    report = update.update_index(photos, encoder, tmp_path / "many", IndexOptions(ray=cluster.address))
+    # By its URL here, so that the machines read through fsspec.
+    report = update.update_index(f"file://{photos}", encoder, tmp_path / "many", IndexOptions(ray=cluster.address))
     assert lost and (report.added, [item.name for item in report.failed]) == (IMAGES + 1, ["broken.png"])
     one, many = vectors_of(tmp_path / "one"), vectors_of(tmp_path / "many")
     assert one.keys() == many.keys()
     np.testing.assert_allclose([many[name] for name in one], [one[name] for name in one], atol=1e-6)
-    again = update.update_index(photos, encoder, tmp_path / "many", IndexOptions(ray=cluster.address))
+    again = update.update_index(f"file://{photos}", encoder, tmp_path / "many", IndexOptions(ray=cluster.address))
     assert (again.added, again.unchanged) == (0, IMAGES + 1)
 
 

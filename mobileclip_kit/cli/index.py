@@ -12,6 +12,7 @@ from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import WholeNumber, emit, json_option, note
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.model_names import DEVICE_HELP
+from mobileclip_kit.urls import as_place
 
 if TYPE_CHECKING:
     from mobileclip_kit.indexing.report import IndexReport
@@ -22,7 +23,7 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command(name="index")
-@click.argument("folder", metavar="[FOLDER]", type=_PATH, required=False)
+@click.argument("folder", metavar="[FOLDER]", type=as_place, required=False)
 @click.option(
     "-m", "--model", help="The model whose vectors the index holds: a folder, an export or an open_clip name."
 )
@@ -36,7 +37,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--images", type=_PATH, help="The folder that the names are relative to.")
 @json_option
 def command(
-    folder: Path | None,
+    folder: Path | str | None,
     model: str | None,
     out: Path,
     options: IndexOptions,
@@ -53,7 +54,7 @@ def command(
     New, changed, moved and deleted images are recognised; images that cannot be decoded are listed with the reason.
     After an interruption, run the same command again to go on. With --from-vectors or --from-clip-retrieval the index
     is made of vectors that were computed elsewhere; add --model to search it by words. Many machines share a library
-    with --shard, each with its own -o.
+    with --shard, each with its own -o. FOLDER may be a URL that fsspec reads, such as s3://bucket/photos.
 
     \b
     Examples:
@@ -90,7 +91,7 @@ def command(
 
 
 def _check_call(
-    folder: Path | None,
+    folder: Path | str | None,
     model: str | None,
     from_vectors: Path | None,
     names: Path | None,

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import click
 
-from mobileclip_kit.cli.output import data_place, emit, force_option, json_option
+from mobileclip_kit.cli.output import emit, force_option, json_option
 from mobileclip_kit.data.sources import check_source
 from mobileclip_kit.errors import OutputError
 from mobileclip_kit.model_names import check_model_name
 from mobileclip_kit.project import PROJECT_FILE, Project
 from mobileclip_kit.resources import tower_config
+from mobileclip_kit.urls import as_place
 
 
 @click.command(name="init")
-@click.option("--data", type=data_place, required=True, metavar="PHOTOS", help="A folder of images or a captions file.")
+@click.option("--data", type=as_place, required=True, metavar="PHOTOS", help="A folder of images or a captions file.")
 @click.option("--teacher", default="ViT-B-32:openai", show_default=True, metavar="T", help="The model to learn from.")
 @click.option("--student", default="vit-s6-h12", show_default=True, metavar="S", help="The image tower to train.")
 @force_option

@@ -15,6 +15,7 @@ import click
 
 from mobileclip_kit.cli.output import NumberRange, WholeNumber
 from mobileclip_kit.options import Option
+from mobileclip_kit.urls import as_place
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -107,15 +108,13 @@ def _without_none(plain: Any) -> Any:
     kinds = [kind for kind in typing.get_args(plain) if kind is not type(None)]
     if len(kinds) == 1:
         return kinds[0]
-    # Of several kinds the command line gives a text; what may be a path or the URL of shards is told apart.
+    # Of several kinds the command line gives a text; what may be a path or a URL is told apart.
     return str | Path if set(kinds) == {str, Path} else str
 
 
 def _click_type(plain: Any, option: Option) -> Any:
-    from mobileclip_kit.cli.output import data_place
-
     if plain == str | Path:
-        return data_place
+        return as_place
     if typing.get_origin(plain) is Literal:
         return click.Choice(typing.get_args(plain))
     if plain is Path:

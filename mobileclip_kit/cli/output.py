@@ -26,11 +26,6 @@ _COLOURS = {
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def data_place(value: str) -> Path | str:
-    """The type of ``--data``: a path, or the URL of shards, whose two slashes would not survive a path."""
-    return value if "://" in value else Path(value)
-
-
 class NumberRange(click.FloatRange):
     """A range of numbers. "nan" is none, and lies neither below nor above its ends."""
 

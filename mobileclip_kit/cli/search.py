@@ -101,7 +101,7 @@ def command(
             textness_vector=request.textness_vector, **request.filters(),
         )  # fmt: skip
         latency_ms = 1000 * (time.perf_counter() - searching)
-        image_folder = index.image_folder
+        images_at = index.images_at
         device = index.encoder.device if words or images else None
         problem = index.confidence_problem if texts else "Only hits of words alone have a confidence."
     results = [certain_hits(hits, min_confidence) for hits in found]
@@ -120,7 +120,7 @@ def command(
     notes = [f"Nothing was left out: {problem}"] if problem and min_confidence is not None else []
     emit(document, "\n".join([_listing(labels, results, found), *notes, f"{latency_ms:.1f} ms"]), as_json=as_json)
     if sheets.wanted:
-        show_hits(sheets, image_folder, labels, results)
+        show_hits(sheets, images_at, labels, results)
 
 
 def _cutoff(min_confidence: float | None, hits: Sequence[Hit], every: Sequence[Hit]) -> dict[str, Any] | None:

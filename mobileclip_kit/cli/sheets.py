@@ -54,13 +54,13 @@ class SheetRequest:
 
 
 def show_hits(
-    request: SheetRequest, images: Path | None, labels: Sequence[str], results: Sequence[Sequence[Hit]]
+    request: SheetRequest, images: Path | str | None, labels: Sequence[str], results: Sequence[Sequence[Hit]]
 ) -> None:
     """Draw the hits where they are wanted.
 
     Args:
         request: Checked.
-        images: The folder of the index's images.
+        images: The folder of the index's images, or its URL.
         labels: A text for each query.
         results: Its hits.
 
@@ -91,7 +91,7 @@ def show_hits(
         click.echo(encode_image(sheet, find_protocol(os.environ)), nl=False, color=True)
 
 
-def _image(folder: Path, name: str) -> Path | bytes | None:
+def _image(folder: Path | str, name: str) -> Path | bytes | None:
     from mobileclip_kit.indexing.listing import find_image
 
     try:

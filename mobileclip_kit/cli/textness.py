@@ -177,7 +177,8 @@ def grid(request: GridRequest, force: bool, as_json: bool) -> None:
     check_can_write(out, force=force)
     scales = (-2, -1, 0, 1, 2)
     with IndexReader(request.index_folder) as index:
-        if index.header.images is None:
+        folder = index.header.place
+        if folder is None:
             raise DataError(
                 f"The index {request.index_folder} was made without its images.", hint="Give --images to `index`."
             )
@@ -189,7 +190,6 @@ def grid(request: GridRequest, force: bool, as_json: bool) -> None:
             vectors = encode_queries(encoder, [query])
         asked = [(scale, raw) for raw in ((False, True) if request.raw else (False,)) for scale in scales]
         found = [search(index, textness.apply(vectors, scale, raw=raw), request.k)[0] for scale, raw in asked]
-        folder = Path(index.header.images)
     rows = [
         GridRow(f"{'raw ' if raw else ''}{scale:+d}" if scale else "0", [find_image(folder, hit.item) for hit in hits])
         for (scale, raw), hits in zip(asked, found, strict=True)

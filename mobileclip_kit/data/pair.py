@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobileclip_kit.urls import is_url, read_bytes
+
 
 @dataclass(frozen=True)
 class Member:
-    """An image inside a tar, read without extracting the tar.
+    """An image inside a tar, read without extracting the tar; or one that is a file at a URL.
 
     Attributes:
         archive: The path of the tar, or an fsspec URL such as ``s3://bucket/shard-000.tar``.
-        offset: Position of the first byte of the image in the tar.
+        offset: Position of the first byte of the image in the tar; 0 for a file.
         size_bytes: Size of the image.
     """
 
@@ -25,20 +27,17 @@ class Member:
         """The encoded image.
 
         Raises:
+            DataError: The archive's server cannot be reached.
             OSError: The archive cannot be read, or ends before the image does.
         """
         if is_url(self.archive):
-            import fsspec
-
-            files, path = fsspec.core.url_to_fs(self.archive)
-            data = files.cat_file(path, start=self.offset, end=self.offset + self.size_bytes)
-        else:
-            with open(self.archive, "rb") as stream:
-                stream.seek(self.offset)
-                data = stream.read(self.size_bytes)
+            return read_bytes(self.archive, self.offset, self.size_bytes)
+        with open(self.archive, "rb") as stream:
+            stream.seek(self.offset)
+            data = stream.read(self.size_bytes)
         if len(data) != self.size_bytes:
             raise OSError(f"{self.archive} ends within an image")
-        return bytes(data)
+        return data
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,3 @@ def keep_captions(
             reason = "the image is listed again with the same caption"
         if reason is not None:
             skipped.append(Skipped(item, f"{where}: {reason}."))
-
-
-def is_url(place: str) -> bool:
-    """Whether ``place`` is an fsspec URL and not a path."""
-    return "://" in place

@@ -14,19 +14,23 @@ import posixpath
 import re
 import tarfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
-from mobileclip_kit.data.pair import Member, Pair, Skipped, is_text, is_url
+from mobileclip_kit.data.pair import Member, Pair, Skipped, is_text
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import parse_json
 from mobileclip_kit.images import image_suffixes
+from mobileclip_kit.urls import file_system, is_url, open_url
 
 TAR_SUFFIX = ".tar"
 # LAION-5B has 231,349.
 _MAX_SHARDS = 1_000_000
 # Without these limits, Python would allocate as much memory as the header of a member says.
 _MAX_TEXT_BYTES, _MAX_IMAGE_BYTES = 16 << 20, 1 << 30
+# tarfile validates few numbers.
+_TAR_ERRORS = (tarfile.TarError, OverflowError, ValueError)
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -72,7 +76,7 @@ def _expand(place: str) -> list[str]:
     if not is_url(place):
         shards = sorted(str(path) for path in Path(place).parent.glob(Path(place).name))
     else:
-        files, path = _filesystem(place)
+        files, path = file_system(place)
         shards = sorted(files.unstrip_protocol(name) for name in files.glob(path))
     if not shards:
         raise DataError(f"{place} matches no shard.")
@@ -105,7 +109,7 @@ def _read_shard(shard: str, skipped: list[Skipped]) -> Iterator[Pair]:
                 raise tarfile.ReadError(f"it ends at byte {tar.offset} without the mark of its end")
     except FileNotFoundError as error:
         raise DataError(f"The shard {shard} does not exist.") from error
-    except (tarfile.TarError, OSError, OverflowError, ValueError) as error:  # tarfile validates few numbers
+    except (OSError, *_TAR_ERRORS) as error:
         reason = f"The shard {shard} is cut off or no plain tar: {error}. Copy or make it again."
         skipped.append(Skipped(name, reason))
     yield from _pair(name, group, image, texts, skipped)
@@ -147,22 +151,5 @@ def _captions(tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str, name: st
     return [caption for caption in captions if is_text(caption)]
 
 
-def _open(shard: str) -> IO[bytes]:
-    if not is_url(shard):
-        return Path(shard).open("rb")
-    files, path = _filesystem(shard)
-    opened: IO[bytes] = files.open(path, "rb")
-    return opened
-
-
-def _filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it."""
-    import fsspec
-
-    try:
-        files, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise DataError(
-            f"{url} cannot be opened: {error}.", hint="Install the package of its protocol, such as s3fs or gcsfs."
-        ) from error
-    return files, str(path)
+def _open(shard: str) -> AbstractContextManager[IO[bytes]]:
+    return open_url(shard, passing=_TAR_ERRORS) if is_url(shard) else Path(shard).open("rb")

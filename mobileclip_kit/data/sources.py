@@ -8,11 +8,12 @@ from pathlib import Path
 
 from mobileclip_kit.data.captions import read_jsonl, read_table
 from mobileclip_kit.data.coco import read_coco
-from mobileclip_kit.data.pair import Pair, Skipped, is_url
+from mobileclip_kit.data.pair import Member, Pair, Skipped
 from mobileclip_kit.data.shards import are_shards, read_shards
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import nothing_at
-from mobileclip_kit.images import list_images
+from mobileclip_kit.images import image_suffixes, list_images
+from mobileclip_kit.urls import is_url, list_files
 
 CAPTIONS_FILE = "captions.csv"
 
@@ -55,6 +56,26 @@ def read_folder(folder: Path, skipped: list[Skipped]) -> Iterator[Pair]:
             yield Pair(key, path)
 
 
+def read_url(url: str, skipped: list[Skipped]) -> Iterator[Pair]:
+    """All images below a URL, sorted by name; keys are relative to it.
+
+    Args:
+        url: An fsspec URL such as ``s3://bucket/photos``.
+        skipped: Receives empty files, and those whose size the server does not say.
+
+    Raises:
+        DataError: There are none.
+    """
+    files = list(list_files(url, image_suffixes()))
+    if not files:
+        raise DataError(f"{url} holds no images.", hint=f"Shards are named one by one or as {url}/*.tar.")
+    for file in files:
+        if file.size_bytes:
+            yield Pair(file.name, Member(file.url, 0, file.size_bytes))
+        else:
+            skipped.append(Skipped(file.name, "The file is empty, or the server does not say its size."))
+
+
 # The first source whose ``fits`` is true reads the path.
 SOURCES = (
     Source(
@@ -78,7 +99,8 @@ def open_source(path: Path | str, skipped: list[Skipped] | None = None) -> Itera
     """The pairs of a folder, a captions file or shards.
 
     Args:
-        path: See :data:`SOURCES`; shards may be a pattern (``shard-{000..127}.tar``) or an fsspec URL (a str).
+        path: See :data:`SOURCES`; shards may be a pattern (``shard-{000..127}.tar``). A URL (a str) is one of shards,
+            ending in .tar, or of a folder of images.
         skipped: Receives the items that are left out, with the reasons.
 
     Yields:
@@ -111,9 +133,7 @@ def check_source(path: Path | str) -> None:
 def _read(path: Path | str, skipped: list[Skipped]) -> Iterator[Pair]:
     kinds = ", ".join(source.title for source in SOURCES)
     if is_url(str(path)):
-        if not are_shards(str(path)):
-            raise DataError(f"{path} names no shards.", hint="A URL ends in .tar, such as s3://bucket/{000..127}.tar.")
-        return read_shards(str(path), skipped)
+        return (read_shards if are_shards(str(path)) else read_url)(str(path), skipped)
     path = Path(path)
     if not path.exists() and not are_shards(str(path)):
         message, hint = nothing_at(path, "Pass a folder of images or a captions file.")

@@ -79,7 +79,9 @@ class CacheRequest:
             metavar="T",
         ),
     ] = ()
-    data: Annotated[Path | str | None, Option("A folder of images or a captions file.", metavar="D")] = None
+    data: Annotated[
+        Path | str | None, Option("A folder of images, its URL, shards or a captions file.", metavar="D")
+    ] = None
     out: Annotated[Path | None, Option("The cache; an existing one is extended.", names=("-o",), metavar="CACHE")] = (
         None
     )

@@ -26,6 +26,7 @@ from mobileclip_kit.model_names import check_device_name, check_model_name, is_b
 from mobileclip_kit.options import Option
 from mobileclip_kit.resources import did_you_mean, tower_config
 from mobileclip_kit.spec import Tower
+from mobileclip_kit.urls import is_url
 
 # The value of ``text`` that means the teacher's own text tower, trained on; with stages, of ``student`` too.
 TEACHERS_OWN = "teacher"
@@ -59,7 +60,7 @@ class TrainingRequest:
     def __post_init__(self) -> None:
         for name in _PATHS:
             value = getattr(self, name, None)
-            if isinstance(value, str) and "://" not in value:
+            if isinstance(value, str) and not is_url(value):
                 object.__setattr__(self, name, Path(value))
         _ = self.resolved
 

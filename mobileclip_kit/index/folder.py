@@ -36,6 +36,7 @@ from mobileclip_kit.index.store import Store
 from mobileclip_kit.index.vectors import BlockSum, MatrixWriter, bad_rows, changed_block, map_matrix, rows_in_block
 from mobileclip_kit.locks import writer_lock
 from mobileclip_kit.spec import ModelSpec
+from mobileclip_kit.urls import as_place
 
 FORMAT_VERSION = 1
 INDEX_FILE = "index.json"
@@ -53,7 +54,7 @@ class IndexHeader:
     Attributes:
         spec: The model whose vectors the index holds.
         model: Where that model was when the index was built, as it was asked for: a hint, checked by its hash.
-        images: The indexed folder, absolute; None for vectors without images.
+        images: The indexed folder, absolute, or its URL; None for vectors without images.
         shard: ``(i, n)`` when the index holds the i-th of n parts of that folder; None for all of it.
         derived: The faiss index that searches use in place of the exact scan; None for the scan. Says nothing about
             what the index holds, so headers that differ in it alone are equal.
@@ -66,6 +67,16 @@ class IndexHeader:
     shard: tuple[int, int] | None = None
     derived: Derived | None = field(default=None, compare=False)
     device: str | None = field(default=None, compare=False)
+
+    @property
+    def place(self) -> Path | str | None:
+        """The indexed folder as a path, or its URL."""
+        return None if self.images is None else as_place(self.images)
+
+    @property
+    def folder(self) -> Path | None:
+        """The indexed folder; None also for images at a URL."""
+        return self.place if isinstance(self.place, Path) else None
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``index.json``."""

@@ -64,7 +64,7 @@ def decode_ahead(
         found, sha256 = file.found, None
         if found.reason is not None:
             return Decoded(file, None, reason=_legible(found.reason))
-        source: Path | bytes = found.path
+        source: Path | bytes = b""
         try:
             source = _read(found)
             sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of_file(source)
@@ -75,11 +75,11 @@ def decode_ahead(
             return Decoded(file, sha256, pixels=pixels, facts=facts)
         except ImageError as error:
             # Read at once, an image has no path: its message speaks of bytes.
-            nameless = f"An image of {len(source)} bytes" if isinstance(source, bytes) else str(found.path)
+            nameless = f"An image of {len(source)} bytes" if isinstance(source, bytes) else str(source)
             message = error.message.replace(nameless, found.name)
             return Decoded(file, sha256, reason=_legible(message))
         except OSError as error:
-            return Decoded(file, sha256, reason=_legible(f"{found.name} cannot be read: {error.strerror}."))
+            return Decoded(file, sha256, reason=_legible(f"{found.name} cannot be read: {error.strerror or error}."))
 
     one_by_one = ([file] for file in files)
     with contextlib.closing(images.decode_ahead(decode, one_by_one, ahead=ahead, threads=workers)) as batches:
@@ -109,9 +109,10 @@ def read_headers(found: Iterable[Found], *, workers: int | None) -> Iterator[tup
 
 def _read(found: Found) -> Path | bytes:
     """The image's bytes, read once for hash and decoder, so that both see the same; a huge file stays one."""
-    if found.offset is None and found.size_bytes > _READ_AT_ONCE_BYTES:
-        return found.path
-    return found.source() if found.offset is not None else found.path.read_bytes()
+    source = found.source()
+    if isinstance(source, Path) and found.size_bytes <= _READ_AT_ONCE_BYTES:
+        return source.read_bytes()
+    return source
 
 
 def _legible(text: str) -> str:

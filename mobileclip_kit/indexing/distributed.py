@@ -3,7 +3,7 @@
 A part is a few hundred files. A worker hashes, decodes and encodes them and returns their vectors and failures; it
 writes nothing. The process that asked appends them to the index, in transactions as ever: what is committed is what a
 later run does not repeat, whichever machine or process was lost. Every machine must see the images and the model under
-the same paths.
+the same paths or URLs.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class PartEncoder:
     """Encodes a part of an index's images; the same part always gives the same.
 
     Attributes:
-        images: The indexed folder, which every machine must have.
+        images: The indexed folder, which every machine must have; a URL is a str.
         model: Where every machine finds the model.
         model_hash: The model's.
         batch_size: Images encoded at once.
         draft: See :func:`mobileclip_kit.images.load_pixels`.
     """
 
-    images: Path
+    images: Path | str
     model: str
     model_hash: str
     batch_size: int = 32
@@ -67,7 +67,7 @@ class PartEncoder:
         import socket
 
         here = socket.gethostname()
-        if not self.images.is_dir():
+        if isinstance(self.images, Path) and not self.images.is_dir():
             raise DataError(f"{self.images} is not on the cluster's machine {here}.",
                             hint="Every machine must see the images under the same path.")  # fmt: skip
         try:
@@ -93,13 +93,13 @@ class PartEncoder:
 
 
 def encode_on_cluster(
-    files: Sequence[FileToEncode], images: Path, encoder: Encoder, address: str, *, batch_size: int, draft: bool
+    files: Sequence[FileToEncode], images: Path | str, encoder: Encoder, address: str, *, batch_size: int, draft: bool
 ) -> Generator[EncodedPart]:
     """Vectors of an index's files from a Ray cluster, part by part, in the order in which they are done.
 
     Args:
         files: What to encode.
-        images: The indexed folder, absolute.
+        images: The indexed folder, absolute; a URL is a str.
         encoder: Whose model the workers open.
         address: See :func:`mobileclip_kit.cluster.check_cluster`.
         batch_size: Images encoded at once.

@@ -1,4 +1,4 @@
-"""The images of a library: files below a folder, members of its tar shards, or one worker's share of them.
+"""The images of a library: files below a folder or a URL, members of its tar shards, or one worker's share of them.
 
 A webdataset shard is a plain ``.tar`` whose members are read where they lie: nothing is unpacked. Its images are
 called ``SHARD.tar/MEMBER``. Compressed tars cannot be entered in the middle and are refused, each with its reason.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobileclip_kit.cluster import part_of
@@ -18,6 +18,7 @@ from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import image_suffixes, list_images
 from mobileclip_kit.index.selection import storable_ns
+from mobileclip_kit.urls import list_files, open_url, read_bytes
 
 TAR_SUFFIX = ".tar"
 _SQUEEZED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -28,18 +29,19 @@ class Found:
     """An image that is there now.
 
     Attributes:
-        path: The file, or the tar that holds it.
+        path: The file, or the tar that holds it; the URL of either.
         name: Relative to the indexed folder, with ``/``.
         size_bytes: Of the image.
-        mtime_ns: Of the file, of the tar for a member; see :func:`mobileclip_kit.index.selection.storable_ns`.
+        mtime_ns: Of the file, of the tar for a member; see :func:`mobileclip_kit.index.selection.storable_ns`. None
+            where a server does not say it.
         offset: Where the image begins in the tar; None for a file of its own.
         reason: Why it cannot be read at all, or None.
     """
 
-    path: Path
+    path: Path | str
     name: str
     size_bytes: int
-    mtime_ns: int
+    mtime_ns: int | None
     offset: int | None = None
     reason: str | None = None
 
@@ -47,8 +49,11 @@ class Found:
         """What a decoder takes: the file, or the member's bytes.
 
         Raises:
-            OSError: The tar cannot be read.
+            DataError: The image's server cannot be reached.
+            OSError: The tar or the URL cannot be read.
         """
+        if isinstance(self.path, str):
+            return read_bytes(self.path, self.offset or 0, None if self.offset is None else self.size_bytes)
         if self.offset is None:
             return self.path
         with self.path.open("rb") as stream:
@@ -59,17 +64,18 @@ class Found:
         """Hex digest of the image's bytes.
 
         Raises:
+            DataError: The image's server cannot be reached.
             OSError: They cannot be read.
         """
         source = self.source()
         return hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of_file(source)
 
 
-def list_library(folder: Path, *, tars: bool = False, shard: tuple[int, int] | None = None) -> Iterator[Found]:
+def list_library(folder: Path | str, *, tars: bool = False, shard: tuple[int, int] | None = None) -> Iterator[Found]:
     """Every image of a library, in the order of its path.
 
     Args:
-        folder: Absolute.
+        folder: Absolute; a URL is a str.
         tars: Look into ``.tar`` files too.
         shard: ``(i, n)``: only the i-th of n parts, i from 1 on. A file belongs to a part by the hash of its name, and
             a tar as a whole, so that parts stay the same when others are added.
@@ -77,11 +83,31 @@ def list_library(folder: Path, *, tars: bool = False, shard: tuple[int, int] | N
     Raises:
         DataError: The folder, or one below it, cannot be listed.
     """
+    images = image_suffixes()
+    suffixes = images | ({TAR_SUFFIX, *(f".{end.rsplit('.', 1)[1]}" for end in _SQUEEZED)} if tars else set())
+
+    def is_wanted(name: str) -> bool:
+        return shard is None or part_of(name, shard[1]) == shard[0]
+
+    if isinstance(folder, str):
+        files = _at_url(folder, suffixes, is_wanted)
+    else:
+        files = _on_disk(folder, suffixes, is_wanted)
+    for found in files:
+        suffix = os.path.splitext(found.name)[1].lower()
+        if found.reason is not None or suffix in images:
+            yield found
+        elif suffix == TAR_SUFFIX:
+            yield from _members(found)
+        elif found.name.lower().endswith(_SQUEEZED):
+            yield replace(found, reason=f"{found.name} is a compressed tar: unpack it to a plain .tar first.")
+
+
+def _on_disk(folder: Path, suffixes: frozenset[str], is_wanted: Callable[[str], bool]) -> Iterator[Found]:
     prefix = len(str(folder)) + 1 if str(folder) != os.sep else 1
-    suffixes = image_suffixes() | ({TAR_SUFFIX, *(f".{end.rsplit('.', 1)[1]}" for end in _SQUEEZED)} if tars else set())
     for path in list_images(folder, suffixes):
         name = str(path)[prefix:].replace(os.sep, "/")
-        if shard is not None and part_of(name, shard[1]) != shard[0]:
+        if not is_wanted(name):
             continue
         try:
             status = path.stat()
@@ -91,36 +117,42 @@ def list_library(folder: Path, *, tars: bool = False, shard: tuple[int, int] | N
                 moment = storable_ns(path.lstat().st_mtime_ns)
                 yield Found(path, name, 0, moment, reason=f"{name} is a broken link: {error.strerror}.")
             continue
-        moment = storable_ns(status.st_mtime_ns)
-        if tars and path.suffix.lower() == TAR_SUFFIX:
-            yield from _members(path, name, moment)
-        elif tars and name.lower().endswith(_SQUEEZED):
-            reason = f"{name} is a compressed tar: unpack it to a plain .tar first."
-            yield Found(path, name, status.st_size, moment, reason=reason)
-        elif path.suffix.lower() in image_suffixes():
-            yield Found(path, name, status.st_size, moment)
+        yield Found(path, name, status.st_size, storable_ns(status.st_mtime_ns))
 
 
-def find_image(folder: Path, name: str) -> Path | bytes:
-    """The image of an item: its file, which may have vanished, or its bytes out of a tar.
+def _at_url(url: str, suffixes: frozenset[str], is_wanted: Callable[[str], bool]) -> Iterator[Found]:
+    for file in list_files(url, suffixes):
+        if is_wanted(file.name):
+            moment = None if file.mtime_ns is None else storable_ns(file.mtime_ns)
+            yield Found(file.url, file.name, file.size_bytes or 0, moment)
+
+
+def find_image(folder: Path | str, name: str) -> Path | bytes:
+    """The image of an item: its file, which may have vanished, or its bytes out of a tar or from a URL.
 
     Raises:
-        DataError: The tar no longer has it.
+        DataError: The tar no longer has it, or the URL cannot be read.
     """
     head, mark, member = name.partition(f"{TAR_SUFFIX}/")
-    tar = folder / (head + TAR_SUFFIX)
-    if not mark or not tar.is_file():
-        return folder / name
-    for found in _members(tar, head + TAR_SUFFIX, 0):
-        if found.name == name and found.reason is None:
-            return found.source()
+    tar = f"{folder}/{head}{TAR_SUFFIX}" if isinstance(folder, str) else folder / (head + TAR_SUFFIX)
+    try:
+        if not mark and isinstance(folder, str):
+            return read_bytes(f"{folder}/{name}")
+        if isinstance(folder, Path) and (not mark or not Path(tar).is_file()):
+            return folder / name
+        for found in _members(Found(tar, head + TAR_SUFFIX, 0, 0)):
+            if found.name == name and found.reason is None:
+                return found.source()
+    except OSError as error:
+        raise DataError(f"{name} cannot be read in {folder}: {error.strerror or error}.") from error
     raise DataError(f"{member} is no longer in {tar}.")
 
 
-def _members(path: Path, name: str, mtime_ns: int) -> Iterator[Found]:
-    suffixes = image_suffixes()
+def _members(archive: Found) -> Iterator[Found]:
+    path, name, mtime_ns, suffixes = archive.path, archive.name, archive.mtime_ns, image_suffixes()
     try:
-        with tarfile.open(path, "r:", errors="surrogateescape") as tar:
+        opened = open_url(path, passing=(tarfile.TarError,)) if isinstance(path, str) else path.open("rb")
+        with opened as stream, tarfile.open(fileobj=stream, mode="r:", errors="surrogateescape") as tar:
             for member in tar:
                 # The list that tarfile keeps of what it has seen is of no use to us, and long.
                 tar.members = []  # type: ignore[attr-defined]
@@ -130,4 +162,4 @@ def _members(path: Path, name: str, mtime_ns: int) -> Iterator[Found]:
                     yield Found(path, f"{name}/{inner}", member.size, mtime_ns, offset=member.offset_data)
     except (tarfile.TarError, OSError) as error:
         # What came before the damage was found; the damage itself is an item without a vector.
-        yield Found(path, name, path.stat().st_size, mtime_ns, reason=f"{name} is cut off or no tar: {error}.")
+        yield replace(archive, reason=f"{name} is cut off or no tar: {error}.")

@@ -24,6 +24,7 @@ from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.progress import track
 from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.urls import is_url
 
 _CHUNK_ROWS = 16384
 
@@ -100,6 +101,11 @@ def _roots(indexes: Sequence[IndexReader], images: Path | None) -> tuple[str | N
     if len(known) < len(folders):
         raise UsageError(
             "Some of these indexes say which folder their images are in and some do not.",
+            hint="Say with --images which folder all their names are relative to.",
+        )
+    if any(map(is_url, known)):
+        raise UsageError(
+            "The images of these indexes lie at different URLs.",
             hint="Say with --images which folder all their names are relative to.",
         )
     common = os.path.commonpath(known)

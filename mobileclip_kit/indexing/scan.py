@@ -48,7 +48,7 @@ class Changes:
     removed: list[Item] = field(default_factory=list)
     unchanged: int = 0
 
-    def check_removals(self, known: int, folder: Path, confirm: Callable[[str], bool] | None = None) -> None:
+    def check_removals(self, known: int, folder: Path | str, confirm: Callable[[str], bool] | None = None) -> None:
         """Refuse to forget a large part of an index.
 
         Args:
@@ -89,7 +89,9 @@ def compare_library(
             # A link whose target had a vector and is gone: the image has vanished.
             continue
         vanished.pop(found.name, None)
-        if known is not None and (known.size_bytes, known.mtime_ns) == (found.size_bytes, found.mtime_ns):
+        same = known is not None and (known.size_bytes, known.mtime_ns) == (found.size_bytes, found.mtime_ns)
+        # Without a time, from a server that tells none, only the content says whether it is the same.
+        if known is not None and same and (found.mtime_ns is not None or known.row is None):
             if not (retry_failed if known.row is None else rehash):
                 changes.unchanged += known.row is not None
                 continue

@@ -44,12 +44,14 @@ from mobileclip_kit.photo_facts import PhotoFacts
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.spec import ModelSpec
+from mobileclip_kit.urls import check_url
 
 _BATCHES_AHEAD = 3
+_TARS_HINT = "Add --tars to read its .tar files."
 
 
 def update_index(
-    images: Path,
+    images: Path | str,
     encoder: Encoder,
     out: Path,
     options: IndexOptions = IndexOptions(),  # noqa: B008 (frozen)
@@ -59,7 +61,7 @@ def update_index(
     """Build an index of a folder of images, or bring it up to date.
 
     Args:
-        images: The folder, searched recursively.
+        images: The folder, searched recursively; a str is an fsspec URL such as ``s3://bucket/photos``.
         encoder: Gives the vectors; its ``model_path`` is kept for later queries.
         out: The index; made when it does not exist.
         options: See :class:`~mobileclip_kit.indexing.options.IndexOptions`.
@@ -75,10 +77,14 @@ def update_index(
     """
     check_update(images, encoder.spec, out, options)
     shard = None if options.shard is None else parse_shard(options.shard)
-    header = IndexHeader(spec=encoder.spec, model=encoder.model_path, images=str(images.resolve()), shard=shard)
-    # Not resolved: names are relative to the folder as it was given, wherever it links to.
-    images = images.absolute()
+    recorded = images if isinstance(images, str) else str(images.resolve())
+    header = IndexHeader(spec=encoder.spec, model=encoder.model_path, images=recorded, shard=shard)
+    if isinstance(images, Path):
+        # Not resolved: names are relative to the folder as it was given, wherever it links to.
+        images = images.absolute()
     library = list(list_library(images, tars=options.tars, shard=shard))
+    if not library and (options.force or not is_index(out)) and isinstance(images, str):
+        raise DataError(f"{images} holds no images.", hint=None if options.tars else _TARS_HINT)
     with _writer(out, header, options) as writer:
         items = list(writer.store.items())
         changes = compare_library(library, items, retry_failed=options.retry_failed, rehash=options.rehash)
@@ -106,11 +112,11 @@ def update_index(
     return report
 
 
-def check_update(images: Path, spec: ModelSpec | None, out: Path, options: IndexOptions) -> None:
+def check_update(images: Path | str, spec: ModelSpec | None, out: Path, options: IndexOptions) -> None:
     """Refuse what :func:`update_index` cannot do, as far as that shows before the model is opened.
 
     Args:
-        images: The folder.
+        images: The folder; a str is a URL.
         spec: The model's; None where only the opened model has one.
         out: The index.
         options: As for :func:`update_index`.
@@ -120,7 +126,9 @@ def check_update(images: Path, spec: ModelSpec | None, out: Path, options: Index
     """
     if spec is not None:
         spec.require_image()
-    if not images.is_dir():
+    if isinstance(images, str):
+        check_url(images)
+    elif not images.is_dir():
         message, hint = nothing_at(images, "Pass a folder of images.")
         raise DataError(f"{images} is not a folder." if images.exists() else message, hint=hint)
     shard = None if options.shard is None else parse_shard(options.shard)
@@ -131,10 +139,11 @@ def check_update(images: Path, spec: ModelSpec | None, out: Path, options: Index
     check_index_place(out, force=options.force)
     if is_index(out) and not options.force:
         _check_same_library(IndexHeader.read(out), spec, shard, out)
-    # An index whose images were all deleted may become empty; a new one without images is a mistake.
-    elif not _holds_images(images, tars=options.tars):
+    # An index whose images were all deleted may become empty; a new one without images is a mistake. A URL is listed
+    # once, when the model is open: that may take minutes.
+    elif isinstance(images, Path) and not _holds_images(images, tars=options.tars):
         has_tars = not options.tars and _holds_images(images, tars=True)
-        raise DataError(f"{images} holds no images.", hint="Add --tars to read its .tar files." if has_tars else None)
+        raise DataError(f"{images} holds no images.", hint=_TARS_HINT if has_tars else None)
 
 
 def _holds_images(folder: Path, *, tars: bool) -> bool:

@@ -29,7 +29,7 @@ class Hit:
         item: The image's name in the index.
         score: Cosine similarity to the query.
         confidence: Probability that it is right; None where it cannot be told, see docs/search.md.
-        path: Its file; None when the index knows no folder of images, or the image lies in a tar.
+        path: Its file; None when the index knows no folder of images, or the image lies in a tar or at a URL.
     """
 
     rank: int
@@ -76,7 +76,7 @@ def search(
         allowed = index.allowed_rows()
     wanted = k + len(without)
     least = wanted if background is None else max(wanted, FIRST_HITS + len(without))
-    root = None if index.header.images is None else Path(index.header.images)
+    root = index.header.folder
     results = []
     for query, rows in zip(queries, _nearest_rows(index, queries, least, allowed), strict=True):
         names = index.names_of(rows.tolist())

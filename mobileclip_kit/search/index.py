@@ -22,6 +22,7 @@ from mobileclip_kit.search.models import check_model, find_textness, open_query_
 from mobileclip_kit.search.queries import combine, encode_queries, finite_rows, vectors_of_items
 from mobileclip_kit.search.request import Filters
 from mobileclip_kit.spec import ModelSpec
+from mobileclip_kit.urls import as_place
 
 if TYPE_CHECKING:
     from mobileclip_kit.indexing.report import IndexReport
@@ -88,9 +89,13 @@ class Index:
 
     @property
     def image_folder(self) -> Path | None:
-        """The folder of the images; None for vectors that were imported without one."""
-        images = self._reader.header.images
-        return None if images is None else Path(images)
+        """The folder of the images; None for images at a URL, and for vectors that were imported without images."""
+        return self._reader.header.folder
+
+    @property
+    def images_at(self) -> Path | str | None:
+        """As :attr:`image_folder`, or the URL of the images."""
+        return self._reader.header.place
 
     @property
     def items(self) -> list[str]:
@@ -316,8 +321,7 @@ class Index:
             ...     [group.items for group in photos.duplicates()]
             []
         """
-        root = None if self._reader.header.images is None else Path(self._reader.header.images)
-        return [describe_group(group, root) for group in find_duplicates(self._reader)]
+        return [describe_group(group, self._reader.header.folder) for group in find_duplicates(self._reader)]
 
     @python_errors
     def update(
@@ -331,7 +335,7 @@ class Index:
         """Bring the index up to date with its folder, and search the new state from now on.
 
         Args:
-            images: The folder; None for the one that was indexed.
+            images: The folder, or its URL; None for the one that was indexed.
             progress: See :func:`mobileclip_kit.build_index`.
             confirm: See :func:`mobileclip_kit.build_index`.
             **options: Those of :func:`mobileclip_kit.build_index`, such as ``prune=True``.
@@ -350,14 +354,14 @@ class Index:
             "update", images=(images, Path | None), progress=(progress, bool | Callable),
             confirm=(confirm, Callable | None),
         )  # fmt: skip
-        folder = images or self._reader.header.images
+        folder = images or self._reader.header.place
         if folder is None:
             raise UsageError(f"The index {self.path} knows no folder of images.", hint="Pass the folder.")
         if self._reader.header.shard is not None:
             options.setdefault("shard", "{}/{}".format(*self._reader.header.shard))
         chosen = request_from(IndexOptions, "update", ("images", "progress", "confirm"), **options)
         with show_progress(progress):
-            self.report = update_index(Path(folder), self.encoder, self.path, chosen, confirm=confirm)
+            self.report = update_index(as_place(folder), self.encoder, self.path, chosen, confirm=confirm)
         self.close()
         self._open_reader = IndexReader(self.path)
         self.__dict__.pop("_background", None)

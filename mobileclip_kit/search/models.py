@@ -101,7 +101,7 @@ def _check_imported(index: IndexReader, encoder: Encoder) -> None:
             f"The index {index.path} holds vectors of {index.spec.embedding_dim} numbers; those of {encoder.spec.name} "
             f"have {encoder.spec.embedding_dim}."
         )
-    root = None if index.header.images is None else Path(index.header.images)
+    root = index.header.folder
     images = [(row, root / name) for row, name, _ in index.store.listing() if root and (root / name).is_file()]
     images = images[:: max(1, len(images) // _COMPARED_IMAGES)][:_COMPARED_IMAGES]
     if not images:

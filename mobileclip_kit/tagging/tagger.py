@@ -87,7 +87,7 @@ def tag_index(
             f"The index {index.path} cannot be tagged. {problem}",
             hint="Bring it up to date with `mckit index`, with its model and at least 100 images.",
         )
-    if request.xmp == BESIDE and index.header.images is None:
+    if request.xmp == BESIDE and index.header.folder is None:
         raise DataError(
             f"The index {index.path} knows no folder of images.", hint="Name a folder for the sidecars: --xmp DIR."
         )
@@ -189,7 +189,7 @@ def _sidecars(
     """The sidecars to write, with their new content, and how many images cannot have one."""
     if request.xmp is None:
         return {}, 0
-    folder = Path(index.header.images or "") if request.xmp == BESIDE else Path(request.xmp)
+    folder = index.header.folder or Path() if request.xmp == BESIDE else Path(request.xmp)
     names = [item.name for item in items if ".tar/" not in item.name]
     places = {folder / f"{name}.xmp": sorted(tagged.get(name, {})) for name in names}
     return prepare_sidecars(places), len(items) - len(names)

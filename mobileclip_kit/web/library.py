@@ -228,9 +228,13 @@ class Library:
 
     @property
     def images_folder(self) -> Path | None:
-        """Folder of the images; None for an index of imported vectors."""
-        recorded = self.index.header.images
-        return self._images or (None if recorded is None else Path(recorded))
+        """Folder of the images; None for an index of imported vectors or of images at a URL."""
+        return self._images or self.index.header.folder
+
+    def without_folder(self) -> str:
+        """Why there is no folder of images."""
+        url = self.index.header.images
+        return f"The images of this index lie at {url}" if url else "This index was made from vectors"
 
     def file_of(self, item: Item) -> Path:
         """The path that an item's file should have.
@@ -240,10 +244,7 @@ class Library:
         """
         folder = self.images_folder
         if folder is None:
-            raise DataError(
-                "This index was made from vectors and records no folder of images.",
-                hint="Start mckit serve with --images FOLDER.",
-            )
+            raise DataError(f"{self.without_folder()}.", hint="Start mckit serve with --images FOLDER.")
         path = Path(os.path.normpath(folder / item.name))
         if not path.is_relative_to(os.path.normpath(folder)) or not _leads_to(path, folder):
             raise DataError(f"{printable(item.name)} is outside the indexed folder and is not shown.")

@@ -371,5 +371,5 @@ def _why_no_files(library: Library) -> str | None:
     hint = "start mckit serve with --images FOLDER to see its images."
     folder = library.images_folder
     if folder is None:
-        return f"This index was made from vectors: {hint}"
+        return f"{library.without_folder()}: {hint}"
     return None if folder.is_dir() else f"The folder {folder} does not exist: {hint}"

@@ -116,7 +116,7 @@ def test_urls_are_read_through_fsspec() -> None:
         read("memory://shards/7.tar")
     with pytest.raises(DataError, match="cannot be opened"):
         read("nosuch://shards/7.tar")
-    with pytest.raises(DataError, match="names no shards"):
+    with pytest.raises(DataError, match="memory://shards holds no images"):
         read("memory://shards")
 
 
