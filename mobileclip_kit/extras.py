@@ -20,6 +20,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "bench": ("jinja2", "matplotlib", "sklearn", "scipy", "threadpoolctl", "onnx"),
     "heic": ("pillow_heif",),
     "parquet": ("pyarrow",),
+    "lance": ("lancedb", "pyarrow"),
     "hf": ("transformers", "tokenizers"),
     "hub": ("huggingface_hub",),
     "tensorboard": ("tensorboard",),
@@ -36,7 +37,7 @@ INCLUDES: dict[str, tuple[str, ...]] = {
     "export": ("train",),
     "coreai": ("export",),
     "litert": ("export",),
-    "all": ("train", "export", "bench", "heic", "parquet", "ray", "hf", "hub", "tensorboard"),
+    "all": ("train", "export", "bench", "heic", "parquet", "lance", "ray", "hf", "hub", "tensorboard"),
 }
 
 # Command → the extras without which it cannot do anything. One that is not listed runs in the base installation.

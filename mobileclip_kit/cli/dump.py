@@ -18,10 +18,10 @@ _LEFT_OUT_SHOWN = 20
 @click.option(
     "--format",
     "layout",
-    type=click.Choice(["clip-retrieval", "npy", "parquet"]),
+    type=click.Choice(["clip-retrieval", "npy", "parquet", "lance"]),
     default="clip-retrieval",
     show_default=True,
-    help="img_emb/*.npy with metadata/*.parquet; vectors.npy with names.json; or images/*.parquet for databases.",
+    help="img_emb/*.npy with metadata/*.parquet; vectors.npy with names.json; images/*.parquet; or images.lance.",
 )
 @force_option
 @json_option
@@ -34,6 +34,7 @@ def command(index_folder: Path, out: Path, layout: Any, force: bool, as_json: bo
       mckit index --from-clip-retrieval embeddings -o photos.index
       mckit dump photos.index --format npy -o vectors
       mckit dump photos.index --format parquet -o table
+      mckit dump photos.index --format lance -o database
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     from mobileclip_kit.indexing.dumping import dump_index
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.cluster import parts_of
+from mobileclip_kit.extras import require
 from mobileclip_kit.files import atomic_folder, sha256_of_file, write_json
 from mobileclip_kit.formats import write
 from mobileclip_kit.index.folder import IndexReader
@@ -44,16 +45,17 @@ def dump_index(folder: Path, out: Path, *, layout: Layout = "clip-retrieval", fo
     Args:
         folder: The index.
         out: The folder to make.
-        layout: ``clip-retrieval``; ``npy`` for ``vectors.npy`` (float32) and ``names.json``; or ``parquet`` for
+        layout: ``clip-retrieval``; ``npy`` for ``vectors.npy`` (float32) and ``names.json``; ``parquet`` for
             ``images/N.parquet`` with the columns ``name``, ``path`` (null where the index knows no folder) and
-            ``vector`` (a fixed-size list of float32), which vector databases read. Both parquet layouts have a column
-            for each field of :class:`~mobileclip_kit.photo_facts.PhotoFacts`.
+            ``vector`` (a fixed-size list of float32), which vector databases read; or ``lance`` for the same columns as
+            LanceDB's table ``images``. All but ``npy`` have a column for each field of
+            :class:`~mobileclip_kit.photo_facts.PhotoFacts`.
         force: Replace such a folder.
 
     Raises:
         IndexFormatError: The index is missing or damaged.
         OutputError: ``out`` exists and ``force`` is False, or holds something else.
-        MissingExtraError: pyarrow is not installed.
+        MissingExtraError: pyarrow or lancedb is not installed.
     """
     with IndexReader(folder) as index, atomic_folder(out, force=force, kinds=(VECTORS_JSON,)) as staging:
         items = [item for item in index.store.items() if item.row is not None]
@@ -66,6 +68,8 @@ def dump_index(folder: Path, out: Path, *, layout: Layout = "clip-retrieval", fo
             write_json(staging / "names.json", [item.name for item in kept])
         elif layout == "parquet":
             _write_parquet(index, kept, staging)
+        elif layout == "lance":
+            _write_lance(index, kept, staging)
         else:
             _write_parts(index, kept, staging)
         write(
@@ -100,22 +104,38 @@ def _write_parts(index: IndexReader, items: list[Item], folder: Path) -> None:
 
 
 def _write_parquet(index: IndexReader, items: Sequence[Item], folder: Path) -> None:
-    pa, parquet = require_pyarrow()
+    _, parquet = require_pyarrow()
     (folder / "images").mkdir()
-    root = index.header.images
-    schema = pa.schema([("name", pa.string()), ("path", pa.string()),
-                        ("vector", pa.list_(pa.float32(), index.spec.embedding_dim)),
-                        *((name, kind) for name, kind in fact_types().items())])  # fmt: skip
     for number, part in enumerate(parts_of(items, ROWS_IN_FILE) if items else [[]]):
-        # In row groups of a few dozen megabytes, so that readers of a stream need no more memory.
-        with parquet.ParquetWriter(folder / "images" / f"{number:05d}.parquet", schema) as writer:
-            for rows in parts_of(part, _ROWS_IN_GROUP) if part else [[]]:
-                vectors = pa.array(_vectors(index, rows).reshape(-1), pa.float32())
-                columns = [pa.array([item.name for item in rows], pa.string()),
-                           pa.array([root and os.path.join(root, item.name) for item in rows], pa.string()),
-                           pa.FixedSizeListArray.from_arrays(vectors, index.spec.embedding_dim),
-                           *_facts(rows).values()]  # fmt: skip
-                writer.write_table(pa.table(columns, schema))
+        with parquet.ParquetWriter(folder / "images" / f"{number:05d}.parquet", _schema(index)) as writer:
+            for batch in _batches(index, part):
+                writer.write_batch(batch)
+
+
+def _write_lance(index: IndexReader, items: Sequence[Item], folder: Path) -> None:
+    require("A Lance table", "lance")
+    import lancedb
+
+    lancedb.connect(folder).create_table("images", _batches(index, items), schema=_schema(index))
+
+
+def _schema(index: IndexReader) -> Any:
+    pa, _ = require_pyarrow()
+    return pa.schema([("name", pa.string()), ("path", pa.string()),
+                      ("vector", pa.list_(pa.float32(), index.spec.embedding_dim)), *fact_types().items()])  # fmt: skip
+
+
+def _batches(index: IndexReader, items: Sequence[Item]) -> Iterator[Any]:
+    """Record batches of a few dozen megabytes, so that writers and readers need no more memory; at least one."""
+    pa, _ = require_pyarrow()
+    root = index.header.images
+    for rows in parts_of(items, _ROWS_IN_GROUP) if items else [[]]:
+        vectors = pa.array(_vectors(index, rows).reshape(-1), pa.float32())
+        columns = [pa.array([item.name for item in rows], pa.string()),
+                   pa.array([root and os.path.join(root, item.name) for item in rows], pa.string()),
+                   pa.FixedSizeListArray.from_arrays(vectors, index.spec.embedding_dim),
+                   *_facts(rows).values()]  # fmt: skip
+        yield pa.record_batch(columns, schema=_schema(index))
 
 
 def _facts(items: Sequence[Item]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from mobileclip_kit.spec import ModelSpec
 
 FORMAT_VERSION = 1
 VECTORS_JSON = "vectors.json"
-Layout = Literal["clip-retrieval", "npy", "parquet"]
+Layout = Literal["clip-retrieval", "npy", "parquet", "lance"]
 
 _CHUNK_ROWS = 1024
 # The columns that may name an image, the best first.
@@ -53,7 +53,7 @@ class VectorsFile:
 
     Attributes:
         format_version: 1.
-        layout: ``clip-retrieval``, ``npy`` or ``parquet``.
+        layout: ``clip-retrieval``, ``npy``, ``parquet`` or ``lance``.
         items: Vectors.
         images: The folder of the images.
         model_path: The place of the model.

@@ -182,6 +182,9 @@ def test_a_parquet_dump_is_searched_by_lancedb_as_the_documentation_says(tmp_pat
     hits = table.search(vector).distance_type("dot").limit(5).to_list()
     with Index(tmp_path / "index", encoder) as index:
         expected = index.search_vectors(vector[None], k=5)[0]
+    dump_index(tmp_path / "index", tmp_path / "database", layout="lance")
+    dumped = lancedb.connect(tmp_path / "database").open_table("images")
+    assert dumped.to_arrow() == table.to_arrow()
     assert [hit["name"] for hit in hits] == [hit.item for hit in expected]
     assert hits[0]["path"] == str(tmp_path / "photos" / hits[0]["name"])
     np.testing.assert_allclose([1 - hit["_distance"] for hit in hits], [hit.score for hit in expected], atol=1e-6)
