@@ -35,7 +35,16 @@ def scale_rows(vectors: ArrayLike) -> tuple[Vectors, NDArray[np.bool_]]:
     Returns:
         The rows, ``(n, d)``, and which of them have no direction (zero, or not finite), ``(n,)``; those become zero.
     """
-    wide = np.asarray(vectors, np.float64)
+    array = np.asarray(vectors)
+    if array.dtype in (np.float16, np.float32):  # whose squares neither overflow nor vanish in float64
+        lengths = np.sqrt(np.einsum("nd,nd->n", array, array, dtype=np.float64))
+        bad = ~np.isfinite(lengths) | (lengths == 0)
+        lengths[bad] = np.inf
+        with np.errstate(invalid="ignore"):
+            rows = np.divide(array, lengths[:, None], out=np.empty(array.shape, np.float32), casting="same_kind")
+        rows[bad] = 0
+        return rows, bad
+    wide = array.astype(np.float64)
     # Divided by the largest entry first, so that no square overflows or vanishes.
     largest = np.abs(wide).max(axis=1, keepdims=True)
     bad = ~np.isfinite(largest[:, 0]) | (largest[:, 0] == 0)

@@ -28,19 +28,22 @@ _FACTS = tuple(field.name for field in fields(PhotoFacts))
 _NO_FACTS = (None,) * len(_FACTS)
 _FACT_TYPES = {"latitude": "REAL", "longitude": "REAL", "camera": "TEXT"}
 _DECLARED_FACTS = ", ".join(f"{name} {_FACT_TYPES.get(name, 'INTEGER')}" for name in _FACTS)
+# Stores that an older mckit made have UNIQUE columns instead, which cannot be dropped for a while.
+_INDEXES = "CREATE UNIQUE INDEX items_name ON items (name); CREATE UNIQUE INDEX items_row ON items (row);"
 _SCHEMA = f"""
 CREATE TABLE items (
     id INTEGER PRIMARY KEY,
-    name BLOB NOT NULL UNIQUE,
+    name BLOB NOT NULL,
     size_bytes INTEGER,
     mtime_ns INTEGER,
     sha256 BLOB,
-    row INTEGER UNIQUE,
+    row INTEGER,
     reason TEXT,
     checksum INTEGER,
     {_DECLARED_FACTS},
     CHECK ((row IS NULL) <> (reason IS NULL))
 );
+{_INDEXES}
 CREATE TABLE matrix (rows INTEGER NOT NULL, generation INTEGER NOT NULL DEFAULT 0);
 INSERT INTO matrix VALUES (0, 0);
 """
@@ -58,16 +61,20 @@ _ALL_COLUMNS = ", ".join((_COLUMNS, *_FACTS))
 _FACTS_GONE = ", ".join(f"{name} = NULL" for name in _FACTS)
 
 
-def _put_statement(columns: str, rest: str = "") -> str:
+def _insert_statement(columns: str) -> str:
     names = [*columns.split(", "), "checksum"]
-    updates = ", ".join((*(f"{name} = excluded.{name}" for name in names[1:]), *filter(None, [rest])))
-    return (
-        f"INSERT INTO items ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
-        f"ON CONFLICT (name) DO UPDATE SET {updates}"
-    )
+    return f"INSERT INTO items ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+
+
+def _put_statement(columns: str, rest: str = "") -> tuple[str, str]:
+    """What adds an item, and what has to follow where one of the same name shall be replaced."""
+    names = [*columns.split(", ")[1:], "checksum"]
+    updates = ", ".join((*(f"{name} = excluded.{name}" for name in names), *filter(None, [rest])))
+    return _insert_statement(columns), f" ON CONFLICT (name) DO UPDATE SET {updates}"
 
 
 # Binding a value costs as much as storing it: items without facts, such as a million imported vectors, bind fewer.
+_ADD_ROW = _insert_statement("name, row")
 _PUT, _PUT_WITHOUT_FACTS = _put_statement(_ALL_COLUMNS), _put_statement(_COLUMNS, _FACTS_GONE)
 # What has to be done to a store of each older version; the matrix's checksums are computed by its next writer.
 _UPGRADES = {
@@ -114,7 +121,7 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, version: int = _SCHEMA_VERSION) -> None:
         self._connection, self.path, self._has_sums = connection, path, version >= 3
-        self.has_facts = version >= 4
+        self.has_facts, self._is_filling = version >= 4, False
         self._columns = _ALL_COLUMNS if self.has_facts else _COLUMNS
         if self._has_sums:
             self._columns += ", checksum"
@@ -251,11 +258,42 @@ class Store:
                 record[0] for record in self._connection.execute(f"SELECT row FROM items WHERE {conditions}", values)
             ]
 
+    @contextlib.contextmanager
+    def filling(self) -> Iterator[None]:
+        """Add all items of a new store in the block: their order by name and row is made once, at its end.
+
+        Raises:
+            IndexFormatError: Two items have the same name or row.
+        """
+        with _reporting(self.path):
+            self._connection.executescript("DROP INDEX items_name; DROP INDEX items_row; PRAGMA cache_size = -65536;")
+        self._is_filling = True
+        yield
+        self._is_filling = False
+        with _reporting(self.path):
+            for statement in _INDEXES.split("; "):
+                self._connection.execute(statement)
+
+    def add_rows(self, names: Sequence[str], first: int) -> None:
+        """Add items of which only name and row are known, in :meth:`filling`.
+
+        Args:
+            names: New ones.
+            first: The row of the first of them; the others follow.
+        """
+        encoded = map(os.fsencode, names)
+        # What _checksum makes of them.
+        records = ((name, row, zlib.crc32(b"(%a, None, None, None, None)" % name) + row)
+                   for row, name in enumerate(encoded, start=first))  # fmt: skip
+        with _reporting(self.path):
+            self._connection.executemany(_ADD_ROW, records)
+
     def put(self, *items: Item) -> None:
         """Add items, or replace those of the same names."""
         with _reporting(self.path):
             for is_bare, part in itertools.groupby(items, key=lambda item: item.facts is None):
-                self._connection.executemany(_PUT_WITHOUT_FACTS if is_bare else _PUT, map(_record, part))
+                put = _PUT_WITHOUT_FACTS if is_bare else _PUT
+                self._connection.executemany(put[0] if self._is_filling else "".join(put), map(_record, part))
 
     def remove(self, names: Iterable[str]) -> None:
         """Forget items; their rows stay in the matrix and are never shown again."""

@@ -7,13 +7,16 @@ each row, whose ``image_path`` names the image. What :mod:`mobileclip_kit.indexi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,10 +29,12 @@ from mobileclip_kit.errors import DataError, ModelMismatchError, first_line
 from mobileclip_kit.extras import missing_extra
 from mobileclip_kit.files import read_json, sha256_of_file
 from mobileclip_kit.formats import from_document
+from mobileclip_kit.images import decode_ahead
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, open_writer, staged_index
 from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.index.selection import storable_ns
 from mobileclip_kit.index.store import Item
+from mobileclip_kit.index.vectors import MatrixWriter
 from mobileclip_kit.indexing.deriving import query_vectors_for, refresh_derived
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
@@ -42,7 +47,7 @@ FORMAT_VERSION = 1
 VECTORS_JSON = "vectors.json"
 Layout = Literal["clip-retrieval", "npy", "parquet", "lance"]
 
-_CHUNK_ROWS = 1024
+_CHUNK_ROWS = 4096
 # The columns that may name an image, the best first.
 _NAME_COLUMNS = ("image_path", "key", "url")
 
@@ -201,25 +206,29 @@ def _import_parts(
     spec, model = described.spec, described.model_path
     if encoder is not None:
         spec, model = encoder.spec, encoder.model_path
-    if spec is None:
-        spec = _unknown_model([part.vectors for part in parts], dim)
-    elif spec.embedding_dim != dim:
+    if spec is not None and spec.embedding_dim != dim:
         raise ModelMismatchError(
             f"{parts[0].vectors} holds vectors of {dim} numbers; those of {spec.name} have {spec.embedding_dim}."
         )
     started = time.monotonic()
-    header = IndexHeader(spec=spec, model=model, images=None if images is None else str(images.resolve()))
+    named = spec or _unnamed(parts[0].vectors.name, dim)
+    header = IndexHeader(spec=named, model=model, images=None if images is None else str(images.resolve()))
     report = IndexReport()
-    with staged_index(out, header, force=options.force) as staging, open_writer(staging) as writer:
-        for part in parts:
-            for start in range(0, len(part.names), _CHUNK_ROWS):
-                chunk = slice(start, start + _CHUNK_ROWS)
-                _add(writer, part.matrix[chunk], part.names[chunk], images, part.facts[chunk])
+    with (
+        staged_index(out, header, force=options.force) as staging,
+        open_writer(staging) as writer,
+        ThreadPoolExecutor(1, thread_name_prefix="hash") as pool,
+    ):
+        hashing = pool.submit(_content_hash, [part.vectors for part in parts]) if spec is None else None
+        _fill(writer, parts, images)
         writer.commit()
+        if hashing is not None:
+            named = replace(named, model_hash=f"vectors:{hashing.result()}")
+            replace(header, spec=named).write(staging)
         if images is not None and not writer.store.vectors:
             _refuse_nothing(writer.store.failures(), images)
         report.search = refresh_derived(writer, options.kind, query_vectors_for(encoder, options.query_vectors))
-        report.confidence_problem = refresh_background(writer, encoder, spec.model_hash)
+        report.confidence_problem = refresh_background(writer, encoder, named.model_hash)
         report.take_stock(writer.store)
     report.added, report.seconds = report.items, time.monotonic() - started
     return report
@@ -249,32 +258,34 @@ def _refuse_nothing(failures: Sequence[Item], images: Path) -> None:
         )
 
 
-def _unknown_model(vectors: Sequence[Path], dim: int) -> ModelSpec:
-    """A stand-in for the model that made these files, known by their content alone."""
+def _unnamed(name: str, dim: int) -> ModelSpec:
+    """A stand-in for the model that made some files, which will be known by their content alone."""
+    return ModelSpec(name=name, embedding_dim=dim, image=None, text=None, model_hash="vectors:")
+
+
+def _content_hash(vectors: Sequence[Path]) -> str:
     digests = [sha256_of_file(path) for path in vectors]
-    digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    return ModelSpec(name=vectors[0].name, embedding_dim=dim, image=None, text=None, model_hash=f"vectors:{digest}")
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _check_names(parts: Sequence[Part]) -> None:
-    counts: Counter[str] = Counter()
     for part in parts:
         if "" in part.names:
             number = list(part.names).index("") + 1
             raise DataError(f"Name {number} of {part.source} is empty; every vector needs a name.")
-        impossible = next((name for name in part.names if not _can_name_a_file(name)), None)
-        if impossible is not None:
+        if not _can_name_files("".join(part.names)):
+            impossible = next(name for name in part.names if not _can_name_files(name))
             raise DataError(f"{part.source} lists {impossible!r}, which can be no file's name.")
-        counts.update(part.names)
-    name, count = counts.most_common(1)[0] if counts else ("", 0)
-    if count > 1:
+    every = [name for part in parts for name in part.names]
+    if len(set(every)) < len(every):
+        ((name, count),) = Counter(every).most_common(1)
         where = parts[0].source if len(parts) == 1 else parts[0].source.parent
         raise DataError(f"{where} lists {name!r} {count} times; names must differ.")
 
 
-def _can_name_a_file(name: str) -> bool:
+def _can_name_files(names: str) -> bool:
     try:
-        return b"\0" not in os.fsencode(name)
+        return b"\0" not in os.fsencode(names)
     except UnicodeEncodeError:
         return False
 
@@ -332,22 +343,34 @@ def _below(names: list[str], images: Path | None) -> list[str]:
     ]
 
 
-def _add(
-    writer: IndexWriter,
-    rows: NDArray[np.floating],
-    names: Sequence[str],
-    images: Path | None,
-    facts: Sequence[PhotoFacts | None],
-) -> None:
-    vectors, bad = scale_rows(rows)
+def _fill(writer: IndexWriter, parts: Sequence[Part], images: Path | None) -> None:
+    """Put all rows into a new index: one thread appends to the matrix, this one to the store."""
+    chunks = ([(part, slice(start, start + _CHUNK_ROWS))]
+              for part in parts for start in range(0, len(part.names), _CHUNK_ROWS))  # fmt: skip
+    append = functools.partial(_append, writer.matrix, images)
+    with writer.store.filling(), contextlib.closing(decode_ahead(append, chunks, threads=1)) as appended:
+        for ((part, chunk),), (added,) in appended:
+            if isinstance(added, int):
+                writer.store.add_rows(part.names[chunk], added)
+            else:
+                writer.store.put(*added)
+
+
+def _append(matrix: MatrixWriter, images: Path | None, of: tuple[Part, slice]) -> int | list[Item]:
+    """Append rows to the matrix; the number of the first one, or items where more is to be said of them."""
+    part, chunk = of
+    names, facts = part.names[chunk], part.facts[chunk]
+    vectors, bad = scale_rows(part.matrix[chunk])
+    if images is None and not facts and not bad.any():
+        return matrix.append(vectors)
     described: list[dict[str, Any]] = [
         {"reason": "Its vector is zero or not finite."} if is_bad else _describe(name, images, known)
         for name, is_bad, known in zip(names, bad.tolist(), facts or [None] * len(names), strict=True)
     ]
     good = [number for number, fields in enumerate(described) if "reason" not in fields]
-    for row, number in enumerate(good, start=writer.matrix.append(vectors[good])):
+    for row, number in enumerate(good, start=matrix.append(vectors[good])):
         described[number]["row"] = row
-    writer.store.put(*(Item(name=name, **fields) for name, fields in zip(names, described, strict=True)))
+    return [Item(name=name, **fields) for name, fields in zip(names, described, strict=True)]
 
 
 def _describe(name: str, images: Path | None, known: PhotoFacts | None) -> dict[str, Any]:

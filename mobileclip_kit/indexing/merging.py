@@ -78,8 +78,9 @@ def merge_indexes(
         report = IndexReport(missing_shards=_missing_shards([index.header for index in indexes]))
         staging = stack.enter_context(staged_index(out, header, force=options.force))
         with open_writer(staging) as writer:
-            for index, items in zip(indexes, chosen, strict=True):
-                _copy(index, items, writer)
+            with writer.store.filling():
+                for index, items in zip(indexes, chosen, strict=True):
+                    _copy(index, items, writer)
             writer.commit()
             report.search = refresh_derived(writer, options.kind, query_vectors_for(encoder, options.query_vectors))
             known = [index.path / BACKGROUND_FILE for index in indexes]

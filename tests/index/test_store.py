@@ -144,3 +144,27 @@ def test_a_schema_that_is_no_text_is_told(path: Path) -> None:
         path.write_bytes(data.replace(name, b"T\xf3BLE" + name[5:]).replace(b"NOT NULL", b"N\xf3T NULL"))
         with pytest.raises(IndexFormatError, match=r"items\.sqlite"):
             Store.open(path, writable=False).rows  # noqa: B018
+
+
+def test_a_store_that_is_filled_at_once_is_the_one_that_single_items_make(tmp_path: Path) -> None:
+    names = ["b.jpg", "a'\n.jpg", os.fsdecode(b'\xff"\\.jpg')]
+    failed = Item(name="c.jpg", reason="It is no image.")
+    Store.create(tmp_path / "filled")
+    with contextlib.closing(Store.open(tmp_path / "filled", writable=True)) as store:
+        with store.filling():
+            store.add_rows(names, 7)
+            store.put(failed)
+        store.commit(10)
+        store.check()
+        assert {item.row: item for item in store.items()} == {
+            None: failed, **{row: Item(name=name, row=row) for row, name in enumerate(names, start=7)}
+        }  # fmt: skip
+        store.put(Item(name="b.jpg", row=1))  # replaces, as ever
+        assert store.find("b.jpg") == Item(name="b.jpg", row=1)
+
+
+def test_a_store_cannot_be_filled_with_two_items_of_one_name(tmp_path: Path) -> None:
+    Store.create(tmp_path / "filled")
+    with contextlib.closing(Store.open(tmp_path / "filled", writable=True)) as store:
+        with pytest.raises(IndexFormatError, match="UNIQUE"), store.filling():
+            store.add_rows(["a.jpg", "a.jpg"], 0)
