@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ class DuplicateGroup:
     """Images that are copies of one another.
 
     Attributes:
-        items: The best first: of the most pixels, then of the most bytes, then the oldest. Each of the others is a copy
-            of the first one.
+        items: The best first: of the most pixels, then of the most bytes, then the oldest; links last. Each of the
+            others is a copy of the first one.
         exact: Whether the files are the same byte for byte.
         paths: Their files, in the same order; None where the index knows no folder of images.
     """
@@ -85,13 +86,15 @@ def group_items(index: IndexReader, items: Sequence[Item], stop: Callable[[], bo
     # steps joins two photos that differ.
     taken: set[int] = set()
     groups = []
+    root = None if index.header.images is None else Path(index.header.images)
     for place in range(len(ranked)):
         if place in taken or place not in copies:
             continue
         members = [place, *sorted(copies[place] - taken - {place})]
         if len(members) > 1:
             taken.update(members)
-            groups.append([ranked[member] for member in members])
+            # A link is never kept in place of a file: deleting the copies would delete the photo.
+            groups.append(sorted((ranked[member] for member in members), key=partial(_is_link, root)))
     return sorted(groups, key=lambda group: group[0].name)
 
 
@@ -157,6 +160,10 @@ def _pairs(
         near = near_copies((1 - scores.ravel()) / typical, bits[first], bits[second], known[first] & known[second])
         kept = near & (second >= 0) & (first != second)
         yield from zip(first[kept].tolist(), second[kept].tolist(), strict=True)
+
+
+def _is_link(root: Path | None, item: Item) -> bool:
+    return root is not None and (root / item.name).is_symlink()
 
 
 def _quality(item: Item) -> tuple[int, int, int, str]:

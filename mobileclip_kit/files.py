@@ -35,6 +35,9 @@ _KEPT = ".staged"
 _DIGEST_DIGITS = 12
 # A writer locks its temporary file a moment after making it; until then it looks abandoned.
 _LEAST_AGE_SECONDS = 5.0
+# Zero-width joiners hold emoji and Indic letters together. Other invisible characters could reverse or hide a part of
+# a name.
+_JOINERS = "\u200c\u200d"
 
 # The files by which mckit's own folders are recognised. --force replaces only a folder of the kind that is made, or an
 # empty one: `-o ~/Photos --force` deletes no images, and `mckit export student -o student --force` no model.
@@ -122,6 +125,14 @@ def check_can_write(destination: Path, *, force: bool, kinds: Collection[str] = 
         raise OutputError(f"Cannot make the folder {destination.parent}: {error.strerror}.") from error
     if not os.access(destination.parent, os.W_OK):
         raise OutputError(f"The folder {destination.parent} cannot be written.", hint="Choose another -o.")
+
+
+def one_line(name: str) -> str:
+    """The name on one line of visible characters; control characters and bytes that are not UTF-8 are escaped."""
+    return "".join(
+        character if character.isprintable() or character in _JOINERS else character.encode("unicode_escape").decode()
+        for character in name
+    )
 
 
 def near_paths(path: Path) -> list[str]:

@@ -314,7 +314,9 @@ def _load_plugins() -> None:
             importlib.import_module(f"PIL.{plugin}")
 
 
-def list_images(folder: Path, suffixes: frozenset[str] | None = None) -> Iterator[Path]:
+def list_images(
+    folder: Path, suffixes: frozenset[str] | None = None, *, passed: list[Path] | None = None
+) -> Iterator[Path]:
     """The image files below a folder, by suffix, in the order of their paths; hidden files and folders are skipped.
 
     Broken links are among them: reading one gives the reason why there is no image.
@@ -322,11 +324,12 @@ def list_images(folder: Path, suffixes: frozenset[str] | None = None) -> Iterato
     Args:
         folder: Searched to any depth.
         suffixes: Which files, in lower case; None for :func:`image_suffixes`.
+        passed: Receives hidden folders, and files without a suffix that begin as images do.
 
     Raises:
         DataError: The folder, or one below it, cannot be listed.
     """
-    return _walk(folder, image_suffixes() if suffixes is None else suffixes)
+    return _walk(folder, image_suffixes() if suffixes is None else suffixes, passed)
 
 
 def image_suffixes() -> frozenset[str]:
@@ -334,18 +337,38 @@ def image_suffixes() -> frozenset[str]:
     return IMAGE_SUFFIXES
 
 
-def _walk(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+def _walk(folder: Path, suffixes: frozenset[str], passed: list[Path] | None) -> Iterator[Path]:
     try:
         with os.scandir(folder) as entries:
-            found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+            found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"The folder {folder} cannot be listed: {error.strerror}.") from error
     for entry in found:
+        is_hidden, suffix = entry.name.startswith("."), os.path.splitext(entry.name)[1].lower()
         # Links to folders are not followed: they can lead back to where they stand.
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(folder / entry.name, suffixes)
-        elif os.path.splitext(entry.name)[1].lower() in suffixes and _is_file(entry):
+            if not is_hidden:
+                yield from _walk(folder / entry.name, suffixes, passed)
+            elif passed is not None:
+                passed.append(folder / entry.name)
+        elif is_hidden:
+            continue
+        elif suffix in suffixes and _is_file(entry):
             yield folder / entry.name
+        elif passed is not None and not suffix and _begins_as_image(entry):
+            passed.append(folder / entry.name)
+
+
+def _begins_as_image(entry: os.DirEntry[str]) -> bool:
+    """Whether a file begins as JPEG, PNG or HEIC files do."""
+    try:
+        if not entry.is_file():
+            return False
+        with open(entry.path, "rb") as stream:
+            start = stream.read(12)
+    except OSError:
+        return False
+    return start.startswith((b"\xff\xd8\xff", b"\x89PNG")) or start[4:11] == b"ftyphei"
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

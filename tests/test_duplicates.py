@@ -144,3 +144,16 @@ def test_the_hash_is_stored_with_the_vector(index: Path) -> None:
     with IndexReader(index) as reader:
         hashes = {item.name: item.facts.phash for item in reader.store.items() if item.facts is not None}
     assert hashes["same.png"] == hashes["photo1.png"] != hashes["photo2.png"]
+
+
+def test_a_link_is_never_kept_in_place_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    photo(1).save(tmp_path / "photos" / "photo.png")
+    (tmp_path / "photos" / "a-link.png").symlink_to("photo.png")
+    update_index(tmp_path / "photos", LayoutEncoder(), tmp_path / "index", IndexOptions(workers=1))
+    said = CliRunner().invoke(command, [str(tmp_path / "index")]).output
+    assert said.splitlines() == [
+        "photo.png",
+        "    link       a-link.png",
+        f"{tmp_path / 'index'}: 1 group; 1 of 2 images are copies.",
+    ]

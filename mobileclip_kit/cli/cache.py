@@ -10,7 +10,7 @@ import click
 
 from mobileclip_kit.cache.build import CacheReport
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, force_option, json_option, note
+from mobileclip_kit.cli.output import emit, force_option, json_option, note, told
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.distillation.caching import CacheRequest, import_cache, make_caches, merge_caches
 from mobileclip_kit.model_names import check_model_name
@@ -92,7 +92,7 @@ def merge_command(sources: tuple[Path, ...], out: Path, force: bool, as_json: bo
 def _print(reports: Sequence[CacheReport], skipped: Sequence[Skipped], as_json: bool) -> None:
     failed = [*skipped, *(skip for report in reports for skip in report.failed)]
     for skip in failed[:_LISTED]:
-        note(f"skipped {skip.item}: {skip.reason}")
+        note(f"skipped {told(skip.item, skip.reason)}")
     if len(failed) > _LISTED:
         note(f"… and {len(failed) - _LISTED} more; --json lists all.")
     lines = [

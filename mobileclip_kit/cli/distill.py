@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, json_option, note, resumable
+from mobileclip_kit.cli.output import emit, json_option, note, resumable, told
 from mobileclip_kit.distillation.request import DistillRequest
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def command(request: DistillRequest, as_json: bool) -> None:
 def print_report(report: TrainingReport, as_json: bool) -> None:
     """Say what a run made and what it left out."""
     for skip in report.skipped[:_LISTED]:
-        note(f"skipped {skip.item}: {skip.reason}")
+        note(f"skipped {told(skip.item, skip.reason)}")
     if len(report.skipped) > _LISTED:
         note(f"… and {len(report.skipped) - _LISTED} more; {report.path / 'training.json'} lists all.")
     figures = ", ".join(f"{name} {value:.4g}" for name, value in report.metrics.items())

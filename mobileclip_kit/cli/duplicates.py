@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from mobileclip_kit.cli.output import emit, json_option, one_line
+from mobileclip_kit.cli.output import counted, emit, json_option
+from mobileclip_kit.files import one_line
+
+if TYPE_CHECKING:
+    from mobileclip_kit.duplicates import DuplicateGroup
 
 
 @click.command(name="duplicates")
@@ -15,8 +20,8 @@ from mobileclip_kit.cli.output import emit, json_option, one_line
 def command(index: Path, as_json: bool) -> None:
     """List copies of the same photo: exact ones, and resized, recompressed or slightly cropped ones.
 
-    INDEX is an index. The image to keep comes first: of the most pixels, then of the most bytes, then the oldest. Each
-    of the others is a copy of it. Nothing is changed.
+    INDEX is an index. The image to keep comes first: of the most pixels, then of the most bytes, then the oldest, and
+    no link where there is a file. Each of the others is a copy of it. Nothing is changed.
 
     \b
     Examples:
@@ -31,7 +36,14 @@ def command(index: Path, as_json: bool) -> None:
     lines = []
     for group in groups:
         lines.append(one_line(group.items[0]))
-        lines += [f"    {'same file' if group.exact else 'copy     '}  {one_line(item)}" for item in group.items[1:]]
-    lines.append(f"{index}: {len(groups)} groups; {copies} of {images} images are copies.")
+        kinds = [_kind(group, path) for path in group.paths[1:]]
+        lines += [f"    {kind:9}  {one_line(item)}" for kind, item in zip(kinds, group.items[1:], strict=True)]
+    lines.append(f"{index}: {counted(len(groups), 'group')}; {copies} of {counted(images, 'image')} are copies.")
     document = {"index": str(index), "images": images, "copies": copies, "groups": [each.to_json() for each in groups]}
     emit(document, "\n".join(lines), as_json=as_json)
+
+
+def _kind(group: DuplicateGroup, path: Path | None) -> str:
+    if path is not None and path.is_symlink():
+        return "link"
+    return "same file" if group.exact else "copy"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import WholeNumber, emit, json_option, note
+from mobileclip_kit.cli.output import WholeNumber, emit, json_option, note, told
+from mobileclip_kit.files import one_line
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.model_names import DEVICE_HELP
 from mobileclip_kit.urls import as_place
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _SHARDS_SHOWN = 8
 _FAILURES_SHOWN = 20
+_PASSED_SHOWN = 3
 _PATH = click.Path(path_type=Path)
 
 
@@ -125,11 +127,26 @@ def print_report(out: Path, report: IndexReport, *, as_json: bool) -> None:
         note(f"{out} holds only a part of the library; missing: {first}{more}.")
     failed = len(report.failed)
     for item in report.failed[:_FAILURES_SHOWN]:
-        note(f"no vector: {item.name!r}: {item.reason}")
+        note(f"no vector: {told(one_line(item.name), one_line(item.reason or ''))}")
     if failed > _FAILURES_SHOWN:
         note(f"… and {failed - _FAILURES_SHOWN} more; --json lists them all.")
+    hidden, bare = (
+        _some([path for path in report.passed if path.name.startswith(".") == kind]) for kind in (True, False)
+    )
+    if hidden:
+        note(f"hidden, not looked into: {hidden}")
+    if bare:
+        note(f"images without a suffix such as .jpg, left out: {bare}")
+    for warning in report.warnings():
+        note(f"warning: {warning}")
     document = report.to_json()
     emit({"index": str(out), **document}, _sentence(out, report, document), as_json=as_json)
+
+
+def _some(paths: list[Path]) -> str:
+    first = ", ".join(one_line(str(path)) for path in paths[:_PASSED_SHOWN])
+    more = len(paths) - _PASSED_SHOWN
+    return f"{first} and {more} more" if more > 0 else first
 
 
 def _sentence(out: Path, report: IndexReport, document: dict[str, Any]) -> str:

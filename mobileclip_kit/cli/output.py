@@ -123,7 +123,15 @@ def is_explicit(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
-def one_line(text: str) -> str:
-    """The text with line breaks and control characters escaped: a name must not forge a line of its own."""
-    return "".join(character if character.isprintable() or "\ud800" <= character <= "\udfff" else
-                   character.encode("unicode_escape").decode() for character in text)  # fmt: skip
+def told(item: str, reason: str) -> str:
+    """An item and why it was left out, without its name twice where the reason begins with it."""
+    for name in (item, item.rsplit("/", 1)[-1]):
+        folder, found, rest = reason.partition(f"{name} ")
+        if found and (not folder or (folder.endswith("/") and name == item)):
+            return f"{folder}{item} {rest}"
+    return f"{item}: {reason}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as "1 group" and "2 groups"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -9,7 +9,7 @@ import click
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
+from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note, told
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.textness.evaluate import (
     EvalRequest,
@@ -55,7 +55,7 @@ def fit(request: TextnessRequest, out: Path, force: bool, as_json: bool) -> None
     check_can_write(out, force=force)
     learned, failed = learn_textness(request)
     for skip in failed[:_FAILURES_SHOWN]:
-        note(f"left out: {skip.item}: {skip.reason}")
+        note(f"left out: {told(skip.item, skip.reason)}")
     for warning in learned.warnings():
         note(f"warning: {warning}")
     learned.save(out)
@@ -130,7 +130,7 @@ def _own_photos(request: EvalRequest, encoder: Encoder, direction: Vectors) -> d
     assert request.photos is not None
     photos = encode_photos(request.photos, encoder)
     for skip in photos.failed[:_FAILURES_SHOWN]:
-        note(f"left out: {skip.item}: {skip.reason}")
+        note(f"left out: {told(skip.item, skip.reason)}")
     texts = photos.captions or bank_texts()
     rows = evaluate_photos(encoder.encode_texts(list(texts)), photos.vectors, direction,
                            right=photos.right if photos.captions else None)  # fmt: skip

@@ -229,7 +229,7 @@ def _import_parts(
             _refuse_nothing(writer.store.failures(), images)
         report.search = refresh_derived(writer, options.kind, query_vectors_for(encoder, options.query_vectors))
         report.confidence_problem = refresh_background(writer, encoder, named.model_hash)
-        report.take_stock(writer.store)
+        report.take_stock(writer)
     report.added, report.seconds = report.items, time.monotonic() - started
     return report
 

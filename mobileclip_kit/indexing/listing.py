@@ -71,7 +71,9 @@ class Found:
         return hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of_file(source)
 
 
-def list_library(folder: Path | str, *, tars: bool = False, shard: tuple[int, int] | None = None) -> Iterator[Found]:
+def list_library(
+    folder: Path | str, *, tars: bool = False, shard: tuple[int, int] | None = None, passed: list[Path] | None = None
+) -> Iterator[Found]:
     """Every image of a library, in the order of its path.
 
     Args:
@@ -79,6 +81,7 @@ def list_library(folder: Path | str, *, tars: bool = False, shard: tuple[int, in
         tars: Look into ``.tar`` files too.
         shard: ``(i, n)``: only the i-th of n parts, i from 1 on. A file belongs to a part by the hash of its name, and
             a tar as a whole, so that parts stay the same when others are added.
+        passed: See :func:`mobileclip_kit.images.list_images`.
 
     Raises:
         DataError: The folder, or one below it, cannot be listed.
@@ -92,7 +95,7 @@ def list_library(folder: Path | str, *, tars: bool = False, shard: tuple[int, in
     if isinstance(folder, str):
         files = _at_url(folder, suffixes, is_wanted)
     else:
-        files = _on_disk(folder, suffixes, is_wanted)
+        files = _on_disk(folder, suffixes, is_wanted, passed)
     for found in files:
         suffix = os.path.splitext(found.name)[1].lower()
         if found.reason is not None or suffix in images:
@@ -103,9 +106,11 @@ def list_library(folder: Path | str, *, tars: bool = False, shard: tuple[int, in
             yield replace(found, reason=f"{found.name} is a compressed tar: unpack it to a plain .tar first.")
 
 
-def _on_disk(folder: Path, suffixes: frozenset[str], is_wanted: Callable[[str], bool]) -> Iterator[Found]:
+def _on_disk(
+    folder: Path, suffixes: frozenset[str], is_wanted: Callable[[str], bool], passed: list[Path] | None
+) -> Iterator[Found]:
     prefix = len(str(folder)) + 1 if str(folder) != os.sep else 1
-    for path in list_images(folder, suffixes):
+    for path in list_images(folder, suffixes, passed=passed):
         name = str(path)[prefix:].replace(os.sep, "/")
         if not is_wanted(name):
             continue

@@ -85,7 +85,7 @@ def merge_indexes(
             report.search = refresh_derived(writer, options.kind, query_vectors_for(encoder, options.query_vectors))
             known = [index.path / BACKGROUND_FILE for index in indexes]
             report.confidence_problem = refresh_background(writer, encoder, header.spec.model_hash, known)
-            report.take_stock(writer.store)
+            report.take_stock(writer)
     report.added, report.seconds = report.items, time.monotonic() - started
     return report
 

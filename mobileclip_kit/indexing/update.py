@@ -82,7 +82,8 @@ def update_index(
     if isinstance(images, Path):
         # Not resolved: names are relative to the folder as it was given, wherever it links to.
         images = images.absolute()
-    library = list(list_library(images, tars=options.tars, shard=shard))
+    passed: list[Path] = []
+    library = list(list_library(images, tars=options.tars, shard=shard, passed=passed))
     if not library and (options.force or not is_index(out)) and isinstance(images, str):
         raise DataError(f"{images} holds no images.", hint=None if options.tars else _TARS_HINT)
     with _writer(out, header, options) as writer:
@@ -93,7 +94,7 @@ def update_index(
         old = IndexHeader.read(writer.path)
         if old != header:
             replace(header, derived=old.derived, device=old.device).write(writer.path)
-        report = IndexReport(unchanged=changes.unchanged)
+        report = IndexReport(unchanged=changes.unchanged, passed=[path.relative_to(images) for path in passed])
         _tidy(writer, changes, report)
         if changes.files and options.ray is not None:
             parts = encode_on_cluster(changes.files, images, encoder, options.ray,
@@ -108,7 +109,7 @@ def update_index(
         ask = query_vectors_for(encoder, options.query_vectors)
         report.search = refresh_derived(writer, options.kind, ask, threads=options.workers)
         report.confidence_problem = refresh_background(writer, encoder, encoder.spec.model_hash)
-        report.take_stock(writer.store)
+        report.take_stock(writer)
     return report
 
 

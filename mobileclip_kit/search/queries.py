@@ -16,8 +16,10 @@ import numpy as np
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelMismatchError, ShapeError, UsageError
+from mobileclip_kit.files import one_line
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import load_matrix, read_names
+from mobileclip_kit.index.store import Item
 from mobileclip_kit.metrics import scale_rows
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.prompts import encode_prompts
@@ -132,7 +134,7 @@ def vectors_of_items(index: IndexReader, names: Sequence[str]) -> Vectors:
     """
     rows = []
     for name in names:
-        item = index.store.find(name)
+        item = index.store.find(name) or _item_shown_as(index, name)
         if item is None:
             raise DataError(f"{name!r} is not in the index {index.path}.", hint=_nearest_names(index, name))
         if item.row is None:
@@ -141,12 +143,19 @@ def vectors_of_items(index: IndexReader, names: Sequence[str]) -> Vectors:
     return index.vectors(rows)
 
 
+def _item_shown_as(index: IndexReader, name: str) -> Item | None:
+    """The item that lists of hits show under this name, because its own has invisible characters."""
+    known = index.store.items() if "\\" in name else ()
+    return next((item for item in known if one_line(item.name) == name), None)
+
+
 def _nearest_names(index: IndexReader, name: str) -> str:
     """A hint at items that may be meant: the same file name in another folder first, then similar names."""
     known = [item.name for item in index.store.items() if item.row is not None]
     meant = [other for other in known if other.rsplit("/", 1)[-1] == name.rsplit("/", 1)[-1]]
     meant = meant or difflib.get_close_matches(name, known[:_COMPARED_NAMES], n=3)
-    return f"Did you mean {', '.join(map(repr, meant[:3]))}?" if meant else "Name it as the hits of a search do."
+    shown = ", ".join(f"'{one_line(each)}'" for each in meant[:3])
+    return f"Did you mean {shown}?" if meant else "Name it as the hits of a search do."
 
 
 def load_query_vectors(path: Path, names: Path | None, dim: int) -> tuple[list[str], Vectors]:

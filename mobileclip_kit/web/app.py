@@ -22,12 +22,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from mobileclip_kit.errors import DataError, ImageError, MckitError, UsageError
-from mobileclip_kit.files import parse_json
+from mobileclip_kit.files import one_line, parse_json
 from mobileclip_kit.images import image_format
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.web.documents import UploadToken
 from mobileclip_kit.web.guard import Guard
-from mobileclip_kit.web.library import printable, regular_file
+from mobileclip_kit.web.library import regular_file
 from mobileclip_kit.web.operations import OPERATIONS, describe_api
 from mobileclip_kit.web.ranking import SearchRequest
 from mobileclip_kit.web.responses import error_response, json_response, response_to
@@ -150,7 +150,7 @@ class _Endpoints:
             media_type = _SHOWN.get(image_format(path) or "")
             if media_type is None:
                 return Response(await self._service.as_jpeg(path, request.is_disconnected), 200, headers, "image/jpeg")
-            return FileResponse(path, 200, headers, media_type, filename=printable(path.name), stat_result=status,
+            return FileResponse(path, 200, headers, media_type, filename=one_line(path.name), stat_result=status,
                                 content_disposition_type="inline")  # fmt: skip
 
         return await self._respond_with_file(request, respond, "private, no-cache")

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.duplicates import find_duplicates
 from mobileclip_kit.errors import DataError, MckitError
+from mobileclip_kit.files import one_line
 from mobileclip_kit.index.folder import INDEX_FILE, ITEMS_FILE, IndexReader
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.index.tags import TAGS_FILE, Tags
@@ -41,9 +42,6 @@ _CHECK_FACTOR = 10  # an index that takes one second to open is checked again af
 _NO_TIME = -np.iinfo(np.int64).max  # sorts after every real time when negated
 _LAST_MOMENT_S = 253_370_764_800  # the year 9999, where Python's dates end
 
-# Zero-width joiners hold emoji and Indic letters together. Other invisible characters could reverse or hide a part of
-# a name.
-_JOINERS = "\u200c\u200d"
 ID_PATTERN = "([0-9]{1,18})-([0-9a-f]{8})"
 _ID = re.compile(ID_PATTERN)
 
@@ -145,7 +143,7 @@ class Library:
                 self._find_copies()
             self.problem = None
         except MckitError as error:
-            self.problem = printable(f"The index has changed and cannot be opened again: {error.message}")
+            self.problem = one_line(f"The index has changed and cannot be opened again: {error.message}")
 
     def _check_matrix(self) -> None:
         """Compare the vectors with their checksums in a thread."""
@@ -159,7 +157,7 @@ class Library:
             index.check_matrix(sums, stop=lambda: self.index is not index)
         except MckitError as error:
             if self.index is index:
-                self.damage = printable(f"{error.message} {error.hint or ''}".strip())
+                self.damage = one_line(f"{error.message} {error.hint or ''}".strip())
 
     def _find_copies(self) -> None:
         """Find copies of the same photo in a thread."""
@@ -211,7 +209,7 @@ class Library:
             DataError: There is none.
         """
         for folder in self.summary.folders:
-            if printable(folder.path) == label:
+            if one_line(folder.path) == label:
                 return folder.path
         raise DataError(f"The index has no folder {label!r}.", hint="Choose another folder, or none.")
 
@@ -247,24 +245,13 @@ class Library:
             raise DataError(f"{self.without_folder()}.", hint="Start mckit serve with --images FOLDER.")
         path = Path(os.path.normpath(folder / item.name))
         if not path.is_relative_to(os.path.normpath(folder)) or not _leads_to(path, folder):
-            raise DataError(f"{printable(item.name)} is outside the indexed folder and is not shown.")
+            raise DataError(f"{one_line(item.name)} is outside the indexed folder and is not shown.")
         return path
 
     def close(self) -> None:
         """Close the index."""
         with self._lock:
             self.index.close()
-
-
-def printable(name: str) -> str:
-    """The name on one line of visible characters; control characters and bytes that are not UTF-8 are escaped."""
-    visible = "".join(
-        character
-        if character.isprintable() or character in _JOINERS or "\ud800" <= character <= "\udfff"
-        else character.encode("unicode_escape").decode()
-        for character in name
-    )
-    return visible.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def id_of(row: int, name: str) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 from starlette.responses import Response
 
 from mobileclip_kit import errors
+from mobileclip_kit.files import one_line
 from mobileclip_kit.formats import to_document
 from mobileclip_kit.web.documents import ErrorDocument, ErrorFacts
-from mobileclip_kit.web.library import printable
 
 # The first class that matches decides.
 _STATUS: dict[type[errors.MckitError], int] = {
@@ -27,8 +27,8 @@ def json_response(document: Any, status: int = 200) -> Response:
 
 def error_response(status: int, kind: str, message: str, hint: str | None = None) -> Response:
     """An error as the document that ``--json`` prints too."""
-    hint = None if hint is None else printable(hint)
-    return json_response(ErrorDocument(error=ErrorFacts(kind=kind, message=printable(message), hint=hint)), status)
+    hint = None if hint is None else one_line(hint)
+    return json_response(ErrorDocument(error=ErrorFacts(kind=kind, message=one_line(message), hint=hint)), status)
 
 
 def response_to(error: errors.MckitError) -> Response:

@@ -24,6 +24,7 @@ from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.confidence.background import Background, open_background
 from mobileclip_kit.confidence.scorer import default_line
 from mobileclip_kit.errors import DataError, MckitError, UsageError
+from mobileclip_kit.files import one_line
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.photo_facts import PhotoFacts
 from mobileclip_kit.search.models import find_textness
@@ -41,7 +42,7 @@ from mobileclip_kit.web.documents import (
     TagEntry,
     TextnessAvailability,
 )
-from mobileclip_kit.web.library import Library, id_of, printable, row_of
+from mobileclip_kit.web.library import Library, id_of, row_of
 from mobileclip_kit.web.query_encoder import LeastRecentlyUsed, OpenEncoder, QueryEncoder, query_vector
 from mobileclip_kit.web.ranking import MAX_PAGE, MAX_RANKED, TEXTNESS_LIMIT, Ranking, SearchRequest, rank
 from mobileclip_kit.web.thumbnails import Thumbnails, make_jpeg, make_thumbnail, thumbnail_key
@@ -140,12 +141,12 @@ class Service:
         if not encoder.is_opened_for(index) and (self._opening is None or self._opening.done()):
             self._opening = asyncio.create_task(self._model_jobs.run(None, encoder.open, index))
         return LibraryDescription(
-            name=printable(index.path.resolve().name),
+            name=one_line(index.path.resolve().name),
             generation=library.generation,
             images=summary.images,
             failures=summary.failures,
             model=ModelState(
-                name=printable(index.spec.name),
+                name=one_line(index.spec.name),
                 opening=not encoder.is_opened_for(index),
                 device=None if encoder.encoder is None else encoder.encoder.device,
             ),
@@ -154,7 +155,7 @@ class Service:
             textness=TextnessAvailability(unavailable=_printable(self.textness_problem), limit=TEXTNESS_LIMIT),
             confidence=ConfidenceAvailability(unavailable=_printable(self._background[1]), line=default_line()),
             files=Availability(unavailable=_printable(_why_no_files(library))),
-            folders=tuple(FolderEntry(path=printable(each.path), images=each.images) for each in summary.folders),
+            folders=tuple(FolderEntry(path=one_line(each.path), images=each.images) for each in summary.folders),
             folders_omitted=summary.folders_omitted,
             days=None if summary.days is None else tuple(day.isoformat() for day in summary.days),
             months=summary.months,
@@ -215,8 +216,8 @@ class Service:
         modified = None if item.mtime_ns is None else datetime.fromtimestamp(item.mtime_ns / 1e9).astimezone()
         return ImageFacts(
             id=id_of(item.row, item.name),
-            name=printable(name),
-            folder=printable(folder),
+            name=one_line(name),
+            folder=one_line(folder),
             size_bytes=item.size_bytes,
             modified=None if modified is None else modified.isoformat(timespec="seconds"),
             **_facts(item.facts or PhotoFacts()),
@@ -325,7 +326,7 @@ class Service:
             hits=tuple(
                 FoundImage(
                     id=id_of(row, names[row]) if row in names else "",
-                    name=printable(names.get(row, "")),
+                    name=one_line(names.get(row, "")),
                     score=None if score is None else round(score, 4),
                     confidence=None if confidence is None else round(confidence, 3),
                     copies=count,
@@ -359,12 +360,12 @@ def _facts(facts: PhotoFacts) -> dict[str, Any]:
         "width": facts.width,
         "height": facts.height,
         "place": None if facts.latitude is None else (facts.latitude, facts.longitude),
-        "camera": None if facts.camera is None else printable(facts.camera),
+        "camera": None if facts.camera is None else one_line(facts.camera),
     }
 
 
 def _printable(reason: object) -> str | None:
-    return None if reason is None else printable(str(reason))
+    return None if reason is None else one_line(str(reason))
 
 
 def _why_no_files(library: Library) -> str | None:

@@ -166,6 +166,31 @@ def test_any_name_can_be_printed_and_read_back(
     assert set(names) <= {hit["item"] for hit in json.loads(out)["results"][0]["hits"]}
     out, _ = run(capsys, "search", tmp_path / "i", "red")
     assert "line\\nbreak.png" in out
+    for name in ("line\\nbreak.png", "bad\\udcff.png"):  # as the hits show them
+        out, err = run(capsys, "search", tmp_path / "i", "--like", name)
+        assert "red.png" in out
+    _, err = run(capsys, "search", tmp_path / "i", "--like", "linebreak.png", code=1)
+    assert "Did you mean 'line\\nbreak.png'" in err
+
+
+def test_what_is_not_looked_at_and_vectors_that_are_alike_are_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / ".thumbnails").mkdir()
+    (photos / "scan").write_bytes(b"\xff\xd8\xff\xe0" + bytes(20))
+    (photos / "Makefile").write_bytes(b"all:")
+    out, err = run(capsys, "index", photos, "--model", "colours", "-o", tmp_path / "i", "--json")
+    assert "hidden, not looked into: .thumbnails\n" in err
+    assert "images without a suffix such as .jpg, left out: scan\n" in err
+    assert err.count("broken.jpg") == 1
+    assert json.loads(out)["passed"] == [".thumbnails", "scan"]
+    assert json.loads(out)["warnings"] == []
+    for number in range(20):
+        draw(photos / f"grey{number}.png", (99, 99, 100 + number))
+    for name in COLOURS:
+        (photos / f"{name}.png").unlink()
+    _, err = run(capsys, "index", photos, "--model", "colours", "-o", tmp_path / "grey")
+    assert "warning: The vectors of the images are nearly equal (mean cosine of two images 0.99" in err
 
 
 def test_searching_vectors_imports_neither_torch_nor_a_runtime(tmp_path: Path) -> None:
