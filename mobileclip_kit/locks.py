@@ -46,6 +46,7 @@ def writer_lock(folder: Path, *, what: str, busy: type[MckitError]) -> Iterator[
             raise OutputError(f"{folder} cannot be written: {error}.") from error
         with contextlib.closing(connection):
             try:
+                connection.execute("PRAGMA journal_mode = MEMORY")  # no second file, which a kill would leave behind
                 connection.execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError as error:
                 if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:

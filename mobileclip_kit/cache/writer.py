@@ -175,7 +175,8 @@ def is_cache(path: Path) -> bool:
 def is_unfinished(path: Path) -> bool:
     """Whether a killed writer left no more than the beginning of a cache: its lock, and shards that nothing lists."""
     inside = [child.name for child in path.iterdir()] if path.is_dir() and not is_cache(path) else []
-    if not inside or not all(name in (SHARDS, LOCK_FILE) or name.startswith(f".{CACHE_FILE}.") for name in inside):
+    own = (LOCK_FILE, f".{CACHE_FILE}.")  # older versions had a journal beside the lock
+    if not inside or not all(name == SHARDS or name.startswith(own) for name in inside):
         return False
     shards = (path / SHARDS).iterdir() if SHARDS in inside else ()
     return all(_SHARD_FILE.fullmatch(child.name) for child in shards)

@@ -73,6 +73,9 @@ _MADE_BY = {
     "project_index": "index",
 }
 
+# What the libraries say when memory runs out: Python's threads, torch, onnxruntime and C++.
+_OUT_OF_MEMORY = ("can't start new thread", "not enough memory", "out of memory", "Failed to allocate", "bad_alloc")
+
 
 def _import_command(name: str) -> click.Command:
     command = importlib.import_module(f"mobileclip_kit.cli.{name}").command
@@ -145,9 +148,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     as_json = "--json" in given
     # Warnings of the libraries underneath speak to developers; ours are printed by the commands.
     warnings.simplefilter("ignore")
-    if LONG.intersection(given[:1]):
-        settle_waiting()
     try:
+        if LONG.intersection(given[:1]):
+            settle_waiting()
         project = find_project()
         defaults = _defaults(project, given)
         mckit.main(args=arguments, prog_name="mckit", standalone_mode=False, default_map=defaults)
@@ -169,11 +172,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except MckitError as error:
         code = 2 if isinstance(error, UsageError | MissingExtraError) else 1
         _fail(error.kind, error.message, error.hint, as_json, code=code)
-    except OSError as error:
-        sentence = _os_sentence(error)
+    except (OSError, MemoryError, RuntimeError) as error:
+        sentence = _os_sentence(error) if isinstance(error, OSError) else _memory_sentence(error)
         if sentence is None:
             raise
-        _fail(OutputError.__name__, sentence, None, as_json)
+        kind = OutputError if isinstance(error, OSError) else MemoryError
+        _fail(kind.__name__, sentence, None, as_json)
     sys.exit(0)
 
 
@@ -261,3 +265,10 @@ def _os_sentence(error: OSError) -> str | None:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ENAMETOOLONG):
         return f"{error.strerror}{where}."
     return None
+
+
+def _memory_sentence(error: Exception) -> str | None:
+    """One sentence for memory that ran out; None for what must be a defect of ours."""
+    if not isinstance(error, MemoryError) and not any(words in str(error) for words in _OUT_OF_MEMORY):
+        return None
+    return "There is not enough memory. Close other programs, or choose a smaller batch or fewer threads."

@@ -5,6 +5,7 @@ Nothing here imports torch before a model is written, so that a place that is ta
 
 from __future__ import annotations
 
+import filecmp
 import importlib.util
 import json
 import math
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mobileclip_kit.distillation.recipe import Recipe, save_recipe
 from mobileclip_kit.errors import OutputError
 from mobileclip_kit.files import atomic_folder, check_can_write, write_json
+from mobileclip_kit.renames import remove
 from mobileclip_kit.spec import MERGES_FILE, ModelSpec
 
 if TYPE_CHECKING:
@@ -49,8 +51,10 @@ def check_run(model: Path, *, resume: bool, force: bool) -> None:
         OutputError: The model exists already, its place cannot be written, or an interrupted run is there and neither
             flag says what to do with it.
     """
-    check_can_write(model, force=force, kinds=("model.json",))
     run = run_folder(model)
+    if not force and _is_finished(model, run):
+        close_run(run)
+    check_can_write(model, force=force, kinds=("model.json",))
     if run.exists() and not (resume or force):
         raise OutputError(
             f"{run} holds a run that was interrupted.", hint="Add --resume to continue it, or --force to start anew."
@@ -77,7 +81,15 @@ def close_run(run: Path) -> None:
     """
     if any(run.iterdir()) and not (holds_work(run) or any((run / name).exists() for name in (LOG_FILE, MERGES_FILE))):
         raise OutputError(f"{run} was not made by mckit, so it is not removed.", hint="Choose another -o.")
-    shutil.rmtree(run)
+    for child in sorted(run.iterdir(), key=lambda path: path.name == LOG_FILE):
+        remove(child)  # the log last, by which _is_finished knows what a kill left
+    run.rmdir()
+
+
+def _is_finished(model: Path, run: Path) -> bool:
+    """Whether a kill after the model was made left the run: the model's log, which holds times, is the run's."""
+    one, other = model / LOG_FILE, run / LOG_FILE
+    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 def finish_run(

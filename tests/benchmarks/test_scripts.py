@@ -9,8 +9,8 @@ import pytest
 
 from tests.benchmarks.scripts import BENCHMARKS, load_script
 
-# No scripts of their own: a module, and two that others start in other environments.
-PARTS = {"harness", "peer_worker", "clip_retrieval_run"}
+# No scripts of their own: modules, and two that others start in other environments.
+PARTS = {"harness", "damaged_inputs", "disturbed_commands", "peer_worker", "clip_retrieval_run"}
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in PARTS)
 
 

@@ -302,7 +302,11 @@ def test_a_renamed_image_whose_name_another_one_took_keeps_its_vector(tmp_path: 
 
 @pytest.mark.parametrize(
     "left",
-    [["writer.lock"], ["shards/"], ["shards/00000.npy", "shards/.00000.jsonl.ab12.part", f".{CACHE_FILE}.x1.part"]],
+    [
+        ["writer.lock", "writer.lock-journal"],
+        ["shards/"],
+        ["shards/00000.npy", "shards/.00000.jsonl.ab12.part", f".{CACHE_FILE}.x1.part"],
+    ],
 )
 def test_what_a_killed_writer_began_is_begun_again(tmp_path: Path, left: list[str]) -> None:
     """Killed before the first cache.json was there."""
@@ -313,6 +317,12 @@ def test_what_a_killed_writer_began_is_begun_again(tmp_path: Path, left: list[st
     with CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
         writer.add(["a"], ["x"], np.ones((1, 1, 4), np.float32))
     assert TeacherCache.open(tmp_path / "c").keys == ["a"]
+
+
+def test_the_writers_lock_is_one_file(tmp_path: Path) -> None:
+    """A journal beside it would be left by a kill, and was taken for something of somebody else's."""
+    with CacheWriter(tmp_path / "c", DESCRIPTION):
+        assert not list((tmp_path / "c").glob("*-journal"))
 
 
 def test_shards_of_somebody_else_are_not_taken_for_a_caches(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.recipe import load_recipe
 from mobileclip_kit.distillation.request import DistillRequest
 from mobileclip_kit.distillation.run import TrainingReport, distill
+from mobileclip_kit.distillation.run_folder import check_run
 from mobileclip_kit.distillation.tables import Augmentation
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, UsageError
 from mobileclip_kit.files import read_json, write_json
@@ -137,6 +138,19 @@ def test_student_approaches_its_teacher(tmp_path: Path, cache: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="lives of a run come from a fork server")
+def test_a_run_that_a_kill_left_beside_its_model_goes_with_the_next_one(tmp_path: Path) -> None:
+    model, run = tmp_path / "m", tmp_path / "m.run"
+    for folder in (model, run):
+        folder.mkdir()
+    (model / "log.jsonl").write_text("seconds: 1")
+    (run / "checkpoint.safetensors").touch()
+    for log in ("seconds: 2", "seconds: 1"):
+        (run / "log.jsonl").write_text(log)
+        with pytest.raises(OutputError, match="m exists already"):
+            check_run(model, resume=True, force=False)
+        assert run.exists() == (log == "seconds: 2")  # another run's work is kept
+
+
 def test_resume_after_sigkill_equals_the_uninterrupted_run(tmp_path: Path, cache: Path) -> None:
     distill(request(tmp_path, cache=cache, recipe=RECIPE.with_training(steps=60)))
     again = request(tmp_path, cache=cache, out=tmp_path / "killed", recipe=RECIPE.with_training(steps=60))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -75,7 +75,7 @@ class Hub:
         return 200, {}, json.dumps(document).encode()
 
 
-@contextmanager
+@contextlib.contextmanager
 def serve_hub() -> Iterator[Hub]:
     """A stand-in on a free port of this machine."""
     hub = Hub()
@@ -92,7 +92,8 @@ def serve_hub() -> Iterator[Hub]:
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(content)
+                with contextlib.suppress(BrokenPipeError):  # the client was killed
+                    self.wfile.write(content)
 
         do_GET = do_HEAD = do_POST = do_PUT = _answer  # noqa: N815
 
