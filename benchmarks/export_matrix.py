@@ -10,6 +10,11 @@ written down as not run for want of time. Rows that are in the output already ar
 interrupted and run again, also with other versions of the libraries; ``--seconds`` ends a run by itself after the
 process that is at work then. ``--again time`` repeats what had no time, ``--again failed`` also what failed.
 
+``realistic:NAME`` is an open_clip model whose random weights are shaped like trained ones (tests/realistic_weights.py):
+a few residual channels 50 to 200 times larger than the rest, attention sinks, vectors in a cone.
+
+    python benchmarks/export_matrix.py IMAGES -o benchmarks/results/realistic_exports.json --models realistic:RN50 …
+
 Latencies are processor time of one image or text on one thread, all exports of a format in turns, median: ONNX
 Runtime's and LiteRT's, and for Core ML those of mckit's own interpreter, which say nothing about a phone. Core AI has
 none: its float16 products take minutes for a large tower on Linux.
@@ -33,7 +38,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness import in_turns, last_line, page, parse, table, told, write
+from harness import HERE, in_turns, last_line, page, parse, table, told, write
 
 # Small ones come first, so that a run that ends early has tried as many as possible.
 MODELS = tuple(
@@ -43,6 +48,9 @@ MODELS = tuple(
     "MobileCLIP2-S3 ViT-B-16-SigLIP ViT-B-32-SigLIP2-256 ViT-B-16-SigLIP2 MobileCLIP2-S4".split()
 )
 _STUDENT, _STUDENT_TEXT, _STUDENT_DIM = "student:", "text-8", 512
+_REALISTIC = "realistic:"
+# SigLIP's scale and bias, as published.
+_SIGLIP = {"logit_scale": 117.3, "logit_bias": -12.9}
 _ROUNDS = 3
 # Kind → format and precision. The others of a format are made from its first.
 KINDS = {
@@ -291,12 +299,25 @@ def load(name: str) -> Any:
     from mobileclip_kit.networks.model import Model, build_network, describe, load_model
     from mobileclip_kit.networks.students import pair_config
 
+    if name.startswith(_REALISTIC):
+        return load_realistic(name.removeprefix(_REALISTIC))
     if not name.startswith(_STUDENT):
         return load_model(name)
     config = pair_config(name.removeprefix(_STUDENT), text=_STUDENT_TEXT, embedding_dim=_STUDENT_DIM)
     torch.manual_seed(0)
     network = build_network(config["model_cfg"])
     return Model(network, config, describe(name, network, config))
+
+
+def load_realistic(name: str) -> Any:
+    """A model of open_clip whose random weights are shaped like trained ones."""
+    from mobileclip_kit.networks.model import load_model
+
+    sys.path.insert(0, str(HERE.parent))
+    from tests.realistic_weights import realistic_model
+
+    settings = _SIGLIP if "SigLIP" in name else {}
+    return realistic_model(load_model(name).config, inputs=8, **settings)[0]
 
 
 def describe_machine() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -165,6 +166,8 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         _check_positive("embedding_dim", self.embedding_dim)
+        if not 0.0 < self.logit_scale < math.inf:
+            raise ModelError(f"logit_scale is {self.logit_scale}; it must be above 0.")
 
     @property
     def towers(self) -> tuple[Tower, ...]:

@@ -14,6 +14,7 @@ equally named ones of another collection never get them. Vectors written later c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -205,6 +206,15 @@ class TeacherCache:
         return {sha256: row for row, sha256 in reversed(list(enumerate(self.hashes)))}
 
 
+def cache_folders(path: Path) -> list[Path]:
+    """The cache itself, or the caches in a folder of several teachers'."""
+    if (path / CACHE_FILE).is_file():
+        return [path]
+    # Hidden ones are those that interrupted runs staged.
+    inside = sorted(file.parent for file in path.glob(f"*/{CACHE_FILE}") if not file.parent.name.startswith("."))
+    return inside or [path]
+
+
 def read_description(path: Path) -> tuple[CacheDescription, tuple[Shard, ...]]:
     """What ``cache.json`` says.
 
@@ -224,6 +234,8 @@ def read_description(path: Path) -> tuple[CacheDescription, tuple[Shard, ...]]:
             hint="Update mckit, or make the cache again.",
         )
     read = formats.from_document(document, CacheFile, where=str(file), error=CacheError)
+    if read.logit_scale is not None and not 0.0 < read.logit_scale < math.inf:
+        raise CacheError(f"{file}: logit_scale is {read.logit_scale:g}; it must be above 0.", hint=_DAMAGED)
     description = {entry.name: getattr(read, entry.name) for entry in fields(CacheDescription)}
     return CacheDescription(**description), read.shards
 

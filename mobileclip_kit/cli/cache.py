@@ -72,6 +72,28 @@ def import_command(bank: Path | None, bank_vectors: Path | None, as_json: bool, 
     _print([import_cache(bank=texts, **given)], [], as_json)
 
 
+@command.command("import-shards")
+@click.argument("shards", metavar="SHARDS")
+@click.option("-o", "out", type=_PATH, required=True, metavar="CACHE", help="The cache; an existing one is extended.")
+@click.option("--teacher-name", "teachers", multiple=True, metavar="NAME",
+              help="The teachers whose vectors stand side by side; default: DataCompDR's two.")  # fmt: skip
+@force_option
+@json_option
+def import_shards_command(shards: str, out: Path, teachers: tuple[str, ...], force: bool, as_json: bool) -> None:
+    """Make caches from the vectors in SHARDS, webdataset shards with images, in the format of DataCompDR.
+
+    An image gets the mean of the vectors of its augmented views, each caption its own vector. There is a cache for each
+    teacher.
+
+    \b
+    Examples:
+      mckit cache import-shards "datacompdr/{00000..00127}.tar" -o dr.caches
+    """  # noqa: D301 (click's mark for lines as they stand is a backspace)
+    from mobileclip_kit.cache.reinforced import DATACOMPDR, import_reinforced
+
+    _print(import_reinforced(shards, out, teachers=teachers or DATACOMPDR, force=force), [], as_json)
+
+
 @command.command("merge")
 @click.argument("sources", type=_PATH, nargs=-1, metavar="CACHE...", required=True)
 @click.option("-o", "out", type=_PATH, required=True, metavar="CACHE", help="The new cache.")

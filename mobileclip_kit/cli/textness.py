@@ -25,6 +25,8 @@ from mobileclip_kit.textness.vector import Textness
 
 _FAILURES_SHOWN = 10
 _FILE = click.Path(path_type=Path)
+# Of the grid: its scales as shares of the widest one, and how many images' scores decide that.
+_SHARES, _SAMPLE = (-1.0, -0.5, 0.0, 0.5, 1.0), 20_000
 
 
 @click.group(name="textness")
@@ -157,7 +159,9 @@ def _photo_prices(own: dict[str, Any], best: dict[str, Any]) -> str:
 @force_option
 @json_option
 def grid(request: GridRequest, force: bool, as_json: bool) -> None:
-    """Draw the hits of one query at the scales −2, −1, 0, 1 and 2, a row each.
+    """Draw the hits of one query at five scales around 0, a row each.
+
+    They reach from −2 to 2, or less far where textness alone would decide the order there.
 
     \b
     Example:
@@ -175,7 +179,6 @@ def grid(request: GridRequest, force: bool, as_json: bool) -> None:
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise click.UsageError(f"{out} must end in .png or .jpg.")
     check_can_write(out, force=force)
-    scales = (-2, -1, 0, 1, 2)
     with IndexReader(request.index_folder) as index:
         folder = index.header.place
         if folder is None:
@@ -188,11 +191,14 @@ def grid(request: GridRequest, force: bool, as_json: bool) -> None:
         else:
             encoder = open_query_encoder(index, request.model, threads=request.threads, brief=True)
             vectors = encode_queries(encoder, [query])
-        asked = [(scale, raw) for raw in ((False, True) if request.raw else (False,)) for scale in scales]
+        widest = textness.widest_scale(index.matrix[:_SAMPLE] @ vectors[0])
+        asked = [(widest * share, False) for share in _SHARES]
+        asked += [(2.0 * share, True) for share in _SHARES if request.raw]
         found = [search(index, textness.apply(vectors, scale, raw=raw), request.k)[0] for scale, raw in asked]
+    labels = [f"{'raw ' if raw else ''}{scale:+.2g}" if scale else "0" for scale, raw in asked]
     rows = [
-        GridRow(f"{'raw ' if raw else ''}{scale:+d}" if scale else "0", [find_image(folder, hit.item) for hit in hits])
-        for (scale, raw), hits in zip(asked, found, strict=True)
+        GridRow(label, [find_image(folder, hit.item) for hit in hits])
+        for label, hits in zip(labels, found, strict=True)
     ]
     with atomic_file(out) as staging:
         draw_grid(query, rows).save(staging, format="PNG" if out.suffix.lower() == ".png" else "JPEG", quality=90)

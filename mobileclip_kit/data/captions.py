@@ -1,4 +1,4 @@
-"""Images with captions, listed in a table: CSV, TSV or JSONL.
+"""Images with captions, listed in a table: CSV, TSV, JSONL or the text files of CLIP_benchmark's Flickr30k.
 
 An image that is listed several times keeps all its different captions. Rows that cannot be used are skipped and
 reported with their line numbers; a file that cannot be used at all is an error.
@@ -20,6 +20,8 @@ from mobileclip_kit.files import parse_json
 # The first of these names that a table has is used. filepath and title are open_clip's defaults.
 IMAGE_COLUMNS = ("image", "filepath", "file_name", "path")
 CAPTION_COLUMNS = ("caption", "title", "text", "captions")
+# The first line of CLIP_benchmark's text files; their captions are not quoted.
+_FLICKR_HEADER, _FLICKR_SUFFIX = "image,caption", ".jpg,"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,32 @@ def read_jsonl(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
         DataError: The file is not UTF-8, or a line is not a JSON object with those keys.
     """
     return _pairs(path, _jsonl_rows(path), skipped)
+
+
+def is_flickr(path: Path) -> bool:
+    """Whether a file is ``flickr30k_test_karpathy.txt`` or one like it."""
+    if path.suffix.lower() != ".txt" or not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.readline(2 * len(_FLICKR_HEADER)).strip() == _FLICKR_HEADER
+
+
+def read_flickr(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
+    """Pairs of a text file of CLIP_benchmark: after a header ``NAME.jpg,CAPTION`` in each line, nothing quoted.
+
+    Raises:
+        DataError: The file is not UTF-8.
+    """
+    return _pairs(path, _flickr_rows(path, skipped), skipped)
+
+
+def _flickr_rows(path: Path, skipped: list[Skipped]) -> Iterator[_Row]:
+    for line, text in enumerate(_read_text(path).split("\n")[1:], start=2):
+        name, comma, caption = text.strip().partition(_FLICKR_SUFFIX)
+        if comma:
+            yield _Row(line, name + _FLICKR_SUFFIX[:-1], (caption,))
+        elif name:
+            skipped.append(Skipped(name, f"{path.name} line {line} does not start with the name of a .jpg file."))
 
 
 def _table_rows(path: Path, skipped: list[Skipped]) -> Iterator[_Row]:

@@ -41,6 +41,20 @@ class Member:
 
 
 @dataclass(frozen=True)
+class StoredVectors:
+    """Vectors of teachers that a shard holds beside an image, as DataCompDR's do.
+
+    Attributes:
+        file: The ``.npz``.
+        texts: What its text vectors belong to, row by row: the real caption, then the synthetic ones; "" where one
+            could not be read.
+    """
+
+    file: Member
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Pair:
     """One image and the captions that belong to it.
 
@@ -48,11 +62,13 @@ class Pair:
         key: Name of the image within its source, with ``/`` on every system: the same on every machine.
         image: The file, the encoded bytes, or a member of an archive.
         captions: Any number of texts; ``()`` from sources without captions.
+        stored: Vectors that came with the image; :mod:`mobileclip_kit.cache.reinforced` reads them.
     """
 
     key: str
     image: Path | bytes | Member
     captions: tuple[str, ...] = ()
+    stored: StoredVectors | None = None
 
     def source(self) -> Path | bytes:
         """The input of a decoder: the file or the encoded bytes.

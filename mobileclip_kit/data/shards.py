@@ -2,10 +2,12 @@
 
 ``000042.jpg``, ``000042.txt`` and ``000042.json`` are one image with its caption; the name ends at the first dot. A
 ``.txt`` is a caption, a ``.json`` may hold ``caption`` or ``captions`` (the format of img2dataset), and a ``.syn.json``
-holds ``syn_text``, the synthetic captions of DataCompDR (arXiv 2311.17049), which follow the real one. The vectors
-(``.npz``) and augmentations (``.paug.json``) of DataCompDR are not read. Listing a shard reads only its headers and
-texts. Each image is read from the tar when it is needed, so training can read images in any order and resume at any
-step. fsspec can cache a remote shard that is read repeatedly (``simplecache::s3://…``).
+holds ``syn_text``, the synthetic captions of DataCompDR (arXiv 2311.17049), which follow the real one; its vectors
+(``.npz``) become a cache (:mod:`mobileclip_kit.cache.reinforced`). In a data set of CLIP_benchmark whose
+``dataset_type.txt`` says ``retrieval``, each line of a ``.txt`` is a caption, and the shards of ``test/`` are read.
+Listing a shard reads only its headers and texts. Each image is read from the tar when it is needed, so training can
+read images in any order and resume at any step. fsspec can cache a remote shard that is read repeatedly
+(``simplecache::s3://…``).
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from mobileclip_kit.data.pair import Member, Pair, Skipped, is_text
+from mobileclip_kit.data.pair import Member, Pair, Skipped, StoredVectors, is_text
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import parse_json
 from mobileclip_kit.images import image_suffixes
@@ -31,6 +34,8 @@ _MAX_SHARDS = 1_000_000
 _MAX_TEXT_BYTES, _MAX_IMAGE_BYTES = 16 << 20, 1 << 30
 # tarfile validates few numbers.
 _TAR_ERRORS = (tarfile.TarError, OverflowError, ValueError)
+# CLIP_benchmark's: a file with the kind of a data set, and the folder of the shards that are measured on.
+_KIND_FILE, _RETRIEVAL, _SPLIT = "dataset_type.txt", "retrieval", "test"
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -41,6 +46,8 @@ def are_shards(place: str) -> bool:
     folder = Path(place)
     if is_url(place) or not folder.is_dir():
         return False
+    if _is_retrieval(folder):
+        return are_shards(str(folder / _SPLIT))
     names = [entry.suffix.lower() for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
     return TAR_SUFFIX in names and not image_suffixes() & set(names)
 
@@ -63,6 +70,8 @@ def read_shards(place: str, skipped: list[Skipped]) -> Iterator[Pair]:
 
 
 def _expand(place: str) -> list[str]:
+    if not is_url(place) and _is_retrieval(Path(place)):
+        return _expand(str(Path(place) / _SPLIT))
     if not is_url(place) and Path(place).is_dir():
         return sorted(str(path) for path in Path(place).iterdir() if path.suffix.lower() == TAR_SUFFIX)
     if found := _RANGE.search(place):
@@ -83,9 +92,36 @@ def _expand(place: str) -> list[str]:
     return shards
 
 
+@dataclass
+class _Group:
+    """The members of one name, so far."""
+
+    name: str = ""
+    image: tuple[Member, str] | None = None
+    real: list[str] = field(default_factory=list)
+    synthetic: list[str] = field(default_factory=list)
+    vectors: Member | None = None
+
+    def add(self, kind: str, texts: list[str], *, lines: bool) -> None:
+        """Take over the texts of a member; those of a .txt stand before those of a .json."""
+        if kind == "syn.json":
+            self.synthetic += texts
+        elif kind == "json":
+            self.real += texts
+        else:
+            self.real[:0] = [line.strip() for text in texts for line in text.splitlines()] if lines else texts
+
+
+def _is_retrieval(folder: Path) -> bool:
+    """Whether a folder is one of CLIP_benchmark's data sets of images with captions."""
+    file = folder / _KIND_FILE
+    return file.is_file() and file.read_text(encoding="utf-8", errors="replace").strip() == _RETRIEVAL
+
+
 def _read_shard(shard: str, skipped: list[Skipped]) -> Iterator[Pair]:
     name = posixpath.basename(shard) if is_url(shard) else Path(shard).name
-    group, texts, image = "", list[str](), None
+    lines = not is_url(shard) and _is_retrieval(Path(shard).absolute().parent.parent)
+    group = _Group()
     try:
         with _open(shard) as stream, tarfile.open(fileobj=stream, mode="r:", errors="surrogateescape") as tar:
             for member in tar:
@@ -94,15 +130,17 @@ def _read_shard(shard: str, skipped: list[Skipped]) -> Iterator[Pair]:
                 stem, _, suffix = file.partition(".")
                 if not member.isfile() or not stem:
                     continue
-                if (belongs := posixpath.join(folder, stem)) != group:
-                    yield from _pair(name, group, image, texts, skipped)
-                    group, texts, image = belongs, [], None
-                kind = "." + suffix.lower().rpartition(".")[2]
-                if kind in image_suffixes() and image is None:
-                    image = (Member(shard, member.offset_data, member.size), member.name.removeprefix("./"))
+                if (belongs := posixpath.join(folder, stem)) != group.name:
+                    yield from _pair(name, group, skipped)
+                    group = _Group(belongs)
+                kind, place = "." + suffix.lower().rpartition(".")[2], Member(shard, member.offset_data, member.size)
+                if kind in image_suffixes() and group.image is None:
+                    group.image = (place, member.name.removeprefix("./"))
+                elif suffix.lower() == "npz":
+                    group.vectors = place
                 elif suffix.lower() in ("txt", "json", "syn.json"):
                     found = _captions(tar, member, suffix.lower(), f"{name}/{member.name}", skipped)
-                    texts = texts + found if suffix.lower() != "txt" else found + texts  # the real one first
+                    group.add(suffix.lower(), found, lines=lines)
             # tarfile treats a missing, truncated or damaged header as the end; the real end is a block of zeros.
             stream.seek(tar.offset)
             if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -112,20 +150,23 @@ def _read_shard(shard: str, skipped: list[Skipped]) -> Iterator[Pair]:
     except (OSError, *_TAR_ERRORS) as error:
         reason = f"The shard {shard} is cut off or no plain tar: {error}. Copy or make it again."
         skipped.append(Skipped(name, reason))
-    yield from _pair(name, group, image, texts, skipped)
+    yield from _pair(name, group, skipped)
 
 
-def _pair(shard: str, group: str, image: tuple[Member, str] | None, texts: list[str],
-          skipped: list[Skipped]) -> Iterator[Pair]:  # fmt: skip
+def _pair(shard: str, group: _Group, skipped: list[Skipped]) -> Iterator[Pair]:
+    image, texts = group.image, [*group.real, *group.synthetic]
     if image is not None and image[0].size_bytes == 0:
         skipped.append(Skipped(f"{shard}/{image[1]}", "The file is empty."))
     elif image is not None and image[0].size_bytes > _MAX_IMAGE_BYTES:
         reason = f"The file has {image[0].size_bytes:,} bytes; {_MAX_IMAGE_BYTES:,} are the most."
         skipped.append(Skipped(f"{shard}/{image[1]}", reason))
     elif image is not None:
-        yield Pair(f"{shard}/{image[1]}", image[0], tuple(dict.fromkeys(text for text in texts if text)))
-    elif texts:
-        skipped.append(Skipped(f"{shard}/{group}", "There is a caption, but no image."))
+        stored = None
+        if group.vectors is not None:
+            stored = StoredVectors(group.vectors, ((group.real or [""])[0], *group.synthetic))
+        yield Pair(f"{shard}/{image[1]}", image[0], tuple(dict.fromkeys(text for text in texts if text)), stored)
+    elif any(texts):
+        skipped.append(Skipped(f"{shard}/{group.name}", "There is a caption, but no image."))
 
 
 def _captions(tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str, name: str,
@@ -145,10 +186,10 @@ def _captions(tar: tarfile.TarFile, member: tarfile.TarInfo, kind: str, name: st
     held = document if isinstance(document, dict) else {}
     found = next((held[name] for name in names if name in held), None)
     listed = [found] if isinstance(found, str) else found if isinstance(found, list) else []
-    captions = [caption.strip() for caption in listed if isinstance(caption, str)]
+    captions = [caption.strip() if isinstance(caption, str) else "" for caption in listed]
     if not all(is_text(caption) for caption in captions):
         skipped.append(Skipped(name, "The caption holds half a character."))
-    return [caption for caption in captions if is_text(caption)]
+    return [caption if is_text(caption) else "" for caption in captions]  # places count: vectors are stored in order
 
 
 def _open(shard: str) -> AbstractContextManager[IO[bytes]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobileclip_kit.data.captions import read_jsonl, read_table
+from mobileclip_kit.data.captions import is_flickr, read_flickr, read_jsonl, read_table
 from mobileclip_kit.data.coco import read_coco
 from mobileclip_kit.data.pair import Member, Pair, Skipped
 from mobileclip_kit.data.shards import are_shards, read_shards
@@ -91,6 +91,7 @@ SOURCES = (
     Source("a folder of images", lambda path: path.is_dir(), read_folder),
     Source("a CSV or TSV file", lambda path: path.suffix.lower() in (".csv", ".tsv"), read_table),
     Source("a JSONL file", lambda path: path.suffix.lower() in (".jsonl", ".ndjson"), read_jsonl),
+    Source("a text file of CLIP_benchmark", is_flickr, read_flickr),
     Source("a COCO JSON file", lambda path: path.suffix.lower() == ".json", read_coco),
 )
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from mobileclip_kit.cache.folder import read_description
+from mobileclip_kit.cache.folder import cache_folders, read_description
 from mobileclip_kit.data.sources import check_source
 from mobileclip_kit.distillation.captions import read_bank
 from mobileclip_kit.distillation.recipe import Recipe, load_recipe
@@ -165,8 +165,8 @@ class DistillRequest(TrainingRequest):
             MckitError: See :meth:`TrainingRequest.check`; also a cache, a bank or a device that does not exist.
         """
         check_device_name(self.device)
-        for cache in self.cache:
-            read_description(cache)
+        for folder in (folder for cache in self.cache for folder in cache_folders(cache)):
+            read_description(folder)
         if self.bank is not None:
             read_bank(self.bank, self.templates)
         for model in (self.teacher, self.text_from):

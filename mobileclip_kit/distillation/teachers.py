@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.cache.build import build_cache
-from mobileclip_kit.cache.folder import CACHE_FILE, TeacherCache
+from mobileclip_kit.cache.folder import TeacherCache, cache_folders
 from mobileclip_kit.cache.texts import cache_texts, open_texts, text_vectors
 from mobileclip_kit.data.images import MEMORY_BYTES, Rows
 from mobileclip_kit.data.pair import Pair, Skipped
@@ -87,15 +87,6 @@ def open_teachers(teacher: str | None, caches: Sequence[Path]) -> list[DistillTe
             hint="Make them with the same --views, --recipe and --seed.",
         )
     return teachers
-
-
-def cache_folders(path: Path) -> list[Path]:
-    """The cache itself, or the caches in a folder of several teachers'."""
-    if (path / CACHE_FILE).is_file():
-        return [path]
-    # Hidden ones are those that interrupted runs staged.
-    inside = sorted(file.parent for file in path.glob(f"*/{CACHE_FILE}") if not file.parent.name.startswith("."))
-    return inside or [path]
 
 
 def _open_cache(path: Path) -> DistillTeacher:

@@ -36,6 +36,7 @@ from mobileclip_kit.exporting.ranges import observe_ranges
 from mobileclip_kit.exporting.request import CalibrationMethod, require_calibration
 from mobileclip_kit.exporting.samples import tokenize_texts
 from mobileclip_kit.exporting.sensitivity import QUANTIZED, table_path
+from mobileclip_kit.exporting.smoothing import smooth_norms
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.spec import ModelSpec
 
@@ -111,7 +112,7 @@ def quantize_int8(
         try:
             with quiet_converters():
                 quant_pre_process(str(float_path), str(prepared), skip_symbolic_shape=True)
-                float_model = onnx.load(str(prepared))
+                float_model = smooth_norms(onnx.load(str(prepared)), rows)
                 watched, parts = _activations(float_model), split_calibration(rows)
                 whole, trial = (
                     insert_pairs(float_model, observe_ranges(float_model, watched, seen, method=method))

@@ -61,7 +61,7 @@ def observe_ranges(
     names = sorted(set(tensors))
     if not names:
         return {}
-    run = _runner(model, names)
+    run = activation_runner(model, names)
     seen: dict[str, Range] = {}
     for row in track(rows, "calibrate", "inputs"):
         for name, values in zip(names, run(row), strict=True):
@@ -83,7 +83,9 @@ def observe_ranges(
     return {name: choose(counts[name], _wide(seen[name])) for name in names}
 
 
-def _runner(model: onnx.ModelProto, names: Sequence[str]) -> Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]:
+def activation_runner(
+    model: onnx.ModelProto, names: Sequence[str]
+) -> Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]:
     """Executes a graph and gives the named activations."""
     inputs = {value.name for value in model.graph.input}
     watched = copy_message(model)

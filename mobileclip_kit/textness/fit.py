@@ -192,13 +192,14 @@ def fit_textness(
 
 
 def _geometry(directions: Mapping[Method, Vectors], steps: Vectors) -> dict[str, Any]:
-    """The angle between the directions, and for each the share of pairs whose copy with words has the higher score.
+    """The angle between the directions, and for each how far words move an image, and how many pairs the right way.
 
-    Queries are shifted along the direction, so this share matters to a search.
+    Queries are shifted along the direction, so these shares matter to a search.
     """
     cosine = float(directions["probe"] @ directions["mean_difference"])
     return {
         "pair_accuracies": {method: float((steps @ direction > 0).mean()) for method, direction in directions.items()},
+        "pair_steps": {method: float((steps @ direction).mean()) for method, direction in directions.items()},
         "angle_degrees": float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
     }
 

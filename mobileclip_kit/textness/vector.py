@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mobileclip_kit import formats
 from mobileclip_kit.arrays import Vectors
@@ -22,6 +23,8 @@ from mobileclip_kit.files import read_json, write_json
 FORMAT_VERSION = 1
 TEXTNESS_FILE = "textness.json"
 MAX_SCALE = 100.0
+# A grid's outermost scales: those of the article, or less where words move scores by so many standard deviations.
+_WIDEST, _DEVIATIONS = 2.0, 3.0
 
 Method = Literal["probe", "mean_difference"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -47,6 +50,7 @@ class TextnessFile:
     balanced_accuracies: Mapping[str, float] | None = None
     aucs: Mapping[str, float] | None = None
     pair_accuracies: Mapping[str, float] | None = None
+    pair_steps: Mapping[str, float] | None = None
     training_accuracy: float | None = None
     angle_degrees: float | None = None
     raw_norms: Mapping[str, float] | None = None
@@ -126,6 +130,20 @@ class Textness:
             raise DataError(f"The textness of {self.model} does not say how long its directions were.",
                             hint="Make it again with `mckit textness fit`.")  # fmt: skip
         return _move(queries, direction, scale * norm)
+
+    def widest_scale(self, scores: NDArray[np.floating]) -> float:
+        """A scale beyond which textness alone decides the order; at most 2.
+
+        Words on an image change its score by the scale times a step that was measured on pairs. At this scale the
+        change is three standard deviations of a query's scores. In a narrow cone of vectors that is far below 2.
+
+        Args:
+            scores: Cosines of a query to images, ``(n,)``.
+        """
+        step = (self.report.get("pair_steps") or {}).get(self.method, 0.0)
+        if not step > 0.0 or len(scores) < 2:
+            return _WIDEST
+        return float(min(_WIDEST, _DEVIATIONS * np.std(scores) / step))
 
     def warnings(self) -> list[str]:
         """A sentence for each direction that classifies images no better than always giving the same answer."""

@@ -179,6 +179,11 @@ def test_damage_is_noticed(tmp_path: Path, file: str, damage: str) -> None:
         ("{", "not valid JSON"),
         ('{"format_version": 99}', "format version 99"),
         ('{"format_version": 1}', "cache.json has no teacher"),
+        (
+            '{"format_version": 1, "teacher": "a", "teacher_hash": null, "embedding_dim": 4, "normalized": true, '
+            '"items": 0, "shards": [], "logit_scale": 0.0}',
+            "cache.json: logit_scale is 0; it must be above 0",
+        ),
     ],
 )
 def test_unreadable_description_is_refused(tmp_path: Path, document: str, message: str) -> None:

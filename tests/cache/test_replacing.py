@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileclip_kit.cache.folder import TeacherCache
+from mobileclip_kit.cache.folder import TeacherCache, cache_folders
 from mobileclip_kit.cache.writer import CacheWriter, cache_place
 from mobileclip_kit.cli.entry import main
-from mobileclip_kit.distillation.teachers import cache_folders
 from mobileclip_kit.errors import CacheError
 from tests.cache.test_cache import DESCRIPTION, draw, random_vectors, write_vectors
 

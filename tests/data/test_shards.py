@@ -191,3 +191,14 @@ def test_a_member_with_an_impossible_number_is_stated(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(end[:-512] + data)
     with pytest.raises(DataError, match="no usable image .* cut off or no plain tar"):
         read(tmp_path / "a.tar")
+
+
+def test_a_retrieval_set_of_clip_benchmark_has_a_caption_in_each_line(tmp_path: Path) -> None:
+    """Its folder holds the kind beside the splits; of other shards a text is one caption."""
+    members = {"0.png": image(0), "0.txt": b"a dog\nits ball\n"}
+    write(tmp_path / "test" / "0.tar", members)
+    write(tmp_path / "train" / "0.tar", {"1.png": image(1), "1.txt": b"x"})
+    (tmp_path / "dataset_type.txt").write_text("retrieval\n")
+    assert read(tmp_path)[0] == {"0.tar/0.png": ("a dog", "its ball")}
+    assert read(tmp_path / "test")[0] == read(tmp_path)[0]
+    assert read(write(tmp_path / "other" / "deep" / "0.tar", members))[0] == {"0.tar/0.png": ("a dog\nits ball",)}

@@ -171,3 +171,15 @@ def test_a_name_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "a.csv").write_text("image,caption\n" + "a.png,x\n" * 5)
     assert list(captions.read_table(tmp_path / "a.csv", [])) == []
     assert looked == ["a.png"]
+
+
+def test_captions_of_clip_benchmarks_flickr30k_may_hold_commas_and_quotes(tmp_path: Path) -> None:
+    draw(tmp_path / "1.jpg")
+    draw(tmp_path / "images" / "2.jpg")
+    file = tmp_path / "flickr30k_test_karpathy.txt"
+    file.write_text('image,caption\n1.jpg,A "dog", its ball\n1.jpg,Grass.\n2.jpg,x\nno name\n')
+    pairs, skipped = read(file)
+    assert pairs == {"1.jpg": ('A "dog", its ball', "Grass."), "images/2.jpg": ("x",)}
+    assert [skip.reason for skip in skipped] == [
+        "flickr30k_test_karpathy.txt line 5 does not start with the name of a .jpg file."
+    ]

@@ -141,6 +141,7 @@ def test_several_teachers_are_averaged(tmp_path: Path, data: Path, teacher: Path
     wide = make_teacher(tmp_path / "wide", seed=2, width=24)
     one = cache_of(teacher, data, tmp_path / "caches" / "00", texts=WORDS)
     cache_of(wide, data, tmp_path / "caches" / "01", texts=WORDS)
+    DistillRequest(data=data, out=tmp_path / "x", cache=tmp_path / "caches", student="vit-t4-64").check()
     both = run(tmp_path, data, cache=tmp_path / "caches", student="tiny", recipe=recipe(affinity=1.0))
     assert len(both.spec.provenance["teachers"]) == 2
     assert both.spec.embedding_dim == 16  # the first teacher's space

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -83,6 +85,15 @@ def test_both_directions_find_what_was_planted() -> None:
     assert fitted.report["pair_accuracies"]["probe"] == 1
     assert fitted.report["held_out_rows"] == 120
     assert fitted.vector is fitted.directions["probe"]
+
+
+def test_the_widest_scale_follows_the_scores_and_what_words_change() -> None:
+    """In a narrow cone scores differ little, and words decide at a small scale already."""
+    fitted = fit_textness(*pairs(), SPEC)
+    scores = np.random.default_rng(0).normal(0.25, 0.02, 5000)
+    assert fitted.widest_scale(scores) == pytest.approx(3 * 0.02 / fitted.report["pair_steps"]["probe"], rel=0.05)
+    assert fitted.widest_scale(100 * scores) == 2.0, "no wider than in the article"
+    assert replace(fitted, report={}).widest_scale(scores) == 2.0, "files of older versions do not have the step"
 
 
 def test_words_that_leave_no_trace_are_not_learned_by_heart() -> None:
