@@ -14,6 +14,9 @@ from mobileclip_kit import extras
 from mobileclip_kit.cli.entry import COMMANDS, mckit
 
 FOLDER = Path(__file__).parent / "commands"
+README = Path(__file__).parents[1] / "README.md"
+# The README's table of commands names the page that explains a command.
+_GUIDE = re.compile(r"^\| `mckit (\w+)` \|.*\[docs\]\(docs/([^)]+)\)", re.MULTILINE)
 _EXAMPLES = re.compile(r"^Examples?:\n", re.MULTILINE)
 
 
@@ -39,8 +42,11 @@ def _page(name: str, parent: click.Context) -> str:
     assert command is not None
     context = click.Context(command, info_name=name, parent=parent)
     parts = [f"# mckit {name}", "<!-- Made from the command's help by docs/make_commands.py. -->"]
-    if needed := extras.COMMANDS.get(name):
-        parts.append(f"*Needs the extra `[{','.join(needed)}]`.*")
+    notes = [f"*Needs the extra `[{','.join(needed)}]`.*"] if (needed := extras.COMMANDS.get(name)) else []
+    if guide := dict(_GUIDE.findall(README.read_text(encoding="utf-8"))).get(name):
+        notes.append(f"[Guide](../{guide})")
+    if notes:
+        parts.append(" ".join(notes))
     parts += _described(command, context)
     if isinstance(command, click.Group):
         for each, subcommand in command.commands.items():
@@ -59,7 +65,7 @@ def _described(command: click.Command, context: click.Context) -> Iterator[str]:
     if others:
         yield f"```text\n{others}\n```"
     options = [each.get_help_record(context) for each in command.params if isinstance(each, click.Option)]
-    rows = [f"- `{names}`: {help}" for names, help in filter(None, options)]
+    rows = [f"- `{names}`: {help}".replace("*", r"\*") for names, help in filter(None, options)]
     if rows:
         yield "**Options**\n\n" + "\n".join(rows)
 

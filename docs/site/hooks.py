@@ -53,6 +53,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         place = _joined(source, target)
         if (ROOT / place).is_dir():  # a folder has no page; its name stays as text
             return start.lstrip("!")[1:].removesuffix("](")
+        if start.endswith(".md]("):  # the name of a file says nothing on a site
+            start = f"[{_title(place)}]("
         return f"{start}{posixpath.relpath(_uri(place), posixpath.dirname(page.file.src_uri) or '.')}{anchor})"
 
     pieces = []
@@ -66,6 +68,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     text = _MATH.sub(lambda found: f'<div class="formula">{_mathml(found[1], "block")}</div>', text)
     text = re.sub(r"(?<=\S)\n\$", " $", text)  # a line that begins with a tag would be a block
     return _INLINE_MATH.sub(lambda found: _mathml(found[1], "inline"), text)
+
+
+def _title(place: str) -> str:
+    """The first heading of a page."""
+    found = re.search(r"^# (.+)$", (ROOT / place).read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else place
 
 
 def _mathml(tex: str, display: str) -> str:

@@ -36,15 +36,15 @@ _DPI = 130
 _LEAST_SPAN = 0.1
 # Key of a row → its line's name. First hits above; below, the price of a scale further down the list.
 _SCALE_LINES: dict[str, dict[str, str]] = {
-    "share of the queries": {
-        "typographic_error_rate": "a word found in place of its thing",
-        "clean_precision_at_1": "right image first, without words",
-        "reading_precision_at_1": "written word first, for a bare word",
+    "first hit": {
+        "typographic_error_rate": "“a photo of a car” finds the word (error rate)",
+        "clean_precision_at_1": "“a photo of a car” finds a car, no words in the index",
+        "reading_precision_at_1": "“car” finds the word",
     },
-    "right among the first ten": {
-        "typographic_right_in_ten": "things among words",
-        "clean_right_in_ten": "things, without words",
-        "reading_right_in_ten": "written words",
+    "share of the first ten": {
+        "typographic_right_in_ten": "“a photo of a car”: cars",
+        "clean_right_in_ten": "“a photo of a car”: cars, no words in the index",
+        "reading_right_in_ten": "“car”: written words",
     },
 }
 
@@ -276,7 +276,7 @@ def plot_scales(
         chosen: Scales to mark.
         projection: The same figures of the projection, drawn as crosses beside the lines.
     """
-    figure = _figure(8, 7)
+    figure = _figure(6, 8)  # narrow, so that it can be read on a phone
     above, below = figure.subplots(2, 1, sharex=True)
     rightmost = max((row["scale"] for row in rows), default=0.0)
     for axes, (title, lines) in zip((above, below), _SCALE_LINES.items(), strict=True):
@@ -288,12 +288,13 @@ def plot_scales(
                     axes.plot(rightmost + 0.35, projection[key], marker="x", color=line.get_color(), linestyle="none")
         for scale in chosen:
             axes.axvline(scale, color="0.6", linestyle=":")
-        axes.set_ylabel(title)
+        axes.set_ylabel(title, fontsize=12)
+        axes.tick_params(labelsize=11)
         axes.set_ylim(-0.03, 1.03)
         axes.grid(alpha=0.25)
-        axes.legend(loc="best", fontsize=8)
-    below.set_xlabel("textness scale" + ("" if projection is None else "   (×: the directions projected out)"))
-    figure.savefig(path, dpi=120, format="png")
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, frameon=False, fontsize=11)
+    below.set_xlabel("textness scale" + ("" if projection is None else "   (×: the directions projected out)"), fontsize=12)
+    figure.savefig(path, dpi=_DPI, format="png")
 
 
 def short(text: str, most: int = 60) -> str:

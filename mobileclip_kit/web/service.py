@@ -364,8 +364,8 @@ def _facts(facts: PhotoFacts) -> dict[str, Any]:
     }
 
 
-def _printable(reason: object) -> str | None:
-    return None if reason is None else one_line(str(reason))
+def _printable(reason: MckitError | str | None) -> str | None:
+    return None if reason is None else one_line(reason.words if isinstance(reason, MckitError) else reason)
 
 
 def _why_no_files(library: Library) -> str | None:

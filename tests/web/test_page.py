@@ -295,6 +295,14 @@ def test_arrow_keys_walk_the_grid_as_it_is_seen(open_page: OpenPage, library: st
         "document.querySelector('.tile a').focus() ?? getComputedStyle(document.querySelector('.tile a')).outlineStyle"
     )
     assert style == "solid"
+    on_top = page.evaluate(
+        """() => {
+            const button = document.activeElement.parentNode.querySelector('.like');
+            const box = button.getBoundingClientRect();
+            return button.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));
+        }"""
+    )
+    assert on_top, "the image in focus covers its buttons and its score"
 
 
 def test_filters_narrow_and_say_when_nothing_is_left(open_page: OpenPage, library: str) -> None:
@@ -539,7 +547,8 @@ def test_without_a_textness_vector_the_slider_says_why_it_is_off(
         wait_for(page, NEWEST_FIRST)
         assert page.is_disabled("#scale")
         page.click("#textness-reason-toggle")
-        assert "mckit textness fit" in page.inner_text("#textness-reason")
+        assert page.inner_text("#textness-reason code") == "mckit textness fit"
+        assert "--textness-vector FILE" in page.inner_text("#textness-reason")
 
 
 class WaitingEncoder(ColourEncoder):
@@ -667,6 +676,16 @@ def test_a_click_on_a_month_filters_by_it_and_a_second_one_ends_that(open_page: 
     august.click()
     wait_for(page, ["august.jpg", "second.jpg", "first.jpg", "may.jpg"])
     assert page.is_disabled("#clear-filters")
+
+
+def test_years_without_images_have_their_place_among_the_bars(open_page: OpenPage, tmp_path: Path) -> None:
+    for year in (2020, 2023, 2024):
+        save_photo(tmp_path / "photos" / f"{year}.jpg", exif={TAKEN: f"{year}:03:05 08:00:00"})
+    with running(open_service(make_index(tmp_path / "years.index", tmp_path / "photos"), tmp_path / "cache")) as url:
+        page = open_page(url)
+        wait_for(page, ["2024.jpg", "2023.jpg", "2020.jpg"])
+        labels = page.eval_on_selector_all("#months button", "bars => bars.map(bar => bar.title)")
+        assert labels == [f"{year}: {'1 image' if year in (2020, 2023, 2024) else '0 images'}" for year in range(2020, 2025)]
 
 
 def test_the_viewer_shows_the_cameras_date_and_finds_images_nearby(open_page: OpenPage, dated: str) -> None:

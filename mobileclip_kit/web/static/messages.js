@@ -2,6 +2,11 @@
 
 const NOTE_MS = 6000;
 
+/** A sentence with commands in backquotes, as nodes. */
+export function sentence(text) {
+  return text.split("`").map((part, at) => (at % 2 ? Object.assign(document.createElement("code"), { textContent: part }) : part));
+}
+
 /** A note at the bottom; `action` is a button's label and its handler. */
 export function note({ message, hint = null }, action = null) {
   const place = document.getElementById("toasts");
@@ -9,7 +14,7 @@ export function note({ message, hint = null }, action = null) {
   toast.className = "toast";
   const words = document.createElement("p");
   words.append(Object.assign(document.createElement("strong"), { textContent: message }));
-  if (hint) words.append(` ${hint}`);
+  if (hint) words.append(" ", ...sentence(hint));
   toast.append(words);
   const close = () => toast.remove();
   if (action) toast.append(button(action[0], () => (close(), action[1]())));
@@ -31,7 +36,7 @@ export function message(content) {
   const { title, text = "", code = "", actions = [], icon = "image", alert = false } = content;
   place.innerHTML = `<svg class="icon" aria-hidden="true"><use href="#i-${icon}"/></svg><h2></h2><p></p>`;
   place.querySelector("h2").textContent = title;
-  place.querySelector("p").textContent = text;
+  place.querySelector("p").append(...sentence(text));
   if (code) place.append(Object.assign(document.createElement("pre"), { textContent: code }));
   for (const [label, act] of actions) place.append(button(label, act));
   if (alert) place.setAttribute("role", "alert");

@@ -2,7 +2,7 @@
 
 import { images, monthName } from "./format.js";
 
-const MAX_MONTHS = 36; // more of them are shown as years
+const MAX_BARS = 36; // more months are shown as years, more years without the empty ones
 const NAME_PIXELS = 30; // less room is for one letter
 
 /** Both ends of a span such as 2024-07..2024-08, or 2024; an open end is empty. */
@@ -58,9 +58,12 @@ export class MonthBar {
     const [first, last] = ends(this._taken);
     const year = first.slice(0, 4) === last.slice(0, 4) ? first.slice(0, 4) : "";
     let spans = between(known[0], known.at(-1));
-    const isLong = spans.length > MAX_MONTHS;
+    const isLong = spans.length > MAX_BARS;
     if (isLong && year) spans = between(`${year}-01`, `${year}-12`);
-    else if (isLong) spans = [...new Set(known.map((month) => month.slice(0, 4)))];
+    else if (isLong) {
+      const years = [...new Set(spans.map((month) => month.slice(0, 4)))];
+      spans = years.length > MAX_BARS ? years.filter((year) => known.some((month) => month.startsWith(year))) : years;
+    }
     const counts = spans.map((span) =>
       known.filter((month) => month.startsWith(span)).reduce((sum, month) => sum + this._months[month], 0));
     const most = Math.max(...counts, 1);

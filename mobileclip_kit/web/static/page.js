@@ -5,7 +5,7 @@ import { Filters, NO_FILTERS } from "./filters.js";
 import { images, milliseconds, number } from "./format.js";
 import { Grid } from "./grid.js";
 import { ImageQuery } from "./image_query.js";
-import { message, note } from "./messages.js";
+import { message, note, sentence } from "./messages.js";
 import { MonthBar, ends } from "./months.js";
 import { SearchResults } from "./search_results.js";
 import { Textness } from "./textness.js";
@@ -267,7 +267,7 @@ function onLibrary(current) {
   const { unavailable } = current.word_search;
   words.disabled = Boolean(unavailable);
   words.placeholder = unavailable ? "No search by words" : `Search ${images(current.images)}`;
-  find("words-reason").textContent = unavailable ?? "";
+  find("words-reason").replaceChildren(...sentence(unavailable ?? ""));
   find("words-reason").hidden = !unavailable;
   textness.update(current.textness);
   if (before?.generation !== current.generation) {

@@ -3,6 +3,7 @@
 // Small scales matter most, so the scale is quadratic: the middle half of the slider covers a quarter of the range.
 
 import { signed } from "./format.js";
+import { sentence } from "./messages.js";
 
 const HALF = 100;
 const DETENT = 6; // snaps to 0 this close to the middle
@@ -53,7 +54,7 @@ export class Textness {
     this._root.classList.toggle("off", this._off);
     this._toggle.hidden = !unavailable;
     this._reset.hidden = this._off;
-    this._reason.textContent = unavailable ?? "";
+    this._reason.replaceChildren(...sentence(unavailable ?? ""));
     if (!unavailable) this._reason.hidden = true;
     this._label();
   }
