@@ -293,7 +293,8 @@ def plot_scales(
         axes.set_ylim(-0.03, 1.03)
         axes.grid(alpha=0.25)
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, frameon=False, fontsize=11)
-    below.set_xlabel("textness scale" + ("" if projection is None else "   (×: the directions projected out)"), fontsize=12)
+    crosses = "" if projection is None else "   (×: the directions projected out)"
+    below.set_xlabel(f"textness scale{crosses}", fontsize=12)
     figure.savefig(path, dpi=_DPI, format="png")
 
 

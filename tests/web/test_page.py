@@ -685,7 +685,7 @@ def test_years_without_images_have_their_place_among_the_bars(open_page: OpenPag
         page = open_page(url)
         wait_for(page, ["2024.jpg", "2023.jpg", "2020.jpg"])
         labels = page.eval_on_selector_all("#months button", "bars => bars.map(bar => bar.title)")
-        assert labels == [f"{year}: {'1 image' if year in (2020, 2023, 2024) else '0 images'}" for year in range(2020, 2025)]
+        assert labels == ["2020: 1 image", "2021: 0 images", "2022: 0 images", "2023: 1 image", "2024: 1 image"]
 
 
 def test_the_viewer_shows_the_cameras_date_and_finds_images_nearby(open_page: OpenPage, dated: str) -> None:
