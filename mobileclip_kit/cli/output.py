@@ -133,5 +133,6 @@ def told(item: str, reason: str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Such as "1 group" and "2 groups"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Such as "1 copy", "2 copies" and "3 images"."""
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else several}"

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, json_option, note
+from mobileclip_kit.cli.output import counted, emit, json_option, note
 from mobileclip_kit.cli.sheets import SheetRequest, show_hits
 from mobileclip_kit.files import one_line
 from mobileclip_kit.project import find_project
@@ -99,7 +99,7 @@ def command(
         texts = bool(words) and not images and not items
         found = index.search_vectors(
             vectors, k=request.k, without=items, texts=texts, textness=request.textness or 0.0,
-            textness_vector=request.textness_vector, **request.filters(),
+            textness_vector=request.textness_vector, fold=not request.copies, **request.filters(),
         )  # fmt: skip
         latency_ms = 1000 * (time.perf_counter() - searching)
         images_at = index.images_at
@@ -167,7 +167,7 @@ def _listing(labels: Sequence[str], results: Sequence[Sequence[Hit]], found: Seq
     lines = [f"rank   score  {'sure  ' if sure else ''}image"] if any(results) else []
     for label, hits, every in zip(labels, results, found, strict=True):
         lines.append(one_line(label if len(label) <= _LABEL_CHARACTERS else label[: _LABEL_CHARACTERS - 1] + "…"))
-        lines += [f"{hit.rank:4d}  {hit.score:6.4f}  {_percent(hit)}{one_line(hit.item)}" for hit in hits]
+        lines += [f"{hit.rank:4d}  {hit.score:6.4f}  {_percent(hit)}{one_line(hit.item)}{_copies(hit)}" for hit in hits]
         if len(hits) < len(every):
             lines.append(
                 f"      {len(every) - len(hits)} less certain left out" if hits else "      no image like that"
@@ -175,6 +175,10 @@ def _listing(labels: Sequence[str], results: Sequence[Sequence[Hit]], found: Seq
         elif not hits:
             lines.append("      no images")
     return "\n".join(lines)
+
+
+def _copies(hit: Hit) -> str:
+    return f"  (and {counted(len(hit.copies), 'copy')})" if hit.copies else ""
 
 
 def _percent(hit: Hit) -> str:

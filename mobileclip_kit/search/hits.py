@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.confidence.background import Background
 from mobileclip_kit.confidence.scorer import FIRST_HITS, confidences
 from mobileclip_kit.errors import UsageError
+from mobileclip_kit.files import one_line
 from mobileclip_kit.index.folder import IndexReader
 
 # Rows that are equal score equally up to rounding, which depends on where they lie in the matrix.
@@ -29,6 +30,7 @@ class Hit:
         item: The image's name in the index.
         score: Cosine similarity to the query.
         confidence: Probability that it is right; None where it cannot be told, see docs/search.md.
+        copies: Further files of the same content, where they were folded into this hit.
         path: Its file; None when the index knows no folder of images, or the image lies in a tar or at a URL.
     """
 
@@ -37,11 +39,13 @@ class Hit:
     score: float
     path: Path | None = field(default=None, compare=False)
     confidence: float | None = field(default=None, compare=False)
+    copies: tuple[str, ...] = field(default=(), compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The object in ``--json`` documents."""
         confidence = None if self.confidence is None else round(self.confidence, 3)
-        return {"rank": self.rank, "item": self.item, "score": self.score, "confidence": confidence}
+        return {"rank": self.rank, "item": self.item, "score": self.score, "confidence": confidence,
+                "copies": list(self.copies)}  # fmt: skip
 
 
 def search(
@@ -85,7 +89,9 @@ def search(
         # Each row by itself, so that equal vectors have equal scores wherever they lie in the matrix.
         scores = np.einsum("kd,d->k", vectors, query, dtype=np.float64).astype(np.float32)
         order = sorted(range(len(rows)), key=lambda place: (-scores[place], names[int(rows[place])]))
-        order = [place for place in order if names[int(rows[place])] not in without][: max(k, least - len(without))]
+        order = [place for place in order if without.isdisjoint(_names_of(names[int(rows[place])]))][
+            : max(k, least - len(without))
+        ]
         sure = None if background is None else confidences(background, query, vectors[order])
         results.append(
             [
@@ -100,6 +106,33 @@ def search(
             ]
         )
     return results
+
+
+def search_files(index: IndexReader, queries: Vectors, k: int = 10, **options: Any) -> list[list[Hit]]:
+    """As :func:`search`, with files of the same content as one hit: the first by name."""
+    asked = k
+    while True:
+        found = search(index, queries, asked, **options)
+        folded = [_fold_copies(index, hits)[:k] for hits in found]
+        if all(len(few) == k or len(hits) < asked for few, hits in zip(folded, found, strict=True)):
+            return folded
+        asked *= 4
+
+
+def _fold_copies(index: IndexReader, hits: Sequence[Hit]) -> list[Hit]:
+    groups: dict[str, list[Hit]] = {}
+    for hit in hits:
+        item = index.store.find(hit.item)
+        groups.setdefault((item and item.sha256) or hit.item, []).append(hit)
+    return [
+        replace(first, rank=rank, copies=tuple(copy.item for copy in copies))
+        for rank, (first, *copies) in enumerate(groups.values(), start=1)
+    ]
+
+
+def _names_of(name: str) -> tuple[str, str]:
+    """An item's name, and as lists of hits show it."""
+    return name, one_line(name)
 
 
 def certain_hits(hits: Sequence[Hit], min_confidence: float | None) -> list[Hit]:

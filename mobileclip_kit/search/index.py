@@ -17,7 +17,7 @@ from mobileclip_kit.errors import UsageError
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.progress import ProgressOption, show_progress
 from mobileclip_kit.runtime.encoder import Encoder, listed_images
-from mobileclip_kit.search.hits import Hit, certain_hits, search
+from mobileclip_kit.search.hits import Hit, certain_hits, search, search_files
 from mobileclip_kit.search.models import check_model, find_textness, open_query_encoder
 from mobileclip_kit.search.queries import combine, encode_queries, finite_rows, vectors_of_items
 from mobileclip_kit.search.request import Filters
@@ -219,6 +219,7 @@ class Index:
         without: str | Sequence[str] = (),
         texts: bool = False,
         min_confidence: float | None = None,
+        fold: bool = False,
         **filters: Any,
     ) -> list[list[Hit]]:
         """The hits of several queries.
@@ -231,6 +232,7 @@ class Index:
             without: Items that are never hits.
             texts: Whether these are vectors of texts alone; the hits of others have no confidence.
             min_confidence: See :meth:`search`.
+            fold: Whether files of the same content are one hit, with ``copies``.
             **filters: See :meth:`search`.
 
         Returns:
@@ -244,7 +246,7 @@ class Index:
         check_arguments(
             "search",
             k=(k, Count), textness=(textness, float), textness_vector=(textness_vector, Path | None),
-            min_confidence=(min_confidence, Confidence | None),
+            min_confidence=(min_confidence, Confidence | None), fold=(fold, bool),
         )  # fmt: skip
         without, vectors = listed_texts("search", "without", without), finite_rows(vectors)
         if "tags" in filters:
@@ -254,7 +256,8 @@ class Index:
             path = None if textness_vector is None else Path(textness_vector)
             vectors = find_textness(self._reader, path).apply(vectors, textness)
         background = self._background[0] if texts else None
-        found = search(self._reader, vectors, k, allowed=allowed, without=frozenset(without), background=background)
+        find = search_files if fold else search
+        found = find(self._reader, vectors, k, allowed=allowed, without=frozenset(without), background=background)
         return [certain_hits(hits, min_confidence) for hits in found]
 
     @python_errors

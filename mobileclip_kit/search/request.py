@@ -125,6 +125,7 @@ class SearchRequest(Filters):
         float | None,
         Option("Only hits that are right with this probability.", metavar="P", at_least=0, at_most=1),
     ] = None
+    copies: Annotated[bool, Option("List files of the same content each as a hit.")] = False
     threads: Annotated[int | None, Option("Threads of the model's runtime.", at_least=1)] = None
     device: DeviceOption = None
 

@@ -169,8 +169,24 @@ def test_any_name_can_be_printed_and_read_back(
     for name in ("line\\nbreak.png", "bad\\udcff.png"):  # as the hits show them
         out, err = run(capsys, "search", tmp_path / "i", "--like", name)
         assert "red.png" in out
+        assert name not in "".join(out.splitlines()[2:])  # the item itself is no hit
     _, err = run(capsys, "search", tmp_path / "i", "--like", "linebreak.png", code=1)
     assert "Did you mean 'line\\nbreak.png'" in err
+
+
+def test_files_of_the_same_content_are_one_hit_unless_each_is_asked_for(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(6):
+        (photos / f"red copy {number}.png").write_bytes((photos / "red.png").read_bytes())
+    run(capsys, "index", photos, "--model", "colours", "-o", tmp_path / "i")
+    ask = ("search", tmp_path / "i", "red", "-k", "2")
+    lines = run(capsys, *ask)[0].splitlines()
+    assert lines[2].endswith("red copy 0.png  (and 6 copies)") and "red" not in lines[3]
+    hits = json.loads(run(capsys, *ask, "--json")[0])["results"][0]["hits"]
+    assert [len(hit["copies"]) for hit in hits] == [6, 0]
+    hits = json.loads(run(capsys, *ask, "--copies", "--json")[0])["results"][0]["hits"]
+    assert [hit["item"] for hit in hits] == ["red copy 0.png", "red copy 1.png"]
 
 
 def test_what_is_not_looked_at_and_vectors_that_are_alike_are_told(
