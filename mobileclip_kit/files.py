@@ -141,7 +141,7 @@ def near_paths(path: Path) -> list[str]:
         names = {each.name for each in path.parent.iterdir() if not each.name.startswith(".")} - {path.name}
     except OSError:
         return []
-    return [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, sorted(names), n=2, cutoff=0.8)]
+    return [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, sorted(names), n=2, cutoff=0.7)]
 
 
 def nothing_at(path: Path, hint: str) -> tuple[str, str]:

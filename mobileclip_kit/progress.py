@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Self, TypeVar, Union
+from typing import Any, Self, TextIO, TypeVar, Union, cast
 
 Thing = TypeVar("Thing")
 
@@ -52,6 +54,95 @@ def track(things: Sequence[Thing], label: str, unit: str) -> Iterator[Thing]:
         for thing in things:
             yield thing
             progress.advance()
+
+
+class Waiting:
+    """On a terminal, says how long a command has been silent: "working  0:12".
+
+    Loading torch or converting a network takes a minute, and neither can be counted. The line appears two seconds after
+    the last output and goes away before the next one. Nothing appears behind an unfinished line, such as a question.
+    """
+
+    _SECONDS = 2.0
+
+    def __init__(self) -> None:
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._since, self._at_line_start, self._shown = time.monotonic(), True, False
+        self._terminal: TextIO | None = None
+        self._streams = sys.stdout, sys.stderr
+
+    def __enter__(self) -> Self:
+        """Start on a terminal; elsewhere do nothing."""
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            # A descriptor of its own: libraries are silenced by closing the usual one for a while.
+            self._terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
+            self._streams = sys.stdout, sys.stderr
+            sys.stderr = cast(TextIO, _Watched(sys.stderr, self))
+            if sys.stdout.isatty():
+                sys.stdout = cast(TextIO, _Watched(sys.stdout, self))
+            self._thread = threading.Thread(target=self._run, name="waiting", daemon=True)
+            self._thread.start()
+            _WAITING.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Show nothing from now on."""
+        if self._terminal is not None and not self._stop.is_set():
+            self._stop.set()
+            self._thread.join()
+            self._erase()
+            sys.stdout, sys.stderr = self._streams
+            self._terminal.close()
+
+    def write(self, stream: TextIO, text: str) -> int:
+        """Write what is not ours, in place of the line."""
+        with self._lock:
+            self._erase()
+            written = stream.write(text)
+            stream.flush()
+            self._since, self._at_line_start = time.monotonic(), text.endswith("\n") if text else self._at_line_start
+        return written
+
+    def _erase(self) -> None:
+        if self._shown and self._terminal is not None:
+            self._terminal.write("\r\x1b[2K")
+            self._terminal.flush()
+            self._shown = False
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._SECONDS / 4):
+            with self._lock:
+                seconds = time.monotonic() - self._since
+                if self._at_line_start and seconds >= self._SECONDS and self._terminal is not None:
+                    self._shown = True
+                    self._terminal.write(f"\r\x1b[2Kworking  {int(seconds // 60)}:{int(seconds % 60):02d}")
+                    self._terminal.flush()
+
+
+class _Watched:
+    """A terminal's stream whose writer takes the waiting line away first."""
+
+    def __init__(self, stream: TextIO, waiting: Waiting) -> None:
+        self._stream, self._waiting = stream, waiting
+
+    def write(self, text: str) -> int:
+        return self._waiting.write(self._stream, text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+_WAITING: ContextVar[Waiting | None] = ContextVar("waiting", default=None)
+
+
+def end_waiting() -> None:
+    """Take the waiting line of a command away for good: a server waits without working."""
+    waiting = _WAITING.get()
+    if waiting is not None:
+        waiting.end()
 
 
 class Progress:
@@ -118,6 +209,8 @@ class Progress:
         return f"{line}  {self.detail}" if self.detail else line
 
     def __enter__(self) -> Self:
+        if self._live and not self._after:
+            self._show()  # the first units may take long
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

@@ -7,6 +7,7 @@ Gates and comparisons name a figure by its place in the row, such as ``latency_m
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -379,8 +380,10 @@ def require_figure(name: str) -> Figure:
     """
     if name not in FIGURES:
         near = [known for known in FIGURES if known.split(".")[-1] == name.split(".")[-1]]
-        near = near or [known for known in FIGURES if known.split(".")[0] == name.split(".")[0]] or list(FIGURES)[:5]
-        raise UsageError(f"the figure {name!r} does not exist.", hint=f"Figures are, for example, {', '.join(near)}.")
+        near = near or difflib.get_close_matches(name, FIGURES, n=5, cutoff=0.4) or list(FIGURES)
+        raise UsageError(
+            f"the figure {name!r} does not exist.", hint=f"Figures are, for example, {', '.join(near[:5])}."
+        )
     return FIGURES[name]
 
 

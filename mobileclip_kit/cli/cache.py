@@ -72,7 +72,7 @@ def import_command(bank: Path | None, bank_vectors: Path | None, as_json: bool, 
     _print([import_cache(bank=texts, **given)], [], as_json)
 
 
-@command.command("import-shards")
+@command.command("import-shards", short_help="Make caches from webdataset shards of DataCompDR.")
 @click.argument("shards", metavar="SHARDS")
 @click.option("-o", "out", type=_PATH, required=True, metavar="CACHE", help="The cache; an existing one is extended.")
 @click.option("--teacher-name", "teachers", multiple=True, metavar="NAME",
@@ -94,7 +94,7 @@ def import_shards_command(shards: str, out: Path, teachers: tuple[str, ...], for
     _print(import_reinforced(shards, out, teachers=teachers or DATACOMPDR, force=force), [], as_json)
 
 
-@command.command("merge")
+@command.command("merge", short_help="Join caches of one teacher into one.")
 @click.argument("sources", type=_PATH, nargs=-1, metavar="CACHE...", required=True)
 @click.option("-o", "out", type=_PATH, required=True, metavar="CACHE", help="The new cache.")
 @force_option

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, json_option, note, resumable, told
+from mobileclip_kit.cli.output import counted, emit, json_option, note, resumable, told
 from mobileclip_kit.distillation.request import DistillRequest
 
 if TYPE_CHECKING:
@@ -61,5 +61,6 @@ def print_report(report: TrainingReport, as_json: bool) -> None:
         note(f"… and {len(report.skipped) - _LISTED} more; {report.path / 'training.json'} lists all.")
     figures = ", ".join(f"{name} {value:.4g}" for name, value in report.metrics.items())
     towers = " and ".join(report.spec.towers)
-    text = f"{report.path}: {towers} tower after {report.result.steps} steps on {report.images} images; {figures}"
+    steps = counted(report.result.steps, "step")
+    text = f"{report.path}: {towers} tower after {steps} on {report.images} images; {figures}"
     emit(report.to_json(), text, as_json=as_json)

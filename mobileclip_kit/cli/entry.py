@@ -20,6 +20,7 @@ from mobileclip_kit import __version__, extras
 from mobileclip_kit.cli.openmp import LONG, settle_waiting
 from mobileclip_kit.cli.output import paint, printable
 from mobileclip_kit.errors import DataError, MckitError, MissingExtraError, OutputError, UsageError
+from mobileclip_kit.progress import Waiting
 from mobileclip_kit.project import Project, find_project
 
 # Name → its one-line help. The module is mobileclip_kit.cli.<name>, the command in it is called `command`.
@@ -144,7 +145,11 @@ def mckit() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with an exit code: 0 done, 1 failed, 2 called wrongly."""
-    given = sys.argv[1:] if arguments is None else arguments
+    with Waiting():
+        _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(given: list[str]) -> NoReturn:
     as_json = "--json" in given
     # Warnings of the libraries underneath speak to developers; ours are printed by the commands.
     warnings.simplefilter("ignore")
@@ -153,7 +158,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             settle_waiting()
         project = find_project()
         defaults = _defaults(project, given)
-        mckit.main(args=arguments, prog_name="mckit", standalone_mode=False, default_map=defaults)
+        mckit.main(args=given, prog_name="mckit", standalone_mode=False, default_map=defaults)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:

@@ -6,6 +6,7 @@ import click
 
 from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, json_option, note
+from mobileclip_kit.progress import end_waiting
 from mobileclip_kit.web.request import ServeRequest
 
 
@@ -47,4 +48,5 @@ def command(request: ServeRequest, as_json: bool) -> None:
     )
     if request.open_browser:
         click.launch(url)
+    end_waiting()
     run_server(service, listening, request.names, token)

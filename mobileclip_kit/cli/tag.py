@@ -60,4 +60,6 @@ def command(
     more = [f"… and {len(counts) - _SHOWN} more labels; --json lists them all."] if len(counts) > _SHOWN else []
     sidecars = f", {report.sidecars} sidecars written" if request.xmp is not None else ""
     last = f"{index}: {report.tagged} of {report.images} images have a tag{sidecars}."
+    if not report.tagged:
+        last += f" No label reaches {request.min_confidence:g}; --min-confidence asks for less."
     emit({"index": str(index), **report.to_json()}, "\n".join([*lines, *more, last]), as_json=as_json)

@@ -66,7 +66,7 @@ def fit(request: TextnessRequest, out: Path, force: bool, as_json: bool) -> None
     emit({**document, **learned.report, "failed": failures}, _fitted(out, learned), as_json=as_json)
 
 
-@command.command(name="eval")
+@command.command(name="eval", short_help="Measure what each scale corrects and costs.")
 @options_from(EvalRequest)
 @force_option
 @json_option
@@ -104,8 +104,8 @@ def evaluate(request: EvalRequest, force: bool, as_json: bool) -> None:
     on_images = evaluate_scales(asked.typographic, asked.clean, direction, reading=asked.reading, on="images")
     best_on_images = summarise(on_images)
     own = None if request.photos is None else _own_photos(request, encoder, direction)
+    chosen = [price["scale"] for price in best.values() if price is not None]
     if plot is not None:
-        chosen = [price["scale"] for price in best.values() if price is not None]
         with atomic_file(plot) as staging:
             plot_scales(rows, staging, chosen=chosen, projection=projected)
     document = {
@@ -120,7 +120,11 @@ def evaluate(request: EvalRequest, force: bool, as_json: bool) -> None:
         "norm": 1.0,
         "method": request.method or textness.method,
     }
-    told = [_scale_table(rows, projected), _prices(best), f"On the image vectors instead: {_prices(best_on_images)}"]
+    told = [
+        _scale_table(rows, projected, chosen),
+        _prices(best),
+        f"On the image vectors instead: {_prices(best_on_images)}",
+    ]
     told += [] if own is None else [_photo_prices(own, best)]
     emit(document, "\n".join(told), as_json=as_json)
 
@@ -147,14 +151,14 @@ def _photo_prices(own: dict[str, Any], best: dict[str, Any]) -> str:
     for price in best.values():
         if price is not None:
             row, plain = by_scale[price["scale"]], by_scale[0]
-            cost = (f"; precision@1 falls by {100 * (plain['precision_at_1'] - row['precision_at_1']):.1f} points"
+            cost = (f"; precision@1 changes by {100 * (row['precision_at_1'] - plain['precision_at_1']):+.1f} points"
                     if own["captions"] else "")  # fmt: skip
             lines.append(f"scale {row['scale']:+g} keeps {row['first_kept']:.1%} of the first hits and "
                          f"{row['ten_kept']:.1%} of the first ten{cost}.")  # fmt: skip
     return "\n".join(lines)
 
 
-@command.command()
+@command.command(short_help="Draw the hits of a query at five scales.")
 @options_from(GridRequest)
 @force_option
 @json_option
@@ -228,7 +232,7 @@ def _fitted(out: Path, learned: Textness) -> str:
     )
 
 
-def _scale_table(rows: list[dict[str, Any]], projected: dict[str, Any]) -> str:
+def _scale_table(rows: list[dict[str, Any]], projected: dict[str, Any], chosen: list[float]) -> str:
     keys = {
         "typographic_precision_at_1": "thing first",
         "typographic_error_rate": "typographic errors",
@@ -239,8 +243,14 @@ def _scale_table(rows: list[dict[str, Any]], projected: dict[str, Any]) -> str:
     lines = [
         [str(row.get("scale", "projection")), *("–" if row[key] is None else f"{row[key]:.3f}" for key in keys)]
         for row in [*rows, projected]
+        if row.get("scale", 0) in chosen or _is_coarse(row.get("scale", 0))
     ]
-    return format_table(["scale", *keys.values()], lines)
+    return f"{format_table(['scale', *keys.values()], lines)}\n--json prints all {len(rows)} scales."
+
+
+def _is_coarse(scale: float) -> bool:
+    """Quarters from −1 to 1, and whole numbers."""
+    return float(4 * scale).is_integer() and (abs(scale) <= 1 or float(scale).is_integer())
 
 
 def _prices(best: dict[str, Any]) -> str:
@@ -251,7 +261,11 @@ def _prices(best: dict[str, Any]) -> str:
         lines.append("No negative scale keeps clean precision@1 within one point.")
     else:
         removed = suppress["errors_removed"]
-        corrected = "there were no typographic errors" if removed is None else f"{removed:.1%} of these errors go"
+        corrected = (
+            "there were no typographic errors" if removed is None
+            else f"{removed:.1%} of the typographic errors go" if removed > 0
+            else "no typographic error goes"
+        )  # fmt: skip
         lines.append(f"Scale {suppress['scale']:g}: {corrected}. {_cost(suppress)}")
     if promote is not None:
         share = promote["reading_precision_at_1"]
@@ -261,6 +275,6 @@ def _prices(best: dict[str, Any]) -> str:
 
 def _cost(price: dict[str, Any]) -> str:
     return (
-        f"On images without words it costs {100 * price['clean_drop']:.1f} points of precision@1 and "
-        f"{100 * price['clean_in_ten_drop']:.1f} points of right-in-ten."
+        f"On images without words, precision@1 changes by {-100 * price['clean_drop']:+.1f} points and right-in-ten by "
+        f"{-100 * price['clean_in_ten_drop']:+.1f} points."
     )

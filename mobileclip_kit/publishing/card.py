@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mobileclip_kit.bench.results import BenchReport
 
 CARD_FILE = "README.md"
-_KINDS = {"model": "model folder", "export": "export", "bundle": "bundle for the iOS app"}
+_KINDS = {"model": "a model folder", "export": "an export", "bundle": "a bundle for the iOS app"}
 _SWIFT_BUNDLE = """```swift
 import MobileCLIPCore
 
@@ -82,7 +82,7 @@ def _introduction(contents: Contents) -> str:
     text = f" Texts have up to {spec.text.context_length} tokens." if spec.text is not None else ""
     form = "" if contents.export is None else f", {contents.export.format} in {contents.export.precision}"
     return (
-        f"A CLIP model with {towers}, as a {_KINDS[contents.kind]} of mckit {__version__}{form}. Embeddings have "
+        f"A CLIP model with {towers}, as {_KINDS[contents.kind]} of mckit {__version__}{form}. Embeddings have "
         f"{spec.embedding_dim} numbers.{image}{text}\n\nModel hash: `{spec.model_hash}`"
     )
 
