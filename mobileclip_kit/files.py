@@ -109,7 +109,7 @@ def check_can_write(destination: Path, *, force: bool, kinds: Collection[str] = 
     """
     recover(destination)
     if destination.exists() and not force:
-        raise OutputError(f"{destination} exists already.", hint="Choose another -o or add --force to replace it.")
+        raise OutputError(f"{destination} exists already.", hint="Choose another name, or add --force to replace it.")
     if destination.is_dir() and (not kinds or any(destination.iterdir())) and not _is_one_of(kinds, destination):
         known = next((kind for marker, kind in FOLDER_MARKERS.items() if (destination / marker).is_file()), "")
         is_what = f"is {known or 'a folder'}" if known or not kinds else "contains files that mckit did not make"

@@ -47,7 +47,7 @@ def install(staging: Path, destination: Path, *, replace: bool) -> None:
     elif _rename_to_free_name(staging, destination):
         pass
     elif not replace:
-        raise OutputError(f"{destination} exists already.", hint="Choose another -o or add --force to replace it.")
+        raise OutputError(f"{destination} exists already.", hint="Choose another name, or add --force to replace it.")
     elif exchange(staging, destination):
         _sync_one(destination.parent)
         remove(staging)

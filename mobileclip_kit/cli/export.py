@@ -62,10 +62,11 @@ def command(request: ExportRequest, precisions: list[str], as_json: bool) -> Non
     with --images, on generated ones without. Core ML and Core AI programs are executed on any machine.
 
     \b
-    mckit export student --format coreml --images ~/Photos
-    mckit export student --format coreml --palettize 6 --ane
-    mckit export student --format onnx --int8 --calibration ~/Photos -o student-int8
-    mckit export student --compare --calibration ~/Photos --images holiday.csv
+    Examples:
+      mckit export student --format coreml --images ~/Photos
+      mckit export student --format coreml --palettize 6 --ane
+      mckit export student --format onnx --int8 --calibration ~/Photos -o student-int8
+      mckit export student --compare --calibration ~/Photos --images holiday.csv
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     if len(precisions) > 1:
         raise UsageError(f"{' and '.join(precisions)} contradict each other.", hint="Choose one precision.")

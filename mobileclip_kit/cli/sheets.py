@@ -10,6 +10,7 @@ from typing import Annotated
 
 import click
 
+from mobileclip_kit.cli.output import note, printable
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.options import Option
 from mobileclip_kit.search.hits import Hit
@@ -81,12 +82,14 @@ def show_hits(
     if request.html is not None:
         with atomic_file(request.html) as staging:
             staging.write_text(render_page(rows), encoding="utf-8", errors="replace")
+        note(f"{request.html}: the hits as a page.")
     if request.sheet is None and not request.show:
         return
     sheet = draw_sheet(rows)
     if request.sheet is not None:
         with atomic_file(request.sheet) as staging:
             sheet.save(staging, format=_SHEETS[request.sheet.suffix.lower()], quality=90)
+        note(f"{request.sheet}: the hits as an image.")
     if request.show:
         click.echo(encode_image(sheet, find_protocol(os.environ)), nl=False, color=True)
 
@@ -101,6 +104,4 @@ def _image(folder: Path | str, name: str) -> Path | bytes | None:
 
 
 def _caption(hit: Hit) -> str:
-    from mobileclip_kit.cli.output import printable
-
     return printable(f"{hit.score:.3f}  {Path(hit.item).name}")

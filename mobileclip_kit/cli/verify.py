@@ -39,8 +39,9 @@ def command(
     The files are checked against their SHA-256 first. Below the threshold the command prints its table and fails.
 
     \b
-    mckit verify student-coreml-fp16 --against student --images ~/Photos
-    mckit verify student-coreml-fp16 --against student --intermediates
+    Examples:
+      mckit verify student-coreml-fp16 --against student --images ~/Photos
+      mckit verify student-coreml-fp16 --against student --intermediates
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.errors import ParityError
     from mobileclip_kit.exporting.folder import open_export_of

@@ -97,6 +97,13 @@ def test_a_gate_that_nothing_can_miss_is_refused(tmp_path: Path, bound: str) -> 
         gates(tmp_path, f'[[gate]]\nmodel = "*"\nfigure = "load_ms"\n{bound}\n')
 
 
+def test_an_unknown_figure_gets_a_few_near_ones(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        gates(tmp_path, '[[gate]]\nmodel = "m"\nfigure = "metrics.recall"\nat_least = 0.1\n')
+    assert "metrics.recall_at_1_text_to_image" in (refused.value.hint or "")
+    assert len((refused.value.hint or "").split(", ")) <= 7
+
+
 def test_the_error_shows_how_a_gate_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         gates(tmp_path, '[[gate]]\nmodel = "m"\nfigure = "load_ms"\nat_most = "1"\n')

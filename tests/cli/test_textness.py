@@ -192,7 +192,8 @@ def test_eval_on_drawn_scenes(photos: Path, tmp_path: Path, capsys: pytest.Captu
     out, _ = run(capsys, *asked, "--plot", tmp_path / "scales.png", "--photos", photos)
     assert "projection" in out and "On the image vectors instead" in out
     assert "Your 30 photos, 1270 everyday texts:" in out
-    assert "points of right-in-ten" in out
+    assert "right-in-ten by +0.0 points" in out or "right-in-ten by -" in out
+    assert f"--json prints all {len(scales)} scales" in out and "\n-2.25 " not in out and "\n-0.25 " in out
     with Image.open(tmp_path / "scales.png") as plot:
         assert plot.size == (960, 840)
     run(capsys, *asked, "--plot", tmp_path / "scales.png", code=1)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mobileclip_kit.errors import ModelError
-from mobileclip_kit.model_names import pretrained_tags
+from mobileclip_kit.model_names import check_model_name, pretrained_tags
 from mobileclip_kit.networks.model import build_network, describe, load_model, save_model, tower_parameters
 from mobileclip_kit.networks.students import build_student, student_config
 from mobileclip_kit.resources import preset_names
@@ -89,6 +89,13 @@ def test_missing_file_is_named(tiny_folder: tuple[Path, ModelSpec]) -> None:
 def test_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(ModelError, match=nearest):
         load_model(name)
+
+
+def test_a_misspelt_folder_gets_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "student-onnx-fp32").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="Did you mean student-onnx-fp32"):
+        check_model_name("studnet-onnx")
 
 
 class _Attack:
