@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -91,6 +93,8 @@ def command(
         if words or images:
             index.encoder  # noqa: B018 (opening a model is not part of a query's latency)
         searching = time.perf_counter()
+        if (words or images) and index.encoder.runtime == "torch":
+            note(_suggest_export(index.encoder.model_path or index.spec.name, searching - started))
         if query_vectors is not None:
             labels, vectors = load_query_vectors(query_vectors, request.query_names, index.spec.embedding_dim)
         else:
@@ -122,6 +126,15 @@ def command(
     emit(document, "\n".join([_listing(labels, results, found), *notes, f"{latency_ms:.1f} ms"]), as_json=as_json)
     if sheets.wanted:
         show_hits(sheets, images_at, labels, results)
+
+
+def _suggest_export(model: str, seconds: float) -> str:
+    folder = shlex.quote(os.path.relpath(model) if Path(model).is_dir() else model)
+    exported = shlex.quote(f"{Path(model).name.replace(':', '-')}-onnx-fp32")
+    return (
+        f"Loading the model with torch took {seconds:.0f} s. An ONNX export opens in less than one: "
+        f"`mckit export {folder} --format onnx -o {exported}` once, and `--model {exported}` here."
+    )
 
 
 def _cutoff(min_confidence: float | None, hits: Sequence[Hit], every: Sequence[Hit]) -> dict[str, Any] | None:

@@ -174,6 +174,20 @@ def test_any_name_can_be_printed_and_read_back(
     assert "Did you mean 'line\\nbreak.png'" in err
 
 
+def test_a_search_with_torch_names_the_export_that_opens_sooner(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "my student"
+    model.mkdir()
+    monkeypatch.chdir(tmp_path)
+    run(capsys, "index", photos, "--model", model, "-o", "i")
+    assert "ONNX" not in run(capsys, "search", "i", "red")[1]
+    monkeypatch.setattr(ColourEncoder, "runtime", "torch")
+    _, err = run(capsys, "search", "i", "red")
+    assert "`mckit export 'my student' --format onnx -o 'my student-onnx-fp32'` once, and `--model" in err
+    assert "ONNX" not in run(capsys, "search", "i", "--like", "red.png")[1]
+
+
 def test_files_of_the_same_content_are_one_hit_unless_each_is_asked_for(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
