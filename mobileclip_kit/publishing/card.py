@@ -115,7 +115,8 @@ def _measured(row: dict[str, Any]) -> str:
 
 
 def _use(contents: Contents, repository: str) -> Iterator[str]:
-    yield f"""In Python (`pip install "mobileclip-kit[hub{",train" if contents.kind == "model" else ""}]"`):"""
+    extras = "hub,train" if contents.kind == "model" else "hub"
+    yield f'In Python, with mckit installed from its repository (`pip install -e ".[{extras}]"`):'
     yield (
         "```python\nimport mobileclip_kit as mckit\n\n"
         f'encoder = mckit.load("hf-hub:{repository}")\n'

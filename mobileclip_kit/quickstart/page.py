@@ -64,9 +64,12 @@ def next_commands(out: Path) -> str:
     return "\n".join(
         (
             f'mckit search {shlex.quote(f"{out}/index")} "a red star"',
+            f"mckit serve {shlex.quote(f'{out}/index')}",
+            "# With your own photos:",
             "mckit distill --teacher ViT-B-32:openai --data ~/Photos --student vit-s6-h12 -o student",
-            "mckit export student --format coreml --fp16 --images ~/Photos -o student-coreml",
-            "mckit index ~/Photos --model student -o photos.index",
+            "mckit export student --format coreml --fp16 --images ~/Photos",
+            "mckit export student --format onnx --images ~/Photos",
+            "mckit index ~/Photos --model student-onnx-fp32 -o photos.index",
             'mckit search photos.index "a red bicycle"',
         )
     )

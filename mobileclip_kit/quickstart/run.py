@@ -245,7 +245,7 @@ def describe(document: dict[str, Any]) -> str:
         f"  bundle         {out.name}/bundle: {document['bundle']['size_bytes'] / 1e6:.2f} MB for the app in ios_demo",
         f"  report         {out.name}/{REPORT_FILE}",
         "",
-        "Next, with your own photos:",
+        "Next:",
         *(f"  {line}" for line in next_commands(out).splitlines()),
     ]
     return "\n".join(lines)
