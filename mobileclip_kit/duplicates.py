@@ -24,6 +24,7 @@ from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.phash import BITS, FLAT, differing_bits
 from mobileclip_kit.photo_facts import PhotoFacts
+from mobileclip_kit.progress import track
 
 # The two distances, each from 0 to about 1, may add up to this much; chosen on half of the planted copies.
 LINE = 0.68
@@ -150,7 +151,7 @@ def _pairs(
     rows = np.array([item.row for item in ranked], np.int64)
     typical = typical_distance(index.vectors(np.sort(rows)[:: max(1, len(rows) // _SAMPLE)]))
     allowed = index.allowed_rows()
-    for start in range(0, len(ranked), _QUERIES_AT_ONCE):
+    for start in track(range(0, len(ranked), _QUERIES_AT_ONCE), "compare", "blocks"):
         if stop():
             return
         block = np.arange(start, min(start + _QUERIES_AT_ONCE, len(ranked)))

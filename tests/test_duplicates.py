@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from PIL import Image, ImageFilter
 
 from mobileclip_kit.cli.duplicates import command
-from mobileclip_kit.duplicates import DuplicateGroup
+from mobileclip_kit.duplicates import DuplicateGroup, find_duplicates
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.update import update_index
@@ -21,6 +22,7 @@ from mobileclip_kit.phash import differing_bits, perceptual_hash
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.search.index import Index
 from mobileclip_kit.spec import ImageSpec, ModelSpec
+from mobileclip_kit.web.library import Library
 from tests.index.older import age
 
 
@@ -144,6 +146,22 @@ def test_the_hash_is_stored_with_the_vector(index: Path) -> None:
     with IndexReader(index) as reader:
         hashes = {item.name: item.facts.phash for item in reader.store.items() if item.facts is not None}
     assert hashes["same.png"] == hashes["photo1.png"] != hashes["photo2.png"]
+
+
+def test_a_long_comparison_says_how_far_it_is_but_not_in_the_page(
+    index: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mobileclip_kit.progress._BRIEF_SECONDS", 0.0)
+    with IndexReader(index) as reader:
+        find_duplicates(reader)
+    assert capsys.readouterr().err.startswith("compare  1/1 blocks")
+    library = Library(index)
+    try:
+        while library.copies is None:
+            time.sleep(0.01)
+    finally:
+        library.close()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_link_is_never_kept_in_place_of_its_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -232,7 +233,8 @@ def plot_report(report: BenchReport, path: Path) -> None:
         for row in rows
         if (height := _height(row, metric)) is not None
     ]
-    title = headline(report).replace(" · accuracy", "\naccuracy")
+    # On two lines, since one would be cut off at the edge of the plot.
+    title = re.sub(r" · ((no )?accuracy)", r"\n\1", headline(report), count=1)
     plot_accuracy(points, path, title=title, height=None if metric is None else METRIC_TITLES[metric])
 
 

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import click
 
-from mobileclip_kit.cli.output import note, printable
+from mobileclip_kit.cli.output import note
 from mobileclip_kit.errors import DataError, UsageError
+from mobileclip_kit.files import one_line
 from mobileclip_kit.options import Option
 from mobileclip_kit.search.hits import Hit
 
@@ -104,4 +105,4 @@ def _image(folder: Path | str, name: str) -> Path | bytes | None:
 
 
 def _caption(hit: Hit) -> str:
-    return printable(f"{hit.score:.3f}  {Path(hit.item).name}")
+    return f"{hit.score:.3f}  {one_line(Path(hit.item).name)}"

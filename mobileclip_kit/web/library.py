@@ -33,6 +33,7 @@ from mobileclip_kit.index.store import Item
 from mobileclip_kit.index.tags import TAGS_FILE, Tags
 from mobileclip_kit.index.vectors import BlockSum
 from mobileclip_kit.photo_facts import local_us
+from mobileclip_kit.progress import show_progress
 
 MAX_FOLDERS = 1000
 # Comparing more images with each other takes minutes of all cores; `mckit duplicates` does it once.
@@ -167,7 +168,8 @@ class Library:
 
     def _compare(self, index: IndexReader) -> None:
         with contextlib.suppress(MckitError), IndexReader(self.path) as own:  # a store is for one thread at a time
-            groups = find_duplicates(own, stop=lambda: self.index is not index)
+            with show_progress(False):
+                groups = find_duplicates(own, stop=lambda: self.index is not index)
             copies = np.full(len(index.matrix), -1, np.int64)
             for number, group in enumerate(groups):
                 rows = [item.row for item in group if item.row is not None and item.row < len(copies)]

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,7 @@ from mobileclip_kit.bench.report import (
     to_markdown,
     write_report,
 )
-from mobileclip_kit.bench.results import read_report
+from mobileclip_kit.bench.results import InputSummary, read_report
 from mobileclip_kit.explain.plots import pareto
 from tests.bench.rows import TIMING, measured, report
 
@@ -74,6 +75,16 @@ def test_the_report_holds_what_the_document_says(tmp_path: Path) -> None:
     assert read_report(tmp_path) == found
     with Image.open(tmp_path / PLOT_FILE) as image:
         assert image.size == (960, 600)
+
+
+@pytest.mark.parametrize("captions", [0, 9])
+def test_the_title_of_the_plot_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captions: int) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr("mobileclip_kit.bench.report.plot_accuracy", lambda *_, title, **__: titles.append(title))
+    plot_report(
+        replace(report(measured("a")), inputs=(InputSummary(images=1000, captions=captions),)), tmp_path / "p.png"
+    )
+    assert [line.split("accuracy")[0] for line in titles[0].splitlines()][1:] == ["" if captions else "no "]
 
 
 def test_the_plot_does_without_accuracy_and_without_rows(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 from mobileclip_kit.cli.entry import main
+from mobileclip_kit.cli.sheets import _caption
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.update import update_index
+from mobileclip_kit.search.hits import Hit
 from mobileclip_kit.sheets.drawing import GAP_PX, TILE_PX, SheetRow, draw_sheet
 from mobileclip_kit.sheets.page import render_page
 from mobileclip_kit.sheets.terminal import Protocol, encode_image, find_protocol
@@ -130,6 +132,10 @@ def search(index: Path, *arguments: str) -> int:
     with pytest.raises(SystemExit) as left:
         main(["search", str(index), "--query-vectors", str(index.with_name("query.npy")), *arguments])
     return int(left.value.code or 0)
+
+
+def test_a_caption_has_one_line() -> None:
+    assert _caption(Hit(rank=1, item="x/a\nb.jpg", score=0.5)) == "0.500  a\\nb.jpg"
 
 
 def test_a_search_draws_its_hits(
