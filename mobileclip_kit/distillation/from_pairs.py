@@ -23,8 +23,9 @@ from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, PairOptions
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup
 from mobileclip_kit.distillation.training_set import load_files
 from mobileclip_kit.errors import DataError, ModelError
+from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.model_names import is_backbone
-from mobileclip_kit.networks.backbones import download_backbone
+from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone
 from mobileclip_kit.networks.model import describe, load_model
 from mobileclip_kit.networks.students import build_student, pair_config, shared_settings
 from mobileclip_kit.spec import MERGES_FILE, TextSpec
@@ -96,8 +97,8 @@ class PairRun(TrainingRun):
 
     def make_model(self) -> None:
         """Build both towers, with fresh weights or those of another model."""
-        options = self.options
-        self.start = start = None if self.request.init is None else load_model(self.request.init)
+        options, file = self.options, self.request.init_file
+        self.start = start = None if self.request.init is None or file else load_model(self.request.init)
         if start is None:
             self.tokenizer, merges = self._own_tokenizer()
         else:  # its rows of the embedding table mean its own pieces
@@ -112,10 +113,13 @@ class PairRun(TrainingRun):
             image_size=options.image_size,
             vocab_size=self.tokenizer.vocab_size if merges else None,
         )
+        config["preprocess_cfg"] |= beside(file) if file else {}
         if start is not None:
             config["model_cfg"] |= shared_settings(start.config["model_cfg"])
         network = build_student(config, seed=self.recipe.training.seed)
-        if start is None and is_backbone(options.student):
+        if file is not None:
+            load_backbone(network, file)
+        elif start is None and is_backbone(options.student):
             download_backbone(network, options.student)
         if start is not None:
             if start.config["model_cfg"] != config["model_cfg"]:
@@ -177,7 +181,9 @@ class PairRun(TrainingRun):
         digest = hashlib.sha256()
         for pair in self.pairs:
             digest.update("\0".join((pair.key, *pair.captions, "")).encode("utf-8", "surrogateescape"))
+        file = self.request.init_file
         init = None if self.start is None else self.start.spec.model_hash
+        init = sha256_of_file(file) if file is not None else init
         return {"recipe": self.recipe.to_toml(), "data": digest.hexdigest(), "init": init}
 
 

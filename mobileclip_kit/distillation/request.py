@@ -180,8 +180,7 @@ class DistillRequest(TrainingRequest):
         if self.init_file is not None:
             if self.student is None:
                 raise UsageError("--init with a file of weights needs --student, which says of what they are.")
-            if not self.init_file.is_file():
-                raise ModelError(f"There is no file {self.init_file}.", hint="Check the path of --init.")
+            _check_weights_file(self.init_file)
         if self.text not in (None, TEACHERS_OWN):
             tower_config("text tower", str(self.text))
         for model in (self.teacher, self.text_from, None if self.init_file else self.init):
@@ -196,7 +195,7 @@ class DistillRequest(TrainingRequest):
     @property
     def init_file(self) -> Path | None:
         """The file of a backbone's weights to start from."""
-        return Path(self.init) if self.init is not None and str(self.init).endswith(".safetensors") else None
+        return weights_file(self.init)
 
     @property
     def image_tower(self) -> str | None:
@@ -230,6 +229,16 @@ class DistillRequest(TrainingRequest):
         return self.resolved.options.needs_texts or "image" in self.towers
 
 
+def weights_file(init: str | Path | None) -> Path | None:
+    """The file that ``--init`` names; None for a model."""
+    return Path(init) if init is not None and str(init).endswith(".safetensors") else None
+
+
+def _check_weights_file(path: Path) -> None:
+    if not path.is_file():
+        raise ModelError(f"There is no file {path}.", hint="Check the path of --init.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest(TrainingRequest):
     """A training from image-caption pairs, without a teacher, to run.
@@ -248,7 +257,10 @@ class TrainRequest(TrainingRequest):
     )
     image_size: Annotated[int | None, Option("Width and height of the model's input in pixels.", metavar="PX")] = None
     embedding_dim: Annotated[int | None, Option("Width of the vectors.", metavar="N")] = None
-    init: Annotated[str | None, Option("Start from this model of the same towers.", metavar="MODEL")] = None
+    init: Annotated[
+        str | None,
+        Option("Start from this model of the same towers, or a backbone's FILE.safetensors.", metavar="MODEL"),
+    ] = None
     recipe: Annotated[str | Path | Recipe, _RECIPE] = "lightclip"
 
     def __post_init__(self) -> None:
@@ -259,8 +271,15 @@ class TrainRequest(TrainingRequest):
         tower_config("text tower", options.text)
         if self.resolved.training.steps == 0:
             raise UsageError("steps is 0; training from pairs needs at least 1.")
-        if self.init is not None:
+        if self.init_file is not None:
+            _check_weights_file(self.init_file)
+        elif self.init is not None:
             check_model_name(str(self.init))
+
+    @property
+    def init_file(self) -> Path | None:
+        """The file of the image tower's weights to start from."""
+        return weights_file(self.init)
 
     @cached_property
     def resolved(self) -> Recipe:

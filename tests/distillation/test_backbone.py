@@ -11,15 +11,16 @@ import open_clip
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.distillation.from_pairs import train
 from mobileclip_kit.distillation.projection import ridge_regression, start_projection
 from mobileclip_kit.distillation.recipe import Recipe
-from mobileclip_kit.distillation.request import DistillRequest
+from mobileclip_kit.distillation.request import DistillRequest, TrainRequest
 from mobileclip_kit.distillation.run import distill
 from mobileclip_kit.distillation.tables import MixtureOptions, TrainingPlan
 from mobileclip_kit.errors import ModelError, UsageError
@@ -149,6 +150,27 @@ def test_a_student_of_several_stages_starts_from_a_backbone_and_needs_no_steps(g
         grid = visual.trunk.backbone.forward_features(images)
     torch.testing.assert_close(parts[-1], grid.std(dim=(2, 3), correction=0), atol=2e-3, rtol=0)
     torch.testing.assert_close(parts[-2], grid.mean(dim=(2, 3)))
+
+
+def test_training_from_pairs_starts_from_a_backbones_file_too(given: dict[str, Any], weights: Path) -> None:
+    """The error about a missing network names this way out."""
+    lines = [f"{row:02d}.png,a thing number {row}" for row in range(8)]
+    (given["data"] / "captions.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
+    request = {
+        "data": given["data"],
+        "out": given["out"],
+        "student": f"timm:{NAME}",
+        "text": "text-2",
+        "losses": "none",
+    }
+    request |= {"steps": 1, "batch_size": 4, "lr": 1e-9, "image_size": 64, "init": str(weights)}
+    report = train(TrainRequest(**request))
+    assert report.spec.require_image().std == (0.25,) * 3
+    theirs = load_file(weights)["stem.conv.weight"]
+    ours = load_model(given["out"]).network.state_dict()["visual.trunk.stem.conv.weight"]
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+    with pytest.raises(ModelError, match="There is no file"):
+        TrainRequest(**{**request, "init": "gone.safetensors"})
 
 
 def test_no_steps_are_refused_where_the_start_is_random(given: dict[str, Any]) -> None:
