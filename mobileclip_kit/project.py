@@ -153,6 +153,8 @@ class _Found:
             "search": {"project_index": there, "textness_vector": textness_there},
             "serve": {"index_folder": there, "textness_vector": textness_there},
             "dump": {"index_folder": there},
+            "duplicates": {"index": there},
+            "tag": {"index": there},
             "bundle": {"export": self._export(_FOR_PHONE), "out": self._place(project.bundle), "index": there,
                        "textness": textness_there},
             "bench": {"models": models},

@@ -21,7 +21,8 @@ def command(index: Path, as_json: bool) -> None:
     """List copies of the same photo: exact ones, and resized, recompressed or slightly cropped ones.
 
     INDEX is an index. The image to keep comes first: of the most pixels, then of the most bytes, then the oldest, and
-    no link where there is a file. Each of the others is a copy of it. Nothing is changed.
+    no link where there is a file. Each of the others is a copy of it. Nothing is changed. In a folder with a
+    mckit.toml, INDEX may be left out.
 
     \b
     Examples:

@@ -50,26 +50,30 @@ COMMANDS = {
 }
 
 
-# What to type where no mckit.toml gives the arguments.
+# What to type where no mckit.toml gives the arguments: those that it would give, and the others.
 _EXAMPLES = {
-    "init": "--data PHOTOS",
-    "train": "--data captions.csv -o model",
-    "distill": "--data PHOTOS --teacher ViT-B-32:openai --student vit-s6-h12 -o student",
-    "export": "student --format coreml --fp16",
-    "verify": "student-coreml-fp16 --against student",
-    "index": "PHOTOS --model student-onnx-fp32 -o photos.index",
-    "dump": "photos.index -o vectors",
-    "tag": "photos.index --labels labels.txt",
-    "serve": "photos.index",
-    "bundle": "student-coreml-fp16 -o bundle",
-    "push": "student-onnx-fp32 OWNER/NAME",
-    "inspect": "student",
+    "init": ("", "--data PHOTOS"),
+    "train": ("--data captions.csv -o model", ""),
+    "distill": ("--data PHOTOS --teacher ViT-B-32:openai --student vit-s6-h12 -o student", ""),
+    "export": ("student", "--format coreml --fp16"),
+    "verify": ("student-coreml-fp16 --against student", ""),
+    "index": ("PHOTOS --model student-onnx-fp32 -o photos.index", ""),
+    "merge": ("", "part1.index part2.index -o photos.index"),
+    "dump": ("photos.index", "-o vectors"),
+    "duplicates": ("photos.index", ""),
+    "tag": ("photos.index", "--labels labels.txt"),
+    "serve": ("photos.index", ""),
+    "bundle": ("student-coreml-fp16 -o bundle", ""),
+    "push": ("", "student-onnx-fp32 OWNER/NAME"),
+    "inspect": ("student", ""),
+    "check": ("", "photos.index"),
 }
 # In a project: the command that makes what a parameter takes.
 _MADE_BY = {
     "model": "distill",
     "against": "distill",
     "export": "export --format coreml --fp16",
+    "index": "index",
     "index_folder": "index",
     "project_index": "index",
 }
@@ -237,8 +241,10 @@ def _first_steps(error: click.ClickException, given: Sequence[str]) -> str | Non
         return None if step is None else f"`mckit {step}` makes it; run that first."
     if given[0] not in _EXAMPLES:
         return None
-    once = "" if given[0] == "init" else f", or `mckit init --data PHOTOS` once and then `mckit {given[0]}`"
-    return f"Type `mckit {given[0]} {_EXAMPLES[given[0]]}`{once}."
+    from_project, others = _EXAMPLES[given[0]]
+    there = " ".join(filter(None, ("mckit", given[0], others)))
+    once = f", or `mckit init --data PHOTOS` once and then `{there}`" if from_project else ""
+    return f"Type `{' '.join(filter(None, ('mckit', given[0], from_project, others)))}`{once}."
 
 
 def _fail(kind: str, message: str, hint: str | None, as_json: bool, *, code: int = 1) -> NoReturn:

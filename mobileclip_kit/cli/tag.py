@@ -36,7 +36,7 @@ def command(
 
     The model needs no training for the labels. The tags are kept in the index: `mckit search --tag` and the page filter
     by them. A later run replaces them. With --xmp they also become subjects in XMP sidecars, which photo programs
-    read; what such a program has written into a sidecar stays.
+    read; what such a program has written into a sidecar stays. In a folder with a mckit.toml, INDEX may be left out.
 
     \b
     Examples:

@@ -156,6 +156,8 @@ def test_init_refuses_what_is_not_there_and_what_exists(folder: Path, capsys: py
         ("search", "index"),
         ("serve", "index"),
         ("dump", "index"),
+        ("duplicates", "index"),
+        ("tag --labels labels.txt", "index"),
     ],
 )
 def test_what_is_not_made_yet_is_told_with_the_command_that_makes_it(
@@ -210,6 +212,13 @@ def test_without_the_file_the_error_says_what_to_type(
 ) -> None:
     _, err = run(capsys, command, code=2)
     assert f"`mckit {command} " in err.splitlines()[-1] and "mckit init --data PHOTOS" in err
+
+
+def test_no_error_promises_more_of_a_project_than_it_gives(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("push", "merge", "check"):
+        assert "mckit init" not in run(capsys, command, code=2)[1]
+    assert run(capsys, "export", code=2)[1].endswith("and then `mckit export --format coreml --fp16`.\n")
+    assert run(capsys, "tag", code=2)[1].endswith("and then `mckit tag --labels labels.txt`.\n")
 
 
 WRONG = {
