@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import asdict
 
 import click
@@ -30,10 +31,11 @@ def command(as_json: bool) -> None:
         there = [each.name for each in found.extras if each.works]
         missing = [f"{each.name} ({each.detail})" for each in found.extras if not each.works]
         unusable = [each for each in found.commands if not each.works]
-        versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
+        # No line break between a name and its version.
+        versions = ", ".join(f"{name}\xa0{version}" for name, version in found.versions.items())
         return [
             f"mckit {found.mckit}, Python {found.python}, {found.system}",
-            *click.wrap_text(versions, 100).splitlines(),
+            *(line.replace("\xa0", " ") for line in textwrap.wrap(versions, 100, break_on_hyphens=False)),
             "",
             "runtimes",
             *(f"  {mark(each)}  {each.name:7} {each.detail}" for each in found.runtimes),

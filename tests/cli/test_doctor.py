@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from importlib.metadata import version
 
@@ -36,6 +37,8 @@ def test_the_doctor_fits_on_a_screen_and_names_what_is_missing(
     monkeypatch.setattr(extras, "is_installed", lambda package: package not in hidden and there(package))
     out = run(capsys, "doctor")
     assert len(out.splitlines()) <= 40
+    named = out.split("\n\n")[0].splitlines()[1:]  # of the libraries, no name on one line and its version on the next
+    assert all(re.fullmatch(r"[\w-]+ \S+", each) for line in named for each in line.rstrip(",").split(", "))
     assert "no  train (lacks torch, timm)" in out and "no  torch" in out
     assert 'mckit distill needs: pip install "mobileclip-kit[train]"' in out and "mckit index needs" not in out
     document = json.loads(run(capsys, "doctor", "--json"))
