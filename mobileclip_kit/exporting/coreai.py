@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import math
 import random
 import tempfile
 import weakref
@@ -32,6 +33,7 @@ import torch
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError, ModelError, first_line
 from mobileclip_kit.exporting.coreml import find_palette
+from mobileclip_kit.exporting.decomposition import decompose
 from mobileclip_kit.exporting.folder import Export, ExportedTower
 from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, short_description
 from mobileclip_kit.exporting.precisions import Precision
@@ -44,8 +46,10 @@ from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.coreai import CoreAIFunction, as_float_images
 from mobileclip_kit.spec import ModelSpec, Tower
 
-# Network → captured towers, from a tower's writer to its verification.
+# Network → captured towers, for verification and for the other precisions of a comparison.
 _CAPTURED: weakref.WeakKeyDictionary[torch.nn.Module, dict[Tower, Captured]] = weakref.WeakKeyDictionary()
+# Of a program with a dynamic batch.
+LARGEST_BATCH = 64
 _LEAST_ELEMENTS = 2048
 _BLOCK = 32
 # Assets say when they were made; the same model has to give the same bytes.
@@ -60,9 +64,8 @@ def write_program(job: TowerJob) -> ExportedTower:
     Raises:
         ExportError: The tower cannot be converted.
     """
-    captured = Captured(job.model, job.tower, ane=job.options.ane)
-    # The verification that follows needs it once more.
-    _CAPTURED[job.model.network] = {**_CAPTURED.get(job.model.network, {}), job.tower: captured}
+    captured = Captured(job.model, job.tower, ane=job.options.ane, dynamic=job.options.dynamic_batch)
+    _CAPTURED.setdefault(job.model.network, {})[job.tower] = captured
     kept: frozenset[str] = frozenset()
     if job.options.row.name != "fp32":
         rounded = RoundedProgram(captured.program)
@@ -74,6 +77,8 @@ def write_program(job: TowerJob) -> ExportedTower:
     save_asset(program, job.tower, job.model.spec, job.path)
     notes: dict[str, Any] = {"converter": "coreai-torch", "minimum_target": "iOS 27", "layout": captured.layout}
     notes |= count_tower(captured.module)
+    if job.options.dynamic_batch:
+        notes["largest_batch"] = LARGEST_BATCH
     if job.options.row.name != "fp32":
         notes["float16_products"] = captured.products()
     return ExportedTower.from_file(job.tower, job.path, kept_in_float=names, **notes)
@@ -107,6 +112,7 @@ class Captured:
         model: Whose tower it is.
         tower: ``image`` or ``text``.
         ane: Refuse a tower that the Neural Engine's layout is not known for.
+        dynamic: Take any number of inputs up to :data:`LARGEST_BATCH` at once, in place of one.
 
     Attributes:
         program: In float32.
@@ -117,7 +123,7 @@ class Captured:
         ModelError: That layout was asked for and is not known.
     """
 
-    def __init__(self, model: Model, tower: Tower, *, ane: bool = False) -> None:
+    def __init__(self, model: Model, tower: Tower, *, ane: bool = False, dynamic: bool = False) -> None:
         kind = ImageTower if tower == "image" else TextTower
         try:
             self.module, self.layout = kind(model, ane=True), "(n, channels, 1, tokens)"
@@ -125,7 +131,7 @@ class Captured:
             if ane:
                 raise
             self.module, self.layout = kind(model), "as in the network"
-        self._tower = tower
+        self._tower, self._dynamic = tower, dynamic
         self.program = self._capture()
 
     def probes(self, model: Model, options: ExportOptions) -> list[np.ndarray[Any, Any]]:
@@ -150,8 +156,8 @@ class Captured:
         total = 0
         for node in self.program.graph.nodes:
             if node.op == "call_function" and node.target.__name__.partition(".")[0] in _PRODUCTS:
-                shapes = [given.meta["val"].shape for given in node.all_input_nodes]
-                total += node.meta["val"].numel() * max(shape[-1] for shape in shapes if len(shape) >= 2)
+                inner = max(shape[-1] for shape in map(_shape, node.all_input_nodes) if len(shape) >= 2)
+                total += math.prod(_shape(node)) * inner
         return total
 
     def _capture(self) -> torch.export.ExportedProgram:
@@ -163,8 +169,7 @@ class Captured:
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             with quiet_converters(), torch.no_grad():
-                program: Any = torch.export.export(self.module, (self.module.example,))
-                program = program.run_decompositions(coreai_torch.get_decomp_table())
+                program: Any = decompose(self._export(), coreai_torch.get_decomp_table())
         except Exception as error:  # exporters raise dozens of classes; all of them mean that it did not convert
             raise ExportError(f"torch cannot export the {self._tower} tower: {first_line(error)}") from error
         finally:
@@ -172,6 +177,19 @@ class Captured:
         _drop_restrides(program)
         captured: torch.export.ExportedProgram = program
         return captured
+
+    def _export(self) -> torch.export.ExportedProgram:
+        example = self.module.example
+        if not self._dynamic:
+            return torch.export.export(self.module, (example,))
+        # A batch of one would be taken for a constant.
+        batch = {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)}
+        return torch.export.export(self.module, (torch.cat([example, example]),), dynamic_shapes=(batch,))
+
+
+def _shape(node: torch.fx.Node) -> tuple[int, ...]:
+    """Of a tensor, for one input."""
+    return tuple(side if isinstance(side, int) else 1 for side in node.meta["val"].shape)
 
 
 def convert(program: torch.export.ExportedProgram, tower: Tower) -> Any:
@@ -263,7 +281,8 @@ def execute_twins(export: Export, model: Model, tower: Tower, inputs: Pixels | I
     """
     if export.row.name == "fp32":
         return
-    captured = _CAPTURED.get(model.network, {}).pop(tower, None) or Captured(model, tower)
+    towers = _CAPTURED.setdefault(model.network, {})
+    captured = towers[tower] = towers.get(tower) or Captured(model, tower)
     rows = [as_float_images(row[None]) if tower == "image" else row[None].astype(np.int32) for row in inputs]
     with tempfile.TemporaryDirectory() as folder:
         program = convert(captured.program, tower)

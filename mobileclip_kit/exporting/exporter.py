@@ -79,8 +79,8 @@ def load_request(request: ExportRequest, *, report: Report = lambda line: None) 
         format=request.format or next(iter(FORMATS)), precision=request.precision, images=images, texts=texts,
         calibration=calibration, calibration_texts=calibration_texts,
         calibration_method=request.calibration_method or "minmax", threshold=request.threshold, recall=recall,
-        measured=measured, ane=request.ane or request.gpu_layout, layout=request.layout, force=request.force,
-        keep_failed=request.keep_failed, report=report,
+        measured=measured, ane=request.ane or request.gpu_layout, dynamic_batch=request.dynamic_batch,
+        layout=request.layout, force=request.force, keep_failed=request.keep_failed, report=report,
     )  # fmt: skip
     return LoadedRequest(model, request.destination(), options, skipped)
 

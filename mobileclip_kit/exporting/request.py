@@ -46,6 +46,9 @@ class ExportRequest:
     gpu_layout: Annotated[
         bool, Option("Use 1×1 convolutions, which GPU delegates execute entirely (litert; open_clip's transformers).")
     ] = False
+    dynamic_batch: Annotated[
+        bool, Option("Accept up to 64 inputs at once (coreai); the Neural Engine is made for one.")
+    ] = False
     layout: Annotated[
         Layout | None, Option("Write the folder as this program reads it (onnx): Immich or Transformers.js.")
     ] = None
@@ -99,6 +102,7 @@ class ExportRequest:
                 self.precision
                 or self.ane
                 or self.gpu_layout
+                or self.dynamic_batch
                 or self.max_recall_drop is not None
                 or self.sensitivity is not None
             ):
@@ -117,6 +121,7 @@ class ExportRequest:
                 "--max-recall-drop needs images with captions.", hint="Pass a captions file with --images."
             )
         check_precision(row, ane=self.ane, gpu_layout=self.gpu_layout, calibrated=self.calibration is not None)
+        _check_batch(row, dynamic=self.dynamic_batch)
 
     def check_places(self) -> None:
         """Refuse a model, images and an output that cannot be used, before torch is imported.
@@ -168,7 +173,8 @@ class ExportRequest:
         name = folder.resolve().name if folder.is_dir() else self.model.replace("/", "-").replace(":", "-")
         parts = [name, self.format, "compared"]
         if self.format is not None and not self.compare:
-            parts[2:] = [find_precision(self.format, self.precision).name, self._layout, self.layout]
+            batch = "batch" if self.dynamic_batch else None
+            parts[2:] = [find_precision(self.format, self.precision).name, self._layout, batch, self.layout]
         return (folder.resolve().parent if folder.is_dir() else Path()) / "-".join(part for part in parts if part)
 
 
@@ -190,6 +196,7 @@ class ExportOptions:
         measured: An int8 export of the same model whose measured sensitivities are used again.
         base: The same model's export in the format's default precision: reduced without converting the network again.
         ane: The layout of the Neural Engine and of GPU delegates, see :mod:`mobileclip_kit.networks.channels_first`.
+        dynamic_batch: Accept up to 64 inputs at once in place of one (coreai).
         layout: The program that the folder is for, see :mod:`mobileclip_kit.exporting.layouts`; None for mckit's own.
         force: Replace what stands at the destination.
         keep_failed: Keep an export below the threshold; the error is raised all the same.
@@ -208,6 +215,7 @@ class ExportOptions:
     measured: Export | None = None
     base: Export | None = None
     ane: bool = False
+    dynamic_batch: bool = False
     layout: Layout | None = None
     force: bool = False
     keep_failed: bool = False
@@ -237,6 +245,7 @@ class ExportOptions:
             self.row, ane=self.ane and not gpu_layout, gpu_layout=gpu_layout,
             calibrated=self.calibration is not None or not has_images,
         )  # fmt: skip
+        _check_batch(self.row, dynamic=self.dynamic_batch)
         if self.row.calibrated and self.calibration is not None:
             require_calibration(len(self.calibration.pixels), "image(s)")
 
@@ -255,6 +264,14 @@ def check_precision(row: Precision, *, ane: bool, gpu_layout: bool, calibrated: 
         raise UsageError(
             f"{row.name} needs images of the kind that the model will meet, to observe the ranges of its activations.",
             hint="Pass a folder of them with --calibration.",
+        )
+
+
+def _check_batch(row: Precision, *, dynamic: bool) -> None:
+    if dynamic and row.format != "coreai":
+        batch = "takes any number of inputs" if row.format == "onnx" else "always takes one input at a time"
+        raise UsageError(
+            f"--dynamic-batch is for Core AI; {FORMATS[row.format].title} {batch}.", hint="Omit --dynamic-batch."
         )
 
 

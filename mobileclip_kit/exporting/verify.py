@@ -39,6 +39,8 @@ from mobileclip_kit.tokenizer import Tokenizer, read_merges
 
 # Vectors shorter or longer than this were not normalised; float16 keeps three digits.
 _LENGTH_TOLERANCE = 5e-3
+# The first batches of a program that takes several inputs at once where the format's others take one.
+_SEVERAL = (1, 3)
 # So many operators with a numeric problem are named.
 _NAMED = 3
 # Unit vectors whose cosine is c are √(2 − 2c) apart: the error that the float16 threshold allows, 4.5 %.
@@ -112,7 +114,8 @@ def _executed(
     for runtime in available_runtimes(export.format):
         encoder = runtime(export, threads=threads)
         if encoder.expected_seconds(tower) <= format.seconds or format.twins is None:
-            actual = _encode(encoder, tower, given, format.batches, seconds=format.seconds)
+            batches = _SEVERAL if "largest_batch" in export.towers[tower].notes else format.batches
+            actual = _encode(encoder, tower, given, batches, seconds=format.seconds)
             yield encoder.runtime, actual, encoder.problems(tower)
     if format.twins is not None:
         for name, actual in load(format.twins)(export, model, tower, _inputs(given)):
