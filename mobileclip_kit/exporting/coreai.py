@@ -141,13 +141,21 @@ class Captured:
 
     def in_float16(self, kept: Collection[str]) -> torch.export.ExportedProgram:
         """The program in float16 with float32 ends, and some operators in float32."""
+        rounded = RoundedProgram(self.program)
+        exact = rounded.with_movers(kept)
+        weights = rounded.kept_weights(exact)
+        names = {spec.target for spec in self.program.graph_signature.input_specs if spec.arg.name in weights}  # type: ignore[union-attr]
         with quiet_converters():
-            from coreai_opt.casting import cast_fp32_to_fp16
+            from coreai_opt.casting.casting import _FP16Casting
+
+            class Casting(_FP16Casting):  # type: ignore[misc]
+                def convert_placeholder(self, param_name: str) -> bool:
+                    return param_name not in names and super().convert_placeholder(param_name)
 
             # The cast changes the program that it is given.
-            program: torch.export.ExportedProgram = cast_fp32_to_fp16(
-                _copied(self.program), ignored_ops=lambda node: node.name in kept
-            )
+            program: torch.export.ExportedProgram = Casting(
+                _copied(self.program), ignored_ops=lambda node: node.name in exact
+            )()
         _float32_ends(program)
         return program
 

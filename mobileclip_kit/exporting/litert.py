@@ -24,6 +24,7 @@ from mobileclip_kit.errors import ExportError, first_line
 from mobileclip_kit.exporting.folder import ExportedTower
 from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, short_description
 from mobileclip_kit.exporting.precisions import Precision
+from mobileclip_kit.exporting.ranges import HEADROOM
 from mobileclip_kit.exporting.towers import TowerJob, count_tower
 from mobileclip_kit.files import quiet_native_stderr
 from mobileclip_kit.runtime.litert import METADATA
@@ -165,14 +166,22 @@ def quantize(model: bytes, recipe: Any, calibrated: Any = None) -> bytes:
 
 
 def calibrate(model: bytes, recipe: Any, tower: Tower, rows: Any) -> Any:
-    """The ranges of activations on some inputs, each as a signature takes it."""
-    from ai_edge_quantizer.quantizer import Quantizer
+    """The ranges of activations on some inputs, each as a signature takes it, and a fifth more at each end."""
+    from ai_edge_quantizer.calibrator import Calibrator
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+    from ai_edge_quantizer.utils import qsv_utils
 
+    manager = RecipeManager()
+    manager.load_quantization_recipe(recipe)
     try:
         with quiet_converters(), quiet_native_stderr():
-            return Quantizer(bytearray(model), recipe).calibrate({tower: rows}, num_threads=1)
+            # The quantiser's own call averages the ranges of the inputs, and clips the others.
+            calibrator = Calibrator(bytearray(model), num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+            calibrator.calibrate({tower: rows}, manager)
+            found = calibrator.get_model_qsvs()
     except Exception as error:  # the quantiser raises whatever its passes meet
         raise ExportError(f"ai-edge-quantizer cannot calibrate the tower: {first_line(error)}") from error
+    return {name: {end: value * HEADROOM for end, value in ends.items()} for name, ends in found.items()}
 
 
 def product_scopes(model: bytes) -> dict[str, tuple[str, str]]:

@@ -167,7 +167,11 @@ def _convert(tower: Tower, module: nn.Module) -> onnx.ModelProto:
                 verbose=False,
             )
     except Exception as error:  # torch's exporters raise dozens of classes; all of them mean that it did not convert
-        raise ExportError(f"torch cannot export the {tower} tower to ONNX: {first_line(error)}") from error
+        # The outermost error says only which of three steps failed; the innermost names the operator.
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise ExportError(f"torch cannot export the {tower} tower to ONNX: {first_line(cause)}") from error
     assert program is not None
     proto = program.model_proto
     assert isinstance(proto, onnx.ModelProto)

@@ -1,7 +1,8 @@
 """A torch program in float16, executed by torch: which operators overflow, and which cost the digits that are missed.
 
 Operators compute in float32 and their results are rounded to float16, as Core ML and Core AI programs store them. A
-processor that also sums in float16 loses more.
+processor that also sums in float16 loses more. Weights are rounded too, but for those that float16 cannot hold and
+those that only operators in float32 read.
 """
 
 from __future__ import annotations
@@ -64,22 +65,53 @@ class RoundedProgram:
         return self._interpret(rows, exact)[0]
 
     def find_overflows(self, rows: Sequence[NDArray[Any]]) -> frozenset[str]:
-        """Operators whose results come near the end of float16's range, and those that read them."""
+        """Operators whose results come near the end of float16's range, and those that read them or larger weights."""
         greatest = self._interpret(rows, None)[1]
         found = {name for name, value in greatest.items() if not value <= FLOAT16_MAX / _RESERVE}
-        readers = {user.name for node in self._program.graph.nodes if node.name in found for user in node.users} - {
-            "output"
-        }
+        readers = {user.name for node in self._program.graph.nodes if node.name in found | self._large
+                   for user in node.users} - {"output"}  # fmt: skip
         return frozenset(found | readers)
+
+    def with_movers(self, exact: Collection[str]) -> frozenset[str]:
+        """Operators in float32, and those that only move values for them: what they give is not rounded either."""
+        found = set(exact)
+        for node in reversed(self._program.graph.nodes):
+            if node.op == "call_function" and _kind(node) in _MOVERS and _all_in(node.users, found):
+                found.add(node.name)
+        return frozenset(found)
+
+    def kept_weights(self, exact: Collection[str]) -> frozenset[str]:
+        """Placeholders of the weights that stay in float32.
+
+        Args:
+            exact: Operators in float32, from :meth:`with_movers`.
+        """
+        return frozenset(
+            node.name for node, weight in self._weights()
+            if weight is not None and (node.name in self._large or _all_in(node.users, exact))
+        )  # fmt: skip
+
+    @cached_property
+    def _large(self) -> frozenset[str]:
+        """Placeholders of weights that float16 cannot hold; converters keep these in float32."""
+        return frozenset(node.name for node, weight in self._weights()
+                         if weight is not None and weight.is_floating_point() and weight.numel() > 0
+                         and float(weight.detach().abs().max()) > FLOAT16_MAX)  # fmt: skip
+
+    def _weights(self) -> list[tuple[torch.fx.Node, Tensor | None]]:
+        """Each placeholder and what it stands for; None for the input."""
+        return list(zip(self._program.graph.find_nodes(op="placeholder"), _placed_weights(self._program), strict=True))
 
     def _interpret(
         self, rows: Sequence[NDArray[Any]], exact: Collection[str] | None
     ) -> tuple[Vectors, dict[str, float]]:
         with torch.no_grad():
-            interpreter = _Rounding(self._program.graph_module, exact)
-            weights = _placed_weights(self._program)
             if exact is not None:
-                weights = [weight if weight is None else interpreter.round(weight) for weight in weights]
+                exact = self.with_movers(exact)
+            interpreter = _Rounding(self._program.graph_module, exact)
+            kept = frozenset() if exact is None else self.kept_weights(exact)
+            weights = [weight if weight is None or exact is None or node.name in kept else interpreter.round(weight)
+                       for node, weight in self._weights()]  # fmt: skip
             found = []
             for row in rows:
                 given = [torch.from_numpy(row) if weight is None else weight for weight in weights]
@@ -115,7 +147,7 @@ class _Rounding(torch.fx.Interpreter):
 
     @staticmethod
     def round(value: Any) -> Any:
-        """A float32 tensor rounded to float16; anything else as it is. Larger weights stay, as converters keep them."""
+        """A float32 tensor rounded to float16; anything else as it is."""
         return value.half().float() if isinstance(value, Tensor) and value.dtype == torch.float32 else value
 
 
@@ -156,6 +188,10 @@ def _placed_weights(program: torch.export.ExportedProgram) -> list[Tensor | None
             stored = program.state_dict.get(spec.target)
             found.append(program.constants[spec.target] if stored is None else stored)  # type: ignore[arg-type]
     return found
+
+
+def _all_in(users: Collection[torch.fx.Node], names: Collection[str]) -> bool:
+    return bool(users) and all(user.name in names for user in users)
 
 
 def _kind(node: torch.fx.Node) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +15,19 @@ import torch
 from torch import Tensor, nn
 
 pytest.importorskip("coreai_torch")
+from coreai_torch import get_decomp_table
 
-from mobileclip_kit.errors import ExportError
+from mobileclip_kit.errors import ExportError, UsageError
 from mobileclip_kit.exporting.coreai import (
     _drop_restrides,
     compress,
+    convert,
     execute_twins,
     read_program,
     save_asset,
     write_program,
 )
+from mobileclip_kit.exporting.decomposition import decompose
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export, open_export
 from mobileclip_kit.exporting.precisions import find_precision
@@ -32,7 +38,7 @@ from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.files import size_bytes
 from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.runtime.coreai import CoreAIEncoder, CoreAIFunction
+from mobileclip_kit.runtime.coreai import CoreAIEncoder, CoreAIFunction, as_float_images
 from mobileclip_kit.runtime.open import open_encoder
 from tests.exports import WORDS
 
@@ -130,6 +136,81 @@ def test_operators_that_overflow_float16_stay_in_float32():
     kept = choose_float32(rounded, rows, least_cosine=0.999)
     assert rounded.kinds(kept) == ["mul mul", "mul mul_1"]
     assert np.allclose(rounded.run(rows, kept), rounded.run(rows), rtol=1e-3)
+
+
+def test_weights_beyond_float16_and_the_results_of_their_products_stay_in_float32(tiny_model: Model, tmp_path: Path):
+    """The second product's weights are too small for float16; they stay in float32 with it."""
+    network = copy.deepcopy(tiny_model.network)
+    products = network.visual.transformer.resblocks[0].mlp
+    with torch.no_grad():
+        for weight, factor in ((products.c_fc.weight, 1e7), (products.c_fc.bias, 1e7), (products.c_proj.weight, 1e-7)):
+            weight *= factor
+    model = Model(network, tiny_model.config, replace(tiny_model.spec, text=None))
+    images = draw_images(model.spec.require_image(), count=4)
+    made = export_model(model, tmp_path / "out", ExportOptions(format="coreai", images=images))
+    assert [entry.partition(" ")[0] for entry in made.towers["image"].kept_in_float] == [
+        "convolution",
+        "gelu",
+        "convolution",
+    ]
+    assert all(result.cosine_min > 0.9999 for result in made.towers["image"].verification)
+
+
+def test_a_dynamic_batch_is_executed_with_one_and_several(tiny_model: Model, tmp_path: Path):
+    model = Model(tiny_model.network, tiny_model.config, replace(tiny_model.spec, text=None))
+    images = draw_images(model.spec.require_image(), count=6)
+    made = export_model(model, tmp_path / "out", ExportOptions(format="coreai", images=images, dynamic_batch=True))
+    assert made.towers["image"].notes["largest_batch"] == 64
+    function = CoreAIFunction(made.tower_path("image"))
+    given = as_float_images(images.pixels)
+    assert np.allclose(function.run(given), np.concatenate([function.run(row[None]) for row in given]), atol=1e-3)
+    with pytest.raises(UsageError, match="dynamic_batch is for Core AI; LiteRT always takes one input"):
+        export_model(model, tmp_path / "litert", ExportOptions(format="litert", dynamic_batch=True))
+
+
+class Unlowered(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.bessel_j0(x)
+
+
+def test_an_operator_without_a_lowering_is_named():
+    program = torch.export.export(Unlowered(), (torch.ones(1, 4),))
+    with pytest.raises(ExportError, match=r"cannot convert the image tower: .*aten\.special_bessel_j0"):
+        convert(program, "image")
+
+
+class Repeated(nn.Module):
+    """Kinds of calls that come twice, several results of one call, a constant, a call that gives its own input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(2):
+            first, second = x.chunk(2, dim=1)
+            x = torch.cat(
+                [nn.functional.layer_norm(first, (4,)), torch.einsum("nij,nkj->nik", second, second) @ second], dim=1
+            )
+        return x.flatten(1).contiguous() + torch.arange(16)
+
+
+def test_decompositions_are_those_of_torch():
+    given = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        programs = [torch.export.export(Repeated(), (given,)) for _ in range(2)]
+        wanted = programs[0].run_decompositions(get_decomp_table())
+        found = decompose(programs[1], get_decomp_table())
+    assert Counter(str(node.target) for node in found.graph.nodes) == Counter(
+        str(node.target) for node in wanted.graph.nodes
+    )
+    assert torch.equal(found.module()(given), wanted.module()(given))
+
+
+class InPlace(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * 2).relu_()
+
+
+def test_programs_that_write_into_tensors_are_decomposed_by_torch():
+    program = decompose(torch.export.export(InPlace(), (torch.ones(1, 4),)), get_decomp_table())
+    assert "relu_" not in str(program.graph)
 
 
 class Restrided(nn.Module):

@@ -13,15 +13,16 @@ pytest.importorskip("litert_torch")
 from mobileclip_kit.errors import ExportError, UsageError
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export
-from mobileclip_kit.exporting.litert import product_scopes, save_model
+from mobileclip_kit.exporting.litert import calibrate, product_scopes, products_recipe, save_model
 from mobileclip_kit.exporting.litert_int8 import IntegerTower, short_name
+from mobileclip_kit.exporting.precisions import find_precision
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
 from mobileclip_kit.exporting.sensitivity import table_path
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.inspection import inspect_path
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.runtime.litert import LiteRTEncoder, SignatureRunner, describe_file
+from mobileclip_kit.runtime.litert import LiteRTEncoder, SignatureRunner, as_signature_input, describe_file
 from mobileclip_kit.runtime.open import open_encoder
 from tests.exports import IMAGE, WORDS
 
@@ -77,6 +78,15 @@ def test_static_int8_keeps_the_most_sensitive_products_in_float(full: Export, ti
     assert table_path(made.path, "image").is_file()
     again = export_model(tiny_model, tmp_path / "again", replace(options, measured=made))
     assert again.towers["image"].sha256 == made.towers["image"].sha256
+
+
+def test_ranges_leave_room_for_other_inputs(full: Export):
+    model = full.tower_path("image").read_bytes()
+    given = draw_images(IMAGE, count=2).pixels
+    rows = [as_signature_input("image", row[None]) for row in given]
+    found = calibrate(model, products_recipe(find_precision("litert", "int8"), ()), "image", rows)
+    (ends,) = [ends for name, ends in found.items() if name.startswith("image")]
+    assert float(ends["max"].max()) == pytest.approx(1.2 * given.max() / 255)
 
 
 def test_static_int8_needs_calibration(full: Export, tiny_model: Model, tmp_path: Path):

@@ -7,8 +7,12 @@ import json
 import numpy as np
 import onnx
 import pytest
+import torch
+from torch import nn
 
+from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.folder import Export
+from mobileclip_kit.exporting.onnx import _convert
 from mobileclip_kit.runtime.onnx import open_session
 
 
@@ -53,3 +57,17 @@ def test_effect_of_the_simplifier_is_stated(onnx_export: Export) -> None:
     notes = onnx_export.towers["image"].notes["simplifier"]
     assert notes["applied"]
     assert notes["operators"] <= notes["operators_before"]
+
+
+class Unlowered(nn.Module):
+    """Has an operator that ONNX does not."""
+
+    example = torch.ones(1, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(x)
+
+
+def test_an_operator_that_onnx_does_not_have_is_named() -> None:
+    with pytest.raises(ExportError, match=r"cannot export the image tower to ONNX: No ONNX function .*bessel_j0"):
+        _convert("image", Unlowered().eval())
