@@ -31,7 +31,7 @@ def decompose(program: torch.export.ExportedProgram, table: dict[Any, Any]) -> t
         table: Operator to decomposition, as ``run_decompositions`` takes it.
     """
     if not _is_plain(program):
-        return program.run_decompositions(table)
+        return _by_torch(program, table)
     known = torch.export.default_decompositions()
     nodes = [node for node in program.graph.nodes if node.target in table or _is_composite(node, known)]
     keys = [_key(node) for node in nodes]
@@ -44,7 +44,7 @@ def decompose(program: torch.export.ExportedProgram, table: dict[Any, Any]) -> t
                 kinds[key] = _trace(node, table)
     # Copies of nodes would lose the constants of a kind.
     if any(kind.graph.find_nodes(op="get_attr") for kind in kinds.values()):
-        return program.run_decompositions(table)
+        return _by_torch(program, table)
     for key, node in zip(keys, nodes, strict=True):
         _replace(program.graph, node, kinds[key])
     (output,) = program.graph.find_nodes(op="output")
@@ -53,6 +53,11 @@ def decompose(program: torch.export.ExportedProgram, table: dict[Any, Any]) -> t
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     return program
+
+
+def _by_torch(program: torch.export.ExportedProgram, table: dict[Any, Any]) -> torch.export.ExportedProgram:
+    decomposed: torch.export.ExportedProgram = program.run_decompositions(table)
+    return decomposed
 
 
 def _is_plain(program: torch.export.ExportedProgram) -> bool:
@@ -68,10 +73,11 @@ def _is_plain(program: torch.export.ExportedProgram) -> bool:
 
 def _is_composite(node: torch.fx.Node, known: Mapping[Any, Any]) -> bool:
     """Whether an operator is made of others but has no entry in torch's table, as those that give views."""
+    target: Any = node.target
     return (
-        isinstance(node.target, torch._ops.OpOverload)
-        and node.target not in known
-        and torch._C._dispatch_has_kernel_for_dispatch_key(node.target.name(), "CompositeImplicitAutograd")
+        isinstance(target, torch._ops.OpOverload)
+        and target not in known
+        and torch._C._dispatch_has_kernel_for_dispatch_key(target._name, "CompositeImplicitAutograd")
     )
 
 
