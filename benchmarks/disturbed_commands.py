@@ -147,6 +147,7 @@ COMMANDS = {
         "out",
         lambda folder: photos(folder, 12),
         again=("--resume",),
+        share=0.6,
     ),
     "train": Command(
         lambda folder: ["train", "--data", folder / "pairs.csv", "--student", folder / "student.json", "--text",
@@ -154,18 +155,21 @@ COMMANDS = {
         "out",
         lambda folder: photos(folder, 8),
         again=("--resume",),
+        share=0.4,
+        is_slow=True,
     ),
     "export": Command(
         lambda folder: ["export", MODEL, "--format", "onnx", "--num-images", 2, "-o", folder / "out", "--force"],
         "out",
         lambda folder: shutil.copytree(FIRST / "onnx-int8", folder / "out"),
+        share=0.15,
+        is_slow=True,
     ),
-    "index": Command(index, "out", lambda folder: photos(folder, 40), grows=True),
-    "update": Command(index, "out", grown, grows=True),
-    "index --force": Command(lambda folder: index(folder, "out", "--force"), "out", some_index),
+    "index": Command(index, "out", lambda folder: photos(folder, 40), grows=True, share=1.5),
+    "update": Command(index, "out", grown, grows=True, share=1.5),
+    "index --force": Command(lambda folder: index(folder, "out", "--force"), "out", some_index, share=1.5),
     "merge": Command(
-        lambda folder: ["merge", folder / "part1", folder / "part2", "-o", folder / "out"], "out", two_parts
-    ),
+        lambda folder: ["merge", folder / "part1", folder / "part2", "-o", folder / "out"], "out", two_parts, share=1.5),
     "bundle": Command(
         lambda folder: ["bundle", FIRST / "coreml-fp16", "-o", folder / "out", "--force"],
         "out",
@@ -182,8 +186,9 @@ COMMANDS = {
         "out",
         lambda folder: (photos(folder, 24), (folder / "out").mkdir(),
                         shutil.copy(FIRST / "textness.json", folder / "out")),
+        share=0.6,
     ),
-    "scenes": Command(lambda folder: ["scenes", "60", "-o", folder / "out", "--workers", 1], "out"),
+    "scenes": Command(lambda folder: ["scenes", "60", "-o", folder / "out", "--workers", 1], "out", share=0.5),
     "push": Command(pushed, "out"),
 }  # fmt: skip
 
