@@ -169,7 +169,11 @@ COMMANDS = {
     "update": Command(index, "out", grown, grows=True, share=1.5),
     "index --force": Command(lambda folder: index(folder, "out", "--force"), "out", some_index, share=1.5),
     "merge": Command(
-        lambda folder: ["merge", folder / "part1", folder / "part2", "-o", folder / "out"], "out", two_parts, share=1.5),
+        lambda folder: ["merge", folder / "part1", folder / "part2", "-o", folder / "out"],
+        "out",
+        two_parts,
+        share=1.5,
+    ),
     "bundle": Command(
         lambda folder: ["bundle", FIRST / "coreml-fp16", "-o", folder / "out", "--force"],
         "out",

@@ -78,8 +78,8 @@ def build_swift(folder: Path) -> tuple[list[str], Path]:
     """The fuzzer of the Swift readers, and a folder of valid inputs."""
     sources = sorted((ROOT / "ios_demo/MobileCLIPKit/Sources/MobileCLIPCore").rglob("*.swift"))
     program = folder / "readers"
-    subprocess.run(["swiftc", "-O", "-swift-version", "6", "-sanitize=fuzzer", "-parse-as-library", "-o", program,
-                    *sources, HERE / "swift_fuzzing" / "Readers.swift"], check=True)  # fmt: skip
+    options = ("-O", "-wmo", "-swift-version", "6", "-sanitize=fuzzer", "-parse-as-library", "-o", program)
+    subprocess.run(["swiftc", *options, *sources, HERE / "swift_fuzzing" / "Readers.swift"], check=True)
     corpus = folder / "corpus"
     corpus.mkdir()
     valid = {0: [*(GOLDEN / "index").glob("*.mckitidx")], 2: [GOLDEN / "bundle" / "manifest.json"],

@@ -38,7 +38,7 @@ private func resealed(_ data: Data) -> Data {
 
 private let spec = TextSpec(contextLength: 16, vocabularySize: 1024, tokenizer: .clipBPE, cleaning: .lower, padID: 0)
 
-private let readers: [(Data) throws -> Void] = [
+private let readers: [@Sendable (Data) throws -> Void] = [
     { try readIndex($0) },
     { try readIndex(resealed($0)) },
     { _ = try Manifest(data: $0) },
