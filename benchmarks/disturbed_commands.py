@@ -469,7 +469,7 @@ def disturb_all(names: list[str], seed: int, kills: int, *, is_quick: bool) -> I
     total, kinds = sum(command.share for command in COMMANDS.values()), list(DISTURBANCES)
     for place, (name, command) in enumerate(COMMANDS.items()):
         count = max(1, round(kills * command.share / total))
-        counts = {kind: count if kind == "SIGKILL" else max(1, count // 6) for kind in kinds}
+        counts = {kind: count if kind == "SIGKILL" else max(1, count // 16) for kind in kinds}
         if is_quick:
             counts = {kind: int(place % len(kinds) == number) for number, kind in enumerate(kinds)}
         if name in names and not (is_quick and command.is_slow):

@@ -6,7 +6,7 @@ Each reader of ``damaged_inputs.py`` is given mutations of a valid input: flippe
 nesting. The n-th mutation follows from seed, reader and n. Child processes with a memory limit of 2 GB read them. A
 finding is a crash, more than 5 s of processor time or 10 s, an error that is not one of mckit's, or, for a reader of
 checksummed files, another result than that of the valid input. Each command of ``disturbed_commands.py`` is killed at
-random moments, and a quarter as often interrupted, given a full disk, a disk that becomes read-only, few descriptors,
+random moments, and a sixteenth as often interrupted, given a full disk, a disk that becomes read-only, few descriptors,
 little memory, or a second process that does the same; afterwards its output is the old one or the new one, and another
 run gives the same as an undisturbed one and leaves nothing behind.
 
