@@ -31,7 +31,7 @@ from damaged_inputs import FIRST, ROOT, run_mckit
 
 MODEL, EXPORT = FIRST / "model", FIRST / "onnx-fp32"
 STUDENT = {"image_size": 32, "layers": 1, "width": 24, "head_width": 12, "patch_size": 16}
-LIMIT_S = 120
+LIMIT_S = 600
 REPOSITORY = "me/tiny"
 # Imported once, before the forks.
 MODULES = (

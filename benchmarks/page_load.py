@@ -1,10 +1,10 @@
 """Does the search page hold under load? Many clients, slow ones, half-sent uploads and an index that is updated.
 
-    python benchmarks/page_load.py PHOTOS MODEL [--clients 64] [--minutes 5]
+    python benchmarks/page_load.py PHOTOS MODEL [--clients 64] [--minutes 5] [--bodies 64]
 
 Indexes half of PHOTOS and starts ``mckit serve`` in a process of its own. Each client has one connection and sends, one
 after the other, searches, thumbnails and, each fiftieth time, an upload. Beside them the other half of the photos is
-indexed, 16 connections send a byte each second, and 16 uploads stop half-way. At the end 64 clients send bodies of
+indexed, 16 connections send a byte each second, and 16 uploads stop half-way. At the end as many clients send bodies of
 64 MiB at once. Writes ``results/page-load.json``: requests, errors, percentiles of the time to the last byte, and the
 server's memory over time; the exit code is 1 after an error.
 """
@@ -138,11 +138,11 @@ def started(arguments: list[object]) -> tuple[subprocess.Popen[str], tuple[str, 
     raise SystemExit("mckit serve did not start")
 
 
-async def loaded(load: Load, process: int, clients: int, seconds: float, update: list[object]) -> dict[str, Any]:
+async def loaded(load: Load, process: int, chosen: Any, update: list[object]) -> dict[str, Any]:
     """Run all clients; what the 64 MiB bodies were answered with, and what memory they took."""
     _, body = await load.ask("first", load.request("search", random.Random(0)), None)
     load.ids = [hit["id"] for hit in json.loads(body)["hits"]]
-    end = time.monotonic() + seconds
+    end = time.monotonic() + 60 * chosen.minutes
     search = load.request("search", random.Random(0))
     picture = load.request("upload", random.Random(0))
     updating = await asyncio.create_subprocess_exec(sys.executable, "-m", "mobileclip_kit", *map(str, update),
@@ -150,23 +150,29 @@ async def loaded(load: Load, process: int, clients: int, seconds: float, update:
                                                     stdout=asyncio.subprocess.DEVNULL)  # fmt: skip
     await asyncio.gather(
         load.watch(process, end),
-        *(load.client(number, end) for number in range(clients)),
+        *(load.client(number, end) for number in range(chosen.clients)),
         *(load.slow(search, end, bytes_each_second=1) for _ in range(SLOW)),
         *(load.slow(picture, end, bytes_each_second=0) for _ in range(HALF)),
     )
     updated = await updating.wait()
     before = load.memory_mb[-1][1]
-    bodies = asyncio.gather(*(load.big() for _ in range(64)))
+    bodies = asyncio.gather(*(load.big() for _ in range(chosen.bodies)))
     watching = asyncio.create_task(load.watch(process, time.monotonic() + 600))
     answers = Counter(await bodies)
     watching.cancel()
     peak = max(memory for _, memory in load.memory_mb)
-    return {"update": updated, "answers": dict(answers), "before_mb": round(before), "peak_mb": round(peak)}
+    return {
+        "sent": chosen.bodies,
+        "update": updated,
+        "answers": dict(answers),
+        "before_mb": round(before),
+        "peak_mb": round(peak),
+    }
 
 
 def main() -> None:
     """Index, serve, load, write."""
-    chosen = parse("photos", "model", clients=64, minutes=5.0, out=RESULTS / "page-load.json")
+    chosen = parse("photos", "model", clients=64, minutes=5.0, bodies=64, out=RESULTS / "page-load.json")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = sorted(path for path in chosen.photos.rglob("*") if path.suffix in (".jpg", ".png"))
@@ -179,7 +185,7 @@ def main() -> None:
         process, address = started([folder / "index", "--thumbnails", folder / "thumbnails"])
         load = Load(address, files[0].read_bytes())
         try:
-            bodies = asyncio.run(loaded(load, process.pid, chosen.clients, 60 * chosen.minutes, update))
+            bodies = asyncio.run(loaded(load, process.pid, chosen, update))
         finally:
             process.terminate()
             process.wait()

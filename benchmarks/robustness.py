@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from damaged_inputs import ROOT, usable, work
+from damaged_inputs import READERS, ROOT, usable, work
 from disturbed_commands import COMMANDS, DISTURBANCES, disturb_all
 from harness import RESULTS, parse, write
 
@@ -110,7 +110,7 @@ def results(record: Record, only: list[str]) -> Iterator[dict[str, Any]]:
     if kills:
         yield from disturb_all(names, seed, kills, is_quick=is_quick)
     readers = {name: reader for name, reader in usable().items() if not only or name in only}
-    total = sum(reader.share for reader in readers.values())
+    total = sum(reader.share for reader in READERS.values())
     counts = {name: max(20, round(inputs * reader.share / total)) for name, reader in readers.items()
               if inputs and name not in record.readers}  # fmt: skip
     with ThreadPoolExecutor(2) as pool:

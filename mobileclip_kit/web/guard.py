@@ -7,6 +7,8 @@ otherwise). These checks protect the user's photos from other web pages in the s
   sends its own name.
 * **Origin and Sec-Fetch-Site** must be those of this page, except for opening the page itself. Other pages can neither
   search nor embed images, nor learn from an error whether an image exists.
+* **The length of a request** must be stated once. A proxy may believe the one and this server the other, and take for
+  the next request what a client hid in the body (request smuggling).
 * **Content-Security-Policy** lets the page load files from this server only, and no inline script runs.
 """
 
@@ -73,6 +75,11 @@ class Guard:
 
         refusal = self._refusal(scope)
         response = None if refusal is None else error_response(403, "Forbidden", *refusal)
+        if {"content-length", "transfer-encoding"}.issubset(Headers(scope=scope).keys()):
+            response = error_response(
+                400, "HttpError", "A request has a Content-Length or a transfer coding, not both."
+            )
+            response.headers["Connection"] = "close"  # what follows may be no request of its own
         if response is None and self._access is not None:
             response = await self._access.response(scope)
         await (response or self._app)(scope, receive, send_guarded)
