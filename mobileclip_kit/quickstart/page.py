@@ -103,8 +103,9 @@ def _sliding(run: QuickstartRun) -> list[ImageRow]:
     sliding = run.figures["search"]["sliding"]
     word = sliding["query"].split()[-1]
     shown = {row.image for row in read_truth(run.scenes("test")) if any(group.kind == word for group in row.objects)}
+    scales = {scale: scale.replace("-", "−") if float(scale) else "0" for scale in sliding["rows"]}
     return [
-        (f"“{sliding['query']}” at scale {scale}", _thumbnails(run, hits, shown.__contains__))
+        (f"“{sliding['query']}” at scale {scales[scale]}", _thumbnails(run, hits, shown.__contains__))
         for scale, hits in sliding["rows"].items()
     ]
 
