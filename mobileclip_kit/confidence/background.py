@@ -6,6 +6,7 @@ languages read too; docs/index-format.md describes it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import struct
@@ -98,6 +99,12 @@ class Background:
             image_covariance=covariance.astype(np.float32),
             **about,
         )
+
+    @functools.cached_property
+    def scale(self) -> tuple[float, float, float]:
+        """Mean standard deviation of a text's scores; mean and standard deviation of the scores of all texts."""
+        all_scores = float(np.sqrt(np.mean(self.deviation**2) + self.mean.var()))
+        return float(self.deviation.mean()), float(self.mean.mean()), all_scores
 
     def write(self, path: Path) -> None:
         """Write the file, atomically."""

@@ -122,7 +122,9 @@ def features(background: Background, query: Vectors, hits: Vectors) -> NDArray[n
     background text anywhere); D is the mean standard deviation of a background text's scores.
     """
     texts = background.texts
-    similar = texts @ query  # (m,)
+    # One product with the texts on the left is twice as quick as two with hits and query there.
+    products = texts @ np.concatenate([query[None], hits]).T  # (m, 1 + k)
+    similar, on_hits = products[:, 0], np.ascontiguousarray(products[:, 1:].T)  # (m,), (k, m)
     other = similar < _SAME
     if similar.max() < _FAR or np.count_nonzero(other) < _NEAR:
         return None
@@ -131,11 +133,8 @@ def features(background: Background, query: Vectors, hits: Vectors) -> NDArray[n
     weights = np.exp(_NEARNESS * (similar[near] - similar[near[0]]))
     weights /= weights.sum()
 
-    spread = float(background.deviation.mean())
-    level = float(background.mean.mean())
-    level_spread = float(np.sqrt(np.mean(background.deviation**2) + background.mean.var()))
+    spread, level, level_spread = background.scale
     scores = hits @ query  # (k,)
-    on_hits = hits @ texts.T  # (k, m)
     above = np.minimum((on_hits - scores[:, None]) / spread, _MOST_DEVIATIONS)  # (b − s) / D
     near_above = above[:, near]
 
