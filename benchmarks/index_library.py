@@ -2,14 +2,15 @@
 
     python benchmarks/index_library.py --work DIR [--model EXPORT] [-o results/index_library.json]
 
-The images are files of a few bytes and their vectors are random, made elsewhere: neither an update that looks at no
-pixel nor a search looks at them. EXPORT is an ONNX export with both towers; without it, ViT-B/32 with random weights is
+The images are JPEGs of one pixel with a number behind it and their vectors are random, made elsewhere: neither an update
+that looks at no pixel nor a search looks at them. EXPORT is an ONNX export with both towers; without it, ViT-B/32 with random weights is
 exported first. Each command runs in a process of its own, a few times; seconds are those of the whole process, start
 included, beside the processor time that it took. Searches also list what they imported: torch must not be there.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from harness import Clock, Mckit, parse, write
+from PIL import Image
 
 IMAGES = 100_000
 SEARCH = """
@@ -74,9 +76,11 @@ def make_library(work: Path, model: Path) -> Path:
         return index
     dim = json.loads((model / "export.json").read_text())["model"]["embedding_dim"]
     names = [f"{number // 1000:03d}/{number:06d}.jpg" for number in range(IMAGES)]
+    stream = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(stream, "JPEG")
     for number, name in enumerate(names):
         (library / name).parent.mkdir(parents=True, exist_ok=True)
-        (library / name).write_bytes(b"image %d" % number)
+        (library / name).write_bytes(stream.getvalue() + b"%d" % number)
     (work / "names.txt").write_text("".join(f"{name}\n" for name in names))
     np.save(work / "vectors.npy", np.random.default_rng(0).standard_normal((IMAGES, dim)).astype(np.float32))
     Mckit()("index", "--from-vectors", work / "vectors.npy", "--names", work / "names.txt", "--images", library,

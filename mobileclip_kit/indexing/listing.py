@@ -16,9 +16,9 @@ from pathlib import Path
 from mobileclip_kit.cluster import part_of
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import sha256_of_file
-from mobileclip_kit.images import image_suffixes, list_images
+from mobileclip_kit.images import image_suffixes, list_entries
 from mobileclip_kit.index.selection import storable_ns
-from mobileclip_kit.urls import list_files, open_url, read_bytes
+from mobileclip_kit.urls import is_url, list_files, open_url, read_bytes
 
 TAR_SUFFIX = ".tar"
 _SQUEEZED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -29,7 +29,8 @@ class Found:
     """An image that is there now.
 
     Attributes:
-        path: The file, or the tar that holds it; the URL of either.
+        path: The file, or the tar that holds it; its URL if it is remote. A str, because making a ``Path`` takes as long
+            as finding the file.
         name: Relative to the indexed folder, with ``/``.
         size_bytes: Of the image.
         mtime_ns: Of the file, of the tar for a member; see :func:`mobileclip_kit.index.selection.storable_ns`. None
@@ -38,7 +39,7 @@ class Found:
         reason: Why it cannot be read at all, or None.
     """
 
-    path: Path | str
+    path: str
     name: str
     size_bytes: int
     mtime_ns: int | None
@@ -52,11 +53,11 @@ class Found:
             DataError: The image's server cannot be reached.
             OSError: The tar or the URL cannot be read.
         """
-        if isinstance(self.path, str):
+        if is_url(self.path):
             return read_bytes(self.path, self.offset or 0, None if self.offset is None else self.size_bytes)
         if self.offset is None:
-            return self.path
-        with self.path.open("rb") as stream:
+            return Path(self.path)
+        with open(self.path, "rb") as stream:
             stream.seek(self.offset)
             return stream.read(self.size_bytes)
 
@@ -96,6 +97,9 @@ def list_library(
         files = _at_url(folder, suffixes, is_wanted)
     else:
         files = _on_disk(folder, suffixes, is_wanted, passed)
+    if not tars:
+        yield from files
+        return
     for found in files:
         suffix = os.path.splitext(found.name)[1].lower()
         if found.reason is not None or suffix in images:
@@ -110,19 +114,19 @@ def _on_disk(
     folder: Path, suffixes: frozenset[str], is_wanted: Callable[[str], bool], passed: list[Path] | None
 ) -> Iterator[Found]:
     prefix = len(str(folder)) + 1 if str(folder) != os.sep else 1
-    for path in list_images(folder, suffixes, passed=passed):
-        name = str(path)[prefix:].replace(os.sep, "/")
+    for entry in list_entries(folder, suffixes, passed=passed):
+        name = entry.path[prefix:].replace(os.sep, "/")
         if not is_wanted(name):
             continue
         try:
-            status = path.stat()
+            status = entry.stat()
         except OSError as error:
             # A broken link, or a file that vanished while it was listed.
-            if path.is_symlink():
-                moment = storable_ns(path.lstat().st_mtime_ns)
-                yield Found(path, name, 0, moment, reason=f"{name} is a broken link: {error.strerror}.")
+            if os.path.islink(entry.path):
+                moment = storable_ns(os.lstat(entry.path).st_mtime_ns)
+                yield Found(entry.path, name, 0, moment, reason=f"{name} is a broken link: {error.strerror}.")
             continue
-        yield Found(path, name, status.st_size, storable_ns(status.st_mtime_ns))
+        yield Found(entry.path, name, status.st_size, storable_ns(status.st_mtime_ns))
 
 
 def _at_url(url: str, suffixes: frozenset[str], is_wanted: Callable[[str], bool]) -> Iterator[Found]:
@@ -145,7 +149,7 @@ def find_image(folder: Path | str, name: str) -> Path | bytes:
             return read_bytes(f"{folder}/{name}")
         if isinstance(folder, Path) and (not mark or not Path(tar).is_file()):
             return folder / name
-        for found in _members(Found(tar, head + TAR_SUFFIX, 0, 0)):
+        for found in _members(Found(str(tar), head + TAR_SUFFIX, 0, 0)):
             if found.name == name and found.reason is None:
                 return found.source()
     except OSError as error:
@@ -156,7 +160,7 @@ def find_image(folder: Path | str, name: str) -> Path | bytes:
 def _members(archive: Found) -> Iterator[Found]:
     path, name, mtime_ns, suffixes = archive.path, archive.name, archive.mtime_ns, image_suffixes()
     try:
-        opened = open_url(path, passing=(tarfile.TarError,)) if isinstance(path, str) else path.open("rb")
+        opened = open_url(path, passing=(tarfile.TarError,)) if is_url(path) else open(path, "rb")
         with opened as stream, tarfile.open(fileobj=stream, mode="r:", errors="surrogateescape") as tar:
             for member in tar:
                 # The list that tarfile keeps of what it has seen is of no use to us, and long.
