@@ -2,10 +2,11 @@
 
     python benchmarks/index_library.py --work DIR [--model EXPORT] [-o results/index_library.json]
 
-The images are JPEGs of one pixel with a number behind it and their vectors are random, made elsewhere: neither an update
-that looks at no pixel nor a search looks at them. EXPORT is an ONNX export with both towers; without it, ViT-B/32 with random weights is
-exported first. Each command runs in a process of its own, a few times; seconds are those of the whole process, start
-included, beside the processor time that it took. Searches also list what they imported: torch must not be there.
+The images are JPEGs of one pixel with a number behind it and their vectors are random, made elsewhere: neither an
+update that looks at no pixel nor a search looks at them. EXPORT is an ONNX export with both towers; without it,
+ViT-B/32 with random weights is exported first. Each command runs in a process of its own, a few times; seconds are
+those of the whole process, start included, beside the processor time that it took. Searches also list what they
+imported: torch must not be there.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ an extra of ``pyproject.toml``; the tables below repeat the extras by the names 
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 
 from mobileclip_kit.errors import MissingExtraError
@@ -82,9 +81,11 @@ def require_tested(what: str, extra: str) -> None:
     Raises:
         MissingExtraError: A package is not installed, or of another version.
     """
+    from importlib import metadata  # takes long to import
+
     require(what, extra)
     for name, tested in TESTED.get(extra, {}).items():
-        found = importlib.metadata.version(name)
+        found = metadata.version(name)
         if not found.startswith(tested):
             raise MissingExtraError(
                 f"{what} was tested with {name} {tested.removesuffix('.')}, but {found} is installed; "

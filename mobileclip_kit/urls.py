@@ -8,7 +8,6 @@ disk, and one that may not be read a ``PermissionError``; everything else, such 
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import errno
 import os
 import posixpath
@@ -168,6 +167,8 @@ def _mtime_ns(about: dict[str, Any]) -> int | None:
         try:
             moment = datetime.fromisoformat(moment)
         except ValueError:
+            import email.utils  # takes long to import
+
             parsed = email.utils.parsedate_tz(moment)
             moment = None if parsed is None else email.utils.mktime_tz(parsed)
     if isinstance(moment, datetime):

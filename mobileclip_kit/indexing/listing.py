@@ -29,8 +29,8 @@ class Found:
     """An image that is there now.
 
     Attributes:
-        path: The file, or the tar that holds it; its URL if it is remote. A str, because making a ``Path`` takes as long
-            as finding the file.
+        path: The file, or the tar that holds it; its URL if it is remote. A str, because making a ``Path`` takes as
+            long as finding the file.
         name: Relative to the indexed folder, with ``/``.
         size_bytes: Of the image.
         mtime_ns: Of the file, of the tar for a member; see :func:`mobileclip_kit.index.selection.storable_ns`. None
