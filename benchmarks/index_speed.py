@@ -2,7 +2,8 @@
 
     python benchmarks/index_speed.py JPEGS --work DIR [--clip-retrieval PYTHON] [-o results/index_speed.json]
 
-JPEGS is a folder of photos. Two sets are made of them: "small" (the longer side 500 px) and "camera" (4000×3000 px, 12
+JPEGS is a folder of photos; where they are too few, they come again with a row and a column less, so that no file is a
+copy of another one, which an indexing run would not decode. Two sets are made of them: "small" (the longer side 500 px) and "camera" (4000×3000 px, 12
 megapixels, with the noise of a sensor, since an enlarged photo alone would be cheaper to decode than a real one). The
 model is ViT-B/32 with random weights of a fixed seed: every contender computes with the same ones, and cosines against
 open_clip's vectors say whether it is the same computation. Rounds are interleaved: in each round every contender goes
@@ -46,7 +47,7 @@ CALIBRATION = 64
 
 def main() -> None:
     """Prepare what is missing, run the rounds, write the result."""
-    chosen = parse("jpegs", work=Path, clip_retrieval=None, rounds=3, sets=tuple(SETS), only=(), contender="",
+    chosen = parse("jpegs", work=Path, clip_retrieval=None, rounds=5, sets=tuple(SETS), only=(), contender="",
                    out=Path("index_speed.json"), choices={"sets": list(SETS)})  # fmt: skip
     if chosen.contender:
         print(json.dumps(run_contender(chosen.contender, chosen.jpegs, chosen.work)))
@@ -118,11 +119,12 @@ def prepare(jpegs: Path, work: Path, sets: list[str]) -> None:
     """Make the image sets, the model and its exports, as far as they are missing."""
     work.mkdir(parents=True, exist_ok=True)
     files = sorted(path for path in jpegs.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    if not files:
+        raise SystemExit(f"{jpegs} holds no JPEG files.")
     for part in sets:
         if not (work / part).is_dir():
             with atomic_folder(work / part) as staging:
-                for number in range(SETS[part]):
-                    draw(files[number % len(files)], part, number).save(staging / f"{number:04d}.jpg", quality=90)
+                draw_set(files, part, SETS[part], staging)
     if not (work / "model").is_dir():
         from mobileclip_kit.networks.model import load_model, save_model
 
@@ -140,9 +142,17 @@ def prepare(jpegs: Path, work: Path, sets: list[str]) -> None:
             subprocess.run([*mckit, f"--{precision}", *more, "-o", str(work / precision)], check=False)
 
 
-def draw(path: Path, part: str, number: int) -> Image.Image:
-    """An image of a set."""
+def draw_set(files: list[Path], part: str, count: int, folder: Path) -> None:
+    """Images of a set, no two of them alike."""
+    for number in range(count):
+        again, which = divmod(number, len(files))
+        draw(files[which], part, number, again).save(folder / f"{number:04d}.jpg", quality=90)
+
+
+def draw(path: Path, part: str, number: int, cropped: int) -> Image.Image:
+    """An image of a set, of the photo without its first ``cropped`` rows and columns."""
     photo = Image.open(path).convert("RGB")
+    photo = photo.crop((cropped, cropped, photo.width, photo.height))
     if part == "small":
         photo.thumbnail((500, 500)) if max(photo.size) > 500 else None
         scale = 500 / max(photo.size)
