@@ -3,11 +3,11 @@
     python benchmarks/index_speed.py JPEGS --work DIR [--clip-retrieval PYTHON] [-o results/index_speed.json]
 
 JPEGS is a folder of photos; where they are too few, they come again with a row and a column less, so that no file is a
-copy of another one, which an indexing run would not decode. Two sets are made of them: "small" (the longer side 500 px) and "camera" (4000×3000 px, 12
-megapixels, with the noise of a sensor, since an enlarged photo alone would be cheaper to decode than a real one). The
-model is ViT-B/32 with random weights of a fixed seed: every contender computes with the same ones, and cosines against
-open_clip's vectors say whether it is the same computation. Rounds are interleaved: in each round every contender goes
-once, in a process of its own, in an order drawn anew; loading the model is not counted.
+copy of another one, which an indexing run would not decode. Two sets are made of them: "small" (the longer side 500 px)
+and "camera" (4000×3000 px, 12 megapixels, with the noise of a sensor, since an enlarged photo alone would be cheaper to
+decode than a real one). The model is ViT-B/32 with random weights of a fixed seed: every contender computes with the
+same ones, and cosines against open_clip's vectors say whether it is the same computation. Rounds are interleaved: in
+each round every contender goes once, in a process of its own, in an order drawn anew; loading the model is not counted.
 
 Contenders: ``open_clip`` (its own transform and a torch loop, batches of 32), ``open_clip workers`` (the same behind a
 torch DataLoader with a process a core), ``clip_retrieval`` (its ``clip_inference``, in an environment of its own that
