@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from mobileclip_kit import __version__
+from mobileclip_kit.arrays import parts_of
 from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
 from mobileclip_kit.errors import DataError, ExportError, IndexFormatError, ModelError, ModelMismatchError
 from mobileclip_kit.exporting.digests import ListedFile, hash_path
@@ -226,7 +227,7 @@ def write_library(index: Path, destination: Path, spec: ModelSpec, numbers: Numb
                 opened.vectors([row for row, _ in part]),
                 [(item.mtime_ns or 0) // 1_000_000 for _, item in part],
             )
-            for part in (items[start : start + MAX_BATCH_ROWS] for start in range(0, len(items), MAX_BATCH_ROWS))
+            for part in parts_of(items, MAX_BATCH_ROWS)
         )
         write_phone_index(destination, PhoneHeader(spec.embedding_dim, numbers, spec.model_hash), parts)
 

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import os
 import socket
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -61,12 +61,6 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not 1 <= shard[0] <= shard[1]:
         raise UsageError(f"There is no shard {text}: the first number goes from 1 to the second.")
     return shard
-
-
-def parts_of(items: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:
-    """Consecutive parts of ``size`` items; the last one may be shorter."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def check_cluster(address: str) -> None:

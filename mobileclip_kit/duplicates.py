@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.arrays import Vectors, parts_of
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.phash import BITS, FLAT, differing_bits
@@ -151,10 +151,9 @@ def _pairs(
     rows = np.array([item.row for item in ranked], np.int64)
     typical = typical_distance(index.vectors(np.sort(rows)[:: max(1, len(rows) // _SAMPLE)]))
     allowed = index.allowed_rows()
-    for start in track(range(0, len(ranked), _QUERIES_AT_ONCE), "compare", "blocks"):
+    for block in track(list(parts_of(np.arange(len(ranked)), _QUERIES_AT_ONCE)), "compare", "blocks"):
         if stop():
             return
-        block = np.arange(start, min(start + _QUERIES_AT_ONCE, len(ranked)))
         scores, found = index.nearest(index.vectors(rows[block]), _NEIGHBOURS + 1, allowed=allowed)
         first = np.repeat(block, found.shape[1])
         second = np.array([place_of.get(row, -1) for row in found.ravel().tolist()], np.int64)

@@ -19,7 +19,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -142,6 +142,16 @@ def near_paths(path: Path) -> list[str]:
     except OSError:
         return []
     return [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, sorted(names), n=2, cutoff=0.7)]
+
+
+def check_no_source(out: Path, sources: Iterable[Path], what: str) -> None:
+    """Refuse an output that is one of the folders it shall be merged of.
+
+    Raises:
+        OutputError: Names it.
+    """
+    if out.exists() and any(source.exists() and source.samefile(out) for source in sources):
+        raise OutputError(f"{out} is one of the {what} to be merged.", hint="Choose another -o.")
 
 
 def nothing_at(path: Path, hint: str) -> tuple[str, str]:

@@ -80,6 +80,7 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 _RESIZABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 # What Pillow itself turns an image with an alpha channel into for the time of a resize.
 _PREMULTIPLIED = {"LA": "La", "RGBA": "RGBa"}
+_STRAIGHT = {premultiplied: mode for mode, premultiplied in _PREMULTIPLIED.items()}
 # When an image is enlarged to more than this many times the target's area, only what the crop keeps is computed.
 _FULL_RESIZE_AREAS = 16
 _REACH = 3
@@ -489,6 +490,8 @@ def _resize_box(
 
 
 def _to_resizable(image: Image.Image) -> Image.Image:
+    # What programs that compose images hand over in memory; Pillow converts "La" to nothing but "LA".
+    image = image.convert(_STRAIGHT.get(image.mode, image.mode))
     if image.mode in _RESIZABLE_MODES:
         return image
     if image.mode.startswith("I"):

@@ -272,6 +272,14 @@ def test_draft_is_close_and_leaves_small_images_alone():
     assert 0 < np.abs(drafted.astype(int) - full).mean() < 3
 
 
+@pytest.mark.parametrize(("mode", "premultiplied"), [("LA", "La"), ("RGBA", "RGBa")])
+def test_premultiplied_images_in_memory_are_those_with_an_alpha_channel(mode: str, premultiplied: str) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 4), np.uint8)).convert(mode)
+    image.putalpha(255)  # else the products with alpha are rounded
+    spec = ImageSpec(height=32, width=32)
+    np.testing.assert_array_equal(load_pixels(image.convert(premultiplied), spec), load_pixels(image, spec))
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "CMYK", "P", "1", "I;16"])
 def test_load_image_gives_rgb(mode):
     file_format = "TIFF" if mode == "CMYK" else "PNG"

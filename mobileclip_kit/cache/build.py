@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.arrays import Pixels, Vectors
+from mobileclip_kit.arrays import Pixels, Vectors, parts_of
 from mobileclip_kit.cache.folder import CacheDescription
 from mobileclip_kit.cache.writer import CacheWriter
 from mobileclip_kit.data.images import FileImages, content_hashes, identities_of
@@ -127,7 +127,7 @@ def encode_items(
     images = FileImages([pair.image for pair, _ in items], [pair.key for pair, _ in items],
                         identities_of(sha256 for _, sha256 in items), spec)  # fmt: skip
     told = 0
-    with closing(images.read(_rows(len(items), batch_size or teacher_batch(device)))) as reading:
+    with closing(images.read(parts_of(np.arange(len(items)), batch_size or teacher_batch(device)))) as reading:
         for rows, pixels in reading:
             keys, hashes = [items[row][0].key for row in rows], [items[row][1] for row in rows]
             vectors = np.zeros((0, 1, teacher.spec.embedding_dim), np.float32)
@@ -202,11 +202,6 @@ def _encode(network: nn.Module, views: Sequence[Tensor | NDArray[np.float32]], d
     return vectors  # (n, views, d)
 
 
-def _rows(count: int, batch_size: int) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, count, batch_size):
-        yield np.arange(start, min(start + batch_size, count), dtype=np.int64)
-
-
 def import_vectors(images: Path, vectors: Path, names: Path, out: Path, *, teacher: str | None = None) -> CacheReport:
     """Make or extend a cache from a matrix and the names of its rows.
 
@@ -254,8 +249,7 @@ def import_vectors(images: Path, vectors: Path, names: Path, out: Path, *, teach
 def _add_rows(writer: CacheWriter, images: Path, matrix: NDArray[np.floating], names: list[str],
               present: list[int]) -> None:  # fmt: skip
     with Progress("import", total=len(present), unit="images") as progress:
-        for start in range(0, len(present), _BATCH):
-            part = present[start : start + _BATCH]
+        for part in parts_of(present, _BATCH):
             hashes = [sha256_of_file(images / names[row]) for row in part]
             fresh = [(row, sha256) for row, sha256 in zip(part, hashes, strict=True)
                      if not writer.holds(names[row], sha256)]  # fmt: skip
@@ -281,9 +275,8 @@ def _check_names(matrix: NDArray[np.floating], listed: list[str], vectors: Path,
 
 
 def _checked_norms(matrix: NDArray[np.floating], listed: list[str], vectors: Path) -> NDArray[np.float64]:
-    norms = np.zeros(len(matrix), np.float64)
-    for start in range(0, len(matrix), 4096):
-        norms[start : start + 4096] = np.linalg.norm(np.asarray(matrix[start : start + 4096], np.float64), axis=1)
+    lengths = [np.linalg.norm(np.asarray(part, np.float64), axis=1) for part in parts_of(matrix, 4096)]
+    norms: NDArray[np.float64] = np.concatenate([np.zeros(0), *lengths])
     if not np.isfinite(norms).all():
         row = int(np.argmin(np.isfinite(norms)))
         raise DataError(f"Row {row} of {vectors}, the vector of {listed[row]}, is not finite.")

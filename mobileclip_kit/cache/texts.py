@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.arrays import Vectors, parts_of
 from mobileclip_kit.cache.build import describe_teacher
 from mobileclip_kit.cache.folder import CACHE_FILE, TeacherCache
 from mobileclip_kit.cache.writer import CacheWriter
@@ -55,8 +55,7 @@ def cache_texts(teacher: Model, texts: Sequence[str], cache: Path, *, device: st
         wanted = [text for text in dict.fromkeys(texts) if not writer.holds(text, text_hash(text))]
         with Progress("teacher", total=len(wanted), unit="texts") as progress:
             batch = teacher_batch(device)
-            for start in range(0, len(wanted), batch):
-                part = wanted[start : start + batch]
+            for part in parts_of(wanted, batch):
                 ids = torch.from_numpy(tokenizer(part)).to(device)
                 vectors = encode_in_half(lambda ids=ids: encode_text_raw(network, ids), device)  # type: ignore[misc]
                 writer.add(part, [text_hash(text) for text in part], vectors.cpu().numpy()[:, None, :])

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.arrays import Vectors, parts_of
 from mobileclip_kit.confidence.bank import bank_sha256, bank_texts
 from mobileclip_kit.errors import IndexFormatError
 from mobileclip_kit.files import atomic_file
@@ -34,7 +34,7 @@ _TEXTS_AT_ONCE = 64
 CHANGED_SHARE = 0.1
 _MOST_ROWS = 65_536
 _ROWS_AT_ONCE = 8192
-_LONGEST_HEADER = 1 << 20
+_LONGEST_HEADER, _LENGTH_BYTES = 1 << 20, 8
 _AGAIN = "Delete the file; the next `mckit index` makes it anew."
 _TYPES: dict[str, Any] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
@@ -82,8 +82,8 @@ class Background:
         chosen = np.linspace(0, len(vectors) - 1, min(len(vectors), _MOST_ROWS)).astype(np.int64)
         best = np.full(len(texts), -np.inf, np.float32)
         total, squares = np.zeros(vectors.shape[1]), np.zeros((vectors.shape[1],) * 2)
-        for start in range(0, len(chosen), _ROWS_AT_ONCE):
-            part = np.asarray(vectors[chosen[start : start + _ROWS_AT_ONCE]], np.float32)
+        for rows in parts_of(chosen, _ROWS_AT_ONCE):
+            part = np.asarray(vectors[rows], np.float32)
             best = np.maximum(best, (part @ texts.T).max(axis=0))
             total += part.sum(axis=0, dtype=np.float64)
             squares += part.T @ part
@@ -136,6 +136,8 @@ class Background:
         """
         data = path.read_bytes()
         try:
+            if len(data) < _LENGTH_BYTES:
+                raise ValueError("it is empty" if not data else "it is cut off")
             (length,) = struct.unpack_from("<Q", data)
             if length > min(len(data), _LONGEST_HEADER):
                 raise ValueError("its header is longer than the file")
@@ -208,8 +210,8 @@ def refresh_background(
         texts = same.texts
     elif encoder is not None and encoder.spec.text is not None:
         every = list(bank_texts())
-        starts = track(range(0, len(every), _TEXTS_AT_ONCE), "background texts", "batches")
-        texts = np.concatenate([encoder.encode_texts(every[start : start + _TEXTS_AT_ONCE]) for start in starts])
+        parts = track(list(parts_of(every, _TEXTS_AT_ONCE)), "background texts", "batches")
+        texts = np.concatenate([encoder.encode_texts(part) for part in parts])
     else:
         path.unlink(missing_ok=True)
         return "Hits have no confidence: the model has no text tower here."

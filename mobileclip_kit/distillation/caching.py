@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from mobileclip_kit import formats
+from mobileclip_kit.arrays import parts_of
 from mobileclip_kit.cache.build import (
     CacheReport,
     EncodedItems,
@@ -30,14 +31,13 @@ from mobileclip_kit.cluster import (
     check_cluster,
     parse_shard,
     part_of,
-    parts_of,
     run_on_cluster,
 )
 from mobileclip_kit.data.pair import Pair, Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.captions import read_bank
 from mobileclip_kit.errors import DataError, OutputError, UsageError
-from mobileclip_kit.files import check_can_write
+from mobileclip_kit.files import check_can_write, check_no_source
 from mobileclip_kit.model_names import check_device_name
 from mobileclip_kit.options import Option
 
@@ -207,8 +207,7 @@ def merge_caches(sources: Sequence[Path], out: Path, *, force: bool = False) -> 
     started = time.monotonic()
     if not sources:
         raise UsageError("There is nothing to merge.", hint="Name the caches.")
-    if any(source.exists() and out.exists() and source.samefile(out) for source in sources):
-        raise OutputError(f"{out} is one of the caches to be merged.", hint="Choose another -o.")
+    check_no_source(out, sources, "caches")
     check_can_write(out, force=force, kinds=(CACHE_FILE,))
     caches = [TeacherCache.open(source) for source in sources]
     texts = [TeacherCache.open(folder) for source in sources if is_cache(folder := source / TEXTS_FOLDER)]

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from mobileclip_kit.arrays import Pixels
+from mobileclip_kit.arrays import Pixels, parts_of
 from mobileclip_kit.errors import ShapeError
 from mobileclip_kit.explain.tower_grids import Grid, run_tower
 from mobileclip_kit.images import normalize
@@ -67,8 +67,8 @@ def grad_cam(model: Model, pixels: Pixels, text_vectors: ArrayLike) -> HeatMaps:
             f"The texts have {texts.shape[1]} dimensions, the images of {model.spec.name} {model.spec.embedding_dim}."
         )
     parts = []
-    for start in range(0, len(pixels), _BATCH):
-        images = torch.from_numpy(normalize(pixels[start : start + _BATCH], spec))
+    for part in parts_of(pixels, _BATCH):
+        images = torch.from_numpy(normalize(part, spec))
         parts.append(_heat(model, images, texts.float()))
     if not parts:
         return HeatMaps(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.arrays import Vectors, parts_of
 from mobileclip_kit.files import atomic_file, sha256_of_file
 from mobileclip_kit.index.ann_index import Derived, lists_of, propose, rescore
 from mobileclip_kit.index.flat import search_flat
@@ -126,9 +126,8 @@ def _build(matrix: Vectors, kind: IndexKind) -> Any:
     sample = matrix[np.linspace(0, len(matrix) - 1, min(len(matrix), _TRAINING_ROWS)).astype(np.int64)]
     index.train(np.ascontiguousarray(sample, np.float32))
     with Progress(f"derive {kind}", total=len(matrix), unit="vectors") as progress:
-        for start in range(0, len(matrix), _ROWS_AT_ONCE):
-            part = np.ascontiguousarray(matrix[start : start + _ROWS_AT_ONCE], np.float32)
-            index.add(part)
+        for part in parts_of(matrix, _ROWS_AT_ONCE):
+            index.add(np.ascontiguousarray(part, np.float32))
             progress.advance(len(part))
     return index
 

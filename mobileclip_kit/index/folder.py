@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.arrays import Vectors, parts_of
 from mobileclip_kit.errors import IndexFormatError, MckitError, OutputError
 from mobileclip_kit.files import (
     atomic_file,
@@ -357,8 +357,8 @@ class IndexReader:
         Raises:
             IndexFormatError: A row is not of length 1.
         """
-        for start in range(0, len(self.matrix), _ROWS_AT_ONCE):
-            self.vectors(np.arange(start, min(start + _ROWS_AT_ONCE, len(self.matrix))))
+        for rows in parts_of(np.arange(len(self.matrix)), _ROWS_AT_ONCE):
+            self.vectors(rows)
 
     def _check_blocks(self, sums: Iterable[BlockSum]) -> None:
         path, dim = self.path / vectors_file(self.generation), self.spec.embedding_dim

@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from mobileclip_kit.arrays import parts_of
 from mobileclip_kit.errors import IndexFormatError, OutputError, UsageError
 from mobileclip_kit.index.selection import EVERYTHING, Selection, distance_km
 from mobileclip_kit.index.vectors import BlockSum
@@ -237,8 +238,7 @@ class Store:
         """The names of the items in these rows; rows of removed items are left out."""
         names: dict[int, str] = {}
         with _reporting(self.path):
-            for start in range(0, len(rows), _VARIABLES):
-                part = [int(row) for row in rows[start : start + _VARIABLES]]
+            for part in parts_of([int(row) for row in rows], _VARIABLES):
                 marks = ",".join("?" * len(part))
                 found = self._connection.execute(f"SELECT {self._columns} FROM items WHERE row IN ({marks})", part)
                 items = map(self._item, found)

@@ -17,7 +17,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.arrays import Vectors, parts_of
 from mobileclip_kit.errors import DataError, IndexFormatError, ShapeError
 
 _STORED = np.dtype("<f4")
@@ -195,8 +195,8 @@ class MatrixWriter:
         path.write_bytes(b"")
         copy = MatrixWriter(path, self.dim, 0)
         matrix = self.map()
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            copy.append(matrix[rows[start : start + _ROWS_AT_ONCE]])
+        for part in parts_of(rows, _ROWS_AT_ONCE):
+            copy.append(matrix[part])
         copy.flush()
         return copy
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.cluster import parts_of, run_on_cluster
+from mobileclip_kit.arrays import Vectors, parts_of
+from mobileclip_kit.cluster import run_on_cluster
 from mobileclip_kit.errors import DataError, MckitError, ModelError, UsageError
 from mobileclip_kit.indexing.decode import Decoded, decode_ahead
 from mobileclip_kit.indexing.scan import FileToEncode

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mobileclip_kit.arrays import Vectors
-from mobileclip_kit.cluster import parts_of
+from mobileclip_kit.arrays import Vectors, parts_of
 from mobileclip_kit.extras import require
 from mobileclip_kit.files import atomic_folder, sha256_of_file, write_json
 from mobileclip_kit.formats import write
@@ -95,8 +94,7 @@ def _write_parts(index: IndexReader, items: list[Item], folder: Path) -> None:
     (folder / "img_emb").mkdir()
     (folder / "metadata").mkdir()
     root = index.header.images
-    for number, start in enumerate(track(range(0, max(1, len(items)), ROWS_IN_FILE), "dump", "files")):
-        part = items[start : start + ROWS_IN_FILE]
+    for number, part in enumerate(track(list(parts_of(items, ROWS_IN_FILE)) or [[]], "dump", "files")):
         paths = [item.name if root is None else os.path.join(root, item.name) for item in part]
         save_matrix(folder / "img_emb" / f"img_emb_{number}.npy", _vectors(index, part).astype(np.float16))
         table = pa.table({"image_path": pa.array(paths, pa.string()), **_facts(part)})

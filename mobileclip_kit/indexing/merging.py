@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mobileclip_kit.arrays import parts_of
 from mobileclip_kit.confidence.background import BACKGROUND_FILE, refresh_background
-from mobileclip_kit.errors import DataError, OutputError, UsageError
+from mobileclip_kit.errors import DataError, UsageError
+from mobileclip_kit.files import check_no_source
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, IndexWriter, open_writer, staged_index
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.indexing.deriving import query_vectors_for, refresh_derived
@@ -59,8 +61,7 @@ def merge_indexes(
     """
     if not sources:
         raise UsageError("There is nothing to merge.", hint="Name the indexes.")
-    if out.exists() and any(source.exists() and source.samefile(out) for source in sources):
-        raise OutputError(f"{out} is one of the indexes to be merged.", hint="Choose another -o.")
+    check_no_source(out, sources, "indexes")
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         indexes = [stack.enter_context(IndexReader(source)) for source in sources]
@@ -162,7 +163,6 @@ def _copy(index: IndexReader, items: list[tuple[Item, str]], writer: IndexWriter
         if item.row is None:
             writer.store.put(replace(item, name=name))
     living = sorted(((item.row, item, name) for item, name in items if item.row is not None), key=lambda one: one[0])
-    for start in track(range(0, len(living), _CHUNK_ROWS), f"merge {index.path.name}", "parts"):
-        part = living[start : start + _CHUNK_ROWS]
+    for part in track(list(parts_of(living, _CHUNK_ROWS)), f"merge {index.path.name}", "parts"):
         row = writer.matrix.append(np.array(index.matrix[[old for old, _, _ in part]], np.float32))
         writer.store.put(*(replace(item, name=name, row=row + offset) for offset, (_, item, name) in enumerate(part)))

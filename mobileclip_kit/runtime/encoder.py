@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileclip_kit.arguments import listed_texts
-from mobileclip_kit.arrays import Ids, Pixels, Vectors
+from mobileclip_kit.arrays import Ids, Pixels, Vectors, parts_of
 from mobileclip_kit.errors import ShapeError, UsageError
 from mobileclip_kit.model_names import DEVICES, check_device_name
 from mobileclip_kit.spec import ImageSpec, ModelSpec, Tower
@@ -181,8 +181,7 @@ class Encoder:
         ids = np.asarray(ids)
         if ids.ndim != 2 or ids.shape[1] != context or ids.dtype.kind != "i":
             raise ShapeError(f"Token identifiers must be (n, {context}) integers, not {_kind(ids)}.")
-        chunks = (ids[start : start + self.batch_size] for start in range(0, len(ids), self.batch_size))
-        return self._stack([self._run_texts(chunk) for chunk in chunks])
+        return self._stack([self._run_texts(chunk) for chunk in parts_of(ids, self.batch_size)])
 
     @contextlib.contextmanager
     def in_parallel(self) -> Iterator[tuple[Encoder, int]]:
@@ -210,8 +209,7 @@ class Encoder:
         if len(images) == 1:
             yield load(images[0])[None]
             return
-        batches = (images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size))
-        with contextlib.closing(decode_ahead(load, batches, ahead=1)) as decoded:
+        with contextlib.closing(decode_ahead(load, parts_of(images, self.batch_size), ahead=1)) as decoded:
             for _, pixels in decoded:
                 yield np.stack(pixels)
 

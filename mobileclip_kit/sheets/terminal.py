@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mobileclip_kit.arrays import parts_of
 from mobileclip_kit.errors import UsageError
 
 Protocol = Literal["kitty", "iterm", "sixel"]
@@ -62,7 +63,7 @@ def encode_image(image: Image.Image, protocol: Protocol) -> str:
     data = base64.b64encode(stream.getvalue()).decode("ascii")
     if protocol == "iterm":
         return f"\x1b]1337;File=inline=1;size={len(stream.getvalue())}:{data}\x07\n"
-    chunks = [data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK)]
+    chunks = list(parts_of(data, _CHUNK))
     keys = ["a=T,f=100,", *[""] * (len(chunks) - 1)]
     more = [1] * (len(chunks) - 1) + [0]
     parts = zip(keys, more, chunks, strict=True)

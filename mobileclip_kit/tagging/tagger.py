@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.arrays import Vectors, parts_of
 from mobileclip_kit.confidence.background import Background, open_background
 from mobileclip_kit.confidence.scorer import FIRST_HITS, certain_count, confidences
 from mobileclip_kit.errors import DataError
@@ -32,6 +32,7 @@ from mobileclip_kit.tagging.request import BESIDE, TEMPLATES, TagRequest
 from mobileclip_kit.tagging.sidecars import prepare_sidecars, write_sidecars
 
 _LABELS_AT_ONCE = 16
+_ROWS_AT_ONCE = 65_536
 _HITS_AT_ONCE = 64
 
 
@@ -159,9 +160,9 @@ def certain_rows(
     Yields:
         Rows and confidences, best hit first; None for a query without confidences.
     """
-    for start in range(0, len(queries), _LABELS_AT_ONCE):
-        part = queries[start : start + _LABELS_AT_ONCE]
-        scores = np.concatenate([index.matrix[rows[at : at + 65536]] @ part.T for at in range(0, len(rows), 65536)])
+    for part in parts_of(queries, _LABELS_AT_ONCE):
+        # Not metrics.score_blocks, for which all rows would have to be copied out of the mapped matrix at once.
+        scores = np.concatenate([index.matrix[some] @ part.T for some in parts_of(rows, _ROWS_AT_ONCE)])
         for number, query in enumerate(part):
             order = rows[np.argsort(-scores[:, number], kind="stable")]
             yield _certain(index, background, query, order, least)

@@ -120,11 +120,12 @@ def test_an_index_that_grew_is_measured_again_without_encoding_the_texts_again(i
     assert Background.read(index / BACKGROUND_FILE).images == 280
 
 
-def test_a_damaged_background_is_made_anew(index: Path) -> None:
-    (index / BACKGROUND_FILE).write_bytes(b"damaged")
+@pytest.mark.parametrize(("data", "reason"), [(b"", "it is empty"), (b"damaged", "it is cut off"), (b"12345678", "")])
+def test_a_damaged_background_is_made_anew(index: Path, data: bytes, reason: str) -> None:
+    (index / BACKGROUND_FILE).write_bytes(data)
     with IndexReader(index) as reader:
         found, problem = open_background(reader)
-    assert found is None and problem is not None and "is damaged" in problem
+    assert found is None and problem is not None and f"is damaged: {reason}" in problem
     encoder = WordEncoder()
     assert refresh(index, encoder) is None
     assert encoder.encoded == len(bank_texts())
