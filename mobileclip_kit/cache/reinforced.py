@@ -19,12 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mobileclip_kit.arrays import Vectors
+from mobileclip_kit.arrays import Vectors, parts_of
 from mobileclip_kit.cache.build import CacheReport
 from mobileclip_kit.cache.folder import CacheDescription
 from mobileclip_kit.cache.texts import TEXTS_FOLDER, text_hash
 from mobileclip_kit.cache.writer import CacheWriter, cache_place
-from mobileclip_kit.cluster import parts_of
 from mobileclip_kit.data.images import content_hashes
 from mobileclip_kit.data.pair import Pair, Skipped
 from mobileclip_kit.data.sources import open_source
