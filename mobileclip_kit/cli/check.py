@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from mobileclip_kit.cli.output import emit, json_option
+from mobileclip_kit.cli.output import LocalPath, emit, json_option
 
 
 @click.command(name="check")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=LocalPath())
 @json_option
 def command(path: Path, as_json: bool) -> None:
     """Check whether files that mckit wrote are still what it wrote.

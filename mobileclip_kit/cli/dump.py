@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from mobileclip_kit.cli.output import emit, force_option, json_option, note
+from mobileclip_kit.cli.output import LocalPath, emit, force_option, json_option, note
 
 _LEFT_OUT_SHOWN = 20
 
 
 @click.command(name="dump")
-@click.argument("index_folder", metavar="INDEX", type=click.Path(path_type=Path))
+@click.argument("index_folder", metavar="INDEX", type=LocalPath())
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The folder to make.")
 @click.option(
     "--format",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mobileclip_kit.cli.output import counted, emit, json_option
+from mobileclip_kit.cli.output import LocalPath, counted, emit, json_option
 from mobileclip_kit.files import one_line
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="duplicates")
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index", type=LocalPath())
 @json_option
 def command(index: Path, as_json: bool) -> None:
     """List copies of the same photo: exact ones, and resized, recompressed or slightly cropped ones.

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from mobileclip_kit.cli.output import emit, json_option
+from mobileclip_kit.cli.output import LocalPath, emit, json_option
 
 _LINE_CHARACTERS = 100
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=LocalPath())
 @json_option
 def command(path: Path, as_json: bool) -> None:
     """Identify a file or folder: anything that mckit writes, images, captions, vectors, weights.

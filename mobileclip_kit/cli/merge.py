@@ -8,10 +8,10 @@ import click
 
 from mobileclip_kit.cli.index import print_report
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import WholeNumber, json_option
+from mobileclip_kit.cli.output import LocalPath, WholeNumber, json_option
 from mobileclip_kit.indexing.options import IndexOptions
 
-_FOLDER = click.Path(path_type=Path)
+_FOLDER = LocalPath()
 
 
 @click.command(name="merge")

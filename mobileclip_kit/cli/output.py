@@ -26,6 +26,19 @@ _COLOURS = {
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class LocalPath(click.Path):
+    """A file or folder on this machine; a URL, whose two slashes would not survive a path, is refused as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse URLs."""
+        if "://" in str(value):
+            self.fail(f"{value} is a URL; here a file or folder on this machine is meant.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class NumberRange(click.FloatRange):
     """A range of numbers. "nan" is none, and lies neither below nor above its ends."""
 

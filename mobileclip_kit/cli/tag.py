@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import WholeNumber, emit, json_option, note
+from mobileclip_kit.cli.output import LocalPath, WholeNumber, emit, json_option, note
 from mobileclip_kit.model_names import DEVICE_HELP
 from mobileclip_kit.tagging.request import TagRequest
 
-_PATH = click.Path(path_type=Path)
+_PATH = LocalPath()
 _SHOWN = 30
 
 

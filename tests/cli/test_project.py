@@ -259,6 +259,8 @@ WRONG = {
     "cache --teacher ViT-B-23 --data photos -o c": "Did you mean ViT-B-32",
     "cache --teacher ViT-B-32 --data none -o c": "none does not exist",
     "quickstart -o photos": "exists already",
+    "inspect https://host/made": "https://host/made is a URL",
+    "duplicates s3://bucket/made": "s3://bucket/made is a URL",
 }
 
 
