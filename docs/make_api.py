@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import operator
 import re
 import typing
@@ -80,7 +81,7 @@ def _signature(name: str, described: Any) -> str:
         return f"class mckit.{name}"
     found = inspect.signature(described)
     parameters = [each for each in found.parameters.values() if each.name != "self"]
-    shown = [str(each) for each in parameters]
+    shown = [_parameter(each) for each in parameters]
     kinds = [each.kind for each in parameters]
     if inspect.Parameter.KEYWORD_ONLY in kinds:
         shown.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
@@ -88,7 +89,21 @@ def _signature(name: str, described: Any) -> str:
     text = f"mckit.{name}({', '.join(shown)}){result}"
     if len(text) > 100:
         text = f"mckit.{name}(\n    " + ",\n    ".join(shown) + f",\n){result}"
-    return text.replace("'", "")
+    return text
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    stars = "**" if parameter.kind is inspect.Parameter.VAR_KEYWORD else ""
+    text = f"{stars}{parameter.name}: {parameter.annotation}"
+    if parameter.default is inspect.Parameter.empty:
+        return text
+    default = json.dumps(parameter.default) if isinstance(parameter.default, str) else repr(parameter.default)
+    return f"{text} = {default}"
+
+
+def _in_python(help: str) -> str:
+    """The help of an option, which names other options, in the names of Python."""
+    return re.sub(r"--([a-z][a-z-]*)", lambda found: f"`{found[1].replace('-', '_')}`", help)
 
 
 def _options(function: str) -> str:
@@ -102,7 +117,7 @@ def _options(function: str) -> str:
     for field, hint in typing.get_type_hints(kind, include_extras=True).items():
         option = next((each for each in getattr(hint, "__metadata__", ()) if hasattr(each, "help")), None)
         if option is not None and field not in named:
-            lines.append(f"- `{field}`: {option.help}")
+            lines.append(f"- `{field}`: {_in_python(option.help)}")
     return "\n\n**Options**\n\n" + "\n".join(lines)
 
 

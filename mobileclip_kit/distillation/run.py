@@ -65,7 +65,7 @@ _LEAST_IMAGES = 2
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a run made.
+    """The result of a training run.
 
     Attributes:
         path: The model folder.

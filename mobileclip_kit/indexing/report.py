@@ -22,7 +22,7 @@ _LEAST_ROWS = 20
 
 @dataclass(kw_only=True)
 class IndexReport:
-    """Counts of one run.
+    """Counts of one indexing run.
 
     Attributes:
         items: Images that can be found now.

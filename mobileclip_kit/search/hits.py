@@ -23,13 +23,13 @@ _TIE = 1e-6
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer.
+    """An image that a search found.
 
     Attributes:
         rank: From 1 on.
         item: The image's name in the index.
         score: Cosine similarity to the query.
-        confidence: Probability that it is right; None where it cannot be told, see docs/search.md.
+        confidence: Probability that it is right; None where it cannot be told, as for image queries.
         copies: Further files of the same content, where they were folded into this hit.
         path: Its file; None when the index knows no folder of images, or the image lies in a tar or at a URL.
     """
