@@ -303,7 +303,7 @@ def test_an_error_of_a_function_names_options_as_python_does(tmp_path: Path) -> 
     draw_many(tmp_path / "photos", 3)
     with pytest.raises(mckit.OutputError) as refused:
         mckit.distill(data=tmp_path / "photos", teacher="ViT-B-32", student="vit-s6-h12", out=tmp_path / "o")
-    assert refused.value.hint == "Choose another out or add force=True to replace it."
+    assert refused.value.hint == "Choose another name, or add force=True to replace it."
     with pytest.raises(mckit.UsageError) as contradicting:
         mckit.distill(data=tmp_path / "photos", student="vit-s6-h12", out=tmp_path / "s")
     assert contradicting.value.message == "Give either teacher or cache: vectors come from one of them."
