@@ -65,7 +65,9 @@ def _described(command: click.Command, context: click.Context) -> Iterator[str]:
     if others:
         yield f"```text\n{others}\n```"
     options = [each.get_help_record(context) for each in command.params if isinstance(each, click.Option)]
-    rows = [f"- `{names}`: {help}".replace("*", r"\*") for names, help in filter(None, options)]
+    # The range stands behind the sentence.
+    shown = [(names.replace(" RANGE", ""), help.replace("*", r"\*")) for names, help in filter(None, options)]
+    rows = [f"- `{names}`: {help}" for names, help in shown]
     if rows:
         yield "**Options**\n\n" + "\n".join(rows)
 
