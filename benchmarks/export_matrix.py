@@ -10,8 +10,9 @@ written down as not run for want of time. Rows that are in the output already ar
 interrupted and run again, also with other versions of the libraries; ``--seconds`` ends a run by itself after the
 process that is at work then. ``--again time`` repeats what had no time, ``--again failed`` also what failed.
 
-``realistic:NAME`` is an open_clip model whose random weights are shaped like trained ones (tests/realistic_weights.py):
-a few residual channels 50 to 200 times larger than the rest, attention sinks, vectors in a cone.
+``realistic:NAME`` is an open_clip model (``realistic:student:NAME`` a student) whose random weights are shaped like
+trained ones (tests/realistic_weights.py): a few residual channels 50 to 200 times larger than the rest, attention
+sinks, vectors in a cone.
 
     python benchmarks/export_matrix.py IMAGES -o benchmarks/results/realistic_exports.json --models realistic:RN50 …
 
@@ -49,6 +50,7 @@ MODELS = tuple(
 )
 _STUDENT, _STUDENT_TEXT, _STUDENT_DIM = "student:", "text-8", 512
 _REALISTIC = "realistic:"
+_SMALL_TEXT = "text-2"
 # SigLIP's scale and bias, as published.
 _SIGLIP = {"logit_scale": 117.3, "logit_bias": -12.9}
 _ROUNDS = 3
@@ -257,7 +259,8 @@ def export_kinds(
             if kind in kinds:
                 for row in export.rows():
                     kept = {key: value for key, value in row.items() if key in _KEPT}
-                    yield {"model": name, "kind": kind, "error": None, **spent, **kept,
+                    yield {"model": name, "kind": kind, "name": f"{kind} {row['tower']}", "error": None,
+                           **spent, **kept,
                            "calibrated_on": calibrated_on(row, kind, calibration)}  # fmt: skip
         times = latencies_ms(exports, given[0], given[1])
     yield {"latencies": [[*key, value] for key, value in times.items()]}
@@ -310,14 +313,17 @@ def load(name: str) -> Any:
 
 
 def load_realistic(name: str) -> Any:
-    """A model of open_clip whose random weights are shaped like trained ones."""
+    """A model of open_clip, or a student with a text tower, whose random weights are shaped like trained ones."""
     from mobileclip_kit.networks.model import load_model
+    from mobileclip_kit.networks.students import pair_config
 
     sys.path.insert(0, str(HERE.parent))
     from tests.realistic_weights import realistic_model
 
-    settings = _SIGLIP if "SigLIP" in name else {}
-    return realistic_model(load_model(name).config, inputs=8, **settings)[0]
+    student = name.removeprefix(_STUDENT)
+    small = student != name
+    config = pair_config(student, text=_SMALL_TEXT, embedding_dim=_STUDENT_DIM) if small else load_model(name).config
+    return realistic_model(config, inputs=8, **(_SIGLIP if "SigLIP" in name else {}))[0]
 
 
 def describe_machine() -> dict[str, Any]:
