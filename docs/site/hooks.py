@@ -51,7 +51,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         if "://" in target:
             return found[0]
         place = _joined(source, target)
-        if (ROOT / place).is_dir():  # a folder has no page; its name stays as text
+        if (ROOT / place).is_dir() or place.startswith("."):  # no page of the site; the name stays as text
             return start.lstrip("!")[1:].removesuffix("](")
         if start.endswith(".md]("):  # the name of a file says nothing on a site
             start = f"[{_title(place)}]("

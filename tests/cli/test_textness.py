@@ -195,7 +195,7 @@ def test_eval_on_drawn_scenes(photos: Path, tmp_path: Path, capsys: pytest.Captu
     assert "right-in-ten by +0.0 points" in out or "right-in-ten by -" in out
     assert f"--json prints all {len(scales)} scales" in out and "\n-2.25 " not in out and "\n-0.25 " in out
     with Image.open(tmp_path / "scales.png") as plot:
-        assert plot.size == (960, 840)
+        assert plot.size == (780, 1040)
     run(capsys, *asked, "--plot", tmp_path / "scales.png", code=1)
     run(capsys, *asked, "--plot", tmp_path / "scales.gif", code=2)
     _, err = run(capsys, "textness", "eval", photos, "-m", "edges", "--textness-vector", tmp_path / "t.json", code=1)
