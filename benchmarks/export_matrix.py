@@ -16,6 +16,9 @@ sinks, vectors in a cone.
 
     python benchmarks/export_matrix.py IMAGES -o benchmarks/results/realistic_exports.json --models realistic:RN50 …
 
+The sizes of docs/exports.md are ``--models student:vit-s6-h12 --towers image --kinds …`` with
+``-o benchmarks/results/export_sizes.json``; sizes do not depend on the weights.
+
 Latencies are processor time of one image or text on one thread, all exports of a format in turns, median: ONNX
 Runtime's and LiteRT's, and for Core ML those of mckit's own interpreter, which say nothing about a phone. Core AI has
 none: its float16 products take minutes for a large tower on Linux.
@@ -41,6 +44,8 @@ from typing import Any
 
 from harness import HERE, in_turns, last_line, page, parse, table, told, write
 
+from mobileclip_kit.exporting.precisions import PRECISIONS, find_precision
+
 # Small ones come first, so that a run that ends early has tried as many as possible.
 MODELS = tuple(
     "student:mobilenetv2 student:resnet18 student:vit-s6-h12 student:swin-nano ViT-S-32 PE-Core-T-16-384 ViT-S-16 "
@@ -54,20 +59,8 @@ _SMALL_TEXT = "text-2"
 # SigLIP's scale and bias, as published.
 _SIGLIP = {"logit_scale": 117.3, "logit_bias": -12.9}
 _ROUNDS = 3
-# Kind → format and precision. The others of a format are made from its first.
-KINDS = {
-    "onnx-fp32": ("onnx", "fp32"),
-    "onnx-int8": ("onnx", "int8"),
-    "coreml-fp16": ("coreml", "fp16"),
-    "coreml-palette6": ("coreml", "palette6"),
-    "coreai-fp16": ("coreai", "fp16"),
-    "coreai-int8": ("coreai", "int8"),
-    "coreai-palette8": ("coreai", "palette8"),
-    "coreai-palette6": ("coreai", "palette6"),
-    "litert-fp32": ("litert", "fp32"),
-    "litert-int8": ("litert", "int8"),
-    "litert-int8-dynamic": ("litert", "int8-dynamic"),
-}
+# Kind → format and precision. The others of a format are made from its first, as far as they can be.
+KINDS = {f"{row.format}-{row.name}": (row.format, row.name) for row in PRECISIONS}
 DEFAULT_KINDS = tuple("onnx-fp32 onnx-int8 coreml-fp16 coreai-fp16 coreai-int8 litert-fp32 litert-int8".split())
 _NO_TIME = "not run: time"
 _KEPT = frozenset(
@@ -216,7 +209,6 @@ def export_kinds(
     from mobileclip_kit.errors import ExportError, ParityError
     from mobileclip_kit.exporting.exporter import export_model
     from mobileclip_kit.exporting.folder import open_export
-    from mobileclip_kit.exporting.precisions import find_precision
     from mobileclip_kit.exporting.request import ExportOptions
 
     first = find_precision(format).name
@@ -234,7 +226,7 @@ def export_kinds(
                     ExportOptions(
                         format=format,
                         precision=precision,
-                        base=base,
+                        base=base if find_precision(format, precision).from_default else None,
                         keep_failed=True,
                         images=given[0],
                         texts=given[1],
@@ -268,8 +260,6 @@ def export_kinds(
 
 def calibrated_on(row: Mapping[str, Any], kind: str, calibration: Sequence[Any]) -> str | None:
     """What int8 ranges were observed on."""
-    from mobileclip_kit.exporting.precisions import find_precision
-
     calibrated = find_precision(*KINDS[kind]).calibrated
     return calibration[row["tower"] == "text"].source if calibrated else None
 
