@@ -148,6 +148,7 @@ COMMANDS = {
         lambda folder: photos(folder, 12),
         again=("--resume",),
         share=0.6,
+        is_slow=True,
     ),
     "train": Command(
         lambda folder: ["train", "--data", folder / "pairs.csv", "--student", folder / "student.json", "--text",
@@ -191,8 +192,9 @@ COMMANDS = {
         lambda folder: (photos(folder, 24), (folder / "out").mkdir(),
                         shutil.copy(FIRST / "textness.json", folder / "out")),
         share=0.6,
+        is_slow=True,
     ),
-    "scenes": Command(lambda folder: ["scenes", "60", "-o", folder / "out", "--workers", 1], "out", share=0.5),
+    "scenes": Command(lambda folder: ["scenes", "60", "-o", folder / "out", "--workers", 1], "out", share=0.5, is_slow=True),
     "push": Command(pushed, "out"),
 }  # fmt: skip
 

@@ -45,7 +45,7 @@ class Load:
         self.address, self.upload, self.ids = address, upload, list[str]()
         self.times: dict[str, list[float]] = {"search": [], "thumbnail": [], "upload": []}
         self.errors = Counter[str]()
-        self.memory_mb: list[tuple[float, float]] = []
+        self.memory_mb: list[float] = []
 
     def request(self, kind: str, draw: random.Random) -> bytes:
         """The bytes of a request."""
@@ -120,10 +120,9 @@ class Load:
 
     async def watch(self, process: int, end: float) -> None:
         """The server's memory, each second."""
-        begun = time.monotonic()
         while time.monotonic() < end:
             pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-            self.memory_mb.append((time.monotonic() - begun, pages * os.sysconf("SC_PAGE_SIZE") / 1e6))
+            self.memory_mb.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
             await asyncio.sleep(1)
 
 
@@ -155,7 +154,7 @@ async def loaded(load: Load, process: int, chosen: Any, update: list[object]) ->
         *(load.slow(picture, end, bytes_each_second=0) for _ in range(HALF)),
     )
     updated = await updating.wait()
-    before = load.memory_mb[-1][1]
+    before, load.memory_mb = load.memory_mb, []
     bodies = asyncio.gather(*(load.big() for _ in range(chosen.bodies)))
     watching = asyncio.create_task(load.watch(process, time.monotonic() + 600))
     answers = Counter(await bodies)
@@ -189,7 +188,7 @@ def main() -> None:
         finally:
             process.terminate()
             process.wait()
-    memory = [value for moment, value in load.memory_mb if moment < 60 * chosen.minutes]
+    memory = load.memory_mb
     fifth = max(1, len(memory) // 5)
     times = {kind: sorted(values) for kind, values in load.times.items() if len(values) > 1}
     document = {
