@@ -194,7 +194,9 @@ COMMANDS = {
         share=0.6,
         is_slow=True,
     ),
-    "scenes": Command(lambda folder: ["scenes", "60", "-o", folder / "out", "--workers", 1], "out", share=0.5, is_slow=True),
+    "scenes": Command(
+        lambda folder: ["scenes", "60", "-o", folder / "out", "--workers", 1], "out", share=0.5, is_slow=True
+    ),
     "push": Command(pushed, "out"),
 }  # fmt: skip
 
