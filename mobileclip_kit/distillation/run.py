@@ -166,16 +166,17 @@ class TrainingRun:
     def opened(self) -> Iterator[None]:
         """The run's folder; a run that is refused before it did any work leaves none behind."""
         request, existed = self._request, self.folder.exists()
-        if self.processes.is_first:
-            open_run(request.out, resume=request.resume, force=request.force)
-        self.processes.wait()
-        try:
-            yield
-        except MckitError:
-            keeps = holds_work(self.folder) and not self._is_pointless
-            if not existed and self.processes.is_first and self.folder.is_dir() and not keeps:
-                shutil.rmtree(self.folder)
-            raise
+        with contextlib.ExitStack() as held:
+            if self.processes.is_first:
+                held.enter_context(open_run(request.out, resume=request.resume, force=request.force))
+            self.processes.wait()
+            try:
+                yield
+            except MckitError:
+                keeps = holds_work(self.folder) and not self._is_pointless
+                if not existed and self.processes.is_first and self.folder.is_dir() and not keeps:
+                    shutil.rmtree(self.folder)
+                raise
 
     def fit_batch(self, images: int) -> None:
         """Make the recipe's batch no larger than the training set."""

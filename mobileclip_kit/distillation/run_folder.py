@@ -5,13 +5,14 @@ Nothing here imports torch before a model is written, so that a place that is ta
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import importlib.util
 import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mobileclip_kit.distillation.recipe import Recipe, save_recipe
 from mobileclip_kit.errors import OutputError
 from mobileclip_kit.files import atomic_folder, check_can_write, write_json
+from mobileclip_kit.locks import CAN_LOCK, try_lock, unlock
 from mobileclip_kit.renames import remove
 from mobileclip_kit.spec import MERGES_FILE, ModelSpec
 
@@ -61,11 +63,32 @@ def check_run(model: Path, *, resume: bool, force: bool) -> None:
         )
 
 
-def open_run(model: Path, *, resume: bool, force: bool) -> None:
-    """Remove an interrupted run that shall not be continued; see :func:`check_run`."""
+@contextlib.contextmanager
+def open_run(model: Path, *, resume: bool, force: bool) -> Iterator[None]:
+    """Hold the lock of a run's folder while the block runs; a run that shall not be continued is removed first.
+
+    Raises:
+        OutputError: See :func:`check_run`; or another process is training there.
+    """
     check_run(model, resume=resume, force=force)
-    if not resume and run_folder(model).exists():
-        close_run(run_folder(model))
+    run = run_folder(model)
+    if not resume and run.exists():
+        with _locked(run):
+            close_run(run)
+    run.mkdir(parents=True, exist_ok=True)
+    with _locked(run):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(run: Path) -> Iterator[None]:
+    lock = try_lock(run)
+    if lock is None and CAN_LOCK:
+        raise OutputError(f"Another process is training in {run}.", hint="Wait until it is done, or choose another -o.")
+    try:
+        yield
+    finally:
+        unlock(lock)
 
 
 def holds_work(run: Path) -> bool:

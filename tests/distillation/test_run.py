@@ -21,7 +21,7 @@ from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.recipe import load_recipe
 from mobileclip_kit.distillation.request import DistillRequest
 from mobileclip_kit.distillation.run import TrainingReport, distill
-from mobileclip_kit.distillation.run_folder import check_run
+from mobileclip_kit.distillation.run_folder import check_run, open_run
 from mobileclip_kit.distillation.tables import Augmentation
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, UsageError
 from mobileclip_kit.files import read_json, write_json
@@ -149,6 +149,17 @@ def test_a_run_that_a_kill_left_beside_its_model_goes_with_the_next_one(tmp_path
         with pytest.raises(OutputError, match="m exists already"):
             check_run(model, resume=True, force=False)
         assert run.exists() == (log == "seconds: 2")  # another run's work is kept
+
+
+def test_a_second_process_does_not_train_into_the_same_run(tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    with open_run(model, resume=False, force=False):
+        (tmp_path / "m.run" / "log.jsonl").touch()
+        for how in ({"resume": True, "force": False}, {"resume": False, "force": True}):
+            with pytest.raises(OutputError, match="Another process is training"), open_run(model, **how):
+                pass
+    with open_run(model, resume=True, force=False):
+        assert (tmp_path / "m.run" / "log.jsonl").exists()
 
 
 def test_resume_after_sigkill_equals_the_uninterrupted_run(tmp_path: Path, cache: Path) -> None:
