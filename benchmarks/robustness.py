@@ -74,7 +74,7 @@ class Record:
         self.readers, self.commands = dict[str, dict[str, Any]](), dict[str, dict[str, Any]]()
         if resume and path.exists():
             document = json.loads(path.read_text())
-            if document["asked"] == asked:
+            if document.get("asked") == asked:
                 self.readers = {each["reader"]: each for each in document["readers"]}
                 self.commands = {each["command"]: each for each in document["commands"]}
 
