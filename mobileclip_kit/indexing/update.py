@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -47,7 +48,6 @@ from mobileclip_kit.spec import ModelSpec
 from mobileclip_kit.urls import check_url
 
 _BATCHES_AHEAD = 3
-_TARS_HINT = "Add --tars to read its .tar files."
 
 
 def update_index(
@@ -79,13 +79,12 @@ def update_index(
     shard = None if options.shard is None else parse_shard(options.shard)
     recorded = images if isinstance(images, str) else str(images.resolve())
     header = IndexHeader(spec=encoder.spec, model=encoder.model_path, images=recorded, shard=shard)
-    if isinstance(images, Path):
-        # Not resolved: names are relative to the folder as it was given, wherever it links to.
-        images = images.absolute()
+    # Not resolved: names are relative to the folder as it was given, wherever it links to.
+    images = images.absolute() if isinstance(images, Path) else images
     passed: list[Path] = []
     library = list(list_library(images, tars=options.tars, shard=shard, passed=passed))
-    if not library and (options.force or not is_index(out)) and isinstance(images, str):
-        raise DataError(f"{images} holds no images.", hint=None if options.tars else _TARS_HINT)
+    if isinstance(images, str) and not library and shard is None and (options.force or not is_index(out)):
+        _refuse_empty(images, has_tars=not options.tars)
     with _writer(out, header, options) as writer:
         items = list(writer.store.items())
         changes = compare_library(library, items, retry_failed=options.retry_failed, rehash=options.rehash)
@@ -143,8 +142,12 @@ def check_update(images: Path | str, spec: ModelSpec | None, out: Path, options:
     # An index whose images were all deleted may become empty; a new one without images is a mistake. A URL is listed
     # once, when the model is open: that may take minutes.
     elif isinstance(images, Path) and not _holds_images(images, tars=options.tars):
-        has_tars = not options.tars and _holds_images(images, tars=True)
-        raise DataError(f"{images} holds no images.", hint=_TARS_HINT if has_tars else None)
+        _refuse_empty(images, has_tars=not options.tars and _holds_images(images, tars=True))
+
+
+def _refuse_empty(images: Path | str, *, has_tars: bool) -> NoReturn:
+    hint = "Add --tars to read its .tar files." if has_tars else None
+    raise DataError(f"{images} holds no images.", hint=hint)
 
 
 def _holds_images(folder: Path, *, tars: bool) -> bool:
