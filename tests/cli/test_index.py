@@ -144,7 +144,7 @@ def test_a_query_may_begin_with_a_minus_sign(photos: Path, tmp_path: Path, capsy
         ("search i red --since 2025-01-01 --until 2020-01-01", "until 2020-01-01"),
         ("search i red --since 2025-01-01 --until 2025-01-01", "until 2025-01-01"),
         ("search i red --until 0001-01-01", "0001-01-01"),
-        ("merge -o i", "'INDEX...'"),
+        ("merge -o i", "mckit merge part1.index part2.index -o photos.index"),
     ],
 )
 def test_wrong_calls_leave_with_2_and_a_sentence_about_what_is_wrong(
