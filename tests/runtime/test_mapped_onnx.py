@@ -76,3 +76,20 @@ def test_a_link_to_the_file_is_opened(model: Path, tmp_path: Path) -> None:
     link.parent.mkdir()
     link.symlink_to(model)
     assert open_session(link).get_inputs()[0].name == open_session(model).get_inputs()[0].name
+
+
+@pytest.mark.parametrize("place", ["../secret.bin", "link.bin", "absolute"])
+def test_weights_outside_the_folder_are_not_read(model: Path, tmp_path: Path, place: str) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(bytes(4 * WIDE * WIDE))
+    (folder / "link.bin").symlink_to(secret)
+    changed = onnx.load(model)
+    weight = changed.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value=str(secret) if place == "absolute" else place)
+    (folder / "m.onnx").write_bytes(changed.SerializeToString())
+    with pytest.raises(ExportError, match=r"cannot load .*m\.onnx"):
+        open_session(folder / "m.onnx", threads=1)
