@@ -73,6 +73,17 @@ def quiet_hub() -> Iterator[None]:
         logging.disable(was_disabled)
 
 
+def hub_reason(error: Exception) -> str:
+    """Why a request failed, ending in a full stop.
+
+    :func:`quiet_hub` sets the library's offline mode, which the library would tell the user to unset.
+    """
+    import huggingface_hub
+
+    is_ours = isinstance(error, huggingface_hub.errors.OfflineModeIsEnabled) and not os.environ.get("HF_HUB_OFFLINE")
+    return ("no network" if is_ours else first_line(error).rstrip(".")) + "."
+
+
 def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT")
 
@@ -99,10 +110,12 @@ def _download(repository: str) -> Path | None:
     except Exception as error:  # the client passes on whatever its HTTP library raises
         if any((folder / marker).is_file() for marker in MARKERS):
             return folder
-        if is_installed("open_clip"):  # which may have a copy of its own
+        if is_installed("open_clip") and isinstance(
+            huggingface_hub.try_to_load_from_cache(repository, "open_clip_config.json"), str
+        ):  # open_clip has a copy of its own
             return None
         raise ModelError(
-            f"{HUB}{repository} is not on this machine, and the hub cannot be reached: {first_line(error)}",
+            f"{HUB}{repository} is not on this machine, and the hub cannot be reached: {hub_reason(error)}",
             hint="Connect once, or copy the folder from another machine and pass its path.",
         ) from error
     return folder

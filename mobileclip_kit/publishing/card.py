@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobileclip_kit import __version__
 from mobileclip_kit.exporting.folder import show_cosine
+from mobileclip_kit.exporting.precisions import FORMATS
 from mobileclip_kit.formats import to_document
 from mobileclip_kit.publishing.contents import Contents
 
@@ -23,7 +24,7 @@ _SWIFT_BUNDLE = """```swift
 import MobileCLIPCore
 
 let bundle = try ModelBundle(contentsOf: folder, check: .hashes)
-let tokenizer = try Tokenizer(merges: bundle.requiredURL(of: .merges), spec: bundle.model.text!)
+let tokenizer = try CLIPTokenizer(merges: bundle.requiredURL(of: .merges), spec: bundle.model.text!)
 ```"""
 _SWIFT_EXPORT = """```swift
 import CoreML
@@ -115,7 +116,8 @@ def _measured(row: dict[str, Any]) -> str:
 
 
 def _use(contents: Contents, repository: str) -> Iterator[str]:
-    extras = "hub,train" if contents.kind == "model" else "hub"
+    needed = "train" if contents.export is None else FORMATS[contents.export.format].extra
+    extras = ",".join(filter(None, ("hub", needed)))
     yield f'In Python, with mckit installed from its repository (`pip install -e ".[{extras}]"`):'
     yield (
         "```python\nimport mobileclip_kit as mckit\n\n"

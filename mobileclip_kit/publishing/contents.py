@@ -23,7 +23,9 @@ from mobileclip_kit.spec import (
 )
 
 Kind = Literal["model", "export", "bundle"]
-_MODEL_FILES = (MODEL_FILE, CONFIG_FILE, WEIGHTS_FILE, MERGES_FILE, TOKENIZER_FILE, "recipe.toml", "training.json")
+# Without training.json, which names images that were held out or skipped.
+_MODEL_FILES = (MODEL_FILE, CONFIG_FILE, WEIGHTS_FILE, MERGES_FILE, TOKENIZER_FILE, "recipe.toml")
+_LAYOUT_FILE = "layout.json"  # of exporting/layouts.py, which needs the extra [export]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ def read_contents(path: Path) -> Contents:
 
             load_model(path)
         return Contents(path, "model", read_spec(path), _files(path, _MODEL_FILES))
+    if (path / _LAYOUT_FILE).is_file():
+        raise DataError(
+            f"{path} is laid out for another program, and mckit cannot read it back.",
+            hint=f"Upload it with `hf upload OWNER/NAME {path}`.",
+        )
     problem = "is neither a model folder, nor an export, nor a bundle" if path.exists() else "does not exist"
     raise DataError(f"{path} {problem}.", hint="Pass what `mckit distill`, `mckit export` or `mckit bundle` wrote.")
 

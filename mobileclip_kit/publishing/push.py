@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from mobileclip_kit.errors import ModelError, first_line
+from mobileclip_kit.errors import DataError, ModelError
 from mobileclip_kit.files import atomic_folder, check_can_write, sha256_of_file, write_json
-from mobileclip_kit.hub import check_repository, hub_api, quiet_hub
+from mobileclip_kit.hub import check_repository, hub_api, hub_reason, quiet_hub
 from mobileclip_kit.options import Option
 from mobileclip_kit.publishing.card import CARD_FILE, render_card
 from mobileclip_kit.publishing.contents import Contents, read_contents
+
+if TYPE_CHECKING:
+    from mobileclip_kit.bench.results import BenchReport
 
 LIST_FILE = "push.json"
 
@@ -63,13 +66,11 @@ def push(request: PushRequest) -> Pushed:
         OutputError: The folder of a dry run exists.
         UsageError: The repository is no ``owner/name``.
     """
-    from mobileclip_kit.bench.results import read_report
-
     check_repository(request.repository)
     if request.dry_run is not None:
         check_can_write(request.dry_run, force=request.force, kinds=(LIST_FILE,))
     contents = read_contents(request.path)
-    report = None if request.report is None else read_report(request.report)
+    report = None if request.report is None else _own_figures(request.report, contents)
     card = render_card(contents, request.repository, licence=request.licence, data=request.data, report=report)
     files = [
         {"file": file.as_posix(), "size_bytes": (contents.path / file).stat().st_size,
@@ -83,6 +84,21 @@ def push(request: PushRequest) -> Pushed:
         (staging / CARD_FILE).write_text(card, encoding="utf-8")
         write_json(staging / LIST_FILE, {"repository": request.repository, "kind": contents.kind, "files": files})
     return Pushed(request.repository, contents.kind, files, card, None)
+
+
+def _own_figures(path: Path, contents: Contents) -> BenchReport:
+    """A report without published rows and those of other models. A row that names no model counts as this one's."""
+    from mobileclip_kit.bench.results import read_report
+
+    report = read_report(path)
+    own = (None, contents.spec.model_hash)
+    rows = tuple(row for row in report.rows if row.model_hash in own and row.source != "published")
+    if report.rows and not rows:
+        raise DataError(
+            f"{path} has no figures of {contents.path}: they are of other models.",
+            hint=f"Measure it: `mckit bench {contents.path} -o report`.",
+        )
+    return replace(report, rows=rows)
 
 
 def _upload(request: PushRequest, contents: Contents, card: str) -> str:
@@ -103,7 +119,7 @@ def _upload(request: PushRequest, contents: Contents, card: str) -> str:
                 hint="Log in with `hf auth login`, or set HF_TOKEN to a token that may write.",
             ) from error
         raise ModelError(
-            f"{request.path} was not uploaded to {request.repository}: {first_line(error)}",
+            f"{request.path} was not uploaded to {request.repository}: {hub_reason(error)}",
             hint="Check the network, or look at the card with --dry-run DIR.",
         ) from error
     return url

@@ -82,6 +82,7 @@ def test_a_hub_configuration_is_checked_before_the_model_is_built(
 ) -> None:
     hub = copy.deepcopy(TINY["model_cfg"])
     hub["text_cfg"]["hf_model_name"] = "owner/code"
+    monkeypatch.setattr("mobileclip_kit.networks.model.local_place", lambda name: name)  # no hub is asked
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: hub)
     monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: pytest.fail("built"))
     with pytest.raises(ModelError, match=r"^hf-hub:owner/model: text_cfg\.hf_model_name is 'owner/code'"):

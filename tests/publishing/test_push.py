@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -121,11 +123,68 @@ def test_without_a_network_the_copy_is_used_and_else_it_is_said(
     client._download.cache_clear()
     monkeypatch.setenv("HF_ENDPOINT", "http://nowhere.invalid")
     assert mckit.load(f"hf-hub:{REPOSITORY}").runtime == "onnxruntime"
-    monkeypatch.setattr("mobileclip_kit.hub.is_installed", lambda package: False)
-    with pytest.raises(ModelError, match="hf-hub:me/other is not on this machine, and the hub cannot be reached"):
-        mckit.load("hf-hub:me/other")
+    unreachable = r"hf-hub:me/other is not on this machine, and the hub cannot be reached: no network\."
+    for read in (mckit.load, lambda place: inspect_path(Path(place)), lambda place: open_export(Path(place))):
+        with pytest.raises(ModelError, match=unreachable):
+            read("hf-hub:me/other")
+    with pytest.raises(ModelError, match=r"was not uploaded to me/tiny: no network\."):
+        sent(onnx_export.path)
+    # A copy that open_clip downloaded is left to it.
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repository, file: f"/cache/{file}")
+    assert client.local_place("hf-hub:me/other") == "hf-hub:me/other"
 
 
 def test_an_unknown_repository_is_said(hub: Hub) -> None:
     with pytest.raises(ModelError, match="There is no repository me/nothing on the hub"):
         mckit.load("hf-hub:me/nothing")
+
+
+def test_names_of_images_are_not_uploaded_or_it_is_said(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(FIRST / "model", tmp_path / "model")
+    (tmp_path / "model" / "training.json").write_text('{"holdout": ["passport.jpg"], "skipped": []}')
+    sent(tmp_path / "model")
+    assert not any(b"passport" in content for content in hub.repositories[REPOSITORY].values())
+    with pytest.raises(SystemExit):
+        main(["push", str(FIRST / "bundle"), REPOSITORY, "--dry-run", str(tmp_path / "card")])
+    assert "names and vectors of your images" in capsys.readouterr().err
+
+
+def test_a_report_of_another_model_is_refused(onnx_export: Export, tmp_path: Path) -> None:
+    document = json.loads((FIRST / "bench-images.json").read_text())
+    report, options = tmp_path / "report.json", {"repository": REPOSITORY, "report": tmp_path / "report.json"}
+    for row, model_hash in zip(document["rows"], ("0" * 64, onnx_export.spec.model_hash), strict=True):
+        row["model_hash"] = model_hash
+    report.write_text(json.dumps(document))
+    card = push(PushRequest(path=onnx_export.path, dry_run=tmp_path / "own", **options)).card
+    assert "**onnx-fp32**" in card and "**model**" not in card
+    document["rows"] = document["rows"][:1]
+    report.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="has no figures of"):
+        push(PushRequest(path=onnx_export.path, dry_run=tmp_path / "other", **options))
+
+
+@pytest.mark.parametrize(
+    ("name", "extras"),
+    [("model", "hub,train"), ("onnx-fp32", "hub"), ("coreml-fp16", "hub,export"), ("bundle", "hub,export")],
+)
+def test_the_card_names_what_its_lines_need(name: str, extras: str, tmp_path: Path) -> None:
+    card = push(PushRequest(path=FIRST / name, repository=REPOSITORY, dry_run=tmp_path / "card")).card
+    assert f'`pip install -e ".[{extras}]"`' in card
+
+
+def test_the_cards_swift_names_what_the_package_has(tmp_path: Path) -> None:
+    card = push(PushRequest(path=FIRST / "bundle", repository=REPOSITORY, dry_run=tmp_path / "card")).card
+    (code,) = re.findall(r"```swift\n(.*?)```", card, re.DOTALL)
+    core = Path(__file__).parents[2] / "ios_demo/MobileCLIPKit/Sources/MobileCLIPCore"
+    declared = "\n".join(path.read_text() for path in core.glob("*.swift"))
+    for name in re.findall(r"try (\w+)\(", code):
+        assert f"public struct {name}:" in declared
+
+
+def test_a_folder_for_another_program_names_the_program_that_uploads_it(tmp_path: Path) -> None:
+    (tmp_path / "layout.json").write_text("{}")
+    with pytest.raises(DataError, match="laid out for another program") as refused:
+        sent(tmp_path)
+    assert "hf upload" in str(refused.value.hint)
