@@ -90,30 +90,36 @@ def check_cluster(address: str) -> None:
         ) from error
 
 
-def run_on_cluster(work: Callable[[Part], Result], parts: Iterable[Part], address: str) -> Generator[Result]:
+def run_on_cluster(
+    work: Callable[[Part], Result], parts: Iterable[Part], address: str, *, device: str = "cpu"
+) -> Generator[Result]:
     """Apply a function to parts on the machines of a Ray cluster; results arrive in the order in which they are done.
 
-    Each part takes one processor, or one GPU with its share of the processors where the cluster has GPUs. Parts are
-    spread over the machines. A part whose machine or process dies is computed again, three times at most.
+    Each part takes one processor, or one GPU with its share of its machine's processors. Parts are spread over the
+    machines. A part whose machine or process dies is computed again, three times at most.
 
     Args:
         work: A function of a module that is installed on every machine, or a :func:`functools.partial` of one. It has
             no effects but its result.
         parts: At most twice as many as are being computed are taken ahead.
         address: See :func:`check_cluster`. A cluster that this process is connected to already is used as it is.
+        device: Where ``work`` computes: ``cuda`` for GPUs, ``auto`` for GPUs where the cluster has some.
 
     Raises:
-        ClusterError: The cluster cannot be reached, or a part kills each process that computes it.
+        ClusterError: The cluster cannot be reached, has no GPU, or a part kills each process that computes it.
         MckitError: That ``work`` raised.
     """
     check_cluster(address)
     with _connected(address) as ray:
-        task = ray.remote(work_on).options(**_resources(ray), max_retries=_TRIES, scheduling_strategy="SPREAD")
+        resources = _resources(ray, device)
+        # Without max_calls Ray ends a GPU's process after each part, and the model would be loaded again for every one.
+        make = ray.remote(**resources, max_calls=0, max_retries=_TRIES, scheduling_strategy="SPREAD")
+        task = make(work_on)
         shared = ray.put(work)
         waiting = iter(parts)
         running: list[Any] = []
         while True:
-            running += [task.remote(shared, part) for part in islice(waiting, _places(ray) - len(running))]
+            running += [task.remote(shared, part) for part in islice(waiting, _places(ray, resources) - len(running))]
             if not running:
                 return
             done, running = ray.wait(running, num_returns=1)
@@ -148,20 +154,20 @@ def _connected(address: str) -> Iterator[ModuleType]:
         ray.shutdown()
 
 
-def _resources(ray: ModuleType) -> dict[str, Any]:
+def _resources(ray: ModuleType, device: str) -> dict[str, int]:
     """What a part takes."""
-    there = ray.cluster_resources()
-    gpus = int(there.get("GPU", 0))
-    if not gpus:
-        return {"num_cpus": 1}
-    # Without max_calls Ray ends a GPU's process after each part, and the model would be loaded again for every one.
-    return {"num_gpus": 1, "num_cpus": max(1, int(there.get("CPU", 1)) // gpus), "max_calls": 0}
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    # Of each machine by itself: processors of machines without GPUs are of no use to a GPU elsewhere.
+    shares = [int(one.get("CPU", 0) // one["GPU"]) for one in there if one.get("GPU", 0) >= 1]
+    if device == "cuda" and not shares:
+        raise ClusterError("The Ray cluster has no GPU.", hint="Take --device cpu, or auto for GPUs where some are.")
+    return {"num_gpus": 1, "num_cpus": min(shares)} if shares and device in ("cuda", "auto") else {"num_cpus": 1}
 
 
-def _places(ray: ModuleType) -> int:
+def _places(ray: ModuleType, resources: dict[str, int]) -> int:
     """How many parts are with the cluster at a time; it may grow and shrink."""
-    there = ray.cluster_resources()
-    return _WAITING_SHARE * max(1, int(there.get("GPU", 0) or there.get("CPU", 1)))
+    kind = "GPU" if "num_gpus" in resources else "CPU"
+    return _WAITING_SHARE * max(1, int(ray.cluster_resources().get(kind, 1)))
 
 
 def _result(ray: ModuleType, done: Any) -> Any:

@@ -101,6 +101,28 @@ def test_a_part_that_kills_every_process_is_an_error_and_not_a_loop(
         list(run_on_cluster(os._exit, [1], cluster.address))
 
 
+def test_a_gpu_computes_parts_with_the_processors_of_its_own_machine(cluster: Any) -> None:
+    with pytest.raises(ClusterError, match="has no GPU"):
+        list(run_on_cluster(len, [[1]], cluster.address, device="cuda"))
+    node = cluster.add_node(num_cpus=1, num_gpus=1)  # of two or more processors
+    try:
+        assert list(run_on_cluster(len, [[1], [1, 2]], cluster.address, device="cuda")) in ([1, 2], [2, 1])
+        assert list(run_on_cluster(os.getenv, ["CUDA_VISIBLE_DEVICES"], cluster.address, device="auto")) == ["0"]
+    finally:
+        cluster.remove_node(node)
+
+
+def test_workers_compute_where_the_encoder_does(onnx_export: Export, tmp_path: Path, monkeypatch: Any) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("mobileclip_kit.indexing.distributed.run_on_cluster",
+                        lambda work, parts, address, device: asked.append((work.device, device)))  # fmt: skip
+    encoder = open_encoder(onnx_export.path)
+    for device in ("cuda:1", "auto", "cpu"):
+        monkeypatch.setattr(type(encoder), "device", device)
+        encode_on_cluster([], tmp_path, encoder, "local", batch_size=1, draft=True)
+    assert asked == [("cuda", "cuda"), ("auto", "auto"), (None, "cpu")]
+
+
 def test_a_machine_with_another_model_is_refused(onnx_export: Export, tmp_path: Path) -> None:
     work = PartEncoder(images=tmp_path, model=str(onnx_export.path), model_hash="another")
     with pytest.raises(ModelMismatchError):
@@ -162,7 +184,7 @@ def test_a_cache_of_a_cluster_is_that_of_one_process(
     # Workers that import torch take seconds each; what is sent to them and what becomes of it is the same here.
     monkeypatch.setattr("mobileclip_kit.distillation.caching.check_cluster", lambda address: None)
     monkeypatch.setattr("mobileclip_kit.distillation.caching.run_on_cluster",
-                        lambda work, parts, address: (work(part) for part in parts))  # fmt: skip
+                        lambda work, parts, address, device: (work(part) for part in parts))  # fmt: skip
     monkeypatch.setattr("mobileclip_kit.distillation.caching._PART_ITEMS", 50)
     request = {"teachers": (str(tiny_model_folder),), "data": photos, "recipe": "lightclip", "views": 2}
     (one,), _ = make_caches(CacheRequest(**request, out=tmp_path / "one"))

@@ -309,7 +309,8 @@ def _opened(runner: TeacherRunner) -> tuple[Model, Views | None]:
 
 
 def _encode_on_cluster(runner: TeacherRunner, address: str, items: Sequence[Item]) -> Generator[EncodedItems]:
-    with closing(run_on_cluster(runner, parts_of(items, _PART_ITEMS), address)) as parts:
+    device = runner.device.partition(":")[0]
+    with closing(run_on_cluster(runner, parts_of(items, _PART_ITEMS), address, device=device)) as parts:
         for part in parts:
             yield from part
 

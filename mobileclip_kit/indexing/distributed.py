@@ -48,6 +48,7 @@ class PartEncoder:
         model_hash: The model's.
         batch_size: Images encoded at once.
         draft: See :func:`mobileclip_kit.images.load_pixels`.
+        device: Where the model computes; None for its runtime's choice.
     """
 
     images: Path | str
@@ -55,6 +56,7 @@ class PartEncoder:
     model_hash: str
     batch_size: int = 32
     draft: bool = True
+    device: str | None = None
 
     def __call__(self, files: Sequence[FileToEncode]) -> EncodedPart:
         """Hash, decode and encode files.
@@ -71,7 +73,7 @@ class PartEncoder:
             raise DataError(f"{self.images} is not on the cluster's machine {here}.",
                             hint="Every machine must see the images under the same path.")  # fmt: skip
         try:
-            encoder = _open(self.model)
+            encoder = _open(self.model, self.device)
         except MckitError as error:
             raise ModelError(f"On the cluster's machine {here}: {error.message}", hint=error.hint) from error
         encoder.spec.check_same_model(self.model_hash, f"The process that runs the cluster's machine {here}")
@@ -113,13 +115,16 @@ def encode_on_cluster(
     """
     if encoder.model_path is None:
         raise UsageError("A cluster cannot open a model that lies in memory only.", hint="Save it, and pass its path.")
+    # Ray shows each worker its own GPU, as the first one.
+    kind = encoder.device.partition(":")[0]
+    device = kind if kind == "cuda" else encoder.device
     work = PartEncoder(images=images, model=encoder.model_path, model_hash=encoder.spec.model_hash,
-                       batch_size=batch_size, draft=draft)  # fmt: skip
-    return run_on_cluster(work, parts_of(files, _PART_ITEMS), address)
+                       batch_size=batch_size, draft=draft, device=None if device == "cpu" else device)  # fmt: skip
+    return run_on_cluster(work, parts_of(files, _PART_ITEMS), address, device=device)
 
 
 @functools.lru_cache(maxsize=1)
-def _open(model: str) -> Encoder:
+def _open(model: str, device: str | None) -> Encoder:
     from mobileclip_kit.runtime.open import open_encoder
 
-    return open_encoder(model, threads=1)
+    return open_encoder(model, threads=1, device=device)

@@ -242,6 +242,7 @@ class _Batches:
             for part in parts:
                 self._take_part(part)
                 progress.advance(len(part.images))
+        self._record_device()
 
     @contextlib.contextmanager
     def _counted(self, total: int) -> Iterator[Progress]:
