@@ -132,7 +132,7 @@ def check_refusals(work: Path) -> None:
     model = FIXTURES / "first-version" / "model"
     arguments = ["index", str(PHOTOS), "--model", str(model), "-o", str(work / "torch.index")]
     done = subprocess.run([str(PLACE / "bin" / "mckit"), *arguments], capture_output=True, text=True, cwd=work)
-    expect((done.returncode, "mobileclip-kit[train]" in done.stderr), (2, True))
+    expect((done.returncode, ".[train]" in done.stderr), (2, True))
 
 
 def mckit(*arguments: str | Path) -> dict[str, object]:

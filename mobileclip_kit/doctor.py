@@ -88,15 +88,15 @@ def examine() -> Diagnosis:
 
 def _runtimes() -> Iterator[Finding]:
     for name, format in FORMATS.items():
-        if format.extra is not None and (lacking := _missing(format.extra)):
-            yield Finding(name=name, works=False, detail=f"{format.title}: [{format.extra}] lacks {', '.join(lacking)}")
+        if format.extra is not None and _missing(format.extra):
+            yield Finding(name=name, works=False, detail=f"{format.title}: needs [{format.extra}]")
             continue
         problem = _problem(_ENGINES[name])
         executed = [each for each in map(load, format.runtimes) if each.is_available()] if problem is None else []
         detail = problem or f"{format.title}, executed by {executed[-1].runtime}"
         yield Finding(name=name, works=problem is None, detail=detail)
-    if lacking := _missing("train"):
-        yield Finding(name="torch", works=False, detail=f"model folders: [train] lacks {', '.join(lacking)}")
+    if _missing("train"):
+        yield Finding(name="torch", works=False, detail="model folders: needs [train]")
     else:
         problem = _problem("torch")
         yield Finding(name="torch", works=problem is None, detail=problem or _devices())
@@ -109,7 +109,8 @@ def _devices() -> str:
 
 
 def _extra(name: str) -> Finding:
-    lacking = _missing(name)
+    own = [package for package in extras.EXTRAS[name] if not extras.is_installed(package)]
+    lacking = [*own, *(f"[{included}]" for included in extras.INCLUDES.get(name, ()) if _missing(included))]
     return Finding(name=name, works=not lacking, detail=f"lacks {', '.join(lacking)}" if lacking else "installed")
 
 

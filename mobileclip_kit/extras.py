@@ -1,6 +1,6 @@
 """What each extra of the package installs, and the error that names the one that is missing.
 
-``pip install mobileclip-kit`` brings what indexing, searching and serving with an ONNX export need. Everything else is
+``pip install .`` brings what indexing, searching and serving with an ONNX export need. Everything else is
 an extra of ``pyproject.toml``; the tables below repeat the extras by the names that Python imports.
 """
 
@@ -89,7 +89,7 @@ def require_tested(what: str, extra: str) -> None:
         if not found.startswith(tested):
             raise MissingExtraError(
                 f"{what} was tested with {name} {tested.removesuffix('.')}, but {found} is installed; "
-                f'install the tested one with: pip install "mobileclip-kit[{extra}]"'
+                f"install the tested one with: {install_line(extra)}"
             )
 
 
@@ -100,9 +100,8 @@ def missing_extra(what: str, *extras: str) -> MissingExtraError:
 
 
 def install_line(*extras: str) -> str:
-    """What to type to install extras, from a package index or in a clone of the repository."""
-    named = ",".join(extras)
-    return f'pip install "mobileclip-kit[{named}]" (in a clone: pip install -e ".[{named}]")'
+    """What to type to install extras; mckit is in no package index."""
+    return f'pip install -e ".[{",".join(extras)}]" (in the clone of mckit)'
 
 
 def extra_of(module: str | None) -> str | None:

@@ -463,7 +463,7 @@ def test_heic_and_avif_are_decoded_upright():
 
 def test_a_heic_image_without_its_plugin_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ImageError, match=r'extra \[heic\]; install it with: pip install "mobileclip-kit\[heic\]"'):
+    with pytest.raises(ImageError, match=r'extra \[heic\]; install it with: pip install -e "\.\[heic\]"'):
         load_image(b"\x00\x00\x00\x1cftypheic" + bytes(100))
 
 

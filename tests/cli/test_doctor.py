@@ -39,11 +39,23 @@ def test_the_doctor_fits_on_a_screen_and_names_what_is_missing(
     assert len(out.splitlines()) <= 40
     named = out.split("\n\n")[0].splitlines()[1:]  # of the libraries, no name on one line and its version on the next
     assert all(re.fullmatch(r"[\w-]+ \S+", each) for line in named for each in line.rstrip(",").split(", "))
+    assert "no  export (lacks coremltools, [train])" in out
     assert "no  train (lacks torch, timm)" in out and "no  torch" in out
-    assert 'mckit distill needs: pip install "mobileclip-kit[train]"' in out and "mckit index needs" not in out
+    assert 'mckit distill needs: pip install -e ".[train]"' in out and "mckit index needs" not in out
     document = json.loads(run(capsys, "doctor", "--json"))
     assert [runtime["name"] for runtime in document["runtimes"]] == [*FORMATS, "torch"]
     assert [runtime["works"] for runtime in document["runtimes"]] == [True, False, False, False, False]
+
+
+def test_the_doctor_of_a_base_installation_fits_on_a_narrow_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = {package for packages in extras.EXTRAS.values() for package in packages}
+    there = extras.is_installed
+    monkeypatch.setattr(extras, "is_installed", lambda package: package not in hidden and there(package))
+    findings, _, commands = run(capsys, "doctor").rpartition("images: ")
+    assert max(map(len, findings.splitlines())) <= 110
+    assert len(findings.splitlines()) <= 24 and len(commands.splitlines()) <= 14
 
 
 def test_a_runtime_that_cannot_be_imported_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
