@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from mobileclip_kit import __version__, extras
 from mobileclip_kit.cli.openmp import LONG, settle_waiting
@@ -85,7 +86,22 @@ _OUT_OF_MEMORY = ("can't start new thread", "not enough memory", "out of memory"
 def _import_command(name: str) -> click.Command:
     command = importlib.import_module(f"mobileclip_kit.cli.{name}").command
     assert isinstance(command, click.Command)
+    _complete_files(command)
     return command
+
+
+def _complete_files(command: click.Command) -> None:
+    """Let the shell complete file names for every text, most of which may be paths: click would complete nothing."""
+    for parameter in command.params:
+        if isinstance(parameter.type, click.types.StringParamType | click.types.FuncParamType):
+            parameter.shell_complete = _files  # type: ignore[method-assign]
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _complete_files(each)
+
+
+def _files(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
 
 
 class LazyGroup(click.Group):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from click.shell_completion import BashComplete
 
 from mobileclip_kit.cli import entry
 from mobileclip_kit.cli.entry import main
@@ -48,3 +49,21 @@ def test_an_interrupt_before_the_command_begins_is_one_sentence(
 ) -> None:
     assert raised(monkeypatch, KeyboardInterrupt(), f"{entry.__name__}.settle_waiting", "cache") == 1
     assert capsys.readouterr().err.startswith("error: Interrupted.")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "search",
+        "search photos.index",
+        "index",
+        "export",
+        "index --model",
+        "distill --data",
+        "cache merge",
+        "tag --labels",
+    ],
+)
+def test_the_shell_completes_file_names_where_a_path_may_stand(words: str) -> None:
+    (item,) = BashComplete(entry.mckit, {}, "mckit", "_MCKIT_COMPLETE").get_completions(words.split(), "ph")
+    assert (item.type, item.value) == ("file", "ph")
