@@ -34,6 +34,10 @@ _LINE_WITHOUT_HASH = 1e-4
 _NEIGHBOURS = 32
 _QUERIES_AT_ONCE = 256
 _SAMPLE = 400
+# Images whose hashes differ by less may be copies; the share of bits is doubled as in :func:`hash_distances`.
+_DIFFERENT = 0.5
+# The median distance where an index holds no two images that surely differ.
+_TYPICAL = 0.5
 
 Rows = NDArray[np.int64]
 
@@ -128,11 +132,21 @@ def hash_distances(first: Rows, second: Rows) -> NDArray[np.float64]:
     return differing_bits(first, second) / (BITS / 2)
 
 
-def typical_distance(vectors: Vectors) -> float:
-    """The median of 1 − cosine between different rows of a sample, ``(n, d)``."""
-    sample = vectors[:: max(1, len(vectors) // _SAMPLE)][:_SAMPLE]
-    pairs = np.triu_indices(len(sample), 1)
-    return max(float(np.median(1 - (sample @ sample.T)[pairs])), 1e-6) if len(sample) > 1 else 1.0
+def typical_distance(vectors: Vectors, hashes: Rows | None = None) -> float:
+    """The median of 1 − cosine between different images of a sample, ``(n, d)``.
+
+    Args:
+        vectors: Unit rows, ``(n, d)``.
+        hashes: Perceptual hashes, ``(n,)``, by which copies are left out: a folder may hold little else.
+    """
+    step = max(1, len(vectors) // _SAMPLE)
+    sample = vectors[::step][:_SAMPLE]
+    first, second = np.triu_indices(len(sample), 1)
+    distances = 1 - (sample @ sample.T)[first, second]
+    if hashes is not None:
+        some = hashes[::step][:_SAMPLE]
+        distances = distances[hash_distances(some[first], some[second]) >= _DIFFERENT]
+    return max(float(np.median(distances)), 1e-6) if distances.size else _TYPICAL
 
 
 def _pairs(
@@ -149,7 +163,8 @@ def _pairs(
     known = np.array([each is not None for each in hashes], np.bool_)
     bits = np.array([each or 0 for each in hashes], np.int64)
     rows = np.array([item.row for item in ranked], np.int64)
-    typical = typical_distance(index.vectors(np.sort(rows)[:: max(1, len(rows) // _SAMPLE)]))
+    some = np.argsort(rows)[:: max(1, len(rows) // _SAMPLE)]
+    typical = typical_distance(index.vectors(rows[some]), bits[some] if known.all() else None)
     allowed = index.allowed_rows()
     for block in track(list(parts_of(np.arange(len(ranked)), _QUERIES_AT_ONCE)), "compare", "blocks"):
         if stop():

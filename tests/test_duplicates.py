@@ -113,6 +113,15 @@ def test_a_chain_of_small_steps_does_not_join_photos_that_differ(tmp_path: Path)
     assert groups and all(abs(step - group[0]) < 6 for group in steps for step in group)
 
 
+def test_a_folder_of_copies_alone_is_one_group(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for side in (160, 120, 80):
+        photo(0).resize((side, side)).save(tmp_path / "photos" / f"{side}.jpg", quality=50 + side // 4)
+        update_index(tmp_path / "photos", LayoutEncoder(), tmp_path / "index", IndexOptions(workers=1))
+    with IndexReader(tmp_path / "index") as index:
+        assert [[item.name for item in group] for group in find_duplicates(index)] == [["160.jpg", "120.jpg", "80.jpg"]]
+
+
 def test_an_index_without_images_or_of_one_has_no_copies(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     photo(0).save(tmp_path / "photos" / "a.png")

@@ -66,6 +66,8 @@ def command(
       mckit index --from-clip-retrieval embeddings --images ~/Photos -o photos.index
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     _check_call(folder, model, from_vectors, names, from_clip_retrieval, images)
+    if folder is None and options.shard is not None:
+        raise click.UsageError("--shard takes a part of a FOLDER, not of given vectors.")
     if folder is not None:
         from mobileclip_kit.indexing.update import check_update
         from mobileclip_kit.spec import stored_spec

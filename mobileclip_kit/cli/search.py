@@ -123,6 +123,10 @@ def command(
         "total_ms": round(total_ms, 3),
     }
     notes = [f"Nothing was left out: {problem}"] if problem and min_confidence is not None else []
+    if texts and problem is None and min_confidence is not None:
+        uncut = [one_line(label) for label, every in zip(labels, found, strict=True)
+                 if any(hit.confidence is None for hit in every)]  # fmt: skip
+        notes += [f"Nothing was left out for {label!r}: it is far from every background text." for label in uncut]
     emit(document, "\n".join([_listing(labels, results, found), *notes, f"{latency_ms:.1f} ms"]), as_json=as_json)
     if sheets.wanted:
         show_hits(sheets, images_at, labels, results)

@@ -157,6 +157,8 @@ class Background:
 
     def _check_shapes(self) -> None:
         m, d = self.texts.shape
+        if m == 0:
+            raise ValueError("it holds no texts")
         wanted = {"m": m, "d": d}
         for name, dimensions in _SHAPES.items():
             array = getattr(self, name)
@@ -241,6 +243,11 @@ def open_background(index: IndexReader) -> tuple[Background | None, str | None]:
     if not path.is_file():
         if index.store.vectors < LEAST_IMAGES:
             return None, too_few(index.store.vectors)
+        if index.spec.model_hash.startswith("vectors:"):
+            return None, (
+                "Hits have no confidence: these are vectors of an unknown model. Make the index again from them, with "
+                "--model M."
+            )
         return None, "Hits have no confidence: this index has no background. The next `mckit index` makes one."
     try:
         background = Background.read(path)

@@ -35,7 +35,7 @@ _NEARNESS = 10.0
 _MOST_DEVIATIONS = 8.0
 _MOST_STANDARDISED = 5.0
 # After so many uncertain hits in a row, a certain one is an accident.
-_UNCERTAIN_HITS = 10
+UNCERTAIN_HITS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def certain_count(confidences: Vectors, line: float) -> int:
     """
     last = 0
     for place in np.flatnonzero(confidences >= line):
-        if place - last >= _UNCERTAIN_HITS:
+        if place - last >= UNCERTAIN_HITS:
             break
         last = int(place) + 1
     return last

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -85,15 +85,21 @@ class Tags:
             if name not in self.labels:
                 few = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
                 raise DataError(f"No image was tagged with {name!r}; the labels are {few}.")
-        rows = []
-        for name, tagged in self.items.items():
-            if tagged.tags.keys() >= set(names):
-                item = store.find(name)
-                if item is not None and item.row is not None and item.sha256 == tagged.sha256:
-                    rows.append(item.row)
-        return rows
+        wanted = set(names)
+        return [row for name, tagged in self.items.items()
+                if tagged.tags.keys() >= wanted and (row := _row(store, name, tagged)) is not None]  # fmt: skip
+
+    def living(self, store: Store) -> Self:
+        """Only the images that are as they were when they were tagged."""
+        kept = {name: tagged for name, tagged in self.items.items() if _row(store, name, tagged) is not None}
+        return replace(self, items=kept)
 
     def counts(self) -> list[tuple[str, int]]:
         """How many images have each label, in the order of the labels; labels without an image are left out."""
         counted = Counter(label for item in self.items.values() for label in item.tags)
         return [(label, counted[label]) for label in self.labels if counted[label]]
+
+
+def _row(store: Store, name: str, tagged: TaggedItem) -> int | None:
+    item = store.find(name)
+    return item.row if item is not None and item.sha256 == tagged.sha256 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import read_text
 
 MAX_LABELS = 10_000
+# What XML cannot hold, whatever it is escaped as.
+_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ def read_labels(path: Path) -> list[Label]:
     """Read a file of labels; empty lines are skipped.
 
     Raises:
-        DataError: The file is missing, holds no label, or holds the same text twice.
+        DataError: The file is missing, holds no label, holds the same text twice, or a character that is no text.
     """
     return parse_labels(read_text(path).removeprefix("\ufeff").splitlines(), str(path))
 
@@ -41,6 +44,9 @@ def parse_labels(lines: Iterable[str], where: str = "The list") -> list[Label]:
     for number, line in enumerate(lines, start=1):
         texts = tuple(dict.fromkeys(text for part in line.split("\t") if (text := " ".join(part.split()))))
         for text in texts:
+            if _NO_TEXT.search(text):
+                raise DataError(f"{where}, line {number}: {text!r} has a character that is no text.",
+                                hint="Remove it: XMP sidecars cannot hold it.")  # fmt: skip
             if (first := seen.setdefault(text.casefold(), number)) != number:
                 raise DataError(
                     f"{where}, line {number}: {text!r} stands in line {first} already.",

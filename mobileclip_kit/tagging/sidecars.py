@@ -14,7 +14,8 @@ from xml.dom import minidom
 from xml.parsers.expat import ExpatError
 
 from mobileclip_kit.errors import DataError, OutputError
-from mobileclip_kit.files import atomic_file
+from mobileclip_kit.files import atomic_file, remove_abandoned_files
+from mobileclip_kit.progress import track
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _DC = "http://purl.org/dc/elements/1.1/"
@@ -58,8 +59,11 @@ def prepare_sidecars(tags: Mapping[Path, Sequence[str]]) -> dict[Path, str]:
 
 def write_sidecars(planned: Mapping[Path, str]) -> None:
     """Write what :func:`prepare_sidecars` planned, each file atomically."""
-    for path, text in planned.items():
-        with atomic_file(path) as staging:
+    for folder in {path.parent for path in planned}:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_abandoned_files(folder, ".xmp")
+    for path, text in track(list(planned.items()), "sidecars", "files"):
+        with atomic_file(path, is_tidy=True) as staging:
             staging.write_text(text, encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope
 
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.web.responses import error_response
@@ -57,7 +57,7 @@ class Access:
         self.cookie = f"mckit_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
         self._guesses = asyncio.Lock()
 
-    async def response(self, scope: Scope) -> Response | None:
+    async def response(self, scope: Scope, receive: Receive) -> Response | None:
         """None for a request that has the token; else what it gets: the cookie, or a refusal.
 
         A wrong token is refused after :data:`WRONG_TOKEN_S`.
@@ -71,8 +71,7 @@ class Access:
         if given is None:
             return _refusal()
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode()):
-            async with self._guesses:
-                await asyncio.sleep(WRONG_TOKEN_S)
+            await self._take_time(receive)
             return _refusal()
         if in_address is None:
             return None
@@ -81,6 +80,24 @@ class Access:
             self.cookie, self._token, httponly=True, samesite="lax", secure=scope["scheme"] == "https", path="/"
         )
         return response
+
+    async def _take_time(self, receive: Receive) -> None:
+        """Wait for this guess's turn, but no longer than its client: guesses of clients that left would fill memory."""
+
+        async def turn() -> None:
+            async with self._guesses:
+                await asyncio.sleep(WRONG_TOKEN_S)
+
+        async def disconnect() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass  # a part of a body that nobody reads
+
+        tasks = [asyncio.ensure_future(turn()), asyncio.ensure_future(disconnect())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 def _refusal() -> Response:

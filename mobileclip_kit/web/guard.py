@@ -81,7 +81,7 @@ class Guard:
             )
             response.headers["Connection"] = "close"  # what follows may be no request of its own
         if response is None and self._access is not None:
-            response = await self._access.response(scope)
+            response = await self._access.response(scope, receive)
         await (response or self._app)(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> tuple[str, str] | None:

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileclip_kit.confidence.background import BACKGROUND_FILE
 from mobileclip_kit.duplicates import find_duplicates
 from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.files import one_line
@@ -182,6 +183,7 @@ class Library:
         index = IndexReader(self.path)
         try:
             summary, tags = _summarise(index), Tags.read(self.path)
+            tags = None if tags is None else tags.living(index.store)
         except BaseException:
             index.close()
             raise
@@ -283,7 +285,8 @@ def _leads_to(path: Path, folder: Path) -> bool:
 
 def _signature(path: Path) -> _Signature:
     found = []
-    for name in (INDEX_FILE, ITEMS_FILE, TAGS_FILE):
+    # The background is written after the last images are committed.
+    for name in (INDEX_FILE, ITEMS_FILE, TAGS_FILE, BACKGROUND_FILE):
         try:
             status = (path / name).stat()
         except OSError:

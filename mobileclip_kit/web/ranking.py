@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.confidence.background import Background
-from mobileclip_kit.confidence.scorer import certain_count, confidences, default_line
+from mobileclip_kit.confidence.scorer import FIRST_HITS, UNCERTAIN_HITS, certain_count, confidences, default_line
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.formats import from_document
 from mobileclip_kit.index.flat import search_flat
@@ -32,8 +32,8 @@ MAX_RANKED = 10_000
 # With more images than this, only the first hits are ranked until someone scrolls further down.
 _RANK_ALL_UP_TO = 200_000
 _FIRST_HITS = 300
-# The hits beyond are too many to look at; they count as uncertain.
-_CONFIDENT_HITS = 100
+# So many hits get a confidence at once, and so many more as long as the last of them are certain.
+_CONFIDENT_HITS, _MOST_CONFIDENT_HITS = 100, 2000
 # The filters that go to the index as they are; folders have printable names here.
 _FILTERS = ("taken", "near", "camera")
 
@@ -111,7 +111,7 @@ class Ranking:
         scores: Cosines, ``(n,)``; None when there is no query and the order is by time.
         candidates: Images that pass the filters; ``rows`` may be fewer.
         complete: Whether ``rows`` has everything that can be shown, or only the beginning.
-        confidences: Of the first hits, ``(at most 100,)``; None where they are not known.
+        confidences: Of the first hits, ``(at most 2000,)``; None where they are not known.
         folded: Number of copies behind each hit, ``(n,)``; None where copies are not folded.
     """
 
@@ -136,8 +136,15 @@ class Ranking:
 
     def with_confidences(self, index: IndexReader, background: Background, vector: Vectors) -> Ranking:
         """The ranking with the confidences of its first hits."""
-        hits = index.vectors(self.rows[:_CONFIDENT_HITS])
-        return replace(self, confidences=confidences(background, vector, hits))
+        rows = self.rows[:_MOST_CONFIDENT_HITS]
+        hits = index.vectors(rows[:_CONFIDENT_HITS])
+        sure, first = confidences(background, vector, hits), hits[:FIRST_HITS]  # they set the scale of all others
+        while sure is not None and certain_count(sure, default_line()) + UNCERTAIN_HITS > len(sure) < len(rows):
+            part = index.vectors(rows[len(sure) : len(sure) + _CONFIDENT_HITS])
+            more = confidences(background, vector, np.concatenate([first, part]))
+            assert more is not None, "known of every hit of a query, or of none"
+            sure = np.concatenate([sure, more[len(first) :]])
+        return replace(self, confidences=sure)
 
     def without(self, rows: Sequence[int]) -> Ranking:
         """The ranking without some rows, such as those of the query's own images."""

@@ -96,8 +96,22 @@ def listen(host: str = LOCAL, port: int = PORT) -> Listening:
             raise UsageError(f"{host} is not an address of this machine.") from error
         raise OutputError(f"Port {port} of {host} cannot be opened: {error.strerror}.") from error
     address, actual = bound.getsockname()[:2]
+    local = ipaddress.ip_address(address).is_loopback
+    if ipaddress.ip_address(address).is_unspecified:
+        address = _own_address(family, address)
     named = f"[{address}]" if family == socket.AF_INET6 else address
-    return Listening(bound, f"http://{named}:{actual}/", ipaddress.ip_address(address).is_loopback)
+    return Listening(bound, f"http://{named}:{actual}/", local)
+
+
+def _own_address(family: socket.AddressFamily, unspecified: str) -> str:
+    """The address by which others reach this machine; no browser elsewhere can open 0.0.0.0. Nothing is sent."""
+    elsewhere = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # of documentation, on no machine
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((elsewhere, 9))
+            return str(probe.getsockname()[0])
+    except OSError:  # no network
+        return unspecified
 
 
 def run_server(service: Service, listening: Listening, names: Sequence[str] = (), token: str | None = None) -> None:

@@ -301,7 +301,7 @@ class Service:
             ranking = rank(self.library, request, vector).without(own_rows)
             if request.copies_of:
                 alone = np.full(len(self.library.index.matrix), -1, np.int64)
-                ranking = ranking.only_copies(alone if copies is None else copies, row_of(request.copies_of))
+                ranking = ranking.only_copies(alone if copies is None else copies, self._row(request.copies_of))
             elif request.fold and copies is not None:
                 ranking = ranking.fold(copies)
             background = self._background[0]

@@ -135,6 +135,7 @@ def test_a_query_may_begin_with_a_minus_sign(photos: Path, tmp_path: Path, capsy
         ("index -o i", "--model"),
         ("index photos -o i", "--model"),
         ("index --from-vectors v.npy -o i", "--names"),
+        ("index --from-vectors v.npy --names n -o i --shard 1/2", "--shard takes a part of a FOLDER"),
         ("index --from-clip-retrieval e --names n.txt -o i", "--names"),
         ("index --from-clip-retrieval e --from-vectors v.npy -o i", "--from-vectors and --from-clip-retrieval"),
         ("index photos -m c --kind tree -o i", "'tree'"),

@@ -104,3 +104,17 @@ def test_beyond_this_machine_a_token_is_generated_and_printed(
     assert [required[0], required[-1]] == [None, "sixteen-letters-"] and required[1] != required[2]
     code, sentence = refused(capsys, index, "--token", "guess")
     assert (code, "16 to 256 characters" in sentence) == (2, True)
+
+
+def test_the_printed_address_of_all_interfaces_can_be_opened_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Probe(socket.socket):
+        def connect(self, address: object) -> None:
+            assert self.type == socket.SOCK_DGRAM  # which sends nothing
+
+        def getsockname(self) -> tuple[str, int]:
+            return ("192.168.1.7", 5) if self.type == socket.SOCK_DGRAM else super().getsockname()
+
+    monkeypatch.setattr("mobileclip_kit.web.server.socket.socket", Probe)
+    listening = server.listen("0.0.0.0", 0)
+    with listening.socket:
+        assert listening.url.startswith("http://192.168.1.7:") and not listening.local

@@ -21,6 +21,7 @@ from mobileclip_kit.confidence.bank import bank_texts
 from mobileclip_kit.errors import IndexFormatError
 from mobileclip_kit.index.folder import IndexReader, open_writer
 from mobileclip_kit.index.store import Item
+from mobileclip_kit.indexing.importing import import_vectors
 from tests.confidence.words import WordEncoder, make_word_index
 from tests.index.vectors import unit_rows
 
@@ -97,6 +98,13 @@ def test_a_changed_bit_is_noticed(background: Background, tmp_path: Path) -> Non
         Background.read(path)
 
 
+def test_an_empty_bank_is_refused(background: Background, tmp_path: Path) -> None:
+    none = {name: getattr(background, name)[:0] for name in ("texts", "best", "mean", "deviation")}
+    replace(background, **none).write(tmp_path / "file")
+    with pytest.raises(IndexFormatError, match="it holds no texts"):
+        Background.read(tmp_path / "file")
+
+
 def test_another_version_is_refused(tmp_path: Path) -> None:
     header = json.dumps({"__metadata__": {"kind": "background", "format_version": "2"}}).encode()
     (tmp_path / BACKGROUND_FILE).write_bytes(struct.pack("<Q", len(header)) + header)
@@ -144,6 +152,15 @@ def test_an_index_of_an_older_version_says_how_to_add_a_background(index: Path) 
     with IndexReader(index) as reader:
         assert "The next `mckit index` makes one." in str(open_background(reader)[1])
     assert "no text tower" in str(refresh(index, None))
+
+
+def test_imported_vectors_of_an_unknown_model_have_a_hint_that_works(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", unit_rows(120, 8))
+    (tmp_path / "n.txt").write_text("\n".join(map(str, range(120))))
+    import_vectors(tmp_path / "v.npy", tmp_path / "n.txt", tmp_path / "index")
+    with IndexReader(tmp_path / "index") as index:
+        background, problem = open_background(index)
+    assert background is None and problem is not None and problem.endswith("from them, with --model M.")
 
 
 def test_the_bank_names_each_text_once() -> None:

@@ -96,6 +96,12 @@ def test_the_command_line_says_no_image_like_that(folder: Path, monkeypatch: pyt
     assert "%  dog/" in told
 
 
+def test_a_query_far_from_every_text_is_not_cut_and_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "open_query_encoder", lambda *_, **__: WordEncoder())
+    printed = CliRunner().invoke(command, [str(folder), "--min-confidence", "0.9", "-dog"]).output
+    assert "Nothing was left out for '-dog': it is far from every background text." in printed
+
+
 def test_json_says_what_was_cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = run(folder, "a banana", "--min-confidence", "0.2", "--json", monkeypatch=monkeypatch)
     document = json.loads(told)

@@ -426,3 +426,10 @@ def test_what_was_stored_before_an_error_of_several_encoders_stays(photos: Path,
     stored = len(contents(out))
     assert 4 <= stored <= 24
     assert update_index(photos, ColourEncoder(), out).added == 50 - stored
+
+
+def test_a_rebuilt_index_keeps_the_textness_vector_of_its_model(photos: Path, out: Path) -> None:
+    update(photos, out)
+    (out / "textness.json").write_text("kept")
+    update(photos, out, force=True)
+    assert (out / "textness.json").read_text() == "kept"

@@ -26,6 +26,7 @@ def test_a_line_is_a_label_with_synonyms(tmp_path: Path) -> None:
         ("", "labels.txt holds no label."),
         (" \n\t\n", "labels.txt holds no label."),
         ("dog\ncat\nDog\n", "labels.txt, line 3: 'Dog' stands in line 1 already."),
+        ("dog\nc\x01at\n", "labels.txt, line 2: 'c\\x01at' has a character that is no text."),
         ("dog\tpuppy\ncat\tpuppy\n", "labels.txt, line 2: 'puppy' stands in line 1 already."),
     ],
 )

@@ -102,3 +102,15 @@ def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path, monkey
     (tmp_path / "locked").mkdir()
     with pytest.raises(OutputError, match=r"cannot be written into .*locked; none was"):
         prepare_sidecars({tmp_path / "open" / "a.xmp": ["dog"], tmp_path / "locked" / "b.xmp": ["dog"]})
+
+
+def test_a_folder_is_listed_once_however_many_sidecars_it_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    abandoned = tmp_path / ".a.png.xmp.x1y2.part"
+    abandoned.touch()
+    os.utime(abandoned, (1, 1))
+    (tmp_path / ".mine.part").touch()
+    listed, iterdir = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
+    write_sidecars(prepare_sidecars({tmp_path / f"{number}.png.xmp": ["dog"] for number in range(5)}))
+    assert listed == [tmp_path]
+    assert sorted(path.name for path in iterdir(tmp_path)) == [".mine.part", *(f"{n}.png.xmp" for n in range(5))]

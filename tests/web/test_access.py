@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,26 @@ def test_wrong_tokens_cost_time_wherever_they_are_sent(
     ]
     assert {answer.status_code for answer in sent} == {401}
     assert slept.count(1.0) == 3
+
+
+def test_guesses_of_clients_that_left_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One a second, thousands of them would wait for hours, each with its headers in memory."""
+    monkeypatch.setattr(access, "WRONG_TOKEN_S", 1000.0)
+    checks, scope = access.Access(TOKEN), {
+        "type": "http", "method": "GET", "path": "/api/library", "query_string": b"",
+        "headers": [(b"authorization", b"Bearer a-wrong-token-of-some-length")],
+    }  # fmt: skip
+    messages = iter([{"type": "http.request", "body": b"a", "more_body": True}])
+
+    async def receive() -> dict[str, object]:
+        return next(messages, {"type": "http.disconnect"})
+
+    async def guess() -> None:
+        async with asyncio.timeout(60):
+            answers = await asyncio.gather(*(checks.response(scope, receive) for _ in range(100)))
+        assert {answer.status_code for answer in answers if answer is not None} == {401}
+
+    asyncio.run(guess())
 
 
 def test_a_token_that_can_be_guessed_is_refused() -> None:

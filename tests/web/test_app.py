@@ -19,8 +19,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
+from mobileclip_kit.confidence.background import BACKGROUND_FILE
 from mobileclip_kit.errors import ImageError
-from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index
+from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer
 from mobileclip_kit.indexing.importing import import_vectors
 from mobileclip_kit.search.hits import search
 from mobileclip_kit.search.index import Index
@@ -468,6 +469,18 @@ def test_hits_have_a_confidence_and_say_where_they_become_uncertain(tmp_path: Pa
         assert told["unavailable"] is None and 0 < told["line"] < 1
 
 
+def test_a_background_that_comes_after_the_images_is_noticed(tmp_path: Path) -> None:
+    index = make_word_index(tmp_path / "animals.index")
+    (index / BACKGROUND_FILE).rename(tmp_path / "later")  # `mckit index` makes it when all images are committed
+    service = open_service(index, tmp_path / "thumbnails", encoder=WordEncoder())
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        assert "no background" in client.get("/api/library").json()["confidence"]["unavailable"]
+        (tmp_path / "later").rename(index / BACKGROUND_FILE)
+        service.library._next_check = 0
+        assert client.get("/api/library").json()["confidence"]["unavailable"] is None
+        assert ask(client, words="a dog")["certain"] is not None
+
+
 def test_tags_are_counted_filter_hits_and_stand_with_an_image(tmp_path: Path) -> None:
     index = make_word_index(tmp_path / "index")
     service = open_service(index, tmp_path / "cache", encoder=WordEncoder())
@@ -485,6 +498,26 @@ def test_tags_are_counted_filter_hits_and_stand_with_an_image(tmp_path: Path) ->
         assert {hit["name"].split("/")[0] for hit in found["hits"]} == {"cat"}
         assert client.get(f"/api/images/{found['hits'][0]['id']}").json()["tags"] == ["cat"]
         assert refusal(client, tag="wolf")[0] == 404
+        with open_writer(index) as writer:
+            writer.store.remove([found["hits"][0]["name"]])
+            writer.commit()
+        service.library._next_check = 0.0
+        assert client.get("/api/library").json()["tags"][1] == {"label": "cat", "images": counts["cat"] - 1}
+
+
+def test_hundreds_of_likely_images_are_all_likely(tmp_path: Path) -> None:
+    index = make_word_index(tmp_path / "animals.index", 900)
+    service = open_service(index, tmp_path / "thumbnails", encoder=WordEncoder())
+    with TestClient(build_app(service), base_url="http://localhost") as client:
+        found = ask(client, words="a dog", count=500)
+    assert found["certain"] == sum(hit["name"].startswith("dog/") for hit in found["hits"]) == 150
+    assert found["hits"][149]["confidence"] > 0.5 > found["hits"][150]["confidence"]
+
+
+def test_copies_of_an_image_that_is_gone_are_not_those_of_another(client: TestClient) -> None:
+    row = ask(client)["hits"][0]["id"].split("-")[0]
+    for gone in (f"{row}-00000000", "nothing"):  # from before a rebuild
+        assert refusal(client, copies_of=gone) == (404, "The image to search by is no longer in the index.")
 
 
 def test_a_small_library_says_why_its_hits_have_no_confidence(client: TestClient) -> None:
