@@ -314,8 +314,6 @@ class Trials:
     def after(self, code: int) -> Iterator[str]:
         """What is wrong after a disturbance, and after the next run."""
         yield from self.in_between(code)
-        for left in self.work.rglob(".*.part"):  # only leftovers older than a few seconds are removed
-            os.utime(left, (0, 0))
         code = ended(self.start(*self.command.again))
         if content(self.out) != self.new:
             yield f"the next run ended with {code} and gave another result: {self.said.read_text()[-300:]}"

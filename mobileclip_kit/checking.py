@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileclip_kit.errors import DataError, MckitError
-from mobileclip_kit.files import nothing_at, read_json
+from mobileclip_kit.files import SEAL_KEY, nothing_at, read_json
 from mobileclip_kit.progress import track
 
 # A file, how it is checked in words, and the check, which raises an error of mckit.
@@ -64,18 +64,41 @@ def _run(path: Path, how: str, check: Callable[[], object]) -> CheckedFile:
 
 def _steps(path: Path) -> Iterator[_Step]:
     """The checks of a file or folder by its marker, and of the folders in it."""
+    seen = set[Path]()
     for marker, steps in _FOLDERS.items():
         if (path / marker).is_file():
-            yield from steps(path)
+            for step in steps(path):
+                seen.add(step[0])
+                yield step
             break
     if path.is_dir():
         for child in sorted(path.iterdir()):
             if child.is_dir() and not child.is_symlink() and child.suffix != ".mlpackage":
                 yield from _steps(child)
+            elif child not in seen and child.is_file():
+                yield from _single_file(child)
     elif path.suffix == ".mckitidx":
         yield from _phone_index(path)
     elif path.suffix == ".json" and read_json(path).get("kind") == "textness":
         yield from _textness(path)
+
+
+def _single_file(path: Path) -> Iterator[_Step]:
+    """The check of a file in a folder: a phone's index, or a document with a checksum."""
+
+    def check() -> None:
+        if read_json(path).get("kind") == "textness":
+            from mobileclip_kit.textness.vector import Textness
+
+            Textness.load(path)
+
+    if path.suffix == ".mckitidx":
+        yield from _phone_index(path)
+    elif path.suffix == ".json":
+        with path.open("rb") as stream:  # captions and the like may be large; the checksum is the last key
+            stream.seek(max(0, path.stat().st_size - 4096))
+            if SEAL_KEY.encode() in stream.read():
+                yield path, "SHA-256 of its content", check
 
 
 def _model(path: Path) -> Iterator[_Step]:

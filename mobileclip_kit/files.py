@@ -19,7 +19,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -34,7 +34,7 @@ _STAGED = ".part"
 _KEPT = ".staged"
 _DIGEST_DIGITS = 12
 # A writer locks its temporary file a moment after making it; until then it looks abandoned.
-_LEAST_AGE_SECONDS = 5.0
+_LEAST_AGE_SECONDS = 1.0
 # Zero-width joiners hold emoji and Indic letters together. Other invisible characters could reverse or hide a part of
 # a name.
 _JOINERS = "\u200c\u200d"
@@ -63,17 +63,25 @@ def atomic_folder(destination: Path, *, force: bool = False, kinds: Collection[s
         OutputError: ``destination`` exists and ``force`` is False, or it cannot be written.
     """
     check_can_write(destination, force=force, kinds=kinds)
-    _remove_abandoned(destination)
+    _remove_abandoned(_leftovers(destination, _STAGED))
     staging = tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=_STAGED, dir=destination.parent)
     with _installed(Path(staging), destination, mode=0o755, replace=force):
         yield Path(staging)
 
 
 @contextlib.contextmanager
-def atomic_file(destination: Path, *, force: bool = True) -> Iterator[Path]:
-    """Yield a temporary path whose file becomes ``destination`` when the block ends without an error."""
-    check_can_write(destination, force=force)
-    _remove_abandoned(destination)
+def atomic_file(destination: Path, *, force: bool = True, is_tidy: bool = False) -> Iterator[Path]:
+    """Yield a temporary path whose file becomes ``destination`` when the block ends without an error.
+
+    Args:
+        destination: The file to make.
+        force: Replace an existing one.
+        is_tidy: Its folder was checked and tidied by :func:`remove_abandoned_files`. Each file would list the folder
+            again otherwise.
+    """
+    if not is_tidy:
+        check_can_write(destination, force=force)
+        _remove_abandoned(_leftovers(destination, _STAGED))
     handle, staging = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=_STAGED, dir=destination.parent)
     os.close(handle)
     with _installed(Path(staging), destination, mode=0o644, replace=force):
@@ -361,12 +369,25 @@ def recover(destination: Path) -> None:
                 unlock(lock)
 
 
-def _remove_abandoned(destination: Path) -> None:
-    """Remove the temporary files of killed writers of this destination."""
-    for left in _leftovers(destination, _STAGED):
+def remove_abandoned_files(folder: Path, suffix: str) -> None:
+    """Remove the temporary files of killed writers of all files of a folder whose names end in ``suffix``."""
+    staged = (left for left in folder.iterdir() if left.suffix == _STAGED and left.name[0] == ".")
+    _remove_abandoned([left for left in staged if Path(left.stem).stem.endswith(suffix) and not left.is_symlink()])
+
+
+def _remove_abandoned(leftovers: Sequence[Path]) -> None:
+    """Remove temporary files, unless their writers live."""
+    for left in leftovers:
         with contextlib.suppress(OSError):  # another writer was faster, or there is no permission
             lock = try_lock(left)
-            if lock is not None and time.time() - left.stat().st_mtime >= _LEAST_AGE_SECONDS:
+            if lock is None:
+                continue
+            missing_age = _LEAST_AGE_SECONDS - (time.time() - left.stat().st_mtime)
+            if missing_age > 0:  # of a run that was killed just now, or of one that is about to lock it
+                unlock(lock)
+                time.sleep(min(missing_age, _LEAST_AGE_SECONDS))
+                lock = try_lock(left)
+            if lock is not None:
                 remove(left)
             unlock(lock)
 

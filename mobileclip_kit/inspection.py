@@ -190,8 +190,9 @@ def _run(path: Path) -> Facts:
 
 def _phone_index(path: Path) -> Facts:
     index = PhoneIndex(path)
+    ignored = path.stat().st_size - index.end  # of a last batch that is damaged or was cut off
     return {"items": len(index), "embedding_dim": index.header.dim, "numbers": index.header.numbers,
-            "model_hash": index.header.model_hash}  # fmt: skip
+            "model_hash": index.header.model_hash, **({"damaged_bytes": ignored} if ignored else {})}  # fmt: skip
 
 
 def _samples(path: Path, document: Facts) -> Facts:

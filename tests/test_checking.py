@@ -209,3 +209,17 @@ def test_a_folder_of_several_things_is_checked_as_a_whole(tmp_path: Path) -> Non
     assert {file.path.name for file in checked} >= {"cache.json", "textness.json"}
     assert all(file.problem is None for file in checked)
     assert read_json(tmp_path / "textness" / "textness.json")
+
+
+@pytest.mark.parametrize(("name", "source"), [("a.mckitidx", "bundle/library.mckitidx"), ("mine.json", None)])
+def test_files_beside_folders_are_checked_too(tmp_path: Path, name: str, source: str | None) -> None:
+    """A phone's index or a textness vector of any name, in a folder with other things."""
+    make_cache(tmp_path / "cache")
+    if source is None:
+        Textness.load(FIRST / "textness.json").save(tmp_path / name)
+    else:
+        shutil.copy(GOLDEN / source, tmp_path / name)
+    (tmp_path / "others.json").write_text("of another program")
+    assert {file.problem for file in check_path(tmp_path)} == {None}
+    flip(tmp_path / name, 0.5)
+    assert [file.path.name for file in check_path(tmp_path) if file.problem is not None] == [name]

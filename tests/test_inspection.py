@@ -190,6 +190,14 @@ def test_what_mckit_writes_is_identified(name: str, kind: str, expected: dict[st
     assert expected.items() <= facts(FIRST_VERSION / name, kind).items()
 
 
+def test_an_index_of_a_phone_says_that_its_last_batch_is_damaged(tmp_path: Path) -> None:
+    """Its readers leave such a batch out, so that the number of items alone would look right."""
+    data = bytearray((FIRST_VERSION / "bundle" / "library.mckitidx").read_bytes())
+    data[-8] ^= 1
+    (tmp_path / "a.mckitidx").write_bytes(data)
+    assert facts(tmp_path / "a.mckitidx", "index file of a phone")["damaged_bytes"] == len(data) - 64
+
+
 def test_a_bundle_lists_its_files_and_model(tmp_path: Path) -> None:
     found = facts(FIRST_VERSION / "bundle", "bundle")
     assert len(found["model_hash"]) == 64

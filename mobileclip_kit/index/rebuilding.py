@@ -7,13 +7,21 @@ same folder, by the same model and in the same way, goes on with it, and every o
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mobileclip_kit.errors import MckitError
 from mobileclip_kit.files import continued_place
-from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, index_lock, is_index
+from mobileclip_kit.index.folder import (
+    TEXTNESS_FILE,
+    IndexHeader,
+    IndexReader,
+    create_index,
+    index_lock,
+    is_index,
+)
 
 
 @contextlib.contextmanager
@@ -34,6 +42,9 @@ def rebuilt_index(folder: Path, header: IndexHeader, options: Mapping[str, Any])
         if not is_index(staging):
             create_index(staging, header)
         yield staging
+        # The user has put it there, and it belongs to the model.
+        if (folder / TEXTNESS_FILE).is_file() and IndexHeader.read(folder).spec.model_hash == header.spec.model_hash:
+            shutil.copyfile(folder / TEXTNESS_FILE, staging / TEXTNESS_FILE)
 
 
 def _items(staging: Path) -> int:

@@ -57,6 +57,13 @@ CREATE TABLE blocks (
     PRIMARY KEY (generation, block)
 ) WITHOUT ROWID;
 """
+# What would run statements of the file's author when an item is read or written: such a statement need not end.
+_FOREIGN = """
+SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'
+UNION ALL SELECT 1 FROM pragma_table_xinfo('items') WHERE hidden <> 0
+UNION ALL SELECT 1 FROM pragma_table_xinfo('matrix') WHERE hidden <> 0
+UNION ALL SELECT 1 FROM pragma_table_xinfo('blocks') WHERE hidden <> 0
+"""
 _COLUMNS = "name, size_bytes, mtime_ns, sha256, row, reason"
 _ALL_COLUMNS = ", ".join((_COLUMNS, *_FACTS))
 _FACTS_GONE = ", ".join(f"{name} = NULL" for name in _FACTS)
@@ -152,6 +159,11 @@ class Store:
                     raise IndexFormatError(
                         f"{path} has version {version}; this mckit reads version {_SCHEMA_VERSION}.",
                         hint="Update mckit, or build the index again.",
+                    )
+                if connection.execute(_FOREIGN).fetchone() is not None:
+                    raise IndexFormatError(
+                        f"{path} holds a view, a trigger or a computed column, which mckit never makes.",
+                        hint="Build the index again.",
                     )
                 if version < _SCHEMA_VERSION and writable:
                     version = _upgrade(connection, version)
@@ -325,9 +337,16 @@ class Store:
             found = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
             raise self._damaged(str(found))
-        for item in self.items():
-            if item.row is not None and not 0 <= item.row < self.rows:
-                raise self._damaged(f"{item.name!r} lies in row {item.row} of {self.rows}")
+        before, outside = (self.generation, self.rows), None
+        with _reporting(self.path):
+            for record in self._connection.execute(f"SELECT {self._columns} FROM items"):
+                if not self._has_sums or record[-1] != _checksum(*record[:-1]):
+                    self._item(record)  # names it
+                if record[4] is not None and not 0 <= record[4] < before[1]:
+                    outside = self._item(record)
+        # A writer may have added rows or renumbered them in the meantime.
+        if outside is not None and before == (self.generation, self.rows):
+            raise self._damaged(f"{outside.name!r} lies in row {outside.row} of {before[1]}")
 
     def commit(self, rows: int, sums: Iterable[BlockSum] = ()) -> None:
         """Make every change since the last commit count, together with the first ``rows`` rows of the matrix.

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from mobileclip_kit.errors import ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.hub import local_place
-from mobileclip_kit.index.folder import IndexReader
+from mobileclip_kit.index.folder import TEXTNESS_FILE, IndexReader
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder, open_export_encoder
 from mobileclip_kit.spec import stored_spec
-from mobileclip_kit.textness.vector import TEXTNESS_FILE, Textness
+from mobileclip_kit.textness.vector import Textness
 
 # So many images of imported vectors are encoded to see whether a model made them. Other programs resize images
 # differently, and quantised models differ a little.

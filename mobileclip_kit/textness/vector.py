@@ -21,7 +21,6 @@ from mobileclip_kit.errors import DataError, ShapeError, UsageError
 from mobileclip_kit.files import read_json, write_json
 
 FORMAT_VERSION = 1
-TEXTNESS_FILE = "textness.json"
 MAX_SCALE = 100.0
 # A grid's outermost scales: those of the article, or less where words move scores by so many standard deviations.
 _WIDEST, _DEVIATIONS = 2.0, 3.0

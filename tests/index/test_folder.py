@@ -17,6 +17,7 @@ from mobileclip_kit.errors import IndexFormatError, OutputError
 from mobileclip_kit.files import read_json
 from mobileclip_kit.index import folder as folder_module
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer, staged_index
+from mobileclip_kit.index.selection import Selection
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.spec import ModelSpec
 from tests.index.older import age
@@ -241,6 +242,24 @@ def test_a_changed_number_of_rows_is_found(folder: Path) -> None:
         connection.execute("UPDATE matrix SET rows = 2")
     with pytest.raises(IndexFormatError, match=r"items\.sqlite is damaged: its number of rows"):
         IndexReader(folder)
+
+
+@pytest.mark.parametrize("change", ["mtime_ns = mtime_ns + 4", "name = CAST('trjp/b' AS BLOB)", "row = -2"])
+def test_a_changed_item_changes_no_filter(folder: Path, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters read columns without looking at the items' checksums."""
+    with open_writer(folder) as writer:
+        writer.matrix.append(unit_rows(3, DIM))
+        for row, name in enumerate(["trip/a", "trip/b", "c"]):
+            writer.store.put(Item(name=name, row=row, mtime_ns=row))
+        writer.commit()
+    with contextlib.closing(sqlite3.connect(folder / "items.sqlite")) as connection, connection:
+        connection.execute(f"UPDATE items SET {change} WHERE row = 1")
+    with pytest.raises(IndexFormatError, match=r"items\.sqlite is damaged"):
+        IndexReader(folder)
+    monkeypatch.setattr(folder_module, "_CHECKED_AT_ONCE_BYTES", 0)
+    if change.startswith("row"):
+        with IndexReader(folder) as index, pytest.raises(IndexFormatError, match="damaged: an item lies in row -2"):
+            index.allowed_rows(Selection(folder="trip"))
 
 
 def test_indexes_without_checksums_get_them_from_their_next_writer(folder: Path) -> None:

@@ -168,3 +168,22 @@ def test_a_store_cannot_be_filled_with_two_items_of_one_name(tmp_path: Path) -> 
     with contextlib.closing(Store.open(tmp_path / "filled", writable=True)) as store:
         with pytest.raises(IndexFormatError, match="UNIQUE"), store.filling():
             store.add_rows(["a.jpg", "a.jpg"], 0)
+
+
+_ENDLESS = "(WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t)"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        f"ALTER TABLE items RENAME TO others; CREATE VIEW items AS SELECT * FROM others WHERE {_ENDLESS}",
+        f"CREATE TRIGGER t AFTER INSERT ON items BEGIN DELETE FROM items WHERE {_ENDLESS}; END",
+        "ALTER TABLE items ADD COLUMN large AS (hex(zeroblob(100000000)))",
+    ],
+)
+def test_no_statement_of_a_store_from_elsewhere_is_run(path: Path, statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(statements)
+    for writable in (False, True):
+        with pytest.raises(IndexFormatError, match=r"items\.sqlite holds a view, a trigger or a computed column"):
+            Store.open(path, writable=writable)
