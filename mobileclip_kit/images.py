@@ -491,7 +491,8 @@ def _resize_box(
 
 def _to_resizable(image: Image.Image) -> Image.Image:
     # What programs that compose images hand over in memory; Pillow converts "La" to nothing but "LA".
-    image = image.convert(_STRAIGHT.get(image.mode, image.mode))
+    if image.mode in _STRAIGHT:
+        image = image.convert(_STRAIGHT[image.mode])
     if image.mode in _RESIZABLE_MODES:
         return image
     if image.mode.startswith("I"):
