@@ -91,7 +91,6 @@ def group_items(index: IndexReader, items: Sequence[Item], stop: Callable[[], bo
     # steps joins two photos that differ.
     taken: set[int] = set()
     groups = []
-    root = None if index.header.images is None else Path(index.header.images)
     for place in range(len(ranked)):
         if place in taken or place not in copies:
             continue
@@ -99,7 +98,7 @@ def group_items(index: IndexReader, items: Sequence[Item], stop: Callable[[], bo
         if len(members) > 1:
             taken.update(members)
             # A link is never kept in place of a file: deleting the copies would delete the photo.
-            groups.append(sorted((ranked[member] for member in members), key=partial(_is_link, root)))
+            groups.append(sorted((ranked[member] for member in members), key=partial(_is_link, index.header.folder)))
     return sorted(groups, key=lambda group: group[0].name)
 
 
@@ -177,8 +176,8 @@ def _pairs(
         yield from zip(first[kept].tolist(), second[kept].tolist(), strict=True)
 
 
-def _is_link(root: Path | None, item: Item) -> bool:
-    return root is not None and (root / item.name).is_symlink()
+def _is_link(folder: Path | None, item: Item) -> bool:
+    return folder is not None and (folder / item.name).is_symlink()
 
 
 def _quality(item: Item) -> tuple[int, int, int, str]:
