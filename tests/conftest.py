@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +13,12 @@ from tests.exports import coreml_export, int8_export, onnx_export, tiny_model, t
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+_NUMBERS = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Digests that tests compute are not remembered among the user's."""
-    places: list[Path] = []
-
-    def cache_folder() -> Path:
-        if not places:
-            places.append(tmp_path_factory.mktemp("cache"))
-        return places[0]
-
-    monkeypatch.setattr("mobileclip_kit.exporting.digests.cache_folder", cache_folder)
+    """What tests leave in the cache folder (digests, vectors of background texts) is seen by no other test."""
+    place = tmp_path_factory.getbasetemp() / f"cache-{next(_NUMBERS)}"  # made by whoever writes there
+    monkeypatch.setattr("mobileclip_kit.exporting.digests.cache_folder", lambda: place)
+    monkeypatch.setattr("mobileclip_kit.confidence.background.cache_folder", lambda: place)

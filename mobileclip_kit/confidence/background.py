@@ -6,6 +6,7 @@ languages read too; docs/index-format.md describes it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -19,10 +20,11 @@ import numpy as np
 
 from mobileclip_kit.arrays import Vectors, parts_of
 from mobileclip_kit.confidence.bank import bank_sha256, bank_texts
-from mobileclip_kit.errors import IndexFormatError
+from mobileclip_kit.errors import IndexFormatError, OutputError
 from mobileclip_kit.files import atomic_file
 from mobileclip_kit.index.folder import IndexReader, IndexWriter
 from mobileclip_kit.progress import track
+from mobileclip_kit.resources import cache_folder
 from mobileclip_kit.runtime.encoder import Encoder
 
 BACKGROUND_FILE = "background.safetensors"
@@ -30,6 +32,8 @@ FORMAT_VERSION = 1
 # With fewer images, the greatest score of a text says little about the texts that have no answer.
 LEAST_IMAGES = 100
 _TEXTS_AT_ONCE = 64
+# Models whose text vectors stay in the cache folder.
+_MOST_CACHED = 16
 # When more than this share of the images came or went, the statistics are made anew.
 CHANGED_SHARE = 0.1
 _MOST_ROWS = 65_536
@@ -193,7 +197,8 @@ def refresh_background(
         writer: Of the index; everything is committed.
         encoder: Of the index's model; without one, the text vectors of an older background are used.
         model_hash: Of the index.
-        known: Backgrounds of other indexes of the same model, whose text vectors are used too.
+        known: Backgrounds of other indexes of the same model, whose text vectors are used too, as are those that the
+            user's cache folder has.
 
     Returns:
         Why the index has no background; None when it has one.
@@ -207,13 +212,15 @@ def refresh_background(
         return too_few(images)
     if old is not None and old.suits(images, generation, rows):
         return None
-    others = (_old(other, model_hash, bank) for other in known)
+    cached = _cached_path(model_hash, bank)
+    others = (_old(other, model_hash, bank) for other in (*known, *cached))
     if (same := old or next(filter(None, others), None)) is not None:
         texts = same.texts
     elif encoder is not None and encoder.spec.text is not None:
         every = list(bank_texts())
         parts = track(list(parts_of(every, _TEXTS_AT_ONCE)), "background texts", "batches")
         texts = np.concatenate([encoder.encode_texts(part) for part in parts])
+        _cache(texts, model_hash, bank, cached)
     else:
         path.unlink(missing_ok=True)
         return "Hits have no confidence: the model has no text tower here."
@@ -261,6 +268,31 @@ def open_background(index: IndexReader) -> tuple[Background | None, str | None]:
 def too_few(images: int) -> str:
     """The sentence for a small index."""
     return f"Hits have no confidence: {images} images are too few to calibrate it; {LEAST_IMAGES} are needed."
+
+
+def _cached_path(model_hash: str, bank: str) -> list[Path]:
+    """Where the text vectors of a model are kept for its other indexes; none without a home folder."""
+    name = hashlib.sha256(f"{model_hash}\n{bank}".encode()).hexdigest()[:32]
+    try:
+        return [cache_folder() / "backgrounds" / f"{name}.safetensors"]
+    except RuntimeError:
+        return []
+
+
+def _cache(texts: Vectors, model_hash: str, bank: str, paths: list[Path]) -> None:
+    """Keep the text vectors of a model: a large text tower takes a minute for them, as long as for hundreds of images.
+
+    They are scored on themselves, since nothing of a library belongs into another index.
+    """
+    about = {"model_hash": model_hash, "bank": bank, "images": 0, "generation": 0, "rows": 0}
+    # Without a place to remember, the next index costs more; nothing else.
+    with contextlib.suppress(OutputError, OSError):
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Background.measure(texts, texts, **about).write(path)
+            kept = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
+            for oldest in kept[:-_MOST_CACHED]:
+                oldest.unlink(missing_ok=True)
 
 
 def _old(path: Path, model_hash: str, bank: str) -> Background | None:

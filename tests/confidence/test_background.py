@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mobileclip_kit.confidence.background as background_module
 from mobileclip_kit.confidence.background import (
     BACKGROUND_FILE,
     LEAST_IMAGES,
@@ -134,9 +137,42 @@ def test_a_damaged_background_is_made_anew(index: Path, data: bytes, reason: str
     with IndexReader(index) as reader:
         found, problem = open_background(reader)
     assert found is None and problem is not None and f"is damaged: {reason}" in problem
+    assert refresh(index, WordEncoder()) is None
+    assert Background.read(index / BACKGROUND_FILE).images == 240
+
+
+def test_another_index_of_the_model_takes_the_text_vectors_of_the_cache_folder(index: Path) -> None:
+    before = Background.read(index / BACKGROUND_FILE)
+    (index / BACKGROUND_FILE).unlink()
+    encoder = WordEncoder()
+    assert refresh(index, encoder) is None
+    assert encoder.encoded == 0
+    again = Background.read(index / BACKGROUND_FILE)
+    np.testing.assert_array_equal(again.texts, before.texts)
+    np.testing.assert_array_equal(again.best, before.best)
+
+
+def test_a_damaged_file_in_the_cache_folder_counts_as_none(index: Path) -> None:
+    (cached,) = (background_module.cache_folder() / "backgrounds").iterdir()
+    cached.write_bytes(cached.read_bytes()[:-1])
+    (index / BACKGROUND_FILE).unlink()
     encoder = WordEncoder()
     assert refresh(index, encoder) is None
     assert encoder.encoded == len(bank_texts())
+
+
+def test_the_cache_folder_keeps_few_models_and_is_not_needed(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_module, "_MOST_CACHED", 1)
+    folder = background_module.cache_folder() / "backgrounds"
+    (folder / "old.safetensors").touch()
+    os.utime(folder / "old.safetensors", (0, 0))
+    for file in (index / BACKGROUND_FILE, *folder.glob("[!o]*")):
+        file.unlink()
+    assert refresh(index, WordEncoder()) is None
+    assert len(list(folder.iterdir())) == 1 and not (folder / "old.safetensors").exists()
+    monkeypatch.setattr(background_module, "cache_folder", lambda: Path("/dev/null/here"))
+    (index / BACKGROUND_FILE).unlink()
+    assert refresh(index, WordEncoder()) is None
 
 
 def test_a_small_index_says_that_it_is_too_small(tmp_path: Path) -> None:
@@ -151,6 +187,7 @@ def test_an_index_of_an_older_version_says_how_to_add_a_background(index: Path) 
     (index / BACKGROUND_FILE).unlink()
     with IndexReader(index) as reader:
         assert "The next `mckit index` makes one." in str(open_background(reader)[1])
+    shutil.rmtree(background_module.cache_folder())
     assert "no text tower" in str(refresh(index, None))
 
 
