@@ -3,6 +3,7 @@
 A latency is compared twice: as it is, with the interval from the run's own rounds, and relative to the run's first
 model, which a slower machine does not change. A figure has changed when the two intervals do not touch. Times and rates
 may also have moved as far as the reference workload did, that is, as far as the machine itself became slower or faster.
+Where the machine was busy, a run was very short, or a median waited for the processor, a changed time is ``unclear``.
 Shares (accuracy) have the interval of their number of images; what is measured once has the tolerance in
 :data:`~mobileclip_kit.bench.results.FIGURES`; what is counted is compared exactly.
 """
@@ -18,6 +19,8 @@ from mobileclip_kit.bench.results import FIGURES, BenchReport, BenchRow, Figure
 
 _Z95 = 1.96
 _NOTABLE_DRIFT = 1.1
+# Shorter runs see too little of what else the machine does: their intervals are too narrow.
+_LEAST_SECONDS = 2.0
 _SAME_MACHINE = ("cpu", "architecture", "usable_cores", "os")
 _ENDS = {"p50": ("p50_low", "p50_high"), "ratio": ("low", "high")}
 _RATES = ("images_per_s", "queries_per_s")
@@ -31,25 +34,32 @@ def compare_reports(before: BenchReport, after: BenchReport) -> dict[str, Any]:
     Returns:
         ``identical``: whether both are the same run; ``changes``: for each model and figure that both have ``model``,
         ``figure``, ``before``, ``after``, ``ratio``, its interval ``low`` and ``high``, and ``verdict`` (``same``,
-        ``better`` or ``worse``); ``only_before`` and ``only_after``: names of models; ``conditions``: how the two runs
-        differ; ``failures``: what failed in one of them. Rows that were measured elsewhere are left out.
+        ``better``, ``worse``, or ``unclear`` for a time that is not reliable); ``only_before`` and ``only_after``:
+        names of models; ``conditions``: how the two runs differ, and why times are unclear; ``failures``: what failed
+        in one of them. Rows that were measured elsewhere are left out.
     """
     old, new = ({row.name: row for row in report.rows if not row.source} for report in (before, after))
     shared = [name for name in old if name in new]
     comparable = _without_skipped(before) == _without_skipped(after)
     drift = _drift(before, after)
+    doubts = _doubts(before, after)
     images = min((one.images for one in before.inputs if one.judges), default=0)
-    changes = []
+    changes: list[dict[str, Any]] = []
+    unclear: dict[str, None] = {}  # the reasons, in order
     for name in shared:
         for figure, known in FIGURES.items():
             if known.tolerance is None or (figure.startswith("metrics.") and not comparable):
                 continue
             change = _change(old[name], new[name], figure, known, images, drift)
             if change is not None:
+                if change["verdict"] != "same" and _is_time(figure):
+                    reasons = [*doubts, *_waited(old[name], new[name], figure)]
+                    unclear |= dict.fromkeys(reasons)
+                    change["verdict"] = "unclear" if reasons else change["verdict"]
                 changes.append({"model": name, "figure": figure, **change})
     return {
         "identical": before == after,
-        "conditions": _conditions(before, after, comparable),
+        "conditions": [*_conditions(before, after, comparable), *unclear],
         "only_before": [name for name in old if name not in new],
         "only_after": [name for name in new if name not in old],
         "failures": [line for name in shared for line in _failures(name, old[name], new[name])],
@@ -84,6 +94,8 @@ def notes(comparison: Mapping[str, Any]) -> list[str]:
     lines += [f"{name}: in the first run only." for name in comparison["only_before"]]
     lines += [f"{name}: in the second run only." for name in comparison["only_after"]]
     same = sum(change["verdict"] == "same" for change in comparison["changes"])
+    if any(change["verdict"] == "unclear" for change in comparison["changes"]):
+        lines.append("So an unclear difference says nothing about the models; measure both again on a quiet machine.")
     return [*lines, f"{same} of {len(comparison['changes'])} figures differ by no more than their spread."]
 
 
@@ -111,6 +123,34 @@ def _change(
         "high": _ratio(second[1], first[0]),
         "verdict": verdict,
     }
+
+
+def _doubts(before: BenchReport, after: BenchReport) -> list[str]:
+    """Why differences of times between the two runs say nothing about the models."""
+    lines = []
+    for which, report in (("first", before), ("second", after)):
+        if report.load_warning:
+            lines.append(f"{which.capitalize()} run: {report.load_warning}")
+        seconds = report.settings.get("seconds")
+        if isinstance(seconds, int | float) and seconds < _LEAST_SECONDS:
+            lines.append(
+                f"The {which} run measured each model for {seconds:g} s, too short to compare times: take --seconds "
+                f"{_LEAST_SECONDS:g} or more."
+            )
+    return lines
+
+
+def _is_time(figure: str) -> bool:
+    return figure.endswith((".p50", ".ratio")) or figure in (*_RATES, "load_ms")
+
+
+def _waited(old: BenchRow, new: BenchRow, figure: str) -> list[str]:
+    tower = figure.partition(".")[0].removesuffix("_to_first")
+    return [
+        f"{row.name} waited for the processor in the {which} run: its median is {times:.1f} times its fastest call."
+        for which, row in (("first", old), ("second", new))
+        if (times := row.waited(tower)) is not None
+    ]
 
 
 def _interval(row: BenchRow, figure: str, known: Figure, images: int) -> Interval | None:

@@ -44,10 +44,6 @@ _HEIGHTS = tuple(name for name in METRIC_TITLES if METRICS[name].better == "more
 _EMPTY = "–"
 # Below this, two decimals of a ratio say too little.
 _SMALL_RATIO = 0.1
-# A median of so many times the fastest call has waited for the processor.
-_WAITED = 3.0
-# Other programs that kept this share of the cores busy have spoiled the latencies.
-_BUSY = 0.5
 # Models of which the page shows examples.
 _EXAMPLE_MODELS = 6
 _TIMED = {"latency_ms": "images", "text_latency_ms": "texts", "search_latency_ms": "searches"}
@@ -137,18 +133,10 @@ def _accuracy_on(inputs: InputSummary) -> str:
     return f"accuracy on {images}"
 
 
-def load_warning(report: BenchReport) -> str:
-    """That other programs kept the machine busy; empty if they did not."""
-    load, cores = report.machine.get("load"), report.machine.get("usable_cores")
-    if not load or not cores or load < _BUSY * cores or not any(row.latency_ms for row in report.rows):
-        return ""
-    return f"The machine was busy (load {load:g} on {cores} cores before the run): times are not reliable."
-
-
 def remarks(report: BenchReport) -> list[str]:
     """What a reader must know beside the table: a busy machine, models that failed, latencies of other devices."""
     rows = report.rows
-    lines = [load_warning(report)] if load_warning(report) else []
+    lines = [report.load_warning] if report.load_warning else []
     interpreted = [row.name for row in rows if row.runtime == "mil"]
     if interpreted:
         where = "executed by mckit's Core ML interpreter; time and memory say nothing about a phone"
@@ -290,10 +278,9 @@ def _waits(row: BenchRow) -> list[str]:
     """A median far above the fastest call is not the model's, but the spread of rounds that all waited hides it."""
     lines = []
     for key, name in _TIMED.items():
-        median, least = row.figure(f"{key}.p50"), row.figure(f"{key}.min")
-        if not row.source and median and least and median > _WAITED * least:
+        if (times := row.waited(key)) is not None:
             lines.append(
-                f"{row.name}: the median of its {name} is {median / least:.1f} times the fastest: the processor was "
+                f"{row.name}: the median of its {name} is {times:.1f} times the fastest: the processor was "
                 "busy with other work, and its latency and ratio are not reliable."
             )
     return lines
@@ -319,8 +306,8 @@ def _page(report: BenchReport, folder: Path, examples: Sequence[ImageRow]) -> di
         "speed": speed_cells(rows),
         "accuracy": accuracy_cells(rows),
         "less": [title for title in less if title in measured],
-        "warning": load_warning(report),
-        "remarks": [line for line in remarks(report) if line != load_warning(report)],
+        "warning": report.load_warning,
+        "remarks": [line for line in remarks(report) if line != report.load_warning],
         "plot": folder / PLOT_FILE,
         "not_plotted": not_plotted(rows),
         "latency_bars": _latency_bars(rows),

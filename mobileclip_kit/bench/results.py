@@ -20,6 +20,10 @@ from mobileclip_kit.formats import from_document, to_document
 from mobileclip_kit.metrics import MAP_DEPTHS, RECALL_DEPTHS
 
 REPORT_FILE = "report.json"
+# Other programs that kept this share of the cores busy have spoiled the latencies.
+_BUSY = 0.5
+# A median of so many times the fastest call has waited for the processor.
+_WAITED = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +199,16 @@ class BenchRow:
             value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
+    def waited(self, tower: str) -> float | None:
+        """The median as a multiple of the fastest call, where it is so far above it that it is not the model's own.
+
+        Args:
+            tower: ``latency_ms``, ``text_latency_ms`` or ``search_latency_ms``.
+        """
+        median, least = self.figure(f"{tower}.p50"), self.figure(f"{tower}.min")
+        is_waiting = not self.source and median and least and median > _WAITED * least
+        return median / least if is_waiting and median and least else None
+
     def document(self) -> dict[str, Any]:
         """As JSON values, without the keys that have no value, except the promised ones."""
         return {key: value for key, value in to_document(self).items() if key in _PROMISED or value not in _NOTHING}
@@ -262,6 +276,14 @@ class BenchReport:
     def __post_init__(self) -> None:
         if not isinstance(self.machine.get("versions", {}), Mapping):
             raise DataError("machine.versions is not an object.")
+
+    @property
+    def load_warning(self) -> str:
+        """That other programs kept the machine busy; empty if they did not."""
+        load, cores = self.machine.get("load"), self.machine.get("usable_cores")
+        if not load or not cores or load < _BUSY * cores or not any(row.latency_ms for row in self.rows):
+            return ""
+        return f"The machine was busy (load {load:g} on {cores} cores before the run): times are not reliable."
 
     def document(self) -> dict[str, Any]:
         """As JSON values, without the keys that have no value; floats have six decimals."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.bench.report import accuracy_cells, headline, load_warning, speed_cells
+from mobileclip_kit.bench.report import accuracy_cells, headline, speed_cells
 from mobileclip_kit.bench.results import report_from
 from mobileclip_kit.quickstart.run import EXPLAIN_FOLDER, REPORT_FILE, SCALES_PLOT, QuickstartRun
 from mobileclip_kit.reports.html import ImageRow, Thumbnail, write_page
@@ -51,7 +51,7 @@ def write_quickstart_page(run: QuickstartRun, document: Document) -> None:
         speed=speed_cells(bench.rows),
         accuracy=accuracy_cells(bench.rows),
         bench_line=headline(bench),
-        bench_warning=load_warning(bench),
+        bench_warning=bench.load_warning,
         folder=run.out / EXPLAIN_FOLDER,
         scenes=run.figures["scenes"]["images"],
         stages=(["stage", "seconds"], [[name, f"{seconds:.1f}"] for name, seconds in document["stages"].items()]),

@@ -155,3 +155,31 @@ def test_shares_have_the_spread_of_the_fewest_images_that_judged() -> None:
     sources = [{"images": 10_000}, {"images": 1000, "captions": 9}, {"images": 100, "classes": 2}]
     before, after = (document(row("a", metrics={"zero_shot_top1": share}), inputs=sources) for share in (0.5, 0.6))
     assert [change["verdict"] for change in compare_reports(before, after)["changes"]] == ["same"]
+
+
+BUSY = {"cpu": "A", "versions": {"numpy": "2.3"}, "load": 8.0, "usable_cores": 2}
+SLOW, FAST = p50(5, 4.9, 5.1), p50(3, 2.9, 3.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "latency", "words"),
+    [
+        ({"machine": BUSY}, FAST, "Second run: The machine was busy (load 8 on 2 cores"),
+        ({"settings": {"threads": 1, "seconds": 0.5}}, FAST, "measured each model for 0.5 s, too short"),
+        ({}, {**FAST, "min": 0.5}, "a waited for the processor in the second run: its median is 6.0 times"),
+    ],
+)
+def test_a_disturbed_time_is_unclear(change: dict[str, Any], latency: dict[str, float], words: str) -> None:
+    """×0.6 of two runs of half a second on a machine with other work was called better."""
+    before = document(row("a", latency_ms=SLOW, size_bytes=10))
+    after = document(row("a", latency_ms=latency, size_bytes=9), **change)
+    comparison = compare_reports(before, after)
+    found = {change["figure"]: change["verdict"] for change in comparison["changes"]}
+    assert found == {"latency_ms.p50": "unclear", "size_bytes": "better"}
+    told = notes(comparison)
+    assert any(words in line for line in told) and any("says nothing about the models" in line for line in told)
+
+
+def test_a_disturbance_that_changed_nothing_is_not_told() -> None:
+    before, after = (document(row("a", latency_ms=SLOW), machine={**BUSY, "load": load}) for load in (0.1, 8.0))
+    assert notes(compare_reports(before, after)) == ["1 of 1 figures differ by no more than their spread."]
