@@ -126,6 +126,20 @@ def _check_tower(path: Path, tower: Any) -> None:
     open_export(path).sound_path(tower)
 
 
+def _layout(path: Path) -> Iterator[_Step]:
+    from mobileclip_kit.exporting.layout_file import LAYOUT_FILE, LayoutFile
+
+    row = path / LAYOUT_FILE, "SHA-256 of its content", lambda: LayoutFile.read(path)
+    try:
+        described = LayoutFile.read(path)
+    except MckitError:
+        yield row  # which says so
+        return
+    yield row if described.files else (row[0], "read; an older mckit wrote no checksums of the files", row[2])
+    for name in described.files:
+        yield path / name, "SHA-256", partial(described.check, path, name)
+
+
 def _index(path: Path) -> Iterator[_Step]:
     from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
     from mobileclip_kit.index.ann_index import DerivedIndex
@@ -246,6 +260,7 @@ def _document(name: str) -> Callable[[Path], Iterator[_Step]]:
 _FOLDERS: dict[str, Callable[[Path], Iterator[_Step]]] = {
     "model.json": _model,
     "export.json": _export,
+    "layout.json": _layout,
     "index.json": _index,
     "cache.json": _cache,
     "manifest.json": _bundle,

@@ -299,6 +299,25 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def check_sha256(folder: Path, name: str, sha256: str, *, source: str, hint: str) -> None:
+    """Compare a file with the SHA-256 that a document beside it names.
+
+    Args:
+        folder: The folder of both.
+        name: The file, relative to the folder.
+        sha256: Hex digest.
+        source: Name of the document.
+        hint: How to make the file anew.
+
+    Raises:
+        DataError: The file is missing or was changed.
+    """
+    path = folder / name
+    if not path.is_file() or sha256_of_file(path) != sha256:
+        what = "was changed: its SHA-256 is not the one in" if path.is_file() else "is missing, named by"
+        raise DataError(f"{path} {what} {source}.", hint=hint)
+
+
 def size_bytes(path: Path) -> int:
     """Size of a file, or of all files below a folder (an ``.mlpackage`` is a folder)."""
     if path.is_dir():

@@ -107,6 +107,13 @@ def _export(path: Path, document: Facts) -> Facts:
     return facts
 
 
+def _layout(path: Path, document: Facts) -> Facts:
+    spec = document.get("model") or {}
+    towers = {f"{name}_file": file for name, file in (document.get("towers") or {}).items()}
+    return {**_chosen(document, "layout", "precision"), "mckit_version": document.get("mckit"), **_spec_facts(spec),
+            **_origin(spec), **towers, "files_with_checksum": len(document.get("files") or {})}  # fmt: skip
+
+
 def _comparison(path: Path, document: Facts) -> Facts:
     passed: dict[str, bool] = {}
     for row in document["rows"]:
@@ -407,6 +414,7 @@ def _is_image(path: Path) -> bool:
 _KINDS: tuple[_Kind, ...] = (
     _folder("model folder", "model.json", _model),
     _folder("export", "export.json", _export),
+    _folder("export for another program", "layout.json", _layout),
     _folder("comparison of exports", "comparison.json", _comparison),
     _folder("teacher cache", "cache.json", _cache),
     _folder("index", "index.json", _index),

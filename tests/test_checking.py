@@ -20,6 +20,7 @@ from mobileclip_kit.cli import main
 from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
 from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.exporting.folder import open_export
+from mobileclip_kit.exporting.layout_file import LAYOUT_FILE, LayoutFile
 from mobileclip_kit.files import read_json, sha256_of_file
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.phone import PhoneIndex
@@ -46,6 +47,21 @@ def make_export(place: Path) -> None:
     """One of the first version, with the digest of its merges that it would have today."""
     shutil.copytree(FIRST / "onnx-fp32", place)
     replace(open_export(place), merges_sha256=sha256_of_file(place / "merges.txt")).write()
+
+
+def make_layout(place: Path) -> None:
+    (place / "onnx").mkdir(parents=True)
+    shutil.copy(FIRST / "onnx-fp32" / "image.onnx", place / "onnx" / "vision_model.onnx")
+    spec = open_export(FIRST / "onnx-fp32").spec.to_json()
+    LayoutFile(layout="transformersjs", precision="fp32", model=spec, towers={"image": "onnx/vision_model.onnx"}).write(
+        place
+    )
+
+
+def use_layout(place: Path) -> None:
+    described = LayoutFile.read(place)
+    for name in described.files:
+        described.check(place, name)
 
 
 def make_index(place: Path) -> None:
@@ -136,6 +152,8 @@ CASES = {
     "bundled index": Case(
         copy("bundle"), "library.mckitidx", lambda place: PhoneIndex(place / "library.mckitidx").verify(), 0.9
     ),
+    "tower for another program": Case(make_layout, "onnx/vision_model.onnx", use_layout),
+    "layout.json": Case(make_layout, "layout.json", use_layout, b"fp32"),
     "vectors": Case(make_index, "vectors.f32", search),
     "item store": Case(make_index, "items.sqlite", search, b"red.png"),
     "index.json": Case(make_index, "index.json", search),
@@ -193,6 +211,13 @@ def test_a_flipped_bit_is_told_by_check_and_by_use(
         case.use(place)
     assert named in told.value.message or str(place) in told.value.message
     assert told.value.hint
+
+
+def test_a_layout_of_an_older_mckit_has_no_checksums(tmp_path: Path) -> None:
+    model = {"name": "tiny", "model_hash": "ff"}
+    (tmp_path / LAYOUT_FILE).write_text(json.dumps({"layout": "immich", "precision": "fp32", "model": model}))
+    (checked,) = check_path(tmp_path)
+    assert checked.problem is None and "no checksums" in checked.how
 
 
 def test_nothing_to_check_is_told(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mobileclip_kit import formats
 from mobileclip_kit.errors import ExportError, ParityError
 from mobileclip_kit.exporting.folder import SAMPLES_FILE, Export, ExportedTower
+from mobileclip_kit.exporting.layout_file import LAYOUT_FILE, LayoutFile
 from mobileclip_kit.exporting.onnx import INPUTS, save_graph
 from mobileclip_kit.exporting.request import Layout
 from mobileclip_kit.exporting.self_test import Samples
@@ -31,7 +32,6 @@ from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.runtime.onnx import open_session
 from mobileclip_kit.spec import TOKENIZER_FILE, ModelSpec, Tower
 
-LAYOUT_FILE = "layout.json"
 _IDENTITY = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 _RESAMPLING = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
 # Transformers.js: precision → the end of a file's name, chosen by its option dtype.
@@ -78,8 +78,9 @@ def write_layout(layout: Layout, destination: Path, make: Callable[[Path], Expor
         towers = {name: _write_tower(export, name, places[name], staging) for name in export.towers}
         describe(export, staging)
         shutil.rmtree(staging / "export")
-        model = {"name": export.spec.name, "model_hash": export.spec.model_hash}
-        write_json(staging / LAYOUT_FILE, {"layout": layout, "precision": export.precision, "model": model})
+        files = {name: tower.file for name, tower in towers.items()}
+        described = LayoutFile(layout=layout, precision=export.precision, model=export.spec.to_json(), towers=files)
+        described.write(staging)
     return replace(export, path=destination, towers=towers)
 
 

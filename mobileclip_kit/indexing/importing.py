@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.confidence.background import refresh_background
 from mobileclip_kit.errors import DataError, ModelMismatchError, first_line
 from mobileclip_kit.extras import missing_extra
-from mobileclip_kit.files import read_json, sha256_of_file
+from mobileclip_kit.files import check_sha256, read_json, sha256_of_file
 from mobileclip_kit.formats import from_document
 from mobileclip_kit.images import decode_ahead
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, open_writer, staged_index
@@ -81,10 +81,7 @@ class VectorsFile:
             DataError: One is missing or was changed.
         """
         for name, sha256 in self.files.items():
-            path = folder / name
-            if not path.is_file() or sha256_of_file(path) != sha256:
-                what = "was changed: its SHA-256 is not the one in" if path.is_file() else "is missing, named by"
-                raise DataError(f"{path} {what} {VECTORS_JSON}.", hint="Write it again with `mckit dump`.")
+            check_sha256(folder, name, sha256, source=VECTORS_JSON, hint="Write it again with `mckit dump`.")
 
     @property
     def spec(self) -> ModelSpec | None:

@@ -10,6 +10,7 @@ from typing import Literal
 from mobileclip_kit.bundle import MANIFEST_FILE, open_bundle
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.exporting.folder import EXPORT_FILE, SAMPLES_FILE, Export, is_export, open_export
+from mobileclip_kit.exporting.layout_file import LAYOUT_FILE
 from mobileclip_kit.extras import is_installed
 from mobileclip_kit.spec import (
     CONFIG_FILE,
@@ -25,7 +26,6 @@ from mobileclip_kit.spec import (
 Kind = Literal["model", "export", "bundle"]
 # Without training.json, which names images that were held out or skipped.
 _MODEL_FILES = (MODEL_FILE, CONFIG_FILE, WEIGHTS_FILE, MERGES_FILE, TOKENIZER_FILE, "recipe.toml")
-_LAYOUT_FILE = "layout.json"  # of exporting/layouts.py, which needs the extra [export]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def read_contents(path: Path) -> Contents:
 
             load_model(path)
         return Contents(path, "model", read_spec(path), _files(path, _MODEL_FILES))
-    if (path / _LAYOUT_FILE).is_file():
+    if (path / LAYOUT_FILE).is_file():
         raise DataError(
             f"{path} is laid out for another program, and mckit cannot read it back.",
             hint=f"Upload it with `hf upload OWNER/NAME {path}`.",

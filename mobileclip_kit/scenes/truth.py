@@ -9,7 +9,7 @@ from typing import Literal
 
 from mobileclip_kit import formats
 from mobileclip_kit.errors import DataError
-from mobileclip_kit.files import parse_json, read_json, sha256_of_file
+from mobileclip_kit.files import check_sha256, parse_json, read_json
 
 TRUTH_FILE = "truth.jsonl"
 SCENES_FILE = "scenes.json"
@@ -115,6 +115,13 @@ class Truth:
         return formats.from_document(document, cls, where=f"{where}, the truth of an image")
 
 
+def is_scenes(place: Path | str) -> bool:
+    """Whether images, or a captions file beside them, are those of a folder that `mckit scenes` made."""
+    path = Path(place)
+    folder = path if path.is_dir() else path.parent
+    return path.exists() and (folder / SCENES_FILE).is_file() and (folder / TRUTH_FILE).is_file()
+
+
 def check_lists(folder: Path) -> None:
     """Compare ``truth.jsonl`` and ``captions.csv`` with their SHA-256 in ``scenes.json``, if it has them.
 
@@ -123,12 +130,7 @@ def check_lists(folder: Path) -> None:
     """
     lists = read_json(folder / SCENES_FILE).get(LISTS_KEY) if (folder / SCENES_FILE).is_file() else None
     for name, sha256 in lists.items() if isinstance(lists, dict) else ():
-        if not (folder / name).is_file():
-            raise DataError(f"{folder / name} is missing.", hint=DRAW_AGAIN)
-        if sha256_of_file(folder / name) != sha256:
-            raise DataError(
-                f"{folder / name} was changed: its SHA-256 is not the one in {SCENES_FILE}.", hint=DRAW_AGAIN
-            )
+        check_sha256(folder, name, sha256, source=SCENES_FILE, hint=DRAW_AGAIN)
 
 
 def read_truth(path: Path) -> list[Truth]:

@@ -16,10 +16,12 @@ import pytest
 import tokenizers
 from PIL import Image
 
+from mobileclip_kit.checking import check_path
 from mobileclip_kit.errors import ExportError, UsageError
 from mobileclip_kit.exporting.folder import Export
-from mobileclip_kit.exporting.layouts import LAYOUT_FILE, TowerFile, write_layout
+from mobileclip_kit.exporting.layouts import TowerFile, write_layout
 from mobileclip_kit.exporting.request import ExportRequest
+from mobileclip_kit.inspection import inspect_path
 from mobileclip_kit.runtime.onnx import OnnxEncoder
 from tests.exports import WORDS
 
@@ -51,7 +53,12 @@ def lay_out(layout: Any, export: Export, place: Path) -> Path:
 
     made = write_layout(layout, place, make, force=False)
     assert {place / tower.file for tower in made.towers.values()} <= set(place.rglob("*.onnx"))
-    assert json.loads((place / LAYOUT_FILE).read_text())["model"]["model_hash"] == export.spec.model_hash
+    described = inspect_path(place)
+    assert described.kind == "export for another program"
+    told = {"layout": layout, "model_hash": export.spec.model_hash, "image_file": made.towers["image"].file}
+    assert told.items() <= described.facts.items()
+    assert {file.path for file in check_path(place)} == {path for path in place.rglob("*") if path.is_file()}
+    assert all(file.problem is None for file in check_path(place))
     return place
 
 
