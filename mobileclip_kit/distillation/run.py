@@ -54,6 +54,7 @@ from mobileclip_kit.networks.backbones import measure_batch_norms
 from mobileclip_kit.networks.families import encode_raw, image_tower
 from mobileclip_kit.networks.model import describe, load_model
 from mobileclip_kit.progress import Progress, say
+from mobileclip_kit.scenes.truth import is_scenes
 from mobileclip_kit.spec import ImageSpec, ModelSpec
 from mobileclip_kit.tokenizer import load_tokenizer
 
@@ -193,6 +194,8 @@ class TrainingRun:
         request, dtype = self._request, more.pop("dtype", torch.float32)
         training = {"images": images, "metrics": metrics, **asdict(result), "notes": self.notes, **more,
                     "skipped": [asdict(skip) for skip in self.skipped]}  # fmt: skip
+        if is_scenes(request.data):
+            spec = spec.with_provenance(data="synthetic scenes")
         if self.processes.is_first:
             spec = finish_run(request.out, student, spec, recipe=self.recipe, training=training, dtype=dtype,
                               force=request.force)  # fmt: skip

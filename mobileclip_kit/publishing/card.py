@@ -14,6 +14,7 @@ from mobileclip_kit.exporting.folder import show_cosine
 from mobileclip_kit.exporting.precisions import FORMATS
 from mobileclip_kit.formats import to_document
 from mobileclip_kit.publishing.contents import Contents
+from mobileclip_kit.publishing.licences import SCENES, find_weights, hub_identifier
 
 if TYPE_CHECKING:
     from mobileclip_kit.bench.results import BenchReport
@@ -32,9 +33,7 @@ import CoreML
 let compiled = try await MLModel.compileModel(at: folder.appendingPathComponent("image.mlpackage"))
 let tower = try MLModel(contentsOf: compiled)  // image: an RGB image; embedding: of length 1
 ```"""
-_UNKNOWN = "not stated"
-# Identifiers that the hub knows; any other text goes into the card's prose.
-_LICENCES = {"mit": "mit", "apache-2.0": "apache-2.0", "apache 2.0": "apache-2.0", "cc-by-4.0": "cc-by-4.0"}
+_LOOK = "not stated: look at the page that they come from"
 
 
 def render_card(
@@ -49,7 +48,11 @@ def render_card(
         data: A sentence on the training images and their licence.
         report: Of ``mckit bench``; its rows are listed.
     """
-    licence = licence or contents.spec.provenance.get("licence")
+    provenance = contents.spec.provenance
+    own = find_weights(contents.spec.model_hash, provenance.get("source"))
+    licence = licence or provenance.get("licence") or (own.licence if own else None)
+    drawn = SCENES if provenance.get("data") == "synthetic scenes" else None
+    data = data or (own.data if own else drawn)
     sections = [
         _metadata(contents, licence),
         f"# {contents.spec.name}",
@@ -69,7 +72,7 @@ def _metadata(contents: Contents, licence: str | None) -> str:
     lines = [
         "library_name: mckit",
         "pipeline_tag: zero-shot-image-classification",
-        f"license: {_LICENCES.get((licence or '').lower(), 'other')}",
+        f"license: {hub_identifier(licence)}",
         "tags:",
         *(f"- {json.dumps(tag)}" for tag in tags),
     ]
@@ -137,12 +140,16 @@ def _origin(contents: Contents, licence: str | None, data: str | None) -> str:
     provenance = contents.spec.provenance
     names = {"teacher": "Teacher", "student": "Student", "recipe": "Recipe", "source": "Source", "init": "Started from"}
     lines = [f"- {title}: {provenance[key]}" for key, title in names.items() if provenance.get(key)]
+    if provenance.get("teacher"):
+        known = find_weights(provenance.get("teacher_hash"), provenance["teacher"])
+        lines.append(f"- Licence of the teacher's weights: {f'{known.licence} ({known.source})' if known else _LOOK}")
+        lines += [f"- Training images of the teacher: {known.data}"] if known else []
     return "\n".join(
         [
             *lines,
-            f"- Training images: {data or _UNKNOWN}",
-            f"- Licence of the weights: {licence or _UNKNOWN}. The licences of the teacher and of the training images "
-            "apply as well.",
+            f"- Training images: {data or 'not stated'}",
+            f"- Licence of the weights: {licence or 'not stated'}. The licences of the teacher and of the training "
+            "images apply as well.",
         ]
     )
 

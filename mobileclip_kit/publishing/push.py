@@ -26,7 +26,9 @@ class PushRequest:
     path: Annotated[Path, Option("A model folder, an export or a bundle.", names=("path",))]
     repository: Annotated[str, Option("Its place on the hub.", names=("repository",), metavar="OWNER/NAME")]
     report: Annotated[Path | None, Option("A report of mckit bench: its figures go into the card.")] = None
-    licence: Annotated[str | None, Option("Licence of the weights; by default the one that the model carries.")] = None
+    licence: Annotated[
+        str | None, Option("Licence of the weights [default: what the model carries, or what is known of it].")
+    ] = None
     data: Annotated[str | None, Option("A sentence on the training images and their licence.", metavar="TEXT")] = None
     private: Annotated[bool, Option("Make a new repository private.")] = False
     message: Annotated[str, Option("The commit's message.")] = "Upload by mckit"
