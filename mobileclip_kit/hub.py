@@ -12,10 +12,10 @@ import functools
 import logging
 import os
 import socket
-import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from mobileclip_kit.errors import ModelError, UsageError, first_line
 from mobileclip_kit.extras import is_installed, require
@@ -23,6 +23,7 @@ from mobileclip_kit.model_names import HUB
 from mobileclip_kit.resources import cache_folder
 from mobileclip_kit.spec import check_hub_name
 
+_ANSWER_SECONDS = 1.5
 MARKERS = ("export.json", "manifest.json", "model.json")
 
 
@@ -54,16 +55,14 @@ def local_place(place: str | Path) -> str | Path:
 
 @contextlib.contextmanager
 def quiet_hub() -> Iterator[None]:
-    """Keep the hub library's log off the terminal, and let it fail at once where its host cannot be reached.
+    """Keep the hub library's log off the terminal, and let it fail at once where its host does not answer.
 
-    It would otherwise retry for a minute before it says so; what lies in its cache is still used.
+    It would otherwise retry for up to a minute before it says so; what lies in its cache is still used.
     """
     from huggingface_hub import constants
 
     was_offline, was_disabled = constants.HF_HUB_OFFLINE, logging.root.manager.disable
-    try:
-        socket.getaddrinfo(urllib.parse.urlparse(_endpoint() or constants.ENDPOINT).hostname, 443)
-    except OSError:
+    if not _answers(_endpoint() or constants.ENDPOINT):
         constants.HF_HUB_OFFLINE = True
     logging.disable(logging.CRITICAL)
     try:
@@ -71,6 +70,28 @@ def quiet_hub() -> Iterator[None]:
     finally:
         constants.HF_HUB_OFFLINE = was_offline
         logging.disable(was_disabled)
+
+
+def _answers(url: str) -> bool:
+    """Whether the host of a URL, or the proxy on the way to it, accepts a connection by any of its families."""
+    import urllib.request
+
+    asked = urlsplit(url)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(asked.scheme) or proxies.get("all")
+    if proxy and not urllib.request.proxy_bypass(asked.hostname or ""):
+        asked = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    port = asked.port or (80 if asked.scheme == "http" else 443)
+    try:
+        found = socket.getaddrinfo(asked.hostname, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    for family, address in {family: address for family, *_, address in found}.items():
+        with socket.socket(family, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.settimeout(_ANSWER_SECONDS)
+            probe.connect(address)
+            return True
+    return False
 
 
 def hub_reason(error: Exception) -> str:

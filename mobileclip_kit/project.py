@@ -157,6 +157,7 @@ class _Found:
             "tag": {"index": there},
             "bundle": {"export": self._export(_FOR_PHONE), "out": self._place(project.bundle), "index": there,
                        "textness": textness_there},
+            "push": {"path": search_model},
             "bench": {"models": models},
             "inspect": {"path": self._place(PROJECT_FILE)},
             "textness": {"fit": {"images": data, "model": search_model, "out": textness},

@@ -65,7 +65,7 @@ _EXAMPLES = {
     "tag": ("photos.index", "--labels labels.txt"),
     "serve": ("photos.index", ""),
     "bundle": ("student-coreml-fp16 -o bundle", ""),
-    "push": ("", "student-onnx-fp32 OWNER/NAME"),
+    "push": ("student-onnx-fp32", "OWNER/NAME"),
     "inspect": ("student", ""),
     "check": ("", "photos.index"),
 }

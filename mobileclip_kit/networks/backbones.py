@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError, first_line
 from mobileclip_kit.files import read_json
-from mobileclip_kit.hub import quiet_hub
+from mobileclip_kit.hub import hub_reason, quiet_hub
 from mobileclip_kit.model_names import STAGES, is_backbone
 from mobileclip_kit.networks.families import image_tower
 from mobileclip_kit.networks.stage_features import BACKBONES, PREFIX, StageFeatures
@@ -104,9 +104,8 @@ def download_backbone(network: nn.Module, name: str) -> Tensor | None:
         with quiet_hub():
             trained = timm.create_model(wanted, pretrained=True)
     except Exception as error:  # hub libraries raise their own trees; all of them mean "no weights came"
-        reason = first_line(error).rstrip(".")
         raise ModelError(
-            f"The weights of {name} could not be loaded: {reason}.",
+            f"The weights of {name} could not be loaded: {hub_reason(error)}",
             hint="Check the network, or pass the weights as --init FILE.safetensors.",
         ) from error
     return _take_over(network, trained.state_dict(), name)

@@ -17,8 +17,10 @@ from mobileclip_kit.cli.entry import main
 from mobileclip_kit.exporting.folder import Export, ExportedTower
 from mobileclip_kit.project import Project, find_project
 from mobileclip_kit.resources import models_folder
-from mobileclip_kit.spec import write_spec
+from mobileclip_kit.spec import read_spec, write_spec
 from tests.indexing.fakes import ColourEncoder, draw_many
+
+FIRST = Path(__file__).parents[1] / "golden" / "first-version"
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> tuple[str, str]:
@@ -44,6 +46,7 @@ def test_the_card_s_lines_run_one_after_the_other(folder: Path, capsys: pytest.C
         stream.write("\n[distill]\nsteps = 2\nbatch_size = 8\n\n[bench]\nseconds = 0.1\nrounds = 1\n")
 
     run(capsys, "distill")
+    assert read_spec(Path("student")).provenance["data"] == "synthetic scenes"
     run(capsys, "export", "--format", "coreml", "--fp16")
     run(capsys, "export", "--format", "onnx")
     document = json.loads(run(capsys, "bench", "--device", "cpu", "--json")[0])
@@ -204,6 +207,17 @@ def test_a_wrong_value_is_told_with_the_file_and_a_wrong_command_with_the_right_
     assert "No such command 'paint'." in run(capsys, "paint", code=2)[1]
 
 
+def test_push_takes_the_project_s_export(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """OWNER/NAME alone was taken for PATH."""
+    Project(data="photos").write(folder / "mckit.toml")
+    assert "`mckit distill` makes a model." in run(capsys, "push", "me/mine", code=2)[1]
+    shutil.copytree(FIRST / "onnx-fp32", folder / "student-onnx-fp32")
+    out, err = run(capsys, "push", "me/mine", "--dry-run", "card", "--json")
+    assert json.loads(out)["repository"] == "me/mine" and "PATH is student-onnx-fp32" in err
+    assert "Missing argument 'OWNER/NAME'" in run(capsys, "push", "student-onnx-fp32", code=2)[1]
+    run(capsys, "push", "student-onnx-fp32", "me/mine", "--dry-run", "card", "--force")
+
+
 @pytest.mark.parametrize(
     "command", ["distill", "export", "index", "serve", "dump", "verify", "train", "bundle", "inspect"]
 )
@@ -215,7 +229,7 @@ def test_without_the_file_the_error_says_what_to_type(
 
 
 def test_no_error_promises_more_of_a_project_than_it_gives(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("push", "merge", "check"):
+    for command in ("merge", "check"):
         assert "mckit init" not in run(capsys, command, code=2)[1]
     assert run(capsys, "export", code=2)[1].endswith("and then `mckit export --format coreml --fp16`.\n")
     assert run(capsys, "tag", code=2)[1].endswith("and then `mckit tag --labels labels.txt`.\n")

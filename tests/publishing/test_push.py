@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,11 @@ from mobileclip_kit.cli.entry import main
 from mobileclip_kit.errors import DataError, ExportError, ModelError, UsageError
 from mobileclip_kit.exporting.folder import Export, open_export
 from mobileclip_kit.inspection import inspect_path
-from mobileclip_kit.publishing.card import CARD_FILE
+from mobileclip_kit.publishing.card import CARD_FILE, render_card
+from mobileclip_kit.publishing.contents import read_contents
 from mobileclip_kit.publishing.push import LIST_FILE, PushRequest, push
+from mobileclip_kit.resources import models_folder
+from mobileclip_kit.spec import read_spec
 from tests.publishing.hub import Hub, serve_hub
 
 REPOSITORY = "me/tiny"
@@ -115,13 +119,20 @@ def test_what_cannot_be_uploaded_is_said_in_one_sentence(hub: Hub, onnx_export: 
     assert "hf auth login" in str(refused.value.hint)
 
 
+def refusing() -> str:
+    """An address that refuses connections; the library would try it again and again for half a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("endpoint", ["http://nowhere.invalid", None])
 def test_without_a_network_the_copy_is_used_and_else_it_is_said(
-    hub: Hub, onnx_export: Export, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, onnx_export: Export, monkeypatch: pytest.MonkeyPatch, endpoint: str | None
 ) -> None:
     sent(onnx_export.path)
     mckit.load(f"hf-hub:{REPOSITORY}")
     client._download.cache_clear()
-    monkeypatch.setenv("HF_ENDPOINT", "http://nowhere.invalid")
+    monkeypatch.setenv("HF_ENDPOINT", endpoint or refusing())
     assert mckit.load(f"hf-hub:{REPOSITORY}").runtime == "onnxruntime"
     unreachable = r"hf-hub:me/other is not on this machine, and the hub cannot be reached: no network\."
     for read in (mckit.load, lambda place: inspect_path(Path(place)), lambda place: open_export(Path(place))):
@@ -149,6 +160,37 @@ def test_names_of_images_are_not_uploaded_or_it_is_said(
     with pytest.raises(SystemExit):
         main(["push", str(FIRST / "bundle"), REPOSITORY, "--dry-run", str(tmp_path / "card")])
     assert "names and vectors of your images" in capsys.readouterr().err
+
+
+def card_of(**changes: object) -> str:
+    """The card of the first version's model with another origin."""
+    contents = read_contents(FIRST / "onnx-fp32")
+    spec = replace(contents.spec, **changes)  # type: ignore[arg-type]
+    return render_card(replace(contents, spec=spec), REPOSITORY, licence=None, data=None, report=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"provenance": {"teacher": "ViT-B-32:openai"}}, ["teacher's weights: MIT (github.com/openai/CLIP)"]),
+        (
+            {"provenance": {"teacher": "mine"}},
+            ["teacher's weights: not stated: look at", "Licence of the weights: not stated"],
+        ),
+        ({"provenance": {"source": "ViT-B-16:metaclip_400m"}}, ["license: cc-by-nc-4.0", "weights: CC BY-NC 4.0"]),
+        (
+            {"provenance": {"teacher": "t", "data": "synthetic scenes"}},
+            ["Training images: images drawn by `mckit scenes`"],
+        ),
+        (
+            {"model_hash": read_spec(models_folder() / "scenes-teacher").model_hash, "provenance": {}},
+            ["license: mit", "drawn by"],
+        ),
+    ],
+)
+def test_the_card_knows_licences_of_known_weights_only(changes: dict[str, object], words: list[str]) -> None:
+    card = card_of(**changes)
+    assert all(word in card for word in words)
 
 
 def test_a_report_of_another_model_is_refused(onnx_export: Export, tmp_path: Path) -> None:
