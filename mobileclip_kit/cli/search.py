@@ -128,7 +128,10 @@ def command(
                  if any(hit.confidence is None for hit in every)]  # fmt: skip
         notes += [f"Nothing was left out for {label!r}: it is far from every background text." for label in uncut]
     emit(document, "\n".join([_listing(labels, results, found), *notes, f"{latency_ms:.1f} ms"]), as_json=as_json)
-    if sheets.wanted:
+    if sheets.wanted and not any(results):
+        files = ", ".join(str(file) for file in (sheets.sheet, sheets.html) if file is not None)
+        note(f"No hits; not written: {files}." if files else "No hits to show.")
+    elif sheets.wanted:
         show_hits(sheets, images_at, labels, results)
 
 

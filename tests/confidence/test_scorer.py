@@ -96,6 +96,17 @@ def test_the_command_line_says_no_image_like_that(folder: Path, monkeypatch: pyt
     assert "%  dog/" in told
 
 
+def test_a_search_without_hits_writes_no_empty_sheet(folder: Path, tmp_path: Path) -> None:
+    sheet, page = tmp_path / "hits.png", tmp_path / "hits.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index_module, "open_query_encoder", lambda *_, **__: WordEncoder())
+        arguments = [str(folder), "a banana", "--min-confidence", "0.2", "--sheet", str(sheet), "--html", str(page)]
+        result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0 and "no image like that" in result.stdout
+    assert f"No hits; not written: {sheet}, {page}." in result.stderr
+    assert not sheet.exists() and not page.exists()
+
+
 def test_a_query_far_from_every_text_is_not_cut_and_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_module, "open_query_encoder", lambda *_, **__: WordEncoder())
     printed = CliRunner().invoke(command, [str(folder), "--min-confidence", "0.9", "-dog"]).output
