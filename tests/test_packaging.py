@@ -6,13 +6,14 @@ import ast
 import functools
 import json
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from mobileclip_kit import extras
+from mobileclip_kit import __version__, extras
 from mobileclip_kit.cli.entry import COMMANDS
 from mobileclip_kit.errors import MissingExtraError
 from tests.hidden import run_without
@@ -232,3 +233,13 @@ print(json.dumps(found))
     done = run_without((), f"LIGHT = {LIGHT!r}\n{code}")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {}
+
+
+def test_the_version_has_a_section_of_the_changelog_and_a_citation() -> None:
+    """The line of docs/CONTRIBUTING.md draws the notes of the release."""
+    guide = (ROOT / "docs" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    line = re.search(r"`(awk .* CHANGELOG\.md)`", guide)
+    assert line is not None and f'"{__version__}"' in line[1]
+    notes = subprocess.run(line[1], shell=True, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "release" in notes and "\n## " not in notes
+    assert f"\nversion: {__version__}\n" in (ROOT / ".github" / "CITATION.cff").read_text(encoding="utf-8")
