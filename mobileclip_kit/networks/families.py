@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
+from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
 from mobileclip_kit.errors import ModelError
@@ -92,8 +93,58 @@ def encode_text_raw(network: Any, ids: Tensor) -> Tensor:
         network: A network of one of the families.
         ids: ``(n, context)``.
     """
+    length = used_length(network, ids)
+    if length < ids.shape[1]:
+        return _encode_short(network, ids[:, :length]).float()
     vectors: Tensor = network.encode_text(ids, normalize=False)
     return vectors.float()
+
+
+def used_length(network: Any, ids: Tensor) -> int:
+    """How many of the first tokens the vectors depend on.
+
+    With a causal mask, the token that is read out sees only those before it. Captions fill a fraction of CLIP's 77
+    tokens, so that a text tower has a fraction of the work. Elsewhere padding counts, or might.
+
+    Args:
+        network: A network of one of the families.
+        ids: ``(n, context)``.
+
+    Returns:
+        1…context.
+    """
+    tower, (pool, end_id) = text_tower(network), _pooling(network)
+    mask = getattr(tower, "attn_mask", None)
+    if not isinstance(mask, Tensor) or pool not in ("argmax", "eos") or not len(ids):
+        return ids.shape[1]
+    behind = torch.ones_like(mask, dtype=torch.bool).triu(1)
+    if getattr(tower, "cls_emb", None) is not None or not bool((mask[behind] <= MASKED).all()):
+        return ids.shape[1]
+    ends = ids if pool == "argmax" else torch.eq(ids, end_id or 0).int()
+    return int(ends.argmax(dim=-1).max()) + 1
+
+
+def _pooling(network: Any) -> tuple[str, int | None]:
+    """Which token of a text tower is read out, and the end token's identifier."""
+    tower = text_tower(network)
+    for pool, eos in family_of(network).pooling:
+        if hasattr(tower, pool):
+            return getattr(tower, pool), getattr(tower, eos, None)
+    return "", None
+
+
+def _encode_short(network: Any, ids: Tensor) -> Tensor:
+    """What open_clip's text towers compute, which take whole rows only."""
+    tower, (pool, end_id) = text_tower(network), _pooling(network)
+    kind, length = tower.transformer.get_cast_dtype(), ids.shape[1]
+    tokens = tower.token_embedding(ids).to(kind) + tower.positional_embedding[:length].to(kind)
+    tokens = tower.ln_final(tower.transformer(tokens, attn_mask=tower.attn_mask[:length, :length]))
+    pooled: Tensor = text_global_pool(tokens, ids, pool, eos_token_id=end_id)
+    projection = tower.text_projection
+    if projection is None:
+        return pooled
+    projected: Tensor = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+    return projected
 
 
 def copy_text_tower(network: nn.Module) -> nn.Module:
