@@ -43,7 +43,7 @@ MODULES = (
 )  # fmt: skip
 # Audit events of changes beside writing opens.
 CHANGES = ("os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "os.chmod", "os.link")
-# Files that hold times.
+# Files that hold times, as TensorBoard's do too.
 TIMED = ("export.json", "vectors.json", "log.jsonl", "training.json")
 _hub: list[Any] = []
 
@@ -222,7 +222,7 @@ def content(out: Path) -> str | None:
         if not files:
             return None
         said = [(path.relative_to(out).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest())
-                for path in files if path.name not in TIMED]  # fmt: skip
+                for path in files if path.name not in TIMED and not path.name.startswith("events.out")]  # fmt: skip
     return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
