@@ -1,6 +1,7 @@
 """What the cut-off of a search keeps and what it takes away, on synthetic scenes with exact truth.
 
     python benchmarks/cutoff.py [MODEL ...] [-o results/cutoff.json] [--vectors FOLDER]
+    python benchmarks/cutoff.py --photos DATA [-o results/cutoff_photos.json]
 
 MODEL has both towers and reads the words of the synthetic scenes; the bundled teacher unless given. From each set of
 1,000 scenes, those with eight of the forty kinds are removed: queries for these kinds are easy ones without an answer.
@@ -9,6 +10,11 @@ things of this kind and of this colour are there. Confidence is measured with al
 that name the query's kind, as for a query that the bank does not know. The threshold keeps 95% of the right images
 among the first ten hits; beside it, a flat threshold on the cosine and the default line. The scenes are of seeds that
 ``fit_cutoff.py`` does not use. ``--vectors`` keeps the vectors for another run.
+
+With ``--photos``, the agreement with what 541 real photos show: DATA holds ``photos541/clip_vitb32_openai_image.npy``,
+vectors of OpenAI's CLIP ViT-B/32, and ``clip_vitb32_text/lvis1203.npy`` and ``.txt``, those of "a NOUN" for the nouns
+of LVIS. Which of 35 nouns the photos show was seen by looking at them. The background is once the nouns that are among
+mckit's background texts, once all of them, many of which mean the same.
 """
 
 from __future__ import annotations
@@ -38,6 +44,11 @@ TEACHER = HERE.parent / "models" / "scenes-teacher"
 SEEDS, DRAWS, ITEMS, GONE = (17, 18), (0, 1), 1000, 8
 KEPT = 0.95
 UNANSWERED = ("easy", "hard", "filtered")
+# Nouns of LVIS that the photos show, and nouns that they do not.
+SHOWN = """bear bench bicycle bird boat book camera car_(automobile) cat chair clock cow cup dog hat laptop_computer
+person skateboard""".split()
+NOT_SHOWN = """banana bottle elephant giraffe helicopter horse motorcycle mushroom piano pizza shark snowman surfboard
+train_(railroad_vehicle) truck umbrella zebra""".split()
 
 
 @dataclass(frozen=True)
@@ -93,11 +104,45 @@ class Library:
 
 def main() -> None:
     """Draw, encode, search, report."""
-    chosen = parse("models*", out=Path("cutoff.json"), vectors=None)
+    chosen = parse("models*", out=None, vectors=None, photos=None)
+    if chosen.photos:
+        write(chosen.out or Path("cutoff_photos.json"), agreement(chosen.photos))
+        return
     with tempfile.TemporaryDirectory() as folder:
         kept = chosen.vectors or Path(folder)
         models = [measure(Path(model), kept) for model in chosen.models or [TEACHER]]
-    write(chosen.out, {"scenes": {"seeds": list(SEEDS), "draws": list(DRAWS), "items": ITEMS}, "models": models})
+    scenes = {"seeds": list(SEEDS), "draws": list(DRAWS), "items": ITEMS}
+    write(chosen.out or Path("cutoff.json"), {"scenes": scenes, "models": models})
+
+
+def agreement(data: Path) -> dict[str, Any]:
+    """Which nouns keep a hit among real photos at the default line."""
+    texts = data / "clip_vitb32_text"
+    names = (texts / "lvis1203.txt").read_text(encoding="utf-8").splitlines()
+    nouns = np.load(texts / "lvis1203.npy").astype(np.float32)
+    nouns /= np.linalg.norm(nouns, axis=1, keepdims=True)
+    photos = np.load(data / "photos541" / "clip_vitb32_openai_image.npy")
+    plain = [name.split("_(")[0].replace("_", " ") for name in names]
+    everyday = [number for number, noun in enumerate(plain) if {f"a {noun}", f"an {noun}"} & set(bank_texts())]
+    figures: dict[str, Any] = {"photos": len(photos), "line": default_line()}
+    for background, chosen in (("everyday", everyday), ("all", list(range(len(names))))):
+        library = Library(photos, [])
+        texts_of_background = background_of(library, nouns[chosen])
+        kept = {}
+        for name in SHOWN + NOT_SHOWN:
+            vector = nouns[names.index(name)]
+            rows = np.argsort(-(photos @ vector), kind="stable")[:FIRST_HITS]
+            sure = confidences(texts_of_background, vector, photos[rows])
+            kept[name] = sure is None or bool(sure.max() >= default_line())
+        figures[background] = {
+            "texts": len(chosen),
+            "shown": len(SHOWN),
+            "shown_kept": sum(kept[name] for name in SHOWN),
+            "not_shown": len(NOT_SHOWN),
+            "not_shown_emptied": sum(not kept[name] for name in NOT_SHOWN),
+            "not_shown_kept": [name for name in NOT_SHOWN if kept[name]],
+        }
+    return figures
 
 
 def measure(model: Path, kept: Path) -> dict[str, Any]:

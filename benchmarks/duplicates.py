@@ -25,7 +25,7 @@ from harness import HERE, parse, write
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobileclip_kit.duplicates import LINE, hash_distances, typical_distance
+from mobileclip_kit.duplicates import LINE, even_sample, hash_distances, typical_distance
 from mobileclip_kit.images import list_images, load_image, resize_and_crop
 from mobileclip_kit.phash import perceptual_hash
 from mobileclip_kit.photo_facts import read_facts
@@ -106,7 +106,7 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
 def distances(vectors: NDArray[np.float32], hashes: NDArray[np.int64]) -> dict[str, NDArray[np.floating]]:
     """The sum of both distances for each kind of pair."""
     images = vectors[:, 0]
-    typical = typical_distance(images)
+    typical = typical_distance(images[even_sample(len(images))])
 
     def between(first: Any, second: Any) -> NDArray[np.floating]:
         cosines = np.einsum("nd,nd->n", vectors[first], vectors[second])

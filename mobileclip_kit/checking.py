@@ -15,6 +15,7 @@ from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.files import SEAL_KEY, nothing_at, read_json
 from mobileclip_kit.progress import track
 
+_END_BYTES = 4096
 # A file, how it is checked in words, and the check, which raises an error of mckit.
 _Step = tuple[Path, str, Callable[[], object]]
 
@@ -77,28 +78,23 @@ def _steps(path: Path) -> Iterator[_Step]:
                 yield from _steps(child)
             elif child not in seen and child.is_file():
                 yield from _single_file(child)
-    elif path.suffix == ".mckitidx":
-        yield from _phone_index(path)
-    elif path.suffix == ".json" and read_json(path).get("kind") == "textness":
-        yield from _textness(path)
+    else:
+        yield from _single_file(path)
 
 
 def _single_file(path: Path) -> Iterator[_Step]:
-    """The check of a file in a folder: a phone's index, or a document with a checksum."""
-
-    def check() -> None:
-        if read_json(path).get("kind") == "textness":
-            from mobileclip_kit.textness.vector import Textness
-
-            Textness.load(path)
-
+    """The check of one file: a phone's index, a textness vector, or another document with a checksum."""
     if path.suffix == ".mckitidx":
         yield from _phone_index(path)
     elif path.suffix == ".json":
         with path.open("rb") as stream:  # captions and the like may be large; the checksum is the last key
-            stream.seek(max(0, path.stat().st_size - 4096))
-            if SEAL_KEY.encode() in stream.read():
-                yield path, "SHA-256 of its content", check
+            first = stream.read(_END_BYTES)
+            stream.seek(max(0, path.stat().st_size - _END_BYTES))
+            last = stream.read()
+        if b'"kind": "textness"' in first:
+            yield from _textness(path)
+        elif SEAL_KEY.encode() in last:
+            yield path, "SHA-256 of its content", partial(read_json, path)
 
 
 def _model(path: Path) -> Iterator[_Step]:

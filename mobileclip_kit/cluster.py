@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import os
 import socket
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -39,7 +39,11 @@ ShardOption = Annotated[str | None, Option("Only the I-th of N parts; a merge jo
 # Parts that wait beside those that are computed, so that no worker does.
 _WAITING_SHARE = 2
 _TRIES = 3
+_START = "Start one with `ray start --head`, and pass the address that it prints."
 _ANSWER_SECONDS = 5.0
+# What begins a connection of HTTP/2 (RFC 9113, 3.4), on which gRPC builds: a fixed text and empty settings. Ray's
+# servers answer with their own settings.
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
 
 
 def part_of(name: str, parts: int) -> int:
@@ -63,6 +67,15 @@ def parse_shard(text: str) -> tuple[int, int]:
     return shard
 
 
+def missing_parts(held: Sequence[tuple[int, int] | None]) -> list[str]:
+    """Parts ``i/n`` that nothing holds, though all are parts; None is a whole, which may hold what the others lack."""
+    there = [shard for shard in held if shard is not None]
+    if len(there) < len(held):
+        return []
+    return [f"{part}/{parts}" for parts in sorted({parts for _, parts in there}) for part in range(1, parts + 1)
+            if (part, parts) not in there]  # fmt: skip
+
+
 def check_cluster(address: str) -> None:
     """Refuse an address that cannot be one, or at which nobody answers, before anything else is loaded.
 
@@ -81,13 +94,24 @@ def check_cluster(address: str) -> None:
             hint="Pass --ray HOST:PORT, or --ray auto or --ray local; put a folder before --ray.",
         )
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS):
-            pass
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS) as connection:
+            is_ray = os.environ.get("RAY_USE_TLS") == "1" or _speaks_grpc(connection)
     except OSError as error:
         raise ClusterError(
-            f"No Ray cluster answers at {address}: {error.strerror or first_line(error)}.",
-            hint="Start one with `ray start --head`, and pass the address that it prints.",
+            f"No Ray cluster answers at {address}: {error.strerror or first_line(error)}.", hint=_START
         ) from error
+    if not is_ray:
+        raise ClusterError(f"What answers at {address} is no Ray cluster.", hint=_START)
+
+
+def _speaks_grpc(connection: socket.socket) -> bool:
+    """Whether a server answers as Ray's do. Ray itself would wait for another kind of server for minutes."""
+    try:
+        connection.sendall(_GREETING)
+        answer = connection.recv(4)  # the length of a frame, and its kind
+    except OSError:
+        return False
+    return answer[3:] == b"\x04"
 
 
 def run_on_cluster(
@@ -119,7 +143,8 @@ def run_on_cluster(
         waiting = iter(parts)
         running: list[Any] = []
         while True:
-            running += [task.remote(shared, part) for part in islice(waiting, _places(ray, resources) - len(running))]
+            free = max(0, _places(ray, resources) - len(running))  # below 0 after a machine was lost
+            running += [task.remote(shared, part) for part in islice(waiting, free)]
             if not running:
                 return
             done, running = ray.wait(running, num_returns=1)

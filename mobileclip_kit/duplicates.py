@@ -49,17 +49,27 @@ class DuplicateGroup:
     Attributes:
         items: The best first: of the most pixels, then of the most bytes, then the oldest; links last. Each of the
             others is a copy of the first one.
-        exact: Whether the files are the same byte for byte.
+        same: Whether each file is the first one byte for byte, in the same order; else it is a near copy.
         paths: Their files, in the same order; None where the index knows no folder of images.
     """
 
     items: tuple[str, ...]
-    exact: bool
+    same: tuple[bool, ...]
     paths: tuple[Path | None, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether all files are the same byte for byte."""
+        return all(self.same)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What each image after the first one is: ``same file`` or ``near copy``."""
+        return tuple("same file" if is_same else "near copy" for is_same in self.same[1:])
 
     def to_json(self) -> dict[str, Any]:
         """The object in ``--json`` documents."""
-        return {"keep": self.items[0], "copies": list(self.items[1:]), "exact": self.exact}
+        return {"keep": self.items[0], "copies": self.items[1:], "kinds": self.kinds, "exact": self.exact}
 
 
 def find_duplicates(index: IndexReader, *, stop: Callable[[], bool] = lambda: False) -> list[list[Item]]:
@@ -104,10 +114,9 @@ def group_items(index: IndexReader, items: Sequence[Item], stop: Callable[[], bo
 
 def describe_group(group: Sequence[Item], root: Path | None) -> DuplicateGroup:
     """A group of items for users."""
-    digests = {item.sha256 for item in group}
     return DuplicateGroup(
         items=tuple(item.name for item in group),
-        exact=len(digests) == 1 and None not in digests,
+        same=tuple(item.sha256 == group[0].sha256 is not None for item in group),
         paths=tuple(None if root is None or ".tar/" in item.name else root / item.name for item in group),
     )
 
@@ -131,20 +140,22 @@ def hash_distances(first: Rows, second: Rows) -> NDArray[np.float64]:
     return differing_bits(first, second) / (BITS / 2)
 
 
+def even_sample(count: int) -> Rows:
+    """At most 400 numbers below ``count``, from the first to the last at even distances, ``(n,)``."""
+    return np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64)
+
+
 def typical_distance(vectors: Vectors, hashes: Rows | None = None) -> float:
-    """The median of 1 − cosine between different images of a sample, ``(n, d)``.
+    """The median of 1 − cosine between different images of a sample.
 
     Args:
-        vectors: Unit rows, ``(n, d)``.
+        vectors: Unit rows of the images of :func:`even_sample`, ``(n, d)``.
         hashes: Perceptual hashes, ``(n,)``, by which copies are left out: a folder may hold little else.
     """
-    step = max(1, len(vectors) // _SAMPLE)
-    sample = vectors[::step][:_SAMPLE]
-    first, second = np.triu_indices(len(sample), 1)
-    distances = 1 - (sample @ sample.T)[first, second]
+    first, second = np.triu_indices(len(vectors), 1)
+    distances = 1 - (vectors @ vectors.T)[first, second]
     if hashes is not None:
-        some = hashes[::step][:_SAMPLE]
-        distances = distances[hash_distances(some[first], some[second]) >= _DIFFERENT]
+        distances = distances[hash_distances(hashes[first], hashes[second]) >= _DIFFERENT]
     return max(float(np.median(distances)), 1e-6) if distances.size else _TYPICAL
 
 
@@ -162,7 +173,7 @@ def _pairs(
     known = np.array([each is not None for each in hashes], np.bool_)
     bits = np.array([each or 0 for each in hashes], np.int64)
     rows = np.array([item.row for item in ranked], np.int64)
-    some = np.argsort(rows)[:: max(1, len(rows) // _SAMPLE)]
+    some = np.argsort(rows)[even_sample(len(rows))]
     typical = typical_distance(index.vectors(rows[some]), bits[some] if known.all() else None)
     allowed = index.allowed_rows()
     for block in track(list(parts_of(np.arange(len(ranked)), _QUERIES_AT_ONCE)), "compare", "blocks"):

@@ -76,11 +76,13 @@ def list_files(url: str, suffixes: Collection[str]) -> Iterator[RemoteFile]:
     Raises:
         DataError: Nothing is there, or it cannot be listed.
     """
-    check_url(url)
     files, path = file_system(url)
-    with _reading(url):
+    found: dict[str, dict[str, Any]] = {}
+    with contextlib.suppress(FileNotFoundError), _reading(url):
         files.invalidate_cache()
-        found: dict[str, dict[str, Any]] = files.find(path, detail=True)
+        found = files.find(path, detail=True)
+    if not found:
+        check_url(url)  # nothing below it, or nothing at all
     for full, about in sorted(found.items()):
         name = full[len(path.rstrip("/")) :].lstrip("/")
         if posixpath.splitext(name)[1].lower() not in suffixes or any(part[:1] == "." for part in name.split("/")):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import threading
 import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from mobileclip_kit.cache.folder import TeacherCache
 from mobileclip_kit.cache.writer import CacheWriter
+from mobileclip_kit.cli.cache import command as cache_command
 from mobileclip_kit.cluster import check_cluster, part_of, run_on_cluster
 from mobileclip_kit.distillation.caching import CacheRequest, make_caches, merge_caches
 from mobileclip_kit.errors import ClusterError, DataError, ModelMismatchError, OutputError, UsageError
@@ -101,6 +106,20 @@ def test_a_part_that_kills_every_process_is_an_error_and_not_a_loop(
         list(run_on_cluster(os._exit, [1], cluster.address))
 
 
+def test_a_cluster_that_shrinks_below_the_parts_that_it_computes_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    processors = iter([4, 1, 1, 1, 1, 1, 1])
+    ray = SimpleNamespace(
+        nodes=list,
+        put=lambda work: work,
+        remote=lambda **options: lambda work_on: SimpleNamespace(remote=work_on),
+        cluster_resources=lambda: {"CPU": next(processors)},
+        wait=lambda running, num_returns: (running[:1], running[1:]),
+        get=lambda done: done,
+    )
+    monkeypatch.setattr("mobileclip_kit.cluster._connected", lambda address: contextlib.nullcontext(ray))
+    assert sorted(run_on_cluster(len, ["a" * length for length in range(6)], "local")) == [0, 1, 2, 3, 4, 5]
+
+
 def test_a_gpu_computes_parts_with_the_processors_of_its_own_machine(cluster: Any) -> None:
     with pytest.raises(ClusterError, match="has no GPU"):
         list(run_on_cluster(len, [[1]], cluster.address, device="cuda"))
@@ -143,6 +162,25 @@ def test_an_address_at_which_nobody_answers_is_one_sentence() -> None:
         check_cluster(f"127.0.0.1:{port}")
 
 
+def test_a_server_that_is_not_rays_is_one_sentence_and_not_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mobileclip_kit.cluster._ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=f"What answers at {address} is no Ray cluster"):
+            check_cluster(address)
+        silent.accept()[0].close()
+
+        def answer() -> None:
+            with silent.accept()[0] as connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        web = threading.Thread(target=answer)
+        web.start()
+        with pytest.raises(ClusterError, match="is no Ray cluster"):
+            check_cluster(f"ray://{address}")
+        web.join()
+
+
 def test_shards_of_a_cache_are_merged_into_the_cache_of_one_run(photos: Path, tiny_model_folder: Path,
                                                                 tmp_path: Path) -> None:  # fmt: skip
     (tmp_path / "bank.txt").write_text("a dog\n", encoding="utf-8")
@@ -162,6 +200,12 @@ def test_shards_of_a_cache_are_merged_into_the_cache_of_one_run(photos: Path, ti
     np.testing.assert_allclose(merged.vectors(whole.keys), whole.vectors(whole.keys), atol=2e-3)
     assert TeacherCache.open(tmp_path / "merged" / "texts").keys == ["a dog"]
     assert {part_of(key, 2) for key in TeacherCache.open(parts[0]).keys} == {1}
+    assert report.missing == [] and merged.description.parts == whole.description.parts == ()
+    assert merge_caches([parts[1]], tmp_path / "half").missing == ["1/2"]
+    assert merge_caches([tmp_path / "half", parts[0]], tmp_path / "both").missing == []
+    assert merge_caches([parts[1], tmp_path / "whole"], tmp_path / "all").missing == []
+    said = CliRunner().invoke(cache_command, ["merge", str(parts[0]), "-o", str(tmp_path / "some")])
+    assert f"warning: {tmp_path / 'some'} lacks these parts: 2/2." in said.output
     with pytest.raises(OutputError, match="is one of the caches"):
         merge_caches(parts, parts[0], force=True)
     with pytest.raises(OutputError):

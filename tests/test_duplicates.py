@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from PIL import Image, ImageFilter
 
 from mobileclip_kit.cli.duplicates import command
-from mobileclip_kit.duplicates import DuplicateGroup, find_duplicates
+from mobileclip_kit.duplicates import DuplicateGroup, even_sample, find_duplicates
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.update import update_index
@@ -23,6 +23,7 @@ from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.search.index import Index
 from mobileclip_kit.spec import ImageSpec, ModelSpec
 from mobileclip_kit.web.library import Library
+from mobileclip_kit.web.ranking import Ranking
 from tests.index.older import age
 
 
@@ -78,17 +79,42 @@ def test_copies_are_grouped_with_the_best_first(index: Path) -> None:
         ("same.png", "photo1.png"),  # the older one of two equal files first
     ]
     assert [group.exact for group in groups] == [False, False, True]
-    assert groups[2] == DuplicateGroup(("same.png", "photo1.png"), True, (photos / "same.png", photos / "photo1.png"))
+    same = (photos / "same.png", photos / "photo1.png")
+    assert groups[2] == DuplicateGroup(("same.png", "photo1.png"), (True, True), same)
 
 
 def test_the_command_lists_what_to_keep(index: Path) -> None:
     document = json.loads(CliRunner().invoke(command, [str(index), "--json"]).output)
     assert (document["images"], document["copies"]) == (15, 5)
-    assert document["groups"][2] == {"keep": "same.png", "copies": ["photo1.png"], "exact": True}
+    assert document["groups"][2] == {"keep": "same.png", "copies": ["photo1.png"], "kinds": ["same file"],
+                                     "exact": True}  # fmt: skip
     said = CliRunner().invoke(command, [str(index)]).output
-    assert "larger.png\n    copy       photo2.png" in said
+    assert "larger.png\n    near copy  photo2.png" in said
     assert "same.png\n    same file  photo1.png" in said
     assert "3 groups; 5 of 15 images are copies" in said
+
+
+def test_equal_files_and_near_copies_of_one_photo_are_told_apart(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    photo(0).save(photos / "first.png")
+    photo(0).resize((80, 80)).save(photos / "smaller.png")
+    os.utime(photos / "smaller.png", (1, 1))  # the last one where the newest come first
+    shutil.copy2(photos / "first.png", photos / "other.png")
+    update_index(photos, LayoutEncoder(), tmp_path / "index", IndexOptions(workers=1))
+    (group,) = json.loads(CliRunner().invoke(command, [str(tmp_path / "index"), "--json"]).output)["groups"]
+    assert group == {"keep": "first.png", "copies": ["other.png", "smaller.png"], "kinds": ["same file", "near copy"],
+                     "exact": False}  # fmt: skip
+    said = CliRunner().invoke(command, [str(tmp_path / "index")]).output
+    assert said.startswith("first.png\n    same file  other.png\n    near copy  smaller.png\n")
+    library = Library(tmp_path / "index")
+    try:
+        while library.copies is None:
+            time.sleep(0.01)
+        ranking = Ranking(library.summary.newest, None, 3, complete=True).fold(library.copies, library.contents)
+    finally:
+        library.close()
+    assert (ranking.folded.tolist(), ranking.same.tolist()) == ([2], [1])
 
 
 def test_an_older_index_finds_exact_copies_and_those_of_nearly_equal_vectors(index: Path, tmp_path: Path) -> None:
@@ -111,6 +137,25 @@ def test_a_chain_of_small_steps_does_not_join_photos_that_differ(tmp_path: Path)
         groups = opened.duplicates()
     steps = [[int(item[:2]) for item in group.items] for group in groups]
     assert groups and all(abs(step - group[0]) < 6 for group in steps for step in group)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 400, 401, 799, 800, 12_345])
+def test_the_sample_of_images_reaches_from_the_first_to_the_last(count: int) -> None:
+    sample = even_sample(count)
+    assert len(sample) == len(set(sample.tolist())) == min(count, 400)
+    assert not count or (sample[0], sample[-1]) == (0, count - 1)
+
+
+def test_the_typical_distance_is_that_of_images_from_the_whole_index(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more images than are sampled, but fewer than twice as many, it was that of the first ones."""
+    monkeypatch.setattr("mobileclip_kit.duplicates._SAMPLE", 8)
+    read = []
+    with IndexReader(index) as reader:
+        monkeypatch.setattr(reader, "vectors", lambda rows: read.append(rows) or IndexReader.vectors(reader, rows))
+        find_duplicates(reader)
+    assert read[0].tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
 
 
 def test_a_folder_of_copies_alone_is_one_group(tmp_path: Path) -> None:

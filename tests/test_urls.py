@@ -77,6 +77,16 @@ def test_a_url_is_indexed_as_the_folder_with_the_same_files(bucket: Any, onnx_ex
     assert find_image(URL, "sub/b.png") == png(2) and find_image(URL, "shard.tar/d.png") == png(4)
 
 
+def test_a_server_is_asked_once_whether_anything_is_there(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    exists = type(bucket).exists
+    monkeypatch.setattr(type(bucket), "exists", lambda self, path, **options: asked.append(path) or exists(self, path))
+    assert len(list(list_library(URL))) == 2 and asked == []
+    with pytest.raises(DataError, match="memory://bucket/none does not exist"):
+        list(list_library("memory://bucket/none"))
+    assert len(asked) == 1
+
+
 def test_an_image_without_a_time_is_read_again_and_keeps_its_vector(
     bucket: Any, onnx_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ class CacheReport:
         views: Vectors of each.
         added: Images that this run added.
         texts_added: Texts that this run added.
+        missing: Parts of a sharded run that other parts were merged without: "2/4".
         failed: Images that have no vector, and why.
         seconds: Time taken.
     """
@@ -57,6 +58,7 @@ class CacheReport:
     failed: list[Skipped] = field(default_factory=list)
     seconds: float = 0.0
     texts_added: int = 0
+    missing: list[str] = field(default_factory=list)
 
 
 def describe_teacher(teacher: Model) -> CacheDescription:

@@ -55,7 +55,7 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheDescription:
-    """The teacher and the way it was run: equal for everything in one cache.
+    """The teacher and the way it was run: equal for everything in one cache; and which images it saw.
 
     Attributes:
         teacher: The teacher's name.
@@ -69,6 +69,7 @@ class CacheDescription:
         logit_bias: SigLIP's; None when the teacher has none, or it is not known.
         views: Vectors of each image: the first of the image itself, the others of augmented views.
         augmentation: What made the views, with its seed; None for the image alone.
+        parts: Of a sharded run: the parts ``i/n`` of the images that the cache holds; empty for all of them.
     """
 
     teacher: str
@@ -81,6 +82,7 @@ class CacheDescription:
     augmentation: Mapping[str, Any] | None = None
     teacher_weights: str | None = None
     logit_bias: float | None = None
+    parts: tuple[str, ...] = ()
 
     def has_weights(self, weights: str | None) -> bool:
         """Whether the teacher is known to have these weights."""
@@ -93,7 +95,7 @@ class CacheDescription:
             ModelMismatchError: Names what differs.
         """
         # The name says where a teacher was loaded from; its hash says who it is.
-        skipped = {"teacher"} if self.teacher_hash and other.teacher_hash else set()
+        skipped = {"parts"} | ({"teacher"} if self.teacher_hash and other.teacher_hash else set())
         if self.has_weights(other.teacher_weights):
             skipped |= {"teacher_hash"}
         # What older caches do not have says nothing.

@@ -15,6 +15,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -75,6 +76,10 @@ class CacheWriter:
             existing.description.check_same(self._description, self._path)
             self._shards = existing.shards
             self._known = dict(zip(existing.keys, existing.hashes, strict=True))
+            ours, theirs = existing.description.parts, self._description.parts
+            self._description = replace(self._description, parts=_joined(ours, theirs))
+            if self._description.parts != ours:
+                self._write_description()
         else:
             if (self._path / SHARDS).exists():
                 shutil.rmtree(self._path / SHARDS)  # nothing lists them
@@ -156,6 +161,11 @@ class CacheWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         with self._held:
             self.flush()
+
+
+def _joined(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[str, ...]:
+    """The parts that a cache holds after a run over others; no parts are all images."""
+    return tuple(dict.fromkeys((*ours, *theirs))) if ours and theirs else ()
 
 
 def cache_lock(path: Path) -> contextlib.AbstractContextManager[None]:

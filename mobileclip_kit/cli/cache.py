@@ -10,7 +10,7 @@ import click
 
 from mobileclip_kit.cache.build import CacheReport
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, force_option, json_option, note, told
+from mobileclip_kit.cli.output import emit, force_option, json_option, note, note_missing, told
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.distillation.caching import CacheRequest, import_cache, make_caches, merge_caches
 from mobileclip_kit.model_names import check_model_name
@@ -117,6 +117,8 @@ def _print(reports: Sequence[CacheReport], skipped: Sequence[Skipped], as_json: 
         note(f"skipped {told(skip.item, skip.reason)}")
     if len(failed) > _LISTED:
         note(f"… and {len(failed) - _LISTED} more; --json lists all.")
+    for report in reports:
+        note_missing(report.cache, report.missing)
     lines = [
         f"{report.cache}: {report.items} images, {report.added} of them new"
         + (f"; {report.texts_added} new texts" if report.texts_added else "")
@@ -124,7 +126,7 @@ def _print(reports: Sequence[CacheReport], skipped: Sequence[Skipped], as_json: 
     ]
     caches = [
         {"cache": str(report.cache), "items": report.items, "views": report.views, "added": report.added,
-         "texts_added": report.texts_added}
+         "texts_added": report.texts_added, "missing_shards": report.missing}
         for report in reports
     ]  # fmt: skip
     failures = {"failed": [{"item": skip.item, "reason": skip.reason} for skip in failed]}

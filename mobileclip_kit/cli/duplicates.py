@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from mobileclip_kit.cli.output import LocalPath, counted, emit, json_option
 from mobileclip_kit.files import one_line
-
-if TYPE_CHECKING:
-    from mobileclip_kit.duplicates import DuplicateGroup
 
 
 @click.command(name="duplicates")
@@ -21,8 +17,8 @@ def command(index: Path, as_json: bool) -> None:
     """List copies of the same photo: exact ones, and resized, recompressed or slightly cropped ones.
 
     INDEX is an index. The image to keep comes first: of the most pixels, then of the most bytes, then the oldest, and
-    no link where there is a file. Each of the others is a copy of it. Nothing is changed. In a folder with a
-    mckit.toml, INDEX may be left out.
+    no link where there is a file. Each of the others is the same file byte for byte, a link, or a near copy of it.
+    Nothing is changed. In a folder with a mckit.toml, INDEX may be left out.
 
     \b
     Examples:
@@ -37,14 +33,9 @@ def command(index: Path, as_json: bool) -> None:
     lines = []
     for group in groups:
         lines.append(one_line(group.items[0]))
-        kinds = [_kind(group, path) for path in group.paths[1:]]
-        lines += [f"    {kind:9}  {one_line(item)}" for kind, item in zip(kinds, group.items[1:], strict=True)]
+        links = [path is not None and path.is_symlink() for path in group.paths[1:]]
+        rows = zip(links, group.kinds, group.items[1:], strict=True)
+        lines += [f"    {'link' if is_link else kind:9}  {one_line(item)}" for is_link, kind, item in rows]
     lines.append(f"{index}: {counted(len(groups), 'group')}; {copies} of {counted(images, 'image')} are copies.")
     document = {"index": str(index), "images": images, "copies": copies, "groups": [each.to_json() for each in groups]}
     emit(document, "\n".join(lines), as_json=as_json)
-
-
-def _kind(group: DuplicateGroup, path: Path | None) -> str:
-    if path is not None and path.is_symlink():
-        return "link"
-    return "same file" if group.exact else "copy"

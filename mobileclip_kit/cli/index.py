@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import WholeNumber, emit, json_option, note, told
+from mobileclip_kit.cli.output import WholeNumber, emit, is_explicit, json_option, note, note_missing, told
 from mobileclip_kit.files import one_line
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.model_names import DEVICE_HELP
@@ -18,10 +18,13 @@ from mobileclip_kit.urls import as_place
 if TYPE_CHECKING:
     from mobileclip_kit.indexing.report import IndexReport
 
-_SHARDS_SHOWN = 8
 _FAILURES_SHOWN = 20
 _PASSED_SHOWN = 3
 _PATH = click.Path(path_type=Path)
+# What counts for given vectors, and what counts for them only beside --model.
+_FOR_VECTORS = {"from_vectors", "from_clip_retrieval", "names", "images", "model", "out", "as_json", "kind",
+                "query_vectors", "force"}  # fmt: skip
+_FOR_MODELS = {"threads", "device"}
 
 
 @click.command(name="index")
@@ -66,8 +69,6 @@ def command(
       mckit index --from-clip-retrieval embeddings --images ~/Photos -o photos.index
     """  # noqa: D301 (click's own mark for "leave these lines alone")
     _check_call(folder, model, from_vectors, names, from_clip_retrieval, images)
-    if folder is None and options.shard is not None:
-        raise click.UsageError("--shard takes a part of a FOLDER, not of given vectors.")
     if folder is not None:
         from mobileclip_kit.indexing.update import check_update
         from mobileclip_kit.spec import stored_spec
@@ -109,6 +110,7 @@ def _check_call(
     if from_clip_retrieval is not None and (folder is not None or names is not None):
         raise click.UsageError("--from-clip-retrieval takes --images DIR in place of FOLDER, and no --names.")
     if from_vectors is not None or from_clip_retrieval is not None:
+        _refuse_unused("--from-clip-retrieval" if from_vectors is None else "--from-vectors", model)
         return
     if names is not None or images is not None:
         raise click.UsageError("--names and --images belong to --from-vectors and --from-clip-retrieval.")
@@ -121,12 +123,20 @@ def _check_call(
         raise click.UsageError("Name the images and the model: mckit index FOLDER --model M -o INDEX.")
 
 
+def _refuse_unused(source: str, model: str | None) -> None:
+    """Refuse options that say nothing about given vectors, such as --ray, rather than ignore them."""
+    for each in click.get_current_context().command.params:
+        name = each.name or ""
+        if not is_explicit(name) or name in _FOR_VECTORS or (name in _FOR_MODELS and model is not None):
+            continue
+        if name in _FOR_MODELS:
+            raise click.UsageError(f"{each.opts[-1]} says where a model runs, and {source} runs one only with --model.")
+        raise click.UsageError(f"{each.opts[-1]} belongs to the indexing of a FOLDER, not to {source}.")
+
+
 def print_report(out: Path, report: IndexReport, *, as_json: bool) -> None:
     """Print the counts of a run."""
-    if report.missing_shards:
-        first, count = ", ".join(report.missing_shards[:_SHARDS_SHOWN]), len(report.missing_shards)
-        more = f" and {count - _SHARDS_SHOWN} more" if count > _SHARDS_SHOWN else ""
-        note(f"{out} holds only a part of the library; missing: {first}{more}.")
+    note_missing(out, report.missing_shards)
     failed = len(report.failed)
     for item in report.failed[:_FAILURES_SHOWN]:
         note(f"no vector: {told(one_line(item.name), one_line(item.reason or ''))}")
@@ -163,4 +173,6 @@ def _sentence(out: Path, report: IndexReport, document: dict[str, Any]) -> str:
         lines.append(f"Dropped {report.compacted} vectors of removed images.")
     if report.search is not None:
         lines.append(report.search.sentence())
+    if report.confidence_problem is not None:
+        lines.append(report.confidence_problem)
     return "\n".join(lines)

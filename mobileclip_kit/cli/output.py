@@ -8,7 +8,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,8 @@ _COLOURS = {
     re.compile(r"^warning:", re.MULTILINE): "yellow",
     re.compile(r"\bpassed$|^  ok  ", re.MULTILINE): "green",
 }
+
+_PARTS_SHOWN = 8
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -106,6 +108,13 @@ def printable(text: str) -> str:
 def note(message: str) -> None:
     """Say something to the person at the terminal without touching stdout."""
     click.echo(paint(printable(message), err=True), err=True)
+
+
+def note_missing(out: Path, missing: Sequence[str]) -> None:
+    """Say which parts ``i/n`` a merged output lacks."""
+    if missing:
+        more = f" and {len(missing) - _PARTS_SHOWN} more" if len(missing) > _PARTS_SHOWN else ""
+        note(f"warning: {out} lacks these parts: {', '.join(missing[:_PARTS_SHOWN])}{more}.")
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ from mobileclip_kit.cluster import (
     RayOption,
     ShardOption,
     check_cluster,
+    missing_parts,
     parse_shard,
     part_of,
     run_on_cluster,
@@ -201,6 +202,9 @@ def merge_caches(sources: Sequence[Path], out: Path, *, force: bool = False) -> 
         ModelMismatchError: The sources belong to different teachers, or were made in different ways.
         OutputError: ``out`` exists and is not to be replaced, or is one of the sources.
         UsageError: There are no sources.
+
+    Returns:
+        ``missing`` lists the parts of a sharded run that no source holds.
     """
     from mobileclip_kit.cache.texts import TEXTS_FOLDER
 
@@ -214,17 +218,20 @@ def merge_caches(sources: Sequence[Path], out: Path, *, force: bool = False) -> 
     for joined in (caches, texts):
         for cache in joined[1:]:
             joined[0].description.check_same(cache.description, joined[0].path)
+    held = [parse_shard(part) if part else None for cache in caches for part in cache.description.parts or ("",)]
+    missing = missing_parts(held)
+    parts = tuple(dict.fromkeys(part for cache in caches for part in cache.description.parts)) if missing else ()
     made_of = {"merged": [[str(cache.path.absolute()), cache.hashes] for cache in caches]}
     with cache_place(out, made_of, force=force) as place:
-        added = _join(caches, place)
+        added = _join(caches, place, parts)
         texts_added = _join(texts, place / TEXTS_FOLDER) if texts else 0
     return CacheReport(out, added, caches[0].description.views, added, seconds=time.monotonic() - started,
-                       texts_added=texts_added)  # fmt: skip
+                       texts_added=texts_added, missing=missing)  # fmt: skip
 
 
-def _join(caches: Sequence[TeacherCache], out: Path) -> int:
+def _join(caches: Sequence[TeacherCache], out: Path, parts: tuple[str, ...] = ()) -> int:
     """Write the items of several caches into one; how many these are."""
-    with CacheWriter(out, caches[0].description) as writer:
+    with CacheWriter(out, replace(caches[0].description, parts=parts)) as writer:
         for cache in caches:
             fresh = [row for row, (key, sha256) in enumerate(zip(cache.keys, cache.hashes, strict=True))
                      if not writer.holds(key, sha256)]  # fmt: skip
@@ -254,6 +261,8 @@ def _make_cache(
     runner = TeacherRunner(teacher=teacher, recipe=request.recipe, views=request.views, seed=request.seed,
                            batch_size=request.batch_size, device=request.device)  # fmt: skip
     description, views = runner.plan(model)
+    if request.shard is not None:
+        description = replace(description, parts=(request.shard,))
     made_of = {"cache": formats.to_document(description), "pairs": [pair.key for pair in pairs], "texts": [*texts]}
     encode = None if request.ray is None else partial(_encode_on_cluster, runner, request.ray)
     with cache_place(folder, made_of, force=request.force) as place:

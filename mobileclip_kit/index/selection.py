@@ -16,6 +16,7 @@ def storable_ns(moment_ns: int) -> int:
 
 
 _EARTH_KM = 6371.0088  # mean radius of the Earth, IUGG
+FARTHEST_KM = 20_016  # no point is farther from another one
 
 
 def distance_km(latitude: float, longitude: float, other_latitude: float, other_longitude: float) -> float:
@@ -103,7 +104,8 @@ EVERYTHING = Selection()
 
 def _between(column: str, low: int | None, high: int | None, conditions: list[str], values: list[object]) -> None:
     for end, comparison in ((low, ">="), (high, "<")):
-        if end is not None:
+        # Later times are stored as the last one, which an upper end beyond it must not exclude.
+        if end is not None and not (comparison == "<" and end > _MOMENTS_NS[1]):
             conditions.append(f"{column} {comparison} ?")
             values.append(storable_ns(end))
 

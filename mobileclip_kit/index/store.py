@@ -92,6 +92,8 @@ _UPGRADES = {
     3: " ".join(f"ALTER TABLE items ADD COLUMN {declared};" for declared in _DECLARED_FACTS.split(", ")),
 }
 _BUSY_SECONDS = 30.0
+# Size and modification time of an item's file, and whether the item has a row.
+Stamp = tuple[int | None, int | None, bool]
 # SQLite takes at least 999 variables in one statement, whatever its version.
 _VARIABLES = 900
 
@@ -203,6 +205,12 @@ class Store:
         with _reporting(self.path):
             for record in self._connection.execute(f"SELECT {self._columns} FROM items ORDER BY name"):
                 yield self._item(record)
+
+    def stamps(self) -> dict[str, Stamp]:
+        """By name what says that a file is as before; the items' checksums are not compared."""
+        with _reporting(self.path):
+            found = self._connection.execute("SELECT name, size_bytes, mtime_ns, row IS NOT NULL FROM items")
+            return {os.fsdecode(name): (size, moment, bool(has_row)) for name, size, moment, has_row in found}
 
     def failures(self) -> list[Item]:
         """The items without a vector, by name."""

@@ -93,9 +93,8 @@ def _write_parts(index: IndexReader, items: list[Item], folder: Path) -> None:
     pa, parquet = require_pyarrow()
     (folder / "img_emb").mkdir()
     (folder / "metadata").mkdir()
-    root = index.header.images
     for number, part in enumerate(track(list(parts_of(items, ROWS_IN_FILE)) or [[]], "dump", "files")):
-        paths = [item.name if root is None else os.path.join(root, item.name) for item in part]
+        paths = [path or item.name for path, item in zip(_paths(index, part), part, strict=True)]
         save_matrix(folder / "img_emb" / f"img_emb_{number}.npy", _vectors(index, part).astype(np.float16))
         table = pa.table({"image_path": pa.array(paths, pa.string()), **_facts(part)})
         parquet.write_table(table, folder / "metadata" / f"metadata_{number}.parquet")
@@ -126,14 +125,19 @@ def _schema(index: IndexReader) -> Any:
 def _batches(index: IndexReader, items: Sequence[Item]) -> Iterator[Any]:
     """Record batches of a few dozen megabytes, so that writers and readers need no more memory; at least one."""
     pa, _ = require_pyarrow()
-    root = index.header.images
     for rows in parts_of(items, _ROWS_IN_GROUP) if items else [[]]:
         vectors = pa.array(_vectors(index, rows).reshape(-1), pa.float32())
         columns = [pa.array([item.name for item in rows], pa.string()),
-                   pa.array([root and os.path.join(root, item.name) for item in rows], pa.string()),
+                   pa.array(_paths(index, rows), pa.string()),
                    pa.FixedSizeListArray.from_arrays(vectors, index.spec.embedding_dim),
                    *_facts(rows).values()]  # fmt: skip
         yield pa.record_batch(columns, schema=_schema(index))
+
+
+def _paths(index: IndexReader, items: Sequence[Item]) -> list[str | None]:
+    """The place of each image; None where the index knows no folder."""
+    root = index.header.images
+    return [None if root is None else os.path.join(root, item.name) for item in items]
 
 
 def _facts(items: Sequence[Item]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mobileclip_kit.arrays import parts_of
+from mobileclip_kit.cluster import missing_parts
 from mobileclip_kit.confidence.background import BACKGROUND_FILE, refresh_background
 from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.files import check_no_source
@@ -76,7 +77,7 @@ def merge_indexes(
         model = None if encoder is None else encoder.model_path
         model = model or next((index.header.model for index in indexes if index.header.model is not None), None)
         header = IndexHeader(spec=indexes[0].spec, model=model, images=folder)
-        report = IndexReport(missing_shards=_missing_shards([index.header for index in indexes]))
+        report = IndexReport(missing_shards=missing_parts([index.header.shard for index in indexes]))
         staging = stack.enter_context(staged_index(out, header, force=options.force))
         with open_writer(staging) as writer:
             with writer.store.filling():
@@ -113,15 +114,6 @@ def _roots(indexes: Sequence[IndexReader], images: Path | None) -> tuple[str | N
     common = os.path.commonpath(known)
     relative = [os.path.relpath(str(index.header.images), common).replace(os.sep, "/") for index in indexes]
     return common, ["" if path == "." else f"{path}/" for path in relative]
-
-
-def _missing_shards(headers: Sequence[IndexHeader]) -> list[str]:
-    """Parts ``i/n`` that none of the indexes holds, though all are parts; a whole one may hold what others lack."""
-    there = [header.shard for header in headers if header.shard is not None]
-    if len(there) < len(headers):
-        return []
-    return [f"{part}/{parts}" for parts in sorted({parts for _, parts in there}) for part in range(1, parts + 1)
-            if (part, parts) not in there]  # fmt: skip
 
 
 def _choose(indexes: Sequence[IndexReader], prefixes: Sequence[str]) -> list[list[tuple[Item, str]]]:

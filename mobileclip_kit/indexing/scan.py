@@ -7,16 +7,17 @@ here, so that an image that moved keeps its vector; every other file is hashed w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mobileclip_kit.errors import DataError
-from mobileclip_kit.index.store import Item
+from mobileclip_kit.index.store import Item, Stamp
 from mobileclip_kit.indexing.listing import Found
 
 # More than this share of an index vanishing at once looks like a folder that is not mounted.
 PRUNE_SHARE = 0.2
+_NO_STAMP: Stamp = (-1, None, False)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,25 @@ class Changes:
                 f"(the first is {self.removed[0].name!r}). Nothing was changed.",
                 hint="Is the folder the right one, and mounted? Add --prune to remove them from the index.",
             )
+
+
+def nothing_changed(library: Sequence[Found], stamps: Mapping[str, Stamp]) -> Changes | None:
+    """The comparison of a library in which nothing changed, without reading its items; None where something did.
+
+    Args:
+        library: The images that are there.
+        stamps: See :meth:`~mobileclip_kit.index.store.Store.stamps`.
+    """
+    failed = 0
+    for found in library:
+        size_bytes, mtime_ns, has_row = stamps.get(found.name, _NO_STAMP)
+        if found.size_bytes != size_bytes or found.mtime_ns != mtime_ns:
+            return None
+        if not has_row:
+            failed += 1
+        elif found.reason is not None or mtime_ns is None:
+            return None
+    return Changes(unchanged=len(library) - failed) if len(library) == len(stamps) else None
 
 
 def compare_library(

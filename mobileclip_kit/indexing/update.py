@@ -40,7 +40,7 @@ from mobileclip_kit.indexing.distributed import EncodedPart, encode_on_cluster
 from mobileclip_kit.indexing.listing import Found, list_library
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
-from mobileclip_kit.indexing.scan import Changes, FileToEncode, compare_library
+from mobileclip_kit.indexing.scan import Changes, FileToEncode, compare_library, nothing_changed
 from mobileclip_kit.photo_facts import PhotoFacts
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.runtime.encoder import Encoder
@@ -86,8 +86,11 @@ def update_index(
     if isinstance(images, str) and not library and shard is None and (options.force or not is_index(out)):
         _refuse_empty(images, has_tars=not options.tars)
     with _writer(out, header, options) as writer:
-        items = list(writer.store.items())
-        changes = compare_library(library, items, retry_failed=options.retry_failed, rehash=options.rehash)
+        items: list[Item] = []
+        changes = None if options.retry_failed or options.rehash else nothing_changed(library, writer.store.stamps())
+        if changes is None:
+            items = list(writer.store.items())
+            changes = compare_library(library, items, retry_failed=options.retry_failed, rehash=options.rehash)
         if not options.prune and not options.force:
             changes.check_removals(len(items), images, confirm)
         old = IndexHeader.read(writer.path)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import datetime, timedelta
 
 from mobileclip_kit.errors import UsageError
-from mobileclip_kit.index.selection import Span
+from mobileclip_kit.index.selection import FARTHEST_KM, Span
 from mobileclip_kit.photo_facts import local_us
 
 _DAY = re.compile(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?")
-_FOREVER_NS = 2**63 - 1
+_FOREVER_NS = 2**63  # beyond what a store can hold
 
 
 def parse_taken(text: str) -> Span:
@@ -42,7 +41,8 @@ def parse_near(text: str) -> tuple[float, float, float]:
     """``LAT,LON,KM`` as three numbers: degrees north and east, and a distance.
 
     Raises:
-        UsageError: The text is not of this form, the point is not on the globe, or the distance is not above 0.
+        UsageError: The text is not of this form, the point is not on the globe, or the distance is not above 0 or more
+            than half of the way around it.
     """
     try:
         latitude, longitude, distance = (float(part) for part in text.split(","))
@@ -55,8 +55,10 @@ def parse_near(text: str) -> tuple[float, float, float]:
         raise UsageError(
             f"{text!r} is no place on Earth: a latitude is from -90 to 90, a longitude from -180 to 180 degrees."
         )
-    if not (math.isfinite(distance) and distance > 0):
-        raise UsageError(f"The distance in {text!r} must be above 0 km.")
+    if not 0 < distance <= FARTHEST_KM:
+        raise UsageError(
+            f"The distance in {text!r} must be above 0 and at most {FARTHEST_KM} km, half of the way around the Earth."
+        )
     return latitude, longitude, distance
 
 

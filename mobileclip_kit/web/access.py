@@ -1,7 +1,8 @@
 """The token that a server beyond this machine requires.
 
-The printed address carries it (``/?token=…``). Opening that address stores the token in a cookie and leads to the page,
-so that it stands in no bookmark and in no later request. Programs send ``Authorization: Bearer TOKEN``.
+The printed address carries it (``/?token=…``). Opening that address stores the token in a cookie and leads to the same
+address without it, so that it stands in no bookmark and in no later request. Programs send
+``Authorization: Bearer TOKEN``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -63,9 +64,11 @@ class Access:
         A wrong token is refused after :data:`WRONG_TOKEN_S`.
         """
         request = Request(scope)
-        in_address = None
+        in_address, others = None, ""
         if scope["path"] == "/" and scope["method"] == "GET":
-            in_address = parse_qs(scope["query_string"].decode("latin-1")).get("token", [None])[0]
+            query = parse_qsl(scope["query_string"].decode("latin-1"))
+            in_address = next((value for name, value in query if name == "token"), None)
+            others = urlencode([pair for pair in query if pair[0] != "token"])
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         given = in_address or (bearer.strip() if scheme.lower() == "bearer" else request.cookies.get(self.cookie))
         if given is None:
@@ -75,7 +78,7 @@ class Access:
             return _refusal()
         if in_address is None:
             return None
-        response = RedirectResponse("/", 303, {"Cache-Control": "no-store"})
+        response = RedirectResponse(f"/?{others}" if others else "/", 303, {"Cache-Control": "no-store"})
         response.set_cookie(
             self.cookie, self._token, httponly=True, samesite="lax", secure=scope["scheme"] == "https", path="/"
         )

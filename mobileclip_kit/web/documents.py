@@ -135,6 +135,7 @@ class FoundImage:
         score: Cosine similarity to the query; null when there is no query.
         confidence: Probability that the hit is right; null where it is not known.
         copies: Copies of the same photo that are folded behind it.
+        same_files: Those among them that are the same file byte for byte; the others are near copies.
     """
 
     id: str
@@ -142,6 +143,7 @@ class FoundImage:
     score: float | None
     confidence: float | None
     copies: int
+    same_files: int
 
 
 @dataclass(frozen=True, kw_only=True)

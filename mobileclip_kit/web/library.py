@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,6 @@ MAX_COMPARED = 50_000
 _CHECK_EVERY_S = 1.0
 _CHECK_FACTOR = 10  # an index that takes one second to open is checked again after ten
 _NO_TIME = -np.iinfo(np.int64).max  # sorts after every real time when negated
-_LAST_MOMENT_S = 253_370_764_800  # the year 9999, where Python's dates end
 
 ID_PATTERN = "([0-9]{1,18})-([0-9a-f]{8})"
 _ID = re.compile(ID_PATTERN)
@@ -104,6 +103,8 @@ class Library:
         problem: Why the newest state cannot be opened, or None.
         copies: For each row the number of its group of copies, and −1 for images without copies, ``(rows,)``; None
             until a thread has compared the images with each other, and for more than :data:`MAX_COMPARED`.
+        contents: For each row a number of its file's content, equal among the copies that are the same byte for byte,
+            ``(rows,)``; as old as ``copies``.
         damage: Which vectors are damaged, once a thread has compared them with their checksums, or None.
 
     Raises:
@@ -120,6 +121,7 @@ class Library:
         self.problem: str | None = None
         self.damage: str | None = None
         self.copies: Rows | None = None
+        self.contents: Rows | None = None
         self._next_check = 0.0
         self.index, self.summary, self.tags, self._signature = self._load(_signature(path))
         self._check_matrix()
@@ -171,12 +173,16 @@ class Library:
         with contextlib.suppress(MckitError), IndexReader(self.path) as own:  # a store is for one thread at a time
             with show_progress(False):
                 groups = find_duplicates(own, stop=lambda: self.index is not index)
-            copies = np.full(len(index.matrix), -1, np.int64)
+            copies, contents = np.full(len(index.matrix), -1, np.int64), np.arange(len(index.matrix))
             for number, group in enumerate(groups):
-                rows = [item.row for item in group if item.row is not None and item.row < len(copies)]
-                copies[rows] = number
+                first: dict[str, int] = {}
+                for item in group:
+                    if item.row is not None and item.row < len(copies):
+                        copies[item.row] = number
+                        if item.sha256 is not None:
+                            contents[item.row] = first.setdefault(item.sha256, item.row)
             if self.index is index and own.generation == index.generation:
-                self.copies = copies
+                self.contents, self.copies = contents, copies
 
     def _load(self, signature: _Signature) -> tuple[IndexReader, Summary, Tags | None, _Signature]:
         started = time.monotonic()
@@ -337,5 +343,8 @@ def _local_us(mtime_ns: int | None) -> int:
     if mtime_ns is None:
         return _NO_TIME
     seconds, rest_ns = divmod(mtime_ns, 1_000_000_000)
-    moment = datetime.fromtimestamp(min(max(seconds, 0), _LAST_MOMENT_S))
+    try:
+        moment = datetime.fromtimestamp(seconds)
+    except OSError:  # Windows knows no local time before 1970
+        moment = datetime(1970, 1, 1) + timedelta(seconds=seconds)
     return local_us(moment) + rest_ns // 1000

@@ -113,6 +113,7 @@ class Ranking:
         complete: Whether ``rows`` has everything that can be shown, or only the beginning.
         confidences: Of the first hits, ``(at most 2000,)``; None where they are not known.
         folded: Number of copies behind each hit, ``(n,)``; None where copies are not folded.
+        same: How many of them are the same file byte for byte, ``(n,)``.
     """
 
     rows: NDArray[np.int64]
@@ -121,6 +122,7 @@ class Ranking:
     complete: bool
     confidences: Vectors | None = None
     folded: NDArray[np.int64] | None = None
+    same: NDArray[np.int64] | None = None
 
     @property
     def certain(self) -> int | None:
@@ -150,18 +152,20 @@ class Ranking:
         """The ranking without some rows, such as those of the query's own images."""
         return self._where(~np.isin(self.rows, list(rows)))
 
-    def fold(self, copies: NDArray[np.int64]) -> Ranking:
+    def fold(self, copies: NDArray[np.int64], contents: NDArray[np.int64]) -> Ranking:
         """The ranking with the first hit of each group of copies, and the number of those behind it.
 
         Args:
             copies: Number of each row's group, −1 for none; see :attr:`mobileclip_kit.web.library.Library.copies`.
+            contents: Number of each row's content; see :attr:`mobileclip_kit.web.library.Library.contents`.
         """
         groups = copies[self.rows]
         alone = -1 - np.arange(len(groups))
         _, first, counts = np.unique(np.where(groups < 0, alone, groups), return_index=True, return_counts=True)
         kept, behind = np.zeros(len(groups), np.bool_), np.zeros(len(groups), np.int64)
         kept[first], behind[first] = True, counts - 1
-        return replace(self._where(kept), folded=behind[kept])
+        _, content, files = np.unique(contents[self.rows], return_inverse=True, return_counts=True)
+        return replace(self._where(kept), folded=behind[kept], same=files[content[kept]] - 1)
 
     def only_copies(self, copies: NDArray[np.int64], row: int | None) -> Ranking:
         """The hits of one image's group; the image alone where it has no copies."""

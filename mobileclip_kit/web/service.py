@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -213,7 +213,9 @@ class Service:
         """The document of ``GET /api/images/ID``."""
         assert item.row is not None
         folder, _, name = item.name.rpartition("/")
-        modified = None if item.mtime_ns is None else datetime.fromtimestamp(item.mtime_ns / 1e9).astimezone()
+        # In UTC: local times of the 19th century differ from it by seconds, which ISO 8601 cannot say.
+        seconds = None if item.mtime_ns is None else timedelta(seconds=item.mtime_ns // 1_000_000_000)
+        modified = None if seconds is None else datetime(1970, 1, 1, tzinfo=UTC) + seconds
         return ImageFacts(
             id=id_of(item.row, item.name),
             name=one_line(name),
@@ -293,7 +295,7 @@ class Service:
     def _hits(self, request: SearchRequest, vector: Vectors | None) -> SearchResults:
         start, end = request.start, request.start + min(request.count, MAX_PAGE)
         generation = self.library.generation
-        copies = self.library.copies
+        copies, contents = self.library.copies, self.library.contents
         key = (generation, copies is None, replace(request, start=0, count=0))
         ranking = self._rankings.get(key)
         if ranking is None or (not ranking.complete and end > len(ranking.rows)):
@@ -302,8 +304,8 @@ class Service:
             if request.copies_of:
                 alone = np.full(len(self.library.index.matrix), -1, np.int64)
                 ranking = ranking.only_copies(alone if copies is None else copies, self._row(request.copies_of))
-            elif request.fold and copies is not None:
-                ranking = ranking.fold(copies)
+            elif request.fold and copies is not None and contents is not None:
+                ranking = ranking.fold(copies, contents)
             background = self._background[0]
             if vector is not None and background is not None and not request.like and not request.images:
                 ranking = ranking.with_confidences(self.library.index, background, vector)
@@ -314,6 +316,7 @@ class Service:
         known = [] if ranking.confidences is None else ranking.confidences[start:end].tolist()
         sure = [*known, *[None] * (len(rows) - len(known))]
         behind = [0] * len(rows) if ranking.folded is None else ranking.folded[start:end].tolist()
+        equal = [0] * len(rows) if ranking.same is None else ranking.same[start:end].tolist()
         return SearchResults(
             generation=generation,
             start=start,
@@ -330,8 +333,9 @@ class Service:
                     score=None if score is None else round(score, 4),
                     confidence=None if confidence is None else round(confidence, 3),
                     copies=count,
+                    same_files=same,
                 )
-                for row, score, confidence, count in zip(rows, scores, sure, behind, strict=True)
+                for row, score, confidence, count, same in zip(rows, scores, sure, behind, equal, strict=True)
             ),
         )
 

@@ -135,7 +135,10 @@ def test_a_query_may_begin_with_a_minus_sign(photos: Path, tmp_path: Path, capsy
         ("index -o i", "--model"),
         ("index photos -o i", "--model"),
         ("index --from-vectors v.npy -o i", "--names"),
-        ("index --from-vectors v.npy --names n -o i --shard 1/2", "--shard takes a part of a FOLDER"),
+        ("index --from-vectors v.npy --names n -o i --shard 1/2", "--shard belongs to the indexing of a FOLDER"),
+        ("index --from-vectors v.npy --names n -o i -m c --ray", "--ray belongs to the indexing of a FOLDER, not to"),
+        ("index --from-clip-retrieval e -o i --prune", "--prune belongs to the indexing of a FOLDER, not to --from-c"),
+        ("index --from-vectors v.npy --names n -o i --device cpu", "--device says where a model runs, and --from-vec"),
         ("index --from-clip-retrieval e --names n.txt -o i", "--names"),
         ("index --from-clip-retrieval e --from-vectors v.npy -o i", "--from-vectors and --from-clip-retrieval"),
         ("index photos -m c --kind tree -o i", "'tree'"),
@@ -254,6 +257,7 @@ def test_parts_are_made_merged_written_out_and_read_back(
     assert json.loads(out) == {"out": str(tmp_path / "out"), "format": "clip-retrieval", "items": 3, "left_out": []}
     out, _ = run(capsys, "index", "--from-clip-retrieval", tmp_path / "out", "-o", tmp_path / "back")
     assert "3 images (3 added" in out
+    assert out.endswith("Hits have no confidence: 3 images are too few to calibrate it; 100 are needed.\n")
     out, _ = run(capsys, "search", tmp_path / "back", "--like", "red.png", "--json")
     assert len(json.loads(out)["results"][0]["hits"]) == 2
     run(capsys, "merge", tmp_path / "part1", "-o", tmp_path / "all", code=1)

@@ -110,8 +110,10 @@ def test_images_are_found_by_place_camera_and_folder(out: Path) -> None:
         ({"near": "0,181,1"}, "no place on Earth"),
         ({"near": "nan,0,1"}, "no place on Earth"),
         ({"near": "48,2"}, "written LAT,LON,KM"),
-        ({"near": "48,2,0"}, "must be above 0 km"),
-        ({"near": (48.0, 2.0, float("inf"))}, "must be above 0 km"),
+        ({"near": "48,2,0"}, "must be above 0 and at most 20016 km"),
+        ({"near": (48.0, 2.0, float("inf"))}, "at most 20016 km, half of the way around the Earth"),
+        ({"near": "48,2,nan"}, "at most 20016 km"),
+        ({"near": "48,2,20017"}, "'48,2,20017' must be above 0 and at most 20016 km"),
         ({"near": "Paris"}, "written LAT,LON,KM"),
     ],
 )

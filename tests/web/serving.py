@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from mobileclip_kit.index.folder import IndexHeader, create_index, open_writer
 from mobileclip_kit.index.store import Item
 from mobileclip_kit.indexing.update import update_index
+from mobileclip_kit.photo_facts import PhotoFacts, local_us
 from mobileclip_kit.textness.vector import Textness
 from mobileclip_kit.web.app import build_app
 from mobileclip_kit.web.library import Library
@@ -68,6 +70,26 @@ def make_many(folder: Path, count: int) -> Path:
             writer.store.put(Item(name=name, size_bytes=1, mtime_ns=10**18 + offset, row=row + offset))
         writer.commit()
     return index
+
+
+# Of files, in nanoseconds since 1970: the first and the last moment that an index can hold, and the day before 1970.
+ODD_MOMENTS = {"oldest.png": -(2**63), "before.png": -36 * 3600 * 10**9, "newest.png": 2**63 - 1}
+
+
+def make_dated(folder: Path) -> Path:
+    """An index of images of impossible years: three by their files, one by its camera."""
+    photos = folder / "photos"
+    first_year = PhotoFacts(taken_us=local_us(datetime(1, 1, 2)))
+    create_index(folder / "index", IndexHeader(spec=ColourEncoder().spec, model="colours", images=str(photos)))
+    with open_writer(folder / "index") as writer:
+        row = writer.matrix.append(unit_rows(4, DIM))
+        draw(photos / "camera.png", (1, 2, 3))
+        writer.store.put(Item(name="camera.png", size_bytes=1, mtime_ns=0, row=row, facts=first_year))
+        for number, (name, moment) in enumerate(ODD_MOMENTS.items(), 1):
+            draw(photos / name, (1, 2, 3))
+            writer.store.put(Item(name=name, size_bytes=1, mtime_ns=moment, row=row + number))
+        writer.commit()
+    return folder / "index"
 
 
 def write_textness(path: Path) -> Path:

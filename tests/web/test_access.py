@@ -41,6 +41,11 @@ def test_the_printed_address_opens_the_page_and_the_cookie_keeps_it_open(client:
     assert client.post("/api/search", json={}).status_code == 200
 
 
+def test_the_search_in_an_address_outlives_its_token(client: TestClient) -> None:
+    answer = client.get(f"/?q=caf%C3%A9+-people&token={TOKEN}&folder=a%26b")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?q=caf%C3%A9+-people&folder=a%26b")
+
+
 def test_programs_send_the_token_in_a_header(client: TestClient) -> None:
     assert client.get("/api/library", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -32,7 +33,7 @@ from mobileclip_kit.web.app import MAX_IMAGE_BYTES, build_app
 from mobileclip_kit.web.library import Library
 from tests.confidence.words import WordEncoder, make_word_index
 from tests.indexing.fakes import ColourEncoder, draw
-from tests.web.serving import ODD_NAMES, make_index, open_service, save_turned
+from tests.web.serving import ODD_NAMES, make_dated, make_index, open_service, save_turned
 
 
 def ask(client: TestClient, **request):
@@ -244,6 +245,7 @@ def test_a_body_that_is_not_sent_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         {"taken": "yesterday"},
         {"taken": "2025..2024"},
         {"near": "91,0,1"},
+        {"near": "48,2,inf"},
         {"start": -1},
         {"count": "all"},
         {"quantity": 3},
@@ -337,6 +339,18 @@ def test_an_image_that_is_none_any_more_is_refused(client: TestClient, photos: P
     (photos / "red.png").unlink()
     os.mkfifo(photos / "red.png")
     assert client.get(address).status_code == 410, "a pipe is not waited for"
+
+
+def test_dates_of_every_year_are_counted_found_and_described(tmp_path: Path) -> None:
+    app = build_app(open_service(make_dated(tmp_path), tmp_path / "cache"))
+    with TestClient(app, base_url="http://127.0.0.1:8765") as client:
+        months = client.get("/api/library").json()["months"]
+        assert months == {"0001-01": 1, "1677-09": 1, "1969-12": 1, "2262-04": 1}
+        found = [names(client, taken=month) for month in months]
+        assert found == [["camera.png"], ["oldest.png"], ["before.png"], ["newest.png"]]
+        for hit in ask(client)["hits"]:
+            facts = client.get(f"/api/images/{hit['id']}").json()
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", facts["modified"])
 
 
 @pytest.mark.parametrize("address", ["9999-00000000", "0-00000000", "0", "..%2Fred.png", "red.png", "-1-00000000"])

@@ -22,6 +22,7 @@ from tests.indexing.fakes import ColourEncoder, draw
 from tests.photos import MODEL, PARIS, TAKEN, ZONE, save_photo
 from tests.web.serving import (
     ODD_NAMES,
+    make_dated,
     make_index,
     make_many,
     make_photos,
@@ -688,6 +689,17 @@ def test_years_without_images_have_their_place_among_the_bars(open_page: OpenPag
         assert labels == ["2020: 1 image", "2021: 0 images", "2022: 0 images", "2023: 1 image", "2024: 1 image"]
 
 
+def test_months_of_two_thousand_years_are_years_that_can_be_clicked(open_page: OpenPage, tmp_path: Path) -> None:
+    with running(open_service(make_dated(tmp_path), tmp_path / "cache")) as url:
+        page = open_page(url)
+        wait_for(page, ["newest.png", "before.png", "oldest.png", "camera.png"])
+        labels = page.eval_on_selector_all("#months button", "bars => bars.map(bar => bar.title)")
+        assert labels == ["0001: 1 image", "1677: 1 image", "1969: 1 image", "2262: 1 image"]
+        page.click("#months button >> nth=0")
+        wait_for(page, ["camera.png"])
+        assert (page.input_value("#first-day"), page.input_value("#last-day")) == ("0001-01-01", "0001-12-31")
+
+
 def test_the_viewer_shows_the_cameras_date_and_finds_images_nearby(open_page: OpenPage, dated: str) -> None:
     page = open_page(dated, timezone_id="Asia/Tokyo")  # the date is the camera's wherever the browser is
     page.click(".tile a >> nth=2")
@@ -719,6 +731,7 @@ def test_copies_are_behind_one_tile_that_counts_and_opens_them(open_page: OpenPa
     until(page, "document.getElementById('summary').textContent.startsWith('6 images')")
     badges = page.eval_on_selector_all(".tile .copies:not([hidden])", "found => found.map((one) => one.textContent)")
     assert badges == ["+1", "+2"]
+    assert page.get_attribute(".tile .copies:not([hidden]) >> nth=1", "title") == "Show 2 more of the same file (c)"
     page.click(".tile .copies:not([hidden]) >> nth=1")
     until(page, "document.querySelectorAll('.tile').length === 3")
     assert set(tiles(page)) == {"red.png", "red-2.png", "red-3.png"}

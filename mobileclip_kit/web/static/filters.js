@@ -23,7 +23,7 @@ export class Filters {
       // While a year is being typed, the value is briefly a day of the first century.
       input.addEventListener("change", () => {
         const [first, last] = [this._first.value, this._last.value];
-        if (!input.value || input.value >= "1800") onChange({ taken: first || last ? `${first}..${last}` : "" });
+        if (!input.value || input.value >= "1000") onChange({ taken: first || last ? `${first}..${last}` : "" });
       });
     }
     this._tag = find("tag");

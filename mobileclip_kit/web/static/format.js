@@ -7,6 +7,13 @@ export const number = (value) => NUMBERS.format(value);
 
 export const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
 
+/** What lies behind a hit: equal files, and near copies. */
+export function copiesOf(same, near) {
+  const files = same && `${number(same)} more of the same file`;
+  const others = near && `${number(near)} near ${near === 1 ? "copy" : "copies"}`;
+  return [files, others].filter(Boolean).join(" and ");
+}
+
 export const day = (moment) => DAYS.format(new Date(moment));
 
 // Times of cameras are local, wherever the browser is.

@@ -4,7 +4,7 @@
 // loaded twice, and ten thousand hits cost as much as fifty.
 
 import { thumbnailOf } from "./api.js";
-import { images } from "./format.js";
+import { copiesOf } from "./format.js";
 import { Loader } from "./loader.js";
 
 const ROWS_BEYOND = 2;
@@ -237,8 +237,9 @@ export class Grid {
     const copies = tile.querySelector(".copies");
     copies.hidden = !hit.copies;
     copies.textContent = `+${hit.copies}`;
-    copies.title = `Show ${images(hit.copies)} more that are copies (c)`;
-    copies.setAttribute("aria-label", `${images(hit.copies)} more that are copies of ${hit.name.split("/").pop()}`);
+    const kinds = copiesOf(hit.same_files, hit.copies - hit.same_files);
+    copies.title = `Show ${kinds} (c)`;
+    copies.setAttribute("aria-label", `${kinds} of ${hit.name.split("/").pop()}`);
     const { certain } = this._results;
     const sure = hit.confidence === null ? "" : ` · ${Math.round(100 * hit.confidence)}%`;
     tile.querySelector(".score").textContent = hit.score === null ? "" : `${hit.score.toFixed(3)}${sure}`;

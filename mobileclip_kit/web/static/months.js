@@ -59,11 +59,7 @@ export class MonthBar {
     const year = first.slice(0, 4) === last.slice(0, 4) ? first.slice(0, 4) : "";
     let spans = between(known[0], known.at(-1));
     const isLong = spans.length > MAX_BARS;
-    if (isLong && year) spans = between(`${year}-01`, `${year}-12`);
-    else if (isLong) {
-      const years = [...new Set(spans.map((month) => month.slice(0, 4)))];
-      spans = years.length > MAX_BARS ? years.filter((year) => known.some((month) => month.startsWith(year))) : years;
-    }
+    if (isLong) spans = year ? between(`${year}-01`, `${year}-12`) : yearsOf(known);
     const counts = spans.map((span) =>
       known.filter((month) => month.startsWith(span)).reduce((sum, month) => sum + this._months[month], 0));
     const most = Math.max(...counts, 1);
@@ -116,16 +112,26 @@ export class MonthBar {
   }
 }
 
-/** All months from one to another. */
+const yearName = (year) => String(year).padStart(4, "0");
+
+/** All months from one to another; of more than MAX_BARS, the first ones. */
 function between(first, last) {
   const months = [];
   let [year, month] = first.split("-").map(Number);
-  for (let span = first; span <= last && months.length < 12 * 300; ) {
+  for (let span = first; span <= last && months.length <= MAX_BARS; ) {
     months.push(span);
     [year, month] = month === 12 ? [year + 1, 1] : [year, month + 1];
-    span = `${String(year).padStart(4, "0")}-${String(month).padStart(2, "0")}`;
+    span = `${yearName(year)}-${String(month).padStart(2, "0")}`;
   }
   return months;
+}
+
+/** All years of some months; of more than MAX_BARS, those with images. */
+function yearsOf(months) {
+  const years = [...new Set(months.map((month) => month.slice(0, 4)))];
+  const [first, last] = [Number(years[0]), Number(years.at(-1))];
+  if (last - first >= MAX_BARS) return years;
+  return Array.from({ length: last - first + 1 }, (_, at) => yearName(first + at));
 }
 
 /** The text below a bar: there is not room for one below each. */
