@@ -84,6 +84,8 @@ _STRAIGHT = {premultiplied: mode for mode, premultiplied in _PREMULTIPLIED.items
 # When an image is enlarged to more than this many times the target's area, only what the crop keeps is computed.
 _FULL_RESIZE_AREAS = 16
 _REACH = 3
+# Of a chunk, whose size may be anything.
+_PNG_BYTES_AT_ONCE = 1 << 20
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -397,10 +399,28 @@ def _decode(
             )
         if least_side is not None:
             image.draft(None, (least_side, least_side))
+        stream = image.fp
         image.load()
+        if image.format == "PNG" and stream is not None:
+            _check_png_pixels(stream)
         turn = _TURNS.get(_orientation(image))
         # copy() leaves the file behind; transpose() makes a new image anyhow.
         return image.copy() if turn is None else image.transpose(turn)
+
+
+def _check_png_pixels(stream: IO[bytes]) -> None:
+    """Compare the pixels of a PNG with their checksums: Pillow decodes other pixels of some damaged files."""
+    stream.seek(8)  # behind the signature
+    while len(head := stream.read(8)) == 8:
+        left, kind = struct.unpack(">I4s", head)
+        if kind != b"IDAT":
+            stream.seek(left + 4, os.SEEK_CUR)
+            continue
+        crc = zlib.crc32(kind)
+        while left and (part := stream.read(min(left, _PNG_BYTES_AT_ONCE))):
+            crc, left = zlib.crc32(part, crc), left - len(part)
+        if stream.read(4) != crc.to_bytes(4, "big"):
+            raise OSError("its pixels do not have their checksum")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Pixels against open_clip's own transform, on drawn images of every mode and shape."""
 
+import contextlib
 import io
 import struct
 import subprocess
@@ -189,6 +190,21 @@ def test_32_bit_integers_are_8_bit_samples_unless_one_exceeds_255():
 def test_float_samples_are_clipped_as_in_open_clip():
     image = Image.fromarray(np.array([[-3, 0.2], [99, 300]], np.float32))
     assert resize_and_crop(image, ImageSpec(height=2, width=2))[..., 0].tolist() == [[0, 0], [99, 255]]
+
+
+def test_a_flipped_bit_in_the_pixels_of_a_png_is_told():
+    """Pillow decodes other pixels of some of these files without a word."""
+    sound = encoded(Image.fromarray(np.add.outer(np.arange(90), np.arange(120)).astype(np.uint8)))
+    unnoticed = 0
+    for place in range(sound.index(b"IDAT") + 4, sound.index(b"IEND") - 4):
+        data = bytearray(sound)
+        data[place] ^= 4
+        with contextlib.suppress(OSError, SyntaxError), Image.open(io.BytesIO(data)) as image:
+            image.load()
+            unnoticed += 1
+        with pytest.raises(ImageError, match="damaged or cut off"):
+            load_image(bytes(data))
+    assert unnoticed > 10
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
