@@ -87,7 +87,7 @@ def compare_precisions(
             "threads": _THREADS,
             "rows": rows,
         }
-        write_json(staging / COMPARISON_FILE, document)
+        write_json(staging / COMPARISON_FILE, document, sealed=True)
         for name, export in exports.items():
             if not options.keep_failed and not export.passed:
                 shutil.rmtree(staging / name)

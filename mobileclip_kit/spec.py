@@ -45,7 +45,7 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 _DIGEST_KEY = "settings_sha256"
 # The keys of a description that are not fields of ModelSpec.
 _DERIVED_KEYS = ("format_version", "towers", _DIGEST_KEY, "merges_sha256")
-# The settings that determine a model's vectors. Name and provenance are for people and may be edited.
+# The settings that determine a model's vectors; name and provenance are for people.
 _SETTINGS = ("towers", "embedding_dim", "image", "text", "logit_scale", "model_hash")
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -266,7 +266,7 @@ def write_spec(folder: Path, spec: ModelSpec) -> None:
     document = spec.to_json()
     if (folder / MERGES_FILE).is_file():
         document["merges_sha256"] = sha256_of_file(folder / MERGES_FILE)
-    write_json(folder / MODEL_FILE, document)
+    write_json(folder / MODEL_FILE, document, sealed=True)
 
 
 def check_merges(folder: Path) -> None:

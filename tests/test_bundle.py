@@ -27,6 +27,7 @@ from mobileclip_kit.index.store import Item
 from mobileclip_kit.spec import ModelSpec
 from mobileclip_kit.textness.vector import Textness
 from mobileclip_kit.tokenizer import Tokenizer
+from tests.documents import edited
 from tests.golden.make_golden import GOLDEN, MODEL_HASH
 from tests.swift import ask_swift, needs_swift, swift_refusal
 
@@ -119,9 +120,8 @@ def test_core_ai_towers_and_samples_travel_along(export, tmp_path):
     Export(path=core_ai, spec=SPEC, format="coreai", precision="fp16", towers=towers).write()
     samples = {"least_cosine": 0.999, "image_height": 16, "image_width": 16, "images": [], "texts": []}
     (export / "samples.json").write_text(json.dumps(samples))
-    manifest = json.loads((export / "export.json").read_text())
-    manifest["samples_sha256"] = sha256_of_file(export / "samples.json")
-    (export / "export.json").write_text(json.dumps(manifest))
+    with edited(export / "export.json") as manifest:
+        manifest["samples_sha256"] = sha256_of_file(export / "samples.json")
     made = make_bundle(tmp_path / "bundle", export, core_ai=core_ai)
     assert {"image", "text", "merges", "samples", "image_ai"} == made.files.keys()
     assert made.files["image_ai"].sha256 == towers["image"].sha256
@@ -133,8 +133,8 @@ def test_core_ai_towers_and_samples_travel_along(export, tmp_path):
 
 
 def test_an_onnx_export_is_refused(export, tmp_path):
-    manifest = export / "export.json"
-    manifest.write_text(manifest.read_text().replace('"format": "coreml"', '"format": "onnx"'))
+    with edited(export / "export.json") as manifest:
+        manifest["format"] = "onnx"
     with pytest.raises(ExportError, match="needs Core ML"):
         make_bundle(tmp_path / "bundle", export)
 

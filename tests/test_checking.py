@@ -21,13 +21,15 @@ from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
 from mobileclip_kit.errors import DataError, MckitError
 from mobileclip_kit.exporting.folder import open_export
 from mobileclip_kit.exporting.layout_file import LAYOUT_FILE, LayoutFile
-from mobileclip_kit.files import read_json, sha256_of_file
+from mobileclip_kit.files import read_json, sha256_of_file, write_json
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.phone import PhoneIndex
 from mobileclip_kit.indexing.dumping import dump_index
 from mobileclip_kit.indexing.importing import import_clip_retrieval
+from mobileclip_kit.inspection import inspect_path
 from mobileclip_kit.scenes.folder import SceneSet, read_scenes_file, write_scenes
 from mobileclip_kit.scenes.truth import read_truth
+from mobileclip_kit.spec import read_spec, write_spec
 from mobileclip_kit.textness.vector import Textness
 from tests.confidence.words import make_word_index
 
@@ -62,6 +64,13 @@ def use_layout(place: Path) -> None:
     described = LayoutFile.read(place)
     for name in described.files:
         described.check(place, name)
+
+
+def make_model(place: Path) -> None:
+    """As a training writes it today."""
+    shutil.copytree(FIRST / "model", place)
+    write_spec(place, read_spec(place))
+    write_json(place / "training.json", {"steps": 42, "seconds": 1.5}, sealed=True)
 
 
 def make_index(place: Path) -> None:
@@ -138,8 +147,11 @@ class Case:
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
 CASES = {
     "weights": Case(copy("first-version/model"), "open_clip_model.safetensors", load_model),
+    "provenance": Case(make_model, "model.json", load_model, b"MIT"),
+    "what was trained": Case(make_model, "training.json", lambda place: read_json(place / "training.json"), b"42"),
     "ONNX image tower": Case(make_export, "image.onnx", open_image_tower),
     "ONNX text tower": Case(make_export, "text.onnx", lambda place: open_export(place).sound_path("text")),
+    "figure of an export": Case(make_export, "export.json", inspect_path, b"99999"),
     "merges": Case(make_export, "merges.txt", open_export),
     "Core ML weights": Case(
         copy("first-version/coreml-fp16"),

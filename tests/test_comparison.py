@@ -20,6 +20,7 @@ from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.exporting.precisions import precisions_of
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
+from mobileclip_kit.files import SEAL_KEY
 from mobileclip_kit.networks.model import Model
 from tests.exports import IMAGE
 
@@ -51,7 +52,8 @@ def test_every_precision_has_a_row(tiny_model: Model, tmp_path: Path) -> None:
     assert rows["onnx-fp32", "image"]["latency_ms"]["p50"] > 0
     assert rows["onnx-int8", "image"]["size_bytes"] < rows["onnx-fp32", "image"]["size_bytes"]
     assert rows["coreml-palette4", "text"]["size_bytes"] < rows["coreml-palette8", "text"]["size_bytes"]
-    assert json.loads((tmp_path / "all/comparison.json").read_text())["model_hash"] == tiny_model.spec.model_hash
+    written = json.loads((tmp_path / "all/comparison.json").read_text())
+    assert written["model_hash"] == tiny_model.spec.model_hash and SEAL_KEY in written
     kept = {child.name for child in (tmp_path / "all").iterdir()}
     assert kept == {
         "comparison.json",

@@ -199,7 +199,7 @@ def write_report(report: BenchReport, folder: Path, examples: Sequence[ImageRow]
     Returns:
         The names of the files.
     """
-    write_json(folder / REPORT_FILE, report.document())
+    write_json(folder / REPORT_FILE, report.document(), sealed=True)
     (folder / "report.md").write_text(to_markdown(report), encoding="utf-8")
     (folder / "report.csv").write_text(to_csv(report), encoding="utf-8")
     plot_report(report, folder / PLOT_FILE)

@@ -12,14 +12,14 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mobileclip_kit.distillation.recipe import Recipe, save_recipe
-from mobileclip_kit.errors import OutputError
-from mobileclip_kit.files import atomic_folder, check_can_write, write_json
+from mobileclip_kit.errors import DataError, OutputError
+from mobileclip_kit.files import atomic_folder, check_can_write, parse_json, write_json
 from mobileclip_kit.locks import CAN_LOCK, try_lock, unlock
 from mobileclip_kit.renames import remove
 from mobileclip_kit.spec import MERGES_FILE, ModelSpec
@@ -145,7 +145,7 @@ def finish_run(
     with atomic_folder(model, force=force, kinds=("model.json",)) as folder:
         spec = save_model(folder, student.network, student.config, spec, student.tokenizer_file, dtype=dtype)
         save_recipe(folder / RECIPE_FILE, recipe)
-        write_json(folder / TRAINING_FILE, dict(training))
+        write_json(folder / TRAINING_FILE, dict(training), sealed=True)
         if (run / LOG_FILE).is_file():
             shutil.copyfile(run / LOG_FILE, folder / LOG_FILE)
         if (run / EVENTS_FOLDER).is_dir():
@@ -202,17 +202,43 @@ class RunLog:
             self._events.close()
 
 
+def read_log(path: Path, lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    """The entries of a log, one for each step.
+
+    Args:
+        path: The log, for messages.
+        lines: Those of its lines that count.
+
+    Raises:
+        DataError: A line is not what a training writes.
+    """
+    rows = list[dict[str, Any]]()
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(parse_json(line))
+            if not isinstance(rows[-1]["loss"], float | int | None):
+                raise TypeError
+        except (LookupError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path} is damaged: line {number} is not what was written.", hint="Begin the run anew with --force."
+            ) from error
+    return rows
+
+
 def _trim(path: Path, steps: int) -> tuple[list[float], dict[str, float]]:
     """Keep the log's first ``steps`` lines, drop what was logged after the checkpoint.
 
     Returns:
         The losses kept, and the numbers of the last step kept.
+
+    Raises:
+        DataError: See :func:`read_log`.
     """
     lines = path.read_bytes().splitlines(keepends=True)[:steps] if path.is_file() else []
+    rows = read_log(path, lines)
     if path.is_file():
         # Not written anew: a kill would leave half of it.
         os.truncate(path, sum(len(line) for line in lines))
-    rows = [json.loads(line) for line in lines]
     ended = rows[-1] if rows else {}
     last = {name: value for name, value in ended.items() if name not in ("step", "seconds") and value is not None}
     return [row["loss"] for row in rows if row["loss"] is not None], last

@@ -26,7 +26,7 @@ from mobileclip_kit.data.images import Rows, identity_of
 from mobileclip_kit.distillation.checkpoint import Checkpoint
 from mobileclip_kit.distillation.distributed import DistributedContext
 from mobileclip_kit.distillation.objective import Batch, Encoded, LossAndLog, StepContext, VectorObjective
-from mobileclip_kit.distillation.run_folder import LOG_FILE
+from mobileclip_kit.distillation.run_folder import LOG_FILE, read_log
 from mobileclip_kit.distillation.student import Student
 from mobileclip_kit.distillation.tables import StageOptions, TrainingPlan
 from mobileclip_kit.distillation.trainer import TrainingResult
@@ -204,7 +204,7 @@ class _Stage:
             network: nn.Module = student.network.cpu()
             with atomic_folder(folder) as staging:
                 save_model(staging, network, student.config, describe(folder.name, network, student.config))
-                write_json(staging / _RESULT_FILE, asdict(result))
+                write_json(staging / _RESULT_FILE, asdict(result), sealed=True)
         self._processes.wait()
 
     def _read(self, student: Student, folder: Path) -> Student:
@@ -217,7 +217,7 @@ def _claim(file: Path, fingerprint: Mapping[str, Any], processes: DistributedCon
     """Record the run's fingerprint, or refuse the stages of another run: finished ones have no checkpoint for this."""
     if processes.is_first and not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, dict(fingerprint))
+        write_json(file, dict(fingerprint), sealed=True)
     processes.wait()
     Checkpoint({}, {"fingerprint": read_json(file)}).check_fingerprint(fingerprint, file.parent)
 
@@ -229,7 +229,7 @@ def _join_logs(folder: Path, stages: int, log: Path) -> None:
         for phase in ("masks", "recovery"):
             path = folder / f"{number}-{phase}" / LOG_FILE
             if path.is_file():
-                rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+                rows = read_log(path, path.read_bytes().splitlines())
                 lines += [json.dumps({"stage": number, "phase": phase, **row}) for row in rows]
     log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 

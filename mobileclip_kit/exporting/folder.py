@@ -209,9 +209,7 @@ class Export:
             model=self.spec.to_json(), towers=self.towers, merges_sha256=self.merges_sha256,
             tokenizer_sha256=self.tokenizer_sha256, samples_sha256=self.samples_sha256,
         )  # fmt: skip
-        formats.write(
-            self.path / EXPORT_FILE, manifest, sealed=False
-        )  # its settings and files have digests of their own
+        formats.write(self.path / EXPORT_FILE, manifest)
 
 
 def show_cosine(value: float) -> str:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from mobileclip_kit.bench.report import (
 )
 from mobileclip_kit.bench.results import InputSummary, read_report
 from mobileclip_kit.explain.plots import pareto
+from mobileclip_kit.files import read_json
 from tests.bench.rows import TIMING, measured, report
 
 
@@ -71,7 +71,7 @@ def test_the_report_holds_what_the_document_says(tmp_path: Path) -> None:
     found = report(measured("a", metrics={"map_at_10_to_20": 0.4}), measured("b", latency_ms=None, failure="x"))
     names = write_report(found, tmp_path)
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
-    assert json.loads((tmp_path / "report.json").read_text()) == found.document()
+    assert read_json(tmp_path / "report.json") == found.document()
     assert read_report(tmp_path) == found
     with Image.open(tmp_path / PLOT_FILE) as image:
         assert image.size == (960, 600)

@@ -16,7 +16,7 @@ from mobileclip_kit.distillation.recipe import Recipe, load_recipe
 from mobileclip_kit.distillation.request import TrainRequest
 from mobileclip_kit.distillation.tables import PairOptions, TrainingPlan
 from mobileclip_kit.errors import DataError, ModelError, OutputError, TrainingError
-from mobileclip_kit.files import read_json, write_json
+from mobileclip_kit.files import SEAL_KEY, read_json, write_json
 from mobileclip_kit.networks.model import load_model
 from mobileclip_kit.spec import WEIGHTS_FILE
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_used_is_skipped_and_said(scenes, tmp_path):
     items = {entry.item for entry in made.skipped}
     assert {"images/bad.png", "images/gone.png"} <= items
     training = json.loads((tmp_path / "model" / "training.json").read_text(encoding="utf-8"))
-    assert {entry["item"] for entry in training["skipped"]} == items
+    assert {entry["item"] for entry in training["skipped"]} == items and SEAL_KEY in training
 
 
 def test_a_batch_larger_than_the_data_is_reduced_and_said(scenes, tmp_path):

@@ -21,7 +21,7 @@ from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.recipe import load_recipe
 from mobileclip_kit.distillation.request import DistillRequest
 from mobileclip_kit.distillation.run import TrainingReport, distill
-from mobileclip_kit.distillation.run_folder import check_run, open_run
+from mobileclip_kit.distillation.run_folder import RunLog, check_run, open_run
 from mobileclip_kit.distillation.tables import Augmentation
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, UsageError
 from mobileclip_kit.files import read_json, write_json
@@ -160,6 +160,17 @@ def test_a_second_process_does_not_train_into_the_same_run(tmp_path: Path) -> No
                 pass
     with open_run(model, resume=True, force=False):
         assert (tmp_path / "m.run" / "log.jsonl").exists()
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"step": 0}', b'{"loss": "1"}', b"\xff", b"[" * 100_000])
+def test_a_damaged_log_is_refused_and_stays(tmp_path: Path, line: bytes) -> None:
+    log = b'{"step": 0, "loss": 1.5}\n' + line + b'\n{"half'
+    (tmp_path / "log.jsonl").write_bytes(log)
+    with pytest.raises(DataError, match=r"log\.jsonl is damaged: line 2 is not what was written"):
+        RunLog(tmp_path, step=2)
+    assert (tmp_path / "log.jsonl").read_bytes() == log
+    with RunLog(tmp_path, step=1) as kept:  # what follows the checkpoint is dropped unread
+        assert kept.losses == [1.5]
 
 
 def test_resume_after_sigkill_equals_the_uninterrupted_run(tmp_path: Path, cache: Path) -> None:

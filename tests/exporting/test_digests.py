@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from mobileclip_kit.cli.entry import main
-from mobileclip_kit.errors import ExportError
+from mobileclip_kit.errors import DataError, ExportError
 from mobileclip_kit.exporting import digests
 from mobileclip_kit.exporting.digests import hash_path, read_digest
 from mobileclip_kit.exporting.folder import EXPORT_FILE, Export
 from mobileclip_kit.runtime.open import open_encoder
+from tests.documents import edited
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
 
@@ -91,6 +92,10 @@ def test_a_changed_setting_of_an_export_is_refused(copied: Path, was: str, is_no
     text = (copied / EXPORT_FILE).read_text()
     assert was in text
     (copied / EXPORT_FILE).write_text(text.replace(was, is_now))
+    with pytest.raises(DataError, match=r"export\.json was changed"):
+        open_encoder(copied)
+    with edited(copied / EXPORT_FILE):
+        pass  # as an export without a checksum of the whole
     with pytest.raises(ExportError, match=r"export\.json were changed"):
         open_encoder(copied)
 

@@ -11,6 +11,7 @@ import pytest
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.digests import hash_path
 from mobileclip_kit.exporting.folder import EXPORT_FILE, Export, Verification, open_export
+from tests.documents import edited
 
 
 @pytest.fixture
@@ -77,8 +78,8 @@ def test_altered_file_of_the_same_size(copied: Path) -> None:
     ],
 )
 def test_foreign_manifest(copied: Path, change: dict[str, object], sentence: str) -> None:
-    document = json.loads((copied / EXPORT_FILE).read_text())
-    (copied / EXPORT_FILE).write_text(json.dumps(document | change))
+    with edited(copied / EXPORT_FILE) as document:
+        document |= change
     with pytest.raises(ExportError, match=sentence):
         open_export(copied)
 
@@ -86,17 +87,16 @@ def test_foreign_manifest(copied: Path, change: dict[str, object], sentence: str
 @pytest.mark.parametrize("value", [None, "x", []])
 @pytest.mark.parametrize("name", ["cosine_min", "cosine_mean", "threshold"])
 def test_a_result_that_is_no_number_is_refused(copied: Path, name: str, value: object) -> None:
-    document = json.loads((copied / EXPORT_FILE).read_text())
-    document["towers"]["image"]["verification"][0][name] = value
-    (copied / EXPORT_FILE).write_text(json.dumps(document))
+    with edited(copied / EXPORT_FILE) as document:
+        document["towers"]["image"]["verification"][0][name] = value
     with pytest.raises(ExportError, match=rf"verification\[0\].{name} is"):
         open_export(copied)
 
 
 @pytest.mark.parametrize("name", ["../image.onnx", "..", "", "x" * 300], ids=["above", "parent", "none", "too long"])
 def test_file_outside_the_folder(copied: Path, name: str) -> None:
-    text = (copied / EXPORT_FILE).read_text().replace('"image.onnx"', f'"{name}"')
-    (copied / EXPORT_FILE).write_text(text)
+    with edited(copied / EXPORT_FILE) as document:
+        document["towers"]["image"]["file"] = name
     with pytest.raises(ExportError, match="outside its folder"):
         open_export(copied)
 

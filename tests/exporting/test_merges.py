@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from mobileclip_kit.exporting.folder import EXPORT_FILE, Export, open_export
 from mobileclip_kit.exporting.verify import verify_export
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.open import open_encoder
+from tests.documents import edited
 
 
 def swap_lines(text: str) -> str:
@@ -41,9 +41,8 @@ def copied(coreml_export: Export, tmp_path: Path) -> Path:
 @pytest.fixture
 def old(copied: Path) -> Path:
     """The export as mckit wrote it before: nothing is said of ``merges.txt``."""
-    document = json.loads((copied / EXPORT_FILE).read_text())
-    document.pop("merges_sha256", None)
-    (copied / EXPORT_FILE).write_text(json.dumps(document))
+    with edited(copied / EXPORT_FILE) as document:
+        document.pop("merges_sha256", None)
     return copied
 
 
@@ -69,8 +68,8 @@ def test_missing_merges_are_refused(copied: Path) -> None:
 
 
 def test_a_digest_that_is_no_text_is_refused(copied: Path) -> None:
-    document = json.loads((copied / EXPORT_FILE).read_text())
-    (copied / EXPORT_FILE).write_text(json.dumps(document | {"merges_sha256": 5}))
+    with edited(copied / EXPORT_FILE) as document:
+        document["merges_sha256"] = 5
     with pytest.raises(ExportError, match="merges_sha256 is 5; it must be a text"):
         open_export(copied)
 

@@ -16,6 +16,7 @@ from mobileclip_kit.exporting.verify import verify_export
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.torch import TorchEncoder
+from tests.documents import edited
 
 
 def test_an_export_carries_inputs_and_the_float32_vectors_of_them(onnx_export: Export, tiny_model: Model):
@@ -53,17 +54,15 @@ def test_vectors_of_another_model_are_found_by_verification(copied: Path, tiny_m
     samples = json.loads((copied / SAMPLES_FILE).read_text())
     samples["texts"][0]["vector"] = samples["texts"][0]["vector"][::-1]
     (copied / SAMPLES_FILE).write_text(json.dumps(samples))
-    manifest = json.loads((copied / EXPORT_FILE).read_text())
-    manifest["samples_sha256"] = sha256_of_file(copied / SAMPLES_FILE)
-    (copied / EXPORT_FILE).write_text(json.dumps(manifest))
+    with edited(copied / EXPORT_FILE) as manifest:
+        manifest["samples_sha256"] = sha256_of_file(copied / SAMPLES_FILE)
     with pytest.raises(ExportError, match="not those of tiny"):
         verify_export(open_export(copied), tiny_model)
 
 
 def test_an_export_of_an_older_mckit_has_none(copied: Path, tiny_model: Model):
-    manifest = json.loads((copied / EXPORT_FILE).read_text())
-    del manifest["samples_sha256"]
-    (copied / EXPORT_FILE).write_text(json.dumps(manifest))
+    with edited(copied / EXPORT_FILE) as manifest:
+        del manifest["samples_sha256"]
     (copied / SAMPLES_FILE).unlink()
     assert open_export(copied).samples_sha256 is None
     assert verify_export(open_export(copied), tiny_model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -19,6 +20,7 @@ from mobileclip_kit.networks.model import load_model
 from mobileclip_kit.resources import preset_names, tower_config
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.spec import CONFIG_FILE, MODEL_FILE
+from tests.documents import edited
 from tests.networks.test_model import TINY, tiny_folder  # noqa: F401
 
 
@@ -97,13 +99,13 @@ def test_a_text_encoder_without_transformers_says_what_to_install(monkeypatch: p
 
 def test_an_export_that_could_run_code_is_refused_by_file_and_key(onnx_export: Export, tmp_path: Path) -> None:
     """What ``mckit search`` opens."""
-    document = json.loads((onnx_export.path / "export.json").read_text())
-    document["model"]["text"] |= {
-        "tokenizer": "huggingface",
-        "tokenizer_name": "owner/name",
-        "kwargs": {"trust_remote_code": True},
-    }
-    (tmp_path / "export.json").write_text(json.dumps(document))
+    shutil.copy(onnx_export.path / "export.json", tmp_path)
+    with edited(tmp_path / "export.json") as document:
+        document["model"]["text"] |= {
+            "tokenizer": "huggingface",
+            "tokenizer_name": "owner/name",
+            "kwargs": {"trust_remote_code": True},
+        }
     with pytest.raises(ExportError, match=r"export\.json: text\.kwargs sets trust_remote_code"):
         open_encoder(tmp_path)
 

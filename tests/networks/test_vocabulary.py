@@ -1,7 +1,5 @@
 """Trimmed vocabularies of models."""
 
-import json
-
 import open_clip
 import pytest
 import torch
@@ -11,6 +9,7 @@ from mobileclip_kit.networks.model import PLACEHOLDER_TEXT, Model, describe, loa
 from mobileclip_kit.networks.students import build_student, pair_config
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
 from mobileclip_kit.tokenizer import Tokenizer
+from tests.documents import edited
 
 TEXTS = ["a red star", "two blue houses on grass", "the word umbrella"]
 
@@ -73,9 +72,8 @@ def test_a_model_folder_without_a_digest_of_its_merges_is_read(full, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     spec = save_model(folder, trimmed.network, trimmed.config, trimmed.spec, trimmed.tokenizer_file)
-    document = json.loads((folder / "model.json").read_text())
-    del document["merges_sha256"]
-    (folder / "model.json").write_text(json.dumps(document))
+    with edited(folder / "model.json") as document:
+        del document["merges_sha256"]
     assert load_model(folder).spec == spec
 
 
