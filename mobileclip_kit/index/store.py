@@ -11,7 +11,7 @@ import itertools
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -94,6 +94,7 @@ _UPGRADES = {
 _BUSY_SECONDS = 30.0
 # Size and modification time of an item's file, and whether the item has a row.
 Stamp = tuple[int | None, int | None, bool]
+_CHECKED_AT_ONCE = 4096
 # SQLite takes at least 999 variables in one statement, whatever its version.
 _VARIABLES = 900
 
@@ -335,8 +336,11 @@ class Store:
             found = (self._connection.execute(f"{chosen} AND block = ?", (block,)).fetchone() for block in blocks)
             return [BlockSum(*record) for record in found if record is not None]
 
-    def check(self) -> None:
+    def check(self, *, stop: Callable[[], bool] = lambda: False) -> None:
         """Read everything: the structure of the file, every item, and whether the numbers of rows fit.
+
+        Args:
+            stop: Asked now and then whether to give up.
 
         Raises:
             IndexFormatError: Something is not what was written.
@@ -346,12 +350,19 @@ class Store:
         if found != "ok":
             raise self._damaged(str(found))
         before, outside = (self.generation, self.rows), None
+        part = f"SELECT rowid, {self._columns} FROM items WHERE rowid > ? ORDER BY rowid LIMIT {_CHECKED_AT_ONCE}"
+        last = -(2**63)
         with _reporting(self.path):
-            for record in self._connection.execute(f"SELECT {self._columns} FROM items"):
-                if not self._has_sums or record[-1] != _checksum(*record[:-1]):
-                    self._item(record)  # names it
-                if record[4] is not None and not 0 <= record[4] < before[1]:
-                    outside = self._item(record)
+            # In parts: a writer waits for whoever reads.
+            while found := self._connection.execute(part, (last,)).fetchall():
+                if stop():
+                    return
+                last = found[-1][0]
+                for _, *record in found:
+                    if not self._has_sums or record[-1] != _checksum(*record[:-1]):
+                        self._item(record)  # names it
+                    if record[4] is not None and not 0 <= record[4] < before[1]:
+                        outside = self._item(record)
         # A writer may have added rows or renumbered them in the meantime.
         if outside is not None and before == (self.generation, self.rows):
             raise self._damaged(f"{outside.name!r} lies in row {outside.row} of {before[1]}")
@@ -402,7 +413,7 @@ class Store:
         number: int = record[0]
         return number
 
-    def _item(self, record: tuple[Any, ...]) -> Item:
+    def _item(self, record: Sequence[Any]) -> Item:
         values = record[: len(record) - self._has_sums]
         name, size_bytes, mtime_ns, sha256, row, reason, *facts = values
         try:

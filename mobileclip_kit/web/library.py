@@ -105,7 +105,7 @@ class Library:
             until a thread has compared the images with each other, and for more than :data:`MAX_COMPARED`.
         contents: For each row a number of its file's content, equal among the copies that are the same byte for byte,
             ``(rows,)``; as old as ``copies``.
-        damage: Which vectors are damaged, once a thread has compared them with their checksums, or None.
+        damage: What is damaged, once a thread has compared vectors and items with their checksums, or None.
 
     Raises:
         IndexFormatError: The index is missing, damaged or of another version.
@@ -124,7 +124,7 @@ class Library:
         self.contents: Rows | None = None
         self._next_check = 0.0
         self.index, self.summary, self.tags, self._signature = self._load(_signature(path))
-        self._check_matrix()
+        self._check()
         self._find_copies()
 
     def refresh(self) -> None:
@@ -143,22 +143,26 @@ class Library:
                 with self._lock:
                     self.index.close()
                     self.index, self.summary, self.tags, self._signature = state
-                self._check_matrix()
+                self._check()
                 self._find_copies()
             self.problem = None
         except MckitError as error:
             self.problem = one_line(f"The index has changed and cannot be opened again: {error.message}")
 
-    def _check_matrix(self) -> None:
-        """Compare the vectors with their checksums in a thread."""
+    def _check(self) -> None:
+        """Compare vectors and items with their checksums in a thread."""
         self.damage = None
         with self._lock:
             arguments = [self.index, self.index.store.sums()]
         threading.Thread(target=self._find_damage, args=arguments, name="check", daemon=True).start()
 
     def _find_damage(self, index: IndexReader, sums: list[BlockSum]) -> None:
+        def is_over() -> bool:
+            return self.index is not index
+
         try:
-            index.check_matrix(sums, stop=lambda: self.index is not index)
+            index.check_matrix(sums, stop=is_over)
+            index.check_items(stop=is_over)  # a filter would pass over those whose columns are damaged
         except MckitError as error:
             if self.index is index:
                 self.damage = one_line(f"{error.message} {error.hint or ''}".strip())

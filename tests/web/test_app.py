@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import re
 import shutil
+import sqlite3
 import struct
 import subprocess
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -394,6 +397,17 @@ def test_a_file_that_only_begins_like_an_image_is_not_sent(client: TestClient, p
         assert client.get(address).status_code == 422
 
 
+def test_an_image_that_is_a_script_as_well_is_sent_as_an_image(client: TestClient, photos: Path) -> None:
+    """A GIF with a script in its comment and a page behind its end."""
+    stream = io.BytesIO()
+    Image.new("P", (8, 8)).save(stream, "GIF", comment=b"*/=1;alert(1);//")
+    (photos / "red.png").write_bytes(stream.getvalue() + b"<script>alert(1)</script>")
+    answer = client.get(f"/images/{id_of(client, 'red.png')}")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/gif")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
 def test_odd_names_are_shown_safely_and_lead_to_their_images(tmp_path: Path, photos: Path) -> None:
     for name in ODD_NAMES:
         draw(photos / name, (5, 5, 5))
@@ -441,6 +455,19 @@ def test_an_index_that_breaks_while_it_is_served_goes_on_as_it_was(
     client.app.state.service.library._next_check = 0.0
     assert names(client, words="red")[0] == "red.png"
     assert "cannot be opened again" in client.get("/api/library").json()["notices"][0]
+
+
+def test_a_damaged_item_of_a_large_index_is_told(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not compared when the index is opened, and filters would pass over it."""
+    monkeypatch.setattr("mobileclip_kit.index.folder._CHECKED_AT_ONCE_BYTES", 0)
+    with contextlib.closing(sqlite3.connect(index / "items.sqlite")) as connection, connection:
+        connection.execute("UPDATE items SET mtime_ns = mtime_ns + 4 WHERE row = 1")
+    library = Library(index)
+    for thread in threading.enumerate():
+        if thread.name == "check":
+            thread.join()
+    assert library.damage is not None and "items.sqlite is damaged: the entry of" in library.damage
+    library.close()
 
 
 def test_an_id_of_an_index_that_was_built_anew_leads_nowhere(tmp_path: Path, photos: Path, index: Path) -> None:
