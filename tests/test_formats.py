@@ -115,6 +115,13 @@ def test_a_number_that_no_float_can_hold_is_refused() -> None:
         from_document(part, Part, where="file.json")
 
 
+@pytest.mark.parametrize("depth", [101, 100_000])
+def test_toml_that_is_nested_without_end_is_refused(tmp_path: Path, depth: int) -> None:
+    (tmp_path / "a.toml").write_text(f"a = {'[' * depth}{']' * depth}")
+    with pytest.raises(DataError, match=r"a\.toml is not valid TOML"):
+        read(tmp_path / "a.toml", Whole)
+
+
 def test_tuples_become_lists() -> None:
     """A document equals what is read back from its JSON."""
     whole = from_document(FULL, Whole, where="test")

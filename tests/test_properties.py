@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +12,9 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.index.phone_format import quantize_rows
 from mobileclip_kit.metrics import row_cosines, scale_rows, top_k
+from mobileclip_kit.runtime.open import open_encoder
 
+FIRST = Path(__file__).parent / "golden" / "first-version"
 # Half a unit in the last place of float32 for each of a few operations.
 ROUNDING = 1e-6
 ANY = arrays(st.sampled_from([np.float32, np.float64]), (3, 5), elements={"allow_subnormal": True})
@@ -57,3 +61,14 @@ def test_each_number_of_an_int8_row_is_off_by_half_a_step_at_most(seed: int, cou
     rows = drawn(seed, count)
     numbers, scales = quantize_rows(rows)
     assert (np.abs(numbers * scales[:, None] - rows) <= scales[:, None] * 0.5 + ROUNDING).all()
+
+
+def test_an_image_has_the_same_vector_in_every_batch() -> None:
+    """Alone, among a thousand, and in a batch of none."""
+    encoder = open_encoder(FIRST / "onnx-fp32", threads=1)
+    pixels = np.random.default_rng(0).integers(0, 256, (1000, 16, 16, 3), np.uint8)
+    together = encoder.encode_images(pixels)
+    alone = np.concatenate([encoder.encode_images(pixels[place : place + 1]) for place in (0, 500, 999)])
+    assert np.abs(together[[0, 500, 999]] - alone).max() < ROUNDING
+    assert np.abs(np.linalg.norm(together, axis=1) - 1).max() < ROUNDING
+    assert encoder.encode_images(pixels[:0]).shape == (0, together.shape[1])

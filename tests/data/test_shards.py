@@ -177,6 +177,22 @@ def test_a_member_that_claims_gigabytes_is_not_read(tmp_path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_a_member_that_leads_elsewhere_is_no_image(tmp_path: Path, kind: bytes) -> None:
+    (tmp_path / "secret.png").write_bytes(image(1))
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "a.tar", "w") as tar:
+        for name, link in (("0.png", "../secret.png"), ("1.png", str(tmp_path / "secret.png"))):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, link
+            tar.addfile(entry)
+        entry = tarfile.TarInfo("../../2.png")  # a name is a key and no path
+        entry.size = len(image(2))
+        tar.addfile(entry, io.BytesIO(image(2)))
+    assert list(read(tmp_path / "shards" / "a.tar")[0]) == ["a.tar/../../2.png"]
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["secret.png"]
+
+
 def test_a_range_of_a_billion_shards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1,000,000,000 shards"):
         read(f"{tmp_path}/{{0..999999999}}.tar")

@@ -14,6 +14,24 @@ from mobileclip_kit.inspection import inspect_path
 from tests.index.test_phone import make_index
 
 
+class Attack:
+    """What makes a file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_an_npy_file_with_a_pickle_is_refused_unread(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.array([Attack(tmp_path / "mark")], object), allow_pickle=True)
+    for read in (load_matrix, inspect_path):
+        with pytest.raises(DataError, match=r"v\.npy"):
+            read(tmp_path / "v.npy")
+    assert not (tmp_path / "mark").exists()
+
+
 @pytest.mark.parametrize("header", [b"{'descr': '<f4', ((((", b"[" * 90, b"'''", b"{'descr': " + b"9" * 80])
 def test_an_npy_file_whose_header_is_no_python_is_refused(tmp_path: Path, header: bytes) -> None:
     path = tmp_path / "v.npy"

@@ -433,3 +433,14 @@ def test_a_rebuilt_index_keeps_the_textness_vector_of_its_model(photos: Path, ou
     (out / "textness.json").write_text("kept")
     update(photos, out, force=True)
     assert (out / "textness.json").read_text() == "kept"
+
+
+def test_an_updated_index_holds_what_a_new_one_holds(photos: Path, out: Path) -> None:
+    update(photos, out)
+    (photos / "red.png").unlink()
+    (photos / "more" / "1.png").rename(photos / "moved.png")
+    draw(photos / "more" / "2.png", (9, 200, 9), size=33)
+    draw(photos / "new.png", (1, 2, 3))
+    update(photos, out)
+    update(photos, out.with_name("anew"))
+    assert contents(out) == contents(out.with_name("anew"))

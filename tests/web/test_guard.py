@@ -83,8 +83,15 @@ def test_the_policy_allows_nothing_from_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/static/..%2Fapp.py", "/static/app.py", "/static/%2e%2e/app.py", "/etc/passwd", "/static/"]
-)
+    "path",
+    [
+        "/static/..%2Fapp.py", "/static/app.py", "/static/%2e%2e/app.py", "/etc/passwd", "/static/",
+        "/static/..%5Capp.py", "/static/%252e%252e%252fapp.py", "/static/%c0%ae%c0%ae/app.py", "/static/....//app.py",
+        "/static/%2e%2e%2fapp.py%00.css", "/static/%2Fetc%2Fpasswd", "/static/page.css%00",
+        "/static/file:%2f%2f%2fetc%2fpasswd",
+        "/images/..%2F..%2Fetc%2Fpasswd", "/thumbnails/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "//etc/passwd",
+    ],
+)  # fmt: skip
 def test_no_other_file_is_served(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 

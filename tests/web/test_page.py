@@ -476,6 +476,27 @@ def test_names_of_every_kind_are_shown_as_names(open_page: OpenPage, tmp_path: P
         for name in ("<img src=x onerror=alert(1)>.png", "quo\"te's.png", "line\\nbreak.png", "🐈‍⬛ 猫.png"):
             assert name in names
         assert page.locator("img[src=x]").count() == 0
+        page.fill("#words", "<img src=x onerror=alert(1)>")
+        until(page, "document.title.startsWith('<img')")
+        assert page.locator("img[src=x]").count() == 0
+
+
+def test_the_policy_stops_scripts_that_somebody_put_into_the_page(open_page: OpenPage, library: str) -> None:
+    page = open_page(library, expected="Content Security Policy")
+    wait_for(page, NEWEST_FIRST)
+    ran = page.evaluate(
+        """() => {
+            const script = document.createElement("script");
+            script.textContent = "window.ran = true";
+            document.body.append(script);
+            const button = document.createElement("button");
+            button.setAttribute("onclick", "window.ran = true");
+            document.body.append(button);
+            button.click();
+            return window.ran === true;
+        }"""
+    )
+    assert not ran
 
 
 def test_an_empty_library_says_what_to_do_and_fills_by_itself(open_page: OpenPage, tmp_path: Path) -> None:
