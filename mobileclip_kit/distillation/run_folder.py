@@ -12,7 +12,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -174,6 +175,7 @@ class RunLog:
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
+            self._hook, threading.excepthook = threading.excepthook, _without_writers(threading.excepthook)
             self._events = SummaryWriter(str(folder / EVENTS_FOLDER), purge_step=step)
 
     def write(self, step: int, parts: Mapping[str, float], seconds: float) -> None:
@@ -199,7 +201,20 @@ class RunLog:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._lines.close()
         if self._events is not None:
-            self._events.close()
+            try:
+                self._events.close()
+            finally:
+                threading.excepthook = self._hook
+
+
+def _without_writers(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """A hook for errors of threads but TensorBoard's writer, which hands its error to whoever logs next."""
+
+    def told(arguments: Any) -> None:
+        if type(arguments.thread).__name__ != "_AsyncWriterThread":
+            hook(arguments)
+
+    return told
 
 
 def read_log(path: Path, lines: Sequence[bytes]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,7 +31,7 @@ from mobileclip_kit.distillation.checkpoint import (
     trained_parameters,
 )
 from mobileclip_kit.distillation.objective import Batch, Encoded, StepContext
-from mobileclip_kit.distillation.run_folder import LOG_FILE
+from mobileclip_kit.distillation.run_folder import LOG_FILE, RunLog
 from mobileclip_kit.distillation.tables import Augmentation, TrainingPlan
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingResult, freeze
 from mobileclip_kit.distillation.training_set import batch_rows
@@ -210,6 +211,39 @@ def test_run_killed_at_any_moment_resumes(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} - {"tensorboard"} == {"checkpoint.safetensors", LOG_FILE}
 
 
+def use_writer(monkeypatch: pytest.MonkeyPatch, writer: type) -> None:
+    """Stand in for TensorBoard."""
+    for name, holds in (("tensorboard", {}), ("torch.utils.tensorboard", {"SummaryWriter": writer})):
+        module = ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)
+        module.__dict__.update(holds)
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_an_error_of_tensorboards_thread_is_not_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next step that is logged raises it; those of other threads are printed as ever."""
+
+    class _AsyncWriterThread(threading.Thread):
+        def run(self) -> None:
+            raise OSError("The disk is full.")
+
+    class Writer:
+        def __init__(self, *_: object, **__: object) -> None:
+            for kind in (_AsyncWriterThread, type("Other", (_AsyncWriterThread,), {})):
+                thread = kind()
+                thread.start()
+                thread.join()
+
+        def close(self) -> None: ...
+
+    use_writer(monkeypatch, Writer)
+    printed: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", hook := printed.append)
+    with RunLog(tmp_path, step=0):
+        pass
+    assert [type(each.thread).__name__ for each in printed] == ["Other"] and threading.excepthook is hook
+
+
 def test_steps_are_shown_to_tensorboard_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int]] = []
     made: list[dict[str, Any]] = []
@@ -225,11 +259,7 @@ def test_steps_are_shown_to_tensorboard_where_it_is_installed(tmp_path: Path, mo
 
         def close(self) -> None: ...
 
-    for name, holds in (("tensorboard", {}), ("torch.utils.tensorboard", {"SummaryWriter": Writer})):
-        module = ModuleType(name)
-        module.__spec__ = ModuleSpec(name, None)
-        module.__dict__.update(holds)
-        monkeypatch.setitem(sys.modules, name, module)
+    use_writer(monkeypatch, Writer)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, MeanColour(interrupt_at=5))
     train(tmp_path, MeanColour(), resume=True)
