@@ -52,6 +52,10 @@ _CAPTURED: weakref.WeakKeyDictionary[torch.nn.Module, dict[Tower, Captured]] = w
 LARGEST_BATCH = 64
 _LEAST_ELEMENTS = 2048
 _BLOCK = 32
+# Trained channels are of very different sizes, and few values cannot represent them all. 256 values can, and would be
+# as large as the weights of 16 depthwise channels.
+_CHANNELS = 16
+_GRANULARITIES = {bits: ("per_grouped_channel", "per_tensor") for bits in (6, 4)} | {8: ("per_tensor",)}
 # Assets say when they were made; the same model has to give the same bytes.
 _NO_DATE = 0
 # What a linear layer becomes: its result and its multiply-accumulates are those of a matrix product.
@@ -233,10 +237,14 @@ def compress(program: Any, row: Precision) -> Any:
     try:
         with quiet_converters(), _own_palettes():
             if row.name.startswith("palette"):
-                return utils.palettize_weights(
-                    program, None, n_bits=row.weight_bits, weight_num_threshold=_LEAST_ELEMENTS, num_kmeans_workers=1,
-                    enable_fast_kmeans_mode=False,
-                )  # fmt: skip
+                # What its channels cannot be grouped in keeps one palette for the whole tensor.
+                for granularity in _GRANULARITIES[row.weight_bits]:
+                    program = utils.palettize_weights(
+                        program, None, n_bits=row.weight_bits, weight_num_threshold=_LEAST_ELEMENTS,
+                        granularity=utils.CompressionGranularity(granularity), group_size=_CHANNELS,
+                        num_kmeans_workers=1, enable_fast_kmeans_mode=False,
+                    )  # fmt: skip
+                return program
             if row.name == "int4":
                 return utils.quantize_weights(
                     program, utils.DType.INT4, granularity=utils.CompressionGranularity.PER_BLOCK, block_size=_BLOCK,

@@ -98,6 +98,23 @@ def test_every_compressed_form_is_executed(precision: str, least: float, half: E
     assert size_bytes(path) < size_bytes(source)
 
 
+@pytest.mark.parametrize("precision", ["palette6", "palette4"])
+def test_channels_of_different_sizes_have_palettes_of_their_own(precision: str, half: Export, tmp_path: Path):
+    random = torch.Generator().manual_seed(0)
+    layer = nn.Conv2d(64, 64, 1, bias=False)
+    sizes = torch.logspace(0, 3, 4).repeat_interleave(16)  # a size for each 16 channels
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(64, 64, 1, 1, generator=random) * sizes[:, None, None, None])
+    given = torch.randn(1, 64, 1, 1, generator=random)
+    whole = convert(decompose(torch.export.export(layer, (given,)), get_decomp_table()), "image")
+    save_asset(compress(whole, find_precision("coreai", precision)), "image", half.spec, tmp_path / "a.aimodel")
+    found = CoreAIFunction(tmp_path / "a.aimodel").run(given.numpy()).ravel()
+    wanted = layer(given).detach().numpy().ravel()
+    for rows in (slice(first, first + 16) for first in range(0, 64, 16)):
+        error = np.linalg.norm(found[rows] - wanted[rows]) / np.linalg.norm(wanted[rows])
+        assert error < (0.05 if precision == "palette6" else 0.2)
+
+
 def test_an_asset_that_was_changed_is_refused(half: Export, tmp_path: Path):
     copied = tmp_path / "copied"
     shutil.copytree(half.path, copied)
