@@ -8,7 +8,6 @@ import importlib
 import json
 import platform
 import sys
-import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -166,18 +165,8 @@ def mckit() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with an exit code: 0 done, 1 failed, 2 called wrongly."""
-    before, threading.excepthook = threading.excepthook, _thread_failed
-    try:
-        with Waiting():
-            _run(sys.argv[1:] if arguments is None else arguments)
-    finally:
-        threading.excepthook = before
-
-
-def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    """Say nothing of a full disk in a library's thread: TensorBoard's hands the error on to the thread that logs."""
-    if not isinstance(failed.exc_value, OSError):
-        threading.__excepthook__(failed)
+    with Waiting():
+        _run(sys.argv[1:] if arguments is None else arguments)
 
 
 def _run(given: list[str]) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 
 import pytest
@@ -43,29 +42,6 @@ def test_memory_that_runs_out_is_one_sentence(
 def test_other_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no sentence"):
         raised(monkeypatch, RuntimeError("no sentence"), "mobileclip_kit.checking.check_path", "check", str(tmp_path))
-
-
-@pytest.mark.parametrize(("error", "is_told"), [(OSError(30, "Read-only file system"), False), (ValueError("x"), True)])
-def test_a_full_disk_in_a_librarys_thread_is_told_once_and_without_a_traceback(
-    error: Exception, is_told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    def fail() -> None:
-        raise error
-
-    def write(*_: object) -> None:
-        thread = threading.Thread(target=fail)
-        thread.start()
-        thread.join()
-        raise OSError(30, "Read-only file system", "events")
-
-    before = threading.excepthook
-    monkeypatch.setattr("mobileclip_kit.checking.check_path", write)
-    with pytest.raises(SystemExit):
-        main(["check", str(tmp_path)])
-    said = capsys.readouterr().err
-    assert ("Traceback" in said) == is_told
-    assert said.endswith("error: Permission denied (events). Choose a place that you may read and write.\n")
-    assert threading.excepthook is before
 
 
 def test_an_interrupt_before_the_command_begins_is_one_sentence(
