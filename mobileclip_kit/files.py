@@ -135,6 +135,15 @@ def check_can_write(destination: Path, *, force: bool, kinds: Collection[str] = 
         raise OutputError(f"The folder {destination.parent} cannot be written.", hint="Choose another -o.")
 
 
+def told(item: str, reason: str) -> str:
+    """An item and why it was left out, without its name twice where the reason begins with it."""
+    for name in (item, item.rsplit("/", 1)[-1]):
+        folder, found, rest = reason.partition(f"{name} ")
+        if found and (not folder or (folder.endswith("/") and name == item)):
+            return f"{folder}{item} {rest}"
+    return f"{item}: {reason}"
+
+
 def one_line(name: str) -> str:
     """The name on one line of visible characters; control characters and bytes that are not UTF-8 are escaped."""
     return "".join(

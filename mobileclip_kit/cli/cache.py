@@ -10,9 +10,10 @@ import click
 
 from mobileclip_kit.cache.build import CacheReport
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, force_option, json_option, note, note_missing, told
+from mobileclip_kit.cli.output import emit, force_option, json_option, note, note_missing
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.distillation.caching import CacheRequest, import_cache, make_caches, merge_caches
+from mobileclip_kit.files import told
 from mobileclip_kit.model_names import check_model_name
 
 _LISTED = 10

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import WholeNumber, emit, is_explicit, json_option, note, note_missing, told
-from mobileclip_kit.files import one_line
+from mobileclip_kit.cli.output import WholeNumber, emit, is_explicit, json_option, note, note_missing
+from mobileclip_kit.files import one_line, told
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.model_names import DEVICE_HELP
 from mobileclip_kit.urls import as_place

@@ -145,15 +145,6 @@ def is_explicit(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
-def told(item: str, reason: str) -> str:
-    """An item and why it was left out, without its name twice where the reason begins with it."""
-    for name in (item, item.rsplit("/", 1)[-1]):
-        folder, found, rest = reason.partition(f"{name} ")
-        if found and (not folder or (folder.endswith("/") and name == item)):
-            return f"{folder}{item} {rest}"
-    return f"{item}: {reason}"
-
-
 def counted(number: int, noun: str) -> str:
     """Such as "1 copy", "2 copies" and "3 images"."""
     several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"

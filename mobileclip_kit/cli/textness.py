@@ -9,7 +9,8 @@ import click
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note, told
+from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
+from mobileclip_kit.files import told
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.textness.evaluate import (
     EvalRequest,

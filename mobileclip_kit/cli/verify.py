@@ -45,6 +45,7 @@ def command(
     """  # noqa: D301 (click's mark for lines as they stand is a backspace)
     from mobileclip_kit.errors import ParityError
     from mobileclip_kit.exporting.folder import open_export_of
+    from mobileclip_kit.files import told
 
     opened = open_export_of(export, against, images=images)
     from mobileclip_kit.exporting.exporter import skipped_images
@@ -59,7 +60,7 @@ def command(
     given = (None, None) if images is None else read_source(images, model, count=num_images)
     skipped = skipped_images(given[0])
     for item, reason in skipped:
-        note(f"skipped {item}: {reason}")
+        note(f"skipped {told(item, reason)}")
     traces = trace_export(opened, model, images=given[0], texts=given[1]) if intermediates else []
     try:
         results = verify_export(opened, model, images=given[0], texts=given[1], threshold=threshold)

@@ -17,7 +17,7 @@ from mobileclip_kit.exporting.sensitivity import table_path
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.exporting.verify import require_parity, verify_export
 from mobileclip_kit.extras import require_tested
-from mobileclip_kit.files import atomic_folder, sha256_of_file, write_json
+from mobileclip_kit.files import atomic_folder, sha256_of_file, told, write_json
 from mobileclip_kit.networks.model import Model, load_model
 from mobileclip_kit.runtime.torch import TorchEncoder
 from mobileclip_kit.spec import MERGES_FILE, TOKENIZER_FILE, Tower
@@ -69,9 +69,9 @@ def load_request(request: ExportRequest, *, report: Report = lambda line: None) 
         images, texts = read_source(request.images, model, count=request.num_images or VERIFIED_IMAGES)
     if request.calibration is not None:
         calibration, calibration_texts = read_source(request.calibration, model, count=_CALIBRATION)
-    skipped = (*skipped_images(images), *skipped_images(calibration))
+    skipped = tuple(dict.fromkeys((*skipped_images(images), *skipped_images(calibration))))
     for item, reason in skipped:
-        report(f"skipped {item}: {reason}")
+        report(f"skipped {told(item, reason)}")
     recall = None
     if request.max_recall_drop is not None and request.images is not None:
         recall = RecallBudget(read_captioned(request.images, model, count=_CAPTIONED), request.max_recall_drop)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.cli.export import describe, describe_comparison
+from mobileclip_kit.exporting.exporter import load_request
 from mobileclip_kit.exporting.folder import Export, ExportedTower
 from mobileclip_kit.exporting.request import ExportOptions, ExportRequest
 from mobileclip_kit.exporting.sensitivity import Sensitivity, table_path, write_sensitivities
@@ -51,6 +52,19 @@ def test_verify_prints_one_document(
     assert rows[0]["images"] == 4
     assert "torn.jpg" in err
     assert [entry["item"] for entry in json.loads(out)["skipped"]] == ["torn.jpg"]
+
+
+def test_an_image_that_is_read_twice_is_told_once(tiny_model_folder: Path, photos: Path) -> None:
+    for number in range(8):  # enough to calibrate
+        Image.new("RGB", (60, 40 + number), "red").save(photos / f"{number}.png")
+    lines: list[str] = []
+    request = ExportRequest(
+        model=str(tiny_model_folder), format="onnx", images=photos, calibration=photos, precision="int8"
+    )
+    assert [item for item, _ in load_request(request, report=lines.append).skipped] == ["torn.jpg"]
+    assert [line for line in lines if "torn" in line] == [
+        f"skipped {photos / 'torn.jpg'} is not an image in a format that can be decoded here."
+    ]
 
 
 def test_verify_below_the_threshold_prints_the_table_and_fails(
