@@ -6,7 +6,7 @@ Every figure comes from the verification in ``export.json`` or from a report of 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mobileclip_kit import __version__
@@ -148,10 +148,15 @@ def _origin(contents: Contents, licence: str | None, data: str | None) -> str:
         [
             *lines,
             f"- Training images: {data or 'not stated'}",
-            f"- Licence of the weights: {licence or 'not stated'}. The licences of the teacher and of the training "
-            "images apply as well.",
+            f"- Licence of the weights: {licence or 'not stated'}. {_also(provenance)}",
         ]
     )
+
+
+def _also(provenance: Mapping[str, Any]) -> str:
+    if provenance.get("teacher"):
+        return "The licences of the teacher and of the training images apply as well."
+    return "The licence of the training images applies as well."
 
 
 def _limits(contents: Contents) -> str:
