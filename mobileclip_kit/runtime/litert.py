@@ -112,6 +112,8 @@ class SignatureRunner:
             found = self._run(**given)
         except (ValueError, RuntimeError) as error:
             raise ExportError(f"{self._name} cannot be executed: {first_line(error)}") from error
+        if "embedding" not in found:
+            raise ExportError(f"{self._name} gives {', '.join(found) or 'nothing'}, no embedding.", hint=_AGAIN)
         return np.array(found["embedding"], np.float32)
 
     def operators(self) -> list[str]:

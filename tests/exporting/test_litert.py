@@ -138,6 +138,15 @@ def test_damaged_and_foreign_files_are_refused(full: Export, tmp_path: Path):
         SignatureRunner(full.tower_path("image"), "text")
 
 
+def test_a_file_with_another_output_is_refused(full: Export, tmp_path: Path):
+    data = full.tower_path("image").read_bytes()
+    assert data.count(b"embedding\0") >= 1
+    (tmp_path / "other.tflite").write_bytes(data.replace(b"embedding\0", b"embeddinh\0"))
+    runner = SignatureRunner(tmp_path / "other.tflite", "image", threads=1)
+    with pytest.raises(ExportError, match="other.tflite gives embeddinh, no embedding"):
+        runner(as_signature_input("image", np.zeros((1, 32, 32, 3), np.uint8)))
+
+
 def test_saving_keeps_what_the_model_computes(full: Export, tmp_path: Path):
     source = full.tower_path("text").read_bytes()
     save_model(source, "text", full.spec, tmp_path / "text.tflite")
