@@ -20,9 +20,10 @@ from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.augment import Replay, replay_views
 from mobileclip_kit.distillation.captions import RunTexts, read_bank
 from mobileclip_kit.distillation.distributed import check_batch, open_context
+from mobileclip_kit.distillation.frozen import passed_once
 from mobileclip_kit.distillation.mixture import MixtureObjective, check_inputs
 from mobileclip_kit.distillation.objective import Batch, StepContext
-from mobileclip_kit.distillation.projection import start_projection
+from mobileclip_kit.distillation.projection import measure_again, refit_head, start_projection
 from mobileclip_kit.distillation.request import DistillRequest, TrainingRequest
 from mobileclip_kit.distillation.run_folder import finish_run, holds_work, open_run, run_folder
 from mobileclip_kit.distillation.stages import Phase, run_stages
@@ -51,7 +52,7 @@ from mobileclip_kit.errors import DataError, MckitError, UsageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import normalize
 from mobileclip_kit.networks.backbones import measure_batch_norms
-from mobileclip_kit.networks.families import encode_raw, image_tower
+from mobileclip_kit.networks.families import encode_raw, head_layers, image_tower
 from mobileclip_kit.networks.model import describe, load_model
 from mobileclip_kit.progress import Progress, say
 from mobileclip_kit.scenes.truth import is_scenes
@@ -61,6 +62,8 @@ from mobileclip_kit.tokenizer import load_tokenizer
 _HOLDOUT_BATCH = 32
 # Images that a projection is fitted to, and those that folded batch norms are measured on.
 _PROJECTION_IMAGES, _MEASURED = 20_000, 128
+# Batches that batch norms are measured on again.
+_MEASURED_AGAIN = 32
 _LEAST_IMAGES = 2
 
 
@@ -366,30 +369,53 @@ class DistillRun(TrainingRun):
                     hint="Name a trained backbone as --student timm:NAME, or give more steps.",
                 )
             return
-        device, targets = self.processes.device, self.targets[0].images
-        assert targets is not None
-        network: Any = self.student.network.to(device).eval()
-        rows = np.sort(np.random.default_rng(0).permutation(len(self.images))[:_PROJECTION_IMAGES]).astype(np.int64)
+        network: Any = self.student.network.to(self.processes.device).eval()
+        rows = np.sort(self._projection_rows())
         measure_batch_norms(network, (batch.images for batch in self._plain_batches(rows[:_MEASURED])))
         if not isinstance(projection, torch.nn.Linear):
             return
-        features, vectors = [], []
-        with Progress("projection", total=len(rows), unit="images") as progress:
-            for batch in self._plain_batches(rows):
-                # Dropout does nothing in eval mode, so the projection is the rest of the head.
-                features.append(visual.trunk(resized(batch.images, self.image)).cpu())
-                vectors.append(targets(batch).cpu())
-                progress.advance(len(batch.rows))
-        fit = start_projection(projection, torch.cat(features), torch.cat(vectors), classifier=self.student.classifier,
+        inputs, vectors = self._inputs_and_targets(projection, rows)
+        fit = start_projection(projection, inputs, vectors, classifier=self.student.classifier,
                                widths=getattr(visual.trunk, "widths", ()))  # fmt: skip
         self.note(
             f"The projection starts by ridge regression: cosine {fit.cosine:.3f} to the teacher on images that the "
             f"regression did not see, and correlation {fit.likeness:.2f} with which of them the teacher finds alike."
         )
 
-    def _plain_batches(self, rows: Rows) -> Iterator[Batch]:
+    @torch.no_grad()
+    def refit_head(self) -> None:
+        """Give the trained tower the statistics and the last matrix that suit its weights as they are now."""
+        visual = image_tower(self.student.network)
+        layers = head_layers(visual)
+        if not layers or "image" not in self.request.towers:
+            self.note("refit_head has no effect: no image tower is trained whose last layer is a matrix without bias.")
+            return
+        rows = self._projection_rows()
+        size = self.recipe.training.batch_size
+        seen = self._plain_batches(rows[: _MEASURED_AGAIN * size], size)
+        measure_again(visual, (resized(batch.images, self.image) for batch in seen))
+        refit_head(layers, *self._inputs_and_targets(layers[0], rows))
+
+    def _projection_rows(self) -> Rows:
+        """The images that a projection is fitted to, in random order."""
+        return np.random.default_rng(0).permutation(len(self.images))[:_PROJECTION_IMAGES].astype(np.int64)
+
+    def _inputs_and_targets(self, layer: torch.nn.Module, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a layer of the image tower reads of some images, and the teacher's vectors of them."""
+        inputs, vectors, targets = list[torch.Tensor](), list[torch.Tensor](), self.targets[0].images
+        assert targets is not None
+        hook = layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0].cpu()))
+        with Progress("projection", total=len(rows), unit="images") as progress:
+            for batch in self._plain_batches(rows):
+                image_tower(self.student.network)(resized(batch.images, self.image))
+                vectors.append(targets(batch).cpu())
+                progress.advance(len(batch.rows))
+        hook.remove()
+        return torch.cat(inputs), torch.cat(vectors)
+
+    def _plain_batches(self, rows: Rows, size: int = _HOLDOUT_BATCH) -> Iterator[Batch]:
         """Images as they are, without augmentation, in the order of the rows."""
-        for kept, pixels in self.images.read(iter(np.array_split(rows, len(rows) // _HOLDOUT_BATCH + 1))):
+        for kept, pixels in self.images.read(iter(np.array_split(rows, len(rows) // size + 1))):
             if len(kept):
                 images = torch.from_numpy(normalize(pixels, self.seen)).to(self.processes.device)
                 yield Batch(kept, images, StepContext(0, 1, 0, 0))
@@ -405,6 +431,8 @@ class DistillRun(TrainingRun):
                                 self.fingerprint())  # fmt: skip
             self.student, result = staged.student, staged.result
             provenance["stages"] = staged.stages
+        if self.options.refit_head:
+            self.refit_head()
         self.skipped += self.processes.collect(self.images.skipped[already:])
         cosines = {name: value for name, value in result.parts.items() if name in ("cosine", "cosine_text")}
         metrics = {"loss": result.loss, **cosines, **self.evaluate_holdout()}
@@ -426,18 +454,28 @@ class DistillRun(TrainingRun):
             trunk = getattr(image_tower(network), "trunk", None)
             if trunk is not None and not hasattr(trunk, "set_grad_checkpointing"):
                 self.note("This image tower cannot recompute activations; gradient_checkpointing has no effect on it.")
-        objective = MixtureObjective(
-            network, self.options, self.targets, images=len(self.train),
-            texts=self.texts if self.request.uses_texts else None, towers=self.request.towers,
-            tokens=self._tokens(student), image=self.image,
-        )  # fmt: skip
-        setup = TrainerSetup(
-            plan=phase.plan(self.recipe.training), augmentation=self.recipe.augmentation, image=self.seen,
-            folder=phase.folder, fingerprint=self.fingerprint(), replay=self.replay,
-            checkpoint_seconds=self.request.checkpoint_seconds, rates=phase.rates,
-        )  # fmt: skip
-        wrapped = objective if phase.wrap is None else phase.wrap(objective)
-        return Trainer(wrapped, self.images, setup, self.processes).run(resume=self.request.resume)
+        plan = phase.plan(self.recipe.training)
+        with passed_once(network, plan.frozen if self._shows_the_same else (), self.images, self.seen,
+                         self.processes.device) as grids:  # fmt: skip
+            objective = MixtureObjective(
+                network, self.options, self.targets, images=len(self.train),
+                texts=self.texts if self.request.uses_texts else None, towers=self.request.towers,
+                tokens=self._tokens(student), image=self.image if grids is None else None,
+            )  # fmt: skip
+            setup = TrainerSetup(
+                plan=plan, augmentation=self.recipe.augmentation, image=self.seen, folder=phase.folder,
+                fingerprint=self.fingerprint(), replay=self.replay, checkpoint_seconds=self.request.checkpoint_seconds,
+                rates=phase.rates,
+            )  # fmt: skip
+            wrapped = objective if phase.wrap is None else phase.wrap(objective)
+            images = self.images if grids is None else grids
+            return Trainer(wrapped, images, setup, self.processes).run(resume=self.request.resume)
+
+    @property
+    def _shows_the_same(self) -> bool:
+        """Whether the student sees an image in each epoch as in the first, at its own size, and its teachers do not."""
+        stored = all(teacher.lookup is not None for teacher in self.targets)
+        return stored and self.recipe.augmentation.changes_nothing and self.replay is None and self.seen == self.image
 
     def _tokens(self, student: Student) -> torch.Tensor | None:
         if "text" not in student.towers or not self.texts.texts:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -273,6 +274,8 @@ class Trainer:
         return torch.autocast(self._device.type, kind, enabled=kind is not None)
 
     def _images(self, rows: Rows, pixels: Pixels, context: StepContext) -> Tensor:
+        if pixels.dtype != np.uint8:  # grids of stages that the images have passed already
+            return torch.from_numpy(pixels).to(self._device)
         # Bytes are laid out channel by channel before they become floats, a quarter of the traffic.
         images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).contiguous().float().div_(255.0)
         identities, how, replay = self._source.identities[rows], self._setup.augmentation, self._setup.replay

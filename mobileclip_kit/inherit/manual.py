@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.inherit import Choice
 from mobileclip_kit.inherit.layout import Layout, layout_of
-from mobileclip_kit.inherit.tower_axes import Axis
+from mobileclip_kit.inherit.tower_axes import LOW_RANK, PROJECTION, Axis
 from mobileclip_kit.networks.families import image_tower
 from mobileclip_kit.networks.hybrid_tower import HybridTower
 from mobileclip_kit.spec import Tower, tower_of
@@ -56,13 +56,28 @@ def inherit_channels(
     state, wide = student.state_dict(), teacher.state_dict()
     depths = {"student": _depths(state), "teacher": _depths(wide)}
     cut = _Cut(small, large, wide, choice)
-    inherited = {}
+    factors = _low_rank_head(cut, state, wide) if "image" in towers else {}
+    inherited = dict(factors)
     for name, own in state.items():
         if tower_of(name) not in towers:
             continue
-        inherited[name] = cut.source(name, own, _source_name(name, depths))
+        if name not in factors:
+            inherited[name] = cut.source(name, own, _source_name(name, depths))
     student.load_state_dict(inherited, strict=False)
     return len(inherited)
+
+
+def _low_rank_head(cut: _Cut, state: dict[str, Tensor], wide: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A head of two matrices whose product is nearest to the kept part of the teacher's one; nothing for others."""
+    if LOW_RANK not in state or LOW_RANK in wide:
+        return {}
+    first, second = state[LOW_RANK], state[PROJECTION]
+    head = cut.source(LOW_RANK, second.new_empty(len(second), first.shape[1]), PROJECTION)
+    left, values, right = torch.linalg.svd(head, full_matrices=False)
+    rank = min(len(first), len(values))  # what a larger one has beside stays random, and is multiplied by 0
+    first, second = first.clone(), torch.zeros_like(second)
+    first[:rank], second[:, :rank] = values[:rank, None] * right[:rank], left[:, :rank]
+    return {LOW_RANK: first, PROJECTION: second}
 
 
 def _inherit_stages(student: nn.Module, teacher: nn.Module) -> int:

@@ -48,6 +48,9 @@ class Axis:
 
 Axes = tuple[Axis | None, ...]
 
+# The matrices of a convolutional tower's head.
+LOW_RANK, PROJECTION = "visual.trunk.reduce.weight", "visual.head.proj.weight"
+
 # Tensor name → its axes, and group → how many units it has; None for a kind of tower that is not known here.
 Found = tuple[dict[str, Axes], dict[str, int]] | None
 
@@ -154,8 +157,9 @@ def _convolutional(visual: Any) -> Found:
     """Each stage's channels are a group: its residual convolutions read and write the same ones."""
     names = [f"image.{number}.stage" for number in range(len(visual.trunk.stages))]
     axes, groups = _stages("visual.trunk.stages", visual.trunk.stages, names)
-    places = visual.head.proj.in_features // groups[names[-1]]
-    axes["visual.head.proj.weight"] = (None, Axis(names[-1], places))
+    # The first of a low-rank head's two matrices reads the channels, the other one the first one's numbers.
+    name, reads = (LOW_RANK, visual.trunk.reduce) if visual.trunk.rank else (PROJECTION, visual.head.proj)
+    axes[name] = (None, Axis(names[-1], reads.in_features // groups[names[-1]]))
     return axes | _products(visual.trunk, names[-1]), groups
 
 

@@ -38,6 +38,8 @@ class ConvTower(nn.Module):
             learned; the head also sees the products' sums. What a linear head makes of a grid is a sum over places: it
             tells which colours and which things an image has, and not which has which. A product does: red and star,
             at the same place.
+        rank: How many numbers a first matrix makes of all this before open_clip's projection; 0 leaves it out. Two
+            matrices have far fewer parameters than their product, which is most of a narrow tower.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ConvTower(nn.Module):
         *,
         pooled: bool = False,
         products: int = 0,
+        rank: int = 0,
     ) -> None:
         super().__init__()
         if image_size < _STRIDE or image_size % _STRIDE:
@@ -57,7 +60,10 @@ class ConvTower(nn.Module):
         self.pooled, self.products = pooled, products
         if products:
             self.mix = Mixture(widths[-1], products)
-        self.num_features = widths[-1] * (side * side + pooled + products)
+        features = widths[-1] * (side * side + pooled + products)
+        self.rank, self.num_features = rank, rank or features
+        if rank:
+            self.reduce = nn.Linear(features, rank, bias=False)
         # What open_clip asks timm models for.
         self.default_cfg: dict[str, Any] = {"input_size": (3, image_size, image_size), "pool_size": None}
 
@@ -78,7 +84,8 @@ class ConvTower(nn.Module):
             parts.append(places.amax(dim=2, keepdim=True))
         if self.products:
             parts.append(self.mix(grid))
-        return torch.cat(parts, dim=2).flatten(1)
+        row = torch.cat(parts, dim=2).flatten(1)
+        return self.reduce(row) if self.rank else row
 
     def forward(self, images: Tensor) -> Tensor:
         """``(n, 3, height, width)`` → ``(n, num_features)``."""

@@ -128,8 +128,9 @@ def _shape_trunk(visual: Any, kept: Mapping[str, Any]) -> None:
             block.mlp.fc1, block.mlp.fc2 = nn.Linear(widths[-1], neurons), nn.Linear(neurons, widths[-1])
     else:
         visual.trunk = ConvTower(
-            tuple(widths), tuple(residuals), size, pooled=visual.trunk.pooled, products=visual.trunk.products
-        )
+            tuple(widths), tuple(residuals), size, pooled=visual.trunk.pooled, products=visual.trunk.products,
+            rank=visual.trunk.rank,
+        )  # fmt: skip
     old = visual.head.proj
     visual.head.proj = nn.Linear(visual.trunk.num_features, old.out_features, bias=old.bias is not None)
 

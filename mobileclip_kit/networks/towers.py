@@ -54,8 +54,8 @@ def _swin_nano(size: int, window: int, **options: Any) -> SwinTransformer:
 
 
 def _conv(widths: Four, residuals: Four = (0, 0, 1, 2), *, pooled: bool = True,
-          products: int = 0, **_: Any) -> ConvTower:  # fmt: skip
-    return ConvTower(widths, residuals, 64, pooled=pooled, products=products)
+          products: int = 0, rank: int = 0, **_: Any) -> ConvTower:  # fmt: skip
+    return ConvTower(widths, residuals, 64, pooled=pooled, products=products, rank=rank)
 
 
 def _hybrid(widths: Four, residuals: Four, layers: int, heads: int, *, products: int = 0,
@@ -80,6 +80,7 @@ TOWERS: dict[str, Callable[..., nn.Module]] = {
     "mckit_conv_x_2_64": partial(_conv, (16, 32, 48, 74), products=4),
     "mckit_conv_x_4_64": partial(_conv, (16, 32, 40, 40), products=4),
     "mckit_conv_x_8_64": partial(_conv, (16, 32, 24, 21), products=4),
+    "mckit_conv_x_4r_64": partial(_conv, (16, 32, 64, 64), products=4, rank=64),
     "mckit_hybrid_m_64": partial(_hybrid, (24, 48, 96, 192), (0, 0, 2, 1), 4, 6),
     "mckit_hybrid_s_64": partial(_hybrid, (16, 32, 64, 112), (0, 0, 1, 0), 1, 4),
     "mckit_hybrid_x_64": partial(_hybrid, (16, 32, 64, 112), (0, 0, 1, 0), 1, 4, products=2),

@@ -18,13 +18,15 @@ from torch.nn import functional as F  # noqa: N812
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.folder import TeacherCache
 from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.distillation import frozen
 from mobileclip_kit.distillation.recipe import load_recipe
 from mobileclip_kit.distillation.request import DistillRequest
 from mobileclip_kit.distillation.run import TrainingReport, distill
 from mobileclip_kit.distillation.run_folder import RunLog, check_run, open_run
-from mobileclip_kit.distillation.tables import Augmentation
+from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, UsageError
 from mobileclip_kit.files import read_json, write_json
+from mobileclip_kit.networks.conv_tower import ConvTower
 from mobileclip_kit.networks.model import Model, describe, load_model, save_model
 from mobileclip_kit.progress import show_progress
 from tests.cache.test_cache import draw, tiny_teacher
@@ -242,12 +244,41 @@ def test_a_start_from_another_teachers_student_does_not_bring_its_text_tower(
     assert again.spec.towers == ("image", "text") and not again.notes
 
 
+def test_frozen_stages_are_computed_once_and_the_student_is_the_same(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = [f"visual.trunk.stages.{number}" for number in range(2)]
+    recipe = replace(load_recipe("mckit"), inherit=None, options=MixtureOptions(cosine=1.0))
+    recipe = recipe.with_training(steps=6, batch_size=4, frozen=tuple(stages))
+    images, run = [], ConvTower.forward_features
+
+    def count(self: ConvTower, given: torch.Tensor) -> torch.Tensor:
+        images.append(tuple(given.shape[1:]))
+        return run(self, given)
+
+    monkeypatch.setattr(ConvTower, "forward_features", count)
+    given = {"cache": cache, "recipe": recipe, "student": "conv-s"}
+    distill(request(tmp_path, **given))
+    assert images == [(16, 16, 16)] * 6  # channels and places after the second stage
+    with monkeypatch.context() as patch:
+        patch.setattr(frozen, "leading_stages", lambda network, names: [])
+        distill(request(tmp_path, **given, out=tmp_path / "plain"))
+    assert images[6:] == [(3, 64, 64)] * 6
+    ours, theirs = weights(tmp_path / "student"), weights(tmp_path / "plain")
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-4)
+    varied = replace(recipe, augmentation=Augmentation(flip=0.5))
+    distill(request(tmp_path, **{**given, "recipe": varied}, out=tmp_path / "varied"))
+    assert images[12:] == [(3, 64, 64)] * 6
+
+
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
         ({"holdout": "0.01"}, "--holdout 0.01 of 10 images is none"),
         ({"recipe": replace(RECIPE, augmentation=Augmentation(flip=0.5))}, "holds vectors of plain images"),
         ({"bank": "bank.txt"}, "--bank has no effect"),
+        ({"recipe": replace(RECIPE, options=replace(RECIPE.options, refit_head=True))}, "refit_head has no effect"),
     ],
 )
 def test_what_has_no_effect_is_said(tmp_path: Path, cache: Path, changes: dict[str, Any], note: str) -> None:

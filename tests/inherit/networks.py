@@ -15,6 +15,7 @@ VIT: dict[str, Any] = {"image_size": 32, "patch_size": 16, "layers": 4, "width":
 CONV: dict[str, Any] = {"image_size": 64, "timm_model_name": "mckit_conv_s_64", "timm_pool": "", "timm_proj": "linear"}
 POOLED: dict[str, Any] = {**CONV, "timm_model_name": "mckit_conv_l_64"}
 PRODUCTS: dict[str, Any] = {**CONV, "timm_model_name": "mckit_conv_x_64"}
+LOW_RANK: dict[str, Any] = {**CONV, "timm_model_name": "mckit_conv_x_4r_64"}
 HYBRID_PRODUCTS: dict[str, Any] = {**CONV, "timm_model_name": "mckit_hybrid_x_64"}
 HYBRID: dict[str, Any] = {**CONV, "timm_model_name": "mckit_hybrid_s_64"}
 TEXT: dict[str, Any] = {"context_length": 8, "vocab_size": 30, "layers": 4, "width": 16, "heads": 2}

@@ -10,6 +10,7 @@ import torch
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.inherit.layout import layout_of
 from mobileclip_kit.inherit.manual import heaviest_units, inherit_channels
+from mobileclip_kit.networks.conv_tower import ConvTower
 from mobileclip_kit.networks.students import build_student, student_config
 from mobileclip_kit.spec import ImageSpec
 from tests.inherit.networks import clip
@@ -155,6 +156,25 @@ def test_the_heaviest_channels_are_inherited_wherever_they_stand() -> None:
     with torch.no_grad():
         ours, theirs = student.eval().encode_image(images), teacher.eval().encode_image(images)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_low_rank_head_starts_from_the_nearest_product() -> None:
+    """A teacher whose head has that rank: the student of its width computes the same."""
+    teacher, student = build("conv-x", 1), build("conv-x-4r", 0)
+    rank = student.visual.trunk.rank
+    student.visual.trunk = ConvTower((16, 32, 64, 128), (0, 0, 1, 2), 64, pooled=True, products=4, rank=rank)
+    head = teacher.visual.head.proj.weight
+    with torch.no_grad():
+        head[4:] = head[:4]
+    assert inherit_channels(student, teacher, choice="heaviest") == len(student.visual.state_dict())
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        ours, theirs = student.eval().encode_image(images), teacher.eval().encode_image(images)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    again = build("conv-x-4r", 2)
+    narrow = build("conv-x-4r", 3)
+    inherit_channels(again, narrow)  # of the same kind: both matrices are cut, or taken, as they are
+    assert torch.equal(again.visual.trunk.reduce.weight, narrow.visual.trunk.reduce.weight)
 
 
 def test_heads_are_weighed_whole() -> None:

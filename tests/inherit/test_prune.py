@@ -19,6 +19,7 @@ from tests.inherit.networks import (
     CONV,
     HYBRID,
     HYBRID_PRODUCTS,
+    LOW_RANK,
     POOLED,
     PREPROCESSING,
     PRODUCTS,
@@ -42,8 +43,8 @@ def outputs(network: Any, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
 
 def build(kind: str) -> tuple[Any, dict[str, Any], int]:
     more: dict[str, Any] = {"quick_gelu": kind == "quick", "custom_text": kind == "custom"}
-    towers = {"conv": CONV, "pooled": POOLED, "products": PRODUCTS, "hybrid": HYBRID,
-              "hybrid products": HYBRID_PRODUCTS}  # fmt: skip
+    towers = {"conv": CONV, "pooled": POOLED, "products": PRODUCTS, "low rank": LOW_RANK,
+              "hybrid": HYBRID, "hybrid products": HYBRID_PRODUCTS}  # fmt: skip
     config = clip_config(**more) | ({"vision_cfg": towers[kind]} if kind in towers else {})
     if kind == "scaled":
         config["vision_cfg"]["ls_init_value"] = 0.1
@@ -54,7 +55,8 @@ def build(kind: str) -> tuple[Any, dict[str, Any], int]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["plain", "quick", "custom", "scaled", "conv", "pooled", "products", "hybrid", "hybrid products"]
+    "kind",
+    ["plain", "quick", "custom", "scaled", "conv", "pooled", "products", "low rank", "hybrid", "hybrid products"],
 )
 def test_pruned_network_computes_what_the_masked_one_did(kind: str) -> None:
     network, config, size = build(kind)

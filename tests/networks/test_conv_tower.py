@@ -30,9 +30,9 @@ def test_a_head_with_products_sees_what_stands_at_the_same_place():
         assert tower.forward_head(apart)[0, [4, 9]].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize(("pooled", "products"), [(False, 0), (True, 0), (True, 3)])
-def test_features_have_the_announced_width(pooled, products):
-    tower = ConvTower((4, 4, 4, 4), (0, 1, 0, 1), 32, pooled=pooled, products=products).eval()
+@pytest.mark.parametrize(("pooled", "products", "rank"), [(False, 0, 0), (True, 0, 0), (True, 3, 0), (True, 3, 5)])
+def test_features_have_the_announced_width(pooled, products, rank):
+    tower = ConvTower((4, 4, 4, 4), (0, 1, 0, 1), 32, pooled=pooled, products=products, rank=rank).eval()
     assert tower(torch.rand(2, 3, 32, 32)).shape == (2, tower.num_features)
 
 

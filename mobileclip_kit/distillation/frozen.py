@@ -1,0 +1,109 @@
+"""Leading stages that keep their weights: computed once for each image, not in every step.
+
+Without augmentation the frozen stages of a tower make the same grids of an image in each epoch. They do most of a small
+tower's work, since images are largest there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mobileclip_kit.data.images import MEMORY_BYTES, MemoryImages, Rows
+from mobileclip_kit.data.pair import Skipped
+from mobileclip_kit.images import normalize
+from mobileclip_kit.networks.conv_tower import ConvTower
+from mobileclip_kit.networks.families import image_tower
+from mobileclip_kit.networks.hybrid_tower import HybridTower
+from mobileclip_kit.progress import Progress
+from mobileclip_kit.spec import ImageSpec
+
+_BATCH = 128
+
+
+@dataclass
+class StageImages:
+    """A training set as the first stage in training sees it; see :class:`~mobileclip_kit.data.images.Images`.
+
+    Attributes:
+        grids: ``(n, channels, height, width)`` float32.
+        identities: One number per image.
+        skipped: The images that could not be decoded.
+    """
+
+    grids: NDArray[np.float32]
+    identities: NDArray[np.uint64]
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.grids)
+
+    def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Any]]:
+        """Grids in place of pixels."""
+        for rows in batches:
+            yield rows, self.grids[rows]
+
+
+def leading_stages(network: nn.Module, frozen: Collection[str]) -> list[nn.Module]:
+    """The frozen stages of a tower of ours from the first to the last one before a stage that is trained."""
+    trunk = getattr(image_tower(network), "trunk", None)
+    if not isinstance(trunk, ConvTower | HybridTower):
+        return []
+    names = [f"visual.trunk.stages.{number}" in frozen for number in range(len(trunk.stages))]
+    return list(trunk.stages)[: [*names, False].index(False)]
+
+
+@contextmanager
+def passed_once(network: nn.Module, frozen: Collection[str], images: Any, seen: ImageSpec,
+                device: str) -> Iterator[StageImages | None]:  # fmt: skip
+    """Take the leading frozen stages out of a network while it is trained; afterwards they are back.
+
+    Args:
+        network: Already on the device.
+        frozen: Names of parts, as in the recipe.
+        images: The training set, not augmented.
+        seen: Its preprocessing.
+        device: Where to compute.
+
+    Yields:
+        What the network is to be given instead of images, or None where there are no such stages, or images or grids do
+        not fit into memory: then nothing is changed.
+    """
+    stages = leading_stages(network, frozen)
+    grids = _grids(stages, images, seen, device) if stages and isinstance(images, MemoryImages) else None
+    if grids is None:
+        yield None
+        return
+    places = image_tower(network).trunk.stages
+    for number in range(len(stages)):
+        places[number] = nn.Identity()
+    try:
+        yield StageImages(grids, images.identities, images.skipped)
+    finally:
+        for number, stage in enumerate(stages):
+            places[number] = stage
+
+
+@torch.no_grad()
+def _grids(stages: list[nn.Module], images: MemoryImages, seen: ImageSpec,
+           device: str) -> NDArray[np.float32] | None:  # fmt: skip
+    network = nn.Sequential(*stages).eval().requires_grad_(False)
+    grids: NDArray[np.float32] | None = None
+    with Progress("frozen stages", total=len(images), unit="images") as progress:
+        for start in range(0, len(images), _BATCH):
+            pixels = normalize(images.pixels[start : start + _BATCH], seen)
+            found = network(torch.from_numpy(pixels).to(device)).cpu().numpy()
+            if grids is None:
+                if len(images) * found[0].nbytes > MEMORY_BYTES:
+                    return None
+                grids = np.empty((len(images), *found.shape[1:]), np.float32)
+            grids[start : start + len(found)] = found
+            progress.advance(len(found))
+    return grids
