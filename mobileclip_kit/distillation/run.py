@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from mobileclip_kit.data.images import NoImages, Rows, identities_of
+from mobileclip_kit.data.images import Images, NoImages, Rows, identities_of
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.augment import Replay, replay_views
@@ -371,10 +371,10 @@ class DistillRun(TrainingRun):
             return
         network: Any = self.student.network.to(self.processes.device).eval()
         rows = np.sort(self._projection_rows())
-        measure_batch_norms(network, (batch.images for batch in self._plain_batches(rows[:_MEASURED])))
+        measure_batch_norms(network, (batch.images for batch in self._plain_batches(rows[:_MEASURED], self.images)))
         if not isinstance(projection, torch.nn.Linear):
             return
-        inputs, vectors = self._inputs_and_targets(projection, rows)
+        inputs, vectors = self._inputs_and_targets(visual, projection, rows, self.images)
         fit = start_projection(projection, inputs, vectors, classifier=self.student.classifier,
                                widths=getattr(visual.trunk, "widths", ()))  # fmt: skip
         self.note(
@@ -383,42 +383,52 @@ class DistillRun(TrainingRun):
         )
 
     @torch.no_grad()
-    def refit_head(self) -> None:
-        """Give the trained tower the statistics and the last matrix that suit its weights as they are now."""
-        visual = image_tower(self.student.network)
+    def refit_head(self, network: torch.nn.Module, images: Images) -> None:
+        """Give the trained tower the statistics and the last matrix that suit its weights as they are now.
+
+        Args:
+            network: In eval mode.
+            images: The training set, as the network takes it.
+        """
+        visual = image_tower(network)
         layers = head_layers(visual)
         if not layers or "image" not in self.request.towers:
             self.note("refit_head has no effect: no image tower is trained whose last layer is a matrix without bias.")
             return
         rows = self._projection_rows()
         size = self.recipe.training.batch_size
-        seen = self._plain_batches(rows[: _MEASURED_AGAIN * size], size)
-        measure_again(visual, (resized(batch.images, self.image) for batch in seen))
-        refit_head(layers, *self._inputs_and_targets(layers[0], rows))
+        seen = self._plain_batches(rows[: _MEASURED_AGAIN * size], images, size)
+        measure_again(visual, (self._fitting(batch.images) for batch in seen))
+        refit_head(layers, *self._inputs_and_targets(visual, layers[0], rows, images))
 
     def _projection_rows(self) -> Rows:
         """The images that a projection is fitted to, in random order."""
         return np.random.default_rng(0).permutation(len(self.images))[:_PROJECTION_IMAGES].astype(np.int64)
 
-    def _inputs_and_targets(self, layer: torch.nn.Module, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a layer of the image tower reads of some images, and the teacher's vectors of them."""
+    def _inputs_and_targets(self, visual: torch.nn.Module, layer: torch.nn.Module, rows: Rows,
+                            images: Images) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """What a layer of an image tower reads of some images, and the teacher's vectors of them."""
         inputs, vectors, targets = list[torch.Tensor](), list[torch.Tensor](), self.targets[0].images
         assert targets is not None
         hook = layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0].cpu()))
         with Progress("projection", total=len(rows), unit="images") as progress:
-            for batch in self._plain_batches(rows):
-                image_tower(self.student.network)(resized(batch.images, self.image))
+            for batch in self._plain_batches(rows, images):
+                visual(self._fitting(batch.images))
                 vectors.append(targets(batch).cpu())
                 progress.advance(len(batch.rows))
         hook.remove()
         return torch.cat(inputs), torch.cat(vectors)
 
-    def _plain_batches(self, rows: Rows, size: int = _HOLDOUT_BATCH) -> Iterator[Batch]:
+    def _fitting(self, images: torch.Tensor) -> torch.Tensor:
+        """Images at the student's size. Grids of frozen stages come from such images, and stay as they are."""
+        return images if self.seen == self.image else resized(images, self.image)
+
+    def _plain_batches(self, rows: Rows, images: Images, size: int = _HOLDOUT_BATCH) -> Iterator[Batch]:
         """Images as they are, without augmentation, in the order of the rows."""
-        for kept, pixels in self.images.read(iter(np.array_split(rows, len(rows) // size + 1))):
+        for kept, pixels in images.read(iter(np.array_split(rows, len(rows) // size + 1))):
             if len(kept):
-                images = torch.from_numpy(normalize(pixels, self.seen)).to(self.processes.device)
-                yield Batch(kept, images, StepContext(0, 1, 0, 0))
+                ready = normalize(pixels, self.seen) if pixels.dtype == np.uint8 else pixels
+                yield Batch(kept, torch.from_numpy(ready).to(self.processes.device), StepContext(0, 1, 0, 0))
 
     def train_and_save(self) -> TrainingReport:
         """Train, in stages where the recipe has them, measure the student and write its folder."""
@@ -431,8 +441,6 @@ class DistillRun(TrainingRun):
                                 self.fingerprint())  # fmt: skip
             self.student, result = staged.student, staged.result
             provenance["stages"] = staged.stages
-        if self.options.refit_head:
-            self.refit_head()
         self.skipped += self.processes.collect(self.images.skipped[already:])
         cosines = {name: value for name, value in result.parts.items() if name in ("cosine", "cosine_text")}
         metrics = {"loss": result.loss, **cosines, **self.evaluate_holdout()}
@@ -469,7 +477,10 @@ class DistillRun(TrainingRun):
             )  # fmt: skip
             wrapped = objective if phase.wrap is None else phase.wrap(objective)
             images = self.images if grids is None else grids
-            return Trainer(wrapped, images, setup, self.processes).run(resume=self.request.resume)
+            result = Trainer(wrapped, images, setup, self.processes).run(resume=self.request.resume)
+            if self.options.refit_head and phase.wrap is None:
+                self.refit_head(network, images)
+            return result
 
     @property
     def _shows_the_same(self) -> bool:

@@ -54,7 +54,8 @@ class TrainingPlan:
         micro_batch: Images in one forward pass; the loss still compares the whole batch. None takes all.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, a third more time.
         ema_decay: Decay of the moving average of the weights that becomes the result; None keeps the last weights.
-        frozen: Parts of the network that keep their initial weights, such as ``visual.trunk.stages.0``.
+        frozen: Parts of the network that keep their initial weights, such as ``visual.trunk.stages.0``. Leading stages
+            of our towers are computed once for each image where images are not augmented.
         backbone_frozen: Share of the steps, from the first, in which a timm backbone keeps its weights and only what
             follows it is trained.
         seed: Of weights, order and augmentation.

@@ -13,7 +13,8 @@ of 1,024 numbers. ``mobilenetv2-stages`` reads several stages, for weights that 
 
 ``conv-x`` is the tower of the bundled teacher of the synthetic scenes, ``hybrid-x`` the quickstart's student of it;
 ``conv-l`` and ``hybrid-s`` are the same without products; ``-2``, ``-4`` and ``-8`` behind a name are a half, a quarter
-and an eighth of it. ``hybrid-m``, ``conv-m``, ``conv-s`` and ``vit-t4-64`` take images of the same size.
+and an eighth of it, and ``conv-x-4r`` a quarter with a head of low rank. ``hybrid-m``, ``conv-m``, ``conv-s`` and
+``vit-t4-64`` take images of the same size.
 """
 
 from __future__ import annotations

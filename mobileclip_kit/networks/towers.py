@@ -20,6 +20,8 @@ students to compare by size. Depth stays and widths shrink, so that each one can
 first two stages keep their width: they have 1 % of the parameters, and all that later stages see passes them. The
 shares count the image tower with its projection to 256 numbers, the teacher's; ``tests/networks/test_students.py``
 holds them to 5 %.
+``conv_x_4r`` has as many as ``conv_x_4``, fewer of them in its head, which is of rank 64: all of its teacher's first
+three stages have room, and more of the last one.
 """
 
 from __future__ import annotations
