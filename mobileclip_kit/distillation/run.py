@@ -484,8 +484,8 @@ class DistillRun(TrainingRun):
 
     @property
     def _shows_the_same(self) -> bool:
-        """Whether the student sees an image in each epoch as in the first, at its own size, and its teachers do not."""
-        stored = all(teacher.lookup is not None for teacher in self.targets)
+        """Whether the student sees an image in each epoch as in the first, and neither teachers nor gates do."""
+        stored = all(teacher.lookup is not None for teacher in self.targets) and self.recipe.stages is None
         return stored and self.recipe.augmentation.changes_nothing and self.replay is None and self.seen == self.image
 
     def _tokens(self, student: Student) -> torch.Tensor | None:
