@@ -304,3 +304,14 @@ def test_a_bundle_carries_the_background_of_its_index(export, tmp_path):
     Background.measure(texts, vectors, model_hash="another", **about).write(index / BACKGROUND_FILE)
     with pytest.raises(ModelMismatchError, match="The background"):
         make_bundle(tmp_path / "other", export, index=index)
+
+
+@pytest.mark.parametrize(
+    ("place", "step"), [("MobileCLIPDemo/Bundles/mine", "Build the app again."), ("mine", "add_bundle.sh")]
+)
+def test_a_bundle_that_is_in_the_app_need_not_be_put_there(tmp_path, capsys, place, step):
+    export = GOLDEN / "first-version" / "coreml-fp16"
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    with pytest.raises(SystemExit):
+        main(["bundle", str(export), "-o", str(tmp_path / place)])
+    assert step in capsys.readouterr().out.splitlines()[-1]

@@ -10,6 +10,10 @@ from mobileclip_kit.cli.output import emit, force_option, format_table, json_opt
 from mobileclip_kit.errors import UsageError
 
 
+# A bundle that is made here need not be copied by add_bundle.sh.
+_IN_THE_APP = ("MobileCLIPDemo", "Bundles")
+
+
 @click.command(name="bundle")
 @options_from(BundleRequest)
 @force_option
@@ -44,7 +48,9 @@ def command(request: BundleRequest, force: bool, as_json: bool) -> None:
             out, export, text=request.text, textness=request.textness, index=request.index, core_ai=request.core_ai,
             numbers=request.numbers, force=force,
         )  # fmt: skip
-        sentence = f"{out} contains {bundle.spec.name}. Put it into the app: sh ios_demo/add_bundle.sh {out}"
+        is_there = out.absolute().parent.parts[-2:] == _IN_THE_APP
+        next_step = "Build the app again." if is_there else f"Put it into the app: sh ios_demo/add_bundle.sh {out}"
+        sentence = f"{out} contains {bundle.spec.name}. {next_step}"
     rows = [[file.file, f"{file.size_bytes:,}"] for file in bundle.files.values()]
     table = format_table(["file", "bytes"], [*rows, ["total", f"{bundle.size_bytes:,}"]])
     document = {"bundle": str(bundle.path), "size_bytes": bundle.size_bytes, **bundle.to_json()}
