@@ -9,7 +9,6 @@ from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, force_option, format_table, json_option
 from mobileclip_kit.errors import UsageError
 
-
 # A bundle that is made here need not be copied by add_bundle.sh.
 _IN_THE_APP = ("MobileCLIPDemo", "Bundles")
 
