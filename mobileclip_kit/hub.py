@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +57,8 @@ def quiet_hub() -> Iterator[None]:
 
     It would otherwise retry for up to a minute before it says so; what lies in its cache is still used.
     """
+    import logging  # every search imports this module
+
     from huggingface_hub import constants
 
     was_offline, was_disabled = constants.HF_HUB_OFFLINE, logging.root.manager.disable
@@ -74,6 +74,7 @@ def quiet_hub() -> Iterator[None]:
 
 def _answers(url: str) -> bool:
     """Whether the host of a URL, or the proxy on the way to it, accepts a connection by any of its families."""
+    import socket
     import urllib.request
 
     asked = urlsplit(url)

@@ -11,7 +11,6 @@ import functools
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mobileclip_kit.arrays import Pixels
 
@@ -25,6 +24,8 @@ _SIDE, _FREQUENCIES = 32, 8
 
 def perceptual_hash(pixels: Pixels) -> int:
     """The hash of an RGB image, ``(height, width, 3)`` uint8, as a signed number of 64 bits, or :data:`FLAT`."""
+    from PIL import Image  # a search in words needs none
+
     grey = Image.fromarray(pixels).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
     cosines = _cosines()
     lowest = cosines @ np.asarray(grey, np.float64) @ cosines.T  # (8, 8)

@@ -456,12 +456,12 @@ def _number_merges(merges: Sequence[Merge]) -> dict[tuple[int, int], int]:
     pieces |= {letter + _WORD_END: number + 256 for letter, number in pieces.items()}
     joined = {}
     for number, (first, second) in enumerate(merges, start=_BYTE_PIECES):
-        if first not in pieces or second not in pieces or first.endswith(_WORD_END):
+        left, right, piece = pieces.get(first), pieces.get(second), first + second
+        if left is None or right is None or first.endswith(_WORD_END):
             raise ModelError(f"The merge {first!r} {second!r} joins pieces that no earlier merge makes.")
-        if first + second in pieces:
+        if piece in pieces:
             raise ModelError(f"The merge {first!r} {second!r} makes a piece that is there already.")
-        pieces[first + second] = number
-        joined[pieces[first], pieces[second]] = number
+        pieces[piece] = joined[left, right] = number
     return joined
 
 

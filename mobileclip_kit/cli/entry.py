@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import gc
 import importlib
 import json
 import platform
@@ -24,6 +25,8 @@ from mobileclip_kit.errors import DataError, MckitError, MissingExtraError, Outp
 from mobileclip_kit.progress import Waiting
 from mobileclip_kit.project import Project, find_project
 
+# New objects after which garbage is looked for. Python's 700 are reached thousands of times while a command begins.
+_OBJECTS = 50_000
 # Name → its one-line help. The module is mobileclip_kit.cli.<name>, the command in it is called `command`.
 COMMANDS = {
     "quickstart": "Run the whole pipeline once on synthetic scenes, offline, in minutes.",
@@ -165,6 +168,7 @@ def mckit() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with an exit code: 0 done, 1 failed, 2 called wrongly."""
+    gc.set_threshold(_OBJECTS)
     with Waiting():
         _run(sys.argv[1:] if arguments is None else arguments)
 

@@ -41,11 +41,12 @@ class SheetRequest:
             OutputError: A file exists, or cannot be written.
         """
         from mobileclip_kit.files import check_can_write
-        from mobileclip_kit.sheets.terminal import find_protocol
 
         if self.show and as_json:
             raise UsageError("--show and --json both write to stdout.", hint="Take --sheet FILE instead of --show.")
         if self.show:
+            from mobileclip_kit.sheets.terminal import find_protocol  # and with it an image decoder
+
             find_protocol(os.environ)
         if self.sheet is not None and self.sheet.suffix.lower() not in _SHEETS:
             raise UsageError(f"{self.sheet} must end in .png or .jpg.")

@@ -142,6 +142,7 @@ def features(background: Background, query: Vectors, hits: Vectors) -> NDArray[n
     standard = (scores - mean) / deviation
     others_standard = (on_hits - background.mean) / background.deviation
     near_best = background.best[near]
+    median = np.sort(near_best)[_NEAR // 2 - 1 : _NEAR // 2 + 1].mean()  # np.median would import numpy.ma
 
     # What the nearest background texts do not explain of the query, by ridge regression among the texts.
     inner = texts[near] @ texts[near].T + _RIDGE * np.eye(_NEAR)
@@ -157,7 +158,7 @@ def features(background: Background, query: Vectors, hits: Vectors) -> NDArray[n
         -near_above.max(axis=1),
         (near_above > 0).sum(axis=1),
         (scores - weights @ near_best) / spread,
-        (scores - np.median(near_best)) / spread,
+        (scores - median) / spread,
         (hits @ rest - rest_mean) / rest_deviation,
         (scores[0] - scores) / spread,
         near_above @ weights,

@@ -315,8 +315,7 @@ class IndexReader:
             scores, rows = search_flat(self.matrix, queries, k, allowed=allowed)
         else:
             scores, rows = derived.search(self.matrix, queries, k, allowed=allowed)
-        found = np.unique(rows)
-        self.vectors(found[found >= 0])
+        self.vectors(sorted({row for row in rows.ravel().tolist() if row >= 0}))  # np.unique would import numpy.ma
         return scores, rows
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:

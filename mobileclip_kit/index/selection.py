@@ -12,6 +12,8 @@ _MOMENTS_NS = -(2**63), 2**63 - 1
 
 def storable_ns(moment_ns: int) -> int:
     """The moment, or the nearest one that a store can hold: file systems know years before 1677 and after 2262."""
+    if -(2**63) <= moment_ns < 2**63:  # nearly all: this is asked for each file of a library
+        return moment_ns
     return min(max(moment_ns, _MOMENTS_NS[0]), _MOMENTS_NS[1])
 
 

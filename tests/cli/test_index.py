@@ -244,6 +244,23 @@ def test_searching_vectors_imports_neither_torch_nor_a_runtime(tmp_path: Path) -
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_search_imports_no_more_than_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of these takes 10 to 50 ms of a second: an image decoder, and what numpy and the hub load for few calls."""
+    np.save(tmp_path / "v.npy", unit_rows(3, DIM))
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    given = ("--from-vectors", tmp_path / "v.npy", "--names", tmp_path / "names.txt")
+    run(capsys, "index", *given, "-o", tmp_path / "i")
+    code = (
+        "import sys\nfrom mobileclip_kit.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "except SystemExit as left:\n    assert left.code == 0\n"
+        "print(sorted({'PIL.Image', 'numpy.ma', 'logging', 'socket', 'faiss'} & set(sys.modules)))"
+    )
+    ask = ["search", str(tmp_path / "i"), "--query-vectors", str(tmp_path / "v.npy")]
+    done = subprocess.run([sys.executable, "-c", code, *ask], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_parts_are_made_merged_written_out_and_read_back(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
