@@ -151,44 +151,46 @@ def refit_head(layers: Sequence[nn.Linear], features: Tensor, targets: Tensor) -
     train = len(features) - max(1, len(features) // _FOLDS)
     mean = F.normalize(wanted, dim=1).mean(0)
 
-    def factors(change: Tensor, count: int) -> list[Tensor]:
+    square = features[:train].T @ features[:train]
+
+    def factors(change: Tensor, square: Tensor) -> list[Tensor]:
         whole = weight + change
         if len(layers) == 1:
             return [whole]
-        directions = _directions(whole, features[:count], layers[0].out_features)
+        # The outputs' principal directions: of all of that many, they lose least.
+        directions = torch.linalg.eigh(whole @ square @ whole.T).eigenvectors[:, -layers[0].out_features :]
         return [directions.T @ whole, directions]
 
     def cosine(change: Tensor) -> float:
         ours = features[train:]
-        for factor in factors(change, train):
+        for factor in factors(change, square):
             ours = ours @ factor.T
         ours, theirs = (F.normalize(each, dim=1) - mean for each in (ours, wanted[train:]))
         return float(F.cosine_similarity(ours, theirs).mean())
 
-    tried = _changes(features[:train], missing[:train], _STRENGTHS)
+    tried = _changes(square, features[:train].T @ missing[:train], _STRENGTHS)
     cosines = {strength: cosine(change) for strength, change in tried}
     best = max(cosines, key=lambda strength: cosines[strength])
-    [(_, change)] = _changes(features, missing, (best,))
-    for layer, factor in zip(layers, factors(change, len(features)), strict=True):
+    everything = square + features[train:].T @ features[train:]
+    [(_, change)] = _changes(everything, features.T @ missing, (best,))
+    for layer, factor in zip(layers, factors(change, everything), strict=True):
         layer.weight.zero_()  # of a rank above the vectors' width something is left
         layer.weight[: factor.shape[0], : factor.shape[1]] = factor
     return cosines[best]
 
 
-def _changes(features: Tensor, missing: Tensor,
-             strengths: tuple[float, ...]) -> Iterator[tuple[float, Tensor]]:  # fmt: skip
-    """For each strength of the penalty, what is to be added to the head's matrix so that nothing is missing."""
-    values, vectors = torch.linalg.eigh(features.T @ features)
-    right, unit = vectors.T @ (features.T @ missing), float(values.mean())
+def _changes(square: Tensor, missing: Tensor, strengths: tuple[float, ...]) -> Iterator[tuple[float, Tensor]]:
+    """For each strength of the penalty, what is to be added to a matrix ``(d, p)``.
+
+    Args:
+        square: ``FᵀF`` of the features, ``(p, p)``.
+        missing: ``FᵀM`` of what the matrix makes too little of them, ``(p, d)``.
+        strengths: As shares of the features' mean variance.
+    """
+    values, vectors = torch.linalg.eigh(square)
+    right, unit = vectors.T @ missing, float(values.mean())
     for strength in strengths:
         yield strength, (vectors @ (right / (values.clamp(min=0.0) + strength * unit + 1e-12)[:, None])).T
-
-
-def _directions(weight: Tensor, features: Tensor, rank: int) -> Tensor:
-    """The outputs' principal directions, ``(d, rank)``: of all of that many, they lose least."""
-    outputs = weight @ (features.T @ features) @ weight.T
-    directions: Tensor = torch.linalg.eigh(outputs).eigenvectors
-    return directions[:, -rank:]
 
 
 @torch.no_grad()
