@@ -1,21 +1,15 @@
-"""The projection in closed form: of a trained backbone at the start, of any image tower at the end.
-
-At the start it is the ridge regression from the backbone's features to the teacher's vectors.
+"""The projection of a trained backbone at the start: ridge regression from its features to the teacher's vectors.
 
 A backbone that was trained on something else already tells images apart; only its projection is random. The least
 squares solution is found in closed form from one pass over the images. Features of several stages are brought to one
 total variance each, or those with large values would alone decide. The outputs of the backbone's former classifier are
 sums of its features: they add nothing that a projection could not find, but give weight to the directions that tell
 things apart. They are folded into the projection, which remains linear.
-
-At the end, gradients of a short training have not yet brought the projection to the optimum for the features that the
-tower then has, and the running means of batch norms are those of weights that have changed since. Both are computed
-anew. The penalty is then on the distance from the trained projection: what many images do not speak for stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,95 +96,6 @@ def _solutions(features: Tensor, targets: Tensor,
         inner = vectors @ (right / (values.clamp(min=0.0) + strength * unit + 1e-12)[:, None])
         weight = (centred.T @ inner if few else inner).T
         yield strength, (weight, middle - weight @ mean)
-
-
-@torch.no_grad()
-def measure_again(tower: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace the running means and variances of batch norms in training by those of some batches, all alike.
-
-    Args:
-        tower: In eval mode, changed in place.
-        batches: Images ``(n, 3, height, width)``, as the tower takes them.
-    """
-    norms = [part for part in tower.modules()
-             if isinstance(part, nn.BatchNorm2d) and part.weight is not None and part.weight.requires_grad]  # fmt: skip
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean of all batches
-        norm.train()
-    for images in batches if norms else ():
-        tower(images)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
-
-
-@torch.no_grad()
-def refit_head(layers: Sequence[nn.Linear], features: Tensor, targets: Tensor) -> float:
-    """Move a trained head towards the least squares solution of the teacher's directions.
-
-    The penalty is chosen by the cosine of a held-out fifth, from which its mean is subtracted: what all images have in
-    common tells none of them apart. A head of two matrices becomes the best one of its rank.
-
-    Args:
-        layers: One matrix or two, the first of which reads the features, without biases. Changed in place.
-        features: ``(n, p)``, n at least 2, in random order.
-        targets: The teacher's raw vectors, ``(n, d)``.
-
-    Returns:
-        The cosine of the held-out images.
-    """
-    features, targets = features.double(), targets.double()
-    wanted = F.normalize(targets, dim=1) * targets.norm(dim=1).mean()
-    first, *second = (layer.weight.to(features) for layer in layers)
-    weight = second[0] @ first if second else first
-    found = features @ weight.T
-    weight = weight * ((found * wanted).sum() / found.square().sum().clamp(min=1e-12))
-    missing = wanted - features @ weight.T
-    train = len(features) - max(1, len(features) // _FOLDS)
-    mean = F.normalize(wanted, dim=1).mean(0)
-
-    square = features[:train].T @ features[:train]
-
-    def factors(change: Tensor, square: Tensor) -> list[Tensor]:
-        whole = weight + change
-        if len(layers) == 1:
-            return [whole]
-        # The outputs' principal directions: of all of that many, they lose least.
-        directions = torch.linalg.eigh(whole @ square @ whole.T).eigenvectors[:, -layers[0].out_features :]
-        return [directions.T @ whole, directions]
-
-    def cosine(change: Tensor) -> float:
-        ours = features[train:]
-        for factor in factors(change, square):
-            ours = ours @ factor.T
-        ours, theirs = (F.normalize(each, dim=1) - mean for each in (ours, wanted[train:]))
-        return float(F.cosine_similarity(ours, theirs).mean())
-
-    tried = _changes(square, features[:train].T @ missing[:train], _STRENGTHS)
-    cosines = {strength: cosine(change) for strength, change in tried}
-    best = max(cosines, key=lambda strength: cosines[strength])
-    everything = square + features[train:].T @ features[train:]
-    [(_, change)] = _changes(everything, features.T @ missing, (best,))
-    for layer, factor in zip(layers, factors(change, everything), strict=True):
-        layer.weight.zero_()  # of a rank above the vectors' width something is left
-        layer.weight[: factor.shape[0], : factor.shape[1]] = factor
-    return cosines[best]
-
-
-def _changes(square: Tensor, missing: Tensor, strengths: tuple[float, ...]) -> Iterator[tuple[float, Tensor]]:
-    """For each strength of the penalty, what is to be added to a matrix ``(d, p)``.
-
-    Args:
-        square: ``FᵀF`` of the features, ``(p, p)``.
-        missing: ``FᵀM`` of what the matrix makes too little of them, ``(p, d)``.
-        strengths: As shares of the features' mean variance.
-    """
-    values, vectors = torch.linalg.eigh(square)
-    right, unit = vectors.T @ missing, float(values.mean())
-    for strength in strengths:
-        yield strength, (vectors @ (right / (values.clamp(min=0.0) + strength * unit + 1e-12)[:, None])).T
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from mobileclip_kit.data.images import Images, NoImages, Rows, identities_of
+from mobileclip_kit.data.images import NoImages, Rows, identities_of
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.augment import Replay, replay_views
@@ -23,7 +23,7 @@ from mobileclip_kit.distillation.distributed import check_batch, open_context
 from mobileclip_kit.distillation.frozen import passed_once
 from mobileclip_kit.distillation.mixture import MixtureObjective, check_inputs
 from mobileclip_kit.distillation.objective import Batch, StepContext
-from mobileclip_kit.distillation.projection import measure_again, refit_head, start_projection
+from mobileclip_kit.distillation.projection import start_projection
 from mobileclip_kit.distillation.request import DistillRequest, TrainingRequest
 from mobileclip_kit.distillation.run_folder import finish_run, holds_work, open_run, run_folder
 from mobileclip_kit.distillation.stages import Phase, run_stages
@@ -52,7 +52,7 @@ from mobileclip_kit.errors import DataError, MckitError, UsageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import normalize
 from mobileclip_kit.networks.backbones import measure_batch_norms
-from mobileclip_kit.networks.families import encode_raw, head_layers, image_tower
+from mobileclip_kit.networks.families import encode_raw, image_tower
 from mobileclip_kit.networks.model import describe, load_model
 from mobileclip_kit.progress import Progress, say
 from mobileclip_kit.scenes.truth import is_scenes
@@ -62,8 +62,6 @@ from mobileclip_kit.tokenizer import load_tokenizer
 _HOLDOUT_BATCH = 32
 # Images that a projection is fitted to, and those that folded batch norms are measured on.
 _PROJECTION_IMAGES, _MEASURED = 20_000, 128
-# Batches that batch norms are measured on again.
-_MEASURED_AGAIN = 32
 _LEAST_IMAGES = 2
 
 
@@ -369,66 +367,33 @@ class DistillRun(TrainingRun):
                     hint="Name a trained backbone as --student timm:NAME, or give more steps.",
                 )
             return
-        network: Any = self.student.network.to(self.processes.device).eval()
-        rows = np.sort(self._projection_rows())
-        measure_batch_norms(network, (batch.images for batch in self._plain_batches(rows[:_MEASURED], self.images)))
+        device, targets = self.processes.device, self.targets[0].images
+        assert targets is not None
+        network: Any = self.student.network.to(device).eval()
+        rows = np.sort(np.random.default_rng(0).permutation(len(self.images))[:_PROJECTION_IMAGES]).astype(np.int64)
+        measure_batch_norms(network, (batch.images for batch in self._plain_batches(rows[:_MEASURED])))
         if not isinstance(projection, torch.nn.Linear):
             return
-        inputs, vectors = self._inputs_and_targets(visual, projection, rows, self.images)
-        fit = start_projection(projection, inputs, vectors, classifier=self.student.classifier,
+        features, vectors = [], []
+        with Progress("projection", total=len(rows), unit="images") as progress:
+            for batch in self._plain_batches(rows):
+                # Dropout does nothing in eval mode, so the projection is the rest of the head.
+                features.append(visual.trunk(resized(batch.images, self.image)).cpu())
+                vectors.append(targets(batch).cpu())
+                progress.advance(len(batch.rows))
+        fit = start_projection(projection, torch.cat(features), torch.cat(vectors), classifier=self.student.classifier,
                                widths=getattr(visual.trunk, "widths", ()))  # fmt: skip
         self.note(
             f"The projection starts by ridge regression: cosine {fit.cosine:.3f} to the teacher on images that the "
             f"regression did not see, and correlation {fit.likeness:.2f} with which of them the teacher finds alike."
         )
 
-    @torch.no_grad()
-    def refit_head(self, network: torch.nn.Module, images: Images) -> None:
-        """Give the trained tower the statistics and the last matrix that suit its weights as they are now.
-
-        Args:
-            network: In eval mode.
-            images: The training set, as the network takes it.
-        """
-        visual = image_tower(network)
-        layers = head_layers(visual)
-        if not layers or "image" not in self.request.towers:
-            self.note("refit_head has no effect: no image tower is trained whose last layer is a matrix without bias.")
-            return
-        rows = self._projection_rows()
-        size = self.recipe.training.batch_size
-        seen = self._plain_batches(rows[: _MEASURED_AGAIN * size], images, size)
-        measure_again(visual, (self._fitting(batch.images) for batch in seen))
-        refit_head(layers, *self._inputs_and_targets(visual, layers[0], rows, images))
-
-    def _projection_rows(self) -> Rows:
-        """The images that a projection is fitted to, in random order."""
-        return np.random.default_rng(0).permutation(len(self.images))[:_PROJECTION_IMAGES].astype(np.int64)
-
-    def _inputs_and_targets(self, visual: torch.nn.Module, layer: torch.nn.Module, rows: Rows,
-                            images: Images) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-        """What a layer of an image tower reads of some images, and the teacher's vectors of them."""
-        inputs, vectors, targets = list[torch.Tensor](), list[torch.Tensor](), self.targets[0].images
-        assert targets is not None
-        hook = layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0].cpu()))
-        with Progress("projection", total=len(rows), unit="images") as progress:
-            for batch in self._plain_batches(rows, images):
-                visual(self._fitting(batch.images))
-                vectors.append(targets(batch).cpu())
-                progress.advance(len(batch.rows))
-        hook.remove()
-        return torch.cat(inputs), torch.cat(vectors)
-
-    def _fitting(self, images: torch.Tensor) -> torch.Tensor:
-        """Images at the student's size. Grids of frozen stages come from such images, and stay as they are."""
-        return images if self.seen == self.image else resized(images, self.image)
-
-    def _plain_batches(self, rows: Rows, images: Images, size: int = _HOLDOUT_BATCH) -> Iterator[Batch]:
+    def _plain_batches(self, rows: Rows) -> Iterator[Batch]:
         """Images as they are, without augmentation, in the order of the rows."""
-        for kept, pixels in images.read(iter(np.array_split(rows, len(rows) // size + 1))):
+        for kept, pixels in self.images.read(iter(np.array_split(rows, len(rows) // _HOLDOUT_BATCH + 1))):
             if len(kept):
-                ready = normalize(pixels, self.seen) if pixels.dtype == np.uint8 else pixels
-                yield Batch(kept, torch.from_numpy(ready).to(self.processes.device), StepContext(0, 1, 0, 0))
+                images = torch.from_numpy(normalize(pixels, self.seen)).to(self.processes.device)
+                yield Batch(kept, images, StepContext(0, 1, 0, 0))
 
     def train_and_save(self) -> TrainingReport:
         """Train, in stages where the recipe has them, measure the student and write its folder."""
@@ -477,10 +442,7 @@ class DistillRun(TrainingRun):
             )  # fmt: skip
             wrapped = objective if phase.wrap is None else phase.wrap(objective)
             images = self.images if grids is None else grids
-            result = Trainer(wrapped, images, setup, self.processes).run(resume=self.request.resume)
-            if self.options.refit_head and phase.wrap is None:
-                self.refit_head(network, images)
-            return result
+            return Trainer(wrapped, images, setup, self.processes).run(resume=self.request.resume)
 
     @property
     def _shows_the_same(self) -> bool:

@@ -264,8 +264,6 @@ class MixtureOptions(TermTable):
         teacher_scales: Factors on the teachers' cosines in ``affinity``, one for each in the order of the caches, as
             MobileCLIP2 has them (70 and 60); empty takes each teacher's logit scale.
         learn_scale: Train the student's logit scale, up to 100 or the teacher's; otherwise it stays the teacher's.
-        refit_head: After the last step, measure the batch norms' statistics again and move the image tower's last
-            matrix to the least squares solution, see :mod:`mobileclip_kit.distillation.projection`.
     """
 
     kld_l1: Annotated[float, Weight, Term("feature.kld_l1_loss", "student teacher temperature")] = 0.0
@@ -298,7 +296,6 @@ class MixtureOptions(TermTable):
     affinity_scale: Annotated[float | None, Range(0.0, above=True)] = None
     teacher_scales: Annotated[tuple[float, ...], Range(0.0, above=True)] = ()
     learn_scale: bool = True
-    refit_head: bool = False
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -75,18 +75,6 @@ def text_tower(network: nn.Module) -> Any:
     return getattr(network, name) if name else network
 
 
-def head_layers(visual: Any) -> list[nn.Linear]:
-    """The last matrix of an image tower of timm's or ours, or the two of a low-rank head, in the order of computation.
-
-    Returns:
-        Nothing where the tower ends otherwise, or with a bias.
-    """
-    trunk, projection = getattr(visual, "trunk", None), getattr(getattr(visual, "head", None), "proj", None)
-    if not isinstance(projection, nn.Linear) or projection.bias is not None:
-        return []
-    return [trunk.reduce, projection] if getattr(trunk, "rank", 0) else [projection]
-
-
 def encode_raw(network: Any, images: Tensor) -> Tensor:
     """Image vectors that keep their norm, ``(n, d)`` float32.
 

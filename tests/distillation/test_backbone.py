@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.from_pairs import train
-from mobileclip_kit.distillation.projection import measure_again, refit_head, ridge_regression, start_projection
+from mobileclip_kit.distillation.projection import ridge_regression, start_projection
 from mobileclip_kit.distillation.recipe import Recipe
 from mobileclip_kit.distillation.request import DistillRequest, TrainRequest
 from mobileclip_kit.distillation.run import distill
@@ -112,56 +110,6 @@ def test_ridge_regression_with_more_features_than_images_generalises() -> None:
     cosine = F.cosine_similarity(features[100:] @ fit.weight.T + fit.bias, targets[100:]).mean()
     plain = torch.linalg.lstsq(features[:100], targets[:100]).solution
     assert cosine > F.cosine_similarity(features[100:] @ plain, targets[100:]).mean()
-
-
-@pytest.mark.parametrize("rank", [None, 3])
-def test_a_trained_head_moves_to_the_least_squares_solution(rank: int | None) -> None:
-    """Of the teacher's 8 directions a head of rank 3 keeps the three with the greatest variance."""
-    torch.manual_seed(0)
-    targets = 5.0 * F.normalize(torch.randn(400, 8) * torch.tensor([3.0, 2.0, 1.0, *[0.1] * 5]), dim=1)
-    features = targets @ torch.randn(8, 20)
-    sizes = [20, 8] if rank is None else [20, rank, 8]
-    layers = [nn.Linear(before, after, bias=False) for before, after in pairwise(sizes)]
-    found = refit_head(layers, features, targets)
-    left, values, right = torch.linalg.svd(targets, full_matrices=False)
-    nearest = left[:, :rank] * values[:rank] @ right[:rank]
-    ours = nn.Sequential(*layers)(features).detach()
-    torch.testing.assert_close(ours, nearest, atol=0.05, rtol=0)
-    assert found == pytest.approx(float(F.cosine_similarity(ours, targets).mean()), abs=0.1)
-
-
-def test_a_head_keeps_what_few_images_do_not_speak_for() -> None:
-    """The trained head is right, and ten images with noise would spoil it."""
-    torch.manual_seed(0)
-    layer, features = nn.Linear(40, 8, bias=False), torch.randn(10, 40)
-    right = layer.weight.detach().clone()
-    refit_head([layer], features, features @ right.T + 0.3 * torch.randn(10, 8))
-    turned = F.cosine_similarity(layer.weight.flatten(), right.flatten(), dim=0)
-    assert turned > 0.95
-
-
-def test_batch_norms_that_are_trained_are_measured_again_over_all_batches() -> None:
-    torch.manual_seed(0)
-    trained, frozen = nn.BatchNorm2d(3), nn.BatchNorm2d(3).requires_grad_(False)
-    images = 2.0 + 3.0 * torch.randn(8, 3, 4, 4)
-    measure_again(nn.Sequential(trained, frozen).eval(), images.split(4))
-    torch.testing.assert_close(trained.running_mean, images.mean((0, 2, 3)))
-    torch.testing.assert_close(
-        trained.running_var, torch.stack([part.var((0, 2, 3)) for part in images.split(4)]).mean(0)
-    )
-    assert frozen.running_mean is not None and not frozen.running_mean.any()
-    assert trained.momentum == 0.1 and not trained.training
-
-
-def test_a_recipe_ends_with_a_refitted_head(given: dict[str, Any]) -> None:
-    """The student's last matrix is the least squares solution of its own features."""
-    recipe = replace(plan(), options=MixtureOptions(cosine=1.0, refit_head=True))
-    cosines = [
-        distill(DistillRequest(**{**given, "recipe": each, "student": "conv-s", "init": None, "force": True,
-                                  "holdout": 0.25})).metrics["holdout_cosine"]
-        for each in (replace(recipe, options=MixtureOptions(cosine=1.0)), recipe)
-    ]  # fmt: skip
-    assert cosines[1] > cosines[0]
 
 
 def test_parts_with_large_values_do_not_decide_alone_and_a_classifier_is_folded_in() -> None:

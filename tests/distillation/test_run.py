@@ -248,7 +248,7 @@ def test_frozen_stages_are_computed_once_and_the_student_is_the_same(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages = [f"visual.trunk.stages.{number}" for number in range(2)]
-    recipe = replace(load_recipe("mckit"), inherit=None, options=MixtureOptions(cosine=1.0, refit_head=True))
+    recipe = replace(load_recipe("mckit"), inherit=None, options=MixtureOptions(cosine=1.0))
     recipe = recipe.with_training(steps=6, batch_size=4, frozen=tuple(stages))
     images, run = [], ConvTower.forward_features
 
@@ -280,7 +280,6 @@ def test_frozen_stages_are_computed_once_and_the_student_is_the_same(
         ({"holdout": "0.01"}, "--holdout 0.01 of 10 images is none"),
         ({"recipe": replace(RECIPE, augmentation=Augmentation(flip=0.5))}, "holds vectors of plain images"),
         ({"bank": "bank.txt"}, "--bank has no effect"),
-        ({"recipe": replace(RECIPE, options=replace(RECIPE.options, refit_head=True))}, "refit_head has no effect"),
     ],
 )
 def test_what_has_no_effect_is_said(tmp_path: Path, cache: Path, changes: dict[str, Any], note: str) -> None:
