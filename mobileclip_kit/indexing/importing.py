@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,7 @@ VECTORS_JSON = "vectors.json"
 Layout = Literal["clip-retrieval", "npy", "parquet", "lance"]
 
 _CHUNK_ROWS = 4096
+_FLUSH_SECONDS = 0.25
 # The columns that may name an image, the best first.
 _NAME_COLUMNS = ("image_path", "key", "url")
 
@@ -345,12 +347,31 @@ def _fill(writer: IndexWriter, parts: Sequence[Part], images: Path | None) -> No
     chunks = ([(part, slice(start, start + _CHUNK_ROWS))]
               for part in parts for start in range(0, len(part.names), _CHUNK_ROWS))  # fmt: skip
     append = functools.partial(_append, writer.matrix, images)
-    with writer.store.filling(), contextlib.closing(decode_ahead(append, chunks, threads=1)) as appended:
+    appending = contextlib.closing(decode_ahead(append, chunks, threads=1))
+    with writer.store.filling(), _flushing(writer.matrix), appending as appended:
         for ((part, chunk),), (added,) in appended:
             if isinstance(added, int):
                 writer.store.add_rows(part.names[chunk], added)
             else:
                 writer.store.put(*added)
+
+
+@contextlib.contextmanager
+def _flushing(matrix: MatrixWriter) -> Iterator[None]:
+    """Bring to the disk what is appended in the block, in a thread: the last flush has little left to wait for."""
+    done = threading.Event()
+
+    def flush() -> None:
+        while not done.wait(_FLUSH_SECONDS):
+            matrix.flush()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="flush") as pool:
+        flushing = pool.submit(flush)
+        try:
+            yield
+        finally:
+            done.set()
+    flushing.result()
 
 
 def _append(matrix: MatrixWriter, images: Path | None, of: tuple[Part, slice]) -> int | list[Item]:
