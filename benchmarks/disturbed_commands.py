@@ -218,7 +218,8 @@ def content(out: Path) -> str | None:
         cache = TeacherCache.open(out)
         said = sorted(zip(cache.keys, cache.hashes, cache.vectors_at(range(len(cache))).tolist(), strict=True))
     else:
-        files = [path for path in sorted(out.rglob("*")) if path.is_file() and path.suffix != ".mlmodel"]
+        # What a killed run leaves behind is looked for after the next run.
+        files = [path for path in sorted(out.rglob("*")) if path.is_file() and path.suffix not in (".mlmodel", ".part")]
         if not files:
             return None
         said = [(path.relative_to(out).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest())

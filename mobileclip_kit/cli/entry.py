@@ -82,8 +82,11 @@ _MADE_BY = {
     "project_index": "index",
 }
 
-# What the libraries say when memory runs out: Python's threads, torch, onnxruntime and C++.
-_OUT_OF_MEMORY = ("can't start new thread", "not enough memory", "out of memory", "Failed to allocate", "bad_alloc")
+# What the libraries say when memory runs out: Python's threads, torch, onnxruntime, C++ and the loader of libraries.
+_OUT_OF_MEMORY = (
+    "can't start new thread", "not enough memory", "out of memory", "Failed to allocate", "bad_alloc",
+    "failed to map segment from shared object", "Cannot allocate memory",
+)  # fmt: skip
 
 
 def _import_command(name: str) -> click.Command:
@@ -201,7 +204,7 @@ def _run(given: list[str]) -> NoReturn:
     except MckitError as error:
         code = 2 if isinstance(error, UsageError | MissingExtraError) else 1
         _fail(error.kind, error.message, error.hint, as_json, code=code)
-    except (OSError, MemoryError, RuntimeError) as error:
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
         sentence = _os_sentence(error) if isinstance(error, OSError) else _memory_sentence(error)
         if sentence is None:
             raise

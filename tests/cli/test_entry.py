@@ -27,6 +27,8 @@ def raised(monkeypatch: pytest.MonkeyPatch, error: BaseException, place: str, *a
     [
         MemoryError(),
         RuntimeError("can't start new thread"),
+        ImportError("/lib/x.so: failed to map segment from shared object"),
+        ImportError("x.so: cannot create shared object descriptor: Cannot allocate memory"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough memory: you tried to"),
     ],
 )
