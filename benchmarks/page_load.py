@@ -118,11 +118,11 @@ class Load:
         except (OSError, IndexError) as error:
             return type(error).__name__
 
-    async def watch(self, process: int, end: float) -> None:
+    async def watch(self, process: int, end: float, memory_mb: list[float]) -> None:
         """The server's memory, each second."""
         while time.monotonic() < end:
             pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-            self.memory_mb.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+            memory_mb.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
             await asyncio.sleep(1)
 
 
@@ -143,29 +143,28 @@ async def loaded(load: Load, process: int, chosen: Any, update: list[object]) ->
     load.ids = [hit["id"] for hit in json.loads(body)["hits"]]
     end = time.monotonic() + 60 * chosen.minutes
     search = load.request("search", random.Random(0))
-    picture = load.request("upload", random.Random(0))
+    upload = load.request("upload", random.Random(0))
     updating = await asyncio.create_subprocess_exec(sys.executable, "-m", "mobileclip_kit", *map(str, update),
                                                     stderr=asyncio.subprocess.DEVNULL,
                                                     stdout=asyncio.subprocess.DEVNULL)  # fmt: skip
     await asyncio.gather(
-        load.watch(process, end),
+        load.watch(process, end, load.memory_mb),
         *(load.client(number, end) for number in range(chosen.clients)),
         *(load.slow(search, end, bytes_each_second=1) for _ in range(SLOW)),
-        *(load.slow(picture, end, bytes_each_second=0) for _ in range(HALF)),
+        *(load.slow(upload, end, bytes_each_second=0) for _ in range(HALF)),
     )
     updated = await updating.wait()
-    before, load.memory_mb = load.memory_mb, []
+    during = list[float]()
     bodies = asyncio.gather(*(load.big() for _ in range(chosen.bodies)))
-    watching = asyncio.create_task(load.watch(process, time.monotonic() + 600))
+    watching = asyncio.create_task(load.watch(process, time.monotonic() + 600, during))
     answers = Counter(await bodies)
     watching.cancel()
-    peak = max(memory for _, memory in load.memory_mb)
     return {
         "sent": chosen.bodies,
         "update": updated,
         "answers": dict(answers),
-        "before_mb": round(before),
-        "peak_mb": round(peak),
+        "before_mb": round(load.memory_mb[-1]),
+        "peak_mb": round(max(during)),
     }
 
 
