@@ -468,7 +468,8 @@ def test_list_images_refuses_a_folder_that_is_not_there(tmp_path):
 def test_heic_and_avif_are_decoded_upright():
     pillow_heif = pytest.importorskip("pillow_heif")
     gradient = Image.fromarray(np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))).convert("RGB")  # 60×40
-    for suffix, save in ((".heic", pillow_heif.from_pillow(gradient).save), (".avif", gradient.save)):
+    kinds = [(".heic", pillow_heif.from_pillow(gradient).save), (".avif", gradient.save)]
+    for suffix, save in kinds if features.check("avif") else kinds[:1]:
         assert suffix in image_suffixes()
         stream = io.BytesIO()
         save(stream, format="HEIF" if suffix == ".heic" else "AVIF", quality=95)

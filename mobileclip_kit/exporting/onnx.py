@@ -195,7 +195,7 @@ def _reorder_gelu(graph: onnx.GraphProto) -> None:
     makers = {output: node for node in graph.node for output in node.output}
     readers = Counter(name for node in graph.node for name in node.input)
     halves = {tensor.name for tensor in graph.initializer if is_half(tensor)}
-    halves |= {node.output[0] for node in graph.node if node.op_type == "Constant" and is_half(node.attribute[0].t)}
+    halves |= {node.output[0] for node in graph.node if node.op_type == "Constant" and _gives_half(node.attribute[0])}
     for outer in graph.node:
         if outer.op_type != "Mul":
             continue
@@ -214,6 +214,11 @@ def _reorder_gelu(graph: onnx.GraphProto) -> None:
 def is_half(tensor: onnx.TensorProto) -> bool:
     """Whether a stored value is the single number ½."""
     return math.prod(tensor.dims) == 1 and float(onnx.numpy_helper.to_array(tensor).reshape(())) == 0.5
+
+
+def _gives_half(attribute: onnx.AttributeProto) -> bool:
+    """Whether a Constant is ½, by its attribute: a tensor, or a number as older exporters of torch write it."""
+    return attribute.f == 0.5 if attribute.name == "value_float" else attribute.name == "value" and is_half(attribute.t)
 
 
 def _adds_erf(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,7 +123,8 @@ def test_a_query_may_begin_with_a_minus_sign(photos: Path, tmp_path: Path, capsy
     document = json.loads(run(capsys, "search", tmp_path / "i", *arguments)[0])
     assert [result["query"] for result in document["results"]] == ["-red", "blue", "--blue"]
     assert all(len(result["hits"]) == 1 for result in document["results"])
-    assert "No such option '--topp'" in run(capsys, "search", tmp_path / "i", "red", "--topp", "3", code=2)[1]
+    said = run(capsys, "search", tmp_path / "i", "red", "--topp", "3", code=2)[1]
+    assert re.search("No such option:? '?--topp", said)  # as the version of click says it
     assert "requires an argument" in run(capsys, "search", tmp_path / "i", "red", "-k", code=2)[1]
     _, err = run(capsys, "search", "a dog", code=2)
     assert "'a dog' is no index, and no mckit.toml names one: mckit search INDEX 'a dog'." in err
