@@ -12,7 +12,7 @@ from torch import nn
 
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.folder import Export
-from mobileclip_kit.exporting.onnx import _convert
+from mobileclip_kit.exporting.onnx import _convert, _reorder_gelu
 from mobileclip_kit.runtime.onnx import open_session
 
 
@@ -71,3 +71,19 @@ class Unlowered(nn.Module):
 def test_an_operator_that_onnx_does_not_have_is_named() -> None:
     with pytest.raises(ExportError, match=r"cannot export the image tower to ONNX: No ONNX function .*bessel_j0"):
         _convert("image", Unlowered().eval())
+
+
+def test_a_gelu_whose_numbers_are_no_tensors_is_reordered_as_well() -> None:
+    """As older exporters of torch write constants."""
+    nodes = [
+        onnx.helper.make_node("Constant", [], ["half"], value_float=0.5),
+        onnx.helper.make_node("Constant", [], ["one"], value_float=1.0),
+        onnx.helper.make_node("Constant", [], ["axes"], value_ints=[1]),
+        onnx.helper.make_node("Erf", ["x"], ["erf"]),
+        onnx.helper.make_node("Add", ["erf", "one"], ["sum"]),
+        onnx.helper.make_node("Mul", ["half", "sum"], ["inner"]),
+        onnx.helper.make_node("Mul", ["x", "inner"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "gelu", [], [])
+    _reorder_gelu(graph)
+    assert [list(node.input) for node in graph.node[-2:]] == [["x", "sum"], ["inner", "half"]]
