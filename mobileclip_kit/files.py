@@ -319,9 +319,11 @@ def check_sha256(folder: Path, name: str, sha256: str, *, source: str, hint: str
         hint: How to make the file anew.
 
     Raises:
-        DataError: The file is missing or was changed.
+        DataError: The file is missing or was changed, or is not below the folder: documents come from others, too.
     """
     path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise DataError(f"{folder / source} names a file outside its folder: {name[:100]!r}.", hint=hint)
     if not path.is_file() or sha256_of_file(path) != sha256:
         what = "was changed: its SHA-256 is not the one in" if path.is_file() else "is missing, named by"
         raise DataError(f"{path} {what} {source}.", hint=hint)

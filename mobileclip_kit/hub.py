@@ -77,18 +77,19 @@ def _answers(url: str) -> bool:
     import socket
     import urllib.request
 
-    asked = urlsplit(url)
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(asked.scheme) or proxies.get("all")
-    if proxy and not urllib.request.proxy_bypass(asked.hostname or ""):
-        asked = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    port = asked.port or (80 if asked.scheme == "http" else 443)
     try:
-        found = socket.getaddrinfo(asked.hostname, port, type=socket.SOCK_STREAM)
-    except OSError:
+        asked = urlsplit(url)
+        proxies = urllib.request.getproxies()
+        proxy = proxies.get(asked.scheme) or proxies.get("all")
+        if proxy and not urllib.request.proxy_bypass(asked.hostname or ""):
+            asked = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        default = {"http": 80, "socks5": 1080, "socks5h": 1080}.get(asked.scheme, 443)
+        found = socket.getaddrinfo(asked.hostname, asked.port or default, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):  # a name that nobody knows, or no URL at all
         return False
     for family, address in {family: address for family, *_, address in found}.items():
-        with socket.socket(family, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+        # The system may lack a family that the name has an address of.
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.settimeout(_ANSWER_SECONDS)
             probe.connect(address)
             return True

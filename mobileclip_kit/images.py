@@ -413,6 +413,8 @@ def _check_png_pixels(stream: IO[bytes]) -> None:
     stream.seek(8)  # behind the signature
     while len(head := stream.read(8)) == 8:
         left, kind = struct.unpack(">I4s", head)
+        if kind == b"IEND":  # what lies behind it is none of the image
+            return
         if kind != b"IDAT":
             stream.seek(left + 4, os.SEEK_CUR)
             continue

@@ -60,6 +60,16 @@ def make_layout(place: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["../secret", "/etc/hosts"])
+def test_a_layout_names_no_files_outside_its_folder(tmp_path: Path, name: str) -> None:
+    make_layout(tmp_path / "layout")
+    document = {**read_json(tmp_path / "layout" / LAYOUT_FILE), "files": {name: "00" * 32}}
+    write_json(tmp_path / "layout" / LAYOUT_FILE, document)
+    problems = [checked.problem for checked in check_path(tmp_path / "layout") if checked.problem]
+    assert len(problems) == 1
+    assert "outside its folder" in problems[0]
+
+
 def use_layout(place: Path) -> None:
     described = LayoutFile.read(place)
     for name in described.files:

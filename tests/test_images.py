@@ -205,6 +205,8 @@ def test_a_flipped_bit_in_the_pixels_of_a_png_is_told():
         with pytest.raises(ImageError, match="damaged or cut off"):
             load_image(bytes(data))
     assert unnoticed > 10
+    behind = b"\0\0\0\x01IDAT?????"  # what follows an image's end is none of its pixels
+    assert load_image(sound + behind).size == (120, 90)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -56,8 +56,10 @@ def leading_stages(network: nn.Module, frozen: Collection[str]) -> list[nn.Modul
     trunk = getattr(image_tower(network), "trunk", None)
     if not isinstance(trunk, ConvTower | HybridTower):
         return []
-    names = [f"visual.trunk.stages.{number}" in frozen for number in range(len(trunk.stages))]
-    return list(trunk.stages)[: [*names, False].index(False)]
+    names = [f"visual.trunk.stages.{number}" for number in range(len(trunk.stages))]
+    # Parts of a stage that the recipe names as well must be found in the network.
+    whole = [name in frozen and not any(each.startswith(f"{name}.") for each in frozen) for name in names]
+    return list(trunk.stages)[: [*whole, False].index(False)]
 
 
 @contextmanager

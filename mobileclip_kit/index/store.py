@@ -211,7 +211,9 @@ class Store:
         """By name what says that a file is as before; the items' checksums are not compared."""
         with _reporting(self.path):
             found = self._connection.execute("SELECT name, size_bytes, mtime_ns, row IS NOT NULL FROM items")
-            return {os.fsdecode(name): (size, moment, bool(has_row)) for name, size, moment, has_row in found}
+            # A damaged name is no bytes; it is then no file's name either, and reading the item will say so.
+            return {os.fsdecode(name) if isinstance(name, bytes) else repr(name): (size, moment, bool(has_row))
+                    for name, size, moment, has_row in found}  # fmt: skip
 
     def failures(self) -> list[Item]:
         """The items without a vector, by name."""

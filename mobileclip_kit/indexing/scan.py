@@ -78,16 +78,17 @@ def nothing_changed(library: Sequence[Found], stamps: Mapping[str, Stamp]) -> Ch
         library: The images that are there.
         stamps: See :meth:`~mobileclip_kit.index.store.Store.stamps`.
     """
-    failed = 0
+    failed, left = 0, dict(stamps)
     for found in library:
-        size_bytes, mtime_ns, has_row = stamps.get(found.name, _NO_STAMP)
+        # Taken out, since a tar may hold two images of one name.
+        size_bytes, mtime_ns, has_row = left.pop(found.name, _NO_STAMP)
         if found.size_bytes != size_bytes or found.mtime_ns != mtime_ns:
             return None
         if not has_row:
             failed += 1
         elif found.reason is not None or mtime_ns is None:
             return None
-    return Changes(unchanged=len(library) - failed) if len(library) == len(stamps) else None
+    return None if left else Changes(unchanged=len(library) - failed)
 
 
 def compare_library(

@@ -260,6 +260,7 @@ def test_frozen_stages_are_computed_once_and_the_student_is_the_same(
     given = {"cache": cache, "recipe": recipe, "student": "conv-s"}
     distill(request(tmp_path, **given))
     assert set(images) == {(16, 16, 16)}  # channels and places after the second stage
+    assert len(frozen.leading_stages(load_model(str(tmp_path / "student")).network, [*stages, f"{stages[1]}.0"])) == 1
     images.clear()
     with monkeypatch.context() as patch:
         patch.setattr(frozen, "leading_stages", lambda network, names: [])

@@ -12,9 +12,11 @@ import pytest
 from mobileclip_kit.errors import DataError, IndexFormatError, ModelError, ModelMismatchError, OutputError
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.index.folder import IndexReader, open_writer
-from mobileclip_kit.index.store import Store
+from mobileclip_kit.index.store import Stamp, Store
+from mobileclip_kit.indexing.listing import Found
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.report import IndexReport
+from mobileclip_kit.indexing.scan import Changes, nothing_changed
 from mobileclip_kit.indexing.update import update_index
 from tests.indexing.fakes import COLOURS, ColourEncoder, NanEncoder, draw, draw_many
 
@@ -64,6 +66,14 @@ def test_an_unchanged_folder_costs_no_encoding(photos: Path, out: Path, monkeypa
     assert encoder.encoded == 0
     assert (report.items, report.unchanged, report.added, report.updated, report.removed) == (10, 10, 0, 0, 0)
     assert report.images_per_s == 0
+
+
+def test_a_name_that_comes_twice_hides_no_image_that_vanished(photos: Path) -> None:
+    """A tar may hold two images of one name."""
+    library = [Found(str(photos / "red.png"), "red.png", 9, 1)] * 2
+    stamps: dict[str, Stamp] = {"red.png": (9, 1, True), "green.png": (9, 1, True)}
+    assert nothing_changed(library, stamps) is None
+    assert nothing_changed(library[:1], {"red.png": (9, 1, True)}) == Changes(unchanged=1)
 
 
 def test_touched_images_keep_their_vectors(photos: Path, out: Path) -> None:

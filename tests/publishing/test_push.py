@@ -145,6 +145,20 @@ def test_without_a_network_the_copy_is_used_and_else_it_is_said(
     assert client.local_place("hf-hub:me/other") == "hf-hub:me/other"
 
 
+def test_an_address_of_a_family_that_the_system_lacks_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        here = server.getsockname()
+        found = [(family, socket.SOCK_STREAM, 6, "", here) for family in (9999, socket.AF_INET)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        assert client._answers(f"http://hub.test:{here[1]}")
+
+
+@pytest.mark.parametrize("url", ["https://hub:port", "http://[hub", "http://" + 70 * "a"])
+def test_a_hub_that_is_no_address_does_not_answer(url: str) -> None:
+    """Whoever then asks the hub gets the reason in a sentence."""
+    assert not client._answers(url)
+
+
 def test_an_unknown_repository_is_said(hub: Hub) -> None:
     with pytest.raises(ModelError, match="There is no repository me/nothing on the hub"):
         mckit.load("hf-hub:me/nothing")
