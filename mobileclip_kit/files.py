@@ -187,8 +187,10 @@ def write_json(path: Path, document: Any, *, sealed: bool = False) -> None:
     """
     if sealed:
         document = seal(document)
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_file(path) as staging:
-        staging.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        # Bytes of file names that are not UTF-8 become escapes, as JSON has them too.
+        staging.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def open_file(path: Path) -> BinaryIO:

@@ -306,6 +306,14 @@ def test_a_sealed_file_that_was_changed_is_refused(tmp_path: Path, old: str) -> 
     assert "content_sha256" in (refused.value.hint or "")
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_names_that_are_not_utf8_are_kept(tmp_path: Path, sealed: bool) -> None:
+    """A training lists the images that it skipped; it must not fail at its end by the name of one."""
+    document = {"skipped": [os.fsdecode(b"caf\xe9.png"), "é \\udce9"]}
+    write_json(tmp_path / "training.json", document, sealed=sealed)
+    assert read_json(tmp_path / "training.json") == document
+
+
 def test_a_file_without_a_seal_is_read(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"number": 1})
     assert read_json(tmp_path / "a.json") == {"number": 1}
