@@ -35,8 +35,8 @@ from mobileclip_kit.web.service import ClientDisconnected, Service
 
 MAX_SEARCH_BYTES = 256 << 10
 MAX_IMAGE_BYTES = 64 << 20
-# Bodies of images that are in memory at once, the one that is encoded among them; the others wait unread.
-_UPLOADS = 2
+# Bytes of images that are in memory at once, those that are encoded among them; the others wait unread.
+_BODIES_BYTES = 2 * MAX_IMAGE_BYTES
 # For a whole body, and between two parts of it.
 _BODY_S, _PART_S = 120.0, 10.0
 _THUMBNAIL_SECONDS = 600
@@ -90,7 +90,7 @@ class _Endpoints:
 
     def __init__(self, service: Service, description: dict[str, Any]) -> None:
         self._service, self._description = service, description
-        self._uploads = asyncio.Semaphore(_UPLOADS)
+        self._bodies = BodyMemory(_BODIES_BYTES)
         self._files = {
             name: (data, f'"{hashlib.blake2b(data, digest_size=16).hexdigest()}"')
             for name, data in _static_files().items()
@@ -121,7 +121,8 @@ class _Endpoints:
         kind = request.headers.get("content-type", "")
         if not kind.startswith("image/") and kind != "application/octet-stream":
             raise HTTPException(415, "An image must be sent as image/* or application/octet-stream.")
-        async with self._uploads:
+        length = min(int(request.headers.get("content-length") or MAX_IMAGE_BYTES), MAX_IMAGE_BYTES)
+        async with self._bodies.hold(length):
             data = await _read(request, MAX_IMAGE_BYTES)
             token = await self._service.encode_image(data, request.is_disconnected)
         return json_response(UploadToken(token=token))
@@ -191,6 +192,30 @@ def _has(request: Request, tag: str) -> bool:
 def _gone(path: Path) -> Response:
     message = f"{path.name} is no longer where it was when it was indexed."
     return error_response(410, "DataError", message, "Update the index with mckit index.")
+
+
+class BodyMemory:
+    """Memory that bodies share by their stated sizes, so that small ones need not wait for clients that send slowly.
+
+    Args:
+        size: Bytes in all.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._free, self._freed = size, asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def hold(self, count: int) -> AsyncIterator[None]:
+        """Wait until ``count`` bytes are free, and hold them."""
+        while self._free < count:
+            self._freed.clear()
+            await self._freed.wait()
+        self._free -= count
+        try:
+            yield
+        finally:
+            self._free += count
+            self._freed.set()
 
 
 async def _read(request: Request, limit: int) -> bytes:

@@ -199,8 +199,9 @@ def test_an_upload_of_one_endless_column_is_refused_from_its_header(client: Test
         assert f"{width}×{height} pixels; the limit is" in answer.json()["error"]["message"]
 
 
-def test_two_uploads_at_once_are_read_and_the_others_wait_unread(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("states_its_size", "at_once"), [(False, 2), (True, 8)])
+def test_so_many_uploads_are_read_at_once_as_their_stated_sizes_allow(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, states_its_size: bool, at_once: int
 ) -> None:
     reading, most, count = 0, 0, 0
     read = app_module._read
@@ -209,18 +210,24 @@ def test_two_uploads_at_once_are_read_and_the_others_wait_unread(
         nonlocal reading, most, count
         reading, count = reading + 1, count + 1
         most = max(most, reading)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02 if at_once == 2 else 0.5)
         try:
             return await read(request, limit)
         finally:
             reading -= 1
 
     monkeypatch.setattr(app_module, "_read", counted)
-    headers = {"Content-Type": "image/png"}
+    headers, data = {"Content-Type": "image/png"}, png((9, 9, 9))
+
+    def post(_: int) -> int:
+        return client.post(
+            "/api/images", content=data if states_its_size else iter([data]), headers=headers
+        ).status_code
+
     with ThreadPoolExecutor(8) as pool:
-        sent = [pool.submit(client.post, "/api/images", content=png((9, 9, 9)), headers=headers) for _ in range(8)]
-    assert {each.result().status_code for each in sent} == {200}
-    assert (most, count) == (2, 8)
+        assert set(pool.map(post, range(8))) == {200}
+    assert count == 8
+    assert most == 2 if at_once == 2 else most > 2
 
 
 def test_a_body_that_is_not_sent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
