@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +54,12 @@ class MemoryImages:
     """Decoded images in memory.
 
     Attributes:
-        pixels: ``(n, height, width, 3)`` uint8.
+        pixels: ``(n, height, width, 3)`` uint8; or what frozen stages have made of them, float32.
         identities: See :class:`Images`.
         skipped: The images that could not be decoded.
     """
 
-    pixels: Pixels
+    pixels: NDArray[Any]
     identities: NDArray[np.uint64]
     skipped: list[Skipped] = field(default_factory=list)
 

@@ -6,9 +6,9 @@ tower's work, since images are largest there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mobileclip_kit.data.images import MEMORY_BYTES, MemoryImages, Rows
-from mobileclip_kit.data.pair import Skipped
+from mobileclip_kit.data.images import MEMORY_BYTES, MemoryImages
 from mobileclip_kit.images import normalize
 from mobileclip_kit.networks.conv_tower import ConvTower
 from mobileclip_kit.networks.families import image_tower
@@ -26,29 +25,6 @@ from mobileclip_kit.progress import Progress
 from mobileclip_kit.spec import ImageSpec
 
 _BATCH = 128
-
-
-@dataclass
-class StageImages:
-    """A training set as the first stage in training sees it; see :class:`~mobileclip_kit.data.images.Images`.
-
-    Attributes:
-        grids: ``(n, channels, height, width)`` float32.
-        identities: One number per image.
-        skipped: The images that could not be decoded.
-    """
-
-    grids: NDArray[np.float32]
-    identities: NDArray[np.uint64]
-    skipped: list[Skipped] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.grids)
-
-    def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Any]]:
-        """Grids in place of pixels."""
-        for rows in batches:
-            yield rows, self.grids[rows]
 
 
 def leading_stages(network: nn.Module, frozen: Collection[str]) -> list[nn.Module]:
@@ -64,7 +40,7 @@ def leading_stages(network: nn.Module, frozen: Collection[str]) -> list[nn.Modul
 
 @contextmanager
 def passed_once(network: nn.Module, frozen: Collection[str], images: Any, seen: ImageSpec,
-                device: str) -> Iterator[StageImages | None]:  # fmt: skip
+                device: str) -> Iterator[MemoryImages | None]:  # fmt: skip
     """Take the leading frozen stages out of a network while it is trained; afterwards they are back.
 
     Args:
@@ -75,8 +51,8 @@ def passed_once(network: nn.Module, frozen: Collection[str], images: Any, seen: 
         device: Where to compute.
 
     Yields:
-        What the network is to be given instead of images, or None where there are no such stages, or images or grids do
-        not fit into memory: then nothing is changed.
+        The set with the stages' grids, ``(n, channels, height, width)``, in place of pixels, or None where there are no
+        such stages, or images or grids do not fit into memory: then nothing is changed.
     """
     stages = leading_stages(network, frozen)
     grids = _grids(stages, images, seen, device) if stages and isinstance(images, MemoryImages) else None
@@ -87,7 +63,7 @@ def passed_once(network: nn.Module, frozen: Collection[str], images: Any, seen: 
     for number in range(len(stages)):
         places[number] = nn.Identity()
     try:
-        yield StageImages(grids, images.identities, images.skipped)
+        yield replace(images, pixels=grids)
     finally:
         for number, stage in enumerate(stages):
             places[number] = stage
