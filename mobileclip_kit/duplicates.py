@@ -30,9 +30,8 @@ from mobileclip_kit.progress import track
 LINE = 0.68
 # Without hashes, in an index of an older mckit or of imported vectors, the vectors have to be nearly equal.
 _LINE_WITHOUT_HASH = 1e-4
-# So many nearest images of each are compared with it; larger groups hold together through their best image.
-_NEIGHBOURS = 32
-_QUERIES_AT_ONCE = 256
+# Images that are compared at once: their product with as many others is 8 MB.
+_FIRST, _SECOND = 256, 8192
 _SAMPLE = 400
 # Images whose hashes differ by less may be copies; the share of bits is doubled as in :func:`hash_distances`.
 _DIFFERENT = 0.5
@@ -92,23 +91,20 @@ def find_duplicates(index: IndexReader, *, stop: Callable[[], bool] = lambda: Fa
 def group_items(index: IndexReader, items: Sequence[Item], stop: Callable[[], bool]) -> list[list[Item]]:
     """See :func:`find_duplicates`; ``items`` are those of the index that have a row."""
     ranked = sorted(items, key=_quality)
-    place_of = {item.row: place for place, item in enumerate(ranked)}
-    copies: dict[int, set[int]] = defaultdict(set)
-    for first, second in _pairs(index, ranked, place_of, stop):
-        copies[first].add(second)
-        copies[second].add(first)
+    images, taken, groups = _Images(index, ranked), np.zeros(len(ranked), np.bool_), []
     # The best image takes all its copies; what is no copy of it makes groups of its own, so that no chain of small
     # steps joins two photos that differ.
-    taken: set[int] = set()
-    groups = []
-    for place in range(len(ranked)):
-        if place in taken or place not in copies:
-            continue
-        members = [place, *sorted(copies[place] - taken - {place})]
-        if len(members) > 1:
-            taken.update(members)
+    for block in track(list(parts_of(np.arange(len(ranked)), _FIRST)), "compare", "blocks"):
+        if stop():
+            return []
+        for place, copies in images.later_copies(block[~taken[block]]):
+            others = copies[~taken[copies]]
+            if taken[place] or not others.size:
+                continue
+            taken[others] = True
             # A link is never kept in place of a file: deleting the copies would delete the photo.
-            groups.append(sorted((ranked[member] for member in members), key=partial(_is_link, index.header.folder)))
+            members = [ranked[member] for member in (place, *others.tolist())]
+            groups.append(sorted(members, key=partial(_is_link, index.header.folder)))
     return sorted(groups, key=lambda group: group[0].name)
 
 
@@ -159,32 +155,54 @@ def typical_distance(vectors: Vectors, hashes: Rows | None = None) -> float:
     return max(float(np.median(distances)), 1e-6) if distances.size else _TYPICAL
 
 
-def _pairs(
-    index: IndexReader, ranked: Sequence[Item], place_of: dict[int | None, int], stop: Callable[[], bool]
-) -> Iterator[tuple[int, int]]:
-    """Places of items that are copies of each other."""
-    same = defaultdict(list)
-    for place, item in enumerate(ranked):
-        if item.sha256 is not None:
-            same[item.sha256].append(place)
-    for places in same.values():
-        yield from ((places[0], other) for other in places[1:])
-    hashes = [(item.facts or PhotoFacts()).phash for item in ranked]
-    known = np.array([each is not None for each in hashes], np.bool_)
-    bits = np.array([each or 0 for each in hashes], np.int64)
-    rows = np.array([item.row for item in ranked], np.int64)
-    some = np.argsort(rows)[even_sample(len(rows))]
-    typical = typical_distance(index.vectors(rows[some]), bits[some] if known.all() else None)
-    allowed = index.allowed_rows()
-    for block in track(list(parts_of(np.arange(len(ranked)), _QUERIES_AT_ONCE)), "compare", "blocks"):
-        if stop():
+class _Images:
+    """What is compared of the images of an index, in the order in which they take their copies.
+
+    Args:
+        index: Opened.
+        ranked: Its items with a row, the best first.
+    """
+
+    def __init__(self, index: IndexReader, ranked: Sequence[Item]) -> None:
+        self._index, self._rows = index, np.array([item.row for item in ranked], np.int64)
+        hashes = [(item.facts or PhotoFacts()).phash for item in ranked]
+        self._known = np.array([each is not None for each in hashes], np.bool_)
+        self._hashes = np.array([each or 0 for each in hashes], np.int64)
+        some = np.argsort(self._rows)[even_sample(len(ranked))]
+        self._typical = typical_distance(
+            index.vectors(self._rows[some]), self._hashes[some] if self._known.all() else None
+        )
+        same = defaultdict(list)
+        for place, item in enumerate(ranked):
+            if item.sha256 is not None:
+                same[item.sha256].append(place)
+        # Image → all of the same bytes, and which of them it is.
+        self._same = {place: (places, at) for places in same.values() for at, place in enumerate(places)}
+
+    def later_copies(self, block: Rows) -> Iterator[tuple[int, Rows]]:
+        """The copies of each image of a block among those that come after it, both in rising order."""
+        if not block.size:
             return
-        scores, found = index.nearest(index.vectors(rows[block]), _NEIGHBOURS + 1, allowed=allowed)
-        first = np.repeat(block, found.shape[1])
-        second = np.array([place_of.get(row, -1) for row in found.ravel().tolist()], np.int64)
-        near = near_copies((1 - scores.ravel()) / typical, bits[first], bits[second], known[first] & known[second])
-        kept = near & (second >= 0) & (first != second)
-        yield from zip(first[kept].tolist(), second[kept].tolist(), strict=True)
+        vectors, after = self._index.vectors(self._rows[block]), np.arange(block[0] + 1, len(self._rows))
+        found = [self._near(block, vectors, part) for part in parts_of(after, _SECOND)]
+        first, second = (np.concatenate([part[side] for part in found] or [block[:0]]) for side in (0, 1))
+        for place in block.tolist():
+            equal, at = self._same.get(place, ([], 0))
+            if copies := {*second[first == place].tolist(), *equal[at + 1 :]}:
+                yield place, np.array(sorted(copies), np.int64)
+
+    def _near(self, block: Rows, vectors: Vectors, others: Rows) -> tuple[Rows, Rows]:
+        """Pairs of near copies, the first of a block and the second after it among the others."""
+        known = self._known[block][:, None] & self._known[others]
+        # Most pairs are ruled out by their hashes, which is much less work than the product of their vectors.
+        possible = differing_bits(self._hashes[block][:, None], self._hashes[others]) <= LINE * BITS / 2
+        ours, theirs = np.nonzero((possible | ~known) & (others > block[:, None]))
+        if not ours.size:
+            return ours, theirs
+        scores = (vectors @ self._index.matrix[self._rows[others]].T)[ours, theirs]
+        first, second = block[ours], others[theirs]
+        near = near_copies((1 - scores) / self._typical, self._hashes[first], self._hashes[second], known[ours, theirs])
+        return first[near], second[near]
 
 
 def _is_link(folder: Path | None, item: Item) -> bool:

@@ -36,9 +36,9 @@ def perceptual_hash(pixels: Pixels) -> int:
     return int(np.packbits(values > np.median(values)).view(">i8")[0])
 
 
-def differing_bits(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+def differing_bits(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.uint8]:
     """In how many of 64 bits each pair of hashes differs."""
-    return np.bitwise_count((first ^ second).view(np.uint64)).astype(np.int64)
+    return np.bitwise_count((first ^ second).view(np.uint64))
 
 
 @functools.cache

@@ -167,6 +167,23 @@ def test_a_folder_of_copies_alone_is_one_group(tmp_path: Path) -> None:
         assert [[item.name for item in group] for group in find_duplicates(index)] == [["160.jpg", "120.jpg", "80.jpg"]]
 
 
+def test_a_photo_takes_all_its_copies_however_many(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(40):
+        photo(0, 100 + number).save(tmp_path / "photos" / f"{number:02}.png")
+    update_index(tmp_path / "photos", LayoutEncoder(), tmp_path / "index", IndexOptions(workers=1))
+    with IndexReader(tmp_path / "index") as index:
+        assert [len(group) for group in find_duplicates(index)] == [40]
+
+
+def test_images_in_other_blocks_are_compared_too(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with IndexReader(index) as reader:
+        whole = find_duplicates(reader)
+        monkeypatch.setattr("mobileclip_kit.duplicates._FIRST", 2)
+        monkeypatch.setattr("mobileclip_kit.duplicates._SECOND", 3)
+        assert find_duplicates(reader) == whole
+
+
 def test_an_index_without_images_or_of_one_has_no_copies(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     photo(0).save(tmp_path / "photos" / "a.png")

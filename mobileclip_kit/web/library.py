@@ -38,7 +38,7 @@ from mobileclip_kit.progress import show_progress
 
 MAX_FOLDERS = 1000
 # Comparing more images with each other takes minutes of all cores; `mckit duplicates` does it once.
-MAX_COMPARED = 50_000
+MAX_COMPARED = 100_000
 _CHECK_EVERY_S = 1.0
 _CHECK_FACTOR = 10  # an index that takes one second to open is checked again after ten
 _NO_TIME = -np.iinfo(np.int64).max  # sorts after every real time when negated
