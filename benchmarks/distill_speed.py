@@ -2,21 +2,24 @@
 
     python benchmarks/distill_speed.py PHOTOS -o distill_speed.json
 
-PHOTOS is any folder of JPEG files; they are decoded again for every step, as in training on more of them than memory
-holds. All contenders train the same student (vit-s6-h12 at 224 px) with the same batches on the same cores, in turns:
-every round gives each of them a few steps, in an order drawn anew, and the ratios are medians over the rounds.
+PHOTOS is any folder of JPEG files. All contenders train the same student (vit-s6-h12 at 224 px) with the same batches
+on the same cores, in turns: every round gives each of them a few steps, in an order drawn anew, and the ratios are
+medians over the rounds.
 
-- `cached`: mckit's trainer, KLD + L1 on stored vectors, decoding ahead;
-- `live`: the same with the teacher (ViT-B/32, random weights) in the loop;
-- `ready`: forward and backward of the student alone on a tensor that lies ready: no decoding, no optimizer, no loss of
+- `cached`: mckit's trainer, KLD + L1 on stored vectors; images are decoded once, as they are where memory holds them
+  or with `--decode-once`;
+- `decoding`: the same, but images are decoded again for every step, ahead of the model;
+- `live`: `cached` with the teacher (ViT-B/32, random weights) in the loop;
+- `ready`: forward and backward of the student alone on a tensor that lies ready: no images, no optimizer, no loss of
   a teacher. What `cached` reaches of it is what the loader, the loss and the optimizer leave;
+- `cached half`, `live half`, `ready half`: the same with `patch_dropout` 0.5, the student alone;
 - `open_clip`: open_clip's `train_one_epoch` with a distillation teacher (`--distill-model ViT-B-32`), its training
   transform and its loader's workers. It trains both towers, and its teacher reads the captions, too: it has no form
   that trains the image tower alone.
 
 By operations alone (8.8 GFLOP for the teacher's forward pass of an image, 3.5 for the student's forward and backward)
-`live` costs about 3.5 times `ready`. More than that between `cached` and `live` would take a student whose small
-matrices run faster than its teacher's large ones.
+`live` costs about 3.5 times `ready`. With half of the patches the student costs about half, the teacher as much as
+before.
 
 A step is timed from one batch's arrival to the next one's, so that waiting for the loader counts. The first steps of a
 turn and those that only empty the loader's queue do not.
@@ -44,13 +47,15 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mobileclip_kit.arrays import Pixels
-from mobileclip_kit.data.images import FileImages, Rows, identities_of
+from mobileclip_kit.data.images import FileImages, Images, Rows, identities_of
 from mobileclip_kit.distillation.mixture import MixtureObjective
 from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions, TrainingPlan
 from mobileclip_kit.distillation.teachers import TeacherTargets, live_targets, lookup_in, stored_targets
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup
 from mobileclip_kit.images import list_images
+from mobileclip_kit.networks.families import image_tower
 from mobileclip_kit.networks.model import Model, load_model
+from mobileclip_kit.networks.patches import Patches
 from mobileclip_kit.networks.students import build_student, student_config
 
 # Steps of a turn that are not timed: the first ones fill the queue, the last ones empty it.
@@ -62,8 +67,8 @@ Turn = Callable[[int], list[float]]
 def main() -> None:
     """Measure, print and write."""
     arguments = parse(
-        "photos", out=Path("distill_speed.json"), student="vit-s6-h12", teacher="ViT-B-32", images=512, batch_size=32,
-        rounds=5, steps=6, threads=os.cpu_count() or 1, draft=False, without=(),
+        "photos", out=Path("distill_speed.json"), student="vit-s6-h12", teacher="ViT-B-32", images=512, batch_size=16,
+        rounds=9, steps=3, threads=os.cpu_count() or 1, draft=False, without=(),
     )  # fmt: skip
     torch.set_num_threads(arguments.threads)
     files = list(list_images(arguments.photos))[: arguments.images]
@@ -99,25 +104,29 @@ def speed(name: str, turn: Turn, arguments: Namespace) -> float:
 def ratios(rounds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """How many times as fast the cached step is as each other, round by round."""
     found = {}
-    for name, speeds in rounds.items():
-        if name != "cached":
-            each = [cached / other for cached, other in zip(rounds["cached"], speeds, strict=True)]
-            found[f"cached / {name}"] = {"median": statistics.median(each), "low": min(each), "high": max(each)}
+    for ours in (name for name in rounds if name.startswith("cached")):
+        for name, speeds in rounds.items():
+            if name != ours:
+                each = [one / other for one, other in zip(rounds[ours], speeds, strict=True)]
+                found[f"{ours} / {name}"] = {"median": statistics.median(each), "low": min(each), "high": max(each)}
     return found
 
 
 def contenders(files: list[Path], folder: Path, arguments: Namespace) -> dict[str, Turn]:
     """What takes turns."""
     teacher = load_model(arguments.teacher)
-    turns = {
-        "cached": trainer_turn(files, folder, arguments, teacher, live=False),
-        "ready": ready_turn(arguments, teacher),
+    ours = functools.partial(trainer_turn, files, folder, arguments, teacher)
+    made: dict[str, Callable[[], Turn]] = {
+        "cached": ours,
+        "decoding": functools.partial(ours, decoding=True),
+        "live": functools.partial(ours, live=True),
+        "ready": functools.partial(ready_turn, arguments, teacher),
+        "cached half": functools.partial(ours, dropout=0.5),
+        "live half": functools.partial(ours, live=True, dropout=0.5),
+        "ready half": functools.partial(ready_turn, arguments, teacher, dropout=0.5),
+        "open_clip": functools.partial(open_clip_turn, files, arguments, teacher),
     }
-    if "live" not in arguments.without:
-        turns["live"] = trainer_turn(files, folder, arguments, teacher, live=True)
-    if "open_clip" not in arguments.without:
-        turns["open_clip"] = open_clip_turn(files, arguments, teacher)
-    return turns
+    return {name: make() for name, make in made.items() if name not in arguments.without}
 
 
 def make_student(name: str, teacher: Model) -> tuple[Any, dict[str, Any]]:
@@ -128,20 +137,25 @@ def make_student(name: str, teacher: Model) -> tuple[Any, dict[str, Any]]:
     return build_student(config, seed=0), config
 
 
-class StampedImages(FileImages):
+class StampedImages:
     """Notes when each batch is handed out."""
 
-    stamps: list[float]
+    def __init__(self, images: Images) -> None:
+        self.images, self.identities, self.skipped = images, images.identities, images.skipped
+        self.stamps: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.images)
 
     def read(self, batches: Iterator[Rows]) -> Generator[tuple[Rows, Pixels]]:
-        """See FileImages."""
-        self.stamps = []
-        for batch in super().read(batches):
+        """See Images."""
+        for batch in self.images.read(batches):
             self.stamps.append(time.perf_counter())
             yield batch
 
 
-def trainer_turn(files: list[Path], folder: Path, arguments: Any, teacher: Model, *, live: bool) -> Turn:
+def trainer_turn(files: list[Path], folder: Path, arguments: Any, teacher: Model, *, live: bool = False,
+                 decoding: bool = False, dropout: float = 0.0) -> Turn:  # fmt: skip
     """Some steps of mckit's own trainer."""
     image, width = teacher.spec.require_image(), teacher.spec.embedding_dim
     names = [file.name for file in files]
@@ -152,9 +166,14 @@ def trainer_turn(files: list[Path], folder: Path, arguments: Any, teacher: Model
     side = TeacherTargets(targets, None if live else lookup, None, 100.0)
     objective = MixtureObjective(network, MixtureOptions(kld_l1=1.0), [side], images=len(files))
 
+    read = FileImages(files, names, identities_of(names), image, draft=arguments.draft)
+    ready = read if decoding else read.in_memory()[1]
+
     def turn(steps: int) -> list[float]:
-        images = StampedImages(files, names, identities_of(names), image, draft=arguments.draft)
-        plan = TrainingPlan(steps=WARM + steps + QUEUE + 1, batch_size=arguments.batch_size)
+        images = StampedImages(ready)
+        # The last tenth of the steps, in which all patches are seen, comes after those that are timed.
+        plan = TrainingPlan(steps=WARM + steps + (QUEUE if decoding else 0) + 1 + bool(dropout),
+                            batch_size=arguments.batch_size, patch_dropout=dropout)  # fmt: skip
         with tempfile.TemporaryDirectory(dir=folder) as run:
             setup = TrainerSetup(plan=plan, augmentation=Augmentation(), image=image, folder=Path(run), fingerprint={},
                                  checkpoint_seconds=1e9)  # fmt: skip
@@ -164,9 +183,11 @@ def trainer_turn(files: list[Path], folder: Path, arguments: Any, teacher: Model
     return turn
 
 
-def ready_turn(arguments: Any, teacher: Model) -> Turn:
+def ready_turn(arguments: Any, teacher: Model, dropout: float = 0.0) -> Turn:
     """Forward and backward alone."""
     network, _ = make_student(arguments.student, teacher)
+    if dropout:
+        Patches(image_tower(network), dropout, steps=10).choose(0)
     network.train()
     size = teacher.spec.require_image().height
     images = torch.randn(arguments.batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))

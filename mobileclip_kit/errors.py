@@ -34,8 +34,8 @@ _NAMES = {
     **{name: f'precision="{name.replace("_", "-")}"' for name in _PRECISIONS},
 }  # fmt: skip
 _SWITCHES = frozenset(
-    {"ane", "captions", "compact", "exact_pixels", "fast_decode", "force", "keep_failed", "prune", "rehash", "resume",
-     "retry_failed", "tars", "trim_vocab"}
+    {"ane", "captions", "compact", "decode_once", "exact_pixels", "fast_decode", "force", "keep_failed", "prune",
+     "rehash", "resume", "retry_failed", "tars", "trim_vocab"}
 )  # fmt: skip
 # What stands in backquotes is a command to type, and stays.
 _OPTION = re.compile(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.data.pair import Member, Skipped
 from mobileclip_kit.errors import ImageError
-from mobileclip_kit.files import sha256_of_file
+from mobileclip_kit.files import read_json, sha256_of_file, write_json
 from mobileclip_kit.images import decode_ahead, load_pixels
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.spec import ImageSpec
@@ -51,7 +51,7 @@ class Images(Protocol):
 
 @dataclass
 class MemoryImages:
-    """Decoded images in memory.
+    """Decoded images in memory, or in a file that is mapped into it.
 
     Attributes:
         pixels: ``(n, height, width, 3)`` uint8; or what frozen stages have made of them, float32.
@@ -136,19 +136,50 @@ class FileImages:
         Returns:
             The rows that could be decoded, and their images in the same order.
         """
-        every = np.arange(len(self), dtype=np.int64)
-        kept: list[Rows] = []
         pixels = np.empty((len(self), self._spec.height, self._spec.width, 3), np.uint8)
-        done = 0
-        chunks = np.array_split(every, len(self) // _CHUNK + 1)
+
+        def keep(done: int, part: Pixels) -> None:
+            pixels[done : done + len(part)] = part
+
+        rows = self._decode_all(keep)
+        return rows, MemoryImages(pixels[: len(rows)], self.identities[rows], self.skipped)
+
+    def in_file(self, path: Path) -> tuple[Rows, MemoryImages]:
+        """Decode everything once into a file that is mapped into memory, or map one that was made of the same images.
+
+        A JSON file beside it, written last, says what it holds.
+
+        Returns:
+            See :meth:`in_memory`.
+
+        Raises:
+            OSError: The disk is full or cannot be written.
+        """
+        note, shape = path.with_suffix(".json"), (self._spec.height, self._spec.width, 3)
+        made_of = {"images": identity_of(self.identities.tobytes()), "shape": list(shape), "draft": self._draft}
+        known = read_json(note) if note.is_file() and path.is_file() else {}
+        if {name: known.get(name) for name in made_of} != made_of:
+            note.unlink(missing_ok=True)
+            with path.open("wb") as file:
+                rows = self._decode_all(lambda _, part: file.write(np.ascontiguousarray(part).data))
+            known = made_of | {"rows": rows.tolist(), "skipped": [asdict(skip) for skip in self.skipped]}
+            write_json(note, known)
+        self.skipped = [Skipped(**skip) for skip in known["skipped"]]
+        rows = np.array(known["rows"], np.int64)
+        pixels = np.memmap(path, np.uint8, "r", shape=(len(rows), *shape)) if len(rows) else np.zeros((0, *shape))
+        return rows, MemoryImages(pixels, self.identities[rows], self.skipped)
+
+    def _decode_all(self, keep: Callable[[int, Pixels], object]) -> Rows:
+        """Decode every image and hand them on in order, with how many came before; the rows that could be decoded."""
+        every = np.arange(len(self), dtype=np.int64)
+        kept, done = [np.zeros(0, np.int64)], 0
         with Progress("decode", total=len(self), unit="images") as progress:
-            for rows, part in self.read(iter(chunks)):
-                pixels[done : done + len(rows)] = part
+            for rows, part in self.read(iter(np.array_split(every, len(self) // _CHUNK + 1))):
+                keep(done, part)
                 done += len(rows)
                 kept.append(rows)
                 progress.advance(len(rows))
-        decoded = np.concatenate(kept)
-        return decoded, MemoryImages(pixels[:done], self.identities[decoded], self.skipped)
+        return np.concatenate(kept)
 
     def _decode(self, row: int) -> Pixels | ImageError:
         try:

@@ -152,7 +152,9 @@ class PairRun(TrainingRun):
         spec = describe(self.request.out.name, network, self.student.config)
         image, seed = spec.require_image(), self.recipe.training.seed
         keys = [pair.key for pair in self.pairs]
-        rows, images = load_files(self.pairs, identities_of(keys), image)
+        rows, images = self.processes.first(
+            lambda: load_files(self.pairs, identities_of(keys), image, file=self.decoded_file)
+        )
         self.pairs = [self.pairs[row] for row in rows]
         self._check_enough()
         self.fit_batch(len(self.pairs))

@@ -54,7 +54,6 @@ class PairObjective:
         self.stream = TextStream(network)
         with torch.no_grad():
             network.logit_scale.fill_(math.log(options.logit_scale))
-        # Convolutions on a CPU are faster so; transformers do not care.
         image_tower(network).to(memory_format=torch.channels_last)
         self.tokens: TokenProjection | None = None
         self.language: MaskedLanguage | None = None
@@ -210,7 +209,7 @@ class PairInputs:
     @cached_property
     def _seen(self) -> ImageStages:
         network, objective = self._objective.network, self._objective
-        images = self._batch.images.contiguous(memory_format=torch.channels_last)
+        images = self._batch.images
         staged = objective.tokens is not None or objective.language is not None
         return image_stages(network, images) if staged else ImageStages((), encode_raw(network, images))
 

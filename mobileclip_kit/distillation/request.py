@@ -53,6 +53,9 @@ class TrainingRequest:
     precision: Annotated[ComputeType | None, Option("Type of matrix products.")] = None
     limit: Annotated[int | None, Option("Take the first N images only.", metavar="N", at_least=2)] = None
     trim_vocab: Annotated[bool, Option("Keep only the vocabulary that the texts of the run need, and bytes.")] = False
+    decode_once: Annotated[
+        bool, Option("Decode images that do not fit into memory into a file during the run, not in each epoch.")
+    ] = False
     checkpoint_seconds: Annotated[float, Option("Time between checkpoints.", metavar="S", at_least=0)] = 60.0
     resume: Annotated[bool, Option("Continue an interrupted run.")] = False
     force: Annotated[bool, Option("Replace an output that exists already.")] = False

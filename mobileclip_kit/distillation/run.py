@@ -25,7 +25,7 @@ from mobileclip_kit.distillation.mixture import MixtureObjective, check_inputs
 from mobileclip_kit.distillation.objective import Batch, StepContext
 from mobileclip_kit.distillation.projection import start_projection
 from mobileclip_kit.distillation.request import DistillRequest, TrainingRequest
-from mobileclip_kit.distillation.run_folder import finish_run, holds_work, open_run, run_folder
+from mobileclip_kit.distillation.run_folder import DECODED_FILE, finish_run, holds_work, open_run, run_folder
 from mobileclip_kit.distillation.stages import Phase, run_stages
 from mobileclip_kit.distillation.student import Student, init_notes, make_student
 from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions
@@ -142,6 +142,11 @@ class TrainingRun:
         self.notes: list[str] = []
         self._request = request
         self._is_pointless = False
+
+    @property
+    def decoded_file(self) -> Path | None:
+        """Where images are kept decoded that do not fit into memory, or None."""
+        return self.folder / DECODED_FILE if self._request.decode_once else None
 
     def require_images(self, count: int) -> None:
         """Refuse a training set that is too small; then the teacher's vectors of it are of no use either.
@@ -325,7 +330,9 @@ class DistillRun(TrainingRun):
         """Decode the training set where it fits into memory."""
         if "image" in self.request.towers:
             self.seen = seen_by_both(self.image, self.teachers[0])
-            self.train, self.images = load_images(self.train, self.seen, draft=self.request.fast_decode)
+            self.train, self.images = self.processes.first(
+                lambda: load_images(self.train, self.seen, draft=self.request.fast_decode, file=self.decoded_file)
+            )
         else:
             self.images = NoImages(identities_of(self.train.hashes))
         self.skipped += self.images.skipped

@@ -34,6 +34,7 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 RECIPE_FILE = "recipe.toml"
 TRAINING_FILE = "training.json"
 LOG_FILE = "log.jsonl"
+DECODED_FILE = "decoded.u8"
 EVENTS_FOLDER = "tensorboard"
 
 
@@ -103,7 +104,8 @@ def close_run(run: Path) -> None:
     Raises:
         OutputError: The folder is not a run's.
     """
-    if any(run.iterdir()) and not (holds_work(run) or any((run / name).exists() for name in (LOG_FILE, MERGES_FILE))):
+    ours = (LOG_FILE, MERGES_FILE, DECODED_FILE)
+    if any(run.iterdir()) and not (holds_work(run) or any((run / name).exists() for name in ours)):
         raise OutputError(f"{run} was not made by mckit, so it is not removed.", hint="Choose another -o.")
     for child in sorted(run.iterdir(), key=lambda path: path.name == LOG_FILE):
         remove(child)  # the log last, by which _is_finished knows what a kill left

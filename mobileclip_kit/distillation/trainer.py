@@ -46,6 +46,8 @@ from mobileclip_kit.distillation.run_folder import CHECKPOINT_FILE, RunLog
 from mobileclip_kit.distillation.tables import Augmentation, TrainingPlan
 from mobileclip_kit.distillation.training_set import batch_rows
 from mobileclip_kit.errors import DataError, TrainingError, UsageError
+from mobileclip_kit.networks.families import image_tower
+from mobileclip_kit.networks.patches import Patches
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.spec import ImageSpec
 
@@ -138,6 +140,9 @@ class Trainer:
         self._frozen = freeze(self._modules, plan.frozen)
         self._parameters = dict(trained_parameters(self._modules))
         self._backbone = find_backbone(self._modules) if plan.backbone_frozen else None
+        self._patches: Patches | None = None
+        if plan.patch_dropout:
+            self._patches = Patches(image_tower(self._modules["network"]), plan.patch_dropout, self.steps)
         self._optimizer = make_optimizer(self._parameters, plan)
         self._clipped = give_own_rates(self._optimizer, self._parameters, setup.rates or {}, plan)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=plan.precision == "float16")
@@ -173,8 +178,12 @@ class Trainer:
             module.train()
         for part in self._frozen:
             part.eval()  # keeps its running means
-        with torch.random.fork_rng(devices=[]), self._interruption.watched():
-            losses, parts, speed = self._loop()
+        try:
+            with torch.random.fork_rng(devices=[]), self._interruption.watched():
+                losses, parts, speed = self._loop()
+        finally:
+            if self._patches is not None:
+                self._patches.restore()
         if self._average:
             copy_into(self._parameters, self._average, "", self.checkpoint)
         for module in self._modules.values():
@@ -219,6 +228,8 @@ class Trainer:
         plan, step = self._plan, self._done
         if self._backbone is not None:
             self._backbone.hold(step < round(plan.backbone_frozen * self.steps))
+        if self._patches is not None:
+            self._patches.choose(step)
         context = StepContext(step, self.steps, step // self._per_epoch, plan.seed)
         rate = plan.learning_rate(step, self.steps)
         gradient = self._gradient_in_parts if self._in_parts else self._gradient
@@ -275,7 +286,7 @@ class Trainer:
 
     def _images(self, rows: Rows, pixels: Pixels, context: StepContext) -> Tensor:
         if pixels.dtype != np.uint8:  # grids of stages that the images have passed already
-            return torch.from_numpy(pixels).to(self._device)
+            return torch.from_numpy(pixels).to(self._device).contiguous(memory_format=torch.channels_last)
         # Bytes are laid out channel by channel before they become floats, a quarter of the traffic.
         images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).contiguous().float().div_(255.0)
         identities, how, replay = self._source.identities[rows], self._setup.augmentation, self._setup.replay
@@ -283,7 +294,8 @@ class Trainer:
             images = augment(images, identities, how, seed=context.seed, epoch=context.epoch)
         elif view := context.epoch % replay.views:
             images = augment(images, identities, how, seed=replay.seed, epoch=view)
-        return images.sub_(self._mean).div_(self._std).contiguous()  # (n, 3, height, width)
+        images = images.sub_(self._mean).div_(self._std)  # (n, 3, height, width)
+        return images.contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:

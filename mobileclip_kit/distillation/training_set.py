@@ -120,28 +120,31 @@ def read_holdout(holdout: str | float) -> float | list[str]:
     return share
 
 
-def load_images(pairs: TrainingPairs, image: ImageSpec, *, draft: bool = False) -> tuple[TrainingPairs, Images]:
-    """Images as the trainer takes them, decoded into memory when they fit.
+def load_images(pairs: TrainingPairs, image: ImageSpec, *, draft: bool = False,
+                file: Path | None = None) -> tuple[TrainingPairs, Images]:  # fmt: skip
+    """Images as the trainer takes them, see :func:`load_files`.
 
     Returns:
         The pairs whose rows the images have: those that could not be decoded are gone, and listed by the images.
     """
-    rows, images = load_files(pairs.pairs, identities_of(pairs.hashes), image, draft=draft)
+    rows, images = load_files(pairs.pairs, identities_of(pairs.hashes), image, draft=draft, file=file)
     return pairs.take([int(row) for row in rows]), images
 
 
-def load_files(
-    pairs: Sequence[Pair], identities: NDArray[np.uint64], image: ImageSpec, *, draft: bool = False
-) -> tuple[Sequence[int], Images]:
-    """Images of pairs, decoded into memory when they fit.
+def load_files(pairs: Sequence[Pair], identities: NDArray[np.uint64], image: ImageSpec, *, draft: bool = False,
+               file: Path | None = None) -> tuple[Sequence[int], Images]:  # fmt: skip
+    """Images of pairs, decoded into memory when they fit, else into a file if one is named, else in every epoch.
 
     Returns:
         The rows of the pairs that have an image, and the images in the same order.
     """
     files = FileImages([pair.image for pair in pairs], [pair.key for pair in pairs], identities, image, draft=draft)
     if len(pairs) * image.height * image.width * 3 > MEMORY_BYTES:
-        return range(len(pairs)), files
-    rows, images = files.in_memory()
+        if file is None:
+            return range(len(pairs)), files
+        rows, images = files.in_file(file)
+    else:
+        rows, images = files.in_memory()
     return [int(row) for row in rows], images
 
 

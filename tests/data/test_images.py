@@ -60,6 +60,25 @@ def test_memory_holds_what_could_be_decoded(files: list[Path]) -> None:
     assert [rows.tolist() for rows, _ in memory.read(iter([np.array([1, 0])]))] == [[1, 0]]
 
 
+def test_a_file_holds_what_could_be_decoded_and_is_taken_again_for_the_same_images_only(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "decoded.u8"
+    wanted, memory = images(files).in_memory()
+    rows, mapped = images(files).in_file(path)
+    assert np.array_equal(rows, wanted) and np.array_equal(mapped.pixels, memory.pixels)
+    assert mapped.skipped == memory.skipped and path.stat().st_size == memory.pixels.nbytes
+    decoded = []
+    monkeypatch.setattr("mobileclip_kit.data.images.load_pixels", lambda *given, **_: decoded.append(given))
+    again, mapped = images(files).in_file(path)
+    assert not decoded and np.array_equal(again, wanted) and mapped.skipped == memory.skipped
+    monkeypatch.undo()
+    others, mapped = images(files[:3]).in_file(path)
+    assert others.tolist() == [0, 1, 2] and np.array_equal(mapped.pixels, memory.pixels[:3])
+    _, empty = images(files[3:4]).in_file(path)
+    assert len(empty) == 0
+
+
 def test_stopping_early_stops_the_decoders(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[object] = []
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.folder import TeacherCache
+from mobileclip_kit.data import images
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation import frozen
 from mobileclip_kit.distillation.recipe import load_recipe
@@ -275,6 +276,28 @@ def test_frozen_stages_are_computed_once_and_the_student_is_the_same(
     assert set(images) == {(3, 64, 64)}
 
 
+def test_a_transformer_sees_half_of_the_patches_but_in_the_last_tenth_of_the_steps(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, run = [], open_clip.transformer.Transformer.forward
+
+    def count(self: Any, given: torch.Tensor, *more: Any, **named: Any) -> torch.Tensor:
+        tokens.append(given.shape[1])
+        return run(self, given, *more, **named)
+
+    monkeypatch.setattr(open_clip.transformer.Transformer, "forward", count)
+    recipe = RECIPE.with_training(steps=10, patch_dropout=0.5)
+    student = student_file(tmp_path, "small", patch_size=8)
+    distill(request(tmp_path, cache=cache, recipe=recipe, student=student))
+    assert tokens == [1 + 8] * 9 + [1 + 16]  # with the class token
+    whole, parts = tmp_path / "student", tmp_path / "parts"
+    distill(request(tmp_path, cache=cache, recipe=recipe.with_training(micro_batch=2), student=student, out=parts))
+    for name, tensor in weights(whole).items():
+        assert tensor.shape == weights(parts)[name].shape
+    with pytest.raises(UsageError, match="patch_dropout needs a vision transformer"):
+        distill(request(tmp_path, cache=cache, recipe=recipe, student="conv-s", out=tmp_path / "conv"))
+
+
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
@@ -447,3 +470,8 @@ def test_images_that_do_not_fit_into_memory_train_the_same(
     monkeypatch.setattr("mobileclip_kit.distillation.training_set.MEMORY_BYTES", 0)
     distill(request(tmp_path, cache=cache, out=tmp_path / "streamed"))
     assert_same_model(tmp_path / "student", tmp_path / "streamed")
+    decoded, load = [], images.load_pixels
+    monkeypatch.setattr(images, "load_pixels", lambda *given, **more: decoded.append(1) or load(*given, **more))
+    distill(request(tmp_path, cache=cache, out=tmp_path / "once", decode_once=True))
+    assert_same_model(tmp_path / "student", tmp_path / "once")
+    assert len(decoded) == 10 and not (tmp_path / "once.run").exists()

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +37,7 @@ from mobileclip_kit.distillation.tables import Augmentation, TrainingPlan
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingResult, freeze
 from mobileclip_kit.distillation.training_set import batch_rows
 from mobileclip_kit.errors import DataError, OutputError, TrainingError, UsageError
+from mobileclip_kit.networks.patches import Patches
 from mobileclip_kit.spec import ImageSpec
 from tests.processes import life
 
@@ -400,3 +402,19 @@ def test_unknown_parts_and_networks_frozen_whole_are_refused():
         freeze({"network": convolutions()}, ("visual.stem",))
     with pytest.raises(UsageError, match="nothing is left to train"):
         freeze({"network": convolutions()}, ("0", "1"))
+
+
+def test_patches_of_timms_transformers_are_dropped_but_not_their_class_token() -> None:
+    visual = nn.Module()
+    visual.trunk = trunk = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=1, num_classes=0)
+    before, given = trunk.state_dict().keys(), torch.rand(2, 3, 64, 64)
+    patches = Patches(visual, 0.75, steps=20)
+    shapes = []
+    for step in (0, 17, 18, 19):
+        patches.choose(step)
+        shapes.append(tuple(trunk.train().forward_features(given).shape[:2]))
+    assert shapes == [(2, 5), (2, 5), (2, 17), (2, 17)]
+    patches.choose(0)
+    assert trunk.eval().forward_features(given).shape[1] == 17
+    patches.restore()
+    assert isinstance(trunk.patch_drop, nn.Identity) and trunk.state_dict().keys() == before
