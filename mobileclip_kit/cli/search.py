@@ -97,18 +97,18 @@ def command(
             note(_suggest_export(index.encoder.model_path or index.spec.name, searching - started))
         if query_vectors is not None:
             labels, vectors = load_query_vectors(query_vectors, request.query_names, index.spec.embedding_dim)
+            judged = None
         else:
-            vectors = index.encode(words, images=images, like=items, templates=request.templates)
+            vectors, judged = index.encode_judged(words, images=images, like=items, templates=request.templates)
             labels = list(words) or [*map(str, images), *items]
-        texts = bool(words) and not images and not items
         found = index.search_vectors(
-            vectors, k=request.k, without=items, texts=texts, textness=request.textness or 0.0,
+            vectors, k=request.k, without=items, judged=judged, textness=request.textness or 0.0,
             textness_vector=request.textness_vector, fold=not request.copies, **request.filters(),
         )  # fmt: skip
         latency_ms = 1000 * (time.perf_counter() - searching)
         images_at = index.images_at
         device = index.encoder.device if words or images else None
-        problem = index.confidence_problem if texts else "Only hits of words alone have a confidence."
+        problem = index.confidence_problem if judged is not None else "Only hits of words alone have a confidence."
     results = [certain_hits(hits, min_confidence) for hits in found]
     rows = [
         {"query": label, "hits": [hit.to_json() for hit in hits], "cutoff": _cutoff(min_confidence, hits, every)}
@@ -123,7 +123,7 @@ def command(
         "total_ms": round(total_ms, 3),
     }
     notes = [f"Nothing was left out: {problem}"] if problem and min_confidence is not None else []
-    if texts and problem is None and min_confidence is not None:
+    if problem is None and min_confidence is not None:
         uncut = [one_line(label) for label, every in zip(labels, found, strict=True)
                  if any(hit.confidence is None for hit in every)]  # fmt: skip
         notes += [f"Nothing was left out for {label!r}: it is far from every background text." for label in uncut]

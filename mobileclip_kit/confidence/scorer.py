@@ -94,12 +94,13 @@ def confidences(background: Background, query: Vectors, hits: Vectors) -> Vector
 
     Args:
         background: Of the index.
-        query: Unit vector ``(d,)`` of a text; negative words and textness may have moved it.
+        query: Unit vector ``(d,)`` of a text: of what is asked for, before negative words and textness move it to where
+            no text lies.
         hits: Unit rows ``(k, d)``, the vectors of the best hits from the first one on, best first. The first
             :data:`FIRST_HITS` of them set the scale.
 
     Returns:
-        ``(k,)`` from 0 to 1; None for a query that is far from every background text.
+        ``(k,)`` from 0 to 1; None for a query that is far from every background text, such as zero.
     """
     if len(hits) == 0:
         return np.empty(0, np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.confidence.background import Background
-from mobileclip_kit.confidence.scorer import FIRST_HITS, confidences
+from mobileclip_kit.confidence.scorer import FIRST_HITS, certain_count, confidences
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.files import one_line
 from mobileclip_kit.index.folder import IndexReader
@@ -56,6 +56,7 @@ def search(
     allowed: NDArray[np.bool_] | None = None,
     without: frozenset[str] = frozenset(),
     background: Background | None = None,
+    judged: Vectors | None = None,
 ) -> list[list[Hit]]:
     """The images nearest to each query; those of equal scores are in the order of their names.
 
@@ -66,6 +67,7 @@ def search(
         allowed: A mask from :meth:`IndexReader.allowed_rows`; None for every image that is still there.
         without: Names that are never hits, such as the item that others shall be like.
         background: Of the index, if the queries are texts and hits shall have a confidence.
+        judged: Vectors that confidences are computed from, ``(q, d)``; None for the queries themselves.
 
     Returns:
         At most ``k`` hits for each query, best first; fewer when the index holds fewer.
@@ -82,17 +84,17 @@ def search(
     least = wanted if background is None else max(wanted, FIRST_HITS + len(without))
     root = index.header.folder
     results = []
-    for query, rows in zip(queries, _nearest_rows(index, queries, least, allowed), strict=True):
+    found = _nearest_rows(index, queries, least, allowed)
+    for query, text, rows in zip(queries, queries if judged is None else judged, found, strict=True):
         names = index.names_of(rows.tolist())
         rows = rows[[row in names for row in rows.tolist()]]
         vectors = index.vectors(rows)
-        # Each row by itself, so that equal vectors have equal scores wherever they lie in the matrix.
-        scores = np.einsum("kd,d->k", vectors, query, dtype=np.float64).astype(np.float32)
+        scores = _exact_scores(vectors, query)
         order = sorted(range(len(rows)), key=lambda place: (-scores[place], names[int(rows[place])]))
         order = [place for place in order if without.isdisjoint(_names_of(names[int(rows[place])]))][
             : max(k, least - len(without))
         ]
-        sure = None if background is None else confidences(background, query, vectors[order])
+        sure = None if background is None else confidences(background, text, vectors[order])
         results.append(
             [
                 Hit(
@@ -106,6 +108,34 @@ def search(
             ]
         )
     return results
+
+
+def order_ties(
+    query: Vectors, vectors: Vectors, scores: Vectors, names_of: Callable[[NDArray[np.intp]], Sequence[str]]
+) -> NDArray[np.intp]:
+    """The order in which hits of equal scores are in the order of their names.
+
+    Args:
+        query: ``(d,)``.
+        vectors: Of the hits, ``(n, d)``, best first.
+        scores: Their cosines, ``(n,)``.
+        names_of: The names of some of the hits, which are asked for where scores are equal up to rounding.
+
+    Returns:
+        Places of the hits, ``(n,)``.
+    """
+    order = np.arange(len(scores))
+    equal = np.append(scores[:-1] - scores[1:] <= _TIE, False)
+    tied = np.flatnonzero(equal | np.roll(equal, 1))
+    names, exact = names_of(tied), _exact_scores(vectors[tied], query)
+    order[tied] = tied[sorted(range(len(tied)), key=lambda place: (-exact[place], names[place]))]
+    return order
+
+
+def _exact_scores(vectors: Vectors, query: Vectors) -> Vectors:
+    """Cosines ``(n,)`` of each row by itself, so that equal vectors have equal ones wherever they lie in the matrix."""
+    scores: Vectors = np.einsum("kd,d->k", vectors, query, dtype=np.float64).astype(np.float32)
+    return scores
 
 
 def search_files(index: IndexReader, queries: Vectors, k: int = 10, **options: Any) -> list[list[Hit]]:
@@ -136,9 +166,11 @@ def _names_of(name: str) -> tuple[str, str]:
 
 
 def certain_hits(hits: Sequence[Hit], min_confidence: float | None) -> list[Hit]:
-    """The hits without those of a lower confidence; None for all. Hits whose confidence is not known are kept."""
-    least = 0.0 if min_confidence is None else min_confidence
-    return [hit for hit in hits if hit.confidence is None or hit.confidence >= least]
+    """The hits of at least this confidence, up to many in a row of a lower one; all where it is None or not known."""
+    sure = np.array([hit.confidence for hit in hits if hit.confidence is not None], np.float32)
+    if min_confidence is None or len(sure) < len(hits):
+        return list(hits)
+    return [hits[place] for place in np.flatnonzero(sure[: certain_count(sure, min_confidence)] >= min_confidence)]
 
 
 def _nearest_rows(

@@ -13,13 +13,13 @@ from mobileclip_kit.arguments import Confidence, Count, check_arguments, listed_
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.confidence.background import Background, open_background
 from mobileclip_kit.duplicates import DuplicateGroup, describe_group, find_duplicates
-from mobileclip_kit.errors import UsageError
+from mobileclip_kit.errors import ShapeError, UsageError
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.progress import ProgressOption, show_progress
 from mobileclip_kit.runtime.encoder import Encoder, listed_images
 from mobileclip_kit.search.hits import Hit, certain_hits, search, search_files
 from mobileclip_kit.search.models import check_model, find_textness, open_query_encoder
-from mobileclip_kit.search.queries import combine, encode_queries, finite_rows, vectors_of_items
+from mobileclip_kit.search.queries import combine, encode_judged, finite_rows, vectors_of_items
 from mobileclip_kit.search.request import Filters
 from mobileclip_kit.spec import ModelSpec
 from mobileclip_kit.urls import as_place
@@ -139,9 +139,9 @@ class Index:
             templates: A sentence such as ``"a photo of {}"``, or several, whose vectors are averaged.
             textness: Above 0 prefers images with written words, below 0 avoids them.
             textness_vector: A ``textness.json``; None for the one in the index or beside its model.
-            min_confidence: Leaves out hits of a lower confidence, from 0 to 1, so that nothing may be left. Hits whose
-                confidence is None are kept: those of images and items, and of an index without a background (see
-                ``confidence_problem``).
+            min_confidence: Leaves out hits of a lower confidence, from 0 to 1, and all after ten of them in a row, so
+                that nothing may be left. Hits whose confidence is None are kept: those of images and items, and of an
+                index without a background (see ``confidence_problem``).
             **filters: Among which images: the filters of ``mckit search``, such as ``folder="holidays"``. A day is a
                 ``date``, a ``datetime`` or a text such as ``"2024-05-31"``.
 
@@ -163,7 +163,7 @@ class Index:
         check_arguments("search", query=(query, str | None))
         likes = listed_texts("search", "like", like)
         words, images = [] if query is None else [query], [] if image is None else [image]
-        vectors = self.encode(words, images=images, like=likes, templates=templates)
+        vectors, judged = self.encode_judged(words, images=images, like=likes, templates=templates)
         if len(vectors) > 1:  # an image and items without words
             vectors = combine([1.0] * len(vectors), vectors)[None]
         hits = self.search_vectors(
@@ -172,7 +172,7 @@ class Index:
             textness=textness,
             textness_vector=textness_vector,
             without=likes,
-            texts=bool(words) and not images and not likes,
+            judged=judged,
             min_confidence=min_confidence,
             **filters,
         )
@@ -200,6 +200,22 @@ class Index:
         Raises:
             MckitError: See :meth:`search`.
         """
+        return self.encode_judged(words, images=images, like=like, templates=templates)[0]
+
+    def encode_judged(
+        self,
+        words: str | Sequence[str] = (),
+        *,
+        images: ImageLike | Iterable[ImageLike] = (),
+        like: str | Sequence[str] = (),
+        templates: str | Sequence[str] = (),
+    ) -> tuple[Vectors, Vectors | None]:
+        """As :meth:`encode`, with the vectors that :meth:`search_vectors` computes confidences from.
+
+        Returns:
+            Query vectors, and those of the words alone that are asked for, without those that a query takes away; None
+            for queries with images or items.
+        """
         words, like = listed_texts("encode", "words", words), listed_texts("encode", "like", like)
         templates, images = listed_texts("encode", "templates", templates), listed_images(images)
         if not (len(words) or len(images) or len(like)):
@@ -207,7 +223,10 @@ class Index:
         beside = vectors_of_items(self._reader, like)
         if len(images):
             beside = np.concatenate([self.encoder.encode_images(images), beside])
-        return encode_queries(self.encoder, words, templates=templates, beside=beside) if len(words) else beside
+        if not len(words):
+            return beside, None
+        vectors, judged = encode_judged(self.encoder, words, templates=templates, beside=beside)
+        return vectors, None if len(beside) else judged
 
     def search_vectors(
         self,
@@ -217,7 +236,7 @@ class Index:
         textness: float = 0.0,
         textness_vector: str | Path | None = None,
         without: str | Sequence[str] = (),
-        texts: bool = False,
+        judged: Vectors | None = None,
         min_confidence: float | None = None,
         fold: bool = False,
         **filters: Any,
@@ -230,7 +249,8 @@ class Index:
             textness: See :meth:`search`.
             textness_vector: See :meth:`search`.
             without: Items that are never hits.
-            texts: Whether these are vectors of texts alone; the hits of others have no confidence.
+            judged: What the confidences of hits are computed from, ``(q, d)``, see :meth:`encode_judged`; None for hits
+                without a confidence.
             min_confidence: See :meth:`search`.
             fold: Whether files of the same content are one hit, with ``copies``.
             **filters: See :meth:`search`.
@@ -249,15 +269,17 @@ class Index:
             min_confidence=(min_confidence, Confidence | None), fold=(fold, bool),
         )  # fmt: skip
         without, vectors = listed_texts("search", "without", without), finite_rows(vectors)
+        if judged is not None and (judged := finite_rows(judged)).shape != vectors.shape:
+            raise ShapeError(f"The query vectors have the shape {vectors.shape}, those to judge by {judged.shape}.")
         if "tags" in filters:
             filters["tags"] = tuple(listed_texts("search", "tags", filters["tags"]))
         allowed = request_from(Filters, "search", **filters).allowed_rows(self._reader)
         if textness:
             path = None if textness_vector is None else Path(textness_vector)
             vectors = find_textness(self._reader, path).apply(vectors, textness)
-        background = self._background[0] if texts else None
         find = search_files if fold else search
-        found = find(self._reader, vectors, k, allowed=allowed, without=frozenset(without), background=background)
+        found = find(self._reader, vectors, k, allowed=allowed, without=frozenset(without),
+                     background=None if judged is None else self._background[0], judged=judged)  # fmt: skip
         return [certain_hits(hits, min_confidence) for hits in found]
 
     @python_errors

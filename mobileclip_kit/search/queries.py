@@ -83,7 +83,14 @@ def combine(weights: Sequence[float], vectors: Vectors) -> Vectors:
 def encode_queries(
     encoder: Encoder, queries: Sequence[str], *, templates: Sequence[str] = (), beside: Vectors | None = None
 ) -> Vectors:
-    """Vectors of queries in words.
+    """Vectors of queries in words; see :func:`encode_judged`."""
+    return encode_judged(encoder, queries, templates=templates, beside=beside)[0]
+
+
+def encode_judged(
+    encoder: Encoder, queries: Sequence[str], *, templates: Sequence[str] = (), beside: Vectors | None = None
+) -> tuple[Vectors, Vectors]:
+    """Vectors of queries in words, and what the confidence of their hits is computed from.
 
     Args:
         encoder: With a text tower.
@@ -92,7 +99,8 @@ def encode_queries(
         beside: Unit rows ``(m, d)``, such as images, that are added to every query.
 
     Returns:
-        Unit rows, ``(q, d)``.
+        Unit rows, ``(q, d)``, and those of the words alone that are asked for: a vector from which words were taken
+        away lies where no text does. Such a row is zero where a query only takes words away.
 
     Raises:
         ModelError: The model has no text tower.
@@ -101,13 +109,15 @@ def encode_queries(
     parsed = [parse_query(query) for query in queries]
     texts = list(dict.fromkeys(term.text for terms in parsed for term in terms))
     vector_of = dict(zip(texts, encode_prompts(encoder, texts, templates), strict=True))
-    rows = []
+    rows, judged = [], []
     for terms in parsed:
-        weights, vectors = [term.weight for term in terms], [vector_of[term.text] for term in terms]
+        weights, vectors = [term.weight for term in terms], np.stack([vector_of[term.text] for term in terms])
+        wanted = [max(weight, 0.0) for weight in weights]
+        judged.append(combine(wanted, vectors) if any(wanted) else np.zeros_like(vectors[0]))
         if beside is not None:
-            weights, vectors = weights + [1.0] * len(beside), [*vectors, *beside]
-        rows.append(combine(weights, np.stack(vectors)))
-    return np.stack(rows)
+            weights, vectors = weights + [1.0] * len(beside), np.concatenate([vectors, beside])
+        rows.append(combine(weights, vectors))
+    return np.stack(rows), np.stack(judged)
 
 
 def finite_rows(vectors: Vectors) -> Vectors:

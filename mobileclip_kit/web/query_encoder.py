@@ -15,7 +15,7 @@ from mobileclip_kit.errors import ImageError, MckitError, ModelError
 from mobileclip_kit.images import load_pixels
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.runtime.encoder import Encoder
-from mobileclip_kit.search.queries import combine, encode_queries
+from mobileclip_kit.search.queries import combine, encode_judged
 from mobileclip_kit.spec import Tower
 
 # 200 MB as Pillow stores them. Images of the library may be larger: the user has indexed them.
@@ -100,7 +100,7 @@ class QueryEncoder:
         kind = "words" if tower == "text" else "images"
         return f"The model {self.encoder.spec.name} of this index cannot encode {kind}: it has no {tower} tower."
 
-    def encode_words(self, words: str, images: Vectors) -> Vectors:
+    def encode_words(self, words: str, images: Vectors) -> tuple[Vectors, Vectors | None]:
         """The query vector of words and of images beside them.
 
         Args:
@@ -108,14 +108,14 @@ class QueryEncoder:
             images: ``(m, d)``.
 
         Returns:
-            ``(d,)``.
+            ``(d,)``, and the vector that confidences are computed from; None beside images.
 
         Raises:
             ModelError: The model cannot be opened or has no text tower.
             UsageError: The query is empty, or its parts cancel each other.
         """
-        vector: Vectors = encode_queries(self._require(), [words], templates=self._templates, beside=images)[0]
-        return vector
+        (vector,), (judged,) = encode_judged(self._require(), [words], templates=self._templates, beside=images)
+        return vector, None if len(images) else judged
 
     def encode_image(self, image: bytes) -> str:
         """Encode an image file and keep its vector for a while.

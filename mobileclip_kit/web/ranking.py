@@ -18,6 +18,7 @@ from mobileclip_kit.index.flat import search_flat
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.selection import Selection
 from mobileclip_kit.schemas import Limit, check_limits
+from mobileclip_kit.search.hits import order_ties
 from mobileclip_kit.search.queries import parse_query
 from mobileclip_kit.search.request import Filters, with_tags
 from mobileclip_kit.web.library import Library
@@ -136,14 +137,14 @@ class Ranking:
             return None
         return int(np.count_nonzero(self.confidences[: self.certain] >= default_line()))
 
-    def with_confidences(self, index: IndexReader, background: Background, vector: Vectors) -> Ranking:
-        """The ranking with the confidences of its first hits."""
+    def with_confidences(self, index: IndexReader, background: Background, judged: Vectors) -> Ranking:
+        """The ranking with the confidences of its first hits, computed from the vector of a text, ``(d,)``."""
         rows = self.rows[:_MOST_CONFIDENT_HITS]
         hits = index.vectors(rows[:_CONFIDENT_HITS])
-        sure, first = confidences(background, vector, hits), hits[:FIRST_HITS]  # they set the scale of all others
+        sure, first = confidences(background, judged, hits), hits[:FIRST_HITS]  # they set the scale of all others
         while sure is not None and certain_count(sure, default_line()) + UNCERTAIN_HITS > len(sure) < len(rows):
             part = index.vectors(rows[len(sure) : len(sure) + _CONFIDENT_HITS])
-            more = confidences(background, vector, np.concatenate([first, part]))
+            more = confidences(background, judged, np.concatenate([first, part]))
             assert more is not None, "known of every hit of a query, or of none"
             sure = np.concatenate([sure, more[len(first) :]])
         return replace(self, confidences=sure)
@@ -204,6 +205,12 @@ def rank(library: Library, request: SearchRequest, vector: Vectors | None) -> Ra
         return Ranking(rows[:MAX_RANKED], None, len(rows), complete=True)
     all_at_once = candidates <= _RANK_ALL_UP_TO or request.start + request.count > _FIRST_HITS
     k = MAX_RANKED if all_at_once else _FIRST_HITS
-    scores, found = search_flat(index.matrix, vector[None], k, allowed=allowed)
-    index.vectors(found[0])  # refuses a damaged row
-    return Ranking(found[0], scores[0], candidates, complete=k == MAX_RANKED)
+    (scores,), (rows,) = search_flat(index.matrix, vector[None], k, allowed=allowed)
+    vectors = index.vectors(rows)  # refuses a damaged row
+
+    def names_of(places: NDArray[np.intp]) -> list[str]:
+        names = library.names_of(rows[places].tolist())
+        return [names.get(row, "") for row in rows[places].tolist()]
+
+    order = order_ties(vector, vectors, scores, names_of)
+    return Ranking(rows[order], scores[order], candidates, complete=k == MAX_RANKED)

@@ -124,7 +124,7 @@ class Service:
         self._textness: Textness | None = None
         self.textness_problem: MckitError | None = None
         self._model_hash: str | None = None
-        self._vectors: LeastRecentlyUsed[tuple[object, ...], Vectors] = LeastRecentlyUsed(256)
+        self._vectors: LeastRecentlyUsed[tuple[object, ...], tuple[Vectors, Vectors | None]] = LeastRecentlyUsed(256)
         self._rankings: LeastRecentlyUsed[tuple[object, ...], Ranking] = LeastRecentlyUsed(24)
         self._model_jobs = JobQueue("model")
         self._index_jobs = JobQueue("index")
@@ -176,9 +176,9 @@ class Service:
             # Opening the model does not count towards the query's latency.
             await self._model_jobs.run(is_disconnected, self.query_encoder.open, self.library.index)
         started = time.perf_counter()
-        vector = await self._query_vector(request, is_disconnected)
+        vector, judged = await self._query_vector(request, is_disconnected)
         encoded = time.perf_counter()
-        found = await self._index_jobs.run(is_disconnected, self._hits, request, vector)
+        found = await self._index_jobs.run(is_disconnected, self._hits, request, vector, judged)
         latency = {"encoding": encoded - started, "searching": time.perf_counter() - encoded}
         rounded = {name: round(1000 * seconds, 2) for name, seconds in latency.items()}
         return replace(found, latency_ms=SearchLatency(**rounded))
@@ -257,23 +257,26 @@ class Service:
         except MckitError as error:
             self.textness_problem = error
 
-    async def _query_vector(self, request: SearchRequest, is_disconnected: IsDisconnected) -> Vectors | None:
-        """The query vector, ``(d,)``; None when there is no query."""
+    async def _query_vector(
+        self, request: SearchRequest, is_disconnected: IsDisconnected
+    ) -> tuple[Vectors | None, Vectors | None]:
+        """The query vector and the one that confidences are computed from, ``(d,)``; None where there is none."""
         key = (self._model_hash, self.library.generation, request.words, request.like, request.images)
-        vector = self._vectors.get(key)
-        if vector is None:
+        known = self._vectors.get(key)
+        if known is None:
             images = await self._index_jobs.run(is_disconnected, self._image_vectors, request)
             if request.words:
                 encode = self.query_encoder.encode_words
-                vector = await self._model_jobs.run(is_disconnected, encode, request.words, images)
+                known = await self._model_jobs.run(is_disconnected, encode, request.words, images)
             else:
-                vector = query_vector(images)
-            self._vectors.put(key, vector)
+                known = query_vector(images), None
+            self._vectors.put(key, known)
+        vector, judged = known
         if request.textness:
             if self._textness is None:
                 raise self.textness_problem or UsageError("There is no textness vector.")
             vector = self._textness.apply(vector[None], request.textness)[0]
-        return vector if vector.any() else None
+        return vector if vector.any() else None, judged
 
     def _image_vectors(self, request: SearchRequest) -> Vectors:
         """The vectors of the query's images, ``(m, d)``."""
@@ -292,7 +295,7 @@ class Service:
             raise DataError("The image to search by is no longer in the index.", hint="Choose another one.")
         return item.row
 
-    def _hits(self, request: SearchRequest, vector: Vectors | None) -> SearchResults:
+    def _hits(self, request: SearchRequest, vector: Vectors | None, judged: Vectors | None) -> SearchResults:
         start, end = request.start, request.start + min(request.count, MAX_PAGE)
         generation = self.library.generation
         copies, contents = self.library.copies, self.library.contents
@@ -307,8 +310,8 @@ class Service:
             elif request.fold and copies is not None and contents is not None:
                 ranking = ranking.fold(copies, contents)
             background = self._background[0]
-            if vector is not None and background is not None and not request.like and not request.images:
-                ranking = ranking.with_confidences(self.library.index, background, vector)
+            if judged is not None and background is not None:
+                ranking = ranking.with_confidences(self.library.index, background, judged)
             self._rankings.put(key, ranking)
         rows = ranking.rows[start:end].tolist()
         scores = [None] * len(rows) if ranking.scores is None else ranking.scores[start:end].tolist()

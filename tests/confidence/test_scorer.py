@@ -13,9 +13,11 @@ from click.testing import CliRunner
 from mobileclip_kit.cli.search import command
 from mobileclip_kit.confidence.background import BACKGROUND_FILE, Background
 from mobileclip_kit.confidence.scorer import confidences, default_line, features
-from mobileclip_kit.errors import UsageError
+from mobileclip_kit.errors import ShapeError, UsageError
 from mobileclip_kit.search import index as index_module
+from mobileclip_kit.search.hits import certain_hits
 from mobileclip_kit.search.index import Index
+from mobileclip_kit.textness.vector import Textness
 from tests.confidence.words import WordEncoder, make_word_index
 
 
@@ -51,6 +53,40 @@ def test_only_words_have_a_confidence(index: Index) -> None:
     hits = index.search(like="dog/000.png", min_confidence=0.9)
     assert len(hits) == 10 and {hit.confidence for hit in hits} == {None}
     assert {hit.confidence for hit in index.search("a dog", like="dog/000.png")} == {None}
+
+
+@pytest.mark.parametrize("taken", ["-cat", "-white:2", "-cat -banana -horse"])
+def test_words_that_are_taken_away_change_the_order_and_not_what_is_right(index: Index, taken: str) -> None:
+    dogs, lacked = index.search(f"a dog {taken}"), index.search(f"a banana {taken}")
+    assert len(certain_hits(dogs, default_line())) == 10
+    assert certain_hits(lacked, default_line()) == []
+    assert {hit.confidence for hit in index.search("-cat")} == {None}
+
+
+@pytest.mark.parametrize("scale", [-1.0, 1.0])
+def test_textness_changes_the_order_and_not_what_is_right(index: Index, tmp_path: Path, scale: float) -> None:
+    direction = WordEncoder().encode_texts(["word"])
+    path = tmp_path / "textness.json"
+    Textness(model="words", model_hash="w0rd5", directions={"probe": direction[0]}).save(path)
+    moved = {"textness": scale, "textness_vector": path, "min_confidence": default_line()}
+    assert len(index.search("a dog", **moved)) == 10
+    assert index.search("a banana", **moved) == index.search("a piano", **moved) == []
+
+
+def test_a_list_of_certain_hits_ends_where_those_of_the_page_do(index: Index) -> None:
+    hits = index.search("a dog", k=60)
+    sure = [1.0, 0.1, 0.8, *[0.1] * 11, 0.9]
+    listed = [replace(hit, confidence=confidence) for hit, confidence in zip(hits, sure, strict=False)]
+    assert certain_hits(listed, 0.5) == [listed[0], listed[2]]
+    assert certain_hits(listed, None) == listed
+
+
+def test_vectors_to_judge_by_belong_to_the_queries(index: Index) -> None:
+    vectors, judged = index.encode_judged(["a dog", "a cat -dog"])
+    assert judged is not None and not np.allclose(vectors[1], judged[1])
+    np.testing.assert_array_equal(vectors[0], judged[0])
+    with pytest.raises(ShapeError, match="those to judge by"):
+        index.search_vectors(vectors, judged=judged[:1])
 
 
 def test_a_query_far_from_every_text_has_none(folder: Path) -> None:

@@ -24,10 +24,11 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from mobileclip_kit.confidence.background import BACKGROUND_FILE
+from mobileclip_kit.confidence.scorer import default_line
 from mobileclip_kit.errors import ImageError
 from mobileclip_kit.index.folder import IndexHeader, IndexReader, create_index, open_writer
 from mobileclip_kit.indexing.importing import import_vectors
-from mobileclip_kit.search.hits import search
+from mobileclip_kit.search.hits import certain_hits, search
 from mobileclip_kit.search.index import Index
 from mobileclip_kit.search.queries import encode_queries
 from mobileclip_kit.web import app as app_module
@@ -515,6 +516,30 @@ def test_hits_have_a_confidence_and_say_where_they_become_uncertain(tmp_path: Pa
         assert (like["certain"], like["hits"][0]["confidence"]) == (None, None)
         told = client.get("/api/library").json()["confidence"]
         assert told["unavailable"] is None and 0 < told["line"] < 1
+
+
+def test_the_page_finds_as_many_likely_images_as_a_search(tmp_path: Path) -> None:
+    index = make_word_index(tmp_path / "index")
+    service = open_service(index, tmp_path / "cache", encoder=WordEncoder())
+    with TestClient(build_app(service), base_url="http://localhost") as client, Index(index, WordEncoder()) as opened:
+        for query in ("a dog", "dog -cat", "horse -white:2", "a banana -dog", "-dog"):
+            page, hits = ask(client, words=query, count=100), opened.search(query, k=100)
+            assert [hit["name"] for hit in page["hits"]] == [hit.item for hit in hits]
+            assert [hit["confidence"] for hit in page["hits"]] == [
+                None if hit.confidence is None else pytest.approx(hit.confidence, abs=1e-3) for hit in hits
+            ]
+            assert page["likely"] in (None, len(certain_hits(hits, default_line())))
+
+
+def test_equal_scores_are_in_the_order_of_their_names(tmp_path: Path, photos: Path) -> None:
+    twins = [draw(photos / f"{name}.png", (40, 220, 40)) for name in "cab"]
+    index = make_index(tmp_path / "twins.index", photos)
+    draw(photos / "aa.png", (40, 220, 40))  # in the last row
+    make_index(index, photos)
+    with TestClient(build_app(open_service(index, tmp_path / "cache")), base_url="http://localhost") as client:
+        found = names(client, words="green")
+    first = found.index("a.png")
+    assert found[first : first + 4] == ["a.png", "aa.png", *sorted(path.name for path in twins)[1:]]
 
 
 def test_a_background_that_comes_after_the_images_is_noticed(tmp_path: Path) -> None:

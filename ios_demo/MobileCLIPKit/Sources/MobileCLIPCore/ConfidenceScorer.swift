@@ -43,7 +43,7 @@ public struct ConfidenceScorer: Sendable {
     /// Number of hits up to the last certain one before many uncertain ones; nil for a query that is far from every text.
     ///
     /// - Parameters:
-    ///   - query: The unit vector of a text; negative words and textness may have moved it.
+    ///   - query: The unit vector of the words to find, before words to avoid and textness move it.
     ///   - hits: The vectors of the best hits, best first.
     public func certainHits(of query: [Float], _ hits: [[Float]]) -> Int? {
         guard let sure = confidences(of: query, hits), sure.allSatisfy(\.isFinite) else { return nil }

@@ -56,11 +56,12 @@ public actor PhotoSearch<Encoder: QueryEncoder> {
     public func search(_ request: SearchRequest, textnessScale: Float, limit: Int) async throws -> SearchAnswer {
         switch request {
         case .words(let text):
-            guard var query = try await query(text) else { return SearchAnswer() }
+            let parts = try await parts(text)
+            guard !parts.isEmpty else { return SearchAnswer() }
+            var query = try QueryVector(parts: parts)
             if let textness, textnessScale != 0 { query = try query.adding(textness: textness, scale: textnessScale) }
             let hits = try index.search(query.vector, limit: limit)
-            let vectors = hits.prefix(ConfidenceScorer.mostHits).map { index.vector(ofRow: $0.row) }
-            return SearchAnswer(hits: hits, certain: scorer?.certainHits(of: query.vector, vectors))
+            return SearchAnswer(hits: hits, certain: try certain(of: parts, hits))
         case .like(let key):
             guard let row = try index.row(ofKey: key) else { return SearchAnswer() }
             let query = try QueryVector(index.vector(ofRow: row)).vector
@@ -68,10 +69,18 @@ public actor PhotoSearch<Encoder: QueryEncoder> {
         }
     }
 
-    private func query(_ text: String) async throws -> QueryVector? {
+    /// Hits are judged by the words to find alone: without words, and with textness, no text lies near to a query.
+    private func certain(of parts: [(vector: [Float], weight: Float)], _ hits: [FlatIndex.Hit]) throws -> Int? {
+        let wanted = parts.filter { $0.weight > 0 }
+        guard let scorer, !wanted.isEmpty else { return nil }
+        let vectors = hits.prefix(ConfidenceScorer.mostHits).map { index.vector(ofRow: $0.row) }
+        return scorer.certainHits(of: try QueryVector(parts: wanted).vector, vectors)
+    }
+
+    private func parts(_ text: String) async throws -> [(vector: [Float], weight: Float)] {
         var parts: [(vector: [Float], weight: Float)] = []
         for term in QueryTerm.parse(text) { parts.append((try await vector(of: term.text), term.weight)) }
-        return parts.isEmpty ? nil : try QueryVector(parts: parts)
+        return parts
     }
 
     /// While the user types, most parts of a query have been encoded before.

@@ -123,6 +123,18 @@ private final class Phone: AppServices {
         #expect(session.state.emptyReason == .nothingLikeThat)
     }
 
+    @Test func wordsToAvoidChangeTheOrderAndNotWhatIsCertain() async throws {
+        let session = try await open(background: golden())
+        await ask("a dog -a horse", session)
+        let certain = try #require(session.state.certain)
+        #expect((30...40).contains(certain))
+        #expect(session.state.shownHits.allSatisfy { $0.key.hasPrefix("dog/") })
+        await ask("a banana -a horse", session)
+        #expect(session.state.emptyReason == .nothingLikeThat)
+        await ask("-a horse", session)
+        #expect(session.state.certain == nil)
+    }
+
     @Test func similarPhotosAreNotCut() async throws {
         let session = try await open(background: golden())
         let like = SearchRequest.like(key: "dog/000.png")
