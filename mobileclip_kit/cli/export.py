@@ -119,7 +119,7 @@ def describe(export: Export) -> str:
             costs = tower.notes.get("float_costs_bytes")
             more = "" if costs is None else f"; {costs:,} bytes more than without"
             lines.append(f"{tower.tower}: kept in float: {', '.join(tower.kept_in_float)}{more}")
-        lines += _sensitivities(table_path(export.path, tower.tower))
+        lines += _sensitivities(table_path(export.path, tower.tower), export.precision)
     recalls = [tower.notes["mean_recall"] for tower in export.towers.values() if "mean_recall" in tower.notes]
     for found in recalls[:1]:  # of both towers together, and noted in each
         lines.append(f"mean recall {found['before']:.4f} before, {found['after']:.4f} after: {found['on']}")
@@ -171,11 +171,11 @@ def _passed(row: Mapping[str, Any]) -> str:
     return "passed" if row["passed"] else "FAILED"
 
 
-def _sensitivities(table: Path) -> list[str]:
+def _sensitivities(table: Path, precision: str) -> list[str]:
     from mobileclip_kit.exporting.sensitivity import read_sensitivities
 
     if not table.is_file():
         return []
     found = read_sensitivities(table)
     worst = ", ".join(f"{entry.operator} of {entry.weight} {entry.loss:.2g}" for entry in found[:_SENSITIVE])
-    return [f"{table.name}: what each of {len(found)} products costs alone in int8; most do {worst}"]
+    return [f"{table.name}: what each of {len(found)} products costs alone in {precision}; most do {worst}"]

@@ -23,7 +23,7 @@ import math
 import random
 import tempfile
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,10 @@ import torch
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError, ModelError, first_line
-from mobileclip_kit.exporting.coreml import find_palette
 from mobileclip_kit.exporting.decomposition import decompose
 from mobileclip_kit.exporting.folder import Export, ExportedTower
 from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, short_description
+from mobileclip_kit.exporting.palettes import LEAST_ELEMENTS, choose_palettes, find_palette, set_palettes
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.rounding import RoundedProgram, choose_float32
@@ -50,10 +50,8 @@ from mobileclip_kit.spec import ModelSpec, Tower
 _CAPTURED: weakref.WeakKeyDictionary[torch.nn.Module, dict[Tower, Captured]] = weakref.WeakKeyDictionary()
 # Of a program with a dynamic batch.
 LARGEST_BATCH = 64
-_LEAST_ELEMENTS = 2048
 _BLOCK = 32
-# Trained channels are of very different sizes, and few values cannot represent them all. 256 values can, and would be
-# as large as the weights of 16 depthwise channels.
+# Trained channels are of very different sizes, and few values cannot represent them all.
 _CHANNELS = 16
 _GRANULARITIES = {bits: ("per_grouped_channel", "per_tensor") for bits in (6, 4)} | {8: ("per_tensor",)}
 # Assets say when they were made; the same model has to give the same bytes.
@@ -70,6 +68,10 @@ def write_program(job: TowerJob) -> ExportedTower:
     """
     captured = Captured(job.model, job.tower, ane=job.options.ane, dynamic=job.options.dynamic_batch)
     _CAPTURED.setdefault(job.model.network, {})[job.tower] = captured
+    return _write_captured(captured, job)
+
+
+def _write_captured(captured: Captured, job: TowerJob) -> ExportedTower:
     kept: frozenset[str] = frozenset()
     if job.options.row.name != "fp32":
         rounded = RoundedProgram(captured.program)
@@ -92,21 +94,29 @@ def write_compressed(job: TowerJob) -> ExportedTower:
     """Write a tower with float16 arithmetic and compressed weights.
 
     Raises:
-        ExportError: The tower cannot be converted or compressed.
+        ExportError: The tower cannot be converted or compressed, or no choice of weights keeps the budget.
     """
-    base = job.options.base
-    if base is None:
-        made = write_program(job)
-        source = job.path
+    base, row = job.options.base, job.options.row
+    more: dict[str, int] | None = None
+    kept: tuple[str, ...] = ()
+    if row.budgeted:
+        plain = _captured(job.model, job.tower, ane=job.options.ane, dynamic=job.options.dynamic_batch)
+        more, kept = choose_palettes(job, plain.module, channels=_CHANNELS)
+    if more is not None:
+        ready = Captured(job.model, job.tower, ane=job.options.ane, dynamic=job.options.dynamic_batch,
+                         palettes=(row, more))  # fmt: skip
+        made, source = _write_captured(ready, job), job.path
+    elif base is None:
+        made, source = write_program(job), job.path
     else:
         made, source = base.towers[job.tower], base.tower_path(job.tower)
     program = read_program(source)
     whole = _stored_floats(program)
-    save_asset(compress(program, job.options.row), job.tower, job.model.spec, job.path)
+    save_asset(compress(program, row, found=more is not None), job.tower, job.model.spec, job.path)
     # Weights that a block's size does not divide stay as they were, without a word.
     share = 1 - _stored_floats(read_program(job.path)) / max(whole, 1)
-    notes = {**made.notes, "compressed_share": round(share, 4)}
-    return ExportedTower.from_file(job.tower, job.path, kept_in_float=made.kept_in_float, **notes)
+    notes = {**made.notes, "compressed_share": round(share, 4), **({} if more is None else {"bits": more})}
+    return ExportedTower.from_file(job.tower, job.path, kept_in_float=(*kept, *made.kept_in_float), **notes)
 
 
 class Captured:
@@ -117,6 +127,7 @@ class Captured:
         tower: ``image`` or ``text``.
         ane: Refuse a tower that the Neural Engine's layout is not known for.
         dynamic: Take any number of inputs up to :data:`LARGEST_BATCH` at once, in place of one.
+        palettes: Replace the weights by values of palettes: the precision, and the weights with more bits.
 
     Attributes:
         program: In float32.
@@ -127,7 +138,8 @@ class Captured:
         ModelError: That layout was asked for and is not known.
     """
 
-    def __init__(self, model: Model, tower: Tower, *, ane: bool = False, dynamic: bool = False) -> None:
+    def __init__(self, model: Model, tower: Tower, *, ane: bool = False, dynamic: bool = False,
+                 palettes: tuple[Precision, Mapping[str, int]] | None = None) -> None:  # fmt: skip
         kind = ImageTower if tower == "image" else TextTower
         try:
             self.module, self.layout = kind(model, ane=True), "(n, channels, 1, tokens)"
@@ -135,6 +147,8 @@ class Captured:
             if ane:
                 raise
             self.module, self.layout = kind(model), "as in the network"
+        if palettes is not None:
+            set_palettes(self.module, *palettes, channels=_CHANNELS)
         self._tower, self._dynamic = tower, dynamic
         self.program = self._capture()
 
@@ -199,6 +213,13 @@ class Captured:
         return torch.export.export(self.module, (torch.cat([example, example]),), dynamic_shapes=(batch,))
 
 
+def _captured(model: Model, tower: Tower, *, ane: bool = False, dynamic: bool = False) -> Captured:
+    """A tower that was captured before, or is now."""
+    towers = _CAPTURED.setdefault(model.network, {})
+    towers[tower] = towers.get(tower) or Captured(model, tower, ane=ane, dynamic=dynamic)
+    return towers[tower]
+
+
 def _shape(node: torch.fx.Node) -> tuple[int, ...]:
     """Of a tensor, for one input."""
     return tuple(side if isinstance(side, int) else 1 for side in node.meta["val"].shape)
@@ -225,8 +246,13 @@ def convert(program: torch.export.ExportedProgram, tower: Tower) -> Any:
         raise ExportError(f"coreai-torch cannot convert the {tower} tower: {first_line(error)}") from error
 
 
-def compress(program: Any, row: Precision) -> Any:
+def compress(program: Any, row: Precision, *, found: bool = False) -> Any:
     """A copy of an ``AIProgram`` with compressed weights.
+
+    Args:
+        program: In float16 or float32.
+        row: The precision.
+        found: Whether weights consist of the values of their palettes already; others stay as they are.
 
     Raises:
         ExportError: Core AI refuses.
@@ -235,12 +261,13 @@ def compress(program: Any, row: Precision) -> Any:
         from coreai_opt import coreai_utils as utils
 
     try:
-        with quiet_converters(), _own_palettes():
+        with quiet_converters(), _own_palettes(found=found):
             if row.name.startswith("palette"):
                 # What its channels cannot be grouped in keeps one palette for the whole tensor.
-                for granularity in _GRANULARITIES[row.weight_bits]:
+                bits = {row.weight_bits, 8} if found else {row.weight_bits}
+                for number, granularity in [(n, how) for n in sorted(bits) for how in _GRANULARITIES[n]]:
                     program = utils.palettize_weights(
-                        program, None, n_bits=row.weight_bits, weight_num_threshold=_LEAST_ELEMENTS,
+                        program, None, n_bits=number, weight_num_threshold=LEAST_ELEMENTS,
                         granularity=utils.CompressionGranularity(granularity), group_size=_CHANNELS,
                         num_kmeans_workers=1, enable_fast_kmeans_mode=False,
                     )  # fmt: skip
@@ -248,9 +275,9 @@ def compress(program: Any, row: Precision) -> Any:
             if row.name == "int4":
                 return utils.quantize_weights(
                     program, utils.DType.INT4, granularity=utils.CompressionGranularity.PER_BLOCK, block_size=_BLOCK,
-                    weight_num_threshold=_LEAST_ELEMENTS,
+                    weight_num_threshold=LEAST_ELEMENTS,
                 )  # fmt: skip
-            return utils.quantize_weights(program, utils.DType.INT8, weight_num_threshold=_LEAST_ELEMENTS)
+            return utils.quantize_weights(program, utils.DType.INT8, weight_num_threshold=LEAST_ELEMENTS)
     except Exception as error:  # the passes raise whatever they meet
         raise ExportError(f"coreai-opt cannot compress the weights to {row.name}: {first_line(error)}") from error
 
@@ -297,13 +324,13 @@ def execute_twins(export: Export, model: Model, tower: Tower, inputs: Pixels | I
     """
     if export.row.name == "fp32":
         return
-    towers = _CAPTURED.setdefault(model.network, {})
-    captured = towers[tower] = towers.get(tower) or Captured(model, tower)
+    more = export.towers[tower].notes.get("bits")
+    captured = Captured(model, tower, palettes=(export.row, more)) if more else _captured(model, tower)
     rows = [as_float_images(row[None]) if tower == "image" else row[None].astype(np.int32) for row in inputs]
     with tempfile.TemporaryDirectory() as folder:
         program = convert(captured.program, tower)
         if export.row.weight_bits < 16:
-            program = compress(program, export.row)
+            program = compress(program, export.row, found=bool(more))
         path = Path(folder) / "float32.aimodel"
         save_asset(program, tower, model.spec, path)
         function = CoreAIFunction(path)
@@ -347,7 +374,7 @@ def _stored_floats(program: Any) -> int:
         if operation.name == "coreai.constant":
             kind = operation.results[0].type
             elements = int(np.prod(kind.shape)) if hasattr(kind, "shape") else 0
-            if elements > _LEAST_ELEMENTS and str(kind.element_type) in ("f16", "f32"):
+            if elements > LEAST_ELEMENTS and str(kind.element_type) in ("f16", "f32"):
                 found += elements
         return WalkResult.ADVANCE
 
@@ -408,12 +435,19 @@ def _same_names() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _own_palettes() -> Iterator[None]:
-    """Let palettes be those of :func:`find_palette`: the same each time, and without a C++ compiler."""
+def _own_palettes(*, found: bool) -> Iterator[None]:
+    """Let palettes be those of :func:`find_palette`: the same each time, and without a C++ compiler.
+
+    Args:
+        found: Whether to take the values that a weight consists of; the pass leaves out a weight with more.
+    """
     from coreai_opt.coreai_utils._utils import palettize_utils
 
     def palette(nbits: int, weight: Any, **_: Any) -> tuple[Any, Any]:
-        return find_palette(np.asarray(weight), nbits)
+        if not found:
+            return find_palette(np.asarray(weight), nbits)
+        values, indices = np.unique(np.asarray(weight), return_inverse=True)
+        return np.pad(values, (0, (1 << nbits) - len(values)), "edge"), indices.ravel()  # refuses more values
 
     with _replaced(palettize_utils, "_get_kmeans_lookup_table_and_weight", palette):
         yield

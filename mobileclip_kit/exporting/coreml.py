@@ -5,10 +5,8 @@ operators (a scale for each channel on ``ImageType`` is a known trap). A text go
 context)``. Out comes ``embedding``, ``(1, d)``, a row of length 1. A flexible batch would keep the program off the
 Neural Engine (coremltools issue 2022); apps batch with ``MLArrayBatchProvider``.
 
-Smaller weights: palettes of 2ⁿ values, or int8 with a scale for each channel. Activations stay float16; the phone
-expands the weights when it computes. A palette is found by Lloyd's algorithm in one dimension. Weights are float16, so
-at most 65,536 different values have to be grouped, however large the tensor is: the exact grouping that coremltools'
-own k-means looks for costs minutes a model, this one a second.
+Smaller weights: palettes of 2ⁿ values (:mod:`mobileclip_kit.exporting.palettes`), or int8 with a scale for each
+channel. Activations stay float16; the phone expands the weights when it computes.
 """
 
 from __future__ import annotations
@@ -16,19 +14,21 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mobileclip_kit import __version__
 from mobileclip_kit.errors import ExportError, first_line
 from mobileclip_kit.exporting import float16
 from mobileclip_kit.exporting.folder import ExportedTower
 from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, short_description
+from mobileclip_kit.exporting.palettes import LEAST_ELEMENTS, choose_palettes, find_palette, set_palettes
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.samples import probe_inputs
 from mobileclip_kit.exporting.towers import TowerJob
@@ -39,9 +39,6 @@ from mobileclip_kit.spec import ModelSpec, Tower
 _INFINITE = 1e38
 # An operator that is kept in float32 hands its large result on to the next, which the next round finds.
 _ROUNDS = 4
-# Smaller tensors (biases, norms, positions of short texts) are no saving and carry accuracy.
-_LEAST_ELEMENTS = 2048
-_LLOYD_ROUNDS = 100
 
 
 def write_program(job: TowerJob) -> ExportedTower:
@@ -56,25 +53,32 @@ def write_program(job: TowerJob) -> ExportedTower:
                 f"{job.options.row.name} cannot be made from another Core ML export.", hint="Export the model."
             )
         return _compress_base(job)
-    return _convert_tower(job, compressed=False)
+    return _convert_tower(job)
 
 
 def write_compressed(job: TowerJob) -> ExportedTower:
     """Write a tower with float16 arithmetic and compressed weights.
 
     Raises:
-        ExportError: The tower cannot be converted or compressed.
+        ExportError: The tower cannot be converted or compressed, or no choice of weights keeps the budget.
     """
-    return _convert_tower(job, compressed=True) if job.options.base is None else _compress_base(job)
+    row = job.options.row
+    more, kept = choose_palettes(job, job.module, channels=0) if row.budgeted else (None, ())
+    if more is None:
+        compress = partial(compress_weights, precision=row)
+        return _convert_tower(job, compress) if job.options.base is None else _compress_base(job)
+    set_palettes(job.module, row, more, channels=0)
+    made = _convert_tower(job, partial(compress_weights, precision=row, found=True))
+    return replace(made, kept_in_float=(*kept, *made.kept_in_float), notes={**made.notes, "bits": more})
 
 
-def _convert_tower(job: TowerJob, *, compressed: bool) -> ExportedTower:
+def _convert_tower(job: TowerJob, compress: Callable[[Any], Any] = lambda model: model) -> ExportedTower:
     rows = probe_inputs(job.model, job.tower, job.options)
     kept: frozenset[str] = frozenset()
     kinds: dict[str, str] = {}
     first_size = None
     for attempt in range(_ROUNDS + 1):
-        notes = export_coreml(job, keep_in_float=kept, compressed=compressed)
+        notes = export_coreml(job, keep_in_float=kept, compress=compress)
         if job.options.row.name == "fp32" or attempt == _ROUNDS:
             break
         probed = float16.probe(job.path, rows)
@@ -108,13 +112,15 @@ def _compress_base(job: TowerJob) -> ExportedTower:
     return ExportedTower.from_file(job.tower, job.path, kept_in_float=tower.kept_in_float, **tower.notes)
 
 
-def export_coreml(job: TowerJob, *, keep_in_float: Collection[str] = (), compressed: bool = False) -> dict[str, Any]:
+def export_coreml(
+    job: TowerJob, *, keep_in_float: Collection[str] = (), compress: Callable[[Any], Any] = lambda model: model
+) -> dict[str, Any]:
     """Write one tower as an ``.mlpackage``.
 
     Args:
         job: The tower.
         keep_in_float: Names of operators that stay in float32 where the others compute in float16.
-        compressed: Whether weights are stored as :func:`compress_weights` says.
+        compress: Reduces the weights of coremltools' ``MLModel``.
 
     Returns:
         Notes for the manifest: which way it was converted, and why if not the first one.
@@ -134,21 +140,20 @@ def export_coreml(job: TowerJob, *, keep_in_float: Collection[str] = (), compres
     else:
         tried = "; ".join(f"{converter}: {reason}" for converter, reason in reasons.items())
         raise ExportError(f"coremltools cannot convert the {tower} tower of {spec.name}: {tried}")
-    if compressed:
-        model = compress_weights(model, job.options.row)
-    _save(model, tower, spec, job.path)
+    _save(compress(model), tower, spec, job.path)
     notes: dict[str, Any] = {"converter": converter, "minimum_target": "iOS16"}
     if job.options.ane:
         notes["layout"] = "(n, channels, 1, tokens)"
     return notes if not reasons else {**notes, "other_converters_failed": reasons}
 
 
-def compress_weights(model: Any, precision: Precision) -> Any:
+def compress_weights(model: Any, precision: Precision, *, found: bool = False) -> Any:
     """A copy of a Core ML model whose large weights are compressed.
 
     Args:
         model: coremltools' ``MLModel``.
         precision: One that reduces weights.
+        found: Whether weights consist of the values of their palettes already; others stay as they are.
 
     Raises:
         ExportError: coremltools refuses.
@@ -158,50 +163,16 @@ def compress_weights(model: Any, precision: Precision) -> Any:
     try:
         with quiet_converters():
             if not precision.name.startswith("palette"):
-                config = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=_LEAST_ELEMENTS)
+                config = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=LEAST_ELEMENTS)
                 return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(global_config=config))
             bits = precision.weight_bits
-            palettes = optimize.OpPalettizerConfig(
-                mode="custom", lut_function=lambda weight: find_palette(weight, bits), weight_threshold=_LEAST_ELEMENTS
-            )
+            how = {"mode": "unique"} if found else {"mode": "custom", "lut_function": lambda w: find_palette(w, bits)}
+            palettes = optimize.OpPalettizerConfig(**how, weight_threshold=LEAST_ELEMENTS)
             return optimize.palettize_weights(model, optimize.OptimizationConfig(global_config=palettes))
     except Exception as error:  # coremltools raises whatever its passes meet
         raise ExportError(
             f"coremltools cannot compress the weights to {precision.name}: {first_line(error)}"
         ) from error
-
-
-def find_palette(weight: NDArray[Any], bits: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """The 2ⁿ values that a tensor is replaced by, and which of them each element takes.
-
-    Lloyd's algorithm (1957) on the sorted distinct values and their counts; starts from equal shares of the elements.
-
-    Args:
-        weight: Any shape, float16 or float32.
-        bits: n, 1…8.
-
-    Returns:
-        The palette, ``(2ⁿ,)`` ascending, and the flat indices into it, ``(weight.size,)`` uint8.
-    """
-    values, inverse, counts = np.unique(weight.astype(np.float64), return_inverse=True, return_counts=True)
-    total = np.concatenate([[0.0], np.cumsum(values * counts)])
-    count = np.concatenate([[0], np.cumsum(counts)])
-    size = 1 << bits
-    middles = (np.arange(size) + 0.5) / size * count[-1]
-    palette = values[np.searchsorted(count[1:], middles, side="left").clip(max=len(values) - 1)]
-    # Equal shares put most entries at the centre; the range's ends are what large weights need.
-    palette = np.unique(np.concatenate([palette, np.linspace(values[0], values[-1], size)]))
-    palette = palette[np.linspace(0, len(palette) - 1, size).round().astype(int)]
-    for _ in range(_LLOYD_ROUNDS):
-        borders = np.concatenate([[0], np.searchsorted(values, (palette[1:] + palette[:-1]) / 2), [len(values)]])
-        members = count[borders[1:]] - count[borders[:-1]]
-        sums = total[borders[1:]] - total[borders[:-1]]
-        moved = np.where(members > 0, sums / np.maximum(members, 1), palette)
-        if np.allclose(moved, palette, rtol=1e-6, atol=0):
-            break
-        palette = np.sort(moved)
-    nearest = np.searchsorted((palette[1:] + palette[:-1]) / 2, values)
-    return palette.astype(weight.dtype), nearest[inverse.ravel()].astype(np.uint8)
 
 
 def _save(model: Any, tower: Tower, spec: ModelSpec, path: Path) -> None:

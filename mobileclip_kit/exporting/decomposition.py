@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch._decomp.decompositions import native_batch_norm_decomposition
 from torch._guards import detect_fake_mode
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
@@ -32,6 +33,7 @@ def decompose(program: torch.export.ExportedProgram, table: dict[Any, Any]) -> t
     """
     if not _is_plain(program):
         return _by_torch(program, table)
+    table = {torch.ops.aten.native_batch_norm.default: native_batch_norm_decomposition, **table}
     known = torch.export.default_decompositions()
     nodes = [node for node in program.graph.nodes if node.target in table or _is_composite(node, known)]
     keys = [_key(node) for node in nodes]

@@ -152,7 +152,7 @@ def export_model(model: Model, destination: Path, options: ExportOptions) -> Exp
 def _require_sensitivities(measured: Export) -> None:
     if not any(table_path(measured.path, tower).is_file() for tower in measured.towers):
         raise UsageError(
-            f"{measured.path} holds no sensitivities: it kept its budget in int8 alone, so nothing was measured.",
+            f"{measured.path} holds no sensitivities: it kept its budget without more bits, so nothing was measured.",
             hint="Omit --sensitivity.",
         )
 

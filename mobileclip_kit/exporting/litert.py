@@ -84,9 +84,39 @@ def convert(job: TowerJob) -> bytes:
             content: bytes = bytes(made.model_content())
             return content
     except Exception as error:  # converters raise dozens of classes; all of them mean that it did not convert
-        raise ExportError(f"litert-torch cannot convert the {job.tower} tower: {first_line(error)}") from error
+        named = ", ".join(operators_without_lowering(module))
+        reason = f"it has no lowering for {named}" if named else first_line(error)
+        raise ExportError(f"litert-torch cannot convert the {job.tower} tower: {reason}.") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(was_fast)
+
+
+def operators_without_lowering(module: Any) -> list[str]:
+    """The operators of a tower that litert-torch does not know: its own error names the first one, or none.
+
+    Args:
+        module: A signature.
+
+    Returns:
+        For example ``aten.linalg_inv_ex.default (in visual.head)``; empty if there is none, or torch cannot say.
+    """
+    try:
+        with quiet_converters(), torch.no_grad():
+            from litert_torch.backend import lowerings
+            from litert_torch.fx_infra import decomp
+
+            program = torch.export.export(module, (), module.sample).run_decompositions(decomp.pre_lower_decomp())
+    except Exception:  # noqa: BLE001 (whatever hinders it hindered the conversion, which says so)
+        return []
+    found: dict[str, str] = {}
+    for node in program.graph.nodes:
+        # The converter removes assertions.
+        known = "_assert" in str(node.target) or lowerings.lookup(node.target) is not None
+        if isinstance(node.target, torch._ops.OpOverload) and not known:
+            place = [path for path, _ in node.meta.get("nn_module_stack", {}).values()][-1:]
+            inside = f" (in {place[0].removeprefix('tower.')})" if place and place[0] else ""
+            found.setdefault(str(node.target), f"{node.target}{inside}")
+    return list(found.values())
 
 
 def notes_of(job: TowerJob) -> dict[str, Any]:

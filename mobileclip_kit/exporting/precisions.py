@@ -100,6 +100,8 @@ FORMATS: dict[str, ExportFormat] = {
                            runtimes=(f"{_RUNTIME}.litert:LiteRTEncoder",)),
 }  # fmt: skip
 
+_PALETTES = "weights from a palette of 2^N values, the most sensitive ones 8 bits or float16"
+
 # A format's first row is its default.
 PRECISIONS: list[Precision] = [
     Precision(format="onnx", name="fp32", write=f"{_EXPORT}.onnx:write_float32", threshold=0.999, flag="--fp32",
@@ -117,7 +119,7 @@ PRECISIONS: list[Precision] = [
     Precision(format="coreml", name="int8", write=f"{_EXPORT}.coreml:write_compressed", threshold=0.99, flag="--int8",
               help="int8 weights", weight_bits=8),
     *(Precision(format="coreml", name=f"palette{bits}", write=f"{_EXPORT}.coreml:write_compressed", threshold=0.99,
-                flag="--palettize", value=str(bits), help="weights from a palette of 2^N values", weight_bits=bits)
+                flag="--palettize", value=str(bits), help=_PALETTES, weight_bits=bits, budgeted=bits < 8)
       for bits in (8, 6, 4)),
     Precision(format="coreai", name="fp16", write=f"{_EXPORT}.coreai:write_program", threshold=0.999, flag="--fp16",
               help="float16", weight_bits=16),
@@ -129,7 +131,7 @@ PRECISIONS: list[Precision] = [
               help="int4 weights in blocks of 32", weight_bits=4),
     *(Precision(format="coreai", name=f"palette{bits}", write=f"{_EXPORT}.coreai:write_compressed",
                 threshold=0.97 if bits == 4 else 0.99, flag="--palettize", value=str(bits),
-                help="weights from a palette of 2^N values", weight_bits=bits)
+                help=_PALETTES, weight_bits=bits, budgeted=bits < 8)
       for bits in (8, 6, 4)),
     Precision(format="litert", name="fp32", write=f"{_EXPORT}.litert:write_float32", threshold=0.999, flag="--fp32",
               help="float32", weight_bits=32),

@@ -62,13 +62,13 @@ class ExportRequest:
     max_recall_drop: Annotated[
         float | None,
         Option(
-            "Mean recall (at 1, 5, 10) that integers may lose on the captions of --images (onnx, litert).",
+            "Mean recall (at 1, 5, 10) that integers or palettes may lose on the captions of --images.",
             at_least=0,
             at_most=1,
         ),
     ] = None
     sensitivity: Annotated[
-        Path | None, Option("An earlier export in integers: choose what stays in float from its measurements.")
+        Path | None, Option("An earlier export in this precision: choose what has more bits from its measurements.")
     ] = None
     images: Annotated[Path | None, Option("Images, or a captions file, to verify with.")] = None
     num_images: Annotated[
@@ -114,8 +114,8 @@ class ExportRequest:
         row = find_precision(self.format, self.precision)
         for flag, value in (("--max-recall-drop", self.max_recall_drop), ("--sensitivity", self.sensitivity)):
             if value is not None and not row.budgeted:
-                known = ", ".join(f"--format {each.format} {each.flag}" for each in PRECISIONS if each.budgeted)
-                raise UsageError(f"{flag} chooses what stays in float, in {known} alone.")
+                known = ", ".join(f"{each.format} {each.name}" for each in PRECISIONS if each.budgeted)
+                raise UsageError(f"{flag} decides what has more bits than the others, in {known} alone.")
         if self.max_recall_drop is not None and self.images is None:
             raise UsageError(
                 "--max-recall-drop needs images with captions.", hint="Pass a captions file with --images."
@@ -191,7 +191,7 @@ class ExportOptions:
         calibration_texts: The same for the text tower; None takes built-in prompts.
         calibration_method: How int8 ranges are chosen from what was observed.
         threshold: The least cosine; None takes the precision's own. For int8 and float16 it is also the budget by which
-            operators are kept in float32.
+            operators are kept in float32, and by which weights of palettes of 6 and 4 bits have more bits.
         recall: How much mean recall ONNX int8 may lose, and on what; None for no such budget.
         measured: An int8 export of the same model whose measured sensitivities are used again.
         base: The same model's export in the format's default precision: reduced without converting the network again.

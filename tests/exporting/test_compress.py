@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobileclip_kit.exporting.coreml import compress_weights, find_palette
+from mobileclip_kit.exporting.coreml import compress_weights
 from mobileclip_kit.exporting.folder import Export
+from mobileclip_kit.exporting.palettes import find_palette
 from mobileclip_kit.exporting.precisions import find_precision
 from mobileclip_kit.files import size_bytes
 from mobileclip_kit.mil.interpreter import Interpreter

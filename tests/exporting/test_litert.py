@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
 pytest.importorskip("litert_torch")
+from ai_edge_litert.tools import flatbuffer_utils
 
 from mobileclip_kit.errors import ExportError, UsageError
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export
-from mobileclip_kit.exporting.litert import calibrate, product_scopes, products_recipe, save_model
-from mobileclip_kit.exporting.litert_int8 import IntegerTower, short_name
+from mobileclip_kit.exporting.litert import calibrate, convert, product_scopes, products_recipe, save_model
+from mobileclip_kit.exporting.litert_int8 import IntegerTower
+from mobileclip_kit.exporting.mixed_bits import short_name
 from mobileclip_kit.exporting.precisions import find_precision
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
@@ -100,7 +105,7 @@ def test_static_int8_needs_calibration(full: Export, tiny_model: Model, tmp_path
 
 def test_four_bits_that_miss_the_threshold_are_refused(full: Export, tiny_model: Model, tmp_path: Path):
     options = ExportOptions(format="litert", precision="int4", base=full, threshold=0.9999999)
-    with pytest.raises(ExportError, match=r"with 0\.\d+ when all weights have 4 bits.* smaller than one in int8"):
+    with pytest.raises(ExportError, match=r"with 0\.\d+ when all weights have 4 bits.* smaller than one with 8 bits"):
         export_model(tiny_model, tmp_path / "out", options)
     assert not (tmp_path / "out").exists()
 
@@ -162,3 +167,33 @@ def test_saving_keeps_what_the_model_computes(full: Export, tmp_path: Path):
 def test_short_names_of_weights():
     weight = "a.b._ImageSignature/a.b.ImageTower_tower/open_clip.VisionTransformer_visual/torch.nn.Conv2d_conv1;1"
     assert short_name(weight) == "visual.conv1"
+
+
+class Inverse(nn.Module):
+    def __init__(self, *, head: nn.Module) -> None:
+        super().__init__()
+        self.head, self.example = head, torch.rand(1, 3, 2, 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(image[:, 0])
+
+
+class Head(nn.Module):
+    def forward(self, matrices: Tensor) -> Tensor:
+        return torch.linalg.inv(matrices + 9 * torch.eye(2)).flatten(1)
+
+
+def test_an_operator_without_a_lowering_is_named_with_its_module():
+    """The converter's own error for an operator with effects names none."""
+    job = SimpleNamespace(tower="image", module=Inverse(head=Head()))
+    with pytest.raises(ExportError, match=r"it has no lowering for aten\.linalg_inv_ex\.default \(in head\)"):
+        convert(job)
+
+
+def test_a_file_of_a_newer_version_is_refused(full: Export, tmp_path: Path):
+    graph = flatbuffer_utils.read_model(str(full.tower_path("image")))
+    for code in graph.operatorCodes:
+        code.version = 99
+    (tmp_path / "newer.tflite").write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(graph)))
+    with pytest.raises(ExportError, match=r"LiteRT cannot load .*newer\.tflite: .*opcode 'CONV_2D' version '99'"):
+        SignatureRunner(tmp_path / "newer.tflite", "image")

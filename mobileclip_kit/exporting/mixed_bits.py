@@ -1,0 +1,190 @@
+"""Towers whose weights have as few bits as a budget allows: measuring, choosing, and the table between.
+
+A precision of fewer than 8 bits gives the weights that are too sensitive 8 bits, and leaves those that are too
+sensitive for these in float; where that makes a file no smaller than one with 8 bits everywhere, it is refused. A
+precision of 8 bits leaves what is too sensitive in float.
+
+What a format brings is a :class:`MixedTower`: LiteRT's integers (:mod:`mobileclip_kit.exporting.litert_int8`), and the
+palettes of Core ML and Core AI (:mod:`mobileclip_kit.exporting.palettes`). The budget and the table are those of ONNX
+int8 (:mod:`mobileclip_kit.exporting.budget`, :mod:`mobileclip_kit.exporting.sensitivity`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any, ClassVar
+
+from mobileclip_kit.arrays import Ids, Pixels, Vectors
+from mobileclip_kit.errors import ExportError
+from mobileclip_kit.exporting.budget import Budget, misses_budget
+from mobileclip_kit.exporting.precisions import Precision
+from mobileclip_kit.exporting.samples import ImageInputs, TextInputs, draw_images, spread, tokenize_texts
+from mobileclip_kit.exporting.sensitivity import (
+    Sensitivity,
+    choose_float,
+    read_sensitivities,
+    table_path,
+    write_sensitivities,
+)
+from mobileclip_kit.exporting.towers import TowerJob
+from mobileclip_kit.metrics import row_cosines
+
+_MEASURED, _CHECKED = 8, 32
+
+
+class MixedTower(ABC):
+    """A tower and its forms in which each weight has a number of bits of its own.
+
+    Args:
+        row: The precision.
+        rows: Inputs of the kind that the model will meet, for measuring and checking.
+
+    Attributes:
+        row: As given.
+        measuring: Inputs that sensitivities are measured on.
+        checking: Inputs that choices are checked on.
+    """
+
+    # What a weight has that is not reduced to the precision's bits, and one that is not reduced at all.
+    kinds: ClassVar[tuple[str, str]]
+
+    def __init__(self, row: Precision, rows: Pixels | Ids) -> None:
+        self.row = row
+        self.measuring, self.checking = _spread(rows, _MEASURED), _spread(rows, _CHECKED)
+
+    @property
+    @abstractmethod
+    def products(self) -> Mapping[str, tuple[str, str]]:
+        """Operator and weight of each product by a name of its own."""
+
+    @abstractmethod
+    def form(self, kept: Collection[Sensitivity], *, trial: bool = False) -> Any:
+        """The tower without some reductions: a product that is not to have fewer than 8 bits has 8; not 8, float."""
+
+    @abstractmethod
+    def run(self, form: Any, rows: Pixels | Ids) -> Vectors:
+        """A form's vectors, ``(n, d)``; those of the tower in float32 where it is None."""
+
+    @abstractmethod
+    def size(self, form: Any) -> int:
+        """Bytes of a form."""
+
+    def has_fewer(self, operator: str) -> bool:
+        """Whether products of a kind can have fewer than 8 bits here."""
+        return self.mixes
+
+    @property
+    def mixes(self) -> bool:
+        """Whether products that are kept take 8 bits first."""
+        return self.row.weight_bits < 8
+
+    @cached_property
+    def wanted(self) -> tuple[Vectors, Vectors]:
+        """The float32 vectors of what is measured and checked on."""
+        return self.run(None, self.measuring), self.run(None, self.checking)
+
+    @property
+    def in_eight(self) -> list[Sensitivity]:
+        """What to keep for 8 bits everywhere."""
+        return [Sensitivity(name, *known, 0.0, bits=self.row.weight_bits) for name, known in self.products.items()]
+
+    def measure(self, *, eight: bool) -> list[Sensitivity]:
+        """What each product costs when it alone is reduced, the greatest first.
+
+        Args:
+            eight: Whether to measure what 8 bits cost where the precision has fewer.
+        """
+        whole = [Sensitivity(name, *known, 0.0) for name, known in self.products.items()]
+        found = []
+        for entry in whole:
+            others = [other for other in whole if other is not entry]
+            fewer = replace(entry, bits=self.row.weight_bits)
+            widths = [fewer] if self.has_fewer(entry.operator) else []
+            for kind in [*widths, *([entry] if eight or not self.mixes else [])]:
+                kept = others if kind is fewer or not widths else [*others, fewer]
+                vectors = self.run(self.form(kept, trial=True), self.measuring)
+                found.append(replace(kind, loss=1 - float(row_cosines(self.wanted[0], vectors).min())))
+        return sorted(found, key=lambda entry: -entry.loss)
+
+    def keeps(self, budget: Budget, kept: Collection[Sensitivity]) -> bool:
+        """Whether a choice keeps the budget."""
+        forms = [self.form(kept, trial=True), *([self.form(kept)] if self.row.calibrated else [])]
+        return all(self.least_cosine(form) >= budget.cosine for form in forms) and budget.accepts(forms[-1])
+
+    def least_cosine(self, form: Any) -> float:
+        """Of a form's vectors, on the inputs that choices are checked on."""
+        return float(row_cosines(self.wanted[1], self.run(form, self.checking)).min())
+
+
+def fit_budget(tower: MixedTower, job: TowerJob) -> tuple[Any, tuple[str, ...]]:
+    """Keep as few products in a higher precision as the budget allows.
+
+    The file for the sensitivities is beside the tower's; it is not written when reducing everything keeps the budget.
+
+    Args:
+        tower: What may be reduced.
+        job: Says which budget to keep, and which measurements to choose from.
+
+    Returns:
+        The form, and what was kept: ``FULLY_CONNECTED of WEIGHT``.
+
+    Raises:
+        ExportError: No choice keeps the budget, or only one whose file is no smaller than one with 8 bits, or the
+            sensitivities are of another tower.
+    """
+    budget = Budget(job.tower, job.options.least_cosine, job.judge, tower.run)
+    form, kept = _fit(tower, budget, job)
+    budget.keep(form)
+    return form, kept
+
+
+def _fit(tower: MixedTower, budget: Budget, job: TowerJob) -> tuple[Any, tuple[str, ...]]:
+    if tower.keeps(budget, ()):
+        return tower.form(()), ()
+    eight = tower.mixes and not tower.keeps(budget, tower.in_eight)
+    measured = job.options.measured
+    before = None if measured is None else table_path(measured.path, job.tower)
+    found = tower.measure(eight=eight) if before is None or not before.is_file() else read_sensitivities(before)
+    if {entry.node for entry in found} - tower.products.keys():
+        raise ExportError(f"{before} measured other products than this tower has.", hint="Omit --sensitivity.")
+    write_sensitivities(table_path(job.path.parent, job.tower), found, f"{len(tower.measuring)} inputs")
+    chosen = choose_float(found, partial(tower.keeps, budget))
+    if chosen is None:
+        raise misses_budget(budget, tower.row.name, "even with every product in float32")
+    made = tower.form(chosen)
+    if tower.mixes and tower.size(made) >= tower.size(tower.form(tower.in_eight)):
+        whole = tower.least_cosine(tower.form(()))
+        raise misses_budget(
+            budget, tower.row.name, f"with {whole:.4f} when all weights have {tower.row.weight_bits} bits, and with "
+            "so many products in more bits that the file would not be smaller than one with 8 bits",
+        )  # fmt: skip
+    return made, _told(chosen, tower)
+
+
+def inputs_of(job: TowerJob) -> ImageInputs | TextInputs:
+    """What a tower is measured on: the calibration's, or what verification takes."""
+    options, spec = job.options, job.model.spec
+    if job.tower == "image":
+        return options.calibration or options.images or draw_images(spec.require_image())
+    return options.calibration_texts or options.texts or tokenize_texts(job.model, None)
+
+
+def _told(chosen: Collection[Sensitivity], tower: MixedTower) -> tuple[str, ...]:
+    """What was kept, each product once, with its type where there are two."""
+    in_float = {entry.node for entry in chosen if entry.bits == 8}
+    kept = {entry.node: entry for entry in chosen}
+    kinds = {node: f" ({tower.kinds[node in in_float]})" if tower.mixes else "" for node in kept}
+    return tuple(f"{entry.operator} of {short_name(entry.weight)}{kinds[node]}" for node, entry in kept.items())
+
+
+def short_name(weight: str) -> str:
+    """``visual.transformer.0.attn`` of a converter's name, which names the class of each module as well."""
+    parts = weight.split(";")[0].split("/")[2:]
+    return ".".join(part.rpartition(".")[2].partition("_")[2] or part for part in parts) or weight
+
+
+def _spread(rows: Pixels | Ids, count: int) -> Pixels | Ids:
+    return rows[spread(range(len(rows)), count)]

@@ -1,0 +1,112 @@
+"""Palettes: batch norms inside convolutions, groups of channels, and more bits for what is too sensitive."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mobileclip_kit.errors import ExportError, ParityError
+from mobileclip_kit.exporting.exporter import export_model
+from mobileclip_kit.exporting.folder import open_export
+from mobileclip_kit.exporting.palettes import PaletteTower, fold_batch_norms, palettized
+from mobileclip_kit.exporting.precisions import find_precision
+from mobileclip_kit.exporting.request import ExportOptions
+from mobileclip_kit.exporting.samples import draw_images
+from mobileclip_kit.exporting.sensitivity import table_path
+from mobileclip_kit.exporting.towers import ImageTower
+from mobileclip_kit.mil.program import read_program
+from mobileclip_kit.networks.model import Model
+from tests.exports import IMAGE
+
+IMAGES = draw_images(IMAGE, count=8)
+
+
+@pytest.fixture(scope="module")
+def uneven(tiny_model: Model) -> Model:
+    """The tiny image tower with rows of very different sizes in one weight, which one palette cannot represent.
+
+    The weights that read these channels undo it, so that each row counts as much as before.
+    """
+    network = copy.deepcopy(tiny_model.network)
+    attention = network.visual.transformer.resblocks[0].attn
+    sizes = torch.logspace(0, 2.2, 32)
+    with torch.no_grad():
+        attention.in_proj_weight[64:] *= sizes[:, None]
+        attention.out_proj.weight /= sizes
+        attention.out_proj.weight *= 6  # so that attention weighs more than what it is added to
+    return Model(network, tiny_model.config, replace(tiny_model.spec, text=None))
+
+
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.example = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.norm(self.convolution(image)).relu()
+
+
+def test_batch_norms_move_into_the_convolutions_that_they_read() -> None:
+    module = Normed().eval()
+    with torch.no_grad():
+        for values in (module.norm.running_mean, module.norm.running_var, module.norm.weight, module.norm.bias):
+            values.copy_(torch.linspace(0.5, 2, 8))
+        wanted = module(module.example)
+        fold_batch_norms(module)
+        torch.testing.assert_close(module(module.example), wanted)
+        given = torch.rand(1, 8, 2, 2)
+        torch.testing.assert_close(module.norm(given), given)
+
+
+def test_channels_have_palettes_of_their_own_where_they_can_be_grouped() -> None:
+    weight = torch.randn(32, 40, generator=torch.Generator().manual_seed(0))
+    for channels, groups in ((16, 2), (0, 1), (12, 1)):
+        stored = palettized(weight, 4, channels)
+        assert [len(part.unique()) for part in stored.chunk(groups)] == [16] * groups
+    assert 200 < len(palettized(weight, 8, 16).unique()) <= 256  # one for all channels
+    assert torch.equal(palettized(weight, 16, 16), weight.half().float())
+
+
+def test_a_form_without_reductions_is_the_tower_and_fewer_bits_are_farther(uneven: Model) -> None:
+    tower = PaletteTower(find_precision("coreml", "palette4"), ImageTower(uneven), IMAGES.pixels, 0)
+    with torch.no_grad():
+        wanted = ImageTower(uneven)(torch.from_numpy(IMAGES.pixels).permute(0, 3, 1, 2) / 255).numpy()
+    low, eight = tower.form(()), tower.form(tower.in_eight)
+    assert set(low.values()) == {4} and set(eight.values()) == {8}
+    assert tower.size(low) < tower.size(eight)
+    errors = [np.abs(tower.run(form, IMAGES.pixels) - wanted).max() for form in (low, eight, None)]
+    assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-6
+
+
+@pytest.mark.parametrize("format", ["coreml", "coreai"])
+def test_weights_too_sensitive_for_few_bits_have_more(format: str, uneven: Model, tmp_path: Path) -> None:
+    if format == "coreai":
+        pytest.importorskip("coreai_torch")
+    options = ExportOptions(format=format, precision="palette4", images=IMAGES, threshold=0.99)
+    made = export_model(uneven, tmp_path / "out", options)
+    tower = made.towers["image"]
+    kept = [entry for entry in tower.kept_in_float if entry.endswith(("(8 bits)", "(float16)"))]
+    assert kept and len(kept) == len(tower.notes["bits"])
+    assert table_path(made.path, "image").is_file()
+    assert open_export(made.path).passed and made.passed
+    if format == "coreml":
+        operations = read_program(made.tower_path("image")).main.operations
+        palettes = {op.attributes["lut"].size for op in operations if op.type == "constexpr_lut_to_dense"}
+        assert {16, 256} <= palettes
+
+
+def test_more_bits_than_eight_need_are_refused_or_kept_for_inspection(uneven: Model, tmp_path: Path) -> None:
+    options = ExportOptions(format="coreml", precision="palette4", images=IMAGES, threshold=0.999999)
+    with pytest.raises(ExportError, match=r"with 0\.\d+ when all weights have 4 bits.* smaller than one with 8 bits"):
+        export_model(uneven, tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ParityError, match="least cosine"):
+        export_model(uneven, tmp_path / "out", replace(options, keep_failed=True))
+    assert not open_export(tmp_path / "out").passed
