@@ -63,8 +63,10 @@ class DuplicateGroup:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What each image after the first one is: ``same file`` or ``near copy``."""
-        return tuple("same file" if is_same else "near copy" for is_same in self.same[1:])
+        """What each image after the first one is: ``same file``, ``link`` or ``near copy``."""
+        links = (path is not None and path.is_symlink() for path in self.paths[1:])
+        return tuple("link" if is_link else "same file" if is_same else "near copy"
+                     for is_link, is_same in zip(links, self.same[1:], strict=True))  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """The object in ``--json`` documents."""

@@ -246,3 +246,5 @@ def test_a_link_is_never_kept_in_place_of_its_file(tmp_path: Path) -> None:
         "    link       a-link.png",
         f"{tmp_path / 'index'}: 1 group; 1 of 2 images are copies.",
     ]
+    said = CliRunner().invoke(command, [str(tmp_path / "index"), "--json"]).output
+    assert json.loads(said)["groups"][0]["kinds"] == ["link"]

@@ -254,6 +254,7 @@ def test_an_index_of_vectors_alone_answers(tmp_path: Path) -> None:
 def test_equal_scores_are_in_the_order_of_their_names_for_every_number_of_hits(tmp_path: Path) -> None:
     names = [f"{number * 7 % 40:02d}.png" for number in range(40)]
     rows = np.repeat(unit_rows(2, DIM), 20, axis=0)
+    rows[::3] *= 1 + 1e-7  # as if encoded in another batch
     create_index(tmp_path / "index", IndexHeader(spec=ColourEncoder().spec))
     with open_writer(tmp_path / "index") as writer:
         writer.matrix.append(rows)
@@ -279,7 +280,7 @@ def imported(photos: Path, tmp_path: Path) -> Path:
 
 
 def test_imported_vectors_are_asked_in_words_by_the_model_that_made_them(
-    imported: Path, monkeypatch: pytest.MonkeyPatch
+    imported: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mobileclip_kit.search.models.open_model", lambda *_, **__: ColourEncoder())
     with Index(imported, "colours") as index:
@@ -289,6 +290,10 @@ def test_imported_vectors_are_asked_in_words_by_the_model_that_made_them(
     with IndexReader(imported) as reader, pytest.raises(ModelError) as caught:
         open_query_encoder(reader, None)
     assert caught.value.hint is not None and caught.value.hint.startswith("Pass --model M")
+    shutil.rmtree(photos)  # with which a model could be compared
+    with IndexReader(imported) as reader, pytest.raises(ModelError) as caught:
+        open_query_encoder(reader, None)
+    assert caught.value.hint is not None and caught.value.hint.startswith("Build it again from the vectors with")
 
 
 def test_a_model_that_did_not_make_the_imported_vectors_is_refused(

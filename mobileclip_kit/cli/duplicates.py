@@ -33,9 +33,8 @@ def command(index: Path, as_json: bool) -> None:
     lines = []
     for group in groups:
         lines.append(one_line(group.items[0]))
-        links = [path is not None and path.is_symlink() for path in group.paths[1:]]
-        rows = zip(links, group.kinds, group.items[1:], strict=True)
-        lines += [f"    {'link' if is_link else kind:9}  {one_line(item)}" for is_link, kind, item in rows]
+        rows = zip(group.kinds, group.items[1:], strict=True)
+        lines += [f"    {kind:9}  {one_line(item)}" for kind, item in rows]
     lines.append(f"{index}: {counted(len(groups), 'group')}; {copies} of {counted(images, 'image')} are copies.")
     document = {"index": str(index), "images": images, "copies": copies, "groups": [each.to_json() for each in groups]}
     emit(document, "\n".join(lines), as_json=as_json)

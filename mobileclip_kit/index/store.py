@@ -273,7 +273,7 @@ class Store:
         if selection.asks_facts and not self.has_facts:
             raise UsageError(
                 f"The index {self.path.parent} knows no places and cameras: an older mckit wrote it.",
-                hint="Bring it up to date with `mckit index FOLDER -o INDEX`; no image is decoded again.",
+                hint="Bring it up to date with `mckit index FOLDER --model M -o INDEX`; no image is decoded again.",
             )
         conditions, values = selection.where(has_facts=self.has_facts)
         with _reporting(self.path):

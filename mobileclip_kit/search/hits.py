@@ -17,8 +17,9 @@ from mobileclip_kit.errors import UsageError
 from mobileclip_kit.files import one_line
 from mobileclip_kit.index.folder import IndexReader
 
-# Rows that are equal score equally up to rounding, which depends on where they lie in the matrix.
-_TIE = 1e-6
+# Equal images score equally up to rounding, which depends on the batches in which they were encoded and on where their
+# rows lie in the matrix: so many digits of a score count, and scores that differ by less may be equal.
+_DIGITS, _TIE = 6, 2e-6
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,9 @@ def order_ties(
     return order
 
 
-def _exact_scores(vectors: Vectors, query: Vectors) -> Vectors:
-    """Cosines ``(n,)`` of each row by itself, so that equal vectors have equal ones wherever they lie in the matrix."""
-    scores: Vectors = np.einsum("kd,d->k", vectors, query, dtype=np.float64).astype(np.float32)
-    return scores
+def _exact_scores(vectors: Vectors, query: Vectors) -> NDArray[np.float64]:
+    """Cosines ``(n,)`` of each row by itself, equal for equal images."""
+    return np.round(np.einsum("kd,d->k", vectors, query, dtype=np.float64), _DIGITS)
 
 
 def search_files(index: IndexReader, queries: Vectors, k: int = 10, **options: Any) -> list[list[Hit]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from mobileclip_kit.errors import ModelError, ModelMismatchError, UsageError
@@ -15,6 +16,7 @@ from mobileclip_kit.textness.vector import Textness
 # So many images of imported vectors are encoded to see whether a model made them. Other programs resize images
 # differently, and quantised models differ a little.
 _COMPARED_IMAGES, _SAME_MODEL = 3, 0.95
+_REBUILD = "Build it again from the vectors with --model M, and with --images FOLDER where the images are."
 
 
 def open_model(
@@ -63,9 +65,10 @@ def open_query_encoder(
     place = model or index.header.model
     is_unknown = index.spec.model_hash.startswith("vectors:")
     if place is None or (is_unknown and model is None):
+        can_compare = not is_unknown or next(_images_of(index), None) is not None
         raise ModelError(
             f"The index {index.path} does not say which model its vectors come from.",
-            hint="Pass --model M, or pass vectors of the same model with --query-vectors.",
+            hint="Pass --model M, or pass vectors of the same model with --query-vectors." if can_compare else _REBUILD,
         )
     if not is_unknown and (spec := stored_spec(place)) is not None:  # before torch is imported
         spec.check_same_model(index.spec.model_hash, f"The index {index.path}")
@@ -101,14 +104,13 @@ def _check_imported(index: IndexReader, encoder: Encoder) -> None:
             f"The index {index.path} holds vectors of {index.spec.embedding_dim} numbers; those of {encoder.spec.name} "
             f"have {encoder.spec.embedding_dim}."
         )
-    root = index.header.folder
-    images = [(row, root / name) for row, name, _ in index.store.listing() if root and (root / name).is_file()]
+    images = list(_images_of(index))
     images = images[:: max(1, len(images) // _COMPARED_IMAGES)][:_COMPARED_IMAGES]
     if not images:
         raise ModelError(
             f"The index {index.path} was made from vectors of an unknown model, and none of its images is there to "
             "compare the model with.",
-            hint="Build it again from the vectors with --model M, and with --images FOLDER where the images are.",
+            hint=_REBUILD,
         )
     cosines = (encoder.encode_images([path for _, path in images]) * index.vectors([row for row, _ in images])).sum(1)
     if (least := float(cosines.min())) < _SAME_MODEL:
@@ -117,6 +119,13 @@ def _check_imported(index: IndexReader, encoder: Encoder) -> None:
             f"{images[int(cosines.argmin())][1]} has the cosine {least:.3f} to the stored one.",
             hint="Pass the model that made them, or pass query vectors of it with --query-vectors.",
         )
+
+
+def _images_of(index: IndexReader) -> Iterator[tuple[int, Path]]:
+    """The row and the file of each image that is there."""
+    root = index.header.folder
+    if root is not None:
+        yield from ((row, root / name) for row, name, _ in index.store.listing() if (root / name).is_file())
 
 
 def find_textness(index: IndexReader, path: Path | None) -> Textness:

@@ -84,10 +84,7 @@ def tag_index(
     """
     background, problem = open_background(index)
     if background is None:
-        raise DataError(
-            f"The index {index.path} cannot be tagged. {problem}",
-            hint="Bring it up to date with `mckit index`, with its model and at least 100 images.",
-        )
+        raise DataError(f"The index {index.path} cannot be tagged. {problem}")
     if request.xmp == BESIDE and index.header.folder is None:
         raise DataError(
             f"The index {index.path} knows no folder of images.", hint="Name a folder for the sidecars: --xmp DIR."

@@ -194,10 +194,11 @@ def test_an_index_of_an_older_version_says_how_to_add_a_background(index: Path) 
 def test_imported_vectors_of_an_unknown_model_have_a_hint_that_works(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", unit_rows(120, 8))
     (tmp_path / "n.txt").write_text("\n".join(map(str, range(120))))
-    import_vectors(tmp_path / "v.npy", tmp_path / "n.txt", tmp_path / "index")
+    report = import_vectors(tmp_path / "v.npy", tmp_path / "n.txt", tmp_path / "index")
     with IndexReader(tmp_path / "index") as index:
         background, problem = open_background(index)
     assert background is None and problem is not None and problem.endswith("from them, with --model M.")
+    assert report.confidence_problem == problem
 
 
 def test_the_bank_names_each_text_once() -> None:

@@ -102,12 +102,8 @@ def test_nothing_is_written_when_a_sidecar_cannot_be(index: Path, tmp_path: Path
 
 def test_an_index_without_background_says_how_to_make_it(index: Path) -> None:
     (index / BACKGROUND_FILE).unlink()
-    with (
-        Index(index, WordEncoder()) as opened,
-        pytest.raises(DataError, match="The next `mckit index` makes one") as no,
-    ):
+    with Index(index, WordEncoder()) as opened, pytest.raises(DataError, match="The next `mckit index` makes one"):
         opened.tag(["dog"])
-    assert "mckit index" in (no.value.hint or "")
 
 
 def test_options_are_checked_before_the_model_is_opened(index: Path, tmp_path: Path) -> None:
