@@ -31,8 +31,8 @@ class Recipe:
         training: Steps, learning rate, seed.
         augmentation: How images are varied.
         options: The objective's own table.
-        inherit: Start new towers from these channels of the teacher's, ``leading`` (in TOML also ``true``) or
-            ``heaviest``; None starts them at random.
+        inherit: Start new towers from these channels of the teacher's, ``leading`` (in TOML also ``true``),
+            ``heaviest`` or ``fitted``, see :mod:`mobileclip_kit.inherit`; None starts them at random.
         stages: How the student is cut out of its teacher; None trains a new one.
     """
 
@@ -109,7 +109,7 @@ def recipe_from(document: Mapping[str, Any], *, source: str) -> Recipe:
     if not isinstance(name, str):
         raise UsageError(f"{source}: name is {name!r}; it must be a text.")
     if inherit not in (False, True, *get_args(Choice)):
-        raise UsageError(f"{source}: inherit is {inherit!r}; it must be leading, heaviest, true or false.")
+        raise UsageError(f"{source}: inherit is {inherit!r}; it must be leading, heaviest, fitted, true or false.")
     tables: dict[str, Any] = {
         title: from_document(document.get(title, {}), kind, where=f"{source} [{title}]", error=UsageError)
         for title, kind in kinds.items()

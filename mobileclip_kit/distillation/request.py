@@ -118,7 +118,8 @@ class DistillRequest(TrainingRequest):
     inherit: Annotated[
         Choice | None,
         Option(
-            "Start new towers from the leading or the heaviest channels of a wider teacher's.", flag_value="leading"
+            "Start new towers from the leading or the heaviest channels of a wider teacher's; fitted also fits layers.",
+            flag_value="leading",
         ),
     ] = None
     bank: Annotated[Path | None, Option("Texts to compare images with, one a line.", metavar="FILE")] = None

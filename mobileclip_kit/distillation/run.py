@@ -51,6 +51,8 @@ from mobileclip_kit.distillation.training_set import (
 from mobileclip_kit.errors import DataError, MckitError, UsageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import normalize
+from mobileclip_kit.inherit.manual import kept_units
+from mobileclip_kit.inherit.reconstruction import can_be_fitted, fit_head, fit_layers
 from mobileclip_kit.networks.backbones import measure_batch_norms
 from mobileclip_kit.networks.families import encode_raw, image_tower
 from mobileclip_kit.networks.model import describe, load_model
@@ -62,6 +64,8 @@ from mobileclip_kit.tokenizer import load_tokenizer
 _HOLDOUT_BATCH = 32
 # Images that a projection is fitted to, and those that folded batch norms are measured on.
 _PROJECTION_IMAGES, _MEASURED = 20_000, 128
+# Images that inherited layers are fitted on.
+_FITTED_IMAGES = 4000
 _LEAST_IMAGES = 2
 
 
@@ -239,6 +243,7 @@ class DistillRun(TrainingRun):
             self.load_images()
             self.ask_teachers()
             self.start_from_backbone()
+            self.fit_inherited()
             return self.train_and_save()
 
     def open_teachers(self) -> None:
@@ -394,6 +399,26 @@ class DistillRun(TrainingRun):
             f"The projection starts by ridge regression: cosine {fit.cosine:.3f} to the teacher on images that the "
             f"regression did not see, and correlation {fit.likeness:.2f} with which of them the teacher finds alike."
         )
+
+    @torch.no_grad()
+    def fit_inherited(self) -> None:
+        """Fit inherited layers to the teacher's, and the head to its vectors, where the recipe says ``fitted``."""
+        giver = self.teachers[0].live or self.student.text
+        if self.request.inherited != "fitted" or giver is None or "image" not in self.request.towers:
+            return
+        device, targets = self.processes.device, self.targets[0].images
+        student, teacher = (network.to(device).eval() for network in (self.student.network, giver.network))
+        ours, theirs = image_tower(student), image_tower(teacher)
+        if not can_be_fitted(ours, theirs) or targets is None:
+            self.note("Only layers of mckit's convolutional towers are fitted; this student has the heaviest channels.")
+            return
+        rows = np.sort(np.random.default_rng(0).permutation(len(self.images))[:_FITTED_IMAGES]).astype(np.int64)
+        batches = list(self._plain_batches(rows))
+        seen = [resized(batch.images, self.image) for batch in batches]
+        fit_layers(ours.trunk, theirs.trunk, kept_units(student, teacher, "fitted"), seen)
+        cosine = fit_head(ours, seen, torch.cat([targets(batch).cpu() for batch in batches]))
+        self.note(f"Inherited layers were fitted to the teacher's on {len(rows)} images: cosine {cosine:.3f} before "
+                  "training.")  # fmt: skip
 
     def _plain_batches(self, rows: Rows) -> Iterator[Batch]:
         """Images as they are, without augmentation, in the order of the rows."""

@@ -2,5 +2,6 @@
 
 from typing import Literal
 
-# Which of a teacher's units a narrower student gets.
-Choice = Literal["leading", "heaviest"]
+# Which of a teacher's units a narrower student gets. ``fitted`` are the heaviest, whose layers are then fitted to what
+# the teacher's compute.
+Choice = Literal["leading", "heaviest", "fitted"]

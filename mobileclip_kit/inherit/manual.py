@@ -8,8 +8,10 @@ the teacher's head width; cutting heads too is ours, for students like ``vit-s6-
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from mobileclip_kit.errors import ModelError
 from mobileclip_kit.inherit import Choice
 from mobileclip_kit.inherit.layout import Layout, layout_of
 from mobileclip_kit.inherit.tower_axes import LOW_RANK, PROJECTION, Axis
+from mobileclip_kit.networks.conv_tower import ConvTower
 from mobileclip_kit.networks.families import image_tower
 from mobileclip_kit.networks.hybrid_tower import HybridTower
 from mobileclip_kit.spec import Tower, tower_of
@@ -37,8 +40,9 @@ def inherit_channels(
         student: An open_clip model, changed in place.
         teacher: An open_clip model whose towers are of the same kinds, at least as wide and as deep.
         towers: Which towers inherit.
-        choice: Which channels and heads: the leading ones, or the heaviest, see :func:`heaviest_units`.
-            The convolutional stages of a hybrid tower take the leading ones.
+        choice: Which channels and heads: the leading ones, or the heaviest, see :func:`heaviest_units`. ``fitted``
+            takes the heaviest too, see :mod:`mobileclip_kit.inherit.reconstruction`. The convolutional stages of a
+            hybrid tower take the leading ones.
 
     Returns:
         How many tensors were inherited: all of these towers', or the convolutional stages alone where a hybrid tower
@@ -54,6 +58,8 @@ def inherit_channels(
     for tower in towers:
         _check_kinds(tower, small, large)
     state, wide = student.state_dict(), teacher.state_dict()
+    if "image" in towers:
+        large = _merge_cells(image_tower(student), image_tower(teacher), large, wide)
     depths = {"student": _depths(state), "teacher": _depths(wide)}
     cut = _Cut(small, large, wide, choice)
     factors = _low_rank_head(cut, state, wide) if "image" in towers else {}
@@ -67,6 +73,15 @@ def inherit_channels(
     return len(inherited)
 
 
+def kept_units(student: nn.Module, teacher: nn.Module, choice: Choice) -> dict[str, Tensor]:
+    """Group of the image tower → the teacher's units that :func:`inherit_channels` takes."""
+    small, large, wide = layout_of(student), layout_of(teacher), teacher.state_dict()
+    large = _merge_cells(image_tower(student), image_tower(teacher), large, wide)
+    cut = _Cut(small, large, wide, choice)
+    return {group: cut.chosen(group, count) for group, count in small.groups.items()
+            if group.startswith("image.")}  # fmt: skip
+
+
 def _low_rank_head(cut: _Cut, state: dict[str, Tensor], wide: dict[str, Tensor]) -> dict[str, Tensor]:
     """A head of two matrices whose product is nearest to the kept part of the teacher's one; nothing for others."""
     if LOW_RANK not in state or LOW_RANK in wide:
@@ -78,6 +93,34 @@ def _low_rank_head(cut: _Cut, state: dict[str, Tensor], wide: dict[str, Tensor])
     first, second = first.clone(), torch.zeros_like(second)
     first[:rank], second[:, :rank] = values[:rank, None] * right[:rank], left[:, :rank]
     return {LOW_RANK: first, PROJECTION: second}
+
+
+def _merge_cells(student: Any, teacher: Any, large: Layout, wide: dict[str, Tensor]) -> Layout:
+    """Bring the teacher's head to the cells that the student's sees: the weight of a mean is the sum of its places'.
+
+    Args:
+        student: The image tower.
+        teacher: Its one.
+        large: The teacher's layout.
+        wide: Its tensors; the head's is replaced.
+
+    Returns:
+        The layout with the new head.
+    """
+    ours, theirs = (getattr(each, "trunk", None) for each in (student, teacher))
+    if not isinstance(ours, ConvTower) or not isinstance(theirs, ConvTower) or ours.cell <= theirs.cell:
+        return large
+    name = LOW_RANK if theirs.rank else PROJECTION
+    made, channel = large.axes[name]
+    assert channel is not None
+    head = wide[name].reshape(len(wide[name]), -1, channel.block)  # (made, channels, places and what follows them)
+    places = channel.block - theirs.pooled - theirs.products
+    side, merged = math.isqrt(places), ours.cell // theirs.cell
+    cells = (side // merged, merged, side // merged, merged)
+    grid = head[:, :, :places].reshape(*head.shape[:2], *cells).sum(dim=(3, 5)).flatten(2)
+    head = torch.cat([grid, head[:, :, places:]], dim=2)
+    wide[name] = head.flatten(1)
+    return replace(large, axes={**large.axes, name: (made, replace(channel, block=head.shape[2]))})
 
 
 def _inherit_stages(student: nn.Module, teacher: nn.Module) -> int:
@@ -181,9 +224,9 @@ class _Cut:
             )
         if here.block != there.block and not here.group.endswith("heads"):
             raise ModelError(f"The teacher's {name} belongs to another image size than the student's.", hint=_HINT)
-        return there.places(self._chosen(there.group, own), theirs, block=here.block)
+        return there.places(self.chosen(there.group, own), theirs, block=here.block)
 
-    def _chosen(self, group: str, count: int) -> Tensor:
+    def chosen(self, group: str, count: int) -> Tensor:
         """The teacher's units that the student gets; the same for every tensor that has them."""
         if self._choice == "leading":
             return torch.arange(count)

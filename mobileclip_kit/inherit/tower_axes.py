@@ -153,9 +153,14 @@ _BLOCKS = (
 )  # fmt: skip
 
 
+def stage_group(number: int) -> str:
+    """The group of the channels of a convolutional stage."""
+    return f"image.{number}.stage"
+
+
 def _convolutional(visual: Any) -> Found:
     """Each stage's channels are a group: its residual convolutions read and write the same ones."""
-    names = [f"image.{number}.stage" for number in range(len(visual.trunk.stages))]
+    names = [stage_group(number) for number in range(len(visual.trunk.stages))]
     axes, groups = _stages("visual.trunk.stages", visual.trunk.stages, names)
     # The first of a low-rank head's two matrices reads the channels, the other one the first one's numbers.
     name, reads = (LOW_RANK, visual.trunk.reduce) if visual.trunk.rank else (PROJECTION, visual.head.proj)
@@ -181,7 +186,7 @@ def _conv_norm(layer: str, made: Axis, read: Axis | None) -> dict[str, Axes]:
 def _hybrid(network: Any) -> Found:
     """A convolutional stem whose last stage's channels are the tokens'."""
     trunk, channel = image_tower(network).trunk, Axis("image.channels")
-    names = [f"image.{number}.stage" for number in range(len(trunk.stages) - 1)]
+    names = [stage_group(number) for number in range(len(trunk.stages) - 1)]
     axes, groups = _stages("visual.trunk.stages", trunk.stages, [*names, channel.group])
     axes |= {
         "visual.trunk.pos_embed": (None, None, channel),

@@ -40,6 +40,8 @@ class ConvTower(nn.Module):
             at the same place.
         rank: How many numbers a first matrix makes of all this before open_clip's projection; 0 leaves it out. Two
             matrices have far fewer parameters than their product, which is most of a narrow tower.
+        cell: The head sees the mean of so many places a side, of a grid of 4 × 4 at 64 px. The greatest values and the
+            products are still those of all places.
     """
 
     def __init__(
@@ -51,13 +53,14 @@ class ConvTower(nn.Module):
         pooled: bool = False,
         products: int = 0,
         rank: int = 0,
+        cell: int = 1,
     ) -> None:
         super().__init__()
         if image_size < _STRIDE or image_size % _STRIDE:
             raise ModelError(f"A convolutional tower takes images of a multiple of {_STRIDE} px, not {image_size} px.")
         self.stages = conv_stages(widths, blocks)
-        side = image_size // _STRIDE
-        self.pooled, self.products = pooled, products
+        side = image_size // _STRIDE // cell
+        self.pooled, self.products, self.cell = pooled, products, cell
         if products:
             self.mix = Mixture(widths[-1], products)
         features = widths[-1] * (side * side + pooled + products)
@@ -77,15 +80,19 @@ class ConvTower(nn.Module):
         return images
 
     def forward_head(self, grid: Tensor) -> Tensor:
-        """The grid as one row, ``(n, num_features)``."""
-        places = grid.flatten(2)  # (n, channels, places)
-        parts = [places]
+        """What open_clip's projection sees, ``(n, num_features)``."""
+        row = self.head_inputs(grid)
+        return self.reduce(row) if self.rank else row
+
+    def head_inputs(self, grid: Tensor) -> Tensor:
+        """The last grid as one row, with greatest values and products beside it: what the head's first matrix sees."""
+        cells = grid if self.cell == 1 else F.avg_pool2d(grid, self.cell)
+        parts = [cells.flatten(2)]  # (n, channels, cells)
         if self.pooled:
-            parts.append(places.amax(dim=2, keepdim=True))
+            parts.append(grid.flatten(2).amax(dim=2, keepdim=True))
         if self.products:
             parts.append(self.mix(grid))
-        row = torch.cat(parts, dim=2).flatten(1)
-        return self.reduce(row) if self.rank else row
+        return torch.cat(parts, dim=2).flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(n, 3, height, width)`` → ``(n, num_features)``."""

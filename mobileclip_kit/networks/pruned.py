@@ -129,7 +129,7 @@ def _shape_trunk(visual: Any, kept: Mapping[str, Any]) -> None:
     else:
         visual.trunk = ConvTower(
             tuple(widths), tuple(residuals), size, pooled=visual.trunk.pooled, products=visual.trunk.products,
-            rank=visual.trunk.rank,
+            rank=visual.trunk.rank, cell=visual.trunk.cell,
         )  # fmt: skip
     old = visual.head.proj
     visual.head.proj = nn.Linear(visual.trunk.num_features, old.out_features, bias=old.bias is not None)

@@ -20,8 +20,9 @@ students to compare by size. Depth stays and widths shrink, so that each one can
 first two stages keep their width: they have 1 % of the parameters, and all that later stages see passes them. The
 shares count the image tower with its projection to 256 numbers, the teacher's; ``tests/networks/test_students.py``
 holds them to 5 %.
-``conv_x_4r`` has as many as ``conv_x_4``, fewer of them in its head, which is of rank 64: all of its teacher's first
-three stages have room, and more of the last one.
+``conv_x_4r`` has as many as ``conv_x_4``, fewer of them in its head, which sees the means of 2 × 2 places and is of rank
+128: all of its teacher's first three stages have room, and more of the last one. With the teacher's own last grid, such
+a head comes nearer to its vectors than one of rank 64 that sees all places and has as many parameters.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def _swin_nano(size: int, window: int, **options: Any) -> SwinTransformer:
 
 
 def _conv(widths: Four, residuals: Four = (0, 0, 1, 2), *, pooled: bool = True,
-          products: int = 0, rank: int = 0, **_: Any) -> ConvTower:  # fmt: skip
-    return ConvTower(widths, residuals, 64, pooled=pooled, products=products, rank=rank)
+          products: int = 0, rank: int = 0, cell: int = 1, **_: Any) -> ConvTower:  # fmt: skip
+    return ConvTower(widths, residuals, 64, pooled=pooled, products=products, rank=rank, cell=cell)
 
 
 def _hybrid(widths: Four, residuals: Four, layers: int, heads: int, *, products: int = 0,
@@ -82,7 +83,7 @@ TOWERS: dict[str, Callable[..., nn.Module]] = {
     "mckit_conv_x_2_64": partial(_conv, (16, 32, 48, 74), products=4),
     "mckit_conv_x_4_64": partial(_conv, (16, 32, 40, 40), products=4),
     "mckit_conv_x_8_64": partial(_conv, (16, 32, 24, 21), products=4),
-    "mckit_conv_x_4r_64": partial(_conv, (16, 32, 64, 64), products=4, rank=64),
+    "mckit_conv_x_4r_64": partial(_conv, (16, 32, 64, 64), products=4, rank=128, cell=2),
     "mckit_hybrid_m_64": partial(_hybrid, (24, 48, 96, 192), (0, 0, 2, 1), 4, 6),
     "mckit_hybrid_s_64": partial(_hybrid, (16, 32, 64, 112), (0, 0, 1, 0), 1, 4),
     "mckit_hybrid_x_64": partial(_hybrid, (16, 32, 64, 112), (0, 0, 1, 0), 1, 4, products=2),

@@ -177,6 +177,22 @@ def test_a_low_rank_head_starts_from_the_nearest_product() -> None:
     assert torch.equal(again.visual.trunk.reduce.weight, narrow.visual.trunk.reduce.weight)
 
 
+def test_the_weight_of_a_mean_of_places_is_the_sum_of_theirs() -> None:
+    """Where all places of a cell hold the same, the student of its teacher's width computes the same."""
+    teacher, student = build("conv-x", 1), build("conv-x", 0)
+    student.visual.trunk = ConvTower((16, 32, 64, 128), (0, 0, 1, 2), 64, pooled=True, products=4, cell=2)
+    student.visual.head.proj = torch.nn.Linear(student.visual.trunk.num_features, 8, bias=False)
+    assert student.visual.trunk.num_features == 128 * (4 + 1 + 4)
+    inherit_channels(student, teacher)
+    grid = torch.rand(2, 128, 2, 2).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    for network in (student.eval(), teacher.eval()):
+        network.visual.trunk.forward_features = lambda images: grid
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        ours, theirs = student.encode_image(images), teacher.encode_image(images)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
 def test_heads_are_weighed_whole() -> None:
     teacher = clip(1)
     layout, state = layout_of(teacher), teacher.state_dict()
