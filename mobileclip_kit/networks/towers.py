@@ -20,9 +20,9 @@ students to compare by size. Depth stays and widths shrink, so that each one can
 first two stages keep their width: they have 1 % of the parameters, and all that later stages see passes them. The
 shares count the image tower with its projection to 256 numbers, the teacher's; ``tests/networks/test_students.py``
 holds them to 5 %.
-``conv_x_4r`` has as many as ``conv_x_4``, fewer of them in its head, which sees the means of 2 × 2 places and is of rank
-128: all of its teacher's first three stages have room, and more of the last one. With the teacher's own last grid, such
-a head comes nearer to its vectors than one of rank 64 that sees all places and has as many parameters.
+``conv_x_4r`` has as many as ``conv_x_4``, fewer of them in its head, which sees the means of 2 × 2 places and is of
+rank 128: all of its teacher's first three stages have room, and more of the last one. With the teacher's own last grid,
+such a head comes nearer to its vectors than one of rank 64 that sees all places and has as many parameters.
 """
 
 from __future__ import annotations

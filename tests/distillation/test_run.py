@@ -29,6 +29,7 @@ from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, Out
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.networks.conv_tower import ConvTower
 from mobileclip_kit.networks.model import Model, describe, load_model, save_model
+from mobileclip_kit.networks.students import build_student, pair_config
 from mobileclip_kit.progress import show_progress
 from tests.cache.test_cache import draw, tiny_teacher
 from tests.processes import appears, life
@@ -274,6 +275,26 @@ def test_frozen_stages_are_computed_once_and_the_student_is_the_same(
     varied = replace(recipe, augmentation=Augmentation(flip=0.5))
     distill(request(tmp_path, **{**given, "recipe": varied}, out=tmp_path / "varied"))
     assert set(images) == {(3, 64, 64)}
+
+
+def test_inherited_layers_are_fitted_to_the_teachers(tmp_path: Path, teacher: tuple[Path, Model]) -> None:
+    config = pair_config("conv-x", text="text-2", embedding_dim=16, vocab_size=600)
+    network = build_student(config, seed=0)
+    (tmp_path / "conv").mkdir()
+    save_model(tmp_path / "conv", network, config, describe("conv", network, config))
+    draw(tmp_path / "images", 40)
+    recipe = replace(load_recipe("mckit"), options=MixtureOptions(cosine=1.0)).with_training(steps=0)
+    given = {"teacher": str(tmp_path / "conv"), "student": "conv-x-4r", "holdout": 0.5}
+    fitted = distill(request(tmp_path, **given, recipe=recipe, out=tmp_path / "fitted"))
+    heaviest = distill(
+        request(tmp_path, **given, recipe=replace(recipe, inherit="heaviest"), out=tmp_path / "heaviest")
+    )
+    assert any("fitted to the teacher's on 20 images: cosine" in note for note in fitted.notes)
+    assert fitted.metrics["holdout_cosine"] > heaviest.metrics["holdout_cosine"]
+    assert fitted.spec.provenance["inherit"] == "fitted"
+    small = student_file(tmp_path, "narrow", width=16, head_width=16)
+    report = distill(request(tmp_path, teacher=str(teacher[0]), student=small, recipe=recipe, out=tmp_path / "vit"))
+    assert any("Only layers of mckit's convolutional towers are fitted" in note for note in report.notes)
 
 
 def test_a_transformer_sees_half_of_the_patches_but_in_the_last_tenth_of_the_steps(
