@@ -11,10 +11,10 @@ one block a stage. ``motis-6``, ``-4`` and ``-2`` are CLIP ViT-B/32's text tower
 ``tinyclip-…`` are the published models of TinyCLIP with manual inheritance (arXiv 2309.12314); the ResNets give vectors
 of 1,024 numbers. ``mobilenetv2-stages`` reads several stages, for weights that are given as ``--init``.
 
-``conv-x`` is the tower of the bundled teacher of the synthetic scenes, ``hybrid-x`` the quickstart's student of it;
-``conv-l`` and ``hybrid-s`` are the same without products; ``-2``, ``-4`` and ``-8`` behind a name are a half, a quarter
-and an eighth of it, and ``conv-x-4r`` a quarter with a head of low rank. ``hybrid-m``, ``conv-m``, ``conv-s`` and
-``vit-t4-64`` take images of the same size.
+``conv-x`` is the tower of the bundled teacher of the synthetic scenes; ``-2``, ``-4`` and ``-8`` behind a name are a
+half, a quarter and an eighth of it, and ``conv-x-4r``, the quickstart's student, a quarter with a head of low rank.
+``hybrid-x`` is a transformer behind the same convolutions; ``conv-l`` and ``hybrid-s`` are the same without products.
+``hybrid-m``, ``conv-m``, ``conv-s`` and ``vit-t4-64`` take images of the same size.
 """
 
 from __future__ import annotations

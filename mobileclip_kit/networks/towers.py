@@ -9,7 +9,7 @@ open_clip finds an image tower by its timm name, so a model folder with one of t
 for 64 px, windows of 4 × 4 patches fit its stages of 16, 8 and 4 patches a side.
 ``mckit_hybrid`` are towers of the synthetic scenes' students, see :mod:`mobileclip_kit.networks.hybrid_tower`;
 ``mckit_conv`` plain convolutional ones, see :mod:`mobileclip_kit.networks.conv_tower`. ``mckit_conv_x_64`` is the
-bundled teacher's, ``mckit_hybrid_x_64`` the quickstart's student's; ``conv_l`` and ``hybrid_s`` are the same without
+bundled teacher's, ``mckit_conv_x_4r_64`` the quickstart's student's; ``conv_l`` and ``hybrid_s`` are the same without
 products of channels.
 
 ``mckit_stages_`` before a backbone's name of timm reads several of its stages, see

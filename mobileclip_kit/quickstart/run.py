@@ -46,7 +46,7 @@ class QuickstartPlan:
         bench_seconds: Time of each model for latency, and again for throughput.
     """
 
-    student: str = "hybrid-x"
+    student: str = "conv-x-4r"
     recipe: str = "quickstart"
     train_images: int = 10000
     word_share: float = 0.24

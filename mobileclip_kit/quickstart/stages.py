@@ -107,7 +107,7 @@ def distil_student(run: QuickstartRun) -> Figures:
     if not run.student.exists():
         request = DistillRequest(
             data=run.scenes("train"), out=run.student, student=run.plan.student, recipe=run.plan.recipe,
-            teacher=str(run.teacher), seed=run.plan.seed, inherit="leading", resume=True,
+            teacher=str(run.teacher), seed=run.plan.seed, resume=True,
         )  # fmt: skip
         distill(request)
     model = load_model(run.student)

@@ -21,6 +21,7 @@ from mobileclip_kit.scenes.truth import read_truth
 RECIPE = """
 name = "tiny"
 objective = "mixture"
+inherit = "fitted"
 
 [training]
 epochs = 1
