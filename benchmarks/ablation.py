@@ -11,8 +11,11 @@ that are in the output already are kept, so that a study can be interrupted and 
 Learning rates are the recipe's own unless --lr says otherwise; RECIPE@LR is a recipe with another one, so that none
 loses for having been meant for longer training. Measured are precision@1 (also as a share of the teacher's), recall of
 captions, and MAP@20 with the teacher's ranking. `lightclip` has no teacher: it trains both towers from the same pairs.
-`tinyclip-auto` cuts both towers of the teacher down to the share that the size names. --work keeps the scenes and the
-cache.
+`tinyclip-auto` cuts both towers of the teacher down to the share that the size names. --student names another student
+than that of the size, --work keeps the scenes and the cache. The quickstart's student at a quarter of the teacher:
+
+    python benchmarks/ablation.py recipes --recipes quickstart --sizes 1/4 --student conv-x-4r --steps 800 \
+        --batch-size 64 -o results/quarter.json
 
 ``losses``: five mixtures of LightCLIP's losses (InfoNCE alone; + (a) softened alignment; + (a) and (b) token matching;
 + (a) and (c) masked language; all) and two image encoders. The scenes have a dozen kinds of things (--kinds), so that a
@@ -113,11 +116,12 @@ def compare_recipes() -> None:
     """Train and measure what is missing; write the results and the table."""
     chosen = parse(
         out=Path("distill_ablation.json"), table=None, teacher=models_folder() / "scenes-teacher", recipes=RECIPES,
-        sizes=tuple(SIZES), seeds=3, images=20_000, steps=2_000, batch_size=128, lr=0.0, gallery=1_000, work=None,
-        choices={"sizes": list(SIZES)},
+        sizes=tuple(SIZES), seeds=3, images=20_000, steps=2_000, batch_size=128, lr=0.0, gallery=1_000, student="",
+        work=None, choices={"sizes": list(SIZES)},
     )  # fmt: skip
     settings = {name: getattr(chosen, name) for name in ("images", "steps", "batch_size", "lr", "gallery")}
     settings |= {"lr": chosen.lr or None, "teacher": load_model(chosen.teacher).spec.model_hash}
+    settings |= {"student": chosen.student} if chosen.student else {}
     runs = [Run(recipe, size, seed) for seed in range(chosen.seeds) for size in chosen.sizes
             for recipe in chosen.recipes]  # fmt: skip
 
@@ -255,7 +259,7 @@ class Bench:
 
     def _train(self, run: Run, model: Path) -> tuple[float, float]:
         recipe = self._recipe(run)
-        student = f"{self.tower}-{SIZES[run.second]}"
+        student = self.settings.get("student", f"{self.tower}-{SIZES[run.second]}")
         data = self.folder / "train"
         if recipe.objective == "pairs":
             made = train(TrainRequest(
