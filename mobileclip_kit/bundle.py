@@ -237,8 +237,8 @@ def _require_for_phone(export: Export, text_export: Export) -> ModelSpec:
     for each in (export, text_export):
         if each.format != "coreml":
             raise ExportError(
-                f"{each.path} is an {each.format} export; a phone needs Core ML.",
-                hint="Export the model with --format coreml.",
+                f"{each.path} is in {FORMATS[each.format].title}; the app needs Core ML.",
+                hint="Export the model with --format coreml; --core-ai adds a Core AI export.",
             )
     if "image" not in export.towers or "text" not in text_export.towers:
         raise ExportError(

@@ -444,10 +444,14 @@ def _own_palettes(*, found: bool) -> Iterator[None]:
     from coreai_opt.coreai_utils._utils import palettize_utils
 
     def palette(nbits: int, weight: Any, **_: Any) -> tuple[Any, Any]:
+        given = np.asarray(weight)
+        # The pass has rounded it to float16. It leaves a weight as it is where this raises.
+        if not np.isfinite(given).all() or not given.any():
+            raise ValueError("float16 cannot hold this weight")
         if not found:
-            return find_palette(np.asarray(weight), nbits)
-        values, indices = np.unique(np.asarray(weight), return_inverse=True)
-        return np.pad(values, (0, (1 << nbits) - len(values)), "edge"), indices.ravel()  # refuses more values
+            return find_palette(given, nbits)
+        values, indices = np.unique(given, return_inverse=True)
+        return np.pad(values, (0, (1 << nbits) - len(values)), "edge"), indices.ravel()  # raises for more values
 
     with _replaced(palettize_utils, "_get_kmeans_lookup_table_and_weight", palette):
         yield

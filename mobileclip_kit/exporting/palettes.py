@@ -36,6 +36,8 @@ LEAST_ELEMENTS = 2048
 _LLOYD_ROUNDS = 100
 _BATCH = 8
 _HALF = 16
+# float16 rounds by at most 2⁻¹¹ where it does not lose small or large values.
+_ROUNDING = 2e-3
 
 
 def find_palette(weight: NDArray[Any], bits: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
@@ -118,7 +120,7 @@ def large_weights(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def palettized(weight: Tensor, bits: int, channels: int) -> Tensor:
-    """A weight as it is stored, in float32: with so many bits, or in float16.
+    """A weight as it is stored, in float32: with so many bits, or in float16 where that can hold it.
 
     Args:
         weight: Output channels first.
@@ -126,15 +128,21 @@ def palettized(weight: Tensor, bits: int, channels: int) -> Tensor:
         channels: So many have a palette of their own, where they divide the weight's and it has fewer than 8 bits; 256
             values for each group would be as large as the weights of 16 depthwise channels.
     """
-    half = weight.detach().half().numpy()
+    values = in_half(weight.detach()).numpy()
     if bits == _HALF:
-        return torch.from_numpy(half).float()
-    grouped = channels and bits < 8 and len(half) % channels == 0
+        return torch.from_numpy(values).float()
+    grouped = channels and bits < 8 and len(values) % channels == 0
     found = []
-    for group in np.split(half, len(half) // channels) if grouped else [half]:
+    for group in np.split(values, len(values) // channels) if grouped else [values]:
         palette, indices = find_palette(group, bits)
         found.append(palette[indices].reshape(group.shape))
     return torch.from_numpy(np.concatenate(found)).float()
+
+
+def in_half(weight: Tensor) -> Tensor:
+    """A weight in float16, or as it is where its values leave float16's range; converters keep those in float32."""
+    half = weight.half()
+    return half if float((half.float() - weight).norm()) <= _ROUNDING * float(weight.norm()) else weight
 
 
 @torch.no_grad()
@@ -235,5 +243,5 @@ class PaletteTower(MixedTower):
 
     def _stored(self, name: str, bits: int) -> Tensor:
         if (name, bits) not in self._palettes:
-            self._palettes[name, bits] = palettized(self._whole[name], bits, self._channels).half()
+            self._palettes[name, bits] = in_half(palettized(self._whole[name], bits, self._channels))
         return self._palettes[name, bits]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from PIL import Image
 
+from mobileclip_kit import extras
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.cli.export import describe, describe_comparison
 from mobileclip_kit.exporting.exporter import load_request
@@ -279,3 +281,31 @@ def test_options_without_effect_are_told(
     found = [line for line in err.splitlines() if "no effect" in line]
     assert len(found) == len(idle)
     assert all(f"warning: {option}" in line for option, line in zip(idle, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("format", "installed", "words"),
+    [("litert", False, "--format litert needs the extra [litert]"),
+     ("coreai", False, "--format coreai needs the extra [coreai]"),
+     ("litert", True, "was tested with ai-edge-litert 2, but 0.1 is installed; install the tested one"),
+     ("coreai", True, "was tested with coreai-core 1.0.0b3, but 0.1 is installed; install the tested one")],
+)  # fmt: skip
+def test_a_converter_that_is_missing_or_was_not_tested_is_named(
+    format: str, installed: bool, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    tiny_model_folder: Path, tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(extras, "is_installed", lambda name: installed or name not in extras.EXTRAS[format])
+    monkeypatch.setattr(metadata, "version", lambda name: "0.1")
+    code, _, err = run(capsys, "export", tiny_model_folder, "--format", format, "-o", tmp_path / "out")
+    assert code != 0 and words in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_calibration_without_images_is_refused(
+    capsys: pytest.CaptureFixture[str], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, err = run(capsys, "export", tiny_model_folder, "--format", "onnx", "--int8", "--calibration",
+                       tmp_path / "empty", "-o", tmp_path / "out")  # fmt: skip
+    assert code != 0 and "empty holds no usable image." in err
+    assert not (tmp_path / "out").exists()

@@ -138,6 +138,15 @@ def test_a_damaged_asset_and_one_of_another_version_are_refused(half: Export, tm
         CoreAIFunction(tmp_path / "newer.aimodel")
 
 
+def test_a_folder_that_is_no_asset_is_refused(tmp_path: Path):
+    (tmp_path / "foreign.aimodel").mkdir()
+    with pytest.raises(ExportError, match=r"foreign\.aimodel is not a Core AI asset: metadata\.json cannot be read"):
+        CoreAIFunction(tmp_path / "foreign.aimodel")
+    (tmp_path / "foreign.aimodel" / "metadata.json").write_text('{"assetVersion": "2.0"}')
+    with pytest.raises(ExportError, match=r"is not a Core AI asset: it has no main\.mlirb or no main\.hash"):
+        CoreAIFunction(tmp_path / "foreign.aimodel")
+
+
 class Large(nn.Module):
     """A product past float16's range, scaled back; and a product that is harmless."""
 
@@ -171,6 +180,11 @@ def test_weights_beyond_float16_and_the_results_of_their_products_stay_in_float3
         "convolution",
     ]
     assert all(result.cosine_min > 0.9999 for result in made.towers["image"].verification)
+    palettes = compress(read_program(made.tower_path("image")), find_precision("coreai", "palette6"))
+    save_asset(palettes, "image", model.spec, tmp_path / "palettes.aimodel")
+    vector = CoreAIFunction(tmp_path / "palettes.aimodel").run(as_float_images(images.pixels[:1]))
+    wanted = CoreAIFunction(made.tower_path("image")).run(as_float_images(images.pixels[:1]))
+    assert float(row_cosines(vector, wanted)[0]) > 0.97
 
 
 def test_a_dynamic_batch_is_executed_with_one_and_several(tiny_model: Model, tmp_path: Path):

@@ -74,6 +74,13 @@ def test_channels_have_palettes_of_their_own_where_they_can_be_grouped() -> None
     assert torch.equal(palettized(weight, 16, 16), weight.half().float())
 
 
+@pytest.mark.parametrize("scale", [1e7, 1e-8])
+def test_weights_beyond_float16_keep_their_range(scale: float) -> None:
+    weight = torch.randn(32, 40, generator=torch.Generator().manual_seed(0)) * scale
+    for bits in (4, 8, 16):
+        torch.testing.assert_close(palettized(weight, bits, 0) / scale, weight / scale, atol=0.3, rtol=0.1)
+
+
 def test_a_form_without_reductions_is_the_tower_and_fewer_bits_are_farther(uneven: Model) -> None:
     tower = PaletteTower(find_precision("coreml", "palette4"), ImageTower(uneven), IMAGES.pixels, 0)
     with torch.no_grad():
