@@ -20,6 +20,7 @@ import onnxruntime as ort
 
 from mobileclip_kit.errors import ExportError, UsageError
 
+_REPLACING = "ONNX Runtime's packages replace each other: uninstall onnxruntime first."
 _COSTLY = ("Conv", "MatMul", "Gemm", "Attention")
 
 
@@ -81,7 +82,7 @@ def check_present(device: str) -> None:
         raise UsageError(
             f"The device {device!r} needs the package {provider.package}, which is not installed "
             f"(ONNX Runtime {ort.__version__} has {', '.join(present_devices())}).",
-            hint="ONNX Runtime's packages replace each other: uninstall onnxruntime first.",
+            hint=None if kind == "coreml" else _REPLACING,
         )
     if setting and provider.setting is None:
         raise UsageError(f"The device {device!r} has no parts: name it {kind!r}.")

@@ -135,7 +135,8 @@ def order_ties(
 
 def _exact_scores(vectors: Vectors, query: Vectors) -> NDArray[np.float64]:
     """Cosines ``(n,)`` of each row by itself, equal for equal images."""
-    return np.round(np.einsum("kd,d->k", vectors, query, dtype=np.float64), _DIGITS)
+    scores: NDArray[np.float64] = np.einsum("kd,d->k", vectors, query, dtype=np.float64)
+    return scores.round(_DIGITS)
 
 
 def search_files(index: IndexReader, queries: Vectors, k: int = 10, **options: Any) -> list[list[Hit]]:

@@ -34,8 +34,9 @@ def test_a_device_that_is_not_installed_is_refused_by_its_package(
     monkeypatch.setattr(Export, "sound_path", None)  # nothing is loaded before the refusal
     with pytest.raises(UsageError, match=f"needs the package {PROVIDERS[device].package.split()[0]}"):
         open_encoder(onnx_export.path, device=f"{device}:0" if device == "cuda" else device)
-    with pytest.raises(UsageError, match="which is not installed"):
+    with pytest.raises(UsageError, match="which is not installed") as caught:
         check_device(onnx_export.path, device)
+    assert (caught.value.hint is None) == (device == "coreml")  # no package brings it
 
 
 @pytest.mark.parametrize(
