@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -156,12 +157,17 @@ class FileImages:
             OSError: The disk is full or cannot be written.
         """
         note, shape = path.with_suffix(".json"), (self._spec.height, self._spec.width, 3)
-        made_of = {"images": identity_of(self.identities.tobytes()), "shape": list(shape), "draft": self._draft}
+        made_of = {"images": identity_of(self.identities.tobytes()), "image": repr(self._spec), "draft": self._draft}
         known = read_json(note) if note.is_file() and path.is_file() else {}
-        if {name: known.get(name) for name in made_of} != made_of:
+        is_whole = bool(known) and path.stat().st_size == len(known["rows"]) * math.prod(shape)
+        if not is_whole or {name: known.get(name) for name in made_of} != made_of:
             note.unlink(missing_ok=True)
-            with path.open("wb") as file:
-                rows = self._decode_all(lambda _, part: file.write(np.ascontiguousarray(part).data))
+            try:
+                with path.open("wb") as file:
+                    rows = self._decode_all(lambda _, part: file.write(np.ascontiguousarray(part).data))
+            except OSError:
+                path.unlink(missing_ok=True)  # a full disk is not to stay full
+                raise
             known = made_of | {"rows": rows.tolist(), "skipped": [asdict(skip) for skip in self.skipped]}
             write_json(note, known)
         self.skipped = [Skipped(**skip) for skip in known["skipped"]]

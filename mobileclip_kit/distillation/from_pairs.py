@@ -22,7 +22,7 @@ from mobileclip_kit.distillation.student import Student
 from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, PairOptions
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup
 from mobileclip_kit.distillation.training_set import load_files
-from mobileclip_kit.errors import DataError, ModelError
+from mobileclip_kit.errors import DataError, ModelError, UsageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.model_names import is_backbone
 from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone
@@ -152,9 +152,7 @@ class PairRun(TrainingRun):
         spec = describe(self.request.out.name, network, self.student.config)
         image, seed = spec.require_image(), self.recipe.training.seed
         keys = [pair.key for pair in self.pairs]
-        rows, images = self.processes.first(
-            lambda: load_files(self.pairs, identities_of(keys), image, file=self.decoded_file)
-        )
+        rows, images = self.decoded(lambda: load_files(self.pairs, identities_of(keys), image, file=self.decoded_file))
         self.pairs = [self.pairs[row] for row in rows]
         self._check_enough()
         self.fit_batch(len(self.pairs))
@@ -164,6 +162,11 @@ class PairRun(TrainingRun):
             torch.manual_seed(seed)
             captions = [pair.captions for pair in self.pairs]
             objective = PairObjective(network, captions, self.tokenizer, self.options)
+        if self.recipe.training.patch_dropout and (objective.tokens or objective.language):
+            raise UsageError(
+                "patch_dropout leaves out places that token matching and masked language modelling need.",
+                hint="Leave it out of the recipe, or tokens and mlm out of its losses.",
+            )
         setup = TrainerSetup(
             plan=self.recipe.training, augmentation=self.recipe.augmentation, image=image, folder=self.folder,
             fingerprint=self.fingerprint(), checkpoint_seconds=self.request.checkpoint_seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.augment import Replay, replay_views
 from mobileclip_kit.distillation.captions import RunTexts, read_bank
-from mobileclip_kit.distillation.distributed import check_batch, open_context
+from mobileclip_kit.distillation.distributed import Made, check_batch, open_context
 from mobileclip_kit.distillation.frozen import passed_once
 from mobileclip_kit.distillation.mixture import MixtureObjective, check_inputs
 from mobileclip_kit.distillation.objective import Batch, StepContext
@@ -151,6 +151,10 @@ class TrainingRun:
     def decoded_file(self) -> Path | None:
         """Where images are kept decoded that do not fit into memory, or None."""
         return self.folder / DECODED_FILE if self._request.decode_once else None
+
+    def decoded(self, load: Callable[[], Made]) -> Made:
+        """What a function loads; where processes share a file, the first one makes it before the others read it."""
+        return load() if self.decoded_file is None else self.processes.first(load)
 
     def require_images(self, count: int) -> None:
         """Refuse a training set that is too small; then the teacher's vectors of it are of no use either.
@@ -335,12 +339,13 @@ class DistillRun(TrainingRun):
         """Decode the training set where it fits into memory."""
         if "image" in self.request.towers:
             self.seen = seen_by_both(self.image, self.teachers[0])
-            self.train, self.images = self.processes.first(
+            self.train, self.images = self.decoded(
                 lambda: load_images(self.train, self.seen, draft=self.request.fast_decode, file=self.decoded_file)
             )
         else:
             self.images = NoImages(identities_of(self.train.hashes))
         self.skipped += self.images.skipped
+        self._told = len(self.images.skipped)
         self.require_images(len(self.train))
         self.fit_batch(len(self.train))
 
@@ -410,7 +415,8 @@ class DistillRun(TrainingRun):
         student, teacher = (network.to(device).eval() for network in (self.student.network, giver.network))
         ours, theirs = image_tower(student), image_tower(teacher)
         if not can_be_fitted(ours, theirs) or targets is None:
-            self.note("Only layers of mckit's convolutional towers are fitted; this student has the heaviest channels.")
+            self.note("Only layers of mckit's convolutional towers are fitted, where student and teacher have as many; "
+                      "this student starts from inherited channels alone.")  # fmt: skip
             return
         rows = np.sort(np.random.default_rng(0).permutation(len(self.images))[:_FITTED_IMAGES]).astype(np.int64)
         batches = list(self._plain_batches(rows))
@@ -430,7 +436,6 @@ class DistillRun(TrainingRun):
     def train_and_save(self) -> TrainingReport:
         """Train, in stages where the recipe has them, measure the student and write its folder."""
         provenance = self.provenance()
-        already = len(self.images.skipped)
         if self.recipe.stages is None:
             result = self.train_phase(self.student, Phase(folder=self.folder))
         else:
@@ -438,7 +443,8 @@ class DistillRun(TrainingRun):
                                 self.fingerprint())  # fmt: skip
             self.student, result = staged.student, staged.result
             provenance["stages"] = staged.stages
-        self.skipped += self.processes.collect(self.images.skipped[already:])
+        # Each process met those that the start of the training read.
+        self.skipped += dict.fromkeys(self.processes.collect(self.images.skipped[self._told :]))
         cosines = {name: value for name, value in result.parts.items() if name in ("cosine", "cosine_text")}
         metrics = {"loss": result.loss, **cosines, **self.evaluate_holdout()}
         if (found := metrics.get("holdout_cosine", 1.0)) <= (mean := metrics.get("holdout_cosine_of_mean", 0.0)):

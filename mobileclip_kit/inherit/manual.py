@@ -268,5 +268,6 @@ def heaviest_units(layout: Layout, state: Mapping[str, Tensor], group: str, coun
             if axis is not None and axis.group == group:
                 squares = state[name].float().square().transpose(0, dimension).reshape(state[name].shape[dimension], -1)
                 own = squares.sum(dim=1).reshape(axis.copies, units, axis.block).sum(dim=(0, 2))  # (units,)
+                own = own.cpu()
                 weight += own / own.sum().clamp_min(torch.finfo(torch.float32).tiny)
     return weight.topk(count).indices.sort().values

@@ -75,17 +75,17 @@ class _Grids:
         if self.exact:
             return
         size = small.weight[0].numel()
-        square = small.weight.new_zeros(size, size, dtype=torch.float64)
-        product = small.weight.new_zeros(size, len(small.weight), dtype=torch.float64)
+        square = torch.zeros(size, size, dtype=torch.float64)  # on the CPU: not every device has float64
+        product = torch.zeros(size, len(small.weight), dtype=torch.float64)
         padding: Any = small.padding
         unfold = nn.Unfold(small.kernel_size, padding=padding, stride=small.stride)
         for ours, theirs in zip(self._ours, self._theirs, strict=True):
             patches = unfold(ours).transpose(1, 2)
             rows, sums = patches.flatten(0, 1), large(theirs)[:, channels].flatten(2).transpose(1, 2).flatten(0, 1)
-            square += (rows.T @ rows).double()
-            product += (rows.T @ sums).double()
+            square += (rows.T @ rows).cpu().double()
+            product += (rows.T @ sums).cpu().double()
         square.diagonal().add_(_FILTER_PENALTY * square.diagonal().mean())
-        small.weight.copy_(torch.linalg.solve(square, product).T.reshape(small.weight.shape))
+        small.weight.copy_(torch.linalg.solve(square, product).T.reshape(small.weight.shape).float())
 
     def pass_on(self, small: nn.Module, large: nn.Module) -> None:
         """The grids after one more layer of each tower."""
@@ -112,7 +112,7 @@ def fit_head(visual: Any, images: Sequence[Tensor], targets: Tensor) -> float:
     features, targets = torch.cat(rows).double(), F.normalize(targets.double(), dim=1)
     start = torch.eye(features.shape[1], dtype=torch.float64)
     for matrix in matrices:
-        start = matrix.weight.double().cpu() @ start
+        start = matrix.weight.cpu().double() @ start
     found = features @ start.T
     start = start * ((found * targets).sum() / found.square().sum().clamp_min(1e-12))
     train = torch.arange(len(features)) % _HELD_OUT > 0
@@ -125,12 +125,12 @@ def fit_head(visual: Any, images: Sequence[Tensor], targets: Tensor) -> float:
     best, penalty = max(scored)
     weight = _corrected(start, features, targets, penalty)
     if len(matrices) == 1:
-        matrices[0].weight.copy_(weight)
+        matrices[0].weight.copy_(weight.float())
         return best
     basis = _directions(weight, features, rank)
     # What a larger rank has beside these directions is multiplied by 0.
-    matrices[0].weight[: basis.shape[1]] = (basis.T @ weight).to(matrices[0].weight)
-    matrices[1].weight.zero_()[:, : basis.shape[1]] = basis.to(matrices[1].weight)
+    matrices[0].weight[: basis.shape[1]] = (basis.T @ weight).float().to(matrices[0].weight)
+    matrices[1].weight.zero_()[:, : basis.shape[1]] = basis.float().to(matrices[1].weight)
     return best
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.layers.patch_dropout import PatchDropout
+from timm.layers.patch_dropout import PatchDropout, PatchDropoutWithIndices
+from torch import nn
 
 from mobileclip_kit.errors import UsageError
 
@@ -38,12 +39,15 @@ class Patches:
                              hint="Leave it out of the recipe.")  # fmt: skip
         self._holder, self._name, prefix = found
         self._before = getattr(self._holder, self._name)
-        self._dropout = PatchDropout(share, num_prefix_tokens=prefix)
+        # Transformers with rotary positions have None there, and ask which patches were kept.
+        asks = self._before is None or isinstance(self._before, PatchDropoutWithIndices)
+        self._dropout: nn.Module = (PatchDropoutWithIndices if asks else PatchDropout)(share, num_prefix_tokens=prefix)
         self._until = steps - round(_WHOLE_SHARE * steps)
 
     def choose(self, step: int) -> None:
         """Drop patches in this step, or show whole images."""
-        setattr(self._holder, self._name, self._dropout if step < self._until else self._before)
+        # A backbone that is held still was set to eval mode with all that is in it.
+        setattr(self._holder, self._name, self._dropout.train() if step < self._until else self._before)
 
     def restore(self) -> None:
         """Show whole images."""

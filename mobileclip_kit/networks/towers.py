@@ -9,7 +9,7 @@ open_clip finds an image tower by its timm name, so a model folder with one of t
 for 64 px, windows of 4 × 4 patches fit its stages of 16, 8 and 4 patches a side.
 ``mckit_hybrid`` are towers of the synthetic scenes' students, see :mod:`mobileclip_kit.networks.hybrid_tower`;
 ``mckit_conv`` plain convolutional ones, see :mod:`mobileclip_kit.networks.conv_tower`. ``mckit_conv_x_64`` is the
-bundled teacher's, ``mckit_conv_x_4r_64`` the quickstart's student's; ``conv_l`` and ``hybrid_s`` are the same without
+bundled teacher's, ``mckit_conv_x_4m_64`` the quickstart's student's; ``conv_l`` and ``hybrid_s`` are the same without
 products of channels.
 
 ``mckit_stages_`` before a backbone's name of timm reads several of its stages, see
@@ -20,9 +20,10 @@ students to compare by size. Depth stays and widths shrink, so that each one can
 first two stages keep their width: they have 1 % of the parameters, and all that later stages see passes them. The
 shares count the image tower with its projection to 256 numbers, the teacher's; ``tests/networks/test_students.py``
 holds them to 5 %.
-``conv_x_4r`` has as many as ``conv_x_4``, fewer of them in its head, which sees the means of 2 × 2 places and is of
+``conv_x_4m`` has as many as ``conv_x_4``, fewer of them in its head, which sees the means of 2 × 2 places and is of
 rank 128: all of its teacher's first three stages have room, and more of the last one. With the teacher's own last grid,
-such a head comes nearer to its vectors than one of rank 64 that sees all places and has as many parameters.
+such a head comes nearer to its vectors than one of rank 64 that sees all places and has as many parameters:
+``conv_x_4r``, which is here for the models that older versions made of it.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ TOWERS: dict[str, Callable[..., nn.Module]] = {
     "mckit_conv_x_2_64": partial(_conv, (16, 32, 48, 74), products=4),
     "mckit_conv_x_4_64": partial(_conv, (16, 32, 40, 40), products=4),
     "mckit_conv_x_8_64": partial(_conv, (16, 32, 24, 21), products=4),
-    "mckit_conv_x_4r_64": partial(_conv, (16, 32, 64, 64), products=4, rank=128, cell=2),
+    "mckit_conv_x_4r_64": partial(_conv, (16, 32, 64, 64), products=4, rank=64),
+    "mckit_conv_x_4m_64": partial(_conv, (16, 32, 64, 64), products=4, rank=128, cell=2),
     "mckit_hybrid_m_64": partial(_hybrid, (24, 48, 96, 192), (0, 0, 2, 1), 4, 6),
     "mckit_hybrid_s_64": partial(_hybrid, (16, 32, 64, 112), (0, 0, 1, 0), 1, 4),
     "mckit_hybrid_x_64": partial(_hybrid, (16, 32, 64, 112), (0, 0, 1, 0), 1, 4, products=2),

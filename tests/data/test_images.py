@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,23 @@ def test_identities_do_not_change() -> None:
     """Stored views depend on them: BLAKE2b's first 8 bytes, little-endian, as `b2sum -l 64` prints them."""
     assert identity_of("a") == identity_of(b"a") == 3405396810240292928
     assert identities_of(["a", b"\xff"]).tolist() == [3405396810240292928, 10502126616487800487]
+
+
+def test_a_file_of_other_preprocessing_or_cut_short_is_made_anew(files: list[Path], tmp_path: Path) -> None:
+    path, names = tmp_path / "decoded.u8", [file.name for file in files]
+    images(files).in_file(path)
+    squashed = FileImages(files, names, identities_of(names), replace(SPEC, resize_mode="squash"))
+    assert np.array_equal(squashed.in_file(path)[1].pixels, squashed.in_memory()[1].pixels)
+    with path.open("r+b") as file:
+        file.truncate(100)
+    assert np.array_equal(squashed.in_file(path)[1].pixels, squashed.in_memory()[1].pixels)
+
+
+def test_a_full_disk_is_not_left_full(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: FileImages, keep: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FileImages, "_decode_all", full)
+    with pytest.raises(OSError, match="No space left"):
+        images(files).in_file(tmp_path / "decoded.u8")
+    assert not list(tmp_path.glob("decoded*"))

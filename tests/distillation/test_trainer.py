@@ -34,7 +34,7 @@ from mobileclip_kit.distillation.checkpoint import (
 from mobileclip_kit.distillation.objective import Batch, Encoded, StepContext
 from mobileclip_kit.distillation.run_folder import LOG_FILE, RunLog
 from mobileclip_kit.distillation.tables import Augmentation, TrainingPlan
-from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingResult, freeze
+from mobileclip_kit.distillation.trainer import Backbone, Trainer, TrainerSetup, TrainingResult, freeze
 from mobileclip_kit.distillation.training_set import batch_rows
 from mobileclip_kit.errors import DataError, OutputError, TrainingError, UsageError
 from mobileclip_kit.networks.patches import Patches
@@ -418,3 +418,25 @@ def test_patches_of_timms_transformers_are_dropped_but_not_their_class_token() -
     assert trunk.eval().forward_features(given).shape[1] == 17
     patches.restore()
     assert isinstance(trunk.patch_drop, nn.Identity) and trunk.state_dict().keys() == before
+
+
+def test_a_backbone_that_is_held_still_drops_patches_too() -> None:
+    visual = nn.Module()
+    visual.trunk = nn.Module()
+    visual.trunk.patch_drop, visual.trunk.inner = nn.Identity(), nn.Linear(1, 1)
+    patches, backbone, drops = Patches(visual, 0.5, steps=10), Backbone(visual.trunk), []
+    for step in range(3):
+        backbone.hold(step < 2)
+        patches.choose(step)
+        drops.append(visual.trunk.patch_drop(torch.zeros(1, 8, 1)).shape[1])
+    assert drops == [4, 4, 4]
+
+
+def test_transformers_with_rotary_positions_drop_patches() -> None:
+    visual = nn.Module()
+    visual.trunk = trunk = timm.create_model("eva02_tiny_patch14_224", img_size=28, depth=1, num_classes=0)
+    patches = Patches(visual, 0.5, steps=10)
+    patches.choose(0)
+    assert trunk.train().forward_features(torch.rand(2, 3, 28, 28)).shape[1] == 1 + 2
+    patches.restore()
+    assert trunk.forward_features(torch.rand(2, 3, 28, 28)).shape[1] == 1 + 4

@@ -67,3 +67,13 @@ def test_only_convolutional_towers_of_equal_depth_can_be_fitted() -> None:
     conv, shallow, hybrid = (image_tower(build(name, 0)) for name in ("conv-x", "conv-s", "hybrid-x"))
     assert can_be_fitted(conv, conv)
     assert not can_be_fitted(shallow, conv) and not can_be_fitted(hybrid, conv)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_layers_are_fitted_on_a_gpu(images: list[torch.Tensor]) -> None:
+    teacher, student = build("conv-x", 1), build("conv-x-4r", 0)
+    inherit_channels(student, teacher, choice="fitted")
+    (student, teacher), seen = (each.cuda() for each in (student, teacher)), [batch.cuda() for batch in images]
+    fit_layers(student.visual.trunk, teacher.visual.trunk, kept_units(student, teacher, "fitted"), seen)
+    with torch.no_grad():
+        fit_head(student.visual, seen, torch.cat([teacher.encode_image(batch).cpu() for batch in seen]))

@@ -109,3 +109,13 @@ def test_sized_students_have_their_share_of_the_teachers_tower(name):
     parts = {f"{name}-{part}": part for part in (2, 4, 8)} | ({"conv-x-4r": 4} if name == "conv-x" else {})
     for student, part in parts.items():
         assert tower_parameters(build(student, dim=256)[1])["image"] == pytest.approx(whole / part, rel=0.05)
+
+
+def test_models_of_the_low_rank_tower_of_older_versions_are_still_read(tmp_path):
+    """Version 0.1.0 named it mckit_conv_x_4r_64: all places, rank 64."""
+    config, _ = build("conv-x-4r")
+    config["model_cfg"]["vision_cfg"]["timm_model_name"] = "mckit_conv_x_4r_64"
+    network = build_student(config, seed=0)
+    assert network.visual.trunk.reduce.weight.shape == (64, 64 * (16 + 1 + 4))
+    save_model(tmp_path, network, config, describe("old", network, config))
+    load_model(tmp_path)
