@@ -61,9 +61,14 @@ def check_url(url: str) -> None:
     """
     files, path = file_system(url)
     with _reading(url):
-        found = files.exists(path)
-    if not found:
-        raise DataError(f"{url} does not exist.")
+        if files.exists(path):
+            return
+        try:
+            files.info(path)  # tells a server that does not answer from one that has nothing there
+        except FileNotFoundError as error:
+            if isinstance(error.__cause__, OSError):
+                raise ConnectionError(first_line(error.__cause__)) from error
+    raise DataError(f"{url} does not exist.")
 
 
 def list_files(url: str, suffixes: Collection[str]) -> Iterator[RemoteFile]:

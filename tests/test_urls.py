@@ -23,7 +23,7 @@ from mobileclip_kit.indexing.listing import find_image, list_library
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.update import update_index
 from mobileclip_kit.runtime.open import open_encoder
-from mobileclip_kit.urls import as_place, list_files, read_bytes
+from mobileclip_kit.urls import as_place, check_url, list_files, read_bytes
 
 URL = "memory://bucket/photos"
 
@@ -127,6 +127,21 @@ def test_an_image_that_vanishes_is_a_failure_and_a_server_that_does_not_answer_e
     with pytest.raises(DataError, match="memory://bucket/photos does not exist"):
         update_index(URL, encoder, tmp_path / "index")
     assert names_of(tmp_path / "index") == {"a.png": True, "sub/b.png": True}
+
+
+def test_a_server_that_does_not_answer_is_not_taken_for_an_empty_one(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def info(path: str) -> dict[str, Any]:  # as fsspec's file system for http
+        raise FileNotFoundError(path) from OSError("Cannot connect to host")
+
+    monkeypatch.setattr(bucket, "exists", lambda path: False)
+    monkeypatch.setattr(bucket, "info", info)
+    with pytest.raises(DataError, match="cannot be read: Cannot connect to host"):
+        check_url(URL)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="does not exist"):
+        check_url(f"{URL}/nothing")
 
 
 def test_a_shard_whose_server_fails_is_not_taken_for_a_short_one(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
