@@ -174,6 +174,8 @@ class _Images:
         self._typical = typical_distance(
             index.vectors(self._rows[some]), self._hashes[some] if self._known.all() else None
         )
+        for part in parts_of(self._rows, _SECOND):
+            index.vectors(part)  # damage is refused before any image is listed as a copy
         same = defaultdict(list)
         for place, item in enumerate(ranked):
             if item.sha256 is not None:

@@ -15,6 +15,7 @@ from PIL import Image, ImageFilter
 
 from mobileclip_kit.cli.duplicates import command
 from mobileclip_kit.duplicates import DuplicateGroup, even_sample, find_duplicates
+from mobileclip_kit.errors import IndexFormatError
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.indexing.update import update_index
@@ -174,6 +175,17 @@ def test_a_photo_takes_all_its_copies_however_many(tmp_path: Path) -> None:
     update_index(tmp_path / "photos", LayoutEncoder(), tmp_path / "index", IndexOptions(workers=1))
     with IndexReader(tmp_path / "index") as index:
         assert [len(group) for group in find_duplicates(index)] == [40]
+
+
+def test_a_damaged_vector_is_refused_before_its_image_is_listed(index: Path, tmp_path: Path) -> None:
+    shutil.copytree(index, tmp_path / "damaged")
+    [matrix] = (tmp_path / "damaged").glob("vectors*.f32")
+    with IndexReader(tmp_path / "damaged") as reader:
+        vectors = np.memmap(matrix, np.float32, "r+", shape=reader.matrix.shape)
+        vectors[-1] *= 2
+        vectors.flush()
+        with pytest.raises(IndexFormatError, match="damaged"):
+            find_duplicates(reader)
 
 
 def test_images_in_other_blocks_are_compared_too(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,7 @@ def fit_head(visual: Any, images: Sequence[Tensor], targets: Tensor) -> float:
         visual: An image tower with a :class:`~mobileclip_kit.networks.conv_tower.ConvTower` in eval mode. Its head, or
             the two matrices whose product it is, is changed in place.
         images: Batches as the tower sees them, ``(n, 3, height, width)`` in all.
-        targets: The teacher's vectors, ``(n, d)``; their directions count.
+        targets: The teacher's vectors, ``(n, d)``. Their directions count; predictions have their mean length.
 
     Returns:
         Mean cosine to the targets on the fifth of the images that the penalty was chosen on.
@@ -109,7 +109,14 @@ def fit_head(visual: Any, images: Sequence[Tensor], targets: Tensor) -> float:
     trunk, projection = visual.trunk, visual.head.proj
     matrices = [trunk.reduce, projection] if trunk.rank else [projection]
     rows = [trunk.head_inputs(trunk.forward_features(batch)).cpu() for batch in images]
-    features, targets = torch.cat(rows).double(), F.normalize(targets.double(), dim=1)
+    features, targets = torch.cat(rows).double(), targets.double()
+    targets = F.normalize(targets, dim=1) * targets.norm(dim=1).mean()
+    bias = (
+        torch.zeros(targets.shape[1], dtype=torch.float64)
+        if projection.bias is None
+        else projection.bias.cpu().double()
+    )
+    targets = targets - bias
     start = torch.eye(features.shape[1], dtype=torch.float64)
     for matrix in matrices:
         start = matrix.weight.cpu().double() @ start
@@ -120,7 +127,7 @@ def fit_head(visual: Any, images: Sequence[Tensor], targets: Tensor) -> float:
     scored = []
     for penalty in _HEAD_PENALTIES:
         weight = _lowered(_corrected(start, features[train], targets[train], penalty), features[train], rank)
-        cosine = F.cosine_similarity(features[~train] @ weight.T, targets[~train]).mean()
+        cosine = F.cosine_similarity(features[~train] @ weight.T + bias, targets[~train] + bias).mean()
         scored.append((float(cosine), penalty))
     best, penalty = max(scored)
     weight = _corrected(start, features, targets, penalty)

@@ -131,7 +131,7 @@ class QuickstartRun:
         else:
             state = read(path, QuickstartState, error=OutputError, hint=_AGAIN)
             if state.plan != self.plan:
-                raise OutputError(f"{self.out} holds a quickstart of another size.", hint=_AGAIN)
+                raise OutputError(f"{self.out} holds a quickstart of another size or student.", hint=_AGAIN)
             if state.finished:
                 raise OutputError(f"{self.out} holds a finished quickstart.", hint=_AGAIN)
             self.figures, self.seconds = state.figures, state.seconds
