@@ -16,7 +16,10 @@ from mobileclip_kit.textness.vector import Textness
 # So many images of imported vectors are encoded to see whether a model made them. Other programs resize images
 # differently, and quantised models differ a little.
 _COMPARED_IMAGES, _SAME_MODEL = 3, 0.95
-_REBUILD = "Build it again from the vectors with --model M, and with --images FOLDER where the images are."
+_REBUILD = (
+    "Build it again from the vectors with --model M, and with --images FOLDER where the images are; or pass vectors of the "
+    "same model with --query-vectors."
+)
 
 
 def open_model(
