@@ -17,8 +17,8 @@ from mobileclip_kit.textness.vector import Textness
 # differently, and quantised models differ a little.
 _COMPARED_IMAGES, _SAME_MODEL = 3, 0.95
 _REBUILD = (
-    "Build it again from the vectors with --model M, and with --images FOLDER where the images are; or pass vectors of the "
-    "same model with --query-vectors."
+    "Build it again from the vectors with --model M, and with --images FOLDER where the images are; or pass vectors of "
+    "the same model with --query-vectors."
 )
 
 
