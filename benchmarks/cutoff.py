@@ -9,7 +9,9 @@ Hard ones ask for a combination of kind and colour that does not occur, or whose
 things of this kind and of this colour are there. Confidence is measured with all background texts, and without those
 that name the query's kind, as for a query that the bank does not know. The threshold keeps 95% of the right images
 among the first ten hits; beside it, a flat threshold on the cosine and the default line. The scenes are of seeds that
-``fit_cutoff.py`` does not use. ``--vectors`` keeps the vectors for another run.
+``fit_cutoff.py`` does not use. ``--vectors`` keeps the vectors for another run. ``--textness FILE`` names the textness
+vector of the first model: its queries are asked once more with images of written words demoted, their hits judged by
+the words alone, as ``mckit search`` does.
 
 With ``--photos``, the agreement with what 541 real photos show: DATA holds ``photos541/clip_vitb32_openai_image.npy``,
 vectors of OpenAI's CLIP ViT-B/32, and ``clip_vitb32_text/lvis1203.npy`` and ``.txt``, those of "a NOUN" for the nouns
@@ -39,9 +41,11 @@ from mobileclip_kit.scenes.captions import noun_phrase
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
 from mobileclip_kit.scenes.objects import COLOURS, KINDS
 from mobileclip_kit.scenes.truth import Truth, read_truth
+from mobileclip_kit.textness.vector import Textness
 
 TEACHER = HERE.parent / "models" / "scenes-teacher"
 SEEDS, DRAWS, ITEMS, GONE = (17, 18), (0, 1), 1000, 8
+TEXTNESS = -0.5
 KEPT = 0.95
 UNANSWERED = ("easy", "hard", "filtered")
 # Nouns of LVIS that the photos show, and nouns that they do not.
@@ -104,13 +108,15 @@ class Library:
 
 def main() -> None:
     """Draw, encode, search, report."""
-    chosen = parse("models*", out=None, vectors=None, photos=None)
+    chosen = parse("models*", out=None, vectors=None, photos=None, textness=None)
     if chosen.photos:
         write(chosen.out or Path("cutoff_photos.json"), agreement(chosen.photos))
         return
     with tempfile.TemporaryDirectory() as folder:
         kept = chosen.vectors or Path(folder)
-        models = [measure(Path(model), kept) for model in chosen.models or [TEACHER]]
+        named = [Path(model) for model in chosen.models or [TEACHER]]
+        textness = [Textness.load(chosen.textness) if chosen.textness else None, *[None] * len(named)]
+        models = [measure(model, kept, own) for model, own in zip(named, textness, strict=False)]
     scenes = {"seeds": list(SEEDS), "draws": list(DRAWS), "items": ITEMS}
     write(chosen.out or Path("cutoff.json"), {"scenes": scenes, "models": models})
 
@@ -145,11 +151,12 @@ def agreement(data: Path) -> dict[str, Any]:
     return figures
 
 
-def measure(model: Path, kept: Path) -> dict[str, Any]:
+def measure(model: Path, kept: Path, textness: Textness | None) -> dict[str, Any]:
     """The figures of one model."""
     encoder = open_encoder(model)
     bank = encoder.encode_texts(list(bank_texts()))
     found = {"cosine": Hits(), "known": Hits(), "unknown": Hits()}
+    moved = Hits()
     seconds: list[float] = []
     number = 0
     for library in libraries(encoder, kept, SEEDS, DRAWS):
@@ -165,6 +172,9 @@ def measure(model: Path, kept: Path) -> dict[str, Any]:
                 seconds.append(time.process_time() - started)
                 assert values is not None
                 found[name].add(number, query, rows, values)
+            if textness is not None:
+                rows = first_hits(library, query, textness.apply(vector[None], TEXTNESS)[0])
+                moved.add(number, query, rows, confidences(background, vector, library.vectors[rows]))
             number += 1
     figures = {name: evaluate(hits) for name, hits in found.items()}
     line = {name: evaluate(found[name], default_line()) for name in ("known", "unknown")}
@@ -176,6 +186,7 @@ def measure(model: Path, kept: Path) -> dict[str, Any]:
         "confidence_processor_ms": round(1000 * float(np.median(seconds)), 3),
         "at_95_percent_kept": figures,
         "at_default_line": line,
+        **({} if textness is None else {"textness": {"scale": TEXTNESS, **evaluate(moved, default_line())}}),
     }
 
 

@@ -12,7 +12,7 @@ medians over the rounds.
 - `live`: `cached` with the teacher (ViT-B/32, random weights) in the loop;
 - `ready`: forward and backward of the student alone on a tensor that lies ready: no images, no optimizer, no loss of
   a teacher. What `cached` reaches of it is what the loader, the loss and the optimizer leave;
-- `cached half`, `live half`, `ready half`: the same with `patch_dropout` 0.5, the student alone;
+- `cached_half`, `live_half`, `ready_half`: the same with `patch_dropout` 0.5, the student alone;
 - `open_clip`: open_clip's `train_one_epoch` with a distillation teacher (`--distill-model ViT-B-32`), its training
   transform and its loader's workers. It trains both towers, and its teacher reads the captions, too: it has no form
   that trains the image tower alone.
@@ -121,9 +121,9 @@ def contenders(files: list[Path], folder: Path, arguments: Namespace) -> dict[st
         "decoding": functools.partial(ours, decoding=True),
         "live": functools.partial(ours, live=True),
         "ready": functools.partial(ready_turn, arguments, teacher),
-        "cached half": functools.partial(ours, dropout=0.5),
-        "live half": functools.partial(ours, live=True, dropout=0.5),
-        "ready half": functools.partial(ready_turn, arguments, teacher, dropout=0.5),
+        "cached_half": functools.partial(ours, dropout=0.5),
+        "live_half": functools.partial(ours, live=True, dropout=0.5),
+        "ready_half": functools.partial(ready_turn, arguments, teacher, dropout=0.5),
         "open_clip": functools.partial(open_clip_turn, files, arguments, teacher),
     }
     return {name: make() for name, make in made.items() if name not in arguments.without}
