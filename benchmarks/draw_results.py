@@ -48,7 +48,9 @@ def index_kinds(document: dict[str, Any]) -> Iterator[Chart]:
 def distill_speed(document: dict[str, Any]) -> Iterator[Chart]:
     """Images a second of one training step."""
     rates = {name: speed["median"] for name, speed in reversed(document["images_per_s"].items())}
-    bars = [Bar(name, rate, f"{rate:.1f}", name.startswith(("cached", "decoding", "live"))) for name, rate in rates.items()]
+    bars = [
+        Bar(name, rate, f"{rate:.1f}", name.startswith(("cached", "decoding", "live"))) for name, rate in rates.items()
+    ]
     yield Chart("steps of distillation, student vit-s6-h12, teacher ViT-B/32", "images a second", bars)
 
 
