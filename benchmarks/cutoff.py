@@ -114,9 +114,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         kept = chosen.vectors or Path(folder)
-        named = [Path(model) for model in chosen.models or [TEACHER]]
-        textness = [Textness.load(chosen.textness) if chosen.textness else None, *[None] * len(named)]
-        models = [measure(model, kept, own) for model, own in zip(named, textness, strict=False)]
+        textness = Textness.load(chosen.textness) if chosen.textness else None
+        models = [measure(Path(model), kept, None if number else textness)
+                  for number, model in enumerate(chosen.models or [TEACHER])]  # fmt: skip
     scenes = {"seeds": list(SEEDS), "draws": list(DRAWS), "items": ITEMS}
     write(chosen.out or Path("cutoff.json"), {"scenes": scenes, "models": models})
 

@@ -24,6 +24,8 @@ from mobileclip_kit.files import read_json, sha256_of_file, write_json
 from mobileclip_kit.formats import from_document, to_document
 
 FORMAT_VERSION = 1
+# What the hash of the unknown model behind imported vectors begins with.
+UNKNOWN_MODEL = "vectors:"
 MODEL_FILE = "model.json"
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"

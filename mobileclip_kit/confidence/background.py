@@ -26,6 +26,7 @@ from mobileclip_kit.index.folder import IndexReader, IndexWriter
 from mobileclip_kit.progress import track
 from mobileclip_kit.resources import cache_folder
 from mobileclip_kit.runtime.encoder import Encoder
+from mobileclip_kit.spec import UNKNOWN_MODEL
 
 BACKGROUND_FILE = "background.safetensors"
 FORMAT_VERSION = 1
@@ -40,7 +41,6 @@ _MOST_ROWS = 65_536
 _ROWS_AT_ONCE = 8192
 _LONGEST_HEADER, _LENGTH_BYTES = 1 << 20, 8
 _AGAIN = "Delete the file; the next `mckit index` makes it anew."
-_UNKNOWN_MODEL = "vectors:"  # what the hash of an unknown model begins with
 _OF_UNKNOWN_MODEL = (
     "Hits have no confidence: these are vectors of an unknown model. Make the index again from them, with --model M."
 )
@@ -227,7 +227,7 @@ def refresh_background(
         _cache(texts, model_hash, bank, cached)
     else:
         path.unlink(missing_ok=True)
-        is_unknown = encoder is None and model_hash.startswith(_UNKNOWN_MODEL)
+        is_unknown = encoder is None and model_hash.startswith(UNKNOWN_MODEL)
         return _OF_UNKNOWN_MODEL if is_unknown else "Hits have no confidence: the model has no text tower here."
     living = np.array(sorted(writer.store.living_rows()), np.int64)
     about = {"model_hash": model_hash, "bank": bank, "images": images, "generation": generation, "rows": rows}
@@ -255,7 +255,7 @@ def open_background(index: IndexReader) -> tuple[Background | None, str | None]:
     if not path.is_file():
         if index.store.vectors < LEAST_IMAGES:
             return None, too_few(index.store.vectors)
-        if index.spec.model_hash.startswith(_UNKNOWN_MODEL):
+        if index.spec.model_hash.startswith(UNKNOWN_MODEL):
             return None, _OF_UNKNOWN_MODEL
         return None, "Hits have no confidence: this index has no background. The next `mckit index` makes one."
     try:

@@ -172,7 +172,9 @@ class FileImages:
             write_json(note, known)
         self.skipped = [Skipped(**skip) for skip in known["skipped"]]
         rows = np.array(known["rows"], np.int64)
-        pixels = np.memmap(path, np.uint8, "r", shape=(len(rows), *shape)) if len(rows) else np.zeros((0, *shape))
+        pixels = (
+            np.memmap(path, np.uint8, "r", shape=(len(rows), *shape)) if len(rows) else np.zeros((0, *shape), np.uint8)
+        )
         return rows, MemoryImages(pixels, self.identities[rows], self.skipped)
 
     def _decode_all(self, keep: Callable[[int, Pixels], object]) -> Rows:

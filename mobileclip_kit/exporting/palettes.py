@@ -131,12 +131,16 @@ def palettized(weight: Tensor, bits: int, channels: int) -> Tensor:
     values = in_half(weight.detach()).numpy()
     if bits == _HALF:
         return torch.from_numpy(values).float()
-    grouped = channels and bits < 8 and len(values) % channels == 0
     found = []
-    for group in np.split(values, len(values) // channels) if grouped else [values]:
+    for group in np.split(values, _palette_count(len(values), bits, channels)):
         palette, indices = find_palette(group, bits)
         found.append(palette[indices].reshape(group.shape))
     return torch.from_numpy(np.concatenate(found)).float()
+
+
+def _palette_count(own: int, bits: int, channels: int) -> int:
+    """Palettes of a weight of so many channels, see :func:`palettized`."""
+    return own // channels if channels and bits < 8 and own % channels == 0 else 1
 
 
 def in_half(weight: Tensor) -> Tensor:
@@ -236,10 +240,8 @@ class PaletteTower(MixedTower):
                    for name, bits in form.items())  # fmt: skip
 
     def _palette_bytes(self, name: str, bits: int) -> int:
-        channels = len(self._whole[name])
-        grouped = self._channels and bits < 8 and channels % self._channels == 0
-        groups = channels // self._channels if grouped else 1
-        return 0 if bits == _HALF else groups * 2 * 2**bits
+        count = _palette_count(len(self._whole[name]), bits, self._channels)
+        return 0 if bits == _HALF else count * 2 * 2**bits
 
     def _stored(self, name: str, bits: int) -> Tensor:
         if (name, bits) not in self._palettes:

@@ -42,7 +42,7 @@ from mobileclip_kit.indexing.report import IndexReport
 from mobileclip_kit.metrics import scale_rows
 from mobileclip_kit.photo_facts import PhotoFacts, read_facts
 from mobileclip_kit.runtime.encoder import Encoder
-from mobileclip_kit.spec import ModelSpec
+from mobileclip_kit.spec import UNKNOWN_MODEL, ModelSpec
 
 FORMAT_VERSION = 1
 VECTORS_JSON = "vectors.json"
@@ -222,7 +222,7 @@ def _import_parts(
         _fill(writer, parts, images)
         writer.commit()
         if hashing is not None:
-            named = replace(named, model_hash=f"vectors:{hashing.result()}")
+            named = replace(named, model_hash=f"{UNKNOWN_MODEL}{hashing.result()}")
             replace(header, spec=named).write(staging)
         if images is not None and not writer.store.vectors:
             _refuse_nothing(writer.store.failures(), images)
@@ -259,7 +259,7 @@ def _refuse_nothing(failures: Sequence[Item], images: Path) -> None:
 
 def _unnamed(name: str, dim: int) -> ModelSpec:
     """A stand-in for the model that made some files, which will be known by their content alone."""
-    return ModelSpec(name=name, embedding_dim=dim, image=None, text=None, model_hash="vectors:")
+    return ModelSpec(name=name, embedding_dim=dim, image=None, text=None, model_hash=UNKNOWN_MODEL)
 
 
 def _content_hash(vectors: Sequence[Path]) -> str:

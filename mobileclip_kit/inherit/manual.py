@@ -54,12 +54,10 @@ def inherit_channels(
     """
     if towers == ("image",) and _is_hybrid(student) and not _is_hybrid(teacher):
         return _inherit_stages(student, teacher)
-    small, large = layout_of(student), layout_of(teacher)
+    state, wide = student.state_dict(), teacher.state_dict()
+    small, large = _layouts(student, teacher, wide)
     for tower in towers:
         _check_kinds(tower, small, large)
-    state, wide = student.state_dict(), teacher.state_dict()
-    if "image" in towers:
-        large = _merge_cells(image_tower(student), image_tower(teacher), large, wide)
     depths = {"student": _depths(state), "teacher": _depths(wide)}
     cut = _Cut(small, large, wide, choice)
     factors = _low_rank_head(cut, state, wide) if "image" in towers else {}
@@ -75,11 +73,17 @@ def inherit_channels(
 
 def kept_units(student: nn.Module, teacher: nn.Module, choice: Choice) -> dict[str, Tensor]:
     """Group of the image tower → the teacher's units that :func:`inherit_channels` takes."""
-    small, large, wide = layout_of(student), layout_of(teacher), teacher.state_dict()
-    large = _merge_cells(image_tower(student), image_tower(teacher), large, wide)
+    wide = teacher.state_dict()
+    small, large = _layouts(student, teacher, wide)
     cut = _Cut(small, large, wide, choice)
     return {group: cut.chosen(group, count) for group, count in small.groups.items()
             if group.startswith("image.")}  # fmt: skip
+
+
+def _layouts(student: nn.Module, teacher: nn.Module, wide: dict[str, Tensor]) -> tuple[Layout, Layout]:
+    """The student's layout, and the teacher's with a head that sees the student's cells, also among its tensors."""
+    small, large = layout_of(student), layout_of(teacher)
+    return small, _merge_cells(image_tower(student), image_tower(teacher), large, wide)
 
 
 def _low_rank_head(cut: _Cut, state: dict[str, Tensor], wide: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ Channel pruning has done so since He, Zhang and Sun (arXiv 1707.06168); the head
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -124,13 +124,14 @@ def fit_head(visual: Any, images: Sequence[Tensor], targets: Tensor) -> float:
     start = start * ((found * targets).sum() / found.square().sum().clamp_min(1e-12))
     train = torch.arange(len(features)) % _HELD_OUT > 0
     rank = matrices[0].out_features if len(matrices) > 1 else min(start.shape)
-    scored = []
-    for penalty in _HEAD_PENALTIES:
-        weight = _lowered(_corrected(start, features[train], targets[train], penalty), features[train], rank)
+    scored, seen = [], features[train]
+    for penalty, found in zip(_HEAD_PENALTIES, _corrected(start, seen, targets[train], _HEAD_PENALTIES), strict=True):
+        basis = _directions(found, seen, rank)
+        weight = basis @ (basis.T @ found)  # the matrix of this rank whose predictions are nearest
         cosine = F.cosine_similarity(features[~train] @ weight.T + bias, targets[~train] + bias).mean()
         scored.append((float(cosine), penalty))
     best, penalty = max(scored)
-    weight = _corrected(start, features, targets, penalty)
+    [weight] = _corrected(start, features, targets, [penalty])
     if len(matrices) == 1:
         matrices[0].weight.copy_(weight.float())
         return best
@@ -141,12 +142,12 @@ def fit_head(visual: Any, images: Sequence[Tensor], targets: Tensor) -> float:
     return best
 
 
-def _corrected(start: Tensor, features: Tensor, targets: Tensor, penalty: float) -> Tensor:
-    """A matrix ``(d, p)`` plus the ridge regression to what its predictions lack."""
-    square, lack = features.T @ features, targets - features @ start.T
-    square.diagonal().add_(penalty * square.diagonal().mean())
-    correction: Tensor = torch.linalg.solve(square, features.T @ lack)
-    return start + correction.T
+def _corrected(start: Tensor, features: Tensor, targets: Tensor, penalties: Sequence[float]) -> Iterator[Tensor]:
+    """A matrix ``(d, p)`` plus the ridge regression to what its predictions lack, for each penalty."""
+    square, product = features.T @ features, features.T @ (targets - features @ start.T)
+    for penalty in penalties:
+        penalised = square + torch.diag(penalty * square.diagonal().mean().expand(len(square)))
+        yield start + torch.linalg.solve(penalised, product).T
 
 
 def _directions(weight: Tensor, features: Tensor, rank: int) -> Tensor:
@@ -154,9 +155,3 @@ def _directions(weight: Tensor, features: Tensor, rank: int) -> Tensor:
     predicted = features @ weight.T
     directions: Tensor = torch.linalg.eigh(predicted.T @ predicted).eigenvectors
     return directions[:, -rank:]
-
-
-def _lowered(weight: Tensor, features: Tensor, rank: int) -> Tensor:
-    """The matrix of this rank whose predictions are nearest."""
-    basis = _directions(weight, features, rank)
-    return basis @ (basis.T @ weight)

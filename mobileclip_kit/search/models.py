@@ -10,7 +10,7 @@ from mobileclip_kit.hub import local_place
 from mobileclip_kit.index.folder import TEXTNESS_FILE, IndexReader
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder, open_export_encoder
-from mobileclip_kit.spec import stored_spec
+from mobileclip_kit.spec import UNKNOWN_MODEL, stored_spec
 from mobileclip_kit.textness.vector import Textness
 
 # So many images of imported vectors are encoded to see whether a model made them. Other programs resize images
@@ -66,7 +66,7 @@ def open_query_encoder(
         ModelMismatchError: It is another model.
     """
     place = model or index.header.model
-    is_unknown = index.spec.model_hash.startswith("vectors:")
+    is_unknown = index.spec.model_hash.startswith(UNKNOWN_MODEL)
     if place is None or (is_unknown and model is None):
         can_compare = not is_unknown or next(_images_of(index), None) is not None
         raise ModelError(
@@ -94,7 +94,7 @@ def check_model(index: IndexReader, encoder: Encoder) -> None:
         ModelError: The index holds imported vectors, and none of its images is there to compare the model with.
         ModelMismatchError: It is another model.
     """
-    if index.spec.model_hash.startswith("vectors:"):
+    if index.spec.model_hash.startswith(UNKNOWN_MODEL):
         _check_imported(index, encoder)
     else:
         encoder.spec.check_same_model(index.spec.model_hash, f"The index {index.path}")
