@@ -630,8 +630,10 @@ def test_uncertain_hits_wait_behind_a_button(open_page: OpenPage, animals: str) 
     until(page, "document.getElementById('summary').textContent.startsWith('40 likely images')")
     assert page.inner_text("#more-button") == "Show 200 less certain"
     assert page.locator(".tile.uncertain").count() == 0
+    assert "faded" not in page.inner_text("#summary")
     page.click("#more-button")
     until(page, "document.getElementById('summary').textContent.startsWith('240 images')")
+    assert page.inner_text("#summary").endswith("best first, faded: less certain")
     page.evaluate("window.scrollTo(0, 1e6)")
     until(page, "document.querySelectorAll('.tile.uncertain').length > 5")
     assert page.locator("#more").is_hidden()

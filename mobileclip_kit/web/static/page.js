@@ -157,10 +157,11 @@ function showSummary() {
   const { total, everything, candidates, ranked, latency } = results;
   const hidden = everything - total;
   const filtered = Object.keys(NO_FILTERS).some((name) => url.state[name]);
-  const order = ranked ? "best first" : "newest first";
+  const { likely } = results; // uncertain ones may lie between them
+  const faded = likely !== null && likely < total ? ", faded: less certain" : "";
+  const order = ranked ? `best first${faded}` : "newest first";
   const best = ranked ? "Best" : "Newest";
   const listed = total < candidates ? `${best} ${number(total)} of ${images(candidates)}` : images(total);
-  const { likely } = results; // uncertain ones may lie between them
   const count = hidden ? `${number(likely)} likely ${likely === 1 ? "image" : "images"}` : listed;
   const whole = filtered && library && !hidden ? ` of ${number(library.images)}` : "";
   find("summary").textContent = total ? `${count}${whole}` : "";
