@@ -131,6 +131,11 @@ class ModelWorker:
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
+        from mobileclip_kit.runtime.torch import TorchEncoder
+
+        assert isinstance(self.encoder, TorchEncoder)
+        # The counter attaches gradient hooks to whatever requires gradients, which inference has none of.
+        self.encoder.network.requires_grad_(False)
         # The fused attention of inference hides its matrix products from the counter.
         torch.backends.mha.set_fastpath_enabled(False)
         counted = {}

@@ -95,6 +95,7 @@ class ImageTower(nn.Module):
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))
         self.example = torch.rand(1, 3, spec.height, spec.width, generator=torch.Generator().manual_seed(0))
+        self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> Tensor:
         """RGB in 0…1, ``(n, 3, height, width)``, to ``(n, d)`` rows of length 1."""
@@ -126,6 +127,7 @@ class TextTower(nn.Module):
         else:
             simplify_tower(self.text)
         self.example = torch.zeros(1, spec.context_length, dtype=torch.int32)
+        self.requires_grad_(False)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Identifiers, ``(n, context)`` int, to ``(n, d)`` rows of length 1."""

@@ -31,6 +31,9 @@ class TorchEncoder(Encoder):
         threads: Of torch in this process; None leaves them as they are.
         batch_size: The most inputs that are executed at once.
         device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; ``auto`` for the best one; None for where the model is.
+
+    Attributes:
+        network: The model's, on that device.
     """
 
     runtime = "torch"
@@ -47,14 +50,14 @@ class TorchEncoder(Encoder):
         self, model: Model, *, threads: int | None = None, batch_size: int = 32, device: str | None = None
     ) -> None:
         super().__init__(model.spec, tokenizer_file=model.tokenizer_file, batch_size=batch_size, threads=threads)
-        self._network: Any = model.network if device is None else model.network.to(check_device(device))
+        self.network: Any = model.network if device is None else model.network.to(check_device(device))
         if threads is not None:
             torch.set_num_threads(threads)
 
     @property
     def device(self) -> str:
         """See :attr:`Encoder.device`."""
-        return str(next(self._network.parameters()).device)
+        return str(next(self.network.parameters()).device)
 
     @contextlib.contextmanager
     def in_parallel(self) -> Iterator[tuple[Encoder, int]]:
@@ -72,11 +75,11 @@ class TorchEncoder(Encoder):
     def _run_images(self, pixels: Pixels) -> Vectors:
         images = torch.from_numpy(normalize(pixels, self.spec.require_image()))
         with torch.inference_mode():
-            return _unit(encode_raw(self._network, images.to(self.device)))
+            return _unit(encode_raw(self.network, images.to(self.device)))
 
     def _run_texts(self, ids: Ids) -> Vectors:
         with torch.inference_mode():
-            return _unit(encode_text_raw(self._network, torch.from_numpy(ids).to(self.device)))
+            return _unit(encode_text_raw(self.network, torch.from_numpy(ids).to(self.device)))
 
 
 def _unit(vectors: torch.Tensor) -> Vectors:

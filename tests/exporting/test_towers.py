@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
 from open_clip.model import CustomTextCLIP
 from open_clip.transformer import TextTransformer
+from timm.layers import AttentionPoolLatent
 from torch import Tensor, nn
 
-from mobileclip_kit.exporting.towers import ImageTower, TextTower, to_unit
+from mobileclip_kit.exporting.towers import ImageTower, TextTower, count_tower, to_unit
 from mobileclip_kit.networks.families import MASKED, use_finite_masks
 from mobileclip_kit.networks.model import Model, build_network, describe
 from mobileclip_kit.networks.plain import reparameterize
@@ -49,6 +53,28 @@ def test_text_tower_of_a_custom_clip_equals_the_network(tiny_model: Model) -> No
     ids = token_rows(tiny_model)
     with torch.no_grad():
         torch.testing.assert_close(TextTower(custom)(ids), network.encode_text(ids, normalize=True), **CLOSE)
+
+
+class Latent(nn.Module):
+    """An image tower that pools by a learned query, as timm's of SigLIP and of the perception encoder do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.pool = nn.Conv2d(3, 16, 8, 8), AttentionPoolLatent(16, num_heads=2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled: Tensor = self.pool(self.patches(images).flatten(2).transpose(1, 2))
+        return pooled
+
+
+def test_multiply_accumulates_of_a_tower_that_pools_by_a_learned_query(tiny_model: Model) -> None:
+    network = copy.deepcopy(tiny_model.network)
+    network.visual = Latent()
+    tower = ImageTower(replace(tiny_model, network=network))
+    # 16 patches: the convolution, keys and values, the projection, and a perceptron four times as wide.
+    weights = 16 * 3 * 64 * 16 + 16 * 32 * 16 + 16 * 16 + 2 * 64 * 16
+    assert weights <= count_tower(tower)["multiply_accumulates"] <= weights + 16 * 16 + 2 * 16 * 16
+    assert all(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_masks_are_finite_and_the_model_keeps_its_own(tiny_model: Model) -> None:
