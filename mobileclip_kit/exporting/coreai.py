@@ -32,7 +32,7 @@ import torch
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError, ModelError, first_line
-from mobileclip_kit.exporting.decomposition import decompose
+from mobileclip_kit.exporting.decomposition import average_pool, decompose
 from mobileclip_kit.exporting.folder import Export, ExportedTower
 from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, short_description
 from mobileclip_kit.exporting.palettes import LEAST_ELEMENTS, choose_palettes, find_palette, set_palettes
@@ -195,7 +195,8 @@ class Captured:
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             with quiet_converters(), torch.no_grad():
-                program: Any = decompose(self._export(), coreai_torch.get_decomp_table())
+                table = {**coreai_torch.get_decomp_table(), torch.ops.aten.avg_pool2d.default: average_pool}
+                program: Any = decompose(self._export(), table)
         except Exception as error:  # exporters raise dozens of classes; all of them mean that it did not convert
             raise ExportError(f"torch cannot export the {self._tower} tower: {first_line(error)}") from error
         finally:

@@ -9,7 +9,7 @@ node is replaced by a copy of what its kind gave.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,51 @@ def decompose(program: torch.export.ExportedProgram, table: dict[Any, Any]) -> t
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     return program
+
+
+def average_pool(
+    images: torch.Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0, 0),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """Average pooling without its rarer options: a decomposition of ``aten.avg_pool2d``.
+
+    coreai-torch 1.0 counts the padding although ``count_include_pad`` is false, and refuses ``ceil_mode``. Here the
+    input is padded first, and every average is scaled to the elements that torch counts.
+    """
+    if not ceil_mode and (count_include_pad or not any(padding)):
+        return NotImplemented
+    sides = images.shape[-2:]
+    kernel, stride, padding = (tuple(given) * (2 // len(given)) for given in (kernel, stride or kernel, padding))
+    beyond = [_beyond(*each, ceil_mode=ceil_mode) for each in zip(sides, kernel, stride, padding, strict=True)]
+    outer = [padding[1], padding[1] + beyond[1], padding[0], padding[0] + beyond[0]]
+    pooled = torch.ops.aten.avg_pool2d.default(
+        torch.ops.aten.constant_pad_nd.default(images, outer), list(kernel), list(stride)
+    )
+    elements = float(kernel[0] * kernel[1])
+    if divisor_override is not None:
+        return pooled * (elements / divisor_override)
+    # What lies beyond the padding never counts.
+    ring = padding if count_include_pad else (0, 0)
+    inner = [padding[1] - ring[1], padding[1] - ring[1] + beyond[1]]
+    inner += [padding[0] - ring[0], padding[0] - ring[0] + beyond[0]]
+    ones = images.new_ones(1, 1, sides[0] + 2 * ring[0], sides[1] + 2 * ring[1])
+    counted = torch.ops.aten.constant_pad_nd.default(ones, inner)
+    return pooled / torch.ops.aten.avg_pool2d.default(counted, list(kernel), list(stride))
+
+
+def _beyond(side: int, kernel: int, stride: int, padding: int, *, ceil_mode: bool) -> int:
+    """Elements behind the padding that the last window covers; it starts in the input or in the padding before it."""
+    if not ceil_mode:
+        return 0
+    windows = -((kernel - side - 2 * padding) // stride) + 1
+    if (windows - 1) * stride >= side + padding:
+        windows -= 1
+    return max(0, (windows - 1) * stride + kernel - side - 2 * padding)
 
 
 def _by_torch(program: torch.export.ExportedProgram, table: dict[Any, Any]) -> torch.export.ExportedProgram:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import shutil
 from collections import Counter
@@ -27,7 +28,7 @@ from mobileclip_kit.exporting.coreai import (
     save_asset,
     write_program,
 )
-from mobileclip_kit.exporting.decomposition import decompose
+from mobileclip_kit.exporting.decomposition import average_pool, decompose
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export, open_export
 from mobileclip_kit.exporting.precisions import find_precision
@@ -247,6 +248,31 @@ class InPlace(nn.Module):
 def test_programs_that_write_into_tensors_are_decomposed_by_torch():
     program = decompose(torch.export.export(InPlace(), (torch.ones(1, 4),)), get_decomp_table())
     assert "relu_" not in str(program.graph)
+
+
+def test_average_pooling_with_rare_options_is_padded_and_scaled_as_torch_does():
+    images = torch.rand(2, 3, 7, 10, generator=torch.Generator().manual_seed(0))
+    for kernel, stride, padding, ceil, counted, divisor in itertools.product(
+        (2, 3), (1, 2, 3), (0, 1), (False, True), (False, True), (None, 3)
+    ):
+        given = (images, [kernel], [stride], [padding], ceil, counted, divisor)
+        pooled = average_pool(*given)
+        plain = not ceil and (counted or not padding)
+        assert (pooled is NotImplemented) == plain
+        if not plain:
+            torch.testing.assert_close(pooled, torch.ops.aten.avg_pool2d.default(*given), atol=1e-6, rtol=0)
+
+
+def test_apples_runtime_does_not_count_the_padding(tiny_model: Model, tmp_path: Path):
+    network = copy.deepcopy(tiny_model.network)
+    network.visual = nn.Sequential(
+        nn.Conv2d(3, 8, 4, 4), nn.AvgPool2d(3, 2, padding=1, count_include_pad=False), nn.Flatten()
+    )
+    export = export_model(
+        replace(tiny_model, network=network, spec=replace(tiny_model.spec, embedding_dim=128)), tmp_path / "pooled",
+        ExportOptions(format="coreai", precision="fp32"),
+    )  # fmt: skip
+    assert all(result.cosine_min > 0.999999 for result in export.towers["image"].verification)
 
 
 class Restrided(nn.Module):
