@@ -237,7 +237,9 @@ def export_kinds(
             except ParityError:
                 export = open_export(place)
             except ExportError as error:
-                yield {"model": name, "kind": kind, "error": error.message, "passed": False}
+                # The others are made from the first.
+                for missing in [kind] if base else dict.fromkeys([kind, *kinds]):
+                    yield {"model": name, "kind": missing, "error": error.message, "passed": False}
                 if base is None:
                     return
                 continue

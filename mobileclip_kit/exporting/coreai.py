@@ -415,7 +415,8 @@ def _drop_restrides(program: torch.export.ExportedProgram) -> None:
         ExportError: One that moves elements, which Core AI cannot express.
     """
     graph = program.graph_module.graph
-    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default):
+    targets = (torch.ops.aten.as_strided.default, torch.ops.aten.as_strided_.default)
+    for node in [node for target in targets for node in graph.find_nodes(op="call_function", target=target)]:
         source, size, stride, *offset = node.args
         held = source.meta["val"]
         same = all(old == new for old, new, side in zip(held.stride(), stride, size, strict=False) if side > 1)

@@ -293,5 +293,21 @@ def test_as_strided_is_dropped_where_it_moves_nothing():
         _drop_restrides(torch.export.export(Restrided((4, 0, 7, 9)), (torch.ones(1, 4, 1, 1),)))
 
 
+class PooledLast(nn.Module):
+    """As ConvNeXt ends: the mean over places of a tensor with its channels last in memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), 1).flatten(1)
+
+
+def test_the_restride_behind_a_pooling_with_channels_last_is_dropped():
+    given = torch.rand(1, 5, 5, 8, generator=torch.Generator().manual_seed(0))
+    program = decompose(torch.export.export(PooledLast(), (given,)), get_decomp_table())
+    assert "as_strided_" in str(program.graph)
+    _drop_restrides(program)
+    assert "as_strided" not in str(program.graph)
+    torch.testing.assert_close(program.module()(given), given.mean((1, 2)), atol=1e-6, rtol=0)
+
+
 def test_an_older_verification_is_read_back(half: Export):
     assert open_export(half.path, check_hashes=True).passed
