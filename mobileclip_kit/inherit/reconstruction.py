@@ -94,14 +94,16 @@ class _Grids:
 
 
 @torch.no_grad()
-def fit_head(visual: Any, images: Sequence[Tensor], targets: Tensor) -> float:
+def fit_head(visual: Any, images: Sequence[Tensor], targets: Tensor, *, length: float = 1.0) -> float:
     """Fit the last matrices of a tower to a teacher's vectors: what they lack, by ridge regression.
 
     Args:
         visual: An image tower with a :class:`~mobileclip_kit.networks.conv_tower.ConvTower` in eval mode. Its head, or
             the two matrices whose product it is, is changed in place.
         images: Batches as the tower sees them, ``(n, 3, height, width)`` in all.
-        targets: The teacher's vectors, ``(n, d)``. Their directions count; predictions have their mean length.
+        targets: The teacher's vectors, ``(n, d)``; their directions count.
+        length: Of the predictions, as a share of the vectors' mean length. An optimizer's steps turn a short head
+            farther than a long one.
 
     Returns:
         Mean cosine to the targets on the fifth of the images that the penalty was chosen on.
@@ -110,7 +112,7 @@ def fit_head(visual: Any, images: Sequence[Tensor], targets: Tensor) -> float:
     matrices = [trunk.reduce, projection] if trunk.rank else [projection]
     rows = [trunk.head_inputs(trunk.forward_features(batch)).cpu() for batch in images]
     features, targets = torch.cat(rows).double(), targets.double()
-    targets = F.normalize(targets, dim=1) * targets.norm(dim=1).mean()
+    targets = F.normalize(targets, dim=1) * targets.norm(dim=1).mean() * length
     bias = (
         torch.zeros(targets.shape[1], dtype=torch.float64)
         if projection.bias is None
