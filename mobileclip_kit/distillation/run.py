@@ -53,7 +53,7 @@ from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.images import normalize
 from mobileclip_kit.inherit.manual import kept_units
 from mobileclip_kit.inherit.reconstruction import can_be_fitted, fit_head, fit_layers
-from mobileclip_kit.networks.backbones import measure_batch_norms
+from mobileclip_kit.networks.backbones import measure_batch_norms, projection_of
 from mobileclip_kit.networks.families import encode_raw, image_tower
 from mobileclip_kit.networks.model import describe, load_model
 from mobileclip_kit.progress import Progress, say
@@ -379,7 +379,7 @@ class DistillRun(TrainingRun):
     def start_from_backbone(self) -> None:
         """Fit a trained backbone's projection to the teacher's vectors before anything is trained."""
         request, visual = self.request, image_tower(self.student.network)
-        projection = getattr(getattr(visual, "head", None), "proj", None)
+        projection = projection_of(visual)
         if not (request.is_timm or request.init_file) or not hasattr(visual, "trunk"):
             if self.recipe.training.steps == 0 and self.init is None and request.inherited is None:
                 raise UsageError(
@@ -392,15 +392,17 @@ class DistillRun(TrainingRun):
         network: Any = self.student.network.to(device).eval()
         rows = np.sort(np.random.default_rng(0).permutation(len(self.images))[:_PROJECTION_IMAGES]).astype(np.int64)
         measure_batch_norms(network, (batch.images for batch in self._plain_batches(rows[:_MEASURED])))
-        if not isinstance(projection, torch.nn.Linear):
+        if projection is None:
             return
-        features, vectors = [], []
+        features: list[torch.Tensor] = []
+        vectors = []
+        hook = projection.register_forward_pre_hook(lambda _, given: features.append(given[0].cpu()))
         with Progress("projection", total=len(rows), unit="images") as progress:
             for batch in self._plain_batches(rows):
-                # Dropout does nothing in eval mode, so the projection is the rest of the head.
-                features.append(visual.trunk(resized(batch.images, self.image)).cpu())
+                visual(resized(batch.images, self.image))
                 vectors.append(targets(batch).cpu())
                 progress.advance(len(batch.rows))
+        hook.remove()
         fit = start_projection(projection, torch.cat(features), torch.cat(vectors), classifier=self.student.classifier,
                                widths=getattr(visual.trunk, "widths", ()))  # fmt: skip
         self.note(

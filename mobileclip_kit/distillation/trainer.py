@@ -46,6 +46,7 @@ from mobileclip_kit.distillation.run_folder import CHECKPOINT_FILE, RunLog
 from mobileclip_kit.distillation.tables import Augmentation, TrainingPlan
 from mobileclip_kit.distillation.training_set import batch_rows
 from mobileclip_kit.errors import DataError, TrainingError, UsageError
+from mobileclip_kit.networks.backbones import projection_of
 from mobileclip_kit.networks.families import image_tower
 from mobileclip_kit.networks.patches import Patches
 from mobileclip_kit.progress import Progress
@@ -367,8 +368,10 @@ def freeze(modules: Mapping[str, nn.Module], names: Sequence[str]) -> tuple[nn.M
 class Backbone:
     """A part that is trained in some steps only; the others leave its weights and running means as they are."""
 
-    def __init__(self, part: nn.Module) -> None:
-        self._part, self._trained = part, [each for each in part.parameters() if each.requires_grad]
+    def __init__(self, part: nn.Module, projection: nn.Module | None) -> None:
+        own = set() if projection is None else set(projection.parameters())
+        self._part = part
+        self._trained = [each for each in part.parameters() if each.requires_grad and each not in own]
 
     def hold(self, held: bool) -> None:
         """Hold the part still, or let it learn, from the next step."""
@@ -387,7 +390,7 @@ def find_backbone(modules: Mapping[str, nn.Module]) -> Backbone:
     if trunk is None:
         raise UsageError("backbone_frozen needs a student on a timm backbone, and this image tower has none.",
                          hint="Leave it out of the recipe, or name the frozen parts in frozen.")  # fmt: skip
-    return Backbone(trunk)
+    return Backbone(trunk, projection_of(image_tower(modules["network"])))
 
 
 class Interruption:

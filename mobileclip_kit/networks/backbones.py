@@ -39,16 +39,19 @@ def backbone_config(name: str) -> dict[str, Any]:
         name: ``timm:NAME`` or ``timm:NAME.TAG``; ``stages:`` in place of ``timm:`` reads several stages.
 
     Raises:
-        ModelError: timm has no such architecture, or no such weights of it (the nearest are named), or its stages
-            cannot be read.
+        ModelError: timm has no such architecture, or no such weights of it (the nearest are named), it is no
+            classifier, or its stages cannot be read.
     """
     published = _published(name)
     prefix = PREFIX if name.startswith(STAGES) else ""
     if prefix and published.architecture not in BACKBONES:
         raise ModelError(f"mckit does not read the stages of {published.architecture}.",
                          hint=f"Take timm:{published.architecture}, or one of {', '.join(BACKBONES)}.")  # fmt: skip
-    section = {"image_size": published.input_size[-1], "timm_model_name": f"{prefix}{published.architecture}",
-               "timm_pool": "", "timm_proj": "linear", "timm_proj_bias": True}  # fmt: skip
+    section = {"image_size": published.input_size[-1], "timm_model_name": f"{prefix}{published.architecture}"}
+    if not prefix and _has_layers_behind_pooling(published.architecture):
+        section |= {"timm_pool": "avg", "timm_proj": None}
+    else:
+        section |= {"timm_pool": "", "timm_proj": "linear", "timm_proj_bias": True}
     known = timm.get_pretrained_cfg(published.architecture, allow_unregistered=True) is not None
     return {"vision_cfg": section, "preprocess_cfg": preprocessing_of(vars(published)) if known else {}}
 
@@ -69,6 +72,30 @@ def _published(name: str) -> Any:
         raise ModelError(f"timm has no weights {tag!r} of {architecture}.", hint=hint)
     found = timm.get_pretrained_cfg(f"{architecture}.{tag}" if tag else architecture, allow_unregistered=True)
     return found or PretrainedCfg(architecture=architecture)
+
+
+def _has_layers_behind_pooling(architecture: str) -> bool:
+    """Whether a backbone's features are wider or narrower than its last grid, as MobileNetV3's and V4's are.
+
+    open_clip 3.3 builds its projection for the width of the grid. The backbone's own classifier is the projection then.
+
+    Raises:
+        ModelError: It has no classifier that could be replaced.
+    """
+    with torch.device("meta"):  # nothing is computed or kept
+        model: Any = timm.create_model(architecture)
+    if not hasattr(model, "reset_classifier"):
+        raise ModelError(f"timm's {architecture} classifies nothing, so open_clip cannot put a projection on it.",
+                         hint="Take an architecture that was trained to classify images.")  # fmt: skip
+    return bool(getattr(model, "head_hidden_size", model.num_features) != model.num_features)
+
+
+def projection_of(visual: nn.Module) -> nn.Linear | None:
+    """The linear layer that ends a tower: behind its backbone, or the backbone's own classifier; None without one."""
+    found = getattr(getattr(visual, "head", None), "proj", None)
+    if found is None and hasattr(trunk := getattr(visual, "trunk", None), "get_classifier"):
+        found = trunk.get_classifier()  # type: ignore[union-attr]
+    return found if isinstance(found, nn.Linear) else None
 
 
 def preprocessing_of(published: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +167,10 @@ def _take_over(network: nn.Module, state: Mapping[str, Tensor], source: str) -> 
         target = target.backbone
     if whole:
         state = {name.removeprefix("visual."): tensor for name, tensor in state.items() if name.startswith("visual.")}
-    own = {name: tensor for name, tensor in target.state_dict().items() if not name.endswith("num_batches_tracked")}
+    projection = None if whole else projection_of(visual)
+    ours = {f"{name}." for name, part in target.named_modules() if part is projection}
+    own = {name: tensor for name, tensor in target.state_dict().items()
+           if not name.endswith("num_batches_tracked") and not name.startswith(tuple(ours))}  # fmt: skip
     missing = [name for name in own if name not in state]
     shaped = [name for name in own if name in state and state[name].shape != own[name].shape]
     unknown = [name for name in state if name not in target.state_dict() and not name.startswith(_CLASSIFIERS)]

@@ -23,6 +23,7 @@ from mobileclip_kit.distillation.recipe import Recipe
 from mobileclip_kit.distillation.request import DistillRequest, TrainRequest
 from mobileclip_kit.distillation.run import distill
 from mobileclip_kit.distillation.tables import MixtureOptions, TrainingPlan
+from mobileclip_kit.distillation.trainer import find_backbone
 from mobileclip_kit.errors import ModelError, UsageError
 from mobileclip_kit.networks.backbones import backbone_config, load_backbone, measure_batch_norms
 from mobileclip_kit.networks.model import load_model
@@ -82,6 +83,33 @@ def test_a_backbone_is_frozen_first_and_then_trained(given: dict[str, Any], weig
     torch.manual_seed(3)
     theirs = timm.create_model(NAME).state_dict()
     assert not all(torch.equal(tensor, theirs[name]) for name, tensor in trunk.state_dict().items())
+
+
+def test_a_backbone_with_layers_behind_its_pooling_ends_in_its_own_classifier(given: dict[str, Any]) -> None:
+    """open_clip's projection has the width of the last grid: 288 here, where 1,024 features come out."""
+    name = "mobilenetv3_small_050"
+    weights = given["out"].with_name("mobilenetv3.safetensors")
+    theirs = timm.create_model(name).state_dict()
+    save_file(theirs, weights)
+    changes = {"student": f"timm:{name}", "init": str(weights), "recipe": plan(backbone_frozen=1.0)}
+    report = distill(DistillRequest(**{**given, **changes}))
+    assert any(note.startswith("The projection starts by ridge regression") for note in report.notes)
+    trunk: Any = load_model(given["out"]).network.visual.trunk  # type: ignore[union-attr]
+    assert trunk.classifier.weight.shape == (report.spec.embedding_dim, 1024)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in trunk.state_dict().items()
+               if not name.startswith("classifier."))  # fmt: skip
+    network, pixels = open_clip.create_model(f"local-dir:{given['out']}").eval(), torch.rand(2, 3, 224, 224)
+    with torch.no_grad():
+        expected = load_model(given["out"]).network.encode_image(pixels)  # type: ignore[operator]
+        torch.testing.assert_close(network.encode_image(pixels), expected)
+
+
+def test_a_held_backbone_does_not_hold_the_classifier_that_is_its_projection() -> None:
+    network = student("lcnet_035")
+    backbone = find_backbone({"network": network})
+    backbone.hold(True)
+    trained = {name for name, parameter in network.visual.named_parameters() if parameter.requires_grad}
+    assert trained == {"trunk.classifier.weight", "trunk.classifier.bias"}
 
 
 def test_a_student_without_a_backbone_cannot_freeze_it(given: dict[str, Any]) -> None:
@@ -206,6 +234,12 @@ def test_unknown_names_of_timm_are_refused_with_the_nearest(name: str, message: 
     with pytest.raises(ModelError) as caught:
         backbone_config(f"timm:{name}")
     assert message in str(caught.value)
+
+
+@pytest.mark.skipif(not timm.is_model("gemma4_vit_167m_enc"), reason="needs timm 1.0.31")
+def test_an_architecture_that_is_no_classifier_is_refused() -> None:
+    with pytest.raises(ModelError, match="gemma4_vit_167m_enc classifies nothing"):
+        backbone_config("timm:gemma4_vit_167m_enc")
 
 
 def test_preprocessing_follows_the_backbone() -> None:
