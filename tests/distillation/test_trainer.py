@@ -424,7 +424,7 @@ def test_a_backbone_that_is_held_still_drops_patches_too() -> None:
     visual = nn.Module()
     visual.trunk = nn.Module()
     visual.trunk.patch_drop, visual.trunk.inner = nn.Identity(), nn.Linear(1, 1)
-    patches, backbone, drops = Patches(visual, 0.5, steps=10), Backbone(visual.trunk), []
+    patches, backbone, drops = Patches(visual, 0.5, steps=10), Backbone(visual.trunk, None), []
     for step in range(3):
         backbone.hold(step < 2)
         patches.choose(step)
