@@ -84,11 +84,9 @@ def average_pool(
     if divisor_override is not None:
         return pooled * (elements / divisor_override)
     # What lies beyond the padding never counts.
-    ring = padding if count_include_pad else (0, 0)
-    inner = [padding[1] - ring[1], padding[1] - ring[1] + beyond[1]]
-    inner += [padding[0] - ring[0], padding[0] - ring[0] + beyond[0]]
-    ones = images.new_ones(1, 1, sides[0] + 2 * ring[0], sides[1] + 2 * ring[1])
-    counted = torch.ops.aten.constant_pad_nd.default(ones, inner)
+    ring = [padding[1], padding[1], padding[0], padding[0]]
+    counted = torch.ops.aten.constant_pad_nd.default(images.new_ones(1, 1, *sides), ring, float(count_include_pad))
+    counted = torch.ops.aten.constant_pad_nd.default(counted, [0, beyond[1], 0, beyond[0]])
     return pooled / torch.ops.aten.avg_pool2d.default(counted, list(kernel), list(stride))
 
 
