@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,43 @@ class CoreAIFunction:
         return np.array(found["embedding"].numpy(), np.float32)
 
     def _wait(self, coroutine: Any) -> Any:
-        return self._thread.submit(asyncio.run, coroutine).result()
+        return self._thread.submit(run_coroutine, coroutine).result()
+
+
+class PatientLoop(asyncio.SelectorEventLoop):
+    """An event loop that is closed only when no other thread is inside a call to it.
+
+    The runtime announces a result from a thread of its own, and that call wakes the loop before it returns. If Python
+    ends in between, it ends the thread instead of giving it the interpreter lock back, and the Swift frames on that
+    thread abort the process: a script that had printed all its results ended with SIGABRT.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls, self._changed = 0, threading.Condition()
+
+    def call_soon_threadsafe(self, *args: Any, **options: Any) -> asyncio.Handle:  # type: ignore[override]
+        """See :class:`asyncio.AbstractEventLoop`."""
+        with self._changed:
+            self._calls += 1
+        try:
+            return super().call_soon_threadsafe(*args, **options)
+        finally:
+            with self._changed:
+                self._calls -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wait for the calls to return, then close."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._calls)
+        super().close()
+
+
+def run_coroutine(coroutine: Any) -> Any:
+    """What a coroutine of the runtime gives, as :func:`asyncio.run` does, in a :class:`PatientLoop`."""
+    with asyncio.Runner(loop_factory=PatientLoop) as runner:
+        return runner.run(coroutine)
 
 
 def as_float_images(pixels: Pixels) -> NDArray[np.float32]:
