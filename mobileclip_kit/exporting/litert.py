@@ -17,6 +17,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -255,9 +256,12 @@ def save_model(model: bytes, tower: Tower, spec: ModelSpec, path: Path, *, named
                 tensor.name = None
     entry, buffer = schema.MetadataT(), schema.BufferT()
     entry.name, entry.buffer = METADATA, len(graph.buffers)
-    buffer.data = list(json.dumps(describe_tower(tower, spec), ensure_ascii=False).encode())
+    buffer.data = json.dumps(describe_tower(tower, spec), ensure_ascii=False).encode()
     graph.metadata = [*(graph.metadata or ()), entry]
     graph.buffers.append(buffer)
+    for part in graph.buffers:
+        # What is no array is packed byte by byte in Python: minutes for a hundred megabytes.
+        part.data = None if part.data is None else np.frombuffer(part.data, np.uint8)
     path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(graph)))
 
 
