@@ -23,7 +23,7 @@ import math
 import random
 import tempfile
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError, ModelError, first_line
 from mobileclip_kit.exporting.decomposition import average_pool, decompose
 from mobileclip_kit.exporting.folder import Export, ExportedTower
-from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, short_description
+from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, replaced, short_description
 from mobileclip_kit.exporting.palettes import LEAST_ELEMENTS, choose_palettes, find_palette, set_palettes
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.request import ExportOptions
@@ -432,7 +432,7 @@ def _same_names() -> Iterator[None]:
     """Let the converter call its inner graphs the same each time: it draws their names."""
     from coreai.authoring import graph_builder
 
-    with _replaced(graph_builder, "choice", random.Random(0).choice):
+    with replaced(graph_builder, "choice", random.Random(0).choice):
         yield
 
 
@@ -455,18 +455,8 @@ def _own_palettes(*, found: bool) -> Iterator[None]:
         values, indices = np.unique(given, return_inverse=True)
         return np.pad(values, (0, (1 << nbits) - len(values)), "edge"), indices.ravel()  # raises for more values
 
-    with _replaced(palettize_utils, "_get_kmeans_lookup_table_and_weight", palette):
+    with replaced(palettize_utils, "_get_kmeans_lookup_table_and_weight", palette):
         yield
-
-
-@contextlib.contextmanager
-def _replaced(module: Any, name: str, value: Callable[..., Any]) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
 
 
 def _sorted(value: Any) -> Any:

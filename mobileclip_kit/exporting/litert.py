@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from mobileclip_kit.errors import ExportError, first_line
 from mobileclip_kit.exporting.folder import ExportedTower
-from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, short_description
+from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, replaced, short_description
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.ranges import HEADROOM
 from mobileclip_kit.exporting.towers import TowerJob, count_tower
@@ -184,16 +185,34 @@ def quantize(model: bytes, recipe: Any, calibrated: Any = None) -> bytes:
     Raises:
         ExportError: The quantiser fails.
     """
+    from ai_edge_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor as tensors
     from ai_edge_quantizer.quantizer import Quantizer
 
+    in_rows = _in_rows(tensors.uniform_quantize)
     try:
-        with quiet_converters(), quiet_native_stderr():
+        with quiet_converters(), quiet_native_stderr(), replaced(tensors, "uniform_quantize", in_rows):
             made = Quantizer(bytearray(model), recipe).quantize(
                 calibrated, enable_progress_bar=False, enable_progress_report=False
             )
     except Exception as error:  # the quantiser raises whatever its passes meet
         raise ExportError(f"ai-edge-quantizer cannot reduce the tower: {first_line(error)}") from error
     return bytes(made.quantized_model)
+
+
+def _in_rows(quantize_tensor: Callable[..., Any]) -> Callable[..., Any]:
+    """The quantiser's function for one tensor, with convolutions' weights as a row of numbers for each filter.
+
+    From 32 MiB on it lays out a weight in rows itself, but not the scales, and fails (0.10.0).
+    """
+
+    def call(weight: Any, how: Any, *more: Any) -> Any:
+        if weight.ndim < 3 or how.quantized_dimension != 0:
+            return quantize_tensor(weight, how, *more)
+        rows = (len(weight), -1)
+        flat = replace(how, scale=how.scale.reshape(rows), zero_point=how.zero_point.reshape(rows))
+        return quantize_tensor(weight.reshape(rows), flat, *more).reshape(weight.shape)
+
+    return call
 
 
 def calibrate(model: bytes, recipe: Any, tower: Tower, rows: Any) -> Any:

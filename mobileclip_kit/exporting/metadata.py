@@ -1,4 +1,4 @@
-"""What every exported file says of itself, whatever its format; and silence while converters work."""
+"""What every exported file says of itself, whatever its format; and silence and mends while converters work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from mobileclip_kit import __version__
 from mobileclip_kit.spec import ModelSpec, Tower
@@ -47,3 +48,14 @@ def quiet_converters() -> Iterator[None]:
             yield
     finally:
         logging.disable(was_disabled)
+
+
+@contextlib.contextmanager
+def replaced(module: Any, name: str, value: Callable[..., Any]) -> Iterator[None]:
+    """Let a converter's module have another function of that name."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)

@@ -17,7 +17,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from mobileclip_kit.errors import ExportError, UsageError
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export
-from mobileclip_kit.exporting.litert import calibrate, convert, product_scopes, products_recipe, save_model
+from mobileclip_kit.exporting.litert import calibrate, convert, product_scopes, products_recipe, quantize, save_model
 from mobileclip_kit.exporting.litert_int8 import IntegerTower
 from mobileclip_kit.exporting.mixed_bits import short_name
 from mobileclip_kit.exporting.precisions import find_precision
@@ -26,6 +26,7 @@ from mobileclip_kit.exporting.samples import draw_images
 from mobileclip_kit.exporting.sensitivity import table_path
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.inspection import inspect_path
+from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.litert import LiteRTEncoder, SignatureRunner, as_signature_input, describe_file
 from mobileclip_kit.runtime.open import open_encoder
@@ -162,6 +163,26 @@ def test_saving_keeps_what_the_model_computes(full: Export, tmp_path: Path):
     # Names of inner tensors are left out, and the file is smaller for it.
     assert (tmp_path / "text.tflite").stat().st_size < len(source)
     assert describe_file(tmp_path / "text.tflite")[0]["inputs"] == describe_file(full.tower_path("text"))[0]["inputs"]
+
+
+def test_a_convolution_of_more_than_32_mib_can_be_quantised():
+    class Wide(nn.Module):
+        example = torch.rand(1, 2048, 1, 1)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2048, 4200, 1)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            return self.conv(pixels).mean((2, 3))
+
+    tower = Wide()
+    model = convert(SimpleNamespace(module=tower, tower="image"))
+    smaller = quantize(model, products_recipe(find_precision("litert", "int8-dynamic"), ()))
+    given = {"image": tower.example.permute(0, 2, 3, 1).numpy()}
+    vectors = [SignatureRunner(form, "image")(given) for form in (model, smaller)]
+    assert len(smaller) < len(model) / 3.9
+    assert float(row_cosines(*vectors)[0]) > 0.9999
 
 
 def test_short_names_of_weights():
