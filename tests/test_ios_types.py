@@ -96,6 +96,18 @@ def test_the_layer_has_sound_types_on_a_mac_without_uikit_and_core_ai(modules, t
     assert compile_module("MobileCLIPKit", kit_files(), tmp_path, emit=False) == ""
 
 
+def test_the_lines_of_the_documentation_have_sound_types(modules, tmp_path):
+    """The lines for Core AI in docs/exports.md, as the body of a function."""
+    page = (APPLE.parent.parent / "docs" / "exports.md").read_text()
+    (block,) = re.findall(r"```swift\nimport CoreAI\n(.*?)```", page, re.DOTALL)
+    source = tmp_path / "Lines.swift"
+    source.write_text(
+        "import CoreAI\nimport Foundation\n"
+        f"func vector(_ pixels: [Float]) async throws -> NDArray? {{\n{block}\nreturn embedding\n}}\n"
+    )
+    assert compile_module("Lines", [source], modules, emit=False) == ""
+
+
 def test_a_call_that_apple_does_not_have_is_found(modules, tmp_path):
     """The check checks: one wrong name in a file that is sound otherwise."""
     source = (KIT / "Sources" / "MobileCLIPKit" / "CoreMLTower.swift").read_text()
