@@ -18,6 +18,7 @@ import re
 import stat
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ _LEAST_AGE_SECONDS = 1.0
 # Zero-width joiners hold emoji and Indic letters together. Other invisible characters could reverse or hide a part of
 # a name.
 _JOINERS = "\u200c\u200d"
+# The process's stderr while it is redirected, once for each thread that wants silence.
+_STDERR_LOCK, _STDERR = threading.Lock(), list[int]()
 
 # The files by which mckit's own folders are recognised. --force replaces only a folder of the kind that is made, or an
 # empty one: `-o ~/Photos --force` deletes no images, and `mckit export student -o student --force` no model.
@@ -258,16 +261,26 @@ def _refuse_constant(name: str) -> NoReturn:
 
 @contextlib.contextmanager
 def quiet_native_stderr() -> Iterator[None]:
-    """Keep what libraries of other languages write to the process's stderr off the terminal."""
-    sys.stderr.flush()
-    kept = os.dup(2)
+    """Keep what libraries of other languages write to the process's stderr off the terminal.
+
+    Threads may overlap here: the first to enter redirects it, and the last to leave restores it.
+    """
+    with _STDERR_LOCK:
+        if not _STDERR:
+            sys.stderr.flush()
+            _STDERR.append(os.dup(2))
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+        else:
+            _STDERR.append(_STDERR[0])
     try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        with _STDERR_LOCK:
+            kept = _STDERR.pop()
+            if not _STDERR:
+                os.dup2(kept, 2)
+                os.close(kept)
 
 
 def read_json(path: Path) -> dict[str, Any]:

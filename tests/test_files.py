@@ -12,7 +12,15 @@ import pytest
 
 from mobileclip_kit import formats
 from mobileclip_kit.errors import DataError, MckitError, OutputError
-from mobileclip_kit.files import atomic_file, atomic_folder, read_json, sha256_of_file, size_bytes, write_json
+from mobileclip_kit.files import (
+    atomic_file,
+    atomic_folder,
+    quiet_native_stderr,
+    read_json,
+    sha256_of_file,
+    size_bytes,
+    write_json,
+)
 from mobileclip_kit.images import load_image
 from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.inspection import inspect_path
@@ -26,6 +34,16 @@ def test_folder_appears_only_when_complete(tmp_path: Path) -> None:
         assert not out.exists()
     assert [child.name for child in out.iterdir()] == ["model.json"]
     assert [child.name for child in out.parent.iterdir()] == ["out"]
+
+
+def test_silence_of_overlapping_threads_ends_with_the_last_one() -> None:
+    before, first, second = os.fstat(2), quiet_native_stderr(), quiet_native_stderr()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert os.path.samestat(os.fstat(2), os.stat(os.devnull))
+    second.__exit__(None, None, None)
+    assert os.path.samestat(os.fstat(2), before)
 
 
 def test_failure_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:

@@ -248,8 +248,15 @@ def product_scopes(model: bytes) -> dict[str, tuple[str, str]]:
             name = codes.get(graph.operatorCodes[operator.opcodeIndex].builtinCode, "")
             if name and len(tensors) > 1 and graph.buffers[tensors[1].buffer].data is not None:
                 scope = utils.get_op_scope(operator, part.tensors)
-                found[scope] = (name, utils.get_tensor_name(tensors[1]))
+                found[scope] = (name, short_name(utils.get_tensor_name(tensors[1])))
     return found
+
+
+def short_name(weight: str) -> str:
+    """``visual.transformer.0.attn`` of a converter's name, which names the class of each module as well."""
+    signature, *parts = weight.split(";")[0].split("/")
+    # A weight of the tower itself is called ``tower``.
+    return ".".join(part.rpartition(".")[2].partition("_")[2] or part for part in parts[1:] or parts) or signature
 
 
 def save_model(model: bytes, tower: Tower, spec: ModelSpec, path: Path, *, named: bool = False) -> None:

@@ -177,13 +177,7 @@ def _told(chosen: Collection[Sensitivity], tower: MixedTower) -> tuple[str, ...]
     in_float = {entry.node for entry in chosen if entry.bits == 8}
     kept = {entry.node: entry for entry in chosen}
     kinds = {node: f" ({tower.kinds[node in in_float]})" if tower.mixes else "" for node in kept}
-    return tuple(f"{entry.operator} of {short_name(entry.weight)}{kinds[node]}" for node, entry in kept.items())
-
-
-def short_name(weight: str) -> str:
-    """``visual.transformer.0.attn`` of a converter's name, which names the class of each module as well."""
-    parts = weight.split(";")[0].split("/")[2:]
-    return ".".join(part.rpartition(".")[2].partition("_")[2] or part for part in parts) or weight
+    return tuple(f"{entry.operator} of {entry.weight}{kinds[node]}" for node, entry in kept.items())
 
 
 def _spread(rows: Pixels | Ids, count: int) -> Pixels | Ids:

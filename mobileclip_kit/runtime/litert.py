@@ -101,7 +101,8 @@ class SignatureRunner:
             named = ", ".join(signatures) or "none"
             raise ExportError(f"{self._name} has no signature {tower!r}, only {named}: mckit did not write it.")
         try:
-            with quiet_native_stderr():
+            with quiet_native_stderr():  # the delegate announces itself when tensors are first allocated
+                self._interpreter.allocate_tensors()
                 self._run = self._interpreter.get_signature_runner(tower)
         except (ValueError, RuntimeError) as error:  # an operator of a newer version is found here
             raise ExportError(f"LiteRT cannot prepare {self._name}: {first_line(error)}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +19,16 @@ from ai_edge_litert.tools import flatbuffer_utils
 from mobileclip_kit.errors import ExportError, UsageError
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export
-from mobileclip_kit.exporting.litert import calibrate, convert, product_scopes, products_recipe, quantize, save_model
+from mobileclip_kit.exporting.litert import (
+    calibrate,
+    convert,
+    product_scopes,
+    products_recipe,
+    quantize,
+    save_model,
+    short_name,
+)
 from mobileclip_kit.exporting.litert_int8 import IntegerTower
-from mobileclip_kit.exporting.mixed_bits import short_name
 from mobileclip_kit.exporting.precisions import find_precision
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
@@ -53,6 +62,21 @@ def test_signatures_inputs_and_origin_can_be_read_from_the_file(full: Export):
     assert list(found.facts["inputs"].values()) == [[1, 32, 32, 3]]
     assert (found.facts["name"], found.facts["model_hash"]) == ("tiny", full.spec.model_hash)
     assert found.facts["operators"]["CONV_2D"] == 1
+
+
+def test_products_are_told_by_short_names(full: Export):
+    for tower, last in (("image", "visual"), ("text", "tower")):
+        weights = [weight for _, weight in product_scopes(full.tower_path(tower).read_bytes()).values()]
+        assert weights[-1] == last and not any("/" in weight for weight in weights)
+
+
+def test_nothing_is_said_on_stderr(full: Export, tmp_path: Path):
+    """By a process of its own: the delegate announces itself once a process."""
+    lines = (
+        f"import numpy as np; from pathlib import Path; from mobileclip_kit.runtime.litert import SignatureRunner as S\n"
+        f"S(Path({str(full.tower_path('text'))!r}), 'text')({{'ids': np.zeros((1, 12), np.int32)}})"
+    )
+    assert subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True).stderr == ""
 
 
 def test_threads_have_an_interpreter_each(full: Export):
@@ -188,6 +212,8 @@ def test_a_convolution_of_more_than_32_mib_can_be_quantised():
 def test_short_names_of_weights():
     weight = "a.b._ImageSignature/a.b.ImageTower_tower/open_clip.VisionTransformer_visual/torch.nn.Conv2d_conv1;1"
     assert short_name(weight) == "visual.conv1"
+    assert short_name("a.b._TextSignature/a.b.TextTower_tower;") == "tower"
+    assert short_name("arith.constant3") == "arith.constant3"
 
 
 class Inverse(nn.Module):
