@@ -7,7 +7,7 @@ the parts and their file names; a test compares them.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -177,9 +177,10 @@ def make_bundle(
             if (index / BACKGROUND_FILE).is_file():
                 _check_background(index / BACKGROUND_FILE, spec)
                 _copy(index / BACKGROUND_FILE, staging / FILE_NAMES["background"])
+        exports = [image_export, text_export]
         if core_ai is not None:
-            _copy_core_ai(core_ai, staging, spec)
-        _write_samples(image_export, text_export, staging / FILE_NAMES["samples"])
+            exports.append(_copy_core_ai(core_ai, staging, spec))
+        _write_samples(exports, staging / FILE_NAMES["samples"])
         present = [part for part in get_args(Part) if (staging / FILE_NAMES[part]).exists()]
         files = {part: ListedFile.describe(staging / FILE_NAMES[part]) for part in present}
         bundle = Bundle(path=destination, spec=spec, precision=image_export.precision, files=files)
@@ -264,7 +265,7 @@ def _require_for_phone(export: Export, text_export: Export) -> ModelSpec:
     return replace(own, text=other.text).with_provenance(text_tower_of=other.model_hash)
 
 
-def _copy_core_ai(path: Path, folder: Path, spec: ModelSpec) -> None:
+def _copy_core_ai(path: Path, folder: Path, spec: ModelSpec) -> Export:
     """Copy the towers of a Core AI export of the same model."""
     export = open_export(path, check_hashes=True)
     if export.format != "coreai":
@@ -275,15 +276,22 @@ def _copy_core_ai(path: Path, folder: Path, spec: ModelSpec) -> None:
     spec.check_same_model(export.spec.model_hash, f"The export {path}")
     for tower in export.towers:
         _copy(export.tower_path(tower), folder / FILE_NAMES["image_ai" if tower == "image" else "text_ai"])
+    return export
 
 
-def _write_samples(image: Export, text: Export, path: Path) -> None:
-    """Write the samples of both towers' exports, by which the app tests itself; older exports have none."""
-    if image.samples_sha256 is None or text.samples_sha256 is None:
+def _write_samples(exports: Sequence[Export], path: Path) -> None:
+    """Write the samples by which the app tests itself: images of the first export, texts of the second.
+
+    The app compares every tower with them, so the least cosine is the least that any export has to reach. Older
+    exports have no samples.
+    """
+    if any(export.samples_sha256 is None for export in exports[:2]):
         return
-    document, texts = (read_json(export.path / SAMPLES_FILE) for export in (image, text))
-    least = min(document["least_cosine"], texts["least_cosine"])
-    write_json(path, {**document, "texts": texts["texts"], "least_cosine": least})
+    images, texts, *others = (
+        read_json(export.path / SAMPLES_FILE) for export in exports if export.samples_sha256 is not None
+    )
+    least = min(document["least_cosine"] for document in (images, texts, *others))
+    write_json(path, {**images, "texts": texts["texts"], "least_cosine": least})
 
 
 def _copy(source: Path, destination: Path) -> None:

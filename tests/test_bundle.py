@@ -119,13 +119,15 @@ def test_core_ai_towers_and_samples_travel_along(export, tmp_path):
     towers = {"image": ExportedTower.from_file("image", core_ai / "image.aimodel")}
     Export(path=core_ai, spec=SPEC, format="coreai", precision="fp16", towers=towers).write()
     samples = {"least_cosine": 0.999, "image_height": 16, "image_width": 16, "images": [], "texts": []}
-    (export / "samples.json").write_text(json.dumps(samples))
-    with edited(export / "export.json") as manifest:
-        manifest["samples_sha256"] = sha256_of_file(export / "samples.json")
+    less = samples | {"least_cosine": 0.97}  # palettes of 4 bits
+    for folder, document in ((export, samples), (core_ai, less)):
+        (folder / "samples.json").write_text(json.dumps(document))
+        with edited(folder / "export.json") as manifest:
+            manifest["samples_sha256"] = sha256_of_file(folder / "samples.json")
     made = make_bundle(tmp_path / "bundle", export, core_ai=core_ai)
     assert {"image", "text", "merges", "samples", "image_ai"} == made.files.keys()
     assert made.files["image_ai"].sha256 == towers["image"].sha256
-    assert json.loads((made.path / "samples.json").read_text()) == samples
+    assert json.loads((made.path / "samples.json").read_text()) == less  # the app would never use the assets otherwise
     assert open_bundle(made.path, check=True).files == made.files
     with pytest.raises(ExportError, match="is a Core ML export, not one for Core AI"):
         make_bundle(tmp_path / "other", export, core_ai=export)

@@ -141,10 +141,11 @@ def build_network(model_cfg: Mapping[str, Any]) -> nn.Module:
     sections = {name: config[name] for name in ("vision_cfg", "text_cfg") if name in config}
     config |= {name: even_section(section) for name, section in sections.items()}
     custom_text = config.pop("custom_text", False) or "hf_model_name" in config.get("text_cfg", {})
-    for section in ("vision_cfg", "text_cfg"):
-        for key in ("timm_model_pretrained", "hf_model_pretrained"):
-            if key in config.get(section, {}):
-                config[section][key] = False
+    # open_clip would download these weights; for a text encoder of the transformers library, that is its default.
+    for name in sections:
+        for key in ("timm_model", "hf_model"):
+            if f"{key}_name" in config[name]:
+                config[name][f"{key}_pretrained"] = False
     if "multimodal_cfg" in config:
         from open_clip.coca_model import CoCa
 

@@ -16,7 +16,7 @@ import pytest
 from mobileclip_kit.errors import DataError, ExportError, ModelError
 from mobileclip_kit.exporting.folder import Export
 from mobileclip_kit.networks.configuration import check_configuration
-from mobileclip_kit.networks.model import load_model
+from mobileclip_kit.networks.model import build_network, load_model
 from mobileclip_kit.resources import preset_names, tower_config
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.spec import CONFIG_FILE, MODEL_FILE
@@ -89,6 +89,17 @@ def test_a_hub_configuration_is_checked_before_the_model_is_built(
     monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: pytest.fail("built"))
     with pytest.raises(ModelError, match=r"^hf-hub:owner/model: text_cfg\.hf_model_name is 'owner/code'"):
         load_model("hf-hub:owner/model")
+
+
+def test_no_weights_of_a_text_encoder_are_fetched_to_build_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """open_clip fetches them unless the configuration says otherwise, which most do not."""
+
+    def build(**config: Any) -> Any:
+        raise ValueError(config["text_cfg"])
+
+    monkeypatch.setattr("mobileclip_kit.networks.model.CustomTextCLIP", build)
+    with pytest.raises(ModelError, match="'hf_model_pretrained': False"):
+        build_network({"embed_dim": 8, "vision_cfg": {"image_size": 32}, "text_cfg": {"hf_model_name": "roberta-base"}})
 
 
 def test_a_text_encoder_without_transformers_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
