@@ -209,7 +209,10 @@ def describe_asset(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         from coreai.authoring import AIModelAsset
 
         try:
-            summary: Any = AIModelAsset.load(path).summary()
+            with quiet_native_stderr():
+                summary: Any = AIModelAsset.load(path).summary()
+            if not summary.operation_distribution:  # all that a program tells that cannot be read
+                raise ValueError("it has no program that this version reads")
             facts |= {
                 "operators": {str(name): int(count) for name, count in summary.operation_distribution},
                 "stored_types": {str(kind): int(count) for kind, count in summary.storage_types},

@@ -136,6 +136,7 @@ def describe_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         with quiet_native_stderr():
             interpreter = Interpreter(str(path))
+            runners = [interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()]
         graph = flatbuffer_utils.read_model(str(path))
     except (ValueError, RuntimeError, struct.error) as error:
         raise ExportError(f"LiteRT cannot load {path}: {first_line(error).rstrip('.')}.", hint=_AGAIN) from error
@@ -144,14 +145,17 @@ def describe_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         if (entry.name or b"").decode() == METADATA:
             entries = json.loads(bytes(graph.buffers[entry.buffer].data))
 
-    def shapes(details: Any) -> dict[str, list[int]]:
-        return {each["name"]: [int(side) for side in each["shape"]] for each in details}
+    def shapes(kind: str) -> dict[str, list[int]]:
+        """By the names that callers use: those of signatures, and of tensors where there are none."""
+        named = [item for runner in runners for item in getattr(runner, kind)().items()]
+        others = [(each["name"], each) for each in getattr(interpreter, kind)()]
+        return {name: [int(side) for side in each["shape"]] for name, each in named or others}
 
     facts = {
         "description": (graph.description or b"").decode(),
         "signatures": list(interpreter.get_signature_list()),
-        "inputs": shapes(interpreter.get_input_details()),
-        "outputs": shapes(interpreter.get_output_details()),
+        "inputs": shapes("get_input_details"),
+        "outputs": shapes("get_output_details"),
         "operators": dict(Counter(str(each["op_name"]) for each in interpreter._get_ops_details()).most_common()),
     }
     return facts, {str(key): str(value) for key, value in entries.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 import shutil
@@ -37,6 +38,7 @@ from mobileclip_kit.exporting.rounding import RoundedProgram, choose_float32
 from mobileclip_kit.exporting.samples import draw_images
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.files import size_bytes
+from mobileclip_kit.inspection import inspect_path
 from mobileclip_kit.metrics import row_cosines
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.coreai import CoreAIEncoder, CoreAIFunction, as_float_images
@@ -137,6 +139,15 @@ def test_a_damaged_asset_and_one_of_another_version_are_refused(half: Export, tm
         CoreAIFunction(tmp_path / "damaged.aimodel")
     with pytest.raises(ExportError, match="asset version 3.0; this mckit reads version 2.0"):
         CoreAIFunction(tmp_path / "newer.aimodel")
+
+
+def test_a_program_that_was_cut_off_with_its_hash_is_not_described(half: Export, tmp_path: Path):
+    shutil.copytree(half.tower_path("image"), tmp_path / "cut.aimodel")
+    program = tmp_path / "cut.aimodel" / "main.mlirb"
+    program.write_bytes(program.read_bytes()[: size_bytes(program) // 2])
+    (tmp_path / "cut.aimodel" / "main.hash").write_bytes(hashlib.sha256(program.read_bytes()).digest())
+    with pytest.raises(ExportError, match=r"cannot read .*cut\.aimodel: it has no program that this version reads"):
+        inspect_path(tmp_path / "cut.aimodel")
 
 
 def test_a_folder_that_is_no_asset_is_refused(tmp_path: Path):

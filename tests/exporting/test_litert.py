@@ -59,7 +59,8 @@ def test_signatures_inputs_and_origin_can_be_read_from_the_file(full: Export):
     found = inspect_path(full.tower_path("image"))
     assert found.kind == "LiteRT model"
     assert found.facts["signatures"] == ["image"]
-    assert list(found.facts["inputs"].values()) == [[1, 32, 32, 3]]
+    assert found.facts["inputs"] == {"image": [1, 32, 32, 3]}
+    assert list(found.facts["outputs"]) == ["embedding"]
     assert (found.facts["name"], found.facts["model_hash"]) == ("tiny", full.spec.model_hash)
     assert found.facts["operators"]["CONV_2D"] == 1
 
