@@ -74,8 +74,8 @@ def test_products_are_told_by_short_names(full: Export):
 def test_nothing_is_said_on_stderr(full: Export, tmp_path: Path):
     """By a process of its own: the delegate announces itself once a process."""
     lines = (
-        f"import numpy as np; from pathlib import Path; from mobileclip_kit.runtime.litert import SignatureRunner as S\n"
-        f"S(Path({str(full.tower_path('text'))!r}), 'text')({{'ids': np.zeros((1, 12), np.int32)}})"
+        "import numpy as np; from pathlib import Path; from mobileclip_kit.runtime.litert import SignatureRunner\n"
+        f"SignatureRunner(Path({str(full.tower_path('text'))!r}), 'text')({{'ids': np.zeros((1, 12), np.int32)}})"
     )
     assert subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True).stderr == ""
 
