@@ -17,15 +17,15 @@ from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.captions import SYNONYMS, phrases
 from mobileclip_kit.distillation.pairs import PairObjective
 from mobileclip_kit.distillation.request import TrainRequest
-from mobileclip_kit.distillation.run import TrainingReport, TrainingRun
+from mobileclip_kit.distillation.run import MEASURED, TrainingReport, TrainingRun
 from mobileclip_kit.distillation.student import Student
 from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, PairOptions
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup
-from mobileclip_kit.distillation.training_set import load_files
+from mobileclip_kit.distillation.training_set import load_files, some_rows
 from mobileclip_kit.errors import DataError, ModelError, UsageError
 from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.model_names import is_backbone
-from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone
+from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone, measure_batch_norms
 from mobileclip_kit.networks.model import describe, load_model
 from mobileclip_kit.networks.students import build_student, pair_config, shared_settings
 from mobileclip_kit.spec import MERGES_FILE, TextSpec
@@ -156,6 +156,8 @@ class PairRun(TrainingRun):
         self.pairs = [self.pairs[row] for row in rows]
         self._check_enough()
         self.fit_batch(len(self.pairs))
+        some = self.plain_batches(images, some_rows(len(images), MEASURED), image)
+        measure_batch_norms(network.eval(), (batch.images for batch in some))
         if self.options.phrase_labels and not any(phrases(pair.captions) for pair in self.pairs):
             self.note("No caption has two words, so phrase_labels has no effect.")
         with torch.random.fork_rng(devices=[]):

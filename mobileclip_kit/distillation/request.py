@@ -30,6 +30,7 @@ from mobileclip_kit.urls import is_url
 
 # The value of ``text`` that means the teacher's own text tower, trained on; with stages, of ``student`` too.
 TEACHERS_OWN = "teacher"
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 _PATHS = ("data", "out", "bank", "templates")
 _RECIPE = Option("A preset's name or a TOML file.", metavar="R")
 _OVERRIDES = ("epochs", "steps", "batch_size", "lr", "seed", "precision", "micro_batch")
@@ -235,12 +236,17 @@ class DistillRequest(TrainingRequest):
 
 def weights_file(init: str | Path | None) -> Path | None:
     """The file that ``--init`` names; None for a model."""
-    return Path(init) if init is not None and str(init).endswith(".safetensors") else None
+    return Path(init) if init is not None and Path(init).suffix in (".safetensors", *_PICKLES) else None
 
 
 def _check_weights_file(path: Path) -> None:
     if not path.is_file():
         raise ModelError(f"There is no file {path}.", hint="Check the path of --init.")
+    if path.suffix in _PICKLES:
+        raise ModelError(
+            f"{path} is a pickle, which may run code when it is read; mckit reads .safetensors.",
+            hint='Convert it: safetensors.torch.save_file(torch.load(FILE, weights_only=True), "weights.safetensors").',
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from mobileclip_kit.data.images import NoImages, Rows, identities_of
+from mobileclip_kit.data.images import Images, NoImages, Rows, identities_of
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.augment import Replay, replay_views
@@ -45,6 +45,7 @@ from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingR
 from mobileclip_kit.distillation.training_set import (
     fingerprint_of,
     load_images,
+    some_rows,
     split_holdout,
     usable_pairs,
 )
@@ -63,7 +64,7 @@ from mobileclip_kit.tokenizer import load_tokenizer
 
 _HOLDOUT_BATCH = 32
 # Images that a projection is fitted to, and those that folded batch norms are measured on.
-_PROJECTION_IMAGES, _MEASURED = 20_000, 128
+_PROJECTION_IMAGES, MEASURED = 20_000, 128
 # Length of a fitted head's vectors as a share of the teacher's, where no loss draws raw vectors to the teacher's. Found
 # by trial (docs/distillation.md).
 _FITTED_LENGTH = 0.3
@@ -204,6 +205,13 @@ class TrainingRun:
             self.note(f"{images} images do not fill a batch of {wanted}; the batch is {fitting}.")
             self.recipe = self.recipe.with_training(batch_size=fitting)
         check_batch(self.processes, self.recipe.training.batch_size)
+
+    def plain_batches(self, images: Images, rows: Rows, seen: ImageSpec) -> Iterator[Batch]:
+        """Some images as they are, without augmentation, in the order of the rows."""
+        for kept, pixels in images.read(iter(np.array_split(rows, len(rows) // _HOLDOUT_BATCH + 1))):
+            if len(kept):
+                tensors = torch.from_numpy(normalize(pixels, seen)).to(self.processes.device)
+                yield Batch(kept, tensors, StepContext(0, 1, 0, 0))
 
     def save(self, student: Student, result: TrainingResult, metrics: dict[str, float], images: int, spec: ModelSpec,
              **more: Any) -> TrainingReport:  # fmt: skip
@@ -380,7 +388,8 @@ class DistillRun(TrainingRun):
         """Fit a trained backbone's projection to the teacher's vectors before anything is trained."""
         request, visual = self.request, image_tower(self.student.network)
         projection = projection_of(visual)
-        if not (request.is_timm or request.init_file) or not hasattr(visual, "trunk"):
+        starts = request.init_file or (request.is_timm and self.init is None)
+        if not starts or not hasattr(visual, "trunk"):
             if self.recipe.training.steps == 0 and self.init is None and request.inherited is None:
                 raise UsageError(
                     "With steps = 0 nothing is trained, and this student starts from random weights.",
@@ -390,15 +399,16 @@ class DistillRun(TrainingRun):
         device, targets = self.processes.device, self.targets[0].images
         assert targets is not None
         network: Any = self.student.network.to(device).eval()
-        rows = np.sort(np.random.default_rng(0).permutation(len(self.images))[:_PROJECTION_IMAGES]).astype(np.int64)
-        measure_batch_norms(network, (batch.images for batch in self._plain_batches(rows[:_MEASURED])))
+        rows = some_rows(len(self.images), _PROJECTION_IMAGES)
+        batches = self.plain_batches(self.images, some_rows(len(self.images), MEASURED), self.seen)
+        measure_batch_norms(network, (resized(batch.images, self.image) for batch in batches))
         if projection is None:
             return
         features: list[torch.Tensor] = []
         vectors = []
         hook = projection.register_forward_pre_hook(lambda _, given: features.append(given[0].cpu()))
         with Progress("projection", total=len(rows), unit="images") as progress:
-            for batch in self._plain_batches(rows):
+            for batch in self.plain_batches(self.images, rows, self.seen):
                 visual(resized(batch.images, self.image))
                 vectors.append(targets(batch).cpu())
                 progress.advance(len(batch.rows))
@@ -412,8 +422,8 @@ class DistillRun(TrainingRun):
 
     @torch.no_grad()
     def fit_inherited(self) -> None:
-        """Fit inherited layers to the teacher's, and the head to its vectors, where the recipe says ``fitted``."""
-        giver = self.teachers[0].live or self.student.text
+        """Fit inherited layers to those they came from, and the head to the teacher's vectors, for ``fitted``."""
+        giver = self.init or self.teachers[0].live or self.student.text
         if self.request.inherited != "fitted" or giver is None or "image" not in self.request.towers:
             return
         device, targets = self.processes.device, self.targets[0].images
@@ -423,8 +433,8 @@ class DistillRun(TrainingRun):
             self.note("Only layers of mckit's convolutional towers are fitted, where student and teacher have as many; "
                       "this student starts from inherited channels alone.")  # fmt: skip
             return
-        rows = np.sort(np.random.default_rng(0).permutation(len(self.images))[:_FITTED_IMAGES]).astype(np.int64)
-        batches = list(self._plain_batches(rows))
+        rows = some_rows(len(self.images), _FITTED_IMAGES)
+        batches = list(self.plain_batches(self.images, rows, self.seen))
         seen = [resized(batch.images, self.image) for batch in batches]
         fit_layers(ours.trunk, theirs.trunk, kept_units(student, teacher, "fitted"), seen)
         raw = self.options.kld_l1 or self.options.mse
@@ -432,13 +442,6 @@ class DistillRun(TrainingRun):
         cosine = fit_head(ours, seen, vectors, length=1.0 if raw else _FITTED_LENGTH)
         self.note(f"Inherited layers were fitted to the teacher's on {len(rows)} images: cosine {cosine:.3f} before "
                   "training.")  # fmt: skip
-
-    def _plain_batches(self, rows: Rows) -> Iterator[Batch]:
-        """Images as they are, without augmentation, in the order of the rows."""
-        for kept, pixels in self.images.read(iter(np.array_split(rows, len(rows) // _HOLDOUT_BATCH + 1))):
-            if len(kept):
-                images = torch.from_numpy(normalize(pixels, self.seen)).to(self.processes.device)
-                yield Batch(kept, images, StepContext(0, 1, 0, 0))
 
     def train_and_save(self) -> TrainingReport:
         """Train, in stages where the recipe has them, measure the student and write its folder."""

@@ -21,7 +21,7 @@ from mobileclip_kit.distillation.request import TEACHERS_OWN, DistillRequest
 from mobileclip_kit.distillation.teachers import DistillTeacher, shares_space, text_source
 from mobileclip_kit.errors import ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.inherit.manual import inherit_channels
-from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone
+from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone, preprocessing_of
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.networks.students import build_student, student_config, text_config
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
@@ -77,27 +77,42 @@ def make_student(
             request.image_tower, embedding_dim=teacher.embedding_dim, image=teacher.image, teacher=source,
             giver=teacher.live or init,
         )  # fmt: skip
-        config["preprocess_cfg"] |= beside(request.init_file) if request.init_file else {}
+        if init is not None:
+            _share_activation(config["model_cfg"], init, source)
         network = build_student(config, seed=request.resolved.training.seed, teacher=source)
     else:
         network, config = _with_text_tower(request, teacher, init, source, merges)
-    if init is not None and request.image_tower is not None:
-        take_over_image_tower(network, init)
-    classifier = None
-    if request.init_file is not None:
-        classifier = load_backbone(network, request.init_file)
-    elif request.is_timm:
-        classifier = download_backbone(network, str(request.student))
+    classifier = _start_image_tower(network, config, request, init)
     if request.inherited is not None:
-        giver = teacher.live or source
-        if giver is None or (init is not None and request.image_tower is not None):
-            raise UsageError("To inherit weights needs the teacher's model, and no --init beside it.",
+        giver = init if init is not None and request.image_tower is not None else teacher.live or source
+        if giver is None:
+            raise UsageError("To inherit weights needs the teacher's model.",
                              hint="Pass it as --teacher or --text-from, or take a recipe without inherit.")  # fmt: skip
         inherit_channels(network, giver.network, request.towers, choice=request.inherited)
     if source is None or request.text_tower is not None:
         set_logit_scale(network, teacher.logit_scale)
         _take_over_logit_bias(network, source or teacher.live or init)
     return Student(network, config, towers, merges, source, classifier)
+
+
+def _start_image_tower(network: nn.Module, config: dict[str, Any], request: DistillRequest,
+                       init: Model | None) -> Tensor | None:  # fmt: skip
+    """Give an image tower the weights that it starts from, and a backbone's configuration the preprocessing they need.
+
+    Returns:
+        Weights of the backbone's former classifier, or None.
+    """
+    if request.init_file is not None:
+        config["preprocess_cfg"] |= beside(request.init_file)
+        return load_backbone(network, request.init_file)
+    if request.is_timm and init is None:
+        return download_backbone(network, str(request.student))
+    if init is not None and request.image_tower is not None:
+        if request.is_timm:  # as its backbone was trained, not as the teacher saw images
+            config["preprocess_cfg"] |= preprocessing_of(init.config["preprocess_cfg"])
+        if request.inherited is None:
+            take_over_image_tower(network, init)
+    return None
 
 
 def _vocabulary(request: DistillRequest, source: Model | None, texts: Sequence[str],
@@ -139,6 +154,8 @@ def _with_text_tower(request: DistillRequest, teacher: DistillTeacher, init: Mod
         config = student_config(request.image_tower, embedding_dim=teacher.embedding_dim, image=teacher.image,
                                 giver=source or teacher.live or init)  # fmt: skip
         finished = None
+        if init is not None:
+            _share_activation(config["model_cfg"], init, source if request.text_tower == TEACHERS_OWN else None)
     else:
         finished = init or teacher.live or source if request.image_tower is None else source
         if finished is None:
@@ -185,7 +202,7 @@ def init_notes(request: DistillRequest, teacher: DistillTeacher, init: Model | N
                 f"Nothing says that the images of {theirs} lie where the teacher {teacher.name} puts them; the text "
                 "tower learns to find them there."
             )
-    elif seen is not None and (seen.mean, seen.std) != normalized:
+    elif seen is not None and not request.is_timm and (seen.mean, seen.std) != normalized:
         notes.append(
             f"{theirs} saw images with mean {seen.mean} and std {seen.std}; the student sees them as its teacher "
             f"does, with mean {normalized[0]} and std {normalized[1]}."
@@ -229,20 +246,27 @@ def _take_over_text_tower(network: nn.Module, source: Model) -> None:
     network.load_state_dict({name: theirs[short] for name, short in ours.items()}, strict=False)
 
 
-def _share_activation(model_cfg: dict[str, Any], finished: Model, source: Model) -> None:
-    """Give a model the activation of its text tower, which its image tower must have too if it uses one.
+def _share_activation(model_cfg: dict[str, Any], image: Model, text: Model | None) -> None:
+    """Give a student the activation with which its towers were trained: QuickGELU weights mean nothing in GELU layers.
+
+    Args:
+        model_cfg: The student's, changed in place.
+        image: Whose image tower it starts from.
+        text: Whose text tower it has; None for a new one.
 
     Raises:
         ModelError: The towers were trained with different activations; an open_clip configuration has only one.
     """
-    theirs, vision = bool(source.config["model_cfg"].get("quick_gelu")), model_cfg["vision_cfg"]
+    own = bool(image.config["model_cfg"].get("quick_gelu"))
+    theirs = own if text is None else bool(text.config["model_cfg"].get("quick_gelu"))
+    vision = image.config["model_cfg"]["vision_cfg"]
     is_transformer = "timm_model_name" not in vision and not isinstance(vision["layers"], list | tuple)
-    if is_transformer and bool(model_cfg.get("quick_gelu")) != theirs:
-        kinds = ("QuickGELU", "GELU") if model_cfg.get("quick_gelu") else ("GELU", "QuickGELU")
+    if text is not None and is_transformer and own != theirs:
+        kinds = ("QuickGELU", "GELU") if own else ("GELU", "QuickGELU")
         raise ModelError(
-            f"The image tower of {finished.spec.name} uses {kinds[0]} and the text tower of {source.spec.name} "
+            f"The image tower of {image.spec.name} uses {kinds[0]} and the text tower of {text.spec.name} "
             f"{kinds[1]}; an open_clip model has one activation.",
-            hint="Take both towers from one model, or train a new image tower with --student.",
+            hint="Take both towers from one model, or train a new image tower: --student without --init.",
         )
     model_cfg["quick_gelu"] = theirs
 

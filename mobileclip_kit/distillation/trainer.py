@@ -229,6 +229,8 @@ class Trainer:
         plan, step = self._plan, self._done
         if self._backbone is not None:
             self._backbone.hold(step < round(plan.backbone_frozen * self.steps))
+            for part in self._frozen:  # of the backbone, perhaps
+                part.eval()
         if self._patches is not None:
             self._patches.choose(step)
         context = StepContext(step, self.steps, step // self._per_epoch, plan.seed)

@@ -154,6 +154,11 @@ def fingerprint_of(pairs: TrainingPairs) -> str:
     return f"{len(pairs)} images, {identities_of([numbers.tobytes()])[0]:016x}"
 
 
+def some_rows(images: int, most: int) -> Rows:
+    """At most so many rows, in order, drawn from the whole set: the first ones of a sorted set would be of one kind."""
+    return np.sort(np.random.default_rng(0).permutation(images)[:most]).astype(np.int64)
+
+
 def batch_rows(images: int, *, batch_size: int, seed: int, first_step: int, steps: int) -> Iterator[Rows]:
     """The rows of each step, a pure function of (seed, step): any step can be the first.
 

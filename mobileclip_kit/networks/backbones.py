@@ -25,7 +25,7 @@ from mobileclip_kit.hub import hub_reason, quiet_hub
 from mobileclip_kit.model_names import STAGES, is_backbone
 from mobileclip_kit.networks.families import image_tower
 from mobileclip_kit.networks.stage_features import BACKBONES, PREFIX, StageFeatures
-from mobileclip_kit.spec import ImageSpec
+from mobileclip_kit.spec import CONFIG_FILE, ImageSpec
 
 _LISTED = 3
 # Parts of a backbone's file that belong to its former task.
@@ -143,13 +143,15 @@ def load_backbone(network: nn.Module, path: Path) -> Tensor | None:
 
     Args:
         network: The student, changed in place.
-        path: Names as timm gives them, or ``visual.…`` as open_clip does; the student takes no classifier.
+        path: Names as timm gives them, or ``visual.…`` as open_clip does, also behind ``module.`` and the like; the
+            student takes no classifier.
 
     Returns:
         The weights of the classifier in the file, ``(classes, features)``; None without one that is linear.
 
     Raises:
-        ModelError: The file cannot be read, or is of another architecture: the first tensors that do not fit are named.
+        ModelError: The file cannot be read, is of another architecture, or holds values that are not finite: the first
+            tensors that do not fit are named.
     """
     try:
         state = load_file(path)
@@ -161,16 +163,13 @@ def load_backbone(network: nn.Module, path: Path) -> Tensor | None:
 
 def _take_over(network: nn.Module, state: Mapping[str, Tensor], source: str) -> Tensor | None:
     visual = image_tower(network)
-    whole = any(name.startswith("visual.") for name in state)
-    target = visual if whole or not hasattr(visual, "trunk") else visual.trunk
-    if isinstance(target, StageFeatures):
-        target = target.backbone
-    if whole:
-        state = {name.removeprefix("visual."): tensor for name, tensor in state.items() if name.startswith("visual.")}
-    projection = None if whole else projection_of(visual)
-    ours = {f"{name}." for name, part in target.named_modules() if part is projection}
-    own = {name: tensor for name, tensor in target.state_dict().items()
-           if not name.endswith("num_batches_tracked") and not name.startswith(tuple(ours))}  # fmt: skip
+    trunk = getattr(visual, "trunk", visual)
+    backbone = trunk.backbone if isinstance(trunk, StageFeatures) else trunk
+    for target, projection in ((visual, None), (backbone, projection_of(visual))):
+        own = _own(target, projection)
+        if (prefix := _prefix(state, own)) is not None:
+            break
+    state = {name.removeprefix(prefix or ""): tensor for name, tensor in state.items() if name.startswith(prefix or "")}
     missing = [name for name in own if name not in state]
     shaped = [name for name in own if name in state and state[name].shape != own[name].shape]
     unknown = [name for name in state if name not in target.state_dict() and not name.startswith(_CLASSIFIERS)]
@@ -182,9 +181,26 @@ def _take_over(network: nn.Module, state: Mapping[str, Tensor], source: str) -> 
         wrong += [f"it also has {_some(unknown)}"] if unknown else []
         raise ModelError(f"{source} is of another architecture than the student: {'; '.join(wrong)}.",
                          hint="Pass the weights of the architecture that --student names.")  # fmt: skip
+    if wrong := [name for name in own if not bool(state[name].isfinite().all())]:
+        raise ModelError(f"{source} holds values that are not finite, in {_some(wrong)}.",
+                         hint="Pass a file that is not damaged.")  # fmt: skip
     target.load_state_dict({name: state[name].float() for name in own}, strict=False)
-    linear = [state[f"{part}weight"] for part in _CLASSIFIERS if f"{part}weight" in state]
-    return linear[0].float() if linear and linear[0].ndim == 2 and not whole else None
+    former = state.get(f"{getattr(backbone, 'pretrained_cfg', {}).get('classifier')}.weight")
+    return former.float() if former is not None and former.ndim == 2 and target is not visual else None
+
+
+def _own(target: nn.Module, projection: nn.Module | None) -> dict[str, Tensor]:
+    """The tensors that a file must have; of a projection that is the student's own it need not have any."""
+    ours = tuple(f"{name}." for name, part in target.named_modules() if part is projection)
+    return {name: tensor for name, tensor in target.state_dict().items()
+            if not name.endswith("num_batches_tracked") and not name.startswith(ours)}  # fmt: skip
+
+
+def _prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
+    """What stands before each of our names in a file: nothing, ``module.``, …; None where some are missing."""
+    first = next(iter(own))
+    found = (name.removesuffix(first) for name in state if name.endswith(first))
+    return next((prefix for prefix in sorted(found, key=len) if all(f"{prefix}{name}" in state for name in own)), None)
 
 
 def _some(names: list[str]) -> str:
@@ -244,10 +260,10 @@ def _is_folded(norm: nn.BatchNorm2d) -> bool:
 
 
 def beside(path: Path) -> dict[str, Any]:
-    """The preprocessing in the ``config.json`` that timm writes beside a file of weights; nothing without one."""
-    config = path.with_name("config.json")
-    if not config.is_file():
-        return {}
-    document = read_json(config)
-    published = document.get("pretrained_cfg", document) if isinstance(document, dict) else {}
-    return preprocessing_of(published if isinstance(published, dict) else {})
+    """The preprocessing in timm's ``config.json`` or a model folder's beside a file of weights; nothing without one."""
+    for name, section in (("config.json", "pretrained_cfg"), (CONFIG_FILE, "preprocess_cfg")):
+        if (config := path.with_name(name)).is_file():
+            document = read_json(config)
+            published = document.get(section, document) if isinstance(document, dict) else {}
+            return preprocessing_of(published if isinstance(published, dict) else {})
+    return {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,21 @@ from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.data.sources import open_source
+from mobileclip_kit.distillation import run
+from mobileclip_kit.distillation import student as student_module
 from mobileclip_kit.distillation.from_pairs import train
 from mobileclip_kit.distillation.projection import ridge_regression, start_projection
 from mobileclip_kit.distillation.recipe import Recipe
 from mobileclip_kit.distillation.request import DistillRequest, TrainRequest
 from mobileclip_kit.distillation.run import distill
-from mobileclip_kit.distillation.tables import MixtureOptions, TrainingPlan
+from mobileclip_kit.distillation.student import make_student
+from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions, TrainingPlan
+from mobileclip_kit.distillation.teachers import open_teachers
 from mobileclip_kit.distillation.trainer import find_backbone
+from mobileclip_kit.distillation.training_set import some_rows
 from mobileclip_kit.errors import ModelError, UsageError
 from mobileclip_kit.networks.backbones import backbone_config, load_backbone, measure_batch_norms
-from mobileclip_kit.networks.model import load_model
+from mobileclip_kit.networks.model import load_model, save_model
 from mobileclip_kit.networks.students import build_student, student_config
 from mobileclip_kit.spec import ImageSpec
 from tests.cache.test_cache import draw, tiny_teacher
@@ -110,6 +117,37 @@ def test_a_held_backbone_does_not_hold_the_classifier_that_is_its_projection() -
     backbone.hold(True)
     trained = {name for name, parameter in network.visual.named_parameters() if parameter.requires_grad}
     assert trained == {"trunk.classifier.weight", "trunk.classifier.bias"}
+
+
+def test_a_student_on_a_backbone_starts_from_another_student_or_from_its_file(
+    given: dict[str, Any], weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is downloaded over the weights of a model, and its projection stays."""
+    distill(DistillRequest(**given))
+    theirs, tiny = load_model(given["out"]).network.state_dict(), plan(steps=1, lr=1e-12)
+    monkeypatch.setattr(student_module, "download_backbone", lambda *_: pytest.fail("downloads"))
+    again = {**given, "out": given["out"].with_name("again"), "recipe": tiny}
+    report = distill(DistillRequest(**{**again, "init": str(given["out"])}))
+    assert report.spec.require_image().std == (0.25,) * 3 and not report.notes
+    ours = load_model(again["out"]).network.state_dict()
+    torch.testing.assert_close(ours["visual.head.proj.weight"], theirs["visual.head.proj.weight"])
+    torch.testing.assert_close(ours["visual.trunk.stem.conv.weight"], theirs["visual.trunk.stem.conv.weight"])
+    file = given["out"] / "open_clip_model.safetensors"
+    for text in (None, "text-2"):  # beside a new text tower, too
+        request = DistillRequest(**{**again, "init": str(file), "text": text})
+        [teacher] = open_teachers(None, given["cache"])
+        config = make_student(request, teacher, None, [], again["out"]).config
+        assert ImageSpec.from_open_clip(config["preprocess_cfg"]).std == (0.25,) * 3
+
+
+def test_parts_that_stay_frozen_keep_their_running_means_when_the_backbone_is_released(
+    given: dict[str, Any], weights: Path
+) -> None:
+    distill(DistillRequest(**{**given, "recipe": plan(backbone_frozen=0.5, frozen=("visual.trunk.stem",))}))
+    ours, theirs = load_model(given["out"]).network.state_dict(), load_file(weights)
+    means = [name for name in theirs if name.endswith("running_mean")]
+    kept = {name for name in means if torch.equal(ours[f"visual.trunk.{name}"], theirs[name])}
+    assert kept == {name for name in means if name.startswith("stem.")}
 
 
 def test_a_student_without_a_backbone_cannot_freeze_it(given: dict[str, Any]) -> None:
@@ -225,6 +263,26 @@ def test_a_file_of_another_architecture_is_refused_with_the_tensors(weights: Pat
         load_backbone(student(), weights.parent / "cut.safetensors")
 
 
+@pytest.mark.parametrize("prefix", ["model.", "module.visual.trunk."])
+def test_names_behind_a_prefix_are_found(tmp_path: Path, prefix: str) -> None:
+    torch.manual_seed(3)
+    theirs = {name: tensor.half() for name, tensor in timm.create_model(NAME).state_dict().items()}
+    save_file({f"{prefix}{name}": tensor for name, tensor in theirs.items()}, tmp_path / "w.safetensors")
+    network = student()
+    classifier = load_backbone(network, tmp_path / "w.safetensors")
+    assert classifier is not None and classifier.shape[0] == 1000
+    ours = network.visual.trunk.state_dict()
+    assert all(torch.equal(tensor, theirs[name].to(tensor.dtype)) for name, tensor in ours.items())
+
+
+def test_weights_that_are_not_finite_are_refused(weights: Path) -> None:
+    broken = load_file(weights)
+    broken["stem.conv.weight"][0, 0, 0, 0] = math.nan
+    save_file(broken, weights)
+    with pytest.raises(ModelError, match=r"not finite, in stem\.conv\.weight"):
+        load_backbone(student(), weights)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("mobilenetv2_10", "no model 'mobilenetv2_10'. Did you mean mobilenetv2_1"),
@@ -266,8 +324,58 @@ def test_folded_batch_norms_get_statistics_and_compute_the_same() -> None:
     assert (again - before).norm() < 0.2 * (trained - before).norm()
 
 
+def fold(weights: Path) -> None:
+    """Norms as the quantised weights of a phone have them: nothing but a bias."""
+    state = load_file(weights)
+    for name in [name for name in state if name.endswith("running_mean")]:
+        norm = name.removesuffix("running_mean")
+        state |= {name: torch.zeros_like(state[name]), f"{norm}running_var": torch.ones_like(state[name]),
+                  f"{norm}bias": torch.full_like(state[name], 0.1)}  # fmt: skip
+    save_file(state, weights)
+
+
+def test_folded_norms_are_measured_at_the_students_size_on_images_of_the_whole_set(
+    given: dict[str, Any], weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a larger teacher in the loop, images are decoded at the teacher's size."""
+    fold(weights)
+    seen: list[torch.Tensor] = []
+
+    def watched(network: Any, batches: Any) -> int:
+        seen.extend(batches)
+        return measure_batch_norms(network, seen)
+
+    monkeypatch.setattr(run, "measure_batch_norms", watched)
+    monkeypatch.setattr(run, "MEASURED", 6)
+    teacher, tower = tiny_teacher(), given["out"].with_name("small.json")
+    (given["data"].parent / "teacher").mkdir()
+    save_model(given["data"].parent / "teacher", teacher.network, teacher.config, teacher.spec)
+    section = backbone_config(f"timm:{NAME}")["vision_cfg"]
+    tower.write_text(json.dumps({"model_cfg": {"vision_cfg": {**section, "image_size": 16}}}))
+    varied = replace(plan(backbone_frozen=1.0, steps=1), augmentation=Augmentation(flip=0.5))
+    changes = {"cache": (), "teacher": str(given["data"].parent / "teacher"), "student": str(tower), "recipe": varied}
+    distill(DistillRequest(**{**given, **changes}))
+    assert {tuple(images.shape[2:]) for images in seen} == {(16, 16)} and sum(map(len, seen)) == 6
+    assert some_rows(1000, 8)[-1] > 500
+
+
+def test_training_from_pairs_measures_folded_norms_too(given: dict[str, Any], weights: Path) -> None:
+    fold(weights)
+    lines = [f"{row:02d}.png,a thing number {row}" for row in range(8)]
+    (given["data"] / "captions.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
+    values = {"data": given["data"], "out": given["out"], "student": f"timm:{NAME}", "text": "text-2", "losses": "none",
+              "steps": 1, "batch_size": 4, "lr": 1e-9, "image_size": 32, "init": str(weights)}  # fmt: skip
+    train(TrainRequest(**values))
+    state = load_model(given["out"]).network.state_dict()
+    assert all(bool((state[f"visual.trunk.{name}"] != 0.0).any()) for name in load_file(weights)
+               if name.endswith("running_mean"))  # fmt: skip
+
+
 def test_an_init_file_needs_a_student(given: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=r"no file .*gone\.safetensors"):
         DistillRequest(**{**given, "init": "gone.safetensors"})
+    (given["out"].parent / "weights.pt").write_bytes(b"PK")
+    with pytest.raises(ModelError, match=r"weights\.pt is a pickle.*Convert it"):
+        DistillRequest(**{**given, "init": str(given["out"].parent / "weights.pt")})
     with pytest.raises(UsageError, match="init with a file of weights needs student"):
         DistillRequest(**{**given, "student": None, "text": "text-2"})

@@ -313,6 +313,34 @@ def test_towers_of_two_activations_are_refused(tmp_path: Path, data: Path) -> No
         run(tmp_path, data, teacher=str(teacher), text="teacher", init=str(plain), recipe=recipe(cosine=1.0))
 
 
+def test_a_starting_model_of_another_activation_than_the_text_tower_is_refused(tmp_path: Path, data: Path) -> None:
+    """12 heads from a cache have GELU; their 24 heads would get the QuickGELU of the text tower."""
+    teacher = siglip_like(tmp_path / "siglip")
+    cache = cache_of(teacher, data, tmp_path / "cache", texts=WORDS)
+    plan = replace(recipe(mse=1.0), training=replace(PLAN, steps=1))
+    given = {"cache": cache, "student": "tiny", "recipe": plan}
+    run(tmp_path, data, **given, out=tmp_path / "first")
+    second = {**given, "init": str(tmp_path / "first"), "out": tmp_path / "second"}
+    for towers in ({"text_from": str(teacher)}, {"text": "teacher", "text_from": str(teacher)}):
+        with pytest.raises(ModelError, match="image tower of first uses GELU and the text tower of siglip QuickGELU"):
+            run(tmp_path, data, **second, **towers)
+    run(tmp_path, data, **second, text="tiny", text_from=str(teacher))
+    assert load_model(tmp_path / "second").config["model_cfg"]["quick_gelu"] is False
+
+
+def test_channels_are_inherited_in_stages(tmp_path: Path, data: Path, teacher: Path) -> None:
+    """TinyCLIP by hand: the second student starts from the first one's channels, and learns from the teacher."""
+    plan = replace(recipe(mse=1.0), training=replace(PLAN, steps=1, lr=1e-12))
+    (tmp_path / "half.json").write_text(json.dumps({**TOWER, "width": 8}))
+    given = {"teacher": str(teacher), "recipe": replace(plan, inherit="leading")}
+    run(tmp_path, data, **given, student="tiny", out=tmp_path / "first")
+    second = {**given, "student": str(tmp_path / "half.json"), "init": str(tmp_path / "first")}
+    report = run(tmp_path, data, **second, out=tmp_path / "second")
+    ours, theirs = (load_model(tmp_path / name).network.state_dict() for name in ("second", "first"))
+    torch.testing.assert_close(ours["visual.conv1.weight"], theirs["visual.conv1.weight"][:8])
+    assert report.spec.provenance["inherit"] == "leading" and report.spec.towers == ("image", "text")
+
+
 def test_a_live_teacher_sees_images_at_its_own_size(tmp_path: Path, data: Path, teacher: Path) -> None:
     """Its targets of varied images are those of whole ones, not of the student's enlarged."""
     student, larger = (
