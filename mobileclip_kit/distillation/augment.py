@@ -24,17 +24,16 @@ from mobileclip_kit.arrays import Pixels
 from mobileclip_kit.cache.build import Views
 from mobileclip_kit.cache.folder import CacheDescription
 from mobileclip_kit.data.images import random_numbers
+from mobileclip_kit.distillation.randaugment import GREY, randaugment
 from mobileclip_kit.distillation.recipe import Recipe
 from mobileclip_kit.distillation.tables import Augmentation
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.formats import from_document
 from mobileclip_kit.spec import ImageSpec
 
-# Weights of red, green and blue in an image's grey (ITU-R BT.601, as Pillow's mode L).
-_GREY = (0.299, 0.587, 0.114)
 # The two axes of colour beside it (NTSC's I and Q); greys have none of either.
 _CHROMA = ((0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
-_NUMBERS = 10  # random numbers that one image's augmentation uses
+_NUMBERS = 10  # random numbers that one image's augmentation uses, without RandAugment's
 # SimCLR's blur (arXiv 2002.05709, appendix A): standard deviations in pixels of an image of 224.
 _BLUR_PX, _BLUR_SIDE = (0.1, 2.0), 224
 
@@ -54,10 +53,14 @@ def augment(images: Tensor, identities: NDArray[np.uint64], how: Augmentation, *
     """
     if how.changes_nothing:
         return images
-    numbers = random_numbers(identities, seed=seed, epoch=epoch, count=_NUMBERS)  # (n, 10) in 0…1
+    numbers = random_numbers(
+        identities, seed=seed, epoch=epoch, count=_NUMBERS + 2 * how.operations
+    )  # (n, 10 …) in 0…1
     drawn = torch.from_numpy(numbers.astype(np.float32)).to(images.device)
     if how.crop_scale != (1.0, 1.0) or how.crop_ratio != (1.0, 1.0) or how.flip:
         images = _cropped(images, drawn, how)
+    if how.operations:
+        images = randaugment(images, drawn[:, _NUMBERS:], how.magnitude)
     images = _recoloured(images, drawn, how)
     return _blurred(images, drawn[:, 9], how.blur) if how.blur else images
 
@@ -83,7 +86,7 @@ def _recoloured(images: Tensor, drawn: Tensor, how: Augmentation) -> Tensor:
     def factor(column: int, spread: float) -> Tensor:
         return (1.0 + spread * (2.0 * drawn[:, column] - 1.0)).view(-1, 1, 1, 1)
 
-    weights = torch.tensor(_GREY, device=images.device).view(1, 3, 1, 1)
+    weights = torch.tensor(GREY, device=images.device).view(1, 3, 1, 1)
     if how.brightness:
         images = images * factor(5, how.brightness)
     if how.contrast:
@@ -103,7 +106,7 @@ def _recoloured(images: Tensor, drawn: Tensor, how: Augmentation) -> Tensor:
 
 def _turned(images: Tensor, angles: Tensor) -> Tensor:
     """Images with their colours turned by ``angles`` ``(n,)`` about the axis of greys."""
-    split = torch.tensor((_GREY, *_CHROMA), device=images.device)  # RGB → grey and two axes of colour
+    split = torch.tensor((GREY, *_CHROMA), device=images.device)  # RGB → grey and two axes of colour
     turn = torch.eye(3, device=images.device).repeat(len(images), 1, 1)
     turn[:, 1, 1] = turn[:, 2, 2] = angles.cos()
     turn[:, 1, 2], turn[:, 2, 1] = -angles.sin(), angles.sin()

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 from string import punctuation
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,6 +166,10 @@ class PhraseTable:
         return numbers, counted
 
 
+# Of an image's captions: in DataCompDR's shards the first one is real, and the others are synthetic.
+Which = Literal["any", "first", "others"]
+
+
 @dataclass(frozen=True)
 class RunTexts:
     """Every text of a run once, and who uses it.
@@ -197,12 +201,19 @@ class RunTexts:
         """Whether every image has a caption."""
         return bool(self.captions) and all(len(rows) for rows in self.captions)
 
-    def caption_rows(self, rows: Rows, *, seed: int, epoch: int) -> Rows:
-        """One caption of each image, another one in each epoch: places in ``texts``, ``(n,)``."""
+    def caption_rows(self, rows: Rows, *, seed: int, epoch: int, which: Which = "any") -> Rows:
+        """One caption of each image, another one in each epoch: places in ``texts``, ``(n,)``.
+
+        Args:
+            rows: The images.
+            seed: Of the run.
+            epoch: Each epoch draws anew.
+            which: Among which captions; an image with one caption has no others, and it is taken.
+        """
         numbers = random_numbers(rows.astype(np.uint64), seed=seed, epoch=epoch, count=1)[:, 0]
-        chosen = [self.captions[row][int(number * len(self.captions[row]))]
-                  for row, number in zip(rows, numbers, strict=True)]  # fmt: skip
-        return np.array(chosen, np.int64)
+        among = {"any": slice(None), "first": slice(1), "others": slice(1, None)}[which]
+        found = [self.captions[row][among] if len(self.captions[row]) > 1 else self.captions[row] for row in rows]
+        return np.array([own[int(number * len(own))] for own, number in zip(found, numbers, strict=True)], np.int64)
 
 
 def sample(rows: Rows, most: int | None, *, seed: int, step: int) -> Rows:

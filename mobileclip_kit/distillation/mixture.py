@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.data.images import Rows
-from mobileclip_kit.distillation.captions import RunTexts, sample
+from mobileclip_kit.distillation.captions import RunTexts, Which, sample
 from mobileclip_kit.distillation.objective import (
     Batch,
     Encoded,
@@ -83,6 +83,9 @@ class MixtureObjective(VectorObjective):
         affinity = bool(options.using(*AFFINITIES))
         self.on_bank = banked and (affinity or not captioned)
         self.on_captions = captioned and (self.trains_texts or options.needs_captions or (affinity and not banked))
+        # Which of an image's captions a step sees.
+        both = options.both_captions and self.on_captions
+        self.captions: tuple[Which, ...] = ("first", "others") if both else ("any",)
         self._learns_scale = learned = options.learn_scale and options.needs_texts
         self._most_log_scale = max(math.log(MAX_LOGIT_SCALE), float(network.logit_scale.detach()))
         for name, parameter in network.named_parameters():
@@ -100,7 +103,8 @@ class MixtureObjective(VectorObjective):
         images = batch.images if self._image is None else resized(batch.images, self._image)
         trained = {"image": encode_raw(self.network, images)} if self.trains_images else {}
         if self.trains_texts and self.on_captions:
-            trained["caption"] = self._encode_texts(self.caption_rows(batch.rows, batch.context))
+            for which in self.captions:
+                trained[f"caption {which}"] = self._encode_texts(self.caption_rows(batch.rows, batch.context, which))
         constant = {
             str(number): teacher.images(batch)
             for number, teacher in enumerate(self.teachers)
@@ -121,27 +125,29 @@ class MixtureObjective(VectorObjective):
                 self.network.logit_scale.clamp_(max=self._most_log_scale)
         log, parts = dict[str, float](), list[Tensor]()
         with torch.autocast(self.network.logit_scale.device.type, enabled=False):
-            towers = [
-                MixtureInputs(self, encoded, shared, rows, context, tower)
+            count = len(self.captions)
+            inputs = [
+                MixtureInputs(self, encoded, shared, rows, context, tower, which)
                 for tower, trained in (("image", self.trains_images), ("text", self.trains_texts))
                 if trained
+                for which in self.captions
             ]
-            for each in towers:
+            for each in inputs[::count]:
                 name = "cosine" if each.tower == "image" else "cosine_text"
                 log[name] = float(F.cosine_similarity(each.student.detach(), each.teacher).mean())
             for name, weight, term in self.options.weighted():
                 # A loss of a tower's vectors counts for each tower that is trained.
-                for each in towers if term.per_tower else towers[:1]:
-                    value = compute_term(term, each, self.options)
+                for each in inputs if term.per_tower else inputs[:count]:
+                    value = compute_term(term, each, self.options) / count
                     parts.append(weight * value)
                     log[f"loss_{name}"] = log.get(f"loss_{name}", 0.0) + float(value.detach())
         if self.options.needs_texts:
             log["logit_scale"] = float(self.network.logit_scale.detach().exp())
         return torch.stack(parts).sum(), log
 
-    def caption_rows(self, rows: Rows, context: StepContext) -> Rows:
+    def caption_rows(self, rows: Rows, context: StepContext, which: Which) -> Rows:
         """The caption that each image has in this epoch, as places in the run's texts."""
-        return self.texts.caption_rows(rows, seed=context.seed, epoch=context.epoch)
+        return self.texts.caption_rows(rows, seed=context.seed, epoch=context.epoch, which=which)
 
     def bank_rows(self, context: StepContext) -> Rows:
         """The bank's texts in this step, as places in the run's texts."""
@@ -168,10 +174,12 @@ class MixtureInputs:
         rows: The images' places in the training set, ``(n,)``.
         context: The step's place in the run.
         tower: The trained tower whose vectors ``student`` and ``teacher`` are.
+        which: Which of the images' captions are compared.
     """
 
     def __init__(self, objective: MixtureObjective, encoded: Encoded, shared: Mapping[str, Tensor], rows: Rows,
-                 context: StepContext, tower: str) -> None:  # fmt: skip
+                 context: StepContext, tower: str, which: Which = "any") -> None:  # fmt: skip
+        self._which: Which = which
         self._objective, self._encoded, self._shared, self._rows = objective, encoded, shared, rows
         self._context, self._options, self.tower = context, objective.options, tower
 
@@ -203,9 +211,8 @@ class MixtureInputs:
     @property
     def caption(self) -> Tensor:
         """The student's vectors of the images' captions, ``(n, d)``; the first teacher's when not trained."""
-        if "caption" in self._encoded.trained:
-            return self._encoded.trained["caption"]
-        return self._objective.teacher_texts(0, self._objective.caption_rows(self._rows, self._context))
+        trained = self._encoded.trained.get(f"caption {self._which}")
+        return self._objective.teacher_texts(0, self._caption_rows) if trained is None else trained
 
     @property
     def logit_scale(self) -> Tensor:
@@ -294,14 +301,17 @@ class MixtureInputs:
         """Places of the texts that images are compared with."""
         if self._objective.on_bank:
             return self._objective.bank_rows(self._context)
-        return self._objective.caption_rows(self._rows, self._context)
+        return self._caption_rows
+
+    @cached_property
+    def _caption_rows(self) -> Rows:
+        return self._objective.caption_rows(self._rows, self._context, self._which)
 
     @cached_property
     def _text_vectors(self) -> tuple[Tensor, Tensor]:
         """The student's and the first teacher's vectors of captions, or of the bank's texts where there are none."""
         if self._objective.on_captions:
-            places = self._objective.caption_rows(self._rows, self._context)
-            return self._encoded.trained["caption"], self._objective.teacher_texts(0, places)
+            return self.caption, self._objective.teacher_texts(0, self._caption_rows)
         return self._shared["bank"], self._objective.teacher_texts(0, self._objective.bank_rows(self._context))
 
 
@@ -324,6 +334,8 @@ def check_inputs(options: MixtureOptions, towers: Sequence[str], texts: RunTexts
             "neighbours_bank needs stored vectors, but the teacher answers live.",
             hint="Make a cache with `mckit cache --views`, or set neighbours_bank = 0.",
         )
+    if options.both_captions and not texts.caption_everywhere:
+        raise UsageError("both_captions needs captions of every image.")
     if (names := options.using("caption")) and not texts.caption_everywhere:
         raise UsageError(f"{names[0]} needs a caption of every image.")
     if (options.needs_texts or "text" in towers) and not (texts.caption_everywhere or len(texts.bank)):

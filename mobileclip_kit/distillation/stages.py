@@ -30,10 +30,11 @@ from mobileclip_kit.distillation.run_folder import LOG_FILE, read_log
 from mobileclip_kit.distillation.student import Student
 from mobileclip_kit.distillation.tables import StageOptions, TrainingPlan
 from mobileclip_kit.distillation.trainer import TrainingResult
+from mobileclip_kit.errors import UsageError
 from mobileclip_kit.files import atomic_folder, read_json, write_json
 from mobileclip_kit.inherit.budget import ParameterBudget, choose_units
 from mobileclip_kit.inherit.gates import Gates, require_finite
-from mobileclip_kit.inherit.layout import layout_of, require_groups
+from mobileclip_kit.inherit.layout import Layout, layout_of, require_groups
 from mobileclip_kit.inherit.masks import masked
 from mobileclip_kit.inherit.prune import prune
 from mobileclip_kit.networks.model import describe, load_model, save_model, tower_parameters
@@ -96,14 +97,15 @@ def run_stages(student: Student, options: StageOptions, run: Path, processes: Di
 
     Raises:
         ModelError: Neither tower can be cut, or a share cannot be met.
-        UsageError: A share is below what cannot be cut away.
+        UsageError: A share is below what cannot be cut away, or nothing is counted.
         TrainingError: The stages on disk belong to another run.
     """
     layout = layout_of(student.network)
     require_groups(layout, "the student")
-    whole = layout.parameters(layout.groups)
+    counted = _counted(layout, options)
+    whole = counted.parameters(layout.groups)
     for share in options.shares:  # refuse an impossible share now, not after hours
-        ParameterBudget(layout, round(share * whole), warmup_steps=1)
+        ParameterBudget(counted, round(share * whole), warmup_steps=1)
     folder = run / STAGES_FOLDER
     _claim(folder / _RUN_FILE, fingerprint, processes)
     results: list[TrainingResult] = []
@@ -182,7 +184,8 @@ class _Stage:
         options, network = self._options, student.network
         layout = layout_of(network)
         gates = Gates(layout.groups).to(self._processes.device)
-        budget = ParameterBudget(layout, self.parameters, warmup_steps=options.mask_warmup_steps).to(
+        counted = _counted(layout, options)
+        budget = ParameterBudget(counted, self.parameters, warmup_steps=options.mask_warmup_steps).to(
             self._processes.device
         )
         phase = Phase(
@@ -195,7 +198,7 @@ class _Stage:
             result = self._train(student, phase)
         require_finite(gates)
         scores = {name: gates.scores(name).cpu() for name in layout.groups}
-        kept = choose_units(scores, layout, self.parameters, even=options.even)
+        kept = choose_units(scores, counted, self.parameters, even=options.even)
         small, config = prune(network.cpu(), student.config, layout, kept)
         return replace(student, network=small, config=config), result
 
@@ -211,6 +214,15 @@ class _Stage:
         model = load_model(folder)
         self.results.append(TrainingResult(**read_json(folder / _RESULT_FILE)))
         return replace(student, network=model.network, config=model.config)
+
+
+def _counted(layout: Layout, options: StageOptions) -> Layout:
+    """The table of those tensors whose parameters the shares are of."""
+    counted = layout.of_layers() if options.counted == "layers" else layout
+    if not counted.shapes:
+        raise UsageError('[stages] counted = "layers" counts transformer layers, and neither tower has any.',
+                         hint='Take counted = "all".')  # fmt: skip
+    return counted
 
 
 def _claim(file: Path, fingerprint: Mapping[str, Any], processes: DistributedContext) -> None:

@@ -119,6 +119,8 @@ class Augmentation:
         hue: Colours are rotated by up to this share of the whole circle in either direction, at equal brightness.
         grey: Probability of losing all colour.
         blur: Probability of a Gaussian blur of 0.1 to 2 pixels of an image of 224, as SimCLR's.
+        operations: RandAugment's for each image, see :mod:`mobileclip_kit.distillation.randaugment`.
+        magnitude: RandAugment's, as a share of full strength: 9 of 30 is usual.
     """
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
@@ -130,6 +132,8 @@ class Augmentation:
     hue: Annotated[float, Range(0.0, 0.5)] = 0.0
     grey: Share = 0.0
     blur: Share = 0.0
+    operations: Annotated[int, Range(0, 14)] = 0
+    magnitude: Share = 0.3
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -150,7 +154,9 @@ class StageOptions:
     """The recipe's ``[stages]`` table, see :mod:`mobileclip_kit.distillation.stages`. The defaults are TinyCLIP's.
 
     Attributes:
-        shares: Of the first model's parameters that each stage keeps, both towers together, all their tensors counted.
+        shares: Of the first model's parameters that each stage keeps, both towers together.
+        counted: Whose parameters: of ``all`` tensors, the token table too, or of attention and feed-forward products
+            (``layers``), as in TinyCLIP's code.
         mask_steps: Updates in which a stage learns its gates; recovery has the recipe's own steps or epochs.
         mask_warmup_steps: Updates in which the budget falls to the stage's share.
         gate_lr: Learning rate of the gates, constant.
@@ -160,6 +166,7 @@ class StageOptions:
     """
 
     shares: tuple[float, ...] = (0.75, 0.5, 0.25)
+    counted: Literal["all", "layers"] = "all"
     mask_steps: Annotated[int, Range(1)] = 3000
     mask_warmup_steps: Annotated[int, Range(0)] = 1000
     gate_lr: Annotated[float, Range(0.0, above=True)] = 0.02
@@ -266,6 +273,8 @@ class MixtureOptions(TermTable):
             scripts, a temperature of 0.02. None takes the student's own logit scale and each teacher's.
         teacher_scales: Factors on the teachers' cosines in ``affinity``, one for each in the order of the caches, as
             MobileCLIP2 has them (70 and 60); empty takes each teacher's logit scale.
+        both_captions: Compare each image in a step with its first caption and with one of its others, in DataCompDR's
+            shards a real and a synthetic one, and take the mean, as MobileCLIP does; otherwise with any one of them.
         learn_scale: Train the student's logit scale, up to 100 or the teacher's; otherwise it stays the teacher's.
     """
 
@@ -298,6 +307,7 @@ class MixtureOptions(TermTable):
     hard_negatives: Annotated[float, Range(0.0)] = 0.0
     affinity_scale: Annotated[float | None, Range(0.0, above=True)] = None
     teacher_scales: Annotated[tuple[float, ...], Range(0.0, above=True)] = ()
+    both_captions: bool = False
     learn_scale: bool = True
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -55,6 +55,11 @@ class Layout:
             total = total + factor * math.prod((units[name] for name in names), start=1)
         counted: Count = total
         return counted
+
+    def of_layers(self) -> Layout:
+        """The same table, of which attention and feed-forward products alone are counted, as in TinyCLIP's code."""
+        counted = {name: shape for name, shape in self.shapes.items() if ".attn." in name or ".mlp." in name}
+        return replace(self, shapes=counted)
 
     def _expected_parameters(self, units: Mapping[str, Any]) -> Tensor:
         """The polynomial in a few operations: one for each term would take longer than a step of a small tower."""

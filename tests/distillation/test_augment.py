@@ -8,13 +8,14 @@ import torch
 
 from mobileclip_kit.data.images import identities_of, random_numbers
 from mobileclip_kit.distillation.augment import augment
+from mobileclip_kit.distillation.randaugment import OPERATIONS
 from mobileclip_kit.distillation.tables import Augmentation
 from mobileclip_kit.errors import UsageError
 
 NAMES = identities_of(f"image {number}" for number in range(6))
 STRONG = Augmentation(
     crop_scale=(0.3, 0.9), crop_ratio=(0.75, 1.33), flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4, grey=0.2,
-    hue=0.1, blur=0.5,
+    hue=0.1, blur=0.5, operations=2,
 )  # fmt: skip
 
 
@@ -105,6 +106,35 @@ def test_blur_takes_its_share_of_the_images_and_leaves_the_others_as_they_are() 
 def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         Augmentation(**wrong)
+
+
+FULL = torch.ones(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("identity", [[0.2, 0.4], [0.6, 0.8]]), ("brightness", [[0.38, 0.76], [1.14, 1.52]]),
+     ("contrast", [[-0.07, 0.31], [0.69, 1.07]]), ("solarize", [[0.8, 0.6], [0.4, 0.2]]),
+     ("posterize", [[48 / 255, 96 / 255], [144 / 255, 192 / 255]]), ("autocontrast", [[0.0, 1 / 3], [2 / 3, 1.0]]),
+     ("equalize", [[0.0, 1 / 3], [2 / 3, 1.0]])],
+)  # fmt: skip
+def test_operations_of_randaugment_by_hand(name: str, expected: list[list[float]]) -> None:
+    given = torch.tensor([[0.2, 0.4], [0.6, 0.8]]).expand(1, 3, 2, 2)
+    found = OPERATIONS[name](given, FULL)
+    torch.testing.assert_close(found[0, 0], torch.tensor(expected), atol=1e-5, rtol=0)
+
+
+def test_geometry_of_randaugment() -> None:
+    """A cross in the middle: turned by 30° and back, moved by its share of the width, sheared along one axis only."""
+    given = torch.zeros(1, 3, 41, 41)
+    given[..., 18:23, :] = given[..., :, 18:23] = 1.0
+    turned = OPERATIONS["rotate"](OPERATIONS["rotate"](given, FULL), -FULL)
+    assert (turned - given)[..., 14:27, 14:27].abs().mean() < 0.15
+    moved = OPERATIONS["translate x"](given, 0.5 * FULL)[0, 0, 0]
+    assert abs(float(moved.argmax()) - (18 - 0.5 * 0.453 * 41)) <= 1.0
+    sheared = OPERATIONS["shear x"](given, FULL)
+    torch.testing.assert_close(sheared[..., 20, :], given[..., 20, :], atol=1e-4, rtol=0)
+    assert not torch.allclose(sheared[..., 0, :], given[..., 0, :])
 
 
 def test_an_image_keeps_its_first_numbers_when_more_are_drawn() -> None:

@@ -35,7 +35,7 @@ ROWS = np.array([5, 0, 3, 7, 1, 2])
 BANK = ["cat", "dog", "house", "tree", "car"]
 EVERYTHING = MixtureOptions(
     kld_l1=1.0, mse=0.3, cosine=0.2, affinity=0.7, neighbours=0.4, contrastive=0.5, neighbours_bank=4, softened=True,
-    smoothing_from=0.0, bank_sample=3,
+    smoothing_from=0.0, bank_sample=3, both_captions=True,
 )  # fmt: skip
 # Sums in another order: the only difference between a whole batch and one that was put together.
 SAME = {"rtol": 1e-5, "atol": 1e-5}
@@ -115,6 +115,20 @@ def test_affinities_at_a_chosen_scale_and_a_scale_for_each_teacher() -> None:
     )
     torch.testing.assert_close(term(2, teacher_scales=(20.0, 50.0)), term(2))
     assert not torch.allclose(term(2, teacher_scales=(70.0, 60.0)), term(2))
+
+
+def test_a_step_sees_the_first_caption_of_an_image_and_another_one() -> None:
+    """MobileCLIP: the real caption and a synthetic one, and the mean of both losses."""
+    known, given = texts(bank=False), batch()
+    one = [side(WIDTH, 10, 20.0, known)]
+    made = objective(MixtureOptions(affinity=1.0, both_captions=True), known=known, towers=("image",), sides=one)
+    images, student = one[0].images(given), tiny_teacher().network.encode_image(given.images)  # type: ignore[misc,operator]
+    labels = [one[0].texts[[known.captions[row][place] for row in ROWS]] for place in (0, 1)]  # type: ignore[index]
+    losses = [affinity_loss(student, each, images, each, 20.0, 20.0) for each in labels]
+    torch.testing.assert_close(made.loss(given)[0], torch.stack(losses).mean())
+    alone = RunTexts.collect([("one",), ("first", "second", "third")], [])
+    drawn = {tuple(alone.caption_rows(np.arange(2), seed=0, epoch=epoch, which="others")) for epoch in range(20)}
+    assert drawn == {(0, 2), (0, 3)}
 
 
 @pytest.mark.parametrize(

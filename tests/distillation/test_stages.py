@@ -101,6 +101,16 @@ def test_one_command_cuts_a_teacher_down_in_stages(tmp_path: Path, teacher: Path
     assert not (tmp_path / "small.run").exists()
 
 
+def test_shares_may_be_of_attention_and_feed_forward_alone(tmp_path: Path, teacher: Path, data: Path) -> None:
+    distill(request(tmp_path, data, teacher, recipe=recipe(shares=[0.5], counted="layers", mask_steps=1,
+                                                           mask_warmup_steps=1)))  # fmt: skip
+    small, whole = (
+        sum(tensor.numel() for name, tensor in load_model(folder).network.named_parameters()
+            if ".attn." in name or ".mlp." in name) for folder in (tmp_path / "small", teacher)
+    )  # fmt: skip
+    assert small == pytest.approx(0.5 * whole, rel=0.02)
+
+
 def test_even_stages_end_in_plain_open_clip(tmp_path: Path, teacher: Path, data: Path) -> None:
     distill(request(tmp_path, data, teacher, recipe=recipe(shares=[0.5], even=True)))
     config = load_model(tmp_path / "small").config["model_cfg"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -16,6 +18,14 @@ def test_a_cpu_computes_in_float32() -> None:
     rows = torch.rand(4, 8)
     with devices.half_precision("cpu"):
         assert (rows @ rows.T).dtype == torch.float32
+
+
+def test_a_gpu_computes_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(devices.torch, "autocast", lambda *given, enabled: asked.append((*given, enabled)))
+    for device in ("cuda:1", "cpu"):
+        devices.half_precision(device)
+    assert asked == [("cuda", torch.float16, True), ("cpu", torch.float16, False)]
 
 
 def test_vectors_that_overflow_float16_are_computed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
