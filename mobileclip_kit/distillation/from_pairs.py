@@ -56,7 +56,7 @@ class PairRun(TrainingRun):
     """
 
     def __init__(self, request: TrainRequest) -> None:
-        super().__init__(request, "cpu")
+        super().__init__(request, request.device)
         self.request = request
         self.options: PairOptions = self.recipe.options
 
@@ -156,14 +156,16 @@ class PairRun(TrainingRun):
         self.pairs = [self.pairs[row] for row in rows]
         self._check_enough()
         self.fit_batch(len(self.pairs))
-        some = self.plain_batches(images, some_rows(len(images), MEASURED), image)
-        measure_batch_norms(network.eval(), (batch.images for batch in some))
         if self.options.phrase_labels and not any(phrases(pair.captions) for pair in self.pairs):
             self.note("No caption has two words, so phrase_labels has no effect.")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             captions = [pair.captions for pair in self.pairs]
             objective = PairObjective(network, captions, self.tokenizer, self.options)
+        for module in objective.modules().values():
+            module.to(self.processes.device)
+        some = self.plain_batches(images, some_rows(len(images), MEASURED), image)
+        measure_batch_norms(network.eval(), (batch.images for batch in some))
         if self.recipe.training.patch_dropout and (objective.tokens or objective.language):
             raise UsageError(
                 "patch_dropout leaves out places that token matching and masked language modelling need.",

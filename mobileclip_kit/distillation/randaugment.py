@@ -35,7 +35,7 @@ def randaugment(images: Tensor, numbers: Tensor, magnitude: float) -> Tensor:
         which, direction = pair.unbind(1)
         chosen = (which * len(operations)).long().clamp(max=len(operations) - 1)  # float32 may round up to 1
         signed = torch.where(direction < 0.5, -magnitude, magnitude)
-        for number in chosen.unique().tolist():
+        for number in sorted(set(chosen.tolist())):
             rows = torch.nonzero(chosen == number)[:, 0]
             images = images.index_copy(0, rows, operations[number](images[rows], signed[rows]).clamp(0.0, 1.0))
     return images

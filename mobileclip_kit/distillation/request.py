@@ -57,6 +57,7 @@ class TrainingRequest:
     decode_once: Annotated[
         bool, Option("Decode images that do not fit into memory into a file during the run, not in each epoch.")
     ] = False
+    device: Annotated[str, Option("cpu, cuda, mps or auto.")] = "cpu"
     checkpoint_seconds: Annotated[float, Option("Time between checkpoints.", metavar="S", at_least=0)] = 60.0
     resume: Annotated[bool, Option("Continue an interrupted run.")] = False
     force: Annotated[bool, Option("Replace an output that exists already.")] = False
@@ -74,7 +75,9 @@ class TrainingRequest:
         Raises:
             DataError: The images are missing.
             OutputError: The output exists, is being made, or cannot be written.
+            UsageError: No device has this name.
         """
+        check_device_name(self.device)
         check_source(self.data)
         if os.environ.get("RANK", "0") == "0":  # under torchrun the others may start when the run's folder exists
             check_run(self.out, resume=self.resume, force=self.force)
@@ -134,7 +137,6 @@ class DistillRequest(TrainingRequest):
         int | None, Option("Images in one forward pass; the loss still compares the whole batch.", metavar="N")
     ] = None
     fast_decode: Annotated[bool, Option("Decode large JPEGs at reduced resolution.")] = False
-    device: Annotated[str, Option("cpu, cuda, mps or auto.")] = "cpu"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,7 +171,6 @@ class DistillRequest(TrainingRequest):
         Raises:
             MckitError: See :meth:`TrainingRequest.check`; also a cache, a bank or a device that does not exist.
         """
-        check_device_name(self.device)
         for folder in (folder for cache in self.cache for folder in cache_folders(cache)):
             read_description(folder)
         if self.bank is not None:

@@ -15,7 +15,7 @@ from mobileclip_kit.distillation.pairs import PairObjective
 from mobileclip_kit.distillation.recipe import Recipe, load_recipe
 from mobileclip_kit.distillation.request import TrainRequest
 from mobileclip_kit.distillation.tables import PairOptions, TrainingPlan
-from mobileclip_kit.errors import DataError, ModelError, OutputError, TrainingError
+from mobileclip_kit.errors import DataError, ModelError, OutputError, TrainingError, UsageError
 from mobileclip_kit.files import SEAL_KEY, read_json, write_json
 from mobileclip_kit.networks.model import load_model
 from mobileclip_kit.spec import WEIGHTS_FILE
@@ -163,6 +163,13 @@ def test_one_pair_is_refused(scenes, tmp_path):
 def test_images_without_captions_are_refused(scenes, tmp_path):
     with pytest.raises(DataError, match="0 usable pairs"):
         train_pairs(scenes / "images", tmp_path / "model", recipe())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_here_is_refused_and_leaves_nothing(scenes, tmp_path):
+    with pytest.raises(UsageError, match="has no device 'cuda' here, only cpu"):
+        train_pairs(scenes, tmp_path / "model", recipe(), device="cuda")
+    assert not list(tmp_path.glob("model*"))
 
 
 def test_bundled_recipes_are_readable():
