@@ -18,9 +18,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
+import hashlib
 import json
 import math
+import os
 import random
+import shutil
 import tempfile
 import weakref
 from collections.abc import Collection, Iterator, Mapping
@@ -32,6 +36,7 @@ import torch
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError, ModelError, first_line
+from mobileclip_kit.exporting.bytecode import number_resources
 from mobileclip_kit.exporting.decomposition import average_pool, decompose
 from mobileclip_kit.exporting.folder import Export, ExportedTower
 from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, replaced, short_description
@@ -51,6 +56,8 @@ _CAPTURED: weakref.WeakKeyDictionary[torch.nn.Module, dict[Tower, Captured]] = w
 # Of a program with a dynamic batch.
 LARGEST_BATCH = 64
 _BLOCK = 32
+# Of an asset without its weights, and more.
+_GRAPH_BYTES = 1 << 20
 # Trained channels are of very different sizes, and few values cannot represent them all.
 _CHANNELS = 16
 _GRANULARITIES = {bits: ("per_grouped_channel", "per_tensor") for bits in (6, 4)} | {8: ("per_tensor",)}
@@ -288,6 +295,7 @@ def save_asset(program: Any, tower: Tower, spec: ModelSpec, path: Path) -> None:
 
     Raises:
         ExportError: The folder cannot be written.
+        OSError: The disk is full.
     """
     from coreai.runtime import AIModelAssetMetadata
 
@@ -297,10 +305,16 @@ def save_asset(program: Any, tower: Tower, spec: ModelSpec, path: Path) -> None:
     metadata.model_description = short_description(tower, spec)
     for key, value in entries.items():
         metadata.set_custom(key, value)
+    needed = sum(elements * int("".join(filter(str.isdigit, kind)) or 0) // 8 for elements, kind in _constants(program))
+    if shutil.disk_usage(path.parent).free < needed + _GRAPH_BYTES:  # a full disk ends the process inside
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     try:
         with quiet_converters():
             program.save_asset(path, metadata)
-    except (RuntimeError, OSError) as error:
+        written = path / "main.mlirb"
+        written.write_bytes(numbered := number_resources(written.read_bytes()))
+        (path / "main.hash").write_bytes(hashlib.sha256(numbered).digest())
+    except (RuntimeError, ValueError, OSError) as error:
         raise ExportError(f"{path.name} cannot be written: {first_line(error)}") from error
     file = path / "metadata.json"
     document = json.loads(file.read_text(encoding="utf-8"))
@@ -368,15 +382,16 @@ def read_program(path: Path) -> Any:
 
 def _stored_floats(program: Any) -> int:
     """Elements of the large floating-point constants."""
-    found = 0
+    return sum(count for count, kind in _constants(program) if count > LEAST_ELEMENTS and kind in ("f16", "f32"))
+
+
+def _constants(program: Any) -> list[tuple[int, str]]:
+    """The number of elements of each constant and their type, such as ``f16``."""
+    found: list[tuple[int, str]] = []
 
     def add(operation: Any) -> Any:
-        nonlocal found
-        if operation.name == "coreai.constant":
-            kind = operation.results[0].type
-            elements = int(np.prod(kind.shape)) if hasattr(kind, "shape") else 0
-            if elements > LEAST_ELEMENTS and str(kind.element_type) in ("f16", "f32"):
-                found += elements
+        if operation.name == "coreai.constant" and hasattr(kind := operation.results[0].type, "shape"):
+            found.append((int(np.prod(kind.shape)), str(kind.element_type)))
         return WalkResult.ADVANCE
 
     from coreai._compiler.ir import WalkResult

@@ -193,7 +193,14 @@ def _reason(error: OSError) -> str:
 
 
 def _export(module: Any) -> Any:
-    return torch.export.export(module, (module.example,), strict=False).run_decompositions({})
+    aten = torch.ops.aten
+    # The masks of transformers' text encoders; coremltools has neither operator.
+    others = {aten.__and__.Tensor: aten.logical_and.default, aten.new_ones.default: _ones}
+    return torch.export.export(module, (module.example,), strict=False).run_decompositions(others)
+
+
+def _ones(given: Any, size: Any, *, dtype: Any = None, **_: Any) -> Any:
+    return torch.ops.aten.full.default(size, 1, dtype=dtype or given.dtype)
 
 
 def _trace(module: Any) -> Any:

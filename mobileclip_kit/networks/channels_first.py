@@ -237,6 +237,7 @@ def _vector(pooled: Tensor, projection: nn.Conv2d | None) -> Tensor:
 
 def _unknown(part: object) -> ModelError:
     return ModelError(
-        f"The Neural Engine's layout is known for open_clip's transformers, not for {type(part).__name__}.",
-        hint="Leave --ane out.",
+        f"The layout of --ane and --gpu-layout is known for open_clip's transformers in their usual form; this "
+        f"{type(part).__name__} is another tower, or has options such as attentional pooling.",
+        hint="Leave --ane or --gpu-layout out.",
     )

@@ -6,10 +6,12 @@ import copy
 import hashlib
 import itertools
 import json
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,6 +81,9 @@ def test_the_ends_are_float32_and_the_metadata_says_whose_it_is(half: Export):
 def test_the_same_model_gives_the_same_bytes(half: Export, tiny_model: Model, tmp_path: Path):
     job = TowerJob(tiny_model, "image", tmp_path / "image.aimodel", ExportOptions(format="coreai"))
     assert write_program(job).sha256 == half.towers["image"].sha256
+    # Core AI's own names are others in each process.
+    names = re.findall(rb"resource_(\d+)\0", (job.path / "main.mlirb").read_bytes())
+    assert names == [b"%d" % number for number in range(len(names))] != []
 
 
 def test_compressed_weights_are_smaller_and_near(half: Export, tiny_model: Model, tmp_path: Path):
@@ -139,6 +144,18 @@ def test_a_damaged_asset_and_one_of_another_version_are_refused(half: Export, tm
         CoreAIFunction(tmp_path / "damaged.aimodel")
     with pytest.raises(ExportError, match="asset version 3.0; this mckit reads version 2.0"):
         CoreAIFunction(tmp_path / "newer.aimodel")
+
+
+def test_a_full_disk_is_told_before_apples_library_ends_the_process(
+    half: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    program = read_program(half.tower_path("image"))
+    free = half.towers["image"].size_bytes
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(OSError, match="No space left on device"):
+        save_asset(program, "image", half.spec, tmp_path / "image.aimodel")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free + (1 << 20)))
+    save_asset(program, "image", half.spec, tmp_path / "image.aimodel")
 
 
 def test_a_program_that_was_cut_off_with_its_hash_is_not_described(half: Export, tmp_path: Path):

@@ -11,11 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting import coreml
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export
+from mobileclip_kit.exporting.metadata import quiet_converters
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.towers import ImageTower, TowerJob
 from mobileclip_kit.mil.interpreter import Interpreter
@@ -46,6 +48,23 @@ def test_metadata_names_the_model(coreml_export: Export) -> None:
     assert json.loads(metadata["model_spec"])["embedding_dim"] == 16
     assert metadata["license"] == "MIT"
     assert "12 token identifiers" in metadata["shortDescription"]
+
+
+class Masked(nn.Module):
+    """As text encoders of the transformers library make their masks."""
+
+    example = torch.tensor([[5, 1, 0]], dtype=torch.int32)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return (ids.new_ones((), dtype=torch.bool) & (ids > 0)).float()
+
+
+def test_masks_of_transformers_text_encoders_are_converted() -> None:
+    ct = pytest.importorskip("coremltools")
+    program = coreml._export(Masked())
+    assert program.module()(Masked.example).tolist() == [[1.0, 1.0, 0.0]]
+    with quiet_converters():
+        ct.convert(program, minimum_deployment_target=ct.target.iOS16)
 
 
 def test_masks_in_the_program_are_finite(coreml_export: Export) -> None:
