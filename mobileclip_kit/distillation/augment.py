@@ -162,6 +162,8 @@ def plan_views(
     image = plain.preprocessing
     assert image is not None
     recorded = json.loads(json.dumps({"seed": seed, **asdict(augmentation)}))  # lists, as it is read back
+    if not augmentation.operations:  # as in the caches of versions without RandAugment, which are extended
+        del recorded["operations"], recorded["magnitude"]
 
     def make(pixels: Pixels, identities: NDArray[np.uint64]) -> Sequence[Tensor]:
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255.0)

@@ -195,8 +195,13 @@ def _reason(error: OSError) -> str:
 def _export(module: Any) -> Any:
     aten = torch.ops.aten
     # The masks of transformers' text encoders; coremltools has neither operator.
-    others = {aten.__and__.Tensor: aten.logical_and.default, aten.new_ones.default: _ones}
+    others = {aten.__and__.Tensor: _and, aten.new_ones.default: _ones}
     return torch.export.export(module, (module.example,), strict=False).run_decompositions(others)
+
+
+def _and(left: Any, right: Any) -> Any:
+    both = torch.ops.aten.logical_and if left.dtype == torch.bool else torch.ops.aten.bitwise_and
+    return both(left, right)
 
 
 def _ones(given: Any, size: Any, *, dtype: Any = None, **_: Any) -> Any:

@@ -115,5 +115,5 @@ def test_norm_over_channels() -> None:
 )
 def test_other_towers_are_refused_by_name(vision: Any, text: Any, what: str) -> None:
     made = network(vision, text, custom_text=True)
-    with pytest.raises(ModelError, match=f"not for {what}"):
+    with pytest.raises(ModelError, match=f"this {what} is another tower"):
         (ChannelVision(made.visual) if vision else ChannelText(made.text))
