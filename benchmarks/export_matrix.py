@@ -350,7 +350,8 @@ def page_of(document: Mapping[str, Any]) -> str:
     found = {(row["model"], row.get("tower"), row["kind"]): row
              for row in sorted(document["rows"], key=lambda row: -row.get("cosine_min", 1.0))}  # fmt: skip
     passed = sum(bool(row["passed"]) for row in found.values())
-    untimed = sum((row["error"] or "").startswith(_NO_TIME) for row in found.values())
+    late = sum((row["error"] or "").startswith(_NO_TIME) for row in found.values())
+    untimed = f", {late} had no time" if late else ""
     # Why token rows were drawn, the tokenizer's absence, stands in the rows, and on how many inputs there was time for.
     sets = {name: ", ".join(sorted({re.sub(r"^\d+ of (?=\d+ of )", "", str(row[name])).partition(" (")[0]
                                     for row in found.values() if row.get(name)}))
