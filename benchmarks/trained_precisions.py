@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 # A format's default comes first: the others are made from it.
 KINDS = (
-    "onnx:fp32 onnx:int8 coreml:fp16 coreml:int8 coreml:palette6 litert:fp32 litert:int8 litert:int8-dynamic litert:int4 "
-    "coreai:fp16 coreai:int8 coreai:palette6 coreai:palette4 coreai:int4"
+    "onnx:fp32 onnx:int8 coreml:fp16 coreml:int8 coreml:palette6 litert:fp32 litert:int8 litert:int8-dynamic "
+    "litert:int4 coreai:fp16 coreai:int8 coreai:palette6 coreai:palette4 coreai:int4"
 ).split()
 _CLASSES, _SIDE, _SHORTEST = 1000, 224, 256
 
