@@ -276,6 +276,6 @@ def _prices(best: dict[str, Any]) -> str:
 
 def _cost(price: dict[str, Any]) -> str:
     return (
-        f"On images without words, precision@1 changes by {0.0 - 100 * price['clean_drop']:+.1f} points and "
-        f"right-in-ten by {0.0 - 100 * price['clean_in_ten_drop']:+.1f} points."
+        f"On images without words, precision@1 changes by {-100 * price['clean_drop']:+z.1f} points and "
+        f"right-in-ten by {-100 * price['clean_in_ten_drop']:+z.1f} points."
     )

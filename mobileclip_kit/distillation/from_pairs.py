@@ -162,15 +162,15 @@ class PairRun(TrainingRun):
             torch.manual_seed(seed)
             captions = [pair.captions for pair in self.pairs]
             objective = PairObjective(network, captions, self.tokenizer, self.options)
-        for module in objective.modules().values():
-            module.to(self.processes.device)
-        some = self.plain_batches(images, some_rows(len(images), MEASURED), image)
-        measure_batch_norms(network.eval(), (batch.images for batch in some))
         if self.recipe.training.patch_dropout and (objective.tokens or objective.language):
             raise UsageError(
                 "patch_dropout leaves out places that token matching and masked language modelling need.",
                 hint="Leave it out of the recipe, or tokens and mlm out of its losses.",
             )
+        for module in objective.modules().values():
+            module.to(self.processes.device)
+        some = self.plain_batches(images, some_rows(len(images), MEASURED), image)
+        measure_batch_norms(network.eval(), (batch.images for batch in some))
         setup = TrainerSetup(
             plan=self.recipe.training, augmentation=self.recipe.augmentation, image=image, folder=self.folder,
             fingerprint=self.fingerprint(), checkpoint_seconds=self.request.checkpoint_seconds,

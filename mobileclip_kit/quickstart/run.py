@@ -257,7 +257,7 @@ def _textness_lines(textness: dict[str, Any], out: Path) -> list[str]:
     removed = "none to remove" if textness["errors_removed"] is None else f"{textness['errors_removed']:.0%} fewer"
     lines = [
         f"  textness       {out.name}/textness.json: scale {textness['scale']:g}: {removed} typographic errors,"
-        f" precision@1 without words {0.0 - 100 * textness['clean_drop']:+.1f} points"
+        f" precision@1 without words {-100 * textness['clean_drop']:+z.1f} points"
     ]
     promote = textness["promote"]
     if promote:
