@@ -195,8 +195,8 @@ def test_parts_with_large_values_do_not_decide_alone_and_a_classifier_is_folded_
     assert held_out(widths=(40, 40)) > held_out() + 0.1
     folded = nn.Linear(40, 16)
     fit = start_projection(folded, features[:, :40], targets, classifier=classifier)
-    given = torch.cat([part * part.var(0, correction=0).sum().rsqrt()
-                       for part in (features[:, :40], features[:, :40] @ classifier.T)], dim=1)  # fmt: skip
+    given = torch.cat([length * part * part.var(0, correction=0).sum().rsqrt() for length, part in
+                       ((1.0, features[:, :40]), (2.0, features[:, :40] @ classifier.T))], dim=1)  # fmt: skip
     torch.testing.assert_close(folded(features[:, :40]), given @ fit.weight.T + fit.bias, rtol=1e-3, atol=1e-3)
 
 
