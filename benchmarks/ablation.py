@@ -9,13 +9,18 @@ that are in the output already are kept, so that a study can be interrupted and 
 
 ``recipes``: every recipe trains students of a half, a quarter and an eighth of the bundled teacher's image tower.
 Learning rates are the recipe's own unless --lr says otherwise; RECIPE@LR is a recipe with another one, so that none
-loses for having been meant for longer training. Measured are precision@1 (also as a share of the teacher's), recall of
-captions, and MAP@20 with the teacher's ranking. `lightclip` has no teacher: it trains both towers from the same pairs.
-`tinyclip-auto` cuts both towers of the teacher down to the share that the size names. --student names another student
-than that of the size, --work keeps the scenes and the cache. The quickstart's student at a quarter of the teacher:
+loses for having been meant for longer training. RECIPE@TABLE.KEY=VALUE@… changes values of a recipe (as in TOML; no
+value removes the key), and `student="NAME"` its student. Measured are precision@1 (also as a share of the teacher's),
+recall of captions, and MAP@20 with the teacher's ranking. `lightclip` has no teacher: it trains both towers from the
+same pairs. `tinyclip-auto` cuts both towers of the teacher down to the share that the size names. --student names
+another student than that of the size, --work keeps the scenes and the cache. The quickstart's student at a quarter of
+the teacher:
 
     python benchmarks/ablation.py recipes --recipes quickstart --sizes 1/4 --student conv-x-4r --steps 800 \
         --batch-size 64 -o results/quarter.json
+
+What its parts bring is the same command with ``--recipes quickstart 'quickstart@inherit="heaviest"' …`` and
+``-o results/quarter_changes.json``, where the runs' names are these changes.
 
 ``losses``: five mixtures of LightCLIP's losses (InfoNCE alone; + (a) softened alignment; + (a) and (b) token matching;
 + (a) and (c) masked language; all) and two image encoders. The scenes have a dozen kinds of things (--kinds), so that a
@@ -30,6 +35,7 @@ import statistics
 import sys
 import tempfile
 import time
+import tomllib
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -44,15 +50,16 @@ from mobileclip_kit.cache.build import build_cache
 from mobileclip_kit.cache.texts import cache_texts
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.from_pairs import train
-from mobileclip_kit.distillation.recipe import Recipe, load_recipe
+from mobileclip_kit.distillation.recipe import Recipe, recipe_from
 from mobileclip_kit.distillation.request import DistillRequest, TrainRequest
 from mobileclip_kit.distillation.run import distill
 from mobileclip_kit.distillation.tables import LightClipLoss, PairOptions, TrainingPlan
 from mobileclip_kit.errors import MckitError
 from mobileclip_kit.files import read_json, sha256_of_file
+from mobileclip_kit.formats import read_toml
 from mobileclip_kit.metrics import agreement, flatten_recall, recall_at_k
 from mobileclip_kit.networks.model import load_model
-from mobileclip_kit.resources import models_folder
+from mobileclip_kit.resources import models_folder, preset_file
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.runtime.open import open_encoder
 from mobileclip_kit.scenes.folder import SceneSet, write_scenes
@@ -198,17 +205,41 @@ def recipe_is_missing(run: Run, runs: Mapping[str, Any]) -> bool:
     return found is None or "error" in found or found["recipe_sha256"] != recipe_hash(run.first)
 
 
-def split_rate(name: str) -> tuple[str, float | None]:
-    """``tinyclip@1e-3`` → its recipe and its learning rate; None where it is the recipe's own."""
-    recipe, _, rate = name.partition("@")
-    return recipe, float(rate) if rate else None
+def split_changes(name: str) -> tuple[str, dict[str, Any]]:
+    """``tinyclip@1e-3@mixture.affinity=2`` → its recipe, and what is changed; None removes a key."""
+    recipe, *changes = name.split("@")
+    found: dict[str, Any] = {}
+    for change in changes:
+        key, _, value = change.rpartition("=") if "=" in change else ("training.lr", "", change)
+        found[key] = tomllib.loads(f"value = {value}")["value"] if value else None
+    return recipe, found
+
+
+def recipe_file(name: str) -> Path:
+    """The file of the recipe that is changed."""
+    return preset_file("recipe", split_changes(name)[0])
 
 
 def recipe_hash(name: str) -> str:
     """SHA-256 of a recipe's file."""
-    name = split_rate(name)[0]
-    path = Path(name)
-    return sha256_of_file(path if path.is_file() else models_folder() / "recipes" / f"{name}.toml")
+    return sha256_of_file(recipe_file(name))
+
+
+def changed_recipe(name: str, settings: Mapping[str, Any], seed: int) -> Recipe:
+    """The recipe with the study's steps and batches, and then with its own changes."""
+    document = read_toml(recipe_file(name))
+    training = document.setdefault("training", {})
+    training |= {"steps": settings["steps"], "batch_size": settings["batch_size"], "seed": seed}
+    if settings["lr"]:
+        training["lr"] = settings["lr"]
+    for key, value in split_changes(name)[1].items():
+        *tables, last = key.split(".")
+        place = document.setdefault(tables[0], {}) if tables else document
+        if value is None:
+            place.pop(last, None)
+        elif key != "student":
+            place[last] = value
+    return recipe_from(document, source=name)
 
 
 class Bench:
@@ -260,6 +291,7 @@ class Bench:
     def _train(self, run: Run, model: Path) -> tuple[float, float]:
         recipe = self._recipe(run)
         student = self.settings.get("student", f"{self.tower}-{SIZES[run.second]}")
+        student = split_changes(run.first)[1].get("student", student)
         data = self.folder / "train"
         if recipe.objective == "pairs":
             made = train(TrainRequest(
@@ -278,10 +310,7 @@ class Bench:
     def _recipe(self, run: Run) -> Recipe:
         """The recipe at equal steps: stages share them out."""
         settings = self.settings
-        name, rate = split_rate(run.first)
-        recipe = load_recipe(name).with_training(
-            steps=settings["steps"], batch_size=settings["batch_size"], lr=rate or settings["lr"], seed=run.seed
-        )
+        recipe = changed_recipe(run.first, settings, run.seed)
         if recipe.stages is None:
             return recipe
         share = 1 / SIZES[run.second]
@@ -379,8 +408,10 @@ def mean_seconds(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def title(recipe: str) -> str:
     """A recipe's name in the table."""
-    name, rate = split_rate(recipe)
-    return Path(name).stem + (f", lr {rate:g}" if rate else "")
+    name, changes = split_changes(recipe)
+    words = (f"{key.rpartition('.')[2]} {value}" if value is not None else f"no {key.rpartition('.')[2]}"
+             for key, value in changes.items())  # fmt: skip
+    return ", ".join((Path(name).stem, *words))
 
 
 if __name__ == "__main__":

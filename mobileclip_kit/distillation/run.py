@@ -65,9 +65,6 @@ from mobileclip_kit.tokenizer import load_tokenizer
 _HOLDOUT_BATCH = 32
 # Images that a projection is fitted to, and those that folded batch norms are measured on.
 _PROJECTION_IMAGES, MEASURED = 20_000, 128
-# Length of a fitted head's vectors as a share of the teacher's, where no loss draws raw vectors to the teacher's. Found
-# by trial (docs/distillation.md).
-_FITTED_LENGTH = 0.3
 # Images that inherited layers are fitted on.
 _FITTED_IMAGES = 4000
 _LEAST_IMAGES = 2
@@ -439,7 +436,7 @@ class DistillRun(TrainingRun):
         fit_layers(ours.trunk, theirs.trunk, kept_units(student, teacher, "fitted"), seen)
         raw = self.options.kld_l1 or self.options.mse
         vectors = torch.cat([targets(batch).cpu() for batch in batches])
-        cosine = fit_head(ours, seen, vectors, length=1.0 if raw else _FITTED_LENGTH)
+        cosine = fit_head(ours, seen, vectors, length=1.0 if raw else self.recipe.training.fitted_length)
         self.note(f"Inherited layers were fitted to the teacher's on {len(rows)} images: cosine {cosine:.3f} before "
                   "training.")  # fmt: skip
 

@@ -58,6 +58,9 @@ class TrainingPlan:
             of our towers are computed once for each image where images are not augmented.
         backbone_frozen: Share of the steps, from the first, in which a timm backbone keeps its weights and only what
             follows it is trained.
+        fitted_length: Mean length of the vectors of a head that ``inherit = "fitted"`` fits, as a share of the
+            teacher's, where no loss compares raw vectors. Muon's steps are of one size: a longer head turns less in
+            each.
         patch_dropout: Share of the patches that a vision transformer does not see; the last tenth of the steps shows
             all, see :mod:`mobileclip_kit.networks.patches`.
         seed: Of weights, order and augmentation.
@@ -81,6 +84,7 @@ class TrainingPlan:
     ema_decay: Annotated[float | None, Range(0.0, 1.0, above=True, below=True)] = None
     frozen: tuple[str, ...] = ()
     backbone_frozen: Share = 0.0
+    fitted_length: Annotated[float, Range(0.0, above=True)] = 0.3
     patch_dropout: Annotated[float, Range(0.0, 1.0, below=True)] = 0.0
     seed: Annotated[int, Range(0, (1 << 32) - 1)] = 0
 

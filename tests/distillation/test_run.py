@@ -292,6 +292,12 @@ def test_inherited_layers_are_fitted_to_the_teachers(tmp_path: Path, teacher: tu
     assert any("fitted to the teacher's on 20 images: cosine" in note for note in fitted.notes)
     assert fitted.metrics["holdout_cosine"] > heaviest.metrics["holdout_cosine"]
     assert fitted.spec.provenance["inherit"] == "fitted"
+    longer = replace(recipe, training=replace(recipe.training, fitted_length=0.6))
+    distill(request(tmp_path, **given, recipe=longer, out=tmp_path / "longer"))
+    pixels = torch.rand(4, 3, 64, 64)
+    lengths = [load_model(tmp_path / name).network.encode_image(pixels).norm(dim=1).mean() for name in
+               ("fitted", "longer")]  # fmt: skip
+    assert 1.5 < lengths[1] / lengths[0] < 2.5  # of the training images twice as long
     small = student_file(tmp_path, "narrow", width=16, head_width=16)
     report = distill(request(tmp_path, teacher=str(teacher[0]), student=small, recipe=recipe, out=tmp_path / "vit"))
     assert any("Only layers of mckit's convolutional towers are fitted" in note for note in report.notes)
