@@ -188,6 +188,7 @@ def walk(
             assert make is not None
             print(f"{run.key} …", flush=True)
             document["runs"][run.key] = make(run)
+            document["rows"] = rows_of(document["runs"])
             write(chosen.out, document)
     return document
 
@@ -386,6 +387,24 @@ def loss_table(runs: Mapping[str, Any], encoders: Sequence[str]) -> list[str]:
     return table(["encoder", "losses", *headings(LOSS_FIGURES), "s"], rows, texts=2)
 
 
+def rows_of(runs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Mean and standard deviation of each figure over the seeds, for each recipe and size, or encoder and mixture."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for key, run in runs.items():
+        if "error" not in run:
+            first, _, rest = key.rsplit("/", 1)[0].partition("/")
+            found.setdefault(f"{title(first)}/{rest}", []).append(run)
+    rows = []
+    for name, made in found.items():
+        values = {
+            figure: [run[figure] for run in made] for figure, value in made[0].items() if isinstance(value, float)
+        }
+        spread = {figure: {"mean": statistics.mean(each), "deviation": statistics.stdev(each) if len(each) > 1 else None}
+                  for figure, each in values.items()}  # fmt: skip
+        rows.append({"run": name, "seeds": len(made), **spread})
+    return rows
+
+
 def runs_of(runs: Mapping[str, Any], first: str, second: str) -> list[dict[str, Any]]:
     """The runs of all seeds."""
     return [value for key, value in runs.items() if key.rsplit("/", 1)[0] == f"{first}/{second}"]
@@ -409,8 +428,7 @@ def mean_seconds(runs: Sequence[Mapping[str, Any]]) -> str:
 def title(recipe: str) -> str:
     """A recipe's name in the table."""
     name, changes = split_changes(recipe)
-    words = (f"{key.rpartition('.')[2]} {value}" if value is not None else f"no {key.rpartition('.')[2]}"
-             for key, value in changes.items())  # fmt: skip
+    words = (f"{key.rpartition('.')[2]} {'none' if value in (None, []) else value}" for key, value in changes.items())
     return ", ".join((Path(name).stem, *words))
 
 

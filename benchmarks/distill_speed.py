@@ -12,7 +12,8 @@ medians over the rounds.
 - `live`: `cached` with the teacher (ViT-B/32, random weights) in the loop;
 - `ready`: forward and backward of the student alone on a tensor that lies ready: no images, no optimizer, no loss of
   a teacher. What `cached` reaches of it is what the loader, the loss and the optimizer leave;
-- `cached_half`, `live_half`, `ready_half`: the same with `patch_dropout` 0.5, the student alone;
+- `cached_half`, `live_half`, `ready_half`: the same with `patch_dropout` 0.5; `cached_quarter` and `ready_quarter` with
+  0.75;
 - `open_clip`: open_clip's `train_one_epoch` with a distillation teacher (`--distill-model ViT-B-32`), its training
   transform and its loader's workers. It trains both towers, and its teacher reads the captions, too: it has no form
   that trains the image tower alone.
@@ -67,8 +68,8 @@ Turn = Callable[[int], list[float]]
 def main() -> None:
     """Measure, print and write."""
     arguments = parse(
-        "photos", out=Path("distill_speed.json"), student="vit-s6-h12", teacher="ViT-B-32", images=512, batch_size=16,
-        rounds=9, steps=3, threads=os.cpu_count() or 1, draft=False, without=(),
+        "photos", out=Path("distill_speed.json"), student="vit-s6-h12", teacher="ViT-B-32", images=512, batch_size=64,
+        rounds=9, steps=1, threads=os.cpu_count() or 1, draft=False, without=(),
     )  # fmt: skip
     torch.set_num_threads(arguments.threads)
     files = list(list_images(arguments.photos))[: arguments.images]
@@ -124,6 +125,8 @@ def contenders(files: list[Path], folder: Path, arguments: Namespace) -> dict[st
         "cached_half": functools.partial(ours, dropout=0.5),
         "live_half": functools.partial(ours, live=True, dropout=0.5),
         "ready_half": functools.partial(ready_turn, arguments, teacher, dropout=0.5),
+        "cached_quarter": functools.partial(ours, dropout=0.75),
+        "ready_quarter": functools.partial(ready_turn, arguments, teacher, dropout=0.75),
         "open_clip": functools.partial(open_clip_turn, files, arguments, teacher),
     }
     return {name: make() for name, make in made.items() if name not in arguments.without}
