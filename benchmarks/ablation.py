@@ -396,12 +396,12 @@ def rows_of(runs: Mapping[str, Any]) -> list[dict[str, Any]]:
             found.setdefault(f"{title(first)}/{rest}", []).append(run)
     rows = []
     for name, made in found.items():
-        values = {
-            figure: [run[figure] for run in made] for figure, value in made[0].items() if isinstance(value, float)
-        }
-        spread = {figure: {"mean": statistics.mean(each), "deviation": statistics.stdev(each) if len(each) > 1 else None}
-                  for figure, each in values.items()}  # fmt: skip
-        rows.append({"run": name, "seeds": len(made), **spread})
+        row: dict[str, Any] = {"run": name, "seeds": len(made)}
+        for figure in (figure for figure, value in made[0].items() if isinstance(value, float)):
+            values = [run[figure] for run in made]
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            row[figure] = {"mean": statistics.mean(values), "deviation": spread}
+        rows.append(row)
     return rows
 
 
