@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from mobileclip_kit.options import Option
 
 _TILE_PX = 150
 _GAP_PX = 6
-_MARGIN_PX = 90
 _TITLE_PX = 44
 _INK, _PAPER, _MISSING = (30, 30, 30), (255, 255, 255), (220, 220, 220)
 
@@ -57,15 +57,17 @@ class GridRow:
 def draw_grid(title: str, rows: Sequence[GridRow]) -> Image.Image:
     """Draw square tiles, one row for each scale. An image that can no longer be decoded is drawn as a grey tile."""
     columns = max((len(row.images) for row in rows), default=0)
-    step = _TILE_PX + _GAP_PX
-    sheet = Image.new("RGB", (_MARGIN_PX + max(1, columns) * step, _TITLE_PX + len(rows) * step), _PAPER)
+    step, font, heading = _TILE_PX + _GAP_PX, ImageFont.load_default(size=28), ImageFont.load_default(size=26)
+    margin = 2 * _GAP_PX + math.ceil(max((font.getlength(row.label) for row in rows), default=0.0))
+    width = max(margin + max(1, columns) * step, 2 * _GAP_PX + math.ceil(heading.getlength(title)))
+    sheet = Image.new("RGB", (width, _TITLE_PX + len(rows) * step), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((_GAP_PX, _GAP_PX), title, fill=_INK, font=ImageFont.load_default(size=26))
+    pen.text((_GAP_PX, _GAP_PX), title, fill=_INK, font=heading)
     for down, row in enumerate(rows):
         top = _TITLE_PX + down * step
-        pen.text((_GAP_PX, top + _TILE_PX // 2 - 16), row.label, fill=_INK, font=ImageFont.load_default(size=28))
+        pen.text((_GAP_PX, top + _TILE_PX // 2 - 16), row.label, fill=_INK, font=font)
         for across, image in enumerate(row.images):
-            sheet.paste(_tile(image), (_MARGIN_PX + across * step, top))
+            sheet.paste(_tile(image), (margin + across * step, top))
     return sheet
 
 
