@@ -39,6 +39,7 @@ from mobileclip_kit.exporting.sensitivity import (
     table_path,
     write_sensitivities,
 )
+from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.metrics import RECALL_DEPTHS, first_right_ranks, row_cosines
 from mobileclip_kit.spec import Tower
 
@@ -147,6 +148,18 @@ class Budget:
 
     def _run_graph(self, model: onnx.ModelProto, given: Pixels | Ids) -> Vectors:
         return run_graph(model, TowerFeeds(self.tower, given)).astype(np.float32)
+
+
+def budget_of(job: TowerJob, run: Run | None = None) -> Budget:
+    """What an export asks of a tower's choice.
+
+    Args:
+        job: The tower and the options.
+        run: As in :class:`Budget`.
+    """
+    options = job.options
+    cosine = options.least_cosine if options.choice_cosine is None else options.choice_cosine
+    return Budget(job.tower, cosine, job.judge, run)
 
 
 @dataclass(frozen=True)

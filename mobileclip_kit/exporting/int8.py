@@ -28,7 +28,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mobileclip_kit.arrays import Ids, Pixels
 from mobileclip_kit.errors import ExportError, MckitError, first_line
-from mobileclip_kit.exporting.budget import Budget, Quantized, fit_budget, split_calibration
+from mobileclip_kit.exporting.budget import Budget, Quantized, budget_of, fit_budget, split_calibration
 from mobileclip_kit.exporting.folder import ExportedTower
 from mobileclip_kit.exporting.metadata import quiet_converters
 from mobileclip_kit.exporting.onnx import TowerFeeds, copy_message, float_graph, save_graph
@@ -64,7 +64,7 @@ def write_int8(job: TowerJob) -> ExportedTower:
         inputs, source = texts.ids, texts.source
     with float_graph(job) as (float_path, notes):
         kept = quantize_int8(
-            float_path, job.path, job.model.spec, inputs, Budget(job.tower, options.least_cosine, job.judge),
+            float_path, job.path, job.model.spec, inputs, budget_of(job),
             method=options.calibration_method, measured=None if options.measured is None else options.measured.path,
         )  # fmt: skip
     notes |= {"weight_bits": options.row.weight_bits, "calibration": source}

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError
-from mobileclip_kit.exporting.budget import Budget, misses_budget
+from mobileclip_kit.exporting.budget import Budget, budget_of, misses_budget
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.samples import ImageInputs, TextInputs, draw_images, spread, tokenize_texts
 from mobileclip_kit.exporting.sensitivity import (
@@ -135,7 +135,7 @@ def fit_budget(tower: MixedTower, job: TowerJob) -> tuple[Any, tuple[str, ...]]:
         ExportError: No choice keeps the budget, or only one whose file is no smaller than one with 8 bits, or the
             sensitivities are of another tower.
     """
-    budget = Budget(job.tower, job.options.least_cosine, job.judge, tower.run)
+    budget = budget_of(job, tower.run)
     form, kept = _fit(tower, budget, job)
     budget.keep(form)
     return form, kept

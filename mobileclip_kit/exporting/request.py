@@ -192,6 +192,8 @@ class ExportOptions:
         calibration_method: How int8 ranges are chosen from what was observed.
         threshold: The least cosine; None takes the precision's own. For int8 and float16 it is also the budget by which
             operators are kept in float32, and by which weights of palettes of 6 and 4 bits have more bits.
+        choice_cosine: What the choice of operators and bits has to reach on the inputs that it is measured on; None
+            takes the least cosine. It is set where a first choice missed that on the inputs of verification.
         recall: How much mean recall ONNX int8 may lose, and on what; None for no such budget.
         measured: An int8 export of the same model whose measured sensitivities are used again.
         base: The same model's export in the format's default precision: reduced without converting the network again.
@@ -211,6 +213,7 @@ class ExportOptions:
     calibration_texts: TextInputs | None = None
     calibration_method: CalibrationMethod = "minmax"
     threshold: float | None = None
+    choice_cosine: float | None = None
     recall: RecallBudget | None = None
     measured: Export | None = None
     base: Export | None = None

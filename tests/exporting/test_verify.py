@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from mobileclip_kit.errors import ModelMismatchError, ParityError, UsageError
-from mobileclip_kit.exporting import coreml
+from mobileclip_kit.errors import ExportError, ModelMismatchError, ParityError, UsageError
+from mobileclip_kit.exporting import coreml, int8
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import Export, ExportedTower, open_export
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import PROMPTS, draw_images, read_images, spread, tokenize_texts
+from mobileclip_kit.exporting.sensitivity import table_path
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.exporting.verify import _check_vectors, require_parity, verify_export
 from mobileclip_kit.metrics import nearest_overlap
@@ -170,3 +171,65 @@ def test_vectors_that_are_no_numbers_name_the_operators() -> None:
     assert "exp_2" in told.value.message and "exp_3" not in told.value.message
     with pytest.raises(ParityError, match=r"for 2 of 2 inputs\."):
         _check_vectors(broken, whole, "The image tower", ())
+
+
+@pytest.fixture
+def lossy(onnx_export: Export, tiny_model_folder: Path, tmp_path: Path) -> Export:
+    """Towers of another model under the first one's name."""
+    given = replace(changed(tiny_model_folder, 0.5), spec=load_model(tiny_model_folder).spec)
+    return export_model(given, tmp_path / "lossy", ExportOptions(format="onnx", precision="fp32", threshold=-1.0))
+
+
+def test_a_choice_that_misses_on_other_inputs_is_made_again(
+    onnx_export: Export, lossy: Export, tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, float | None]] = []
+
+    def choose(job: TowerJob) -> ExportedTower:
+        options = job.options
+        asked.append((job.tower, options.choice_cosine))
+        table = table_path(job.path.parent, job.tower)
+        if options.choice_cosine is None:
+            assert options.measured is None
+            table.write_text("measured")
+        else:
+            assert options.measured is not None
+            table.write_text(table_path(options.measured.path, job.tower).read_text() + " once")
+        good = job.tower == "text" or (options.choice_cosine or 0) > 0.996
+        shutil.copyfile((onnx_export if good else lossy).tower_path(job.tower), job.path)
+        return ExportedTower.from_file(job.tower, job.path)
+
+    monkeypatch.setattr(int8, "write_int8", choose)
+    said: list[str] = []
+    options = ExportOptions(
+        format="onnx", precision="int8", calibration=draw_images(IMAGE, count=4), report=said.append
+    )
+    made = export_model(tiny_model, tmp_path / "out", options)
+    assert asked == [("image", None), ("text", None), ("image", 0.995), ("image", 0.9975)]
+    assert open_export(made.path).passed
+    assert {row["tower"] for row in made.rows()} == {"image", "text"} and len(made.rows()) == 2
+    assert made.tower_path("image").read_bytes() == onnx_export.tower_path("image").read_bytes()
+    assert table_path(made.path, "image").read_text() == "measured once once"
+    assert [line for line in said if "choosing for" in line] == [
+        "onnx int8: the image tower misses the least cosine of 0.99 on other inputs; choosing for 0.995",
+        "onnx int8: the image tower misses the least cosine of 0.99 on other inputs; choosing for 0.9975",
+    ]
+    assert all(path.is_file() for path in made.path.iterdir())
+
+
+def test_where_no_choice_loses_less_the_first_one_is_refused_with_its_number(
+    lossy: Export, tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choose(job: TowerJob) -> ExportedTower:
+        if job.options.choice_cosine is not None:
+            raise ExportError("No choice.")
+        shutil.copyfile(lossy.tower_path(job.tower), job.path)
+        return ExportedTower.from_file(job.tower, job.path)
+
+    monkeypatch.setattr(int8, "write_int8", choose)
+    options = ExportOptions(format="onnx", precision="int8", calibration=draw_images(IMAGE, count=4), keep_failed=True)
+    with pytest.raises(ParityError, match="where 0.99 is required"):
+        export_model(tiny_model, tmp_path / "out", options)
+    kept = open_export(tmp_path / "out")
+    assert kept.tower_path("image").read_bytes() == lossy.tower_path("image").read_bytes()
+    assert not kept.passed
