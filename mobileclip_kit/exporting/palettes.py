@@ -14,6 +14,7 @@ before the conversion, and the converters' own passes find these few values agai
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError
@@ -149,31 +152,53 @@ def in_half(weight: Tensor) -> Tensor:
     return half if float((half.float() - weight).norm()) <= _ROUNDING * float(weight.norm()) else weight
 
 
+class _Calls(TorchFunctionMode):
+    """Counts the calls that read each tensor and compute another; tensors must outlive the count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: Counter[int] = Counter()
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Compute, and count; shapes and sizes are not computed from values."""
+        result = function(*args, **(kwargs or {}))
+        if any(isinstance(each, Tensor) for each in tree_leaves(result)):
+            self.readers.update({id(each) for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)})
+        return result
+
+
 @torch.no_grad()
 def fold_batch_norms(module: Any) -> None:
-    """Move batch norms into the convolutions whose results they read, in place, as converters do.
+    """Move batch norms into the convolutions whose results they alone read, in place, as converters do.
 
     Args:
         module: A tower with an ``example``.
     """
     results: dict[int, tuple[nn.Conv2d, Tensor]] = {}
-    pairs: list[tuple[Any, Any]] = []
+    pairs: list[tuple[nn.Conv2d, Any, Tensor]] = []
+    calls: Counter[nn.Module] = Counter()
 
     def note(part: Any, given: tuple[Tensor, ...], result: Tensor) -> None:
+        calls[part] += 1
         results[id(result)] = part, result  # a result that is kept has its number to itself
 
     def meet(part: Any, given: tuple[Tensor, ...]) -> None:
+        calls[part] += 1
         if id(given[0]) in results:
-            pairs.append((results[id(given[0])][0], part))
+            pairs.append((results[id(given[0])][0], part, given[0]))
 
     parts = list(module.modules())
     hooks = [part.register_forward_hook(note) for part in parts if isinstance(part, nn.Conv2d)]
     hooks += [part.register_forward_pre_hook(meet) for part in parts if isinstance(part, nn.BatchNorm2d)]
+    counted = _Calls()
     if len(hooks) > sum(isinstance(part, nn.Conv2d) for part in parts):
-        module(module.example)
+        with counted:
+            module(module.example)
     for hook in hooks:
         hook.remove()
-    for convolution, norm in pairs:
+    for convolution, norm, result in pairs:
+        if counted.readers[id(result)] > 1 or calls[convolution] > 1 or calls[norm] > 1:
+            continue  # the residual branch beside the norm, or another call, reads the convolution as it was
         convolution.weight, convolution.bias = fuse_conv_bn_weights(
             convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )

@@ -65,6 +65,33 @@ def test_batch_norms_move_into_the_convolutions_that_they_read() -> None:
         torch.testing.assert_close(module.norm(given), given)
 
 
+class Residual(Normed):
+    """A norm beside the branch that it belongs to, as in MobileCLIP's attention blocks."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        convolved = self.convolution(image)
+        return convolved + self.norm(convolved)
+
+
+class Twice(Normed):
+    """A convolution that is called twice, once for the norm."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.norm(self.convolution(image)) + self.convolution(image.flip(3))
+
+
+@pytest.mark.parametrize("kind", [Residual, Twice])
+def test_a_convolution_that_others_read_as_well_keeps_its_weights(kind: type[Normed]) -> None:
+    module = kind().eval()
+    with torch.no_grad():
+        for values in (module.norm.running_mean, module.norm.running_var, module.norm.weight, module.norm.bias):
+            values.copy_(torch.linspace(0.5, 2, 8))
+        wanted, before = module(module.example), module.convolution.weight.clone()
+        fold_batch_norms(module)
+        torch.testing.assert_close(module(module.example), wanted)
+    assert torch.equal(module.convolution.weight, before)
+
+
 def test_channels_have_palettes_of_their_own_where_they_can_be_grouped() -> None:
     weight = torch.randn(32, 40, generator=torch.Generator().manual_seed(0))
     for channels, groups in ((16, 2), (0, 1), (12, 1)):
