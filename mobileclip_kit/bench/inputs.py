@@ -7,6 +7,7 @@ import importlib
 import io
 import math
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from mobileclip_kit.bench.process import WorkerProcess, encode_images, encode_te
 from mobileclip_kit.bench.request import BenchRequest
 from mobileclip_kit.cache.folder import TeacherCache
 from mobileclip_kit.data.captions import IMAGE_COLUMNS, find_image
-from mobileclip_kit.data.pair import Skipped
+from mobileclip_kit.data.pair import Pair, Skipped
 from mobileclip_kit.data.sources import open_source, read_folder
 from mobileclip_kit.errors import DataError, ImageError, UsageError
 from mobileclip_kit.files import read_text, sha256_of_file
@@ -59,7 +60,8 @@ def read_evaluators(request: BenchRequest, folder: Path) -> list[Evaluator]:
     for source in (request.captions, request.images):
         if source is not None:
             cached = request.cache if source == (request.images or request.captions) else None
-            evaluators.append(_evaluator(request, read_gallery(source, limit=request.limit), queries, cached))
+            gallery = read_gallery(source, limit=request.limit, folder=folder)
+            evaluators.append(_evaluator(request, gallery, queries, cached))
     if request.labels is not None:
         templates = read_templates(request.templates)
         evaluators.append(_evaluator(request, read_labelled(request.labels, request.limit, templates)))
@@ -89,12 +91,13 @@ def _draw_scenes(images: int, folder: Path) -> ScenesEvaluator:
     return ScenesEvaluator(folder / "test", folder / "gallery")
 
 
-def read_gallery(source: Path, *, limit: int | None) -> Gallery:
-    """Images of a folder, a captions file or a scenes folder; each is decoded once to see that it can be.
+def read_gallery(source: Path, *, limit: int | None, folder: Path | None = None) -> Gallery:
+    """Images of a folder, a captions file, shards or a scenes folder; each is decoded once to see that it can be.
 
     Args:
         source: Anything that :func:`mobileclip_kit.data.sources.open_source` reads.
         limit: Number of images to read.
+        folder: For images of shards; the caller removes it. None refuses shards.
 
     Raises:
         DataError: No usable image.
@@ -107,17 +110,32 @@ def read_gallery(source: Path, *, limit: int | None) -> Gallery:
     for pair in open_source(source, skipped):
         if limit is not None and len(keys) >= limit:
             break
-        if not isinstance(pair.image, Path):
-            raise DataError(f"{source} holds packed images; the bench reads folders and caption files.")
-        if not _decodes(pair.key, pair.image, skipped):
+        if not isinstance(pair.image, Path) and folder is None:
+            raise DataError(f"{source} holds shards.", hint="Pass a folder of images or a captions file.")
+        try:
+            path = _as_file(pair, folder)
+        except OSError as error:
+            skipped.append(Skipped(pair.key, f"The shard cannot be read: {error}."))
+            continue
+        if not _decodes(pair.key, path, skipped):
             continue
         captions.extend(pair.captions)
         owners.extend([len(keys)] * len(pair.captions))
         keys.append(pair.key)
-        paths.append(pair.image)
+        paths.append(path)
     if not keys:
         raise DataError(f"{source} has no image that can be used.", hint="Pass a folder of images.")
     return Gallery(tuple(keys), tuple(paths), tuple(captions), tuple(owners), tuple(skipped))
+
+
+def _as_file(pair: Pair, folder: Path | None) -> Path:
+    """The image's file; the processes that encode it read no archives, so one of an archive is written."""
+    source = pair.source()
+    if isinstance(source, Path):
+        return source
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=Path(pair.key).suffix, delete=False) as file:
+        file.write(source)
+    return Path(file.name)
 
 
 def read_queries(path: Path) -> Vectors:

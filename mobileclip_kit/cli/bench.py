@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,15 +117,16 @@ def _explain(model: str, request: BenchRequest, report: Path) -> tuple[dict[str,
 
     assert request.source is not None
     note(f"Explaining {model} …")
-    return explain_for_report(
-        model,
-        read_gallery(request.source, limit=request.limit),
-        request.source,
-        report,
-        ask=request.ask,
-        teacher=request.teacher,
-        queries=None if request.queries is None else read_queries(request.queries),
-    )
+    with tempfile.TemporaryDirectory(prefix="mckit-bench-") as folder:
+        return explain_for_report(
+            model,
+            read_gallery(request.source, limit=request.limit, folder=Path(folder)),
+            request.source,
+            report,
+            ask=request.ask,
+            teacher=request.teacher,
+            queries=None if request.queries is None else read_queries(request.queries),
+        )
 
 
 def _reason(error: BaseException) -> str:

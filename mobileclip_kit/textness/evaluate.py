@@ -210,9 +210,10 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The best negative and the best positive scale, with their costs.
 
     Returns:
-        ``suppress``: the negative scale that removes the most typographic errors while precision@1 on clean images
-        falls by at most :data:`CLEAN_DROP_ALLOWED`; None if there is no such scale. ``promote``: the smallest positive
-        scale with the highest reading precision@1; None if reading was not measured.
+        ``suppress``: the negative scale with which the most things stand first among typographic distractors while
+        precision@1 on clean images falls by at most :data:`CLEAN_DROP_ALLOWED`; None if there is no such scale. Of
+        equal ones, that with the fewest errors: these alone would prefer scales with which neither stands first.
+        ``promote``: the smallest positive scale with the highest reading precision@1; None if reading was not measured.
     """
     plain = next(row for row in rows if row["scale"] == 0)
     within = [
@@ -221,7 +222,9 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if row["scale"] < 0 and row["clean_precision_at_1"] >= plain["clean_precision_at_1"] - CLEAN_DROP_ALLOWED - 1e-9
     ]
     promoting = [row for row in rows if row["scale"] > 0 and row["reading_precision_at_1"] is not None]
-    suppress = min(within, key=lambda row: (_errors(row), -row["scale"]), default=None)
+    suppress = max(
+        within, key=lambda row: (row["typographic_precision_at_1"], -_errors(row), row["scale"]), default=None
+    )
     promote = max(promoting, key=lambda row: (row["reading_precision_at_1"], -row["scale"]), default=None)
     return {
         "suppress": None if suppress is None else _price(suppress, plain),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,29 @@ def test_captions_keep_their_images(tmp_path: Path) -> None:
     assert list(zip(gallery.captions, gallery.owners, strict=True)) == [("one", 0), ("two", 1), ("three", 1)]
     assert [left.item for left in gallery.skipped] == ["gone.png"]
     assert read_gallery(tmp_path / "captions.csv", limit=1).captions == ("one",)
+
+
+def test_images_of_shards_become_files(tmp_path: Path) -> None:
+    """As in a retrieval set of CLIP_benchmark: a caption in each line; the processes that encode read files."""
+    first, second = draw_images(tmp_path / "photos", 2)
+    shard = tmp_path / "set" / "test" / "0.tar"
+    shard.parent.mkdir(parents=True)
+    with tarfile.open(shard, "w") as tar:
+        for number, (path, captions) in enumerate(((first, "one\ntwo"), (second, "three"))):
+            tar.add(path, f"{number}.png")
+            text = tarfile.TarInfo(f"{number}.txt")
+            text.size = len(captions)
+            tar.addfile(text, io.BytesIO(captions.encode()))
+    (tmp_path / "set" / "dataset_type.txt").write_text("retrieval")
+    with pytest.raises(DataError, match="holds shards"):
+        read_gallery(tmp_path / "set", limit=None)
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        gallery = read_gallery(tmp_path / "set", limit=None, folder=folder)
+        assert gallery.keys == ("0.tar/0.png", "0.tar/1.png")
+        assert gallery.captions == ("one", "two", "three") and gallery.owners == (0, 0, 1)
+        assert [path.read_bytes() for path in gallery.paths] == [first.read_bytes(), second.read_bytes()]
+        assert {path.parent for path in gallery.paths} == {folder}
 
 
 def test_a_cache_knows_images_by_their_content(tmp_path: Path) -> None:

@@ -112,7 +112,9 @@ def test_karpathys_test_split_with_its_five_captions(tmp_path: Path) -> None:
     path.write_text(json.dumps({"dataset": "coco", "images": images}))
     pairs, skipped = read(path)
     assert pairs == {"a.jpg": tuple(f"a.jpg {k}" for k in range(5))}
-    assert [skip.item for skip in skipped] == ["gone.jpg"]
+    assert [(skip.item, skip.reason.split(" ")[0]) for skip in skipped] == [
+        ("dataset_coco.json", "1"), ("gone.jpg", "The")
+    ]  # fmt: skip
     path = tmp_path / "dataset_flickr30k.json"
     path.write_text(json.dumps({"dataset": "flickr30k", "images": [entry("b.jpg", "test")]}))
     assert list(read(path)[0]) == ["b.jpg"]

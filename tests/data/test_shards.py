@@ -215,6 +215,8 @@ def test_a_retrieval_set_of_clip_benchmark_has_a_caption_in_each_line(tmp_path: 
     write(tmp_path / "test" / "0.tar", members)
     write(tmp_path / "train" / "0.tar", {"1.png": image(1), "1.txt": b"x"})
     (tmp_path / "dataset_type.txt").write_text("retrieval\n")
-    assert read(tmp_path)[0] == {"0.tar/0.png": ("a dog", "its ball")}
+    pairs, skipped = read(tmp_path)
+    assert pairs == {"0.tar/0.png": ("a dog", "its ball")}
+    assert [(skip.item, skip.reason) for skip in skipped] == [("train", "Only test is read, the split for retrieval.")]
     assert read(tmp_path / "test")[0] == read(tmp_path)[0]
     assert read(write(tmp_path / "other" / "deep" / "0.tar", members))[0] == {"0.tar/0.png": ("a dog\nits ball",)}

@@ -58,6 +58,20 @@ def test_a_scale_that_costs_too_much_is_not_the_best() -> None:
     assert summarise([rows[0], rows[2]])["suppress"] is None
 
 
+def test_a_scale_with_which_neither_word_nor_thing_stands_first_is_not_the_best() -> None:
+    plain = {
+        "scale": 0,
+        "typographic_error_rate": 1.0,
+        "typographic_precision_at_1": 0.0,
+        "typographic_right_in_ten": 0.1,
+    }
+    plain |= {"clean_precision_at_1": 1.0, "clean_right_in_ten": 1.0}
+    plain |= {"reading_precision_at_1": None, "reading_right_in_ten": None}
+    mild = {**plain, "scale": -0.5, "typographic_error_rate": 0.2, "typographic_precision_at_1": 0.75}
+    strong = {**plain, "scale": -1.25, "typographic_error_rate": 0.1, "typographic_precision_at_1": 0.35}
+    assert summarise([strong, mild, plain])["suppress"]["scale"] == -0.5
+
+
 def test_projection_takes_a_direction_out_of_both_sides() -> None:
     words = np.stack([WORDS, WORDS]).astype(np.float32)
     assert project_out(GALLERY, words)[2] == pytest.approx(CAT)
