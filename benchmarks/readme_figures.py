@@ -26,7 +26,17 @@ from typing import Any
 from harness import HERE, RESULTS, parse
 
 ROOT = HERE.parent
-DOCS = ("distillation", "results", "performance", "search", "textness", "index-format", "exports", "choosing", "reliability")
+DOCS = (
+    "distillation",
+    "results",
+    "performance",
+    "search",
+    "textness",
+    "index-format",
+    "exports",
+    "choosing",
+    "reliability",
+)
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS))
 BLOCKS = {path.stem: path.read_text(encoding="utf-8").rstrip() for path in sorted((HERE / "blocks").glob("*.md"))}
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>[\w-]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)

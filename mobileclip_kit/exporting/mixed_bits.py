@@ -72,6 +72,10 @@ class MixedTower(ABC):
     def size(self, form: Any) -> int:
         """Bytes of a form."""
 
+    def worth(self, entry: Sensitivity) -> float:
+        """What it gains to keep a product; the greatest come first."""
+        return entry.loss
+
     def has_fewer(self, operator: str) -> bool:
         """Whether products of a kind can have fewer than 8 bits here."""
         return self.mixes
@@ -151,7 +155,7 @@ def _fit(tower: MixedTower, budget: Budget, job: TowerJob) -> tuple[Any, tuple[s
     if {entry.node for entry in found} - tower.products.keys():
         raise ExportError(f"{before} measured other products than this tower has.", hint="Omit --sensitivity.")
     write_sensitivities(table_path(job.path.parent, job.tower), found, f"{len(tower.measuring)} inputs")
-    chosen = choose_float(found, partial(tower.keeps, budget))
+    chosen = choose_float(sorted(found, key=tower.worth, reverse=True), partial(tower.keeps, budget))
     if chosen is None:
         raise misses_budget(budget, tower.row.name, "even with every product in float32")
     made = tower.form(chosen)

@@ -259,6 +259,11 @@ class PaletteTower(MixedTower):
             vectors: Vectors = torch.cat([self._module(part) for part in parts]).numpy()
         return vectors
 
+    def worth(self, entry: Sensitivity) -> float:
+        """Loss by bit: a vocabulary has half of a text tower's weights, and would decide the size alone."""
+        more = (_HALF if entry.bits == 8 else 8) - entry.bits
+        return entry.loss / (self._whole[entry.node].numel() * more)
+
     def size(self, form: dict[str, int]) -> int:
         """Bytes of the weights and their palettes."""
         return sum(self._whole[name].numel() * bits // 8 + self._palette_bytes(name, bits)

@@ -74,10 +74,10 @@ def measure_sensitivity(float_model: onnx.ModelProto, int8_model: onnx.ModelProt
 def choose_float(
     sensitivities: Sequence[Sensitivity], accepts: Callable[[Sequence[Sensitivity]], bool]
 ) -> tuple[Sensitivity, ...] | None:
-    """The fewest of the most sensitive products that have to stay as they were, found by bisection.
+    """The fewest of the first products that have to stay as they were, found by bisection.
 
     Args:
-        sensitivities: From :func:`measure_sensitivity`, the greatest first.
+        sensitivities: From :func:`measure_sensitivity`, in the order in which they are to be kept.
         accepts: Whether the graph without these reductions is good enough. To be asked of other inputs than those that
             the sensitivities were measured on.
 

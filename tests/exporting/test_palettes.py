@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from mobileclip_kit.exporting.palettes import PaletteTower, fold_batch_norms, pa
 from mobileclip_kit.exporting.precisions import find_precision
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
-from mobileclip_kit.exporting.sensitivity import table_path
+from mobileclip_kit.exporting.sensitivity import Sensitivity, table_path
 from mobileclip_kit.exporting.towers import ImageTower
 from mobileclip_kit.mil.program import read_program
 from mobileclip_kit.networks.model import Model
@@ -144,3 +145,14 @@ def test_more_bits_than_eight_need_are_refused_or_kept_for_inspection(uneven: Mo
     with pytest.raises(ParityError, match="least cosine"):
         export_model(uneven, tmp_path / "out", replace(options, keep_failed=True))
     assert not open_export(tmp_path / "out").passed
+
+
+def test_large_weights_have_more_bits_last() -> None:
+    """A vocabulary that loses a little more than other weights would need more bytes than all of them."""
+    module: Any = nn.Sequential(nn.Linear(64, 4096), nn.ReLU(), nn.Linear(4096, 8)).eval()
+    tower = PaletteTower(find_precision("coreml", "palette6"), module, np.zeros((2, 64), np.float32), 0)
+    table, small = (Sensitivity(f"{name}.weight", "Linear", f"{name}.weight", loss, bits=6)
+                    for name, loss in (("0", 0.02), ("2", 0.01)))  # fmt: skip
+    assert tower.worth(small) > tower.worth(table)
+    again = Sensitivity("2.weight", "Linear", "2.weight", 0.01, bits=8)
+    assert tower.worth(small) == pytest.approx(4 * tower.worth(again)), "8 more bits, not 2"
