@@ -9,10 +9,10 @@ A block of a page is replaced by the template of its name, ``blocks/NAME.md``, f
     <!-- end -->
 
 A figure, ``{real_photos:bench[name=student].size_bytes .1f M}``, names a file of ``benchmarks/results``, a
-place in it and Python's format for numbers. A place is a path of keys; ``[key=value]`` picks the entry of a list by a
-value of it, ``[3]`` by its number. ``A / B`` is a quotient of two places. After the format may stand ``M`` (millionths:
-bytes as MB) or ``pp`` (hundredths: shares as percent). With --check nothing is written, and the exit code is 1 when a
-page differs.
+place in it and Python's format for numbers. A place is a path of keys; ``[key=value]`` picks the first entry of a list
+by a value of it (``[model=RN50;tower=text]`` by several), ``[3]`` by its number. ``A / B`` is a quotient of two places.
+After the format may stand ``M`` (millionths: bytes as MB) or ``pp`` (hundredths: shares as percent). With --check
+nothing is written, and the exit code is 1 when a page differs.
 """
 
 from __future__ import annotations
@@ -26,22 +26,12 @@ from typing import Any
 from harness import HERE, RESULTS, parse
 
 ROOT = HERE.parent
-DOCS = (
-    "distillation",
-    "results",
-    "performance",
-    "search",
-    "textness",
-    "index-format",
-    "exports",
-    "choosing",
-    "reliability",
-)
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS))
+NAMES = "distillation results performance search textness index-format exports choosing reliability"
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES.split()))
 BLOCKS = {path.stem: path.read_text(encoding="utf-8").rstrip() for path in sorted((HERE / "blocks").glob("*.md"))}
 _BLOCK = re.compile(r"(<!-- figures: (?P<name>[\w-]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 _FIGURE = re.compile(r"\{(?P<asked>[^{}]+?) (?P<format>[^ {}]+?)(?P<unit>| M| pp)\}")
-_STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|\[([^=\]]+)=([^\]]*)\]")
+_STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|\[([^=\]]+=[^\]]*)\]")
 _UNITS = {"": 1, " M": 1e-6, " pp": 100}
 
 
@@ -112,14 +102,15 @@ def find(place: str, document: Any, asked: str) -> Any:
         step = _STEP.match(place, at)
         if step is None:
             raise FigureError(f"{asked}: {place[at:]!r} is no step of a path.")
-        key, number, name, wanted = step.groups()
+        key, number, conditions = step.groups()
         try:
             if key is not None:
                 value = value[key]
             elif number is not None:
                 value = value[int(number)]
             else:
-                value = next(entry for entry in value if str(entry.get(name)) == wanted)
+                wanted = [condition.split("=", 1) for condition in conditions.split(";")]
+                value = next(entry for entry in value if all(str(entry.get(name)) == each for name, each in wanted))
         except (KeyError, IndexError, TypeError, AttributeError, StopIteration):
             raise FigureError(f"{asked}: there is no {step.group(0)!r}.") from None
         at = step.end()

@@ -72,6 +72,7 @@ def results(tmp_path: Path) -> Path:
     ("asked", "text"),
     [
         ("x:rows[kind=b c].ms .1f", "3.2"),
+        ("x:rows[kind=a;ms=2.0].ms .1f", "2.0"),
         ("x:rows[0].ms .2f", "2.00"),
         ("x:share .0%", "74%"),
         ("x:rows[1].bytes .1f M", "12.6"),
@@ -91,7 +92,15 @@ def test_figures_are_written(results: Path, asked: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", ["y:share .1f", "x:nothing .1f", "x:rows[7].ms .1f", "x:rows[kind=z].ms .1f", "x:name .1f"]
+    "asked",
+    [
+        "y:share .1f",
+        "x:nothing .1f",
+        "x:rows[7].ms .1f",
+        "x:rows[kind=z].ms .1f",
+        "x:rows[kind=a;ms=3].ms .1f",
+        "x:name .1f",
+    ],
 )
 def test_a_figure_that_nobody_measured_is_an_error(results: Path, asked: str) -> None:
     with pytest.raises(figures.FigureError):
