@@ -28,7 +28,7 @@ from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.exporting.verify import require_parity, verify_export
 from mobileclip_kit.extras import require_tested
 from mobileclip_kit.files import atomic_folder, sha256_of_file, told, write_json
-from mobileclip_kit.networks.model import Model, load_model
+from mobileclip_kit.networks.model import Model, load_model, tower_parameters
 from mobileclip_kit.runtime.torch import TorchEncoder
 from mobileclip_kit.spec import MERGES_FILE, TOKENIZER_FILE, Tower
 from mobileclip_kit.tokenizer import HuggingFaceTokenizer, Tokenizer, tokenizer_document, write_merges
@@ -38,6 +38,8 @@ _CAPTIONED = 400
 # Shares of the loss that the threshold allows: what a choice may cost on the inputs it is measured on, where the one
 # before missed the threshold on others.
 _STRICTER = (0.5, 0.25)
+# A file of more than this share of its float32 weights saves nothing that is worth a precision of its own.
+_SAVES, _FLOAT_BYTES = 0.9, 4
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ def export_model(model: Model, destination: Path, options: ExportOptions) -> Exp
         results = _verify(export, model, options)
         if options.row.budgeted:
             export, results = _choose_again(export, results, model, options, judge)
+            _warn_where_nothing_is_saved(export, model, options.report)
         export = export.with_verification(results)
         if judge is not None:
             export = _with_recall(export, judge)
@@ -202,6 +205,14 @@ def _choose_again(
         again = _verify(replace(export, towers=made), model, options)
         results = [*(result for result in results if result.tower not in made), *again]
     return export, results
+
+
+def _warn_where_nothing_is_saved(export: Export, model: Model, report: Report) -> None:
+    parameters = tower_parameters(model.network)
+    for name, tower in export.towers.items():
+        if tower.size_bytes > _SAVES * _FLOAT_BYTES * parameters[name]:
+            report(f"warning: the {name} tower as {export.format} {export.precision} has {tower.size_bytes / 1e6:.1f} MB, "
+                   "hardly less than in float32: nearly all of its products are too sensitive and stay in float.")  # fmt: skip
 
 
 def _require_sensitivities(measured: Export) -> None:
