@@ -263,6 +263,17 @@ def test_a_file_of_another_architecture_is_refused_with_the_tensors(weights: Pat
         load_backbone(student(), weights.parent / "cut.safetensors")
 
 
+@pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "levit_128s", "efficientformerv2_s0"])
+def test_a_second_classifier_of_a_distilled_backbone_is_left_out(tmp_path: Path, name: str) -> None:
+    theirs = timm.create_model(name).state_dict()
+    assert any(part.startswith("head_dist.") for part in theirs)
+    save_file(theirs, tmp_path / "w.safetensors")
+    network = student(name)
+    assert load_backbone(network, tmp_path / "w.safetensors") is None
+    ours = network.visual.trunk.state_dict()
+    assert all(torch.equal(tensor, theirs[part]) for part, tensor in ours.items())
+
+
 @pytest.mark.parametrize("prefix", ["model.", "module.visual.trunk."])
 def test_names_behind_a_prefix_are_found(tmp_path: Path, prefix: str) -> None:
     torch.manual_seed(3)
