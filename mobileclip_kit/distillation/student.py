@@ -23,7 +23,7 @@ from mobileclip_kit.errors import ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.inherit.manual import inherit_channels
 from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone, preprocessing_of
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.networks.students import build_student, student_config, text_config
+from mobileclip_kit.networks.students import build_student, stated_preprocessing, student_config, text_config
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
 from mobileclip_kit.spec import MERGES_FILE, TextSpec, Tower, tower_of
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
@@ -103,7 +103,7 @@ def _start_image_tower(network: nn.Module, config: dict[str, Any], request: Dist
         Weights of the backbone's former classifier, or None.
     """
     if request.init_file is not None:
-        config["preprocess_cfg"] |= beside(request.init_file)
+        config["preprocess_cfg"] |= beside(request.init_file) | stated_preprocessing(str(request.student))
         return load_backbone(network, request.init_file)
     if request.is_timm and init is None:
         return download_backbone(network, str(request.student))

@@ -106,6 +106,24 @@ def preprocessing_of(published: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def preprocessing_in(path: Path, section: Any) -> dict[str, Any]:
+    """What a section of a JSON file says of a backbone's input, see :func:`preprocessing_of`.
+
+    Args:
+        path: The file, for messages.
+        section: What it holds; nothing where it is no object.
+
+    Raises:
+        ModelError: The mean or std is not three numbers, with std above 0.
+    """
+    found = preprocessing_of(section if isinstance(section, dict) else {})
+    try:
+        ImageSpec.from_open_clip(found)
+    except ModelError as error:
+        raise ModelError(f"{path} holds no usable preprocessing: {error}", hint="Correct or remove it.") from error
+    return found
+
+
 def follow_backbone(image: ImageSpec, preprocess: Mapping[str, Any]) -> ImageSpec:
     """A teacher's preprocessing with the mean, std and filter that a backbone was trained with."""
     known = {"size": [image.height, image.width], **image.to_open_clip(), **preprocess}
@@ -269,10 +287,14 @@ def _is_folded(norm: nn.BatchNorm2d) -> bool:
 
 
 def beside(path: Path) -> dict[str, Any]:
-    """The preprocessing in timm's ``config.json`` or a model folder's beside a file of weights; nothing without one."""
+    """The preprocessing in timm's ``config.json`` or a model folder's beside a file of weights; nothing without one.
+
+    Raises:
+        DataError: It is not a JSON object.
+        ModelError: Its mean or std is not three numbers.
+    """
     for name, section in (("config.json", "pretrained_cfg"), (CONFIG_FILE, "preprocess_cfg")):
         if (config := path.with_name(name)).is_file():
             document = read_json(config)
-            published = document.get(section, document) if isinstance(document, dict) else {}
-            return preprocessing_of(published if isinstance(published, dict) else {})
+            return preprocessing_in(config, document.get(section, document))
     return {}

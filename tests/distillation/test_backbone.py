@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -315,6 +316,44 @@ def test_preprocessing_follows_the_backbone() -> None:
     config = student_config("timm:mobilenetv2_100", embedding_dim=8, image=IMAGE)
     image = ImageSpec.from_open_clip(config["preprocess_cfg"])
     assert image.mean == (0.485, 0.456, 0.406) and image.std == (0.229, 0.224, 0.225)
+
+
+@pytest.mark.parametrize(
+    "config", [{"mean": "abc", "std": [0.5] * 3}, {"mean": [0.5]}, {"std": [0, 0, 0]}, {"mean": {"red": 1}}]
+)
+def test_damaged_preprocessing_is_refused_with_its_file_and_leaves_nothing(
+    given: dict[str, Any], config: dict[str, Any]
+) -> None:
+    beside = Path(given["init"]).with_name("config.json")
+    beside.write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=re.escape(f"{beside} holds no usable preprocessing: ")):
+        distill(DistillRequest(**given))
+    assert not list(given["out"].parent.glob(f"{given['out'].name}*"))
+    beside.unlink()
+    own = own_student(given, preprocess_cfg=config)
+    with pytest.raises(ModelError, match=re.escape(f"{own} holds no usable preprocessing: ")):
+        distill(DistillRequest(**{**given, "student": own}))
+    assert not list(given["out"].parent.glob(f"{given['out'].name}*"))
+
+
+def own_student(given: dict[str, Any], **more: Any) -> str:
+    """A student's JSON file of one's own, on the backbone of the tests."""
+    path = given["data"].parent / "own.json"
+    path.write_text(json.dumps({"model_cfg": {"vision_cfg": backbone_config(f"timm:{NAME}")["vision_cfg"]}, **more}))
+    return str(path)
+
+
+def test_what_a_students_file_states_precedes_the_configuration_beside_the_weights(given: dict[str, Any]) -> None:
+    given["student"] = own_student(given, preprocess_cfg={"mean": [0.1] * 3})
+    [teacher] = open_teachers(None, given["cache"])
+    config = make_student(DistillRequest(**given), teacher, None, [], given["out"]).config["preprocess_cfg"]
+    assert (list(config["mean"]), list(config["std"])) == ([0.1] * 3, [0.25] * 3)  # the std is stated beside alone
+    lines = [f"{row:02d}.png,a thing number {row}" for row in range(8)]
+    (given["data"] / "captions.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
+    values = {"data": given["data"], "out": given["out"], "student": given["student"], "text": "text-2",
+              "losses": "none", "steps": 1, "batch_size": 4, "image_size": 32, "init": given["init"]}  # fmt: skip
+    image = train(TrainRequest(**values)).spec.require_image()
+    assert (image.mean, image.std) == ((0.1,) * 3, (0.25,) * 3)
 
 
 def test_folded_batch_norms_get_statistics_and_compute_the_same() -> None:
