@@ -303,7 +303,7 @@ class DistillRun(TrainingRun):
         self.student = self.processes.first(lambda: make_student(request, first, self.init, texts.texts, self.folder))
         self.image = self.seen = ImageSpec.from_open_clip(self.student.config["preprocess_cfg"])
         source = self.student.text
-        for sentence in (*init_notes(request, first, self.init), *(source.warnings if source else ())):
+        for sentence in (*init_notes(request, first, self.init, self.image), *(source.warnings if source else ())):
             self.note(sentence)
 
     @property
