@@ -245,6 +245,16 @@ def test_no_steps_are_refused_where_the_start_is_random(given: dict[str, Any]) -
         distill(DistillRequest(**{**given, "student": "vit-t4-64", "init": None, "recipe": plan(steps=0)}))
 
 
+def test_no_steps_are_refused_where_a_file_was_loaded_that_has_nothing_to_fit(given: dict[str, Any]) -> None:
+    tower, file = given["data"].parent / "vit.json", given["data"].parent / "vit.safetensors"
+    tower.write_text(json.dumps({"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16}))
+    network = build_student(student_config(str(tower), embedding_dim=16, image=IMAGE), seed=0)
+    save_file(network.visual.state_dict(), file)  # type: ignore[operator, union-attr]
+    changes = {"student": str(tower), "init": str(file), "recipe": plan(steps=0)}
+    with pytest.raises(UsageError, match="this student has no linear projection on a timm backbone to fit"):
+        distill(DistillRequest(**{**given, **changes}))
+
+
 def test_stages_of_other_backbones_are_refused() -> None:
     with pytest.raises(ModelError, match="does not read the stages of vit_tiny_patch16_224"):
         backbone_config("stages:vit_tiny_patch16_224")
