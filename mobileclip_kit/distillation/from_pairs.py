@@ -182,7 +182,7 @@ class PairRun(TrainingRun):
             trained_from="pairs", recipe=self.recipe.name, images=len(self.pairs), torch=torch.__version__,
             mckit=__version__,
         )  # fmt: skip
-        metrics = {**result.parts, "loss": result.loss}
+        metrics = {**result.parts, **result.losses}
         dtype = torch.float16 if self.options.stored == "float16" else torch.float32
         return self.save(self.student, result, metrics, len(self.pairs), spec, dtype=dtype)
 

@@ -78,7 +78,7 @@ class TrainingReport:
         path: The model folder.
         spec: The model's.
         result: Steps, seconds, images a second.
-        metrics: ``loss`` and its parts; ``holdout_…`` on the images that were held out.
+        metrics: ``loss`` and its parts, if there was a step; ``holdout_…`` on the images that were held out.
         images: How many were trained on.
         skipped: What was left out, with reasons.
         notes: What the user should know.
@@ -414,9 +414,11 @@ class DistillRun(TrainingRun):
         hook.remove()
         fit = start_projection(projection, torch.cat(features), torch.cat(vectors), classifier=self.student.classifier,
                                widths=getattr(visual.trunk, "widths", ()))  # fmt: skip
+        alike = fit.likeness is not None
         self.note(
             f"The projection starts by ridge regression: cosine {fit.cosine:.3f} to the teacher on images that the "
-            f"regression did not see, and correlation {fit.likeness:.2f} with which of them the teacher finds alike."
+            "regression did not see"
+            + (f", and correlation {fit.likeness:.2f} with which of them the teacher finds alike." if alike else ".")
         )
 
     @torch.no_grad()
@@ -455,7 +457,7 @@ class DistillRun(TrainingRun):
         # Each process met those that the start of the training read.
         self.skipped += dict.fromkeys(self.processes.collect(self.images.skipped[self._told :]))
         cosines = {name: value for name, value in result.parts.items() if name in ("cosine", "cosine_text")}
-        metrics = {"loss": result.loss, **cosines, **self.evaluate_holdout()}
+        metrics = {**result.losses, **cosines, **self.evaluate_holdout()}
         if (found := metrics.get("holdout_cosine", 1.0)) <= (mean := metrics.get("holdout_cosine_of_mean", 0.0)):
             self.note(
                 f"The student is useless: its cosine to the teacher on held-out images is {found:.3f}, and the mean of "
