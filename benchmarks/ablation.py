@@ -289,7 +289,7 @@ class Bench:
             **figures,
         }
 
-    def _train(self, run: Run, model: Path) -> tuple[float, float]:
+    def _train(self, run: Run, model: Path) -> tuple[float, float | None]:
         recipe = self._recipe(run)
         student = self.settings.get("student", f"{self.tower}-{SIZES[run.second]}")
         student = split_changes(run.first)[1].get("student", student)

@@ -94,15 +94,19 @@ class ImageSpec:
 
     @classmethod
     def from_open_clip(cls, config: Mapping[str, Any]) -> Self:
-        """Read open_clip's ``preprocess_cfg``; missing keys get open_clip's defaults."""
+        """Read open_clip's ``preprocess_cfg``; missing keys get open_clip's defaults.
+
+        Raises:
+            ModelError: The mean or std is not one number or three, or std is not above 0.
+        """
         size = config.get("size", 224)
         height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
         interpolation: Any = config.get("interpolation") or "bicubic"
         return cls(
             height=int(height),
             width=int(width),
-            mean=_triple(config.get("mean") or cls.mean),
-            std=_triple(config.get("std") or cls.std),
+            mean=_triple("mean", config.get("mean") or cls.mean),
+            std=_triple("std", config.get("std") or cls.std),
             # open_clip evaluates "random" with the bicubic filter.
             interpolation="bicubic" if interpolation == "random" else interpolation,
             resize_mode=config.get("resize_mode") or "shortest",
@@ -355,10 +359,13 @@ def _settings_digest(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _triple(values: Any) -> tuple[float, float, float]:
+def _triple(name: str, values: Any) -> tuple[float, float, float]:
     if isinstance(values, int | float):
         return (float(values),) * 3
-    red, green, blue = (float(value) for value in values)
+    try:
+        red, green, blue = (float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{name} is {values!r}; it must be three numbers.") from error
     return (red, green, blue)
 
 

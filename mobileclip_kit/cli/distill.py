@@ -63,5 +63,5 @@ def print_report(report: TrainingReport, as_json: bool) -> None:
     figures = ", ".join(f"{name} {value:.4g}" for name, value in report.metrics.items())
     towers = " and ".join(report.spec.towers)
     steps = counted(report.result.steps, "step")
-    text = f"{report.path}: {towers} tower after {steps} on {report.images} images; {figures}"
-    emit(report.to_json(), text, as_json=as_json)
+    text = f"{report.path}: {towers} tower after {steps} on {report.images} images"
+    emit(report.to_json(), f"{text}; {figures}" if figures else text, as_json=as_json)

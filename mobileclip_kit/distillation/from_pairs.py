@@ -27,7 +27,7 @@ from mobileclip_kit.files import sha256_of_file
 from mobileclip_kit.model_names import is_backbone
 from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone, measure_batch_norms
 from mobileclip_kit.networks.model import describe, load_model
-from mobileclip_kit.networks.students import build_student, pair_config, shared_settings
+from mobileclip_kit.networks.students import build_student, pair_config, shared_settings, stated_preprocessing
 from mobileclip_kit.spec import MERGES_FILE, TextSpec
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
 
@@ -113,7 +113,8 @@ class PairRun(TrainingRun):
             image_size=options.image_size,
             vocab_size=self.tokenizer.vocab_size if merges else None,
         )
-        config["preprocess_cfg"] |= beside(file) if file else {}
+        if file is not None:
+            config["preprocess_cfg"] |= beside(file) | stated_preprocessing(options.student)
         if start is not None:
             config["model_cfg"] |= shared_settings(start.config["model_cfg"])
         network = build_student(config, seed=self.recipe.training.seed)
@@ -181,7 +182,7 @@ class PairRun(TrainingRun):
             trained_from="pairs", recipe=self.recipe.name, images=len(self.pairs), torch=torch.__version__,
             mckit=__version__,
         )  # fmt: skip
-        metrics = {**result.parts, "loss": result.loss}
+        metrics = {**result.parts, **result.losses}
         dtype = torch.float16 if self.options.stored == "float16" else torch.float32
         return self.save(self.student, result, metrics, len(self.pairs), spec, dtype=dtype)
 

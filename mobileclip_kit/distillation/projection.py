@@ -23,6 +23,8 @@ _STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-8, 5))
 _FOLDS, _FEW = 5, 2000
 # Fewer held-out images say nothing about which of them are alike; the penalty is then this.
 _LEAST_HELD_OUT, _USUAL = 4, 1.0
+# A correlation over the pairs of fewer images is not worth telling.
+_LEAST_TOLD = 10
 # The classifier's outputs are this much longer than the other parts. Held-out photos of three splits of 441: overlap@10
 # with the teacher between images 0.412 (1), 0.414 (√2), 0.418 (2), 0.418 (2.4), 0.416 (3.2); for texts 0.353 to 0.356.
 _CLASSIFIER_LENGTH = 2.0
@@ -36,13 +38,14 @@ class LinearFit:
         weight: ``(d, p)``.
         bias: ``(d,)``.
         cosine: Mean cosine to the targets of held-out images.
-        likeness: Correlation of the cosines between held-out images with those between their targets, both centred.
+        likeness: Correlation of the cosines between held-out images with those between their targets, both centred;
+            None where fewer than ten images were held out at once.
     """
 
     weight: Tensor
     bias: Tensor
     cosine: float
-    likeness: float
+    likeness: float | None
 
 
 def ridge_regression(features: Tensor, targets: Tensor) -> LinearFit:
@@ -57,12 +60,10 @@ def ridge_regression(features: Tensor, targets: Tensor) -> LinearFit:
     """
     features, targets = features.double(), targets.double()
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(features)))
-    parts = order.tensor_split(_FOLDS)
+    parts = order.tensor_split(min(_FOLDS, len(features)))
     held: dict[float, list[tuple[float, float, float]]] = {strength: [] for strength in _STRENGTHS}
-    for number in range(_FOLDS if len(features) <= _FEW else 1):
+    for number in range(len(parts) if len(features) <= _FEW else 1):
         train, test = torch.cat([*parts[:number], *parts[number + 1 :]]), parts[number]
-        if not len(test):
-            train = test = order
         for strength, (weight, bias) in _solutions(features[train], targets[train], _STRENGTHS):
             held[strength].append(_compare(features[test] @ weight.T + bias, targets[test], targets[train].mean(0)))
     means = {strength: torch.tensor(rows).mean(0).tolist() for strength, rows in held.items()}
@@ -72,7 +73,8 @@ def ridge_regression(features: Tensor, targets: Tensor) -> LinearFit:
     [(_, (weight, bias))] = _solutions(features, targets, (best,))
     stretch = spread**0.5 if told else 1.0
     middle = targets.mean(0)
-    return LinearFit((stretch * weight).float(), (middle + stretch * (bias - middle)).float(), cosine, likeness)
+    return LinearFit((stretch * weight).float(), (middle + stretch * (bias - middle)).float(), cosine,
+                     likeness if len(parts[0]) >= _LEAST_TOLD else None)  # fmt: skip
 
 
 def _compare(found: Tensor, wanted: Tensor, mean: Tensor) -> tuple[float, float, float]:

@@ -78,7 +78,7 @@ class TrainingReport:
         path: The model folder.
         spec: The model's.
         result: Steps, seconds, images a second.
-        metrics: ``loss`` and its parts; ``holdout_…`` on the images that were held out.
+        metrics: ``loss`` and its parts, if there was a step; ``holdout_…`` on the images that were held out.
         images: How many were trained on.
         skipped: What was left out, with reasons.
         notes: What the user should know.
@@ -303,7 +303,7 @@ class DistillRun(TrainingRun):
         self.student = self.processes.first(lambda: make_student(request, first, self.init, texts.texts, self.folder))
         self.image = self.seen = ImageSpec.from_open_clip(self.student.config["preprocess_cfg"])
         source = self.student.text
-        for sentence in (*init_notes(request, first, self.init), *(source.warnings if source else ())):
+        for sentence in (*init_notes(request, first, self.init, self.image), *(source.warnings if source else ())):
             self.note(sentence)
 
     @property
@@ -386,12 +386,14 @@ class DistillRun(TrainingRun):
         request, visual = self.request, image_tower(self.student.network)
         projection = projection_of(visual)
         starts = request.init_file or (request.is_timm and self.init is None)
+        has_fit = starts and hasattr(visual, "trunk") and projection is not None
+        if not has_fit and self.recipe.training.steps == 0 and self.init is None and request.inherited is None:
+            why = "has no linear projection on a timm backbone to fit" if starts else "starts from random weights"
+            raise UsageError(
+                f"With steps = 0 nothing is trained, and this student {why}.",
+                hint="Name a trained backbone as --student timm:NAME, or give more steps.",
+            )
         if not starts or not hasattr(visual, "trunk"):
-            if self.recipe.training.steps == 0 and self.init is None and request.inherited is None:
-                raise UsageError(
-                    "With steps = 0 nothing is trained, and this student starts from random weights.",
-                    hint="Name a trained backbone as --student timm:NAME, or give more steps.",
-                )
             return
         device, targets = self.processes.device, self.targets[0].images
         assert targets is not None
@@ -412,9 +414,11 @@ class DistillRun(TrainingRun):
         hook.remove()
         fit = start_projection(projection, torch.cat(features), torch.cat(vectors), classifier=self.student.classifier,
                                widths=getattr(visual.trunk, "widths", ()))  # fmt: skip
+        alike = fit.likeness is not None
         self.note(
             f"The projection starts by ridge regression: cosine {fit.cosine:.3f} to the teacher on images that the "
-            f"regression did not see, and correlation {fit.likeness:.2f} with which of them the teacher finds alike."
+            "regression did not see"
+            + (f", and correlation {fit.likeness:.2f} with which of them the teacher finds alike." if alike else ".")
         )
 
     @torch.no_grad()
@@ -453,7 +457,7 @@ class DistillRun(TrainingRun):
         # Each process met those that the start of the training read.
         self.skipped += dict.fromkeys(self.processes.collect(self.images.skipped[self._told :]))
         cosines = {name: value for name, value in result.parts.items() if name in ("cosine", "cosine_text")}
-        metrics = {"loss": result.loss, **cosines, **self.evaluate_holdout()}
+        metrics = {**result.losses, **cosines, **self.evaluate_holdout()}
         if (found := metrics.get("holdout_cosine", 1.0)) <= (mean := metrics.get("holdout_cosine_of_mean", 0.0)):
             self.note(
                 f"The student is useless: its cosine to the teacher on held-out images is {found:.3f}, and the mean of "

@@ -23,9 +23,9 @@ from mobileclip_kit.errors import ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.inherit.manual import inherit_channels
 from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone, preprocessing_of
 from mobileclip_kit.networks.model import Model
-from mobileclip_kit.networks.students import build_student, student_config, text_config
+from mobileclip_kit.networks.students import build_student, stated_preprocessing, student_config, text_config
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
-from mobileclip_kit.spec import MERGES_FILE, TextSpec, Tower, tower_of
+from mobileclip_kit.spec import MERGES_FILE, ImageSpec, TextSpec, Tower, tower_of
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
 
 
@@ -103,7 +103,7 @@ def _start_image_tower(network: nn.Module, config: dict[str, Any], request: Dist
         Weights of the backbone's former classifier, or None.
     """
     if request.init_file is not None:
-        config["preprocess_cfg"] |= beside(request.init_file)
+        config["preprocess_cfg"] |= beside(request.init_file) | stated_preprocessing(str(request.student))
         return load_backbone(network, request.init_file)
     if request.is_timm and init is None:
         return download_backbone(network, str(request.student))
@@ -190,22 +190,28 @@ def _check_space(finished: Model, init: Model | None, teacher: DistillTeacher) -
         )
 
 
-def init_notes(request: DistillRequest, teacher: DistillTeacher, init: Model | None) -> list[str]:
-    """What the user should know of a starting model that saw other images, or is not known to share the space."""
+def init_notes(request: DistillRequest, teacher: DistillTeacher, init: Model | None, image: ImageSpec) -> list[str]:
+    """What the user should know of a starting model that saw other images, or is not known to share the space.
+
+    Args:
+        request: What was asked for.
+        teacher: The first one.
+        init: The starting model, or None.
+        image: The student's preprocessing.
+    """
     if init is None:
         return []
-    notes, seen, shared = [], init.spec.image, shares_space(init, teacher)
-    normalized, theirs = (teacher.image.mean, teacher.image.std), init.spec.name
+    notes, seen, shared, theirs = [], init.spec.image, shares_space(init, teacher), init.spec.name
     if request.image_tower is None:
         if not shared:
             notes.append(
                 f"Nothing says that the images of {theirs} lie where the teacher {teacher.name} puts them; the text "
                 "tower learns to find them there."
             )
-    elif seen is not None and not request.is_timm and (seen.mean, seen.std) != normalized:
+    elif seen is not None and (seen.mean, seen.std) != (image.mean, image.std):
         notes.append(
-            f"{theirs} saw images with mean {seen.mean} and std {seen.std}; the student sees them as its teacher "
-            f"does, with mean {normalized[0]} and std {normalized[1]}."
+            f"{theirs} saw images with mean {seen.mean} and std {seen.std}; the student sees them with mean "
+            f"{image.mean} and std {image.std}."
         )
     borrowed = request.text_tower or request.text_from or teacher.live
     if not borrowed and init.spec.text and not shared:

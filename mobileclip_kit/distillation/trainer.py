@@ -65,15 +65,20 @@ class TrainingResult:
         steps: Updates, those before a resume included.
         seconds: Time in the loop, before a resume included.
         images_per_s: Of this process.
-        loss: Mean over the last tenth of the steps.
+        loss: Mean over the last tenth of the steps; None where no step had one.
         parts: The loss's parts in the last step.
     """
 
     steps: int
     seconds: float
     images_per_s: float
-    loss: float
+    loss: float | None
     parts: dict[str, float]
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The loss by its name among a report's metrics; empty where no step had one."""
+        return {} if self.loss is None else {"loss": self.loss}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +196,8 @@ class Trainer:
             module.eval()
         tail = losses[-max(1, len(losses) // 10) :]
         finite = {name: value for name, value in parts.items() if math.isfinite(value)}
-        return TrainingResult(self.steps, self._seconds, speed, sum(tail) / max(len(tail), 1), finite)
+        loss = sum(tail) / len(tail) if tail else None
+        return TrainingResult(self.steps, self._seconds, speed, loss, finite)
 
     def _loop(self) -> tuple[list[float], dict[str, float], float]:
         plan, saved, parts, losses = self._plan, time.monotonic(), dict[str, float](), list[float]()
@@ -202,7 +208,8 @@ class Trainer:
         with ExitStack() as stack:
             log = None
             if self._processes.is_first:
-                stack.enter_context(progress)
+                if self.steps:
+                    stack.enter_context(progress)
                 log = stack.enter_context(RunLog(self._setup.folder, self._done))
                 losses, parts = log.losses, log.last
             reading = stack.enter_context(closing(self._source.read(self._processes.share(each) for each in rows)))

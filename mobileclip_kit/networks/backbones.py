@@ -28,7 +28,7 @@ from mobileclip_kit.networks.stage_features import BACKBONES, PREFIX, StageFeatu
 from mobileclip_kit.spec import CONFIG_FILE, ImageSpec
 
 _LISTED = 3
-# Parts of a backbone's file that belong to its former task.
+# Parts of a backbone's file that belong to its former task, beside those that timm names for the architecture.
 _CLASSIFIERS = ("classifier.", "fc.", "head.")
 
 
@@ -106,6 +106,24 @@ def preprocessing_of(published: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def preprocessing_in(path: Path, section: Any) -> dict[str, Any]:
+    """What a section of a JSON file says of a backbone's input, see :func:`preprocessing_of`.
+
+    Args:
+        path: The file, for messages.
+        section: What it holds; nothing where it is no object.
+
+    Raises:
+        ModelError: The mean or std is not three numbers, with std above 0.
+    """
+    found = preprocessing_of(section if isinstance(section, dict) else {})
+    try:
+        ImageSpec.from_open_clip(found)
+    except ModelError as error:
+        raise ModelError(f"{path} holds no usable preprocessing: {error}", hint="Correct or remove it.") from error
+    return found
+
+
 def follow_backbone(image: ImageSpec, preprocess: Mapping[str, Any]) -> ImageSpec:
     """A teacher's preprocessing with the mean, std and filter that a backbone was trained with."""
     known = {"size": [image.height, image.width], **image.to_open_clip(), **preprocess}
@@ -147,7 +165,8 @@ def load_backbone(network: nn.Module, path: Path) -> Tensor | None:
             student takes no classifier.
 
     Returns:
-        The weights of the classifier in the file, ``(classes, features)``; None without one that is linear.
+        The weights of the classifier in the file, ``(classes, features)``; None without one that is linear, and of
+        several.
 
     Raises:
         ModelError: The file cannot be read, is of another architecture, or holds values that are not finite: the first
@@ -172,7 +191,9 @@ def _take_over(network: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     state = {name.removeprefix(prefix or ""): tensor for name, tensor in state.items() if name.startswith(prefix or "")}
     missing = [name for name in own if name not in state]
     shaped = [name for name in own if name in state and state[name].shape != own[name].shape]
-    unknown = [name for name in state if name not in target.state_dict() and not name.startswith(_CLASSIFIERS)]
+    classifiers = _classifiers(backbone)
+    former_task = _CLASSIFIERS + tuple(f"{name.partition('.')[0]}." for name in classifiers)
+    unknown = [name for name in state if name not in target.state_dict() and not name.startswith(former_task)]
     if missing or shaped or unknown:
         wrong = [f"it lacks {_some(missing)}"] if missing else []
         wrong += (
@@ -185,8 +206,14 @@ def _take_over(network: nn.Module, state: Mapping[str, Tensor], source: str) -> 
         raise ModelError(f"{source} holds values that are not finite, in {_some(wrong)}.",
                          hint="Pass a file that is not damaged.")  # fmt: skip
     target.load_state_dict({name: state[name].float() for name in own}, strict=False)
-    former = state.get(f"{getattr(backbone, 'pretrained_cfg', {}).get('classifier')}.weight")
+    former = state.get(f"{classifiers[0]}.weight") if len(classifiers) == 1 else None
     return former.float() if former is not None and former.ndim == 2 and target is not visual else None
+
+
+def _classifiers(backbone: nn.Module) -> tuple[str, ...]:
+    """The layers of timm's architecture that classify; a distilled one has a second one for its teacher's answers."""
+    named: Any = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
+    return (named,) if isinstance(named, str) else tuple(named)
 
 
 def _own(target: nn.Module, projection: nn.Module | None) -> dict[str, Tensor]:
@@ -260,10 +287,14 @@ def _is_folded(norm: nn.BatchNorm2d) -> bool:
 
 
 def beside(path: Path) -> dict[str, Any]:
-    """The preprocessing in timm's ``config.json`` or a model folder's beside a file of weights; nothing without one."""
+    """The preprocessing in timm's ``config.json`` or a model folder's beside a file of weights; nothing without one.
+
+    Raises:
+        DataError: It is not a JSON object.
+        ModelError: Its mean or std is not three numbers.
+    """
     for name, section in (("config.json", "pretrained_cfg"), (CONFIG_FILE, "preprocess_cfg")):
         if (config := path.with_name(name)).is_file():
             document = read_json(config)
-            published = document.get(section, document) if isinstance(document, dict) else {}
-            return preprocessing_of(published if isinstance(published, dict) else {})
+            return preprocessing_in(config, document.get(section, document))
     return {}

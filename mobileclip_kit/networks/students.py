@@ -29,7 +29,7 @@ from torch import nn
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.files import read_json
 from mobileclip_kit.model_names import is_backbone
-from mobileclip_kit.networks.backbones import backbone_config, follow_backbone, preprocessing_of
+from mobileclip_kit.networks.backbones import backbone_config, follow_backbone, preprocessing_in
 from mobileclip_kit.networks.model import PLACEHOLDER_TEXT, Model, build_network
 from mobileclip_kit.resources import preset_file, tower_config
 from mobileclip_kit.spec import ImageSpec, tower_of
@@ -80,10 +80,19 @@ def _image_sections(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if is_backbone(name):
         found = backbone_config(name)
         return found["vision_cfg"], found["preprocess_cfg"]
-    document = read_json(preset_file("student", name))
-    preprocess = document.get("preprocess_cfg", {}) if isinstance(document, dict) else {}
-    vision_cfg = tower_config("student", name)
-    return vision_cfg, preprocessing_of(preprocess)
+    return tower_config("student", name), stated_preprocessing(name)
+
+
+def stated_preprocessing(name: str) -> dict[str, Any]:
+    """The mean, std and interpolation in a student's JSON file; nothing for a backbone of timm, whose name states none.
+
+    Raises:
+        ModelError: No student has this name, or its mean or std is not three numbers.
+    """
+    if is_backbone(name):
+        return {}
+    path = preset_file("student", name)
+    return preprocessing_in(path, read_json(path).get("preprocess_cfg"))
 
 
 def shared_settings(model_cfg: Mapping[str, Any]) -> dict[str, Any]:

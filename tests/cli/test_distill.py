@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
+from safetensors.torch import save_file
 
 from mobileclip_kit.cli.entry import main
 from mobileclip_kit.networks.model import save_model
@@ -60,6 +62,21 @@ def test_import_distill_inspect(scenes: Path, capsys: pytest.CaptureFixture[str]
     assert (code, found["kind"], found["towers"], found["made_recipe"]) == (0, "model folder", ["image"], "piccollage")
     code, out, _ = run(capsys, "inspect", scenes / "m")
     assert "model folder" in out and "made_student" in out
+
+
+def test_without_steps_neither_progress_nor_loss_is_told(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name, recipe = "test_byobnet", scenes / "closed.toml"
+    save_file(timm.create_model(name).state_dict(), scenes / "w.safetensors")
+    recipe.write_text('name = "closed"\nobjective = "mixture"\n[training]\nsteps = 0\n[mixture]\nmse = 1.0\n')
+    run(capsys, *imported(scenes))
+    made = ["distill", "--cache", scenes / "c", "--data", scenes / "images", "--student", f"timm:{name}", "--init",
+            scenes / "w.safetensors", "--recipe", recipe, "-o", scenes / "m"]  # fmt: skip
+    code, out, err = run(capsys, *made)
+    assert (code, out) == (0, f"{scenes / 'm'}: image tower after 0 steps on 6 images\n")
+    assert "projection" in err and "train " not in err and "correlation" not in err
+    code, out, _ = run(capsys, *made, "--force", "--json")
+    document = json.loads(out)
+    assert (code, document["steps"], document["metrics"]) == (0, 0, {})
 
 
 def test_live_teacher_fills_a_cache(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:

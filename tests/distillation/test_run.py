@@ -240,7 +240,15 @@ def test_a_start_from_another_teachers_student_does_not_bring_its_text_tower(
     report = distill(request(tmp_path, cache=cache, init=str(tmp_path / "theirs"), out=tmp_path / "started"))
     assert report.spec.towers == ("image",)
     assert any("--text-from names the teacher's model" in note for note in report.notes)
-    assert any("theirs saw images with mean (0.5, 0.5, 0.5)" in note for note in report.notes)
+    [seen] = [note for note in report.notes if note.startswith("theirs saw images with mean (0.5, 0.5, 0.5)")]
+    image = report.spec.require_image()
+    assert seen.endswith(f"; the student sees them with mean {image.mean} and std {image.std}.")
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"model_cfg": {"vision_cfg": STUDENT}, "preprocess_cfg": {"mean": [0.5] * 3}}))
+    changes = {"init": str(tmp_path / "theirs"), "student": str(own), "out": tmp_path / "own"}
+    report = distill(request(tmp_path, cache=cache, **changes))
+    assert report.spec.require_image().mean == (0.5,) * 3
+    assert not any("saw images" in note for note in report.notes)
     distill(request(tmp_path, teacher=str(teacher[0]), out=tmp_path / "ours"))
     again = distill(request(tmp_path, cache=cache, init=str(tmp_path / "ours"), out=tmp_path / "again"))
     assert again.spec.towers == ("image", "text") and not again.notes
