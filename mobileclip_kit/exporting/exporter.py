@@ -212,8 +212,8 @@ def _warn_where_nothing_is_saved(export: Export, model: Model, report: Report) -
     for name, tower in export.towers.items():
         if tower.size_bytes > _SAVES * _FLOAT_BYTES * parameters[name]:
             what = f"{export.format} {export.precision} has {tower.size_bytes / 1e6:.1f} MB"
-            report(f"warning: the {name} tower as {what}, hardly less than in float32: nearly all of its products are too "
-                   "sensitive and stay in float.")  # fmt: skip
+            report(f"warning: the {name} tower as {what}, hardly less than in float32: nearly all of its products are "
+                   "too sensitive and stay in float.")  # fmt: skip
 
 
 def _require_sensitivities(measured: Export) -> None:
