@@ -290,6 +290,9 @@ class DistillRun(TrainingRun):
                 )
         self.require_images(len(pairs))
         self.pairs = pairs
+        if self.options.both_captions and (synthetic := sum(pair.only_synthetic for pair in pairs)):
+            self.note(f"{synthetic} of {counted(len(pairs), 'image')} have no real caption; with both_captions, their "
+                      "first synthetic one takes its place.")  # fmt: skip
         if self.bank and not uses_texts and not request.trim_vocab:
             self.note(f"The recipe {self.recipe.name} compares images with no texts: --bank has no effect.")
 
