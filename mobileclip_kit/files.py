@@ -138,6 +138,12 @@ def check_can_write(destination: Path, *, force: bool, kinds: Collection[str] = 
         raise OutputError(f"The folder {destination.parent} cannot be written.", hint="Choose another -o.")
 
 
+def counted(number: int, noun: str) -> str:
+    """Such as "1 copy", "2 copies" and "3 images"."""
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else several}"
+
+
 def told(item: str, reason: str) -> str:
     """An item and why it was left out, without its name twice where the reason begins with it."""
     for name in (item, item.rsplit("/", 1)[-1]):

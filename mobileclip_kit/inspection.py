@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from mobileclip_kit.cache.folder import CACHE_FILE, cache_folders
 from mobileclip_kit.data.pair import Skipped
+from mobileclip_kit.data.shards import are_shards, is_retrieval
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError, ImageError
 from mobileclip_kit.exporting.folder import SAMPLES_FILE
@@ -126,6 +128,12 @@ def _comparison(path: Path, document: Facts) -> Facts:
 def _cache(path: Path, document: Facts) -> Facts:
     facts = _chosen(document, "teacher", "teacher_hash", "items", "views", "embedding_dim", "normalized")
     return {**facts, "shards": len(document.get("shards", ()))}
+
+
+def _caches(path: Path) -> Facts:
+    documents = {folder.name: read_json(folder / CACHE_FILE) for folder in cache_folders(path)}
+    held = {name: _chosen(document, "teacher", "items", "embedding_dim") for name, document in documents.items()}
+    return {"caches": len(held), "held": held}
 
 
 def _index(path: Path, document: Facts) -> Facts:
@@ -444,5 +452,8 @@ _KINDS: tuple[_Kind, ...] = (
     _named("weights", ".safetensors", _weights),
     _named("captions file", ".csv .tsv .jsonl .ndjson", _captions),
     ("image", _is_image, _image),
+    ("retrieval data of CLIP_benchmark", is_retrieval, _captions),
+    ("webdataset shards", lambda path: are_shards(str(path)), _captions),
     ("folder of images", lambda path: path.is_dir() and next(list_images(path), None) is not None, _images),
+    ("folder of teacher caches", lambda path: cache_folders(path) != [path], _caches),
 )

@@ -249,11 +249,13 @@ def test_nothing_to_check_is_told(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_several_things_is_checked_as_a_whole(tmp_path: Path) -> None:
-    make_cache(tmp_path / "cache")
+    for name in ("cache", "caches/00", "caches/01"):
+        make_cache(tmp_path / name)
     make_textness(tmp_path / "textness")
     (tmp_path / "x.mckitidx").write_bytes((GOLDEN / "index" / "int8-24.mckitidx").read_bytes())
     checked = check_path(tmp_path)
     assert {file.path.name for file in checked} >= {"cache.json", "textness.json"}
+    assert {file.path.parent.name for file in checked} >= {"cache", "00", "01"}
     assert all(file.problem is None for file in checked)
     assert read_json(tmp_path / "textness" / "textness.json")
 

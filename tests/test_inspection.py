@@ -19,6 +19,7 @@ from mobileclip_kit.inspection import Inspection, inspect_path
 from mobileclip_kit.networks.model import Model, save_model
 from mobileclip_kit.spec import CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE
 from tests.cache.test_cache import draw, tiny_teacher
+from tests.data.test_shards import image, write
 
 FIRST_VERSION = Path(__file__).parent / "golden" / "first-version"
 
@@ -56,8 +57,24 @@ def test_cache_and_images(tmp_path: Path) -> None:
     build_cache(tiny_teacher(), open_source(images), tmp_path / "cache")
     found = facts(tmp_path / "cache", "teacher cache")
     assert (found["items"], found["views"], found["normalized"], found["teacher"]) == (3, 1, False, "tiny")
-    image = facts(images / "00.png", "image")
-    assert (image["width"], image["height"]) == (50, 40)
+    drawn = facts(images / "00.png", "image")
+    assert (drawn["width"], drawn["height"]) == (50, 40)
+
+
+def test_a_folder_of_caches_names_their_teachers(tmp_path: Path) -> None:
+    images = draw(tmp_path / "images", 3)
+    for number in ("00", "01"):
+        build_cache(tiny_teacher(), open_source(images), tmp_path / "caches" / number)
+    found = facts(tmp_path / "caches", "folder of teacher caches")
+    one = {"teacher": "tiny", "items": 3, "embedding_dim": 16}
+    assert (found["caches"], found["held"]) == (2, {"00": one, "01": one})
+
+
+def test_shards_and_a_retrieval_set_of_clip_benchmark(tmp_path: Path) -> None:
+    write(tmp_path / "test" / "0.tar", {"0.png": image(0), "0.txt": b"a dog\nits ball"})
+    assert facts(tmp_path / "test", "webdataset shards")["captions"] == 1
+    (tmp_path / "dataset_type.txt").write_text("retrieval")
+    assert facts(tmp_path, "retrieval data of CLIP_benchmark")["captions"] == 2
 
 
 def test_captions(tmp_path: Path) -> None:

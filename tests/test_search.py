@@ -188,7 +188,7 @@ def test_query_vectors_are_scaled_and_named(tmp_path: Path) -> None:
     with pytest.raises(ModelMismatchError, match="6 numbers"):
         load_query_vectors(tmp_path / "q.npy", None, DIM + 1)
     (tmp_path / "q.txt").write_text("dog\n")
-    with pytest.raises(DataError, match="1 names"):
+    with pytest.raises(DataError, match=r"1 name\."):
         load_query_vectors(tmp_path / "q.npy", tmp_path / "q.txt", DIM)
     np.save(tmp_path / "q.npy", np.full((1, DIM), np.nan))
     with pytest.raises(DataError, match="not finite"):

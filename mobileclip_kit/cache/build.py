@@ -19,7 +19,7 @@ from mobileclip_kit.cache.writer import CacheWriter
 from mobileclip_kit.data.images import FileImages, content_hashes, identities_of
 from mobileclip_kit.data.pair import Pair, Skipped
 from mobileclip_kit.errors import DataError
-from mobileclip_kit.files import sha256_of_file
+from mobileclip_kit.files import counted, sha256_of_file
 from mobileclip_kit.images import normalize
 from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.progress import Progress
@@ -264,7 +264,8 @@ def _add_rows(writer: CacheWriter, images: Path, matrix: NDArray[np.floating], n
 
 def _check_names(matrix: NDArray[np.floating], listed: list[str], vectors: Path, names: Path) -> None:
     if len(listed) != len(matrix):
-        raise DataError(f"{names} has {len(listed)} names, but {vectors} has {len(matrix)} rows.",
+        listing, rows = counted(len(listed), "name"), counted(len(matrix), "row")
+        raise DataError(f"{names} has {listing}, but {vectors} has {rows}.",
                         hint="Each row needs its image's name, in the same order.")  # fmt: skip
     seen: dict[str, int] = {}
     for line, name in enumerate(listed, start=1):

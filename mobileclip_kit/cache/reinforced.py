@@ -14,26 +14,32 @@ import contextlib
 import io
 import time
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from mobileclip_kit.arrays import Vectors, parts_of
 from mobileclip_kit.cache.build import CacheReport
 from mobileclip_kit.cache.folder import CacheDescription
 from mobileclip_kit.cache.texts import TEXTS_FOLDER, text_hash
-from mobileclip_kit.cache.writer import CacheWriter, cache_place
+from mobileclip_kit.cache.writer import CacheWriter, cache_folders_for, cache_place
 from mobileclip_kit.data.images import content_hashes
 from mobileclip_kit.data.pair import Pair, Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError
+from mobileclip_kit.files import counted
+from mobileclip_kit.index.npy import NPY_ERRORS
 from mobileclip_kit.metrics import unit_rows
 from mobileclip_kit.progress import track
 
 DATACOMPDR = ("ViT-L-14:datacomp_xl_s13b_b90k", "ViT-L-14:openai")
 _DATACOMPDR_WIDTH, _LOGIT_SCALE = 1536, 100.0
 _PART, _LARGEST = 256, 16 << 20
+# What a damaged archive raises beside NPY_ERRORS: a member is missing, or packed in an unknown way.
+_ZIP_ERRORS = (KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def import_reinforced(
@@ -51,18 +57,18 @@ def import_reinforced(
         A report for each teacher; what could not be used is in the first.
 
     Raises:
-        DataError: No image has stored vectors, or they cannot be those of these teachers.
+        DataError: No image has stored vectors that can be used, or they cannot be those of these teachers.
         ModelMismatchError: A cache holds another teacher's vectors.
+        OutputError: ``out`` is the cache of one teacher, and there are several.
     """
-    started, failed = time.monotonic(), list[Skipped]()
+    started, failed, folders = time.monotonic(), list[Skipped](), cache_folders_for(out, len(teachers))
     pairs = [pair for pair in open_source(shards, failed) if _has_vectors(pair, failed)]
     if not pairs:
         raise DataError(
             f"No image of {shards} has stored vectors (.npz).",
             hint="Pass shards of DataCompDR with their images, or run a teacher with `mckit cache`.",
         )
-    width = _width(pairs, teachers)
-    folders = [out / f"{number:02d}" for number in range(len(teachers))] if len(teachers) > 1 else [out]
+    width = _width(pairs, teachers, shards)
     made_of = {"shards": str(shards), "teachers": [*teachers], "pairs": [pair.key for pair in pairs]}
     with contextlib.ExitStack() as stack:
         writers = []
@@ -86,14 +92,22 @@ def _has_vectors(pair: Pair, failed: list[Skipped]) -> bool:
     return pair.stored is not None
 
 
-def _width(pairs: Sequence[Pair], teachers: Sequence[str]) -> int:
-    """Of one teacher's vectors, as the first image has them."""
-    whole = next((images.shape[1] for pair in pairs if (images := _read(pair, []).get("image_emb")) is not None), 0)
+def _width(pairs: Sequence[Pair], teachers: Sequence[str], shards: Path | str) -> int:
+    """Of one teacher's vectors, as the first image has them whose vectors can be used."""
+    unusable = list[Skipped]()
+    first, stored = next(((pair, stored) for pair in pairs if (stored := _read(pair, unusable))), (pairs[0], {}))
+    if not stored:
+        raise DataError(
+            f"No image of {shards} can be imported ({len(unusable)} failed; the first, {unusable[0].item}: "
+            f"{unusable[0].reason})",
+            hint="A .npz holds image_emb and text_emb; its texts are the caption (.txt) and those of .syn.json.",
+        )
+    whole = stored["image_emb"].shape[1]
     expected = _DATACOMPDR_WIDTH if tuple(teachers) == DATACOMPDR else whole
-    if whole == 0 or whole != expected or whole % len(teachers):
+    if whole != expected or whole % len(teachers):
         names = " and ".join(teachers)
         raise DataError(
-            f"The stored vectors of {pairs[0].key} have {whole} numbers, which cannot be those of {names}.",
+            f"The stored vectors of {first.key} have {counted(whole, 'number')}, which cannot be those of {names}.",
             hint="Name the teachers in their order with --teacher-name.",
         )
     return int(whole) // len(teachers)
@@ -104,12 +118,9 @@ def _add(part: Sequence[Pair], writers: Sequence[Sequence[CacheWriter]], width: 
     hashes, unread = content_hashes([pair.image for pair in part], [pair.key for pair in part])
     failed += unread
     for pair, sha256 in zip(part, hashes, strict=True):
-        stored = _read(pair, failed) if sha256 else {}
+        stored = _read(pair, failed, width * len(writers)) if sha256 else {}
         if not stored:
             continue
-        if stored["image_emb"].shape[1] != width * len(writers):
-            raise DataError(f"The stored vectors of {pair.key} have {stored['image_emb'].shape[1]} numbers, those of "
-                            f"other images {width * len(writers)}: they are of other teachers.")  # fmt: skip
         keys.append((pair.key, sha256))
         assert pair.stored is not None
         named = [row for row, text in enumerate(pair.stored.texts) if text]
@@ -128,22 +139,27 @@ def _add(part: Sequence[Pair], writers: Sequence[Sequence[CacheWriter]], width: 
             text_writer.add(list(rows), [text_hash(text) for text in rows], found[:, None, :])
 
 
-def _read(pair: Pair, failed: list[Skipped]) -> dict[str, Vectors]:
+def _read(pair: Pair, failed: list[Skipped], width: int | None = None) -> dict[str, Vectors]:
     """``image_emb`` and ``text_emb`` of an image; empty, and a reason in ``failed``, where they cannot be used."""
     assert pair.stored is not None
     try:
         if pair.stored.file.size_bytes > _LARGEST:
             raise ValueError(f"the file has {pair.stored.file.size_bytes:,} bytes; {_LARGEST:,} are the most")
-        with np.load(io.BytesIO(pair.stored.file.read()), allow_pickle=False) as file:
+        with NpzFile(io.BytesIO(pair.stored.file.read()), allow_pickle=False) as file:
             found = {name: np.asarray(file[name], np.float32) for name in ("image_emb", "text_emb")}
         images, texts = found["image_emb"], found["text_emb"]
-        if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or not len(images):
+        if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or not images.size:
             raise ValueError(f"the shapes are {images.shape} and {texts.shape}, not (views, d) and (texts, d)")
+        if width is not None and images.shape[1] != width:
+            raise ValueError(f"they have {counted(images.shape[1], 'number')}, those of other images {width}: they are "
+                             "of other teachers")  # fmt: skip
         if len(texts) != len(pair.stored.texts):
-            raise ValueError(f"there are {len(texts)} text vectors for {len(pair.stored.texts)} captions")
+            captions = counted(len(pair.stored.texts), "caption")
+            raise ValueError(f"there are {counted(len(texts), 'text vector')} for {captions}")
         if not all(np.isfinite(part).all() and part.any(axis=1).all() for part in (images, texts)):
             raise ValueError("a vector is zero or not finite")
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        failed.append(Skipped(pair.key, f"Its stored vectors cannot be used: {error}."))
+    except (*NPY_ERRORS, *_ZIP_ERRORS) as error:
+        reason = str(error) or type(error).__name__
+        failed.append(Skipped(pair.key, f"Its stored vectors cannot be used: {reason.rstrip('.')}."))
         return {}
     return found

@@ -19,6 +19,7 @@ from mobileclip_kit.cache.build import describe_teacher
 from mobileclip_kit.cache.folder import CACHE_FILE, TeacherCache
 from mobileclip_kit.cache.writer import CacheWriter
 from mobileclip_kit.errors import CacheError, DataError
+from mobileclip_kit.files import counted
 from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.networks.devices import encode_in_half, teacher_batch
 from mobileclip_kit.networks.families import encode_text_raw
@@ -83,8 +84,8 @@ def import_text_vectors(cache: Path, vectors: Path, texts: Path) -> int:
     matrix, listed = load_matrix(vectors), read_names(texts)
     if matrix.shape != (len(listed), description.embedding_dim):
         raise DataError(
-            f"{vectors} holds {matrix.shape[0]} × {matrix.shape[1]} numbers for {len(listed)} texts of a cache "
-            f"{description.embedding_dim} wide.",
+            f"{vectors} holds {matrix.shape[0]} × {matrix.shape[1]} numbers for {counted(len(listed), 'text')} "
+            f"of a cache {description.embedding_dim} wide.",
             hint="Each text needs one row of the teacher's width, in the same order.",
         )
     with CacheWriter(cache / TEXTS_FOLDER, description) as writer:

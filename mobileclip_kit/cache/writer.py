@@ -25,7 +25,7 @@ import numpy as np
 from mobileclip_kit import formats
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.cache.folder import CACHE_FILE, SHARDS, CacheDescription, CacheFile, Shard, TeacherCache
-from mobileclip_kit.errors import CacheError, MckitError, ShapeError
+from mobileclip_kit.errors import CacheError, MckitError, OutputError, ShapeError
 from mobileclip_kit.files import atomic_file, check_can_write, continued_place, recover, remove_staged, sha256_of_file
 from mobileclip_kit.index.npy import save_matrix
 from mobileclip_kit.locks import LOCK_FILE, writer_lock
@@ -190,6 +190,21 @@ def is_unfinished(path: Path) -> bool:
         return False
     shards = (path / SHARDS).iterdir() if SHARDS in inside else ()
     return all(_SHARD_FILE.fullmatch(child.name) for child in shards)
+
+
+def cache_folders_for(out: Path, teachers: int) -> list[Path]:
+    """Where the caches of so many teachers are made: in ``out`` itself, those of several in folders in it.
+
+    Raises:
+        OutputError: ``out`` is a cache, and there are several.
+    """
+    if teachers == 1:
+        return [out]
+    if is_cache(out):
+        raise OutputError(
+            f"{out} is the cache of one teacher; the caches of several do not go into it.", hint="Choose another -o."
+        )
+    return [out / f"{number:02d}" for number in range(teachers)]
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, force_option, json_option, note, note_missing
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.distillation.caching import CacheRequest, import_cache, make_caches, merge_caches
-from mobileclip_kit.files import told
+from mobileclip_kit.files import counted, told
 from mobileclip_kit.model_names import check_model_name
 
 _LISTED = 10
@@ -121,8 +121,8 @@ def _print(reports: Sequence[CacheReport], skipped: Sequence[Skipped], as_json: 
     for report in reports:
         note_missing(report.cache, report.missing)
     lines = [
-        f"{report.cache}: {report.items} images, {report.added} of them new"
-        + (f"; {report.texts_added} new texts" if report.texts_added else "")
+        f"{report.cache}: {counted(report.items, 'image')}, {report.added} of them new"
+        + (f"; {counted(report.texts_added, 'new text')}" if report.texts_added else "")
         for report in reports
     ]
     caches = [

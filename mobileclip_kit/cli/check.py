@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mobileclip_kit.cli.output import LocalPath, emit, json_option
+from mobileclip_kit.files import counted
 
 
 @click.command(name="check")
@@ -31,7 +32,7 @@ def command(path: Path, as_json: bool) -> None:
     damaged = [file for file in checked if file.problem is not None]
     lines = [f"{'DAMAGED' if file.problem else 'ok':8} {file.path}  ({file.how})" for file in checked]
     lines += [f"{file.problem} {file.hint}" for file in damaged]
-    lines.append(f"{path}: {len(checked)} files checked, {len(damaged)} damaged.")
+    lines.append(f"{path}: {counted(len(checked), 'file')} checked, {len(damaged)} damaged.")
     rows = [{"path": str(file.path), "ok": file.problem is None, "how": file.how, "problem": file.problem,
              "hint": file.hint} for file in checked]  # fmt: skip
     emit({"path": str(path), "files": rows, "damaged": len(damaged)}, "\n".join(lines), as_json=as_json)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import counted, emit, json_option, note, resumable
+from mobileclip_kit.cli.output import emit, json_option, note, resumable
 from mobileclip_kit.distillation.request import DistillRequest
-from mobileclip_kit.files import told
+from mobileclip_kit.files import counted, told
 
 if TYPE_CHECKING:
     from mobileclip_kit.distillation.run import TrainingReport

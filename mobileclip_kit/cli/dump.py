@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mobileclip_kit.cli.output import LocalPath, emit, force_option, json_option, note
+from mobileclip_kit.files import counted
 
 _LEFT_OUT_SHOWN = 20
 
@@ -42,4 +43,4 @@ def command(index_folder: Path, out: Path, layout: Any, force: bool, as_json: bo
     for name in dumped.left_out[:_LEFT_OUT_SHOWN]:
         note(f"left out: {name}: its name is not UTF-8.")
     document = {"out": str(out), "format": layout, "items": dumped.items, "left_out": dumped.left_out}
-    emit(document, f"{out}: {dumped.items} vectors for {layout}.", as_json=as_json)
+    emit(document, f"{out}: {counted(dumped.items, 'vector')} for {layout}.", as_json=as_json)

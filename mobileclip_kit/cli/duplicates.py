@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from mobileclip_kit.cli.output import LocalPath, counted, emit, json_option
-from mobileclip_kit.files import one_line
+from mobileclip_kit.cli.output import LocalPath, emit, json_option
+from mobileclip_kit.files import counted, one_line
 
 
 @click.command(name="duplicates")

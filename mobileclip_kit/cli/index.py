@@ -10,7 +10,7 @@ import click
 
 from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import WholeNumber, emit, is_explicit, json_option, note, note_missing
-from mobileclip_kit.files import one_line, told
+from mobileclip_kit.files import counted, one_line, told
 from mobileclip_kit.indexing.options import IndexOptions
 from mobileclip_kit.model_names import DEVICE_HELP
 from mobileclip_kit.urls import as_place
@@ -166,7 +166,7 @@ def _sentence(out: Path, report: IndexReport, document: dict[str, Any]) -> str:
     changes = ", ".join(f"{document[key]} {key}" for key in kinds if document[key])
     speed = f", {document['images_per_s']} images/s on {report.device}" if document["images_per_s"] else ""
     trouble = f"; {len(report.failed)} without a vector" if report.failed else ""
-    lines = [f"{out}: {report.items} images ({changes or 'nothing changed'}{speed}){trouble}."]
+    lines = [f"{out}: {counted(report.items, 'image')} ({changes or 'nothing changed'}{speed}){trouble}."]
     if report.headers:
         lines.append(f"Read dates, places and cameras from the headers of {report.headers} images indexed before.")
     if report.compacted:

@@ -143,9 +143,3 @@ def format_table(header: list[str], rows: list[list[str]]) -> str:
 def is_explicit(name: str) -> bool:
     """Whether the command line names an option of the running command, which may be its default all the same."""
     return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-
-
-def counted(number: int, noun: str) -> str:
-    """Such as "1 copy", "2 copies" and "3 images"."""
-    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{number} {noun if number == 1 else several}"

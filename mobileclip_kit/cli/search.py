@@ -14,9 +14,9 @@ from typing import Any
 import click
 
 from mobileclip_kit.cli.options import options_from
-from mobileclip_kit.cli.output import counted, emit, json_option, note
+from mobileclip_kit.cli.output import emit, json_option, note
 from mobileclip_kit.cli.sheets import SheetRequest, show_hits
-from mobileclip_kit.files import one_line
+from mobileclip_kit.files import counted, one_line
 from mobileclip_kit.project import find_project
 from mobileclip_kit.search.hits import Hit, certain_hits
 from mobileclip_kit.search.index import Index

@@ -63,12 +63,14 @@ class Pair:
         image: The file, the encoded bytes, or a member of an archive.
         captions: Any number of texts; ``()`` from sources without captions.
         stored: Vectors that came with the image; :mod:`mobileclip_kit.cache.reinforced` reads them.
+        only_synthetic: Whether it has captions and none of them is real: a shard has only a ``.syn.json`` of it.
     """
 
     key: str
     image: Path | bytes | Member
     captions: tuple[str, ...] = ()
     stored: StoredVectors | None = None
+    only_synthetic: bool = False
 
     def source(self) -> Path | bytes:
         """The input of a decoder: the file or the encoded bytes.

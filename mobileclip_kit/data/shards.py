@@ -46,7 +46,7 @@ def are_shards(place: str) -> bool:
     folder = Path(place)
     if is_url(place) or not folder.is_dir():
         return False
-    if _is_retrieval(folder):
+    if is_retrieval(folder):
         return are_shards(str(folder / _SPLIT))
     names = [entry.suffix.lower() for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
     return TAR_SUFFIX in names and not image_suffixes() & set(names)
@@ -73,7 +73,7 @@ def read_shards(place: str, skipped: list[Skipped]) -> Iterator[Pair]:
 
 
 def _expand(place: str) -> list[str]:
-    if not is_url(place) and _is_retrieval(Path(place)):
+    if not is_url(place) and is_retrieval(Path(place)):
         return _expand(str(Path(place) / _SPLIT))
     if not is_url(place) and Path(place).is_dir():
         return sorted(str(path) for path in Path(place).iterdir() if path.suffix.lower() == TAR_SUFFIX)
@@ -115,7 +115,7 @@ class _Group:
             self.real[:0] = [line.strip() for text in texts for line in text.splitlines()] if lines else texts
 
 
-def _is_retrieval(folder: Path) -> bool:
+def is_retrieval(folder: Path) -> bool:
     """Whether a folder is one of CLIP_benchmark's data sets of images with captions."""
     file = folder / _KIND_FILE
     return file.is_file() and file.read_text(encoding="utf-8", errors="replace").strip() == _RETRIEVAL
@@ -123,7 +123,7 @@ def _is_retrieval(folder: Path) -> bool:
 
 def _read_shard(shard: str, skipped: list[Skipped]) -> Iterator[Pair]:
     name = posixpath.basename(shard) if is_url(shard) else Path(shard).name
-    lines = not is_url(shard) and _is_retrieval(Path(shard).absolute().parent.parent)
+    lines = not is_url(shard) and is_retrieval(Path(shard).absolute().parent.parent)
     group = _Group()
     try:
         with _open(shard) as stream, tarfile.open(fileobj=stream, mode="r:", errors="surrogateescape") as tar:
@@ -167,7 +167,8 @@ def _pair(shard: str, group: _Group, skipped: list[Skipped]) -> Iterator[Pair]:
         stored = None
         if group.vectors is not None:
             stored = StoredVectors(group.vectors, ((group.real or [""])[0], *group.synthetic))
-        yield Pair(f"{shard}/{image[1]}", image[0], tuple(dict.fromkeys(text for text in texts if text)), stored)
+        captions = tuple(dict.fromkeys(text for text in texts if text))
+        yield Pair(f"{shard}/{image[1]}", image[0], captions, stored, bool(captions) and not any(group.real))
     elif any(texts):
         skipped.append(Skipped(f"{shard}/{group.name}", "There is a caption, but no image."))
 

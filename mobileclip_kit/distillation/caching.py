@@ -24,7 +24,7 @@ from mobileclip_kit.cache.build import (
     import_vectors,
 )
 from mobileclip_kit.cache.folder import CACHE_FILE, CacheDescription, TeacherCache
-from mobileclip_kit.cache.writer import CacheWriter, cache_place, is_cache
+from mobileclip_kit.cache.writer import CacheWriter, cache_folders_for, cache_place, is_cache
 from mobileclip_kit.cluster import (
     RayOption,
     ShardOption,
@@ -37,7 +37,7 @@ from mobileclip_kit.cluster import (
 from mobileclip_kit.data.pair import Pair, Skipped
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.captions import read_bank
-from mobileclip_kit.errors import DataError, OutputError, UsageError
+from mobileclip_kit.errors import DataError, UsageError
 from mobileclip_kit.files import check_can_write, check_no_source
 from mobileclip_kit.model_names import check_device_name
 from mobileclip_kit.options import Option
@@ -134,19 +134,13 @@ def make_caches(
     check_device_name(request.device)
     if request.ray is not None:
         check_cluster(request.ray)
-    several = len(request.teachers) > 1
-    if several and (request.out / CACHE_FILE).exists():
-        raise OutputError(
-            f"{request.out} is the cache of one teacher; the caches of several do not go into it.",
-            hint="Choose another -o.",
-        )
+    folders = cache_folders_for(request.out, len(request.teachers))
     texts = read_bank(request.bank, request.templates) if request.bank is not None else []
     pairs = list(_of_shard(islice(open_source(request.data, skipped), request.limit), request.shard))
     texts += _captions(pairs, request.data) if request.captions else []
     from mobileclip_kit.networks.devices import check_device  # torch, when all paths are known to be right
 
     check_device(request.device)
-    folders = [request.out / f"{number:02d}" for number in range(len(request.teachers))] if several else [request.out]
     reports = [
         _make_cache(request, teacher, folder, pairs, texts, tell)
         for teacher, folder in zip(request.teachers, folders, strict=True)

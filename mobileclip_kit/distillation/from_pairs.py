@@ -23,7 +23,7 @@ from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, PairOptions
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup
 from mobileclip_kit.distillation.training_set import load_files, some_rows
 from mobileclip_kit.errors import DataError, ModelError, UsageError
-from mobileclip_kit.files import sha256_of_file
+from mobileclip_kit.files import counted, sha256_of_file
 from mobileclip_kit.model_names import is_backbone
 from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone, measure_batch_norms
 from mobileclip_kit.networks.model import describe, load_model
@@ -90,7 +90,7 @@ class PairRun(TrainingRun):
     def _check_enough(self) -> None:
         if (count := len(self.pairs)) < 2:
             raise DataError(
-                f"{self.request.data} has {count} usable pair{'' if count == 1 else 's'} of image and caption; "
+                f"{self.request.data} has {counted(count, 'usable pair')} of image and caption; "
                 "training needs at least two.",
                 hint="Pass a folder with captions.csv, or a CSV or JSONL file with the columns image and caption.",
             )

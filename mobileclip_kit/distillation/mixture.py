@@ -334,6 +334,15 @@ def check_inputs(options: MixtureOptions, towers: Sequence[str], texts: RunTexts
             "neighbours_bank needs stored vectors, but the teacher answers live.",
             hint="Make a cache with `mckit cache --views`, or set neighbours_bank = 0.",
         )
+    banked = len(texts.bank) > 0
+    on_captions = options.needs_captions or (options.using(*AFFINITIES) and not banked)
+    if options.both_captions and not (on_captions or ("text" in towers and options.using("student"))):
+        raise UsageError(
+            "both_captions has no effect: "
+            + ("with a --bank, " if banked else "")
+            + "no loss of this recipe sees captions.",
+            hint="Set both_captions = false" + (", or leave --bank out." if banked else "."),
+        )
     if options.both_captions and not texts.caption_everywhere:
         raise UsageError("both_captions needs captions of every image.")
     if (names := options.using("caption")) and not texts.caption_everywhere:

@@ -50,7 +50,7 @@ from mobileclip_kit.distillation.training_set import (
     usable_pairs,
 )
 from mobileclip_kit.errors import DataError, MckitError, UsageError
-from mobileclip_kit.files import sha256_of_file
+from mobileclip_kit.files import counted, sha256_of_file
 from mobileclip_kit.images import normalize
 from mobileclip_kit.inherit.manual import kept_units
 from mobileclip_kit.inherit.reconstruction import can_be_fitted, fit_head, fit_layers
@@ -168,7 +168,7 @@ class TrainingRun:
         self._is_pointless = True
         first = self.skipped[0] if self.skipped else None
         why = f" ({len(self.skipped)} skipped; the first, {first.item}: {first.reason})" if first else ""
-        images = "1 image" if count == 1 else f"{count} images"
+        images = counted(count, "image")
         raise DataError(f"{images} can be trained on; distillation needs at least {_LEAST_IMAGES}{why}.")
 
     def note(self, sentence: str) -> None:
@@ -270,7 +270,8 @@ class DistillRun(TrainingRun):
             )
 
         if (scales := self.options.teacher_scales) and len(scales) != len(self.teachers):
-            raise UsageError(f"teacher_scales has {len(scales)} numbers for {len(self.teachers)} teachers.",
+            numbers, teachers = counted(len(scales), "number"), counted(len(self.teachers), "teacher")
+            raise UsageError(f"teacher_scales has {numbers} for {teachers}.",
                              hint="Give one for each --cache, in their order.")  # fmt: skip
 
     def read_data(self) -> None:
@@ -289,6 +290,9 @@ class DistillRun(TrainingRun):
                 )
         self.require_images(len(pairs))
         self.pairs = pairs
+        if self.options.both_captions and (synthetic := sum(pair.only_synthetic for pair in pairs)):
+            self.note(f"{synthetic} of {counted(len(pairs), 'image')} have no real caption; with both_captions, their "
+                      "first synthetic one takes its place.")  # fmt: skip
         if self.bank and not uses_texts and not request.trim_vocab:
             self.note(f"The recipe {self.recipe.name} compares images with no texts: --bank has no effect.")
 

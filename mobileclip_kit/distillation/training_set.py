@@ -20,6 +20,7 @@ from mobileclip_kit.data.images import (
 )
 from mobileclip_kit.data.pair import Pair, Skipped
 from mobileclip_kit.errors import DataError, UsageError
+from mobileclip_kit.files import counted
 from mobileclip_kit.spec import ImageSpec
 
 
@@ -91,7 +92,8 @@ def split_holdout(pairs: TrainingPairs, holdout: str | float | None) -> tuple[Tr
         rows = {pair.key: row for row, pair in enumerate(pairs.pairs)}
         unknown = [name for name in wanted if name not in rows]
         if unknown:
-            raise DataError(f"{holdout} names {len(unknown)} images that cannot be used, the first is {unknown[0]!r}.")
+            images = counted(len(unknown), "image")
+            raise DataError(f"{holdout} names {images} that cannot be used, the first is {unknown[0]!r}.")
         aside = {rows[name] for name in wanted}
     seen = {pairs.hashes[row] for row in aside}  # the same image under another name is not trained on either
     train = [row for row, sha256 in enumerate(pairs.hashes) if sha256 not in seen]

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.confidence.background import refresh_background
 from mobileclip_kit.errors import DataError, ModelMismatchError, first_line
 from mobileclip_kit.extras import missing_extra
-from mobileclip_kit.files import check_sha256, read_json, sha256_of_file
+from mobileclip_kit.files import check_sha256, counted, read_json, sha256_of_file
 from mobileclip_kit.formats import from_document
 from mobileclip_kit.images import decode_ahead
 from mobileclip_kit.index.folder import IndexHeader, IndexWriter, open_writer, staged_index
@@ -238,9 +238,8 @@ def _check_parts(parts: Sequence[Part]) -> int:
     dim = int(parts[0].matrix.shape[1])
     for part in parts:
         if len(part.matrix) != len(part.names):
-            raise DataError(
-                f"{part.vectors} holds {len(part.matrix)} vectors, but {part.source} holds {len(part.names)} names."
-            )
+            held, named = counted(len(part.matrix), "vector"), counted(len(part.names), "name")
+            raise DataError(f"{part.vectors} holds {held}, but {part.source} holds {named}.")
         if part.matrix.shape[1] != dim:
             raise DataError(f"{part.vectors} holds vectors of {part.matrix.shape[1]} numbers; the first file {dim}.")
     _check_names(parts)

@@ -16,7 +16,7 @@ import numpy as np
 
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.errors import DataError, ModelMismatchError, ShapeError, UsageError
-from mobileclip_kit.files import one_line
+from mobileclip_kit.files import counted, one_line
 from mobileclip_kit.index.folder import IndexReader
 from mobileclip_kit.index.npy import load_matrix, read_names
 from mobileclip_kit.index.store import Item
@@ -180,7 +180,8 @@ def load_query_vectors(path: Path, names: Path | None, dim: int) -> tuple[list[s
         raise ModelMismatchError(f"{path} holds vectors of {matrix.shape[1]} numbers; the index holds {dim}.")
     labels = [f"vector {number}" for number in range(len(matrix))] if names is None else read_names(names)
     if len(labels) != len(matrix):
-        raise DataError(f"{path} holds {len(matrix)} vectors, but {names} holds {len(labels)} names.")
+        held, named = counted(len(matrix), "vector"), counted(len(labels), "name")
+        raise DataError(f"{path} holds {held}, but {names} holds {named}.")
     vectors, bad = scale_rows(matrix)
     if bad.any():
         raise DataError(f"Vector {int(np.flatnonzero(bad)[0])} of {path} is zero or not finite.")

@@ -241,7 +241,7 @@ def test_import_recognises_unit_vectors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "value", "message"),
     [
-        (["00.png"], 1.0, "1 names, but .* 2 rows"),
+        (["00.png"], 1.0, "1 name, but .* 2 rows"),
         (["00.png", "00.png"], 1.0, "'00.png' on the lines 1 and 2"),
         (["00.png", "01.png"], np.nan, "vector of 01.png, is not finite"),
         (["x.png", "y.png"], 1.0, "None of the 2 images"),

@@ -13,7 +13,7 @@ import pytest
 from mobileclip_kit.cache.folder import TeacherCache
 from mobileclip_kit.cache.reinforced import DATACOMPDR, import_reinforced
 from mobileclip_kit.cache.texts import open_texts, text_vectors
-from mobileclip_kit.errors import DataError
+from mobileclip_kit.errors import DataError, OutputError
 from mobileclip_kit.metrics import unit_rows
 from tests.data.test_shards import image, write
 
@@ -25,6 +25,15 @@ def npz(images: Any, texts: Any) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, image_emb=images, text_emb=texts)
     return stream.getvalue()
+
+
+def torn() -> bytes:
+    """Whole as an archive, but its first member cannot be unpacked."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, image_emb=NUMBERS[0, :VIEWS], text_emb=NUMBERS[0, VIEWS:])
+    data = bytearray(stream.getvalue())
+    data[data.index(b"image_emb.npy") + 33] ^= 0xFF  # behind the member's name and sizes
+    return bytes(data)
 
 
 def members(number: int, vectors: bytes | None) -> dict[str, bytes]:
@@ -65,22 +74,42 @@ def test_images_without_usable_vectors_are_named(tmp_path: Path) -> None:
     good, other = stored()
     short = npz(NUMBERS[0, :VIEWS], NUMBERS[0, VIEWS:-1])
     hollow = npz(np.full((1, 8), np.nan), NUMBERS[0, VIEWS:])
-    path = shard(tmp_path, good, None, b"PK", short, hollow, other)
-    report = import_reinforced(path, tmp_path / "caches", teachers=TEACHERS)[0]
-    assert report.items == 2
+    narrow = npz(NUMBERS[0, :VIEWS, :6], NUMBERS[0, VIEWS:, :6])
+    path = shard(tmp_path, good, None, b"PK", short, hollow, other, narrow, torn())
+    report, second = import_reinforced(path, tmp_path / "caches", teachers=TEACHERS)
+    assert report.items == second.items == 2
     reasons = {skip.item: skip.reason for skip in report.failed}
     assert reasons["dr.tar/1.jpg"] == "It has no stored vectors (.npz)."
     assert "2 text vectors for 3 captions" in reasons["dr.tar/3.jpg"]
-    assert "not finite" in reasons["dr.tar/4.jpg"] and "dr.tar/2.jpg" in reasons
+    assert "not finite" in reasons["dr.tar/4.jpg"] and "not a zip file" in reasons["dr.tar/2.jpg"]
+    assert "6 numbers, those of other images 8: they are of other teachers" in reasons["dr.tar/6.jpg"]
+    assert "decompressing" in reasons["dr.tar/7.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "reason"),
+    [(b"PK", "not a zip file"), (b"", "not a zip file"),
+     (npz(NUMBERS[0, :VIEWS], NUMBERS[0, [0]]), "1 text vector for 3 captions")],
+)  # fmt: skip
+def test_the_reason_is_told_where_no_vectors_can_be_used(tmp_path: Path, vectors: bytes, reason: str) -> None:
+    path = shard(tmp_path, None, vectors, vectors)
+    with pytest.raises(DataError, match=rf"No image of .* can be imported \(2 failed; .*dr.tar/1.jpg: .*{reason}"):
+        import_reinforced(path, tmp_path / "caches")
+    assert not (tmp_path / "caches").exists()
+
+
+def test_caches_of_several_teachers_are_not_made_in_that_of_one(tmp_path: Path) -> None:
+    path, out = shard(tmp_path, *stored()), tmp_path / "cache"
+    import_reinforced(path, out, teachers=["both"])
+    with pytest.raises(OutputError, match="is the cache of one teacher"):
+        import_reinforced(path, out, teachers=TEACHERS)
+    assert not (out / "00").exists()
 
 
 def test_shards_of_other_teachers_or_without_vectors_are_refused(tmp_path: Path) -> None:
     path = shard(tmp_path, *stored())
     with pytest.raises(DataError, match=r"have 8 numbers, which cannot be those of ViT-L-14:datacomp.* and ViT-L-14:o"):
         import_reinforced(path, tmp_path / "caches", teachers=DATACOMPDR)
-    other = npz(NUMBERS[0, :VIEWS, :6], NUMBERS[0, VIEWS:, :6])
-    with pytest.raises(DataError, match="have 6 numbers, those of other images 8: they are of other teachers"):
-        import_reinforced(shard(tmp_path, stored()[0], other), tmp_path / "caches", teachers=TEACHERS)
     with pytest.raises(DataError, match=r"No image of .*dr.tar has stored vectors"):
         import_reinforced(shard(tmp_path, None), tmp_path / "none", teachers=TEACHERS)
     assert not (tmp_path / "none").exists()

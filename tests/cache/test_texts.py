@@ -39,7 +39,7 @@ def test_rows_that_fit_neither_texts_nor_cache_are_refused(tmp_path: Path, cache
         import_text_vectors(cache, *bank(tmp_path, 2, width=5))
     vectors, texts = bank(tmp_path, 3)
     texts.write_text("only one\n")
-    with pytest.raises(DataError, match="3 × 4 numbers for 1 texts"):
+    with pytest.raises(DataError, match="3 × 4 numbers for 1 text of"):
         import_text_vectors(cache, vectors, texts)
     assert open_texts(cache) is None
 

@@ -209,6 +209,14 @@ def test_a_member_with_an_impossible_number_is_stated(tmp_path: Path) -> None:
         read(tmp_path / "a.tar")
 
 
+def test_an_image_whose_captions_are_all_synthetic_is_marked(tmp_path: Path) -> None:
+    made = json.dumps({"syn_text": ["a drawing"]}).encode()
+    members = {"0.png": image(0), "0.syn.json": made, "1.png": image(1), "1.syn.json": made, "1.txt": b"real",
+               "2.png": image(2)}  # fmt: skip
+    pairs = open_source(write(tmp_path / "a.tar", members))
+    assert [pair.only_synthetic for pair in pairs] == [True, False, False]
+
+
 def test_a_retrieval_set_of_clip_benchmark_has_a_caption_in_each_line(tmp_path: Path) -> None:
     """Its folder holds the kind beside the splits; of other shards a text is one caption."""
     members = {"0.png": image(0), "0.txt": b"a dog\nits ball\n"}

@@ -223,6 +223,8 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
         (MixtureOptions(affinity=1.0), RunTexts.collect([()] * IMAGES, []), ("image",), "needs texts"),
         (MixtureOptions(contrastive=1.0), RunTexts.collect([()] * IMAGES, BANK), ("image",), "caption of every image"),
         (MixtureOptions(neighbours=1.0), texts(), ("text",), "not trained"),
+        (MixtureOptions(affinity=1.0, both_captions=True), texts(), ("image",), "no effect: with a bank, no loss"),
+        (MixtureOptions(cosine=1.0, both_captions=True), texts(bank=False), ("image",), "no effect: no loss"),
     ],
 )
 def test_mixtures_without_what_they_need_are_refused(

@@ -22,7 +22,7 @@ from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation import frozen
 from mobileclip_kit.distillation.recipe import load_recipe
 from mobileclip_kit.distillation.request import DistillRequest
-from mobileclip_kit.distillation.run import TrainingReport, distill
+from mobileclip_kit.distillation.run import DistillRun, TrainingReport, distill
 from mobileclip_kit.distillation.run_folder import RunLog, check_run, open_run
 from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions
 from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, UsageError
@@ -32,6 +32,7 @@ from mobileclip_kit.networks.model import Model, describe, load_model, save_mode
 from mobileclip_kit.networks.students import build_student, pair_config
 from mobileclip_kit.progress import show_progress
 from tests.cache.test_cache import draw, tiny_teacher
+from tests.data.test_shards import write
 from tests.processes import appears, life
 
 STUDENT = {"image_size": 32, "layers": 1, "width": 24, "head_width": 12, "patch_size": 16}
@@ -510,3 +511,17 @@ def test_images_that_do_not_fit_into_memory_train_the_same(
     distill(request(tmp_path, cache=cache, out=tmp_path / "once", decode_once=True))
     assert_same_model(tmp_path / "student", tmp_path / "once")
     assert len(decoded) == 10 and not (tmp_path / "once.run").exists()
+
+
+def test_images_without_a_real_caption_are_told(tmp_path: Path, cache: Path) -> None:
+    """In a step of both captions a synthetic one then takes the real one's place."""
+    members: dict[str, bytes] = {}
+    for number, file in enumerate(sorted((tmp_path / "images").iterdir())):
+        members[f"{number}.png"] = file.read_bytes()
+        members[f"{number}.syn.json"] = json.dumps({"syn_text": [f"drawing {number}", "a thing"]}).encode()
+    data = write(tmp_path / "a.tar", members)
+    recipe = replace(RECIPE, options=MixtureOptions(affinity=1.0, both_captions=True))
+    run = DistillRun(request(tmp_path, cache=cache, data=data, recipe=recipe))
+    run.read_data()
+    sentence = "10 of 10 images have no real caption; with both_captions, their first synthetic one takes its place."
+    assert run.notes == [sentence]

@@ -242,7 +242,7 @@ def test_a_refused_run_leaves_nothing_behind_and_a_corrected_one_works(
         "trim_vocab": True,
     }
     names.write_text("unknown.png\n")
-    with pytest.raises(DataError, match="names 1 images that cannot be used"):
+    with pytest.raises(DataError, match="names 1 image that cannot be used"):
         run(tmp_path, data, **given, holdout=str(names))
     assert not list(tmp_path.glob("student*"))
     names.write_text("00.png\n")

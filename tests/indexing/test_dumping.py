@@ -129,7 +129,7 @@ def test_what_is_not_such_a_folder_is_refused(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DataError, match="none of the columns image_path"):
         load(tmp_path / "e", tmp_path / "i")
     write_part(tmp_path / "e", 0, raw(1), key=["x", "y"])
-    with pytest.raises(DataError, match="1 vectors.*2 names"):
+    with pytest.raises(DataError, match="1 vector,.*2 names"):
         load(tmp_path / "e", tmp_path / "i")
     write_part(tmp_path / "e", 1, raw(1, DIM + 1), key=["z"])
     write_part(tmp_path / "e", 0, raw(1), key=["x"])

@@ -115,7 +115,7 @@ def bad_import(folder: Path, vectors: NDArray[np.generic], names: list[str], mat
 
 
 def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    bad_import(tmp_path, raw(2), ["a"], "2 vectors.*1 names")
+    bad_import(tmp_path, raw(2), ["a"], r"2 vectors.*1 name\.")
     bad_import(tmp_path, raw(3), ["a", "b", "a"], "'a' 2 times")
     bad_import(tmp_path, raw(2), ["a", ""], "Name 2")
     bad_import(tmp_path, raw(2)[0], ["a"], "not a matrix")
