@@ -65,7 +65,7 @@ def read_shards(place: str, skipped: list[Skipped]) -> Iterator[Pair]:
     Raises:
         DataError: There is no such shard, or the URL's protocol is not installed.
     """
-    if not is_url(place) and _is_retrieval(Path(place)):
+    if not is_url(place) and is_retrieval(Path(place)):
         others = sorted(folder.name for folder in Path(place).iterdir() if folder.is_dir() and folder.name != _SPLIT)
         skipped += [Skipped(name, f"Only {_SPLIT} is read, the split for retrieval.") for name in others]
     for shard in _expand(place):
