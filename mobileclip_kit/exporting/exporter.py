@@ -186,7 +186,7 @@ def _choose_again(
         cosine = 1 - share * (1 - options.least_cosine)
         options.report(f"{options.format} {options.row.name}: the {' and the '.join(missed)} tower misses the least "
                        f"cosine of {options.least_cosine:g} on other inputs; choosing for {cosine:g}")  # fmt: skip
-        stricter = replace(options, choice_cosine=cosine, measured=export)
+        stricter = replace(options, choice_cosine=cosine, measured=export, keep_failed=False)
         with tempfile.TemporaryDirectory(dir=export.path) as folder:
             write: Callable[[TowerJob], ExportedTower] = load(options.row.write)
             try:

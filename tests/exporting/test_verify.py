@@ -223,6 +223,7 @@ def test_where_no_choice_loses_less_the_first_one_is_refused_with_its_number(
 ) -> None:
     def choose(job: TowerJob) -> ExportedTower:
         if job.options.choice_cosine is not None:
+            assert not job.options.keep_failed, "a choice that is not to be had is an error"
             raise ExportError("No choice.")
         shutil.copyfile(lossy.tower_path(job.tower), job.path)
         return ExportedTower.from_file(job.tower, job.path)
