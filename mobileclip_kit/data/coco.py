@@ -78,11 +78,12 @@ def _pairs(path: Path, images: list[Any], captions: Mapping[Any, list[str]], cat
 
 
 def _karpathy_pairs(path: Path, images: list[Any], skipped: list[Skipped]) -> Iterator[Pair]:
-    measured = [_field(image, "split", path, number) == "test" for number, image in enumerate(images)]
-    if others := len(measured) - sum(measured):
+    measured = [number for number, image in enumerate(images) if _field(image, "split", path, number) == "test"]
+    if others := len(images) - len(measured):
         reason = f"{others} images of other splits than test, which is for retrieval, are left out."
         skipped.append(Skipped(path.name, reason))
-    for number, image in ((number, image) for number, image in enumerate(images) if measured[number]):
+    for number in measured:
+        image = images[number]
         name, captions = str(_field(image, "filename", path, number)), list[str]()
         sentences = _field(image, "sentences", path, number)
         for sentence in sentences if isinstance(sentences, list) else [sentences]:

@@ -82,7 +82,7 @@ class MixtureObjective(VectorObjective):
         captioned, banked = self.texts.caption_everywhere, len(self.texts.bank) > 0
         affinity = bool(options.using(*AFFINITIES))
         self.on_bank = banked and (affinity or not captioned)
-        self.on_captions = captioned and (self.trains_texts or options.needs_captions or (affinity and not banked))
+        self.on_captions = captioned and (self.trains_texts or _compares_captions(options, banked=banked))
         # Which of an image's captions a step sees.
         both = options.both_captions and self.on_captions
         self.captions: tuple[Which, ...] = ("first", "others") if both else ("any",)
@@ -315,6 +315,11 @@ class MixtureInputs:
         return self._shared["bank"], self._objective.teacher_texts(0, self._objective.bank_rows(self._context))
 
 
+def _compares_captions(options: MixtureOptions, *, banked: bool) -> bool:
+    """Whether losses of images compare them with captions, not with a bank's texts alone."""
+    return options.needs_captions or (bool(options.using(*AFFINITIES)) and not banked)
+
+
 def check_inputs(options: MixtureOptions, towers: Sequence[str], texts: RunTexts, *, stored: bool) -> None:
     """Refuse losses that lack what they need.
 
@@ -335,8 +340,8 @@ def check_inputs(options: MixtureOptions, towers: Sequence[str], texts: RunTexts
             hint="Make a cache with `mckit cache --views`, or set neighbours_bank = 0.",
         )
     banked = len(texts.bank) > 0
-    on_captions = options.needs_captions or (options.using(*AFFINITIES) and not banked)
-    if options.both_captions and not (on_captions or ("text" in towers and options.using("student"))):
+    on_captions = _compares_captions(options, banked=banked) or ("text" in towers and options.using("student"))
+    if options.both_captions and not on_captions:
         raise UsageError(
             "both_captions has no effect: "
             + ("with a --bank, " if banked else "")

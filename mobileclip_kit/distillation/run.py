@@ -390,14 +390,15 @@ class DistillRun(TrainingRun):
         request, visual = self.request, image_tower(self.student.network)
         projection = projection_of(visual)
         starts = request.init_file or (request.is_timm and self.init is None)
-        has_fit = starts and hasattr(visual, "trunk") and projection is not None
+        has_trunk = starts and hasattr(visual, "trunk")
+        has_fit = has_trunk and projection is not None
         if not has_fit and self.recipe.training.steps == 0 and self.init is None and request.inherited is None:
             why = "has no linear projection on a timm backbone to fit" if starts else "starts from random weights"
             raise UsageError(
                 f"With steps = 0 nothing is trained, and this student {why}.",
                 hint="Name a trained backbone as --student timm:NAME, or give more steps.",
             )
-        if not starts or not hasattr(visual, "trunk"):
+        if not has_trunk:
             return
         device, targets = self.processes.device, self.targets[0].images
         assert targets is not None
