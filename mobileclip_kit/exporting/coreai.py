@@ -40,12 +40,13 @@ from mobileclip_kit.exporting.bytecode import number_resources
 from mobileclip_kit.exporting.decomposition import average_pool, decompose
 from mobileclip_kit.exporting.folder import Export, ExportedTower
 from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, replaced, short_description
-from mobileclip_kit.exporting.palettes import LEAST_ELEMENTS, choose_palettes, find_palette, set_palettes
+from mobileclip_kit.exporting.palettes import find_palette
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.rounding import RoundedProgram, choose_float32
 from mobileclip_kit.exporting.samples import probe_inputs
 from mobileclip_kit.exporting.towers import ImageTower, TextTower, TowerJob, count_tower
+from mobileclip_kit.exporting.weight_bits import BLOCK, LEAST_ELEMENTS, choose_bits, only_found, set_weights
 from mobileclip_kit.files import write_json
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.coreai import CoreAIFunction, as_float_images
@@ -55,7 +56,6 @@ from mobileclip_kit.spec import ModelSpec, Tower
 _CAPTURED: weakref.WeakKeyDictionary[torch.nn.Module, dict[Tower, Captured]] = weakref.WeakKeyDictionary()
 # Of a program with a dynamic batch.
 LARGEST_BATCH = 64
-_BLOCK = 32
 # Of an asset without its weights, and more.
 _GRAPH_BYTES = 1 << 20
 # Trained channels are of very different sizes, and few values cannot represent them all.
@@ -104,14 +104,11 @@ def write_compressed(job: TowerJob) -> ExportedTower:
         ExportError: The tower cannot be converted or compressed, or no choice of weights keeps the budget.
     """
     base, row = job.options.base, job.options.row
-    more: dict[str, int] | None = None
-    kept: tuple[str, ...] = ()
-    if row.budgeted:
-        plain = _captured(job.model, job.tower, ane=job.options.ane, dynamic=job.options.dynamic_batch)
-        more, kept = choose_palettes(job, plain.module, channels=_CHANNELS)
+    plain = _captured(job.model, job.tower, ane=job.options.ane, dynamic=job.options.dynamic_batch)
+    more, kept = choose_bits(job, plain.module, channels=_CHANNELS)
     if more is not None:
         ready = Captured(job.model, job.tower, ane=job.options.ane, dynamic=job.options.dynamic_batch,
-                         palettes=(row, more))  # fmt: skip
+                         stored=(row, more))  # fmt: skip
         made, source = _write_captured(ready, job), job.path
     elif base is None:
         made, source = write_program(job), job.path
@@ -134,7 +131,7 @@ class Captured:
         tower: ``image`` or ``text``.
         ane: Refuse a tower that the Neural Engine's layout is not known for.
         dynamic: Take any number of inputs up to :data:`LARGEST_BATCH` at once, in place of one.
-        palettes: Replace the weights by values of palettes: the precision, and the weights with more bits.
+        stored: Replace the weights by what they are stored as: the precision, and the weights with more bits.
 
     Attributes:
         program: In float32.
@@ -146,7 +143,7 @@ class Captured:
     """
 
     def __init__(self, model: Model, tower: Tower, *, ane: bool = False, dynamic: bool = False,
-                 palettes: tuple[Precision, Mapping[str, int]] | None = None) -> None:  # fmt: skip
+                 stored: tuple[Precision, Mapping[str, int]] | None = None) -> None:  # fmt: skip
         kind = ImageTower if tower == "image" else TextTower
         try:
             self.module, self.layout = kind(model, ane=True), "(n, channels, 1, tokens)"
@@ -154,8 +151,8 @@ class Captured:
             if ane:
                 raise
             self.module, self.layout = kind(model), "as in the network"
-        if palettes is not None:
-            set_palettes(self.module, *palettes, channels=_CHANNELS)
+        if stored is not None:
+            set_weights(self.module, *stored, channels=_CHANNELS)
         self._tower, self._dynamic = tower, dynamic
         self.program = self._capture()
 
@@ -260,13 +257,14 @@ def compress(program: Any, row: Precision, *, found: bool = False) -> Any:
     Args:
         program: In float16 or float32.
         row: The precision.
-        found: Whether weights consist of the values of their palettes already; others stay as they are.
+        found: Whether weights consist of the values of their palettes or of steps already; others stay as they are.
 
     Raises:
         ExportError: Core AI refuses.
     """
     with quiet_converters():
         from coreai_opt import coreai_utils as utils
+        from coreai_opt.coreai_utils.passes import weight_quantization
 
     try:
         with quiet_converters(), _own_palettes(found=found):
@@ -280,12 +278,17 @@ def compress(program: Any, row: Precision, *, found: bool = False) -> Any:
                         num_kmeans_workers=1, enable_fast_kmeans_mode=False,
                     )  # fmt: skip
                 return program
-            if row.name == "int4":
-                return utils.quantize_weights(
-                    program, utils.DType.INT4, granularity=utils.CompressionGranularity.PER_BLOCK, block_size=_BLOCK,
-                    weight_num_threshold=LEAST_ELEMENTS,
-                )  # fmt: skip
-            return utils.quantize_weights(program, utils.DType.INT8, weight_num_threshold=LEAST_ELEMENTS)
+            compute = weight_quantization._compute_qparams_by_dtype
+            compute = only_found(compute) if found else compute
+            with replaced(weight_quantization, "_compute_qparams_by_dtype", compute):
+                if row.name == "int4":
+                    program = utils.quantize_weights(
+                        program, utils.DType.INT4, granularity=utils.CompressionGranularity.PER_BLOCK,
+                        block_size=BLOCK, weight_num_threshold=LEAST_ELEMENTS,
+                    )  # fmt: skip
+                    if not found:
+                        return program
+                return utils.quantize_weights(program, utils.DType.INT8, weight_num_threshold=LEAST_ELEMENTS)
     except Exception as error:  # the passes raise whatever they meet
         raise ExportError(f"coreai-opt cannot compress the weights to {row.name}: {first_line(error)}") from error
 
@@ -340,7 +343,7 @@ def execute_twins(export: Export, model: Model, tower: Tower, inputs: Pixels | I
     if export.row.name == "fp32":
         return
     more = export.towers[tower].notes.get("bits")
-    captured = Captured(model, tower, palettes=(export.row, more)) if more else _captured(model, tower)
+    captured = Captured(model, tower, stored=(export.row, more)) if more else _captured(model, tower)
     rows = [as_float_images(row[None]) if tower == "image" else row[None].astype(np.int32) for row in inputs]
     with tempfile.TemporaryDirectory() as folder:
         program = convert(captured.program, tower)

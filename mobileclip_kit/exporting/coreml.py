@@ -5,8 +5,9 @@ operators (a scale for each channel on ``ImageType`` is a known trap). A text go
 context)``. Out comes ``embedding``, ``(1, d)``, a row of length 1. A flexible batch would keep the program off the
 Neural Engine (coremltools issue 2022); apps batch with ``MLArrayBatchProvider``.
 
-Smaller weights: palettes of 2ⁿ values (:mod:`mobileclip_kit.exporting.palettes`), or int8 with a scale for each
-channel. Activations stay float16; the phone expands the weights when it computes.
+Smaller weights: palettes of 2ⁿ values, or int8 with a scale for each channel, and what is too sensitive stays in
+float16 (:mod:`mobileclip_kit.exporting.weight_bits`). Activations stay float16; the phone expands the weights when it
+computes.
 """
 
 from __future__ import annotations
@@ -27,16 +28,19 @@ from mobileclip_kit import __version__
 from mobileclip_kit.errors import ExportError, first_line
 from mobileclip_kit.exporting import float16
 from mobileclip_kit.exporting.folder import ExportedTower
-from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, short_description
-from mobileclip_kit.exporting.palettes import LEAST_ELEMENTS, choose_palettes, find_palette, set_palettes
+from mobileclip_kit.exporting.metadata import describe_tower, quiet_converters, replaced, short_description
+from mobileclip_kit.exporting.palettes import find_palette
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.samples import probe_inputs
 from mobileclip_kit.exporting.towers import TowerJob
+from mobileclip_kit.exporting.weight_bits import LEAST_ELEMENTS, choose_bits, only_found, set_weights
 from mobileclip_kit.files import size_bytes
 from mobileclip_kit.mil.values import FLOAT16_MAX
 from mobileclip_kit.spec import ModelSpec, Tower
 
 _INFINITE = 1e38
+# Operators whose weights are reduced.
+_REDUCED = ("linear", "matmul", "conv", "gather")
 # An operator that is kept in float32 hands its large result on to the next, which the next round finds.
 _ROUNDS = 4
 
@@ -63,11 +67,11 @@ def write_compressed(job: TowerJob) -> ExportedTower:
         ExportError: The tower cannot be converted or compressed, or no choice of weights keeps the budget.
     """
     row = job.options.row
-    more, kept = choose_palettes(job, job.module, channels=0) if row.budgeted else (None, ())
+    more, kept = choose_bits(job, job.module)
     if more is None:
         compress = partial(compress_weights, precision=row)
         return _convert_tower(job, compress) if job.options.base is None else _compress_base(job)
-    set_palettes(job.module, row, more, channels=0)
+    set_weights(job.module, row, more)
     made = _convert_tower(job, partial(compress_weights, precision=row, found=True))
     return replace(made, kept_in_float=(*kept, *made.kept_in_float), notes={**made.notes, "bits": more})
 
@@ -153,26 +157,45 @@ def compress_weights(model: Any, precision: Precision, *, found: bool = False) -
     Args:
         model: coremltools' ``MLModel``.
         precision: One that reduces weights.
-        found: Whether weights consist of the values of their palettes already; others stay as they are.
+        found: Whether weights consist of the values of their palettes or of steps already; others stay as they are.
 
     Raises:
         ExportError: coremltools refuses.
     """
     import coremltools.optimize.coreml as optimize
+    from coremltools.optimize import _utils as inside
 
+    left = dict.fromkeys(_other_constants(model.get_spec()))
+    config = partial(optimize.OptimizationConfig, op_name_configs=left)
     try:
         with quiet_converters():
             if not precision.name.startswith("palette"):
-                config = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=LEAST_ELEMENTS)
-                return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(global_config=config))
+                how = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=LEAST_ELEMENTS)
+                compute = inside.compute_qparams_by_dtype
+                with replaced(inside, "compute_qparams_by_dtype", only_found(compute) if found else compute):
+                    return optimize.linear_quantize_weights(model, config(how))
             bits = precision.weight_bits
-            how = {"mode": "unique"} if found else {"mode": "custom", "lut_function": lambda w: find_palette(w, bits)}
-            palettes = optimize.OpPalettizerConfig(**how, weight_threshold=LEAST_ELEMENTS)
-            return optimize.palettize_weights(model, optimize.OptimizationConfig(global_config=palettes))
+            mode = {"mode": "unique"} if found else {"mode": "custom", "lut_function": lambda w: find_palette(w, bits)}
+            palettes = optimize.OpPalettizerConfig(**mode, weight_threshold=LEAST_ELEMENTS)
+            return optimize.palettize_weights(model, config(palettes))
     except Exception as error:  # coremltools raises whatever its passes meet
         raise ExportError(
             f"coremltools cannot compress the weights to {precision.name}: {first_line(error)}"
         ) from error
+
+
+def _other_constants(spec: Any) -> list[str]:
+    """The constants of a program that neither a product nor a look-up reads, such as tables of positions and masks."""
+    constants: set[str] = set()
+    read: set[str] = set()
+    for function in spec.mlProgram.functions.values():
+        for block in function.block_specializations.values():
+            for operation in block.operations:
+                if operation.type == "const":
+                    constants.update(result.name for result in operation.outputs)
+                elif operation.type.startswith(_REDUCED):
+                    read.update(each.name for given in operation.inputs.values() for each in given.arguments)
+    return sorted(constants - read)
 
 
 def _save(model: Any, tower: Tower, spec: ModelSpec, path: Path) -> None:

@@ -50,12 +50,12 @@ def write_float32(job: TowerJob) -> ExportedTower:
 
 
 def write_reduced(job: TowerJob) -> ExportedTower:
-    """Write a tower with smaller weights and float32 arithmetic.
+    """Write a tower with float16 weights and float32 arithmetic.
 
     Raises:
         ExportError: The tower cannot be converted or reduced.
     """
-    made = quantize(float_model(job), weights_recipe(job.options.row))
+    made = quantize(float_model(job), weights_recipe())
     save_model(made, job.tower, job.model.spec, job.path)
     return ExportedTower.from_file(job.tower, job.path, **notes_of(job))
 
@@ -132,17 +132,23 @@ def notes_of(job: TowerJob) -> dict[str, Any]:
     return notes
 
 
-def weights_recipe(row: Precision) -> Any:
-    """The quantiser's recipe for float16 or int8 weights that are spread out before they are used."""
+def weights_recipe(in_half: Collection[str] | None = None) -> Any:
+    """The quantiser's recipe for weights that are spread out before they are used.
+
+    Args:
+        in_half: Scopes of operators that have float16 weights where the others have int8, from :func:`product_scopes`;
+            None for float16 everywhere.
+    """
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     manager = RecipeManager()
-    casts = row.weight_bits == 16
-    kind = {"algorithm_key": AlgorithmName.FLOAT_CASTING} if casts else {}
     for name in (*PRODUCTS, *_TABLES):
+        # A later entry takes the place of an earlier one.
         with contextlib.suppress(ValueError):  # look-up tables have no such form
-            manager.add_weight_only_config(".*", name, row.weight_bits, **kind)
+            manager.add_weight_only_config(".*", name, 16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+        if in_half is not None:
+            manager.add_weight_only_config(_all_but(in_half), name, 8)
     return manager.get_quantization_recipe()
 
 

@@ -1,6 +1,7 @@
 """LiteRT towers whose products are integers, under a budget: what misses it stays in float32.
 
-Three precisions: int8 with ranges observed on calibration inputs, int8 with ranges found at each run, and int4 weights.
+Four precisions: int8 with ranges observed on calibration inputs, int8 with ranges found at each run, int4 weights, and
+int8 weights that are spread out before they are used; of these the sensitive ones have float16.
 :mod:`mobileclip_kit.exporting.mixed_bits` chooses what is kept in more bits.
 """
 
@@ -23,6 +24,7 @@ from mobileclip_kit.exporting.litert import (
     products_recipe,
     quantize,
     save_model,
+    weights_recipe,
 )
 from mobileclip_kit.exporting.mixed_bits import MixedTower, fit_budget, inputs_of
 from mobileclip_kit.exporting.request import require_calibration
@@ -75,6 +77,8 @@ class IntegerTower(MixedTower):
     def form(self, kept: Collection[Sensitivity], *, trial: bool = False) -> bytes:
         """See :meth:`MixedTower.form`."""
         in_float = {entry.node for entry in kept if entry.bits == 8}
+        if self.row.name == "int8-weights":
+            return quantize(self._model, weights_recipe(in_float))
         if len(in_float) == len(self.products):
             return self._model
         calibrated = (self._trial_ranges if trial else self._ranges) if self.row.calibrated else None
@@ -90,9 +94,9 @@ class IntegerTower(MixedTower):
         """See :meth:`MixedTower.size`."""
         return len(form)
 
-    def has_fewer(self, operator: str) -> bool:
+    def has_fewer(self, product: str) -> bool:
         """See :meth:`MixedTower.has_fewer`."""
-        return self.mixes and operator in FOUR_BITS
+        return self.mixes and self.products[product][0] in FOUR_BITS
 
     @cached_property
     def _ranges(self) -> Any:

@@ -12,9 +12,9 @@ int8 (:mod:`mobileclip_kit.exporting.budget`, :mod:`mobileclip_kit.exporting.sen
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, ClassVar
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
@@ -76,8 +76,8 @@ class MixedTower(ABC):
         """What it gains to keep a product; the greatest come first."""
         return entry.loss
 
-    def has_fewer(self, operator: str) -> bool:
-        """Whether products of a kind can have fewer than 8 bits here."""
+    def has_fewer(self, product: str) -> bool:
+        """Whether a product can have fewer than 8 bits here."""
         return self.mixes
 
     @property
@@ -106,7 +106,7 @@ class MixedTower(ABC):
         for entry in whole:
             others = [other for other in whole if other is not entry]
             fewer = replace(entry, bits=self.row.weight_bits)
-            widths = [fewer] if self.has_fewer(entry.operator) else []
+            widths = [fewer] if self.has_fewer(entry.node) else []
             for kind in [*widths, *([entry] if eight or not self.mixes else [])]:
                 kept = others if kind is fewer or not widths else [*others, fewer]
                 vectors = self.run(self.form(kept, trial=True), self.measuring)
@@ -133,14 +133,20 @@ def fit_budget(tower: MixedTower, job: TowerJob) -> tuple[Any, tuple[str, ...]]:
         job: Says which budget to keep, and which measurements to choose from.
 
     Returns:
-        The form, and what was kept: ``FULLY_CONNECTED of WEIGHT``.
+        The form, and what was kept: ``FULLY_CONNECTED of WEIGHT``. Everything is reduced where no choice keeps the
+        budget and failed exports are kept: verification says what is missing.
 
     Raises:
         ExportError: No choice keeps the budget, or only one whose file is no smaller than one with 8 bits, or the
             sensitivities are of another tower.
     """
     budget = budget_of(job, tower.run)
-    form, kept = _fit(tower, budget, job)
+    try:
+        form, kept = _fit(tower, budget, job)
+    except ExportError:
+        if not job.options.keep_failed:
+            raise
+        form, kept = tower.form(()), ()
     budget.keep(form)
     return form, kept
 
@@ -155,17 +161,38 @@ def _fit(tower: MixedTower, budget: Budget, job: TowerJob) -> tuple[Any, tuple[s
     if {entry.node for entry in found} - tower.products.keys():
         raise ExportError(f"{before} measured other products than this tower has.", hint="Omit --sensitivity.")
     write_sensitivities(table_path(job.path.parent, job.tower), found, f"{len(tower.measuring)} inputs")
-    chosen = choose_float(sorted(found, key=tower.worth, reverse=True), partial(tower.keeps, budget))
+    chosen = _choose(tower, budget, found)
     if chosen is None:
-        raise misses_budget(budget, tower.row.name, "even with every product in float32")
+        raise misses_budget(budget, tower.row.name, f"even with every product in {tower.kinds[-1]}")
     made = tower.form(chosen)
-    if tower.mixes and tower.size(made) >= tower.size(tower.form(tower.in_eight)):
-        whole = tower.least_cosine(tower.form(()))
+    in_float = [entry for entry in found if entry.bits == 8] if eight else []
+    whole = _choose(tower, budget, in_float, tower.in_eight) if tower.mixes else None
+    if whole is not None and tower.size(made) >= tower.size(tower.form(whole)):
+        fewer = tower.least_cosine(tower.form(()))
         raise misses_budget(
-            budget, tower.row.name, f"with {whole:.4f} when all weights have {tower.row.weight_bits} bits, and with "
+            budget, tower.row.name, f"with {fewer:.4f} when all weights have {tower.row.weight_bits} bits, and with "
             "so many products in more bits that the file would not be smaller than one with 8 bits",
         )  # fmt: skip
     return made, _told(chosen, tower)
+
+
+def _choose(
+    tower: MixedTower, budget: Budget, found: Collection[Sensitivity], always: Sequence[Sensitivity] = ()
+) -> tuple[Sensitivity, ...] | None:
+    """What to keep in more bits, beside what always has them; None if not even everything keeps the budget.
+
+    What is worth most comes first, so that the last ones may make the first ones needless: those that lose the least
+    are left out again, as many as can be.
+    """
+    first = choose_float(
+        sorted(found, key=tower.worth, reverse=True), lambda kept: tower.keeps(budget, (*always, *kept))
+    )
+    if first is None:
+        return None
+    left = choose_float(
+        sorted(first, key=lambda entry: -entry.loss), lambda kept: tower.keeps(budget, (*always, *kept))
+    )
+    return (*always, *(first if left is None else left))
 
 
 def inputs_of(job: TowerJob) -> ImageInputs | TextInputs:

@@ -2,7 +2,7 @@
 
 In 8 bits a product's weight becomes int8 with a scale for each output channel, and a DequantizeLinear before the
 product; a look-up table becomes int8 rows with a scale each. All 8 bits are used: nothing is multiplied in integers
-here.
+here. Which weights are too sensitive for it is chosen by :mod:`mobileclip_kit.exporting.int8_weights`.
 
 In 16 bits every large weight becomes float16 with a Cast behind it, which runtimes carry out once, when they load the
 file. Arithmetic stays float32 on purpose: CPUs compute float16 graphs in float32 all the same, with casts around each
@@ -12,7 +12,7 @@ fusion of transposes into products).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import onnx
@@ -37,11 +37,6 @@ def write_half_weights(job: TowerJob) -> ExportedTower:
     return write_reduced(job, halve_weights)
 
 
-def write_int8_weights(job: TowerJob) -> ExportedTower:
-    """Write a tower with int8 weights."""
-    return write_reduced(job, lambda graph: (quantize_weights(graph), ()))
-
-
 def write_reduced(job: TowerJob, reduce: Reduce) -> ExportedTower:
     """Write a tower whose float32 graph a function reduces.
 
@@ -55,17 +50,21 @@ def write_reduced(job: TowerJob, reduce: Reduce) -> ExportedTower:
     return ExportedTower.from_file(job.tower, job.path, kept_in_float=kept, **notes)
 
 
-def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a float32 graph whose products read int8 weights and whose look-up tables are int8."""
+def quantize_weights(model: onnx.ModelProto, kept: Collection[str] = ()) -> onnx.ModelProto:
+    """A copy of a float32 graph whose products read int8 weights and whose look-up tables are int8.
+
+    Args:
+        model: In float32.
+        kept: Names of weights and tables that stay as they are.
+    """
     smaller = copy_message(model)
     graph = smaller.graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     done: set[tuple[str, int]] = set()
     makers: list[onnx.NodeProto] = []
     for node in graph.node:
-        axis = _channel_axis(node)
-        tensor = tensors.get(node.input[1]) if axis is not None else None
-        if axis is None or tensor is None or not _worth_it(tensor) or (axis == 1 and len(tensor.dims) > 2):
+        axis, tensor = _channel_axis(node), _weight(node, tensors)
+        if axis is None or tensor is None or tensor.name in kept:
             continue
         name = f"{tensor.name}_{axis}"
         if (tensor.name, axis) not in done:
@@ -81,16 +80,35 @@ def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             makers.append(onnx.helper.make_node("DequantizeLinear", stored, spread, f"{name}_spread", axis=axis))
         node.input[1] = f"{name}_float"
     replace_nodes(graph, (*makers, *graph.node))
-    quantize_tables(graph)
+    quantize_tables(graph, kept)
     _drop_unread(graph)
     return smaller
 
 
-def halve_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """A copy of a float32 graph whose large weights are float16, and the weights that float16 cannot hold."""
+def reducible(model: onnx.ModelProto) -> dict[str, str]:
+    """The weights and tables that :func:`quantize_weights` reduces, each with an operator that reads it."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    found = {name: "Gather" for name in _tables(model.graph)}
+    for node in model.graph.node:
+        weight = _weight(node, tensors)
+        if weight is not None:
+            found[weight.name] = node.op_type
+    return found
+
+
+def halve_weights(
+    model: onnx.ModelProto, names: Collection[str] | None = None
+) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A copy of a float32 graph whose large weights are float16, and the weights that float16 cannot hold.
+
+    Args:
+        model: In float32.
+        names: Of the weights; None for all.
+    """
     smaller = copy_message(model)
     graph = smaller.graph
-    large = {tensor.name: tensor for tensor in graph.initializer if _worth_it(tensor)}
+    large = {tensor.name: tensor for tensor in graph.initializer
+             if _worth_it(tensor) and (names is None or tensor.name in names)}  # fmt: skip
     beyond = tuple(name for name, tensor in large.items() if np.abs(numpy_helper.to_array(tensor)).max() > FLOAT16_MAX)
     for name in beyond:
         del large[name]
@@ -120,13 +138,13 @@ def halve_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, .
     return smaller, beyond
 
 
-def quantize_tables(graph: onnx.GraphProto) -> tuple[str, ...]:
+def quantize_tables(graph: onnx.GraphProto, kept: Collection[str] = ()) -> tuple[str, ...]:
     """Replace each float look-up table by int8 rows and one scale a row: ``Gather → Cast → Mul(Gather(scales))``.
 
     Returns:
         The names of the tables; one that is also read otherwise than row by row stays as it is.
     """
-    tables = _tables(graph)
+    tables = {name: table for name, table in _tables(graph).items() if name not in kept}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         table = tables.get(node.input[0]) if _takes_rows(node) else None
@@ -169,6 +187,13 @@ def _tables(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
 
 def _takes_rows(node: onnx.NodeProto) -> bool:
     return node.op_type == "Gather" and not any(entry.name == "axis" and entry.i for entry in node.attribute)
+
+
+def _weight(node: onnx.NodeProto, tensors: Mapping[str, onnx.TensorProto]) -> onnx.TensorProto | None:
+    """A product's weight, where it is large and its output channels are known."""
+    axis = _channel_axis(node)
+    tensor = tensors.get(node.input[1]) if axis is not None else None
+    return None if tensor is None or not _worth_it(tensor) or (axis == 1 and len(tensor.dims) > 2) else tensor
 
 
 def _channel_axis(node: onnx.NodeProto) -> int | None:

@@ -101,6 +101,7 @@ FORMATS: dict[str, ExportFormat] = {
 }  # fmt: skip
 
 _PALETTES = "weights from a palette of 2^N values, the most sensitive ones 8 bits or float16"
+_INTEGERS = "int8 weights, the most sensitive ones float16"
 
 # A format's first row is its default.
 PRECISIONS: list[Precision] = [
@@ -108,8 +109,9 @@ PRECISIONS: list[Precision] = [
               help="float32", weight_bits=32),
     Precision(format="onnx", name="fp16", write=f"{_EXPORT}.onnx_weights:write_half_weights", threshold=0.999,
               flag="--fp16", help="float16 weights", weight_bits=16),
-    Precision(format="onnx", name="int8-weights", write=f"{_EXPORT}.onnx_weights:write_int8_weights", threshold=0.99,
-              flag="--int8-weights", help="int8 weights, float32 arithmetic", weight_bits=8, spread_weights=True),
+    Precision(format="onnx", name="int8-weights", write=f"{_EXPORT}.int8_weights:write_int8_weights", threshold=0.99,
+              flag="--int8-weights", help=f"{_INTEGERS}; float32 arithmetic", weight_bits=8, budgeted=True,
+              spread_weights=True),
     Precision(format="onnx", name="int8", write=f"{_EXPORT}.int8:write_int8", threshold=0.99, flag="--int8",
               help="int8 weights and activations (needs --calibration)", weight_bits=7, calibrated=True, budgeted=True),
     Precision(format="coreml", name="fp16", write=f"{_EXPORT}.coreml:write_program", threshold=0.999, flag="--fp16",
@@ -117,28 +119,29 @@ PRECISIONS: list[Precision] = [
     Precision(format="coreml", name="fp32", write=f"{_EXPORT}.coreml:write_program", threshold=0.999, flag="--fp32",
               help="float32", weight_bits=32, from_default=False),
     Precision(format="coreml", name="int8", write=f"{_EXPORT}.coreml:write_compressed", threshold=0.99, flag="--int8",
-              help="int8 weights", weight_bits=8),
+              help=_INTEGERS, weight_bits=8, budgeted=True),
     *(Precision(format="coreml", name=f"palette{bits}", write=f"{_EXPORT}.coreml:write_compressed", threshold=0.99,
-                flag="--palettize", value=str(bits), help=_PALETTES, weight_bits=bits, budgeted=bits < 8)
+                flag="--palettize", value=str(bits), help=_PALETTES, weight_bits=bits, budgeted=True)
       for bits in (8, 6, 4)),
     Precision(format="coreai", name="fp16", write=f"{_EXPORT}.coreai:write_program", threshold=0.999, flag="--fp16",
               help="float16", weight_bits=16),
     Precision(format="coreai", name="fp32", write=f"{_EXPORT}.coreai:write_program", threshold=0.999, flag="--fp32",
               help="float32", weight_bits=32, from_default=False),
     Precision(format="coreai", name="int8", write=f"{_EXPORT}.coreai:write_compressed", threshold=0.99, flag="--int8",
-              help="int8 weights", weight_bits=8),
+              help=_INTEGERS, weight_bits=8, budgeted=True),
     Precision(format="coreai", name="int4", write=f"{_EXPORT}.coreai:write_compressed", threshold=0.97, flag="--int4",
-              help="int4 weights in blocks of 32", weight_bits=4),
+              help="int4 weights in blocks of 32, the most sensitive ones int8 or float16", weight_bits=4,
+              budgeted=True),
     *(Precision(format="coreai", name=f"palette{bits}", write=f"{_EXPORT}.coreai:write_compressed",
                 threshold=0.97 if bits == 4 else 0.99, flag="--palettize", value=str(bits),
-                help=_PALETTES, weight_bits=bits, budgeted=bits < 8)
+                help=_PALETTES, weight_bits=bits, budgeted=True)
       for bits in (8, 6, 4)),
     Precision(format="litert", name="fp32", write=f"{_EXPORT}.litert:write_float32", threshold=0.999, flag="--fp32",
               help="float32", weight_bits=32),
     Precision(format="litert", name="fp16", write=f"{_EXPORT}.litert:write_reduced", threshold=0.999, flag="--fp16",
               help="float16 weights", weight_bits=16),
-    Precision(format="litert", name="int8-weights", write=f"{_EXPORT}.litert:write_reduced", threshold=0.99,
-              flag="--int8-weights", help="int8 weights, float32 arithmetic", weight_bits=8),
+    Precision(format="litert", name="int8-weights", write=f"{_EXPORT}.litert_int8:write_integers", threshold=0.99,
+              flag="--int8-weights", help=f"{_INTEGERS}; float32 arithmetic", weight_bits=8, budgeted=True),
     Precision(format="litert", name="int8-dynamic", write=f"{_EXPORT}.litert_int8:write_integers", threshold=0.99,
               flag="--int8-dynamic", help="int8 products, ranges computed at run time", weight_bits=8, budgeted=True),
     Precision(format="litert", name="int8", write=f"{_EXPORT}.litert_int8:write_integers", threshold=0.99,

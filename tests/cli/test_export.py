@@ -116,7 +116,7 @@ def test_verify_against_another_model(capsys: pytest.CaptureFixture[str], onnx_e
         (["--format", "onnx", "--int8"], "--calibration"),
         ([], "--format onnx"),
         (["--compare", "--int8"], "--compare writes every precision"),
-        (["--format", "coreml", "--int8", "--max-recall-drop", "0.01"], "in onnx int8, coreml palette6, coreml"),
+        (["--format", "coreml", "--fp16", "--max-recall-drop", "0.01"], "in onnx int8-weights, onnx int8, coreml int8"),
         (["--format", "onnx", "--int8", "--max-recall-drop", "0.01"], "needs images with captions"),
         (["--format", "coreml", "--int8-weights"], "not in int8-weights"),
         (["--compare", "--sensitivity", "student-int8"], "--compare writes every precision"),
@@ -154,7 +154,7 @@ def test_a_usage_error_costs_no_import_of_torch() -> None:
 def test_help_names_what_each_flag_does_in_each_format(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "export", "--help")
     said = " ".join(out.split())
-    assert "--int8 onnx: int8 weights and activations (needs --calibration); coreml: int8 weights; coreai: " in said
+    assert "--int8 onnx: int8 weights and activations (needs --calibration); coreml: int8 weights, the most " in said
     assert "onnx (default): float32; coreml: float32; coreai: float32; litert (default): float32." in said
     assert "--palettize [8|6|4]" in said
     assert "student-onnx-fp32 or student-coreml-fp16" in said

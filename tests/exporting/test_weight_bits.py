@@ -1,4 +1,4 @@
-"""Palettes: batch norms inside convolutions, groups of channels, and more bits for what is too sensitive."""
+"""Weights in fewer bits: batch norms in convolutions, palettes, integers, and more bits for what is too sensitive."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from mobileclip_kit.errors import ExportError, ParityError
 from mobileclip_kit.exporting.exporter import export_model
 from mobileclip_kit.exporting.folder import open_export
-from mobileclip_kit.exporting.palettes import PaletteTower, fold_batch_norms, palettized
 from mobileclip_kit.exporting.precisions import find_precision
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
 from mobileclip_kit.exporting.sensitivity import Sensitivity, table_path
 from mobileclip_kit.exporting.towers import ImageTower
+from mobileclip_kit.exporting.weight_bits import ReducedTower, fold_batch_norms, only_found, stored
 from mobileclip_kit.mil.program import read_program
 from mobileclip_kit.networks.model import Model
 from tests.exports import IMAGE
@@ -93,24 +93,58 @@ def test_a_convolution_that_others_read_as_well_keeps_its_weights(kind: type[Nor
     assert torch.equal(module.convolution.weight, before)
 
 
+PALETTE4, PALETTE8, INT8, INT4 = (
+    find_precision(format, name) for format, name in
+    (("coreai", "palette4"), ("coreai", "palette8"), ("coreai", "int8"), ("coreai", "int4"))
+)  # fmt: skip
+
+
 def test_channels_have_palettes_of_their_own_where_they_can_be_grouped() -> None:
     weight = torch.randn(32, 40, generator=torch.Generator().manual_seed(0))
     for channels, groups in ((16, 2), (0, 1), (12, 1)):
-        stored = palettized(weight, 4, channels)
-        assert [len(part.unique()) for part in stored.chunk(groups)] == [16] * groups
-    assert 200 < len(palettized(weight, 8, 16).unique()) <= 256  # one for all channels
-    assert torch.equal(palettized(weight, 16, 16), weight.half().float())
+        made = stored(weight, PALETTE4, 4, channels=channels)
+        assert [len(part.unique()) for part in made.chunk(groups)] == [16] * groups
+    assert 200 < len(stored(weight, PALETTE8, 8, channels=16).unique()) <= 256  # one for all channels
+    assert torch.equal(stored(weight, PALETTE8, 16, channels=16), weight.half().float())
 
 
 @pytest.mark.parametrize("scale", [1e7, 1e-8])
 def test_weights_beyond_float16_keep_their_range(scale: float) -> None:
-    weight = torch.randn(32, 40, generator=torch.Generator().manual_seed(0)) * scale
-    for bits in (4, 8, 16):
-        torch.testing.assert_close(palettized(weight, bits, 0) / scale, weight / scale, atol=0.3, rtol=0.1)
+    weight = torch.randn(32, 64, generator=torch.Generator().manual_seed(0)) * scale
+    for row, bits in ((PALETTE4, 4), (PALETTE4, 8), (PALETTE4, 16), (INT8, 8), (INT4, 4)):
+        made = stored(weight, row, bits) / scale
+        torch.testing.assert_close(made, weight / scale, atol=0.3, rtol=0.1)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(("bits", "length"), [(8, 64), (4, 32)])
+def test_integers_have_a_step_for_each_channel_or_block(bits: int, length: int, axis: int) -> None:
+    weight = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)) * torch.logspace(-1, 2, 64)[:, None]
+    made = stored(weight if axis == 0 else weight.T, INT8 if bits == 8 else INT4, bits, axis=axis)
+    made = made if axis == 0 else made.T
+    for block, given in zip(made.reshape(-1, length), weight.reshape(-1, length), strict=True):
+        step = float(given.abs().max()) / (2 ** (bits - 1) - 1)
+        assert float((block / step - (block / step).round()).abs().max()) < 0.15
+        assert float((block - given).abs().max()) < 0.6 * step
+
+
+def test_a_converter_finds_weights_of_steps_and_leaves_others() -> None:
+    def compute(weight: Any, kind: Any, scheme: Any, sides: Any) -> Any:
+        blocks = weight.reshape(len(weight), -1, sides[1] or weight.shape[1])
+        steps = np.abs(blocks).max(2, keepdims=True) / kind
+        return np.rint(blocks / steps).reshape(weight.shape).astype(np.int8), steps[:, :, 0], None
+
+    weight = torch.randn(48, 64, generator=torch.Generator().manual_seed(0))
+    for row, bits, sides in ((INT8, 8, (1, 0)), (INT4, 4, (1, 32))):
+        made = stored(weight, row, bits).half().numpy()
+        found = only_found(compute)(made, 2 ** (bits - 1) - 1, None, sides)
+        assert found is not None and found[0].dtype == np.int8
+        assert only_found(compute)(weight.half().numpy(), 2 ** (bits - 1) - 1, None, sides) is None
+    assert only_found(lambda *given: None)(made, 7, None, (1, 32)) is None
 
 
 def test_a_form_without_reductions_is_the_tower_and_fewer_bits_are_farther(uneven: Model) -> None:
-    tower = PaletteTower(find_precision("coreml", "palette4"), ImageTower(uneven), IMAGES.pixels, 0)
+    tower = ReducedTower(find_precision("coreml", "palette4"), ImageTower(uneven), IMAGES.pixels, 0)
     with torch.no_grad():
         wanted = ImageTower(uneven)(torch.from_numpy(IMAGES.pixels).permute(0, 3, 1, 2) / 255).numpy()
     low, eight = tower.form(()), tower.form(tower.in_eight)
@@ -120,11 +154,12 @@ def test_a_form_without_reductions_is_the_tower_and_fewer_bits_are_farther(uneve
     assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-6
 
 
-@pytest.mark.parametrize("format", ["coreml", "coreai"])
-def test_weights_too_sensitive_for_few_bits_have_more(format: str, uneven: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["coreml palette4", "coreai palette4", "coreai int4"])
+def test_weights_too_sensitive_for_few_bits_have_more(name: str, uneven: Model, tmp_path: Path) -> None:
+    format, precision = name.split()
     if format == "coreai":
         pytest.importorskip("coreai_torch")
-    options = ExportOptions(format=format, precision="palette4", images=IMAGES, threshold=0.99)
+    options = ExportOptions(format=format, precision=precision, images=IMAGES, threshold=0.99)
     made = export_model(uneven, tmp_path / "out", options)
     tower = made.towers["image"]
     kept = [entry for entry in tower.kept_in_float if entry.endswith(("(8 bits)", "(float16)"))]
@@ -135,6 +170,24 @@ def test_weights_too_sensitive_for_few_bits_have_more(format: str, uneven: Model
         operations = read_program(made.tower_path("image")).main.operations
         palettes = {op.attributes["lut"].size for op in operations if op.type == "constexpr_lut_to_dense"}
         assert {16, 256} <= palettes
+
+
+EIGHT_BITS = ["onnx int8-weights", "coreml int8", "coreml palette8", "coreai int8", "coreai palette8",
+              "litert int8-weights"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EIGHT_BITS)
+def test_weights_too_sensitive_for_eight_bits_have_float16(name: str, uneven: Model, tmp_path: Path) -> None:
+    format, precision = name.split()
+    pytest.importorskip({"coreai": "coreai_torch", "litert": "litert_torch"}.get(format, "torch"))
+    options = ExportOptions(format=format, precision=precision, images=IMAGES, threshold=0.5)
+    coarse = export_model(uneven, tmp_path / "coarse", options)
+    assert not [entry for entry in coarse.towers["image"].kept_in_float if " of " in entry]
+    reached = min(row["cosine_min"] for row in coarse.rows())
+    made = export_model(uneven, tmp_path / "out", replace(options, threshold=(1 + reached) / 2))
+    kept = [entry for entry in made.towers["image"].kept_in_float if " of " in entry]
+    assert 0 < len(kept) < 5 and made.passed
+    assert coarse.towers["image"].size_bytes < made.towers["image"].size_bytes
 
 
 def test_more_bits_than_eight_need_are_refused_or_kept_for_inspection(uneven: Model, tmp_path: Path) -> None:
@@ -150,7 +203,7 @@ def test_more_bits_than_eight_need_are_refused_or_kept_for_inspection(uneven: Mo
 def test_large_weights_have_more_bits_last() -> None:
     """A vocabulary that loses a little more than other weights would need more bytes than all of them."""
     module: Any = nn.Sequential(nn.Linear(64, 4096), nn.ReLU(), nn.Linear(4096, 8)).eval()
-    tower = PaletteTower(find_precision("coreml", "palette6"), module, np.zeros((2, 64), np.float32), 0)
+    tower = ReducedTower(find_precision("coreml", "palette6"), module, np.zeros((2, 64), np.float32), 0)
     table, small = (Sensitivity(f"{name}.weight", "Linear", f"{name}.weight", loss, bits=6)
                     for name, loss in (("0", 0.02), ("2", 0.01)))  # fmt: skip
     assert tower.worth(small) > tower.worth(table)
