@@ -161,12 +161,12 @@ def _fit(tower: MixedTower, budget: Budget, job: TowerJob) -> tuple[Any, tuple[s
     if {entry.node for entry in found} - tower.products.keys():
         raise ExportError(f"{before} measured other products than this tower has.", hint="Omit --sensitivity.")
     write_sensitivities(table_path(job.path.parent, job.tower), found, f"{len(tower.measuring)} inputs")
-    chosen = _choose(tower, budget, found)
+    chosen = choose_kept(tower, budget, found)
     if chosen is None:
         raise misses_budget(budget, tower.row.name, f"even with every product in {tower.kinds[-1]}")
     made = tower.form(chosen)
     in_float = [entry for entry in found if entry.bits == 8] if eight else []
-    whole = _choose(tower, budget, in_float, tower.in_eight) if tower.mixes else None
+    whole = choose_kept(tower, budget, in_float, tower.in_eight) if tower.mixes else None
     if whole is not None and tower.size(made) >= tower.size(tower.form(whole)):
         fewer = tower.least_cosine(tower.form(()))
         raise misses_budget(
@@ -176,7 +176,7 @@ def _fit(tower: MixedTower, budget: Budget, job: TowerJob) -> tuple[Any, tuple[s
     return made, _told(chosen, tower)
 
 
-def _choose(
+def choose_kept(
     tower: MixedTower, budget: Budget, found: Collection[Sensitivity], always: Sequence[Sensitivity] = ()
 ) -> tuple[Sensitivity, ...] | None:
     """What to keep in more bits, beside what always has them; None if not even everything keeps the budget.

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
 from mobileclip_kit.exporting.coreml import compress_weights
 from mobileclip_kit.exporting.folder import Export
+from mobileclip_kit.exporting.metadata import quiet_converters
 from mobileclip_kit.exporting.palettes import find_palette
 from mobileclip_kit.exporting.precisions import find_precision
 from mobileclip_kit.files import size_bytes
@@ -52,3 +55,30 @@ def test_compressed_programs_are_smaller_and_compute_nearly_the_same(coreml_expo
         vector = Interpreter(read_program(target)).run({"ids": ids})["embedding"]
         assert float((vector * wanted).sum()) > least
         assert size_bytes(target) < size_bytes(source)
+
+
+class Positions(nn.Module):
+    """A table that is added to tokens, and a product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.layer = nn.Parameter(torch.randn(1, 64, 64)), nn.Linear(64, 64)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.layer(tokens + self.table)
+
+
+@pytest.mark.parametrize("precision", ["int8", "palette8", "palette4"])
+def test_a_table_of_positions_stays_in_float16(precision: str, tmp_path: Path) -> None:
+    import coremltools as ct
+
+    with quiet_converters():
+        module = torch.export.export(Positions().eval(), (torch.zeros(1, 64, 64),)).run_decompositions({})
+        given = [ct.TensorType(name="tokens", shape=(1, 64, 64))]
+        model = ct.convert(module, inputs=given, minimum_deployment_target=ct.target.iOS16, skip_model_load=True)
+    compress_weights(model, find_precision("coreml", precision)).save(str(tmp_path / "out.mlpackage"))
+    operations = read_program(tmp_path / "out.mlpackage").main.operations
+    reduced = [operation for operation in operations if operation.type.startswith("constexpr")]
+    assert len(reduced) == 1
+    table = next(operation for operation in operations if "table" in operation.name)
+    assert table.type == "const"
