@@ -189,8 +189,8 @@ BUILD = "mobileclip_kit.build_index: "
         (lambda: mckit.export("m", format=None),
          "mobileclip_kit.export: format is None; it must be 'onnx' or 'coreml' or 'coreai' or 'litert'."),
         (lambda: mckit.export("m", format="coreai", max_recall_drop=0.1),
-         "max_recall_drop decides what has more bits than the others, in onnx int8, coreml palette6, coreml palette4, "
-         "coreai palette6, coreai palette4, litert int8-dynamic, litert int8, litert int4 alone."),
+         "max_recall_drop decides what has more bits than the rest; in coreai fp16 nothing has. "
+         "Choose a precision of integers or palettes."),
         (lambda: mckit.verify("e", against="m", threshold=0.5, min_cosine=0.5),
          "mobileclip_kit.verify: threshold and min_cosine are the same option. Pass one of them."),
         (lambda: mckit.verify("e", against="m", min_cosine=2),

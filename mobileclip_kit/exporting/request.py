@@ -114,8 +114,10 @@ class ExportRequest:
         row = find_precision(self.format, self.precision)
         for flag, value in (("--max-recall-drop", self.max_recall_drop), ("--sensitivity", self.sensitivity)):
             if value is not None and not row.budgeted:
-                known = ", ".join(f"{each.format} {each.name}" for each in PRECISIONS if each.budgeted)
-                raise UsageError(f"{flag} decides what has more bits than the others, in {known} alone.")
+                raise UsageError(
+                    f"{flag} decides what has more bits than the rest; in {row.format} {row.name} nothing has.",
+                    hint="Choose a precision of integers or palettes.",
+                )
         if self.max_recall_drop is not None and self.images is None:
             raise UsageError(
                 "--max-recall-drop needs images with captions.", hint="Pass a captions file with --images."
