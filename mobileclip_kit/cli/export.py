@@ -45,10 +45,11 @@ def _chosen(rows: Iterable[Precision], value: str | bool) -> str:
 
 def _help(rows: Iterable[Precision]) -> str:
     """What a flag means in each format, and where it is the default."""
-    texts = {row.format: row.help for row in rows}
-    defaults = {row.format for row in rows if row == find_precision(row.format)}
-    named = [f"{format}{' (default)' if format in defaults else ''}: {text}" for format, text in texts.items()]
-    return f"{'; '.join(named)}."
+    formats: dict[str, list[str]] = {}
+    for row in {row.format: row for row in rows}.values():
+        named = f"{row.format} (default)" if row == find_precision(row.format) else row.format
+        formats.setdefault(row.help, []).append(named)
+    return f"{'; '.join(', '.join(named) + ': ' + text for text, named in formats.items())}."
 
 
 @click.command(name="export")

@@ -154,8 +154,11 @@ def test_a_usage_error_costs_no_import_of_torch() -> None:
 def test_help_names_what_each_flag_does_in_each_format(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "export", "--help")
     said = " ".join(out.split())
-    assert "--int8 onnx: int8 weights and activations (needs --calibration); coreml: int8 weights, the most " in said
-    assert "onnx (default): float32; coreml: float32; coreai: float32; litert (default): float32." in said
+    assert (
+        "--int8 onnx, litert: int8 weights and activations (needs --calibration); coreml, coreai: int8 weights, "
+        in said
+    )
+    assert "onnx (default), coreml, coreai, litert (default): float32." in said
     assert "--palettize [8|6|4]" in said
     assert "student-onnx-fp32 or student-coreml-fp16" in said
 
