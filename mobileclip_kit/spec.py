@@ -84,7 +84,8 @@ class ImageSpec:
         _check_choice("resize_mode", self.resize_mode, get_args(ResizeMode))
         if self.height < 1 or self.width < 1:
             raise ModelError(f"The image size {self.height}×{self.width} is not positive.")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        usable = len(self.mean) == len(self.std) == 3 and all(map(math.isfinite, (*self.mean, *self.std)))
+        if not usable or min(self.std) <= 0:
             raise ModelError(f"mean {self.mean} and std {self.std} must have three numbers each, with std above 0.")
 
     def to_open_clip(self) -> dict[str, Any]:
@@ -97,20 +98,26 @@ class ImageSpec:
         """Read open_clip's ``preprocess_cfg``; missing keys get open_clip's defaults.
 
         Raises:
-            ModelError: The mean or std is not one number or three, or std is not above 0.
+            ModelError: The size is not one whole number or two, the mean or std is not one number or three, std is not
+                above 0, or another value is not known.
         """
         size = config.get("size", 224)
-        height, width = (size, size) if isinstance(size, int) else (size[0], size[-1])
+        sides = list(size) if isinstance(size, list | tuple) else [size]
+        if len(sides) not in (1, 2) or not all(isinstance(side, int) for side in sides):
+            raise ModelError(f"size is {size!r}; it must be a whole number or two.")
+        fill = config.get("fill_color") or 0
+        if not isinstance(fill, int):
+            raise ModelError(f"fill_color is {fill!r}; it must be a whole number.")
         interpolation: Any = config.get("interpolation") or "bicubic"
         return cls(
-            height=int(height),
-            width=int(width),
+            height=sides[0],
+            width=sides[-1],
             mean=_triple("mean", config.get("mean") or cls.mean),
             std=_triple("std", config.get("std") or cls.std),
             # open_clip evaluates "random" with the bicubic filter.
             interpolation="bicubic" if interpolation == "random" else interpolation,
             resize_mode=config.get("resize_mode") or "shortest",
-            fill_color=int(config.get("fill_color") or 0),
+            fill_color=fill,
         )
 
 

@@ -37,7 +37,7 @@ _CALIBRATION = 200
 _CAPTIONED = 400
 # Shares of the loss that the threshold allows: what a choice may cost on the inputs it is measured on, where the one
 # before missed the threshold on others.
-_STRICTER = (0.5, 0.25)
+_STRICTER = (0.75, 0.5, 0.25)
 # A file of more than this share of the default precision's weights saves nothing that is worth a precision of its own.
 _SAVES = 0.9
 

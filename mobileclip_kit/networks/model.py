@@ -15,7 +15,7 @@ import copy
 import pickle
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -224,7 +224,8 @@ def _load_folder(folder: Path) -> Model:
     if "model_cfg" not in config:
         raise ModelError(f"{folder / CONFIG_FILE} has no model_cfg.")
     check_configuration(config["model_cfg"], str(folder / CONFIG_FILE))
-    network = build_network(config["model_cfg"])
+    with _named(folder / CONFIG_FILE):
+        network = build_network(config["model_cfg"])
     try:
         state = load_file(folder / WEIGHTS_FILE)
         # float16 folders (a bundled teacher) are computed with in float32, like every other model.
@@ -245,8 +246,18 @@ def _load_folder(folder: Path) -> Model:
             )
         check_merges(folder)
     else:
-        spec = describe(folder.name, network, config)
+        with _named(folder / CONFIG_FILE):
+            spec = describe(folder.name, network, config)
     return Model(network, config, spec, find_tokenizer(folder, spec.text))
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file's configuration cannot be used."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{path} cannot be used: {error.message}", hint=error.hint) from error
 
 
 def _load_open_clip(name: str, *, tag: str | None, seed: int) -> Model:

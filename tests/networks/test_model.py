@@ -172,6 +172,30 @@ def test_damaged_configuration_is_refused(tiny_folder: tuple[Path, ModelSpec]) -
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("preprocessing", "said"),
+    [
+        ({"mean": [0.5, "x", 0.5]}, r"mean is \[0.5, 'x', 0.5\]; it must be three numbers"),
+        ({"std": [0.5, 0.5, 0.0]}, "must have three numbers each"),
+        ({"size": "large"}, "size is 'large'; it must be a whole number or two"),
+        ({"size": [64, None]}, r"size is \[64, None\]; it must be"),
+        ({"fill_color": [0, 0]}, r"fill_color is \[0, 0\]; it must be a whole number"),
+        ({"interpolation": "nearest"}, "interpolation"),
+    ],
+)
+def test_damaged_preprocessing_is_refused_by_file(
+    tiny_folder: tuple[Path, ModelSpec], preprocessing: dict[str, Any], said: str
+) -> None:
+    """As in folders that others made, without a model.json."""
+    folder, _ = tiny_folder
+    (folder / "model.json").unlink()
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["preprocess_cfg"] |= preprocessing
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=rf"open_clip_config\.json cannot be used: .*{said}"):
+        load_model(folder)
+
+
 def test_tags_are_read_without_importing_open_clip() -> None:
     for architecture, tags in pretrained_tags().items():
         assert list(tags) == open_clip.list_pretrained_tags_by_model(architecture)
