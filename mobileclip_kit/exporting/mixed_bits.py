@@ -166,7 +166,9 @@ def _fit(tower: MixedTower, budget: Budget, job: TowerJob) -> tuple[Any, tuple[s
         raise misses_budget(budget, tower.row.name, f"even with every product in {tower.kinds[-1]}")
     made = tower.form(chosen)
     in_float = [entry for entry in found if entry.bits == 8] if eight else []
-    whole = choose_kept(tower, budget, in_float, tower.in_eight) if tower.mixes else None
+    # An export in 8 bits need not be chosen again because this one is.
+    asked = Budget(job.tower, job.options.least_cosine, job.judge, tower.run)
+    whole = choose_kept(tower, asked, in_float, tower.in_eight) if tower.mixes else None
     if whole is not None and tower.size(made) >= tower.size(tower.form(whole)):
         fewer = tower.least_cosine(tower.form(()))
         raise misses_budget(
