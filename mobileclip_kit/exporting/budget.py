@@ -270,7 +270,7 @@ def _keeps_without(model: Quantized, budget: Budget, graph_pass: GraphPass, kept
 def misses_budget(budget: Budget, precision: str, how: str) -> ExportError:
     """The error where no choice keeps a budget."""
     return ExportError(
-        f"The {budget.tower} tower as {precision} misses its budget (least cosine {budget.asked:g}, a fifth of the "
+        f"The {budget.tower} tower as {precision} misses its budget (least cosine {budget.asked:.7g}, a fifth of the "
         f"loss left to other inputs) {how}.",
         hint="Ask for less, or export in a higher precision.",
     )

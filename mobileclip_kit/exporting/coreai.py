@@ -46,7 +46,14 @@ from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.rounding import RoundedProgram, choose_float32
 from mobileclip_kit.exporting.samples import probe_inputs
 from mobileclip_kit.exporting.towers import ImageTower, TextTower, TowerJob, count_tower
-from mobileclip_kit.exporting.weight_bits import BLOCK, LEAST_ELEMENTS, choose_bits, only_found, set_weights
+from mobileclip_kit.exporting.weight_bits import (
+    BLOCK,
+    LEAST_ELEMENTS,
+    choose_bits,
+    only_found,
+    set_weights,
+    warn_of_others,
+)
 from mobileclip_kit.files import write_json
 from mobileclip_kit.networks.model import Model
 from mobileclip_kit.runtime.coreai import CoreAIFunction, as_float_images
@@ -118,7 +125,10 @@ def write_compressed(job: TowerJob) -> ExportedTower:
     whole = _stored_floats(program)
     save_asset(compress(program, row, found=more is not None), job.tower, job.model.spec, job.path)
     # Weights that a block's size does not divide stay as they were, without a word.
-    share = 1 - _stored_floats(read_program(job.path)) / max(whole, 1)
+    left = _stored_floats(read_program(job.path))
+    share = 1 - left / max(whole, 1)
+    if more is not None:
+        warn_of_others(job, ready.module, more, whole - left)
     notes = {**made.notes, "compressed_share": round(share, 4), **({} if more is None else {"bits": more})}
     return ExportedTower.from_file(job.tower, job.path, kept_in_float=(*kept, *made.kept_in_float), **notes)
 

@@ -13,6 +13,7 @@ computes.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
@@ -33,8 +34,9 @@ from mobileclip_kit.exporting.palettes import find_palette
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.samples import probe_inputs
 from mobileclip_kit.exporting.towers import TowerJob
-from mobileclip_kit.exporting.weight_bits import LEAST_ELEMENTS, choose_bits, only_found, set_weights
+from mobileclip_kit.exporting.weight_bits import LEAST_ELEMENTS, choose_bits, only_found, set_weights, warn_of_others
 from mobileclip_kit.files import size_bytes
+from mobileclip_kit.mil.program import read_program
 from mobileclip_kit.mil.values import FLOAT16_MAX
 from mobileclip_kit.spec import ModelSpec, Tower
 
@@ -72,17 +74,20 @@ def write_compressed(job: TowerJob) -> ExportedTower:
         compress = partial(compress_weights, precision=row)
         return _convert_tower(job, compress) if job.options.base is None else _compress_base(job)
     set_weights(job.module, row, more)
-    made = _convert_tower(job, partial(compress_weights, precision=row, found=True))
+    made = _convert_tower(job, partial(compress_weights, precision=row, found=True), as_set=True)
+    warn_of_others(job, job.module, more, _reduced_elements(job.path))
     return replace(made, kept_in_float=(*kept, *made.kept_in_float), notes={**made.notes, "bits": more})
 
 
-def _convert_tower(job: TowerJob, compress: Callable[[Any], Any] = lambda model: model) -> ExportedTower:
+def _convert_tower(
+    job: TowerJob, compress: Callable[[Any], Any] = lambda model: model, *, as_set: bool = False
+) -> ExportedTower:
     rows = probe_inputs(job.model, job.tower, job.options)
     kept: frozenset[str] = frozenset()
     kinds: dict[str, str] = {}
     first_size = None
     for attempt in range(_ROUNDS + 1):
-        notes = export_coreml(job, keep_in_float=kept, compress=compress)
+        notes = export_coreml(job, keep_in_float=kept, compress=compress, as_set=as_set)
         if job.options.row.name == "fp32" or attempt == _ROUNDS:
             break
         probed = float16.probe(job.path, rows)
@@ -117,7 +122,11 @@ def _compress_base(job: TowerJob) -> ExportedTower:
 
 
 def export_coreml(
-    job: TowerJob, *, keep_in_float: Collection[str] = (), compress: Callable[[Any], Any] = lambda model: model
+    job: TowerJob,
+    *,
+    keep_in_float: Collection[str] = (),
+    compress: Callable[[Any], Any] = lambda model: model,
+    as_set: bool = False,
 ) -> dict[str, Any]:
     """Write one tower as an ``.mlpackage``.
 
@@ -125,6 +134,7 @@ def export_coreml(
         job: The tower.
         keep_in_float: Names of operators that stay in float32 where the others compute in float16.
         compress: Reduces the weights of coremltools' ``MLModel``.
+        as_set: Keep weights as they are: factors of channels stay beside the convolutions before them.
 
     Returns:
         Notes for the manifest: which way it was converted, and why if not the first one.
@@ -137,7 +147,7 @@ def export_coreml(
     for converter, capture in _CAPTURES.items():
         try:
             with quiet_converters(), torch.no_grad():
-                model = _convert(job, capture(job.module), keep_in_float)
+                model = _convert(job, capture(job.module), keep_in_float, as_set=as_set)
             break
         except Exception as error:  # converters raise dozens of classes; all of them mean that it did not convert
             reasons[converter] = first_line(error)
@@ -165,7 +175,7 @@ def compress_weights(model: Any, precision: Precision, *, found: bool = False) -
     import coremltools.optimize.coreml as optimize
     from coremltools.optimize import _utils as inside
 
-    left = dict.fromkeys(_other_constants(model.get_spec()))
+    left = dict.fromkeys(_other_constants(model))
     config = partial(optimize.OptimizationConfig, op_name_configs=left)
     try:
         with quiet_converters():
@@ -184,18 +194,38 @@ def compress_weights(model: Any, precision: Precision, *, found: bool = False) -
         ) from error
 
 
-def _other_constants(spec: Any) -> list[str]:
-    """The constants of a program that neither a product nor a look-up reads, such as tables of positions and masks."""
-    constants: set[str] = set()
-    read: set[str] = set()
-    for function in spec.mlProgram.functions.values():
-        for block in function.block_specializations.values():
-            for operation in block.operations:
-                if operation.type == "const":
-                    constants.update(result.name for result in operation.outputs)
-                elif operation.type.startswith(_REDUCED):
-                    read.update(each.name for given in operation.inputs.values() for each in given.arguments)
-    return sorted(constants - read)
+def _other_constants(model: Any) -> list[str]:
+    """The constants of a model that neither a product nor a look-up reads, such as tables of positions and masks."""
+    operations = list(_operations(model))
+    read = {given for kind, _, inputs in operations if kind.startswith(_REDUCED) for given in inputs}
+    return sorted(name for kind, name, _ in operations if kind == "const" and name not in read)
+
+
+def _operations(model: Any) -> Iterator[tuple[str, str, list[str]]]:
+    """Type, name and inputs of each operator, by the names that coremltools' passes know.
+
+    Those are of the program in memory, where the model was just converted; a file has other names.
+    """
+    if model._mil_program is None:
+        for function in model.get_spec().mlProgram.functions.values():
+            for block in function.block_specializations.values():
+                for each in block.operations:
+                    named = [part.name for given in each.inputs.values() for part in given.arguments]
+                    yield each.type, each.outputs[0].name, named
+        return
+    for function in model._mil_program.functions.values():
+        for each in function.operations:
+            given = [
+                var for part in each.inputs.values() for var in (part if isinstance(part, list | tuple) else [part])
+            ]
+            yield each.op_type, each.name, [var.op.name for var in given if var.op is not None]
+
+
+def _reduced_elements(path: Path) -> int:
+    """Elements that a package holds in fewer bits."""
+    operations = [each for function in read_program(path).functions.values() for each in function.operations]
+    shapes = [result.shape for each in operations if each.type.startswith("constexpr_") for result in each.outputs]
+    return sum(math.prod(side or 1 for side in shape) for shape in shapes)
 
 
 def _save(model: Any, tower: Tower, spec: ModelSpec, path: Path) -> None:
@@ -242,7 +272,7 @@ def _trace(module: Any) -> Any:
 _CAPTURES = {"torch.jit.trace": _trace, "torch.export": _export}
 
 
-def _convert(job: TowerJob, captured: Any, keep_in_float: Collection[str]) -> Any:
+def _convert(job: TowerJob, captured: Any, keep_in_float: Collection[str], *, as_set: bool) -> Any:
     import coremltools as ct  # slow to import, and it writes to stderr where Apple's frameworks are missing
 
     if job.tower == "image":
@@ -252,6 +282,9 @@ def _convert(job: TowerJob, captured: Any, keep_in_float: Collection[str]) -> An
     else:
         given = ct.TensorType(name="ids", shape=(1, job.model.spec.require_text().context_length), dtype=np.int32)
     kept = frozenset(keep_in_float)
+    passes = ct.PassPipeline()
+    if as_set:
+        passes.remove_passes({"common::fuse_conv_scale"})
     compute = (
         # A program's names have no dots; those of a traced graph have, until it is written.
         ct.transform.FP16ComputePrecision(op_selector=lambda operation: re.sub(r"\W", "_", operation.name) not in kept)
@@ -269,6 +302,7 @@ def _convert(job: TowerJob, captured: Any, keep_in_float: Collection[str]) -> An
                 outputs=[ct.TensorType(name="embedding", dtype=np.float32)],
                 convert_to="mlprogram",
                 compute_precision=compute,
+                pass_pipeline=passes,
                 minimum_deployment_target=ct.target.iOS16,
                 compute_units=ct.ComputeUnit.ALL,
                 skip_model_load=True,

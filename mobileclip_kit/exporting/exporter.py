@@ -131,7 +131,7 @@ def export_model(model: Model, destination: Path, options: ExportOptions) -> Exp
         if other is not None:
             model.spec.check_same_model(other.spec, f"The export {other.path}")
     if options.measured is not None:
-        _require_sensitivities(options.measured)
+        _require_sensitivities(options.measured, options)
     judge = None if options.recall is None else _judge(model, options.recall)
     if options.layout is not None:
         from mobileclip_kit.exporting.layouts import write_layout
@@ -216,7 +216,13 @@ def _warn_where_nothing_is_saved(export: Export, model: Model, report: Report) -
                    "are too sensitive and stay in float.")  # fmt: skip
 
 
-def _require_sensitivities(measured: Export) -> None:
+def _require_sensitivities(measured: Export, options: ExportOptions) -> None:
+    if (measured.format, measured.precision) != (options.format, options.row.name):
+        raise UsageError(
+            f"{measured.path} is an export in {measured.format} {measured.precision}: what it measured says nothing of "
+            f"{options.format} {options.row.name}.",
+            hint="Pass an export in the same precision, or omit --sensitivity.",
+        )
     if not any(table_path(measured.path, tower).is_file() for tower in measured.towers):
         raise UsageError(
             f"{measured.path} holds no sensitivities: it kept its budget without more bits, so nothing was measured.",

@@ -240,13 +240,18 @@ def calibrate(model: bytes, recipe: Any, tower: Tower, rows: Any) -> Any:
     return {name: {end: value * HEADROOM for end, value in ends.items()} for name, ends in found.items()}
 
 
-def product_scopes(model: bytes) -> dict[str, tuple[str, str]]:
-    """The products with large weights: operator and weight by the scope that recipes know them by."""
+def product_scopes(model: bytes, *, tables: bool = False) -> dict[str, tuple[str, str]]:
+    """The products with large weights: operator and weight by the scope that recipes know them by.
+
+    Args:
+        model: In float32.
+        tables: Whether to list look-up tables too.
+    """
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_quantizer.utils import tfl_flatbuffer_utils as utils
 
     graph = utils.read_model(model)
-    codes = {getattr(schema.BuiltinOperator, name): name for name in PRODUCTS}
+    codes = {getattr(schema.BuiltinOperator, name): name for name in (*PRODUCTS, *(_TABLES if tables else ()))}
     found = {}
     for part in graph.subgraphs:
         for operator in part.operators:

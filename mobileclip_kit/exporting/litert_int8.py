@@ -67,17 +67,20 @@ class IntegerTower(MixedTower):
         calibrated = job.options.row.calibrated
         super().__init__(job.options.row, rows[1::2] if calibrated and len(rows) > 1 else rows)
         self._tower, self._model = job.tower, model
+        self._spread = job.options.row.name == "int8-weights"
+        if self._spread:
+            self.kinds = ("int8", "float16")
         self._all, self._trial = rows, rows[::2] if calibrated else rows
 
     @cached_property
     def products(self) -> dict[str, tuple[str, str]]:
         """Operator and weight of each product by its scope."""
-        return product_scopes(self._model)
+        return product_scopes(self._model, tables=self._spread)
 
     def form(self, kept: Collection[Sensitivity], *, trial: bool = False) -> bytes:
         """See :meth:`MixedTower.form`."""
         in_float = {entry.node for entry in kept if entry.bits == 8}
-        if self.row.name == "int8-weights":
+        if self._spread:
             return quantize(self._model, weights_recipe(in_float))
         if len(in_float) == len(self.products):
             return self._model

@@ -5,7 +5,8 @@ sensitive for these in float; where that makes a file no smaller than one with 8
 precision of 8 bits leaves what is too sensitive in float.
 
 What a format brings is a :class:`MixedTower`: LiteRT's integers (:mod:`mobileclip_kit.exporting.litert_int8`), and the
-palettes of Core ML and Core AI (:mod:`mobileclip_kit.exporting.palettes`). The budget and the table are those of ONNX
+weights of Core ML and Core AI (:mod:`mobileclip_kit.exporting.weight_bits`) and those of ONNX
+(:mod:`mobileclip_kit.exporting.int8_weights`). The budget and the table are those of ONNX
 int8 (:mod:`mobileclip_kit.exporting.budget`, :mod:`mobileclip_kit.exporting.sensitivity`).
 """
 
@@ -15,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError
@@ -49,7 +50,7 @@ class MixedTower(ABC):
     """
 
     # What a weight has that is not reduced to the precision's bits, and one that is not reduced at all.
-    kinds: ClassVar[tuple[str, str]]
+    kinds: tuple[str, str]
 
     def __init__(self, row: Precision, rows: Pixels | Ids) -> None:
         self.row = row
@@ -157,9 +158,12 @@ def _fit(tower: MixedTower, budget: Budget, job: TowerJob) -> tuple[Any, tuple[s
     eight = tower.mixes and not tower.keeps(budget, tower.in_eight)
     measured = job.options.measured
     before = None if measured is None else table_path(measured.path, job.tower)
-    found = tower.measure(eight=eight) if before is None or not before.is_file() else read_sensitivities(before)
+    found = [] if before is None or not before.is_file() else read_sensitivities(before)
     if {entry.node for entry in found} - tower.products.keys():
         raise ExportError(f"{before} measured other products than this tower has.", hint="Omit --sensitivity.")
+    # Where 8 bits kept a budget, nobody measured what they cost.
+    if not found or (eight and all(entry.bits != 8 for entry in found)):
+        found = tower.measure(eight=eight)
     write_sensitivities(table_path(job.path.parent, job.tower), found, f"{len(tower.measuring)} inputs")
     chosen = choose_kept(tower, budget, found)
     if chosen is None:

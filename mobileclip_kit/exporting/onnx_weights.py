@@ -22,7 +22,6 @@ from onnx import TensorProto, numpy_helper
 from mobileclip_kit.exporting.folder import ExportedTower
 from mobileclip_kit.exporting.onnx import copy_message, float_graph, replace_nodes, save_graph
 from mobileclip_kit.exporting.towers import TowerJob
-from mobileclip_kit.mil.values import FLOAT16_MAX
 
 # A float32 graph to its reduced copy, and the names of what stays in float32.
 Reduce = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, tuple[str, ...]]]
@@ -30,6 +29,8 @@ Reduce = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, tuple[str, ...]]]
 # Smaller weights are no saving.
 _LEAST_ELEMENTS = 2048
 _STEPS = 127
+# float16 rounds by at most 2⁻¹¹ where it does not lose small or large values.
+HALF_ROUNDING = 2e-3
 
 
 def write_half_weights(job: TowerJob) -> ExportedTower:
@@ -109,7 +110,7 @@ def halve_weights(
     graph = smaller.graph
     large = {tensor.name: tensor for tensor in graph.initializer
              if _worth_it(tensor) and (names is None or tensor.name in names)}  # fmt: skip
-    beyond = tuple(name for name, tensor in large.items() if np.abs(numpy_helper.to_array(tensor)).max() > FLOAT16_MAX)
+    beyond = tuple(name for name, tensor in large.items() if not _fits_half(numpy_helper.to_array(tensor)))
     for name in beyond:
         del large[name]
     for tensor in large.values():
@@ -210,6 +211,13 @@ def _channel_axis(node: onnx.NodeProto) -> int | None:
 def _worth_it(tensor: onnx.TensorProto) -> bool:
     large = len(tensor.dims) >= 2 and int(np.prod(tensor.dims)) >= _LEAST_ELEMENTS
     return large and tensor.data_type == TensorProto.FLOAT
+
+
+def _fits_half(array: NDArray[np.float32]) -> bool:
+    """Whether float16 holds a weight's values, none of them too large and most of them not too small."""
+    with np.errstate(over="ignore"):
+        error = np.linalg.norm(array.astype(np.float16).astype(np.float32) - array)
+    return bool(error <= HALF_ROUNDING * np.linalg.norm(array))
 
 
 def _in_steps(array: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

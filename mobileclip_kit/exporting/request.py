@@ -192,12 +192,12 @@ class ExportOptions:
         calibration: Images whose activations set the image tower's int8 ranges.
         calibration_texts: The same for the text tower; None takes built-in prompts.
         calibration_method: How int8 ranges are chosen from what was observed.
-        threshold: The least cosine; None takes the precision's own. For int8 and float16 it is also the budget by which
-            operators are kept in float32, and by which weights of palettes of 6 and 4 bits have more bits.
+        threshold: The least cosine; None takes the precision's own. It is also the budget by which operators are kept
+            in float32, and by which weights of integers and palettes have more bits.
         choice_cosine: What the choice of operators and bits has to reach on the inputs that it is measured on; None
             takes the least cosine. It is set where a first choice missed that on the inputs of verification.
-        recall: How much mean recall ONNX int8 may lose, and on what; None for no such budget.
-        measured: An int8 export of the same model whose measured sensitivities are used again.
+        recall: How much mean recall integers or palettes may lose, and on what; None for no such budget.
+        measured: An export of the same model in the same precision whose measured sensitivities are used again.
         base: The same model's export in the format's default precision: reduced without converting the network again.
         ane: The layout of the Neural Engine and of GPU delegates, see :mod:`mobileclip_kit.networks.channels_first`.
         dynamic_batch: Accept up to 64 inputs at once in place of one (coreai).

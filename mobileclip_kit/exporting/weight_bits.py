@@ -14,12 +14,14 @@ other weights as they are.
 from __future__ import annotations
 
 import copy
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
@@ -27,6 +29,7 @@ from torch.utils._pytree import tree_leaves
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.exporting.mixed_bits import MixedTower, fit_budget, inputs_of
+from mobileclip_kit.exporting.onnx_weights import HALF_ROUNDING
 from mobileclip_kit.exporting.palettes import palette_count, palettized
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.samples import ImageInputs
@@ -39,10 +42,11 @@ LEAST_ELEMENTS = 2048
 BLOCK = 32
 _BATCH = 8
 _HALF = 16
-# float16 moves a weight that consists of steps by less than this share of a step; half of the others are farther off.
-_FOUND, _NEARLY_ALL = 0.25, 0.99
-# float16 rounds by at most 2⁻¹¹ where it does not lose small or large values.
-_ROUNDING = 2e-3
+# float16 moves an element that is a number of steps by less than this share; most others are farther off.
+_FOUND, _NEARLY_ALL = 2**-8, 0.99
+_WORDS = re.compile(r"[._]")
+# Words in the names of tables of positions.
+_POSITIONS = frozenset({"pos", "position", "positions", "positional", "posemb"})
 
 
 def choose_bits(job: TowerJob, module: Any, *, channels: int = 0) -> tuple[dict[str, int] | None, tuple[str, ...]]:
@@ -88,7 +92,11 @@ def large_weights(module: nn.Module) -> dict[str, nn.Parameter]:
     """
     large = {name: weight for name, weight in module.named_parameters()
              if weight.ndim > 1 and weight.numel() > LEAST_ELEMENTS}  # fmt: skip
-    return {name: weight for name, weight in large.items() if "pos" not in name.rpartition(".")[2]}
+    return {name: weight for name, weight in large.items() if not _POSITIONS & set(_WORDS.split(_last_two(name)))}
+
+
+def _last_two(name: str) -> str:
+    return ".".join(name.split(".")[-2:])
 
 
 def channel_axis(module: nn.Module, name: str) -> int:
@@ -113,55 +121,92 @@ def stored(weight: Tensor, row: Precision, bits: int, *, axis: int = 0, channels
         return values.float()
     if row.name.startswith("palette"):
         return torch.from_numpy(palettized(values.numpy(), bits, channels)).float()
-    return in_steps(values.transpose(0, axis), bits).transpose(0, axis).float()
+    return torch.from_numpy(in_steps(values.transpose(0, axis).numpy(), bits)).transpose(0, axis).float()
 
 
-def in_steps(weight: Tensor, bits: int) -> Tensor:
+def in_steps(weight: NDArray[Any], bits: int) -> NDArray[Any]:
     """A weight whose elements are multiples of a step, as many at each side of 0.
 
     Args:
-        weight: Output channels first.
+        weight: Output channels first, float16 or float32; so are the steps.
         bits: 8 for a step in each channel, 4 for one in each block of :data:`BLOCK` inputs.
     """
     length = BLOCK if bits < 8 else weight.shape[1]
-    blocks = weight.reshape(len(weight), -1, length, *weight.shape[2:]).float()
+    blocks = weight.reshape(len(weight), -1, length, *weight.shape[2:]).astype(np.float64)
     most = (1 << bits - 1) - 1
-    others = tuple(range(2, blocks.ndim))
-    step = (blocks.abs().amax(others, keepdim=True) / most).to(weight.dtype).float()
-    numbers: Tensor = torch.where(step > 0, blocks / step, 0).round().clamp(-most, most)
-    return (numbers * step).reshape(weight.shape).to(weight.dtype)
+    largest = np.abs(blocks).max(tuple(range(2, blocks.ndim)), keepdims=True)
+    nearest = (largest / most).astype(weight.dtype)
+    # The largest element has the largest number then, by which the step can be found again.
+    step = np.where(nearest.astype(np.float64) * most > largest, np.nextafter(nearest, weight.dtype.type(0)), nearest)
+    made: NDArray[Any] = _numbers(blocks, step.astype(np.float64), most) * step
+    return made.reshape(weight.shape).astype(weight.dtype)
+
+
+def _numbers(blocks: NDArray[np.float64], step: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = np.divide(blocks, step, out=np.zeros_like(blocks), where=step > 0)
+    return np.rint(numbers).clip(-most, most)
 
 
 def only_found(compute: Callable[..., Any]) -> Callable[..., Any]:
     """A converter's function for steps and integers of one weight, which leaves a weight that does not consist of them.
 
     Args:
-        compute: Of a weight, a type, a scheme, and the sides of the blocks with a step of their own, 0 for a whole
-            axis; gives integers, steps, and something else, or None for a weight that stays as it is.
+        compute: Of a weight, a type, a scheme, and the sides of the blocks with a step of their own; gives integers,
+            steps, and something else, or None for a weight that stays as it is. Its integers and steps are replaced:
+            Apple's passes widen ranges by 1e-6, with which small channels would have other steps than they consist of.
     """
 
     def call(weight: Any, kind: Any, scheme: Any, sides: Any, *more: Any) -> Any:
         found = compute(weight, kind, scheme, sides, *more)
         if found is None:
             return None
-        numbers, steps, _ = found
-        for axis, (own, side) in enumerate(zip(weight.shape, steps.shape, strict=True)):
-            steps = steps if own == side else steps.repeat(own // side, axis)
-        steps = steps.astype(np.float64)
-        near = np.abs(weight - numbers * steps) <= _FOUND * steps
-        return found if near.mean() > _NEARLY_ALL else None
+        integers, steps, rest = found
+        most = (1 << kind.get_bitwidth() - 1) - 1
+        blocks = weight.astype(np.float64).reshape(
+            [side for own, count in zip(weight.shape, steps.shape, strict=True) for side in (count, own // count)]
+        )
+        largest = np.abs(blocks).max(tuple(range(1, blocks.ndim, 2)), keepdims=True)
+        step = (largest / most).astype(weight.dtype).astype(np.float64)
+        numbers = _numbers(blocks, step, most)
+        # What is rounded to 0 beside a large element was not 0 before.
+        near = np.abs(blocks - numbers * step) <= _FOUND * np.abs(numbers * step)
+        if near.mean() <= _NEARLY_ALL:
+            return None
+        step = step.reshape(steps.shape)
+        return (
+            numbers.reshape(weight.shape).astype(integers.dtype),
+            np.where(step > 0, step, steps).astype(steps.dtype),
+            rest,
+        )
 
     return call
+
+
+def warn_of_others(job: TowerJob, module: Any, more: Mapping[str, int], reduced: int) -> None:
+    """Say how much stays in float16 beside what was chosen, where a converter changed weights that were set.
+
+    Args:
+        job: Whose report hears it.
+        module: The tower in its exported form.
+        more: The bits of the weights that have more than the precision, from :func:`choose_bits`.
+        reduced: Elements that the file has in fewer bits.
+    """
+    sizes = {name: weight.numel() for name, weight in large_weights(module).items() if more.get(name) != _HALF}
+    left = sum(sizes.values()) - reduced
+    if left > (1 - _NEARLY_ALL) * sum(sizes.values()):
+        what = f"{job.options.format} {job.options.row.name}"
+        job.options.report(f"warning: {left:,} elements of the {job.tower} tower stay in float16 as {what}: the "
+                           "converter changed these weights, and their palettes or steps were lost.")  # fmt: skip
 
 
 def in_half(weight: Tensor) -> Tensor:
     """A weight in float16, or as it is where its values leave float16's range; converters keep those in float32."""
     half = weight.half()
-    return half if float((half.float() - weight).norm()) <= _ROUNDING * float(weight.norm()) else weight
+    return half if float((half.float() - weight).norm()) <= HALF_ROUNDING * float(weight.norm()) else weight
 
 
 class _Calls(TorchFunctionMode):
-    """Counts the calls that read each tensor and compute another; tensors must outlive the count."""
+    """Counts the calls that read each tensor and compute another; tensors that are asked for must outlive the count."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,8 +215,12 @@ class _Calls(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute, and count; shapes and sizes are not computed from values."""
         result = function(*args, **(kwargs or {}))
-        if any(isinstance(each, Tensor) for each in tree_leaves(result)):
-            self.readers.update({id(each) for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)})
+        made = {id(each) for each in tree_leaves(result) if isinstance(each, Tensor)}
+        if made:
+            given = {id(each) for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)}
+            self.readers.update(given)
+            for number in made - given:  # it was another tensor's, which is gone
+                del self.readers[number]
         return result
 
 

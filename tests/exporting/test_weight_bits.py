@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mobileclip_kit.errors import ExportError, ParityError
+from mobileclip_kit.errors import ExportError, ParityError, UsageError
 from mobileclip_kit.exporting.budget import Budget
 from mobileclip_kit.exporting.exporter import export_model
-from mobileclip_kit.exporting.folder import open_export
+from mobileclip_kit.exporting.folder import Export, open_export
 from mobileclip_kit.exporting.mixed_bits import MixedTower, choose_kept
-from mobileclip_kit.exporting.precisions import find_precision
+from mobileclip_kit.exporting.precisions import Precision, find_precision
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
 from mobileclip_kit.exporting.sensitivity import Sensitivity, table_path
 from mobileclip_kit.exporting.towers import ImageTower
-from mobileclip_kit.exporting.weight_bits import ReducedTower, fold_batch_norms, only_found, stored
+from mobileclip_kit.exporting.weight_bits import (
+    LEAST_ELEMENTS,
+    ReducedTower,
+    _Calls,
+    fold_batch_norms,
+    large_weights,
+    only_found,
+    stored,
+)
 from mobileclip_kit.mil.program import read_program
 from mobileclip_kit.networks.model import Model
 from tests.exports import IMAGE
@@ -102,6 +112,16 @@ PALETTE4, PALETTE8, INT8, INT4 = (
 )  # fmt: skip
 
 
+def test_readers_of_a_tensor_that_is_gone_are_not_counted() -> None:
+    """Its number is given to another; which norms are folded then depended on the memory's state."""
+    calls = _Calls()
+    with calls:
+        for _ in range(50):
+            given = torch.ones(3)
+            assert calls.readers[id(given)] == 0
+            given + 1
+
+
 def test_channels_have_palettes_of_their_own_where_they_can_be_grouped() -> None:
     weight = torch.randn(32, 40, generator=torch.Generator().manual_seed(0))
     for channels, groups in ((16, 2), (0, 1), (12, 1)):
@@ -127,23 +147,57 @@ def test_integers_have_a_step_for_each_channel_or_block(bits: int, length: int, 
     made = made if axis == 0 else made.T
     for block, given in zip(made.reshape(-1, length), weight.reshape(-1, length), strict=True):
         step = float(given.abs().max()) / (2 ** (bits - 1) - 1)
-        assert float((block / step - (block / step).round()).abs().max()) < 0.15
+        assert float((block / step - (block / step).round()).abs().max()) < 0.25
         assert float((block - given).abs().max()) < 0.6 * step
 
 
-def test_a_converter_finds_weights_of_steps_and_leaves_others() -> None:
-    def compute(weight: Any, kind: Any, scheme: Any, sides: Any) -> Any:
-        blocks = weight.reshape(len(weight), -1, sides[1] or weight.shape[1])
-        steps = np.abs(blocks).max(2, keepdims=True) / kind
-        return np.rint(blocks / steps).reshape(weight.shape).astype(np.int8), steps[:, :, 0], None
+class Bits:
+    """A converter's type of integers."""
 
-    weight = torch.randn(48, 64, generator=torch.Generator().manual_seed(0))
-    for row, bits, sides in ((INT8, 8, (1, 0)), (INT4, 4, (1, 32))):
-        made = stored(weight, row, bits).half().numpy()
-        found = only_found(compute)(made, 2 ** (bits - 1) - 1, None, sides)
-        assert found is not None and found[0].dtype == np.int8
-        assert only_found(compute)(weight.half().numpy(), 2 ** (bits - 1) - 1, None, sides) is None
-    assert only_found(lambda *given: None)(made, 7, None, (1, 32)) is None
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+
+    def get_bitwidth(self) -> int:
+        return self.bits
+
+
+def widened_steps(weight: Any, kind: Bits, scheme: Any, sides: Any) -> Any:
+    """Steps as Apple's passes find them."""
+    blocks = weight.reshape(len(weight), -1, sides[1] or weight.shape[1])
+    steps = ((2 * np.abs(blocks.astype(np.float64)).max(2) + 1e-6) / (2**kind.bits - 2)).astype(weight.dtype)
+    return np.zeros(weight.shape, np.int8), steps, None
+
+
+def weights_of_all_kinds() -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(0)
+    plain = torch.randn(48, 64, generator=random)
+    outlier, small, empty = plain.clone(), plain.clone(), plain.clone()
+    outlier[:, ::32] = 5000
+    small[::4] *= torch.tensor([3e-4, 1e-4, 1e-5]).repeat(4)[:, None]
+    empty[5] = 0
+    return {"plain": plain, "outlier": outlier, "small": small, "empty": empty, "large": 20_000 * plain.clamp(-3, 3)}
+
+
+@pytest.mark.parametrize(("row", "sides"), [(INT8, (1, 0)), (INT4, (1, 32))], ids=["int8", "int4"])
+@pytest.mark.parametrize("kind", weights_of_all_kinds())
+def test_a_converter_finds_weights_of_steps_and_leaves_others(
+    kind: str, row: Precision, sides: tuple[int, int]
+) -> None:
+    weight, bits = weights_of_all_kinds()[kind], row.weight_bits
+    made = stored(weight, row, bits).half().numpy()
+    found = only_found(widened_steps)(made, Bits(bits), None, sides)
+    assert found is not None and found[0].dtype == np.int8 and np.abs(found[0]).max() == 2 ** (bits - 1) - 1
+    steps = np.repeat(found[1].astype(np.float64), made.shape[1] // found[1].shape[1], axis=1)
+    np.testing.assert_allclose(found[0] * steps, made, rtol=2**-8, atol=0)
+    assert only_found(widened_steps)(weight.half().numpy(), Bits(bits), None, sides) is None
+    assert only_found(lambda *given: None)(made, Bits(bits), None, sides) is None
+
+
+def test_positions_are_no_large_weights() -> None:
+    module = nn.Module()
+    module.layer, module.position_embeddings = nn.Linear(64, 64), nn.Embedding(64, 64)
+    module.transposed, module.pos_embed = nn.Linear(64, 64), nn.Parameter(torch.zeros(1, 64, 64))
+    assert large_weights(module).keys() == {"layer.weight", "transposed.weight"}
 
 
 def test_a_form_without_reductions_is_the_tower_and_fewer_bits_are_farther(uneven: Model) -> None:
@@ -158,7 +212,7 @@ def test_a_form_without_reductions_is_the_tower_and_fewer_bits_are_farther(uneve
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("coreml palette4", 0.99), ("coreai palette4", 0.99), ("coreai int4", 0.9999)]
+    ("name", "least"), [("coreml palette4", 0.99), ("coreai palette4", 0.99), ("coreai int4", 0.9998)]
 )
 def test_weights_too_sensitive_for_few_bits_have_more(name: str, least: float, uneven: Model, tmp_path: Path) -> None:
     format, precision = name.split()
@@ -182,6 +236,29 @@ EIGHT_BITS = ["onnx int8-weights", "coreml int8", "coreml palette8", "coreai int
               "litert int8-weights"]  # fmt: skip
 
 
+def stored_in_half(export: Export) -> int:
+    """Elements of large weights that a file holds in float16."""
+    path = export.tower_path("image")
+    if export.format == "onnx":
+        tensors = onnx.load(str(path)).graph.initializer
+        return sum(math.prod(each.dims) for each in tensors if each.data_type == onnx.TensorProto.FLOAT16)
+    if export.format == "coreml":
+        program = read_program(path).main.operations
+        inputs = {str(given) for each in program if each.type in ("conv", "linear", "matmul") for given in each.inputs}
+        assert inputs
+        shapes = [each.outputs[0].shape for each in program if each.type == "const"]
+        return sum(count for count in map(math.prod, shapes) if count > LEAST_ELEMENTS)
+    if export.format == "coreai":
+        from mobileclip_kit.exporting import coreai
+
+        return coreai._stored_floats(coreai.read_program(path))
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    graph = flatbuffer_utils.read_model(str(path))
+    tensors = [each for part in graph.subgraphs for each in part.tensors if graph.buffers[each.buffer].data is not None]
+    return sum(math.prod(each.shape) for each in tensors if each.type == 1 and len(each.shape) > 1)
+
+
 @pytest.mark.parametrize("name", EIGHT_BITS)
 def test_weights_too_sensitive_for_eight_bits_have_float16(name: str, uneven: Model, tmp_path: Path) -> None:
     format, precision = name.split()
@@ -189,11 +266,16 @@ def test_weights_too_sensitive_for_eight_bits_have_float16(name: str, uneven: Mo
     options = ExportOptions(format=format, precision=precision, images=IMAGES, threshold=0.5)
     coarse = export_model(uneven, tmp_path / "coarse", options)
     assert not [entry for entry in coarse.towers["image"].kept_in_float if " of " in entry]
+    assert stored_in_half(coarse) == 0
     reached = min(row["cosine_min"] for row in coarse.rows())
     made = export_model(uneven, tmp_path / "out", replace(options, threshold=(1 + reached) / 2))
     kept = [entry for entry in made.towers["image"].kept_in_float if " of " in entry]
     assert 0 < len(kept) < 5 and made.passed
-    assert coarse.towers["image"].size_bytes < made.towers["image"].size_bytes
+    # Core ML has query and key, value apart, which are too small to be reduced here.
+    fused = 0 if format == "coreml" else 96 * 32
+    sizes = {"conv1": 32 * 3 * 16 * 16, "patches": 32 * 3 * 16 * 16, "out_proj": 32 * 32, "attn": fused}
+    expected = sum(next((size for part, size in sizes.items() if part in entry), 0) for entry in kept)
+    assert stored_in_half(made) == expected > 0, kept
 
 
 def test_more_bits_than_eight_need_are_refused_or_kept_for_inspection(uneven: Model, tmp_path: Path) -> None:
@@ -204,6 +286,16 @@ def test_more_bits_than_eight_need_are_refused_or_kept_for_inspection(uneven: Mo
     with pytest.raises(ParityError, match="least cosine"):
         export_model(uneven, tmp_path / "out", replace(options, keep_failed=True))
     assert not open_export(tmp_path / "out").passed
+
+
+def test_a_stricter_threshold_measures_what_a_table_lacks(uneven: Model, tmp_path: Path) -> None:
+    """8 bits kept the first threshold, so that nothing was known of what they cost."""
+    options = ExportOptions(format="coreml", precision="palette6", images=IMAGES, threshold=0.99)
+    first = export_model(uneven, tmp_path / "first", options)
+    again = export_model(uneven, tmp_path / "again", replace(options, threshold=0.9999, measured=first))
+    assert any(entry.endswith("(float16)") for entry in again.towers["image"].kept_in_float)
+    with pytest.raises(UsageError, match=r"is an export in coreml palette6: .* nothing of coreml int8"):
+        export_model(uneven, tmp_path / "other", replace(options, precision="int8", measured=first))
 
 
 def test_large_weights_have_more_bits_last() -> None:
