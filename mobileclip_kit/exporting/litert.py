@@ -10,7 +10,6 @@ A file says what it is in the metadata entry ``mckit``. The quantiser drops such
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Callable, Collection
@@ -143,12 +142,14 @@ def weights_recipe(in_half: Collection[str] | None = None) -> Any:
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     manager = RecipeManager()
+    casts = {"algorithm_key": AlgorithmName.FLOAT_CASTING}
     for name in (*PRODUCTS, *_TABLES):
-        # A later entry takes the place of an earlier one.
-        with contextlib.suppress(ValueError):  # look-up tables have no such form
-            manager.add_weight_only_config(".*", name, 16, algorithm_key=AlgorithmName.FLOAT_CASTING)
-        if in_half is not None:
-            manager.add_weight_only_config(_all_but(in_half), name, 8)
+        if in_half is None:
+            manager.add_weight_only_config(".*", name, 16, **casts)
+            continue
+        manager.add_weight_only_config(".*", name, 8)
+        if in_half:  # a later entry takes the place of an earlier one
+            manager.add_weight_only_config(f"^{_one_of(in_half)}$", name, 16, **casts)
     return manager.get_quantization_recipe()
 
 
@@ -177,7 +178,11 @@ def products_recipe(row: Precision, in_float: Collection[str], in_int8: Collecti
 
 
 def _all_but(scopes: Collection[str]) -> str:
-    return f"^(?!(?:{'|'.join(map(re.escape, sorted(scopes)))})$)" if scopes else ".*"
+    return f"^(?!{_one_of(scopes)}$)" if scopes else ".*"
+
+
+def _one_of(scopes: Collection[str]) -> str:
+    return f"(?:{'|'.join(map(re.escape, sorted(scopes)))})"
 
 
 def quantize(model: bytes, recipe: Any, calibrated: Any = None) -> bytes:
