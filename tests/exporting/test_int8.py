@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -87,14 +90,13 @@ def test_one_image_shows_no_range(tiny_model: Model, tmp_path: pytest.TempPathFa
         )
 
 
+@pytest.mark.parametrize(
+    ("precision", "said"), [("int8", "holds no sensitivities"), ("fp32", "says nothing of onnx int8")]
+)
 def test_an_export_that_measured_nothing_is_no_measurement(
-    tiny_model: Model, onnx_export: Export, tmp_path: pytest.TempPathFactory
+    tiny_model: Model, onnx_export: Export, tmp_path: Path, precision: str, said: str
 ) -> None:
-    with pytest.raises(UsageError, match="holds no sensitivities"):
-        export_model(
-            tiny_model,
-            tmp_path / "out",
-            ExportOptions(
-                format="onnx", precision="int8", measured=onnx_export, calibration=draw_images(IMAGE, count=2)
-            ),
-        )
+    measured = replace(onnx_export, precision=precision)
+    options = ExportOptions(format="onnx", precision="int8", measured=measured, calibration=draw_images(IMAGE, count=2))
+    with pytest.raises(UsageError, match=said):
+        export_model(tiny_model, tmp_path / "out", options)
