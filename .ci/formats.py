@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PLACE = ROOT / ".venv-formats"
-TESTS = ("tests/exporting/test_coreai.py", "tests/exporting/test_litert.py")
+TESTS = tuple(f"tests/exporting/test_{name}.py" for name in ("coreai", "litert", "weight_bits"))
 
 
 def install() -> None:
