@@ -10,10 +10,9 @@ import onnx
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.exporting.folder import ExportedTower
-from mobileclip_kit.exporting.mixed_bits import MixedTower, fit_budget, inputs_of
+from mobileclip_kit.exporting.mixed_bits import MixedTower, fit_budget, inputs_of, rows_of
 from mobileclip_kit.exporting.onnx import TowerFeeds, run_graph
 from mobileclip_kit.exporting.onnx_weights import halve_weights, quantize_weights, reducible, write_reduced
-from mobileclip_kit.exporting.samples import ImageInputs
 from mobileclip_kit.exporting.sensitivity import Sensitivity
 from mobileclip_kit.exporting.towers import TowerJob
 
@@ -38,8 +37,7 @@ class Int8WeightTower(MixedTower):
     kinds = ("int8", "float16")
 
     def __init__(self, job: TowerJob, model: onnx.ModelProto) -> None:
-        given = inputs_of(job)
-        super().__init__(job.options.row, given.pixels if isinstance(given, ImageInputs) else given.ids)
+        super().__init__(job.options.row, rows_of(inputs_of(job)))
         self._tower, self._model = job.tower, model
 
     @cached_property

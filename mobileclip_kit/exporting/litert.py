@@ -35,7 +35,6 @@ from mobileclip_kit.spec import ModelSpec, Tower
 PRODUCTS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
 FOUR_BITS = ("FULLY_CONNECTED", "CONV_2D")
 _TABLES = ("EMBEDDING_LOOKUP",)
-_LEAST_ELEMENTS = 2048
 
 
 def write_float32(job: TowerJob) -> ExportedTower:

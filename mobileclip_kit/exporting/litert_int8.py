@@ -26,9 +26,8 @@ from mobileclip_kit.exporting.litert import (
     save_model,
     weights_recipe,
 )
-from mobileclip_kit.exporting.mixed_bits import MixedTower, fit_budget, inputs_of
+from mobileclip_kit.exporting.mixed_bits import MixedTower, fit_budget, inputs_of, rows_of
 from mobileclip_kit.exporting.request import require_calibration
-from mobileclip_kit.exporting.samples import ImageInputs
 from mobileclip_kit.exporting.sensitivity import Sensitivity
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.runtime.litert import SignatureRunner, as_signature_input
@@ -42,7 +41,7 @@ def write_integers(job: TowerJob) -> ExportedTower:
     """
     options = job.options
     given = inputs_of(job)
-    rows = given.pixels if isinstance(given, ImageInputs) else given.ids
+    rows = rows_of(given)
     if options.row.calibrated:
         require_calibration(len(rows), "images" if job.tower == "image" else "texts")
     model, kept = fit_budget(IntegerTower(job, float_model(job), rows), job)

@@ -190,14 +190,14 @@ def choose_kept(
     What is worth most comes first, so that the last ones may make the first ones needless: those that lose the least
     are left out again, as many as can be.
     """
-    first = choose_float(
-        sorted(found, key=tower.worth, reverse=True), lambda kept: tower.keeps(budget, (*always, *kept))
-    )
+
+    def accepts(kept: Sequence[Sensitivity]) -> bool:
+        return tower.keeps(budget, (*always, *kept))
+
+    first = choose_float(sorted(found, key=tower.worth, reverse=True), accepts)
     if first is None:
         return None
-    left = choose_float(
-        sorted(first, key=lambda entry: -entry.loss), lambda kept: tower.keeps(budget, (*always, *kept))
-    )
+    left = choose_float(sorted(first, key=lambda entry: -entry.loss), accepts)
     return (*always, *(first if left is None else left))
 
 
@@ -207,6 +207,11 @@ def inputs_of(job: TowerJob) -> ImageInputs | TextInputs:
     if job.tower == "image":
         return options.calibration or options.images or draw_images(spec.require_image())
     return options.calibration_texts or options.texts or tokenize_texts(job.model, None)
+
+
+def rows_of(given: ImageInputs | TextInputs) -> Pixels | Ids:
+    """The pixels or the token rows of some inputs."""
+    return given.pixels if isinstance(given, ImageInputs) else given.ids
 
 
 def _told(chosen: Collection[Sensitivity], tower: MixedTower) -> tuple[str, ...]:

@@ -28,11 +28,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
-from mobileclip_kit.exporting.mixed_bits import MixedTower, fit_budget, inputs_of
+from mobileclip_kit.exporting.mixed_bits import MixedTower, fit_budget, inputs_of, rows_of
 from mobileclip_kit.exporting.onnx_weights import HALF_ROUNDING
 from mobileclip_kit.exporting.palettes import palette_count, palettized
 from mobileclip_kit.exporting.precisions import Precision
-from mobileclip_kit.exporting.samples import ImageInputs
 from mobileclip_kit.exporting.sensitivity import Sensitivity
 from mobileclip_kit.exporting.towers import TowerJob
 
@@ -63,9 +62,8 @@ def choose_bits(job: TowerJob, module: Any, *, channels: int = 0) -> tuple[dict[
     Raises:
         ExportError: No choice keeps the budget, or not in a file that is smaller than one with 8 bits.
     """
-    given = inputs_of(job)
-    rows = given.pixels if isinstance(given, ImageInputs) else given.ids
-    bits, kept = fit_budget(ReducedTower(job.options.row, module, rows, channels), job)
+    tower = ReducedTower(job.options.row, module, rows_of(inputs_of(job)), channels)
+    bits, kept = fit_budget(tower, job)
     return ({name: number for name, number in bits.items() if number != job.options.row.weight_bits} or None), kept
 
 
