@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
@@ -32,8 +32,10 @@ from mobileclip_kit.exporting.sensitivity import (
 )
 from mobileclip_kit.exporting.towers import TowerJob
 from mobileclip_kit.metrics import row_cosines
+from mobileclip_kit.progress import track
 
 _MEASURED, _CHECKED = 8, 32
+_ALL = slice(None)
 
 
 class MixedTower(ABC):
@@ -104,7 +106,7 @@ class MixedTower(ABC):
         """
         whole = [Sensitivity(name, *known, 0.0) for name, known in self.products.items()]
         found = []
-        for entry in whole:
+        for entry in track(whole, f"{self.row.name}, one product alone", "products"):
             others = [other for other in whole if other is not entry]
             fewer = replace(entry, bits=self.row.weight_bits)
             widths = [fewer] if self.has_fewer(entry.node) else []
@@ -117,11 +119,16 @@ class MixedTower(ABC):
     def keeps(self, budget: Budget, kept: Collection[Sensitivity]) -> bool:
         """Whether a choice keeps the budget."""
         forms = [self.form(kept, trial=True), *([self.form(kept)] if self.row.calibrated else [])]
-        return all(self.least_cosine(form) >= budget.cosine for form in forms) and budget.accepts(forms[-1])
+        return all(self._reaches(form, budget.cosine) for form in forms) and budget.accepts(forms[-1])
 
-    def least_cosine(self, form: Any) -> float:
-        """Of a form's vectors, on the inputs that choices are checked on."""
-        return float(row_cosines(self.wanted[1], self.run(form, self.checking)).min())
+    def _reaches(self, form: Any, cosine: float) -> bool:
+        # A form that is not good enough rarely needs all inputs to show it.
+        parts = slice(0, _MEASURED), slice(_MEASURED, len(self.checking))
+        return all(self.least_cosine(form, part) >= cosine for part in parts if part.start < part.stop)
+
+    def least_cosine(self, form: Any, part: slice = _ALL) -> float:
+        """Of a form's vectors, on the inputs that choices are checked on, or on part of them."""
+        return float(row_cosines(self.wanted[1][part], self.run(form, self.checking[part])).min())
 
 
 def fit_budget(tower: MixedTower, job: TowerJob) -> tuple[Any, tuple[str, ...]]:
@@ -191,8 +198,12 @@ def choose_kept(
     are left out again, as many as can be.
     """
 
-    def accepts(kept: Sequence[Sensitivity]) -> bool:
+    @cache
+    def keeps(kept: frozenset[Sensitivity]) -> bool:
         return tower.keeps(budget, (*always, *kept))
+
+    def accepts(kept: Sequence[Sensitivity]) -> bool:
+        return keeps(frozenset(kept))
 
     first = choose_float(sorted(found, key=tower.worth, reverse=True), accepts)
     if first is None:
