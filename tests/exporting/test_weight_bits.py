@@ -244,8 +244,6 @@ def stored_in_half(export: Export) -> int:
         return sum(math.prod(each.dims) for each in tensors if each.data_type == onnx.TensorProto.FLOAT16)
     if export.format == "coreml":
         program = read_program(path).main.operations
-        inputs = {str(given) for each in program if each.type in ("conv", "linear", "matmul") for given in each.inputs}
-        assert inputs
         shapes = [each.outputs[0].shape for each in program if each.type == "const"]
         return sum(count for count in map(math.prod, shapes) if count > LEAST_ELEMENTS)
     if export.format == "coreai":
@@ -340,3 +338,25 @@ def test_what_later_choices_make_needless_is_reduced_after_all() -> None:
     chosen = choose_kept(tower, budget, tower.measure(eight=False))
     assert chosen is not None and [entry.node for entry in chosen] == ["table"]
     assert choose_kept(tower, Budget("text", 0.9999, None, tower.run), tower.measure(eight=False)) is None
+
+
+class Counting(Losses):
+    """Knows how many inputs of which forms it executed."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.executed: list[tuple[tuple[int, ...], int]] = []
+
+    def run(self, form: dict[str, int] | None, rows: Any) -> Any:
+        self.executed.append((tuple((form or {}).values()), len(rows)))
+        return super().run(form, rows)
+
+
+def test_no_choice_is_executed_twice_and_one_that_fails_not_to_its_end() -> None:
+    tower = Counting(find_precision("coreml", "palette6"), np.zeros((40, 8), np.int64))
+    found = tower.measure(eight=False)
+    tower.executed.clear()
+    assert choose_kept(tower, Budget("text", 0.985, None, tower.run), found) is not None
+    assert len(set(tower.executed)) == len(tower.executed)
+    inputs = {form: sum(count for each, count in tower.executed if each == form) for form, _ in tower.executed}
+    assert inputs == {(8, 8): 32, (8, 6): 8, (6, 8): 32, (6, 6): 8}
