@@ -36,6 +36,8 @@ from mobileclip_kit.progress import track
 
 _MEASURED, _CHECKED = 8, 32
 _ALL = slice(None)
+# Fewer bits than 8 that save less than this share are not worth what they lose.
+_HARDLY_LESS = 0.9
 
 
 class MixedTower(ABC):
@@ -176,17 +178,28 @@ def _fit(tower: MixedTower, budget: Budget, job: TowerJob) -> tuple[Any, tuple[s
     if chosen is None:
         raise misses_budget(budget, tower.row.name, f"even with every product in {tower.kinds[-1]}")
     made = tower.form(chosen)
-    in_float = [entry for entry in found if entry.bits == 8] if eight else []
+    if tower.mixes:
+        _require_smaller(tower, made, [entry for entry in found if entry.bits == 8] if eight else [], budget, job)
+    return made, _told(chosen, tower)
+
+
+def _require_smaller(
+    tower: MixedTower, made: Any, in_float: Collection[Sensitivity], budget: Budget, job: TowerJob
+) -> None:
+    """Refuse a form that is no smaller than one with 8 bits and what that keeps; say where it is hardly smaller."""
     # An export in 8 bits need not be chosen again because this one is.
     asked = Budget(job.tower, job.options.least_cosine, job.judge, tower.run)
-    whole = choose_kept(tower, asked, in_float, tower.in_eight) if tower.mixes else None
-    if whole is not None and tower.size(made) >= tower.size(tower.form(whole)):
-        fewer = tower.least_cosine(tower.form(()))
-        raise misses_budget(
-            budget, tower.row.name, f"with {fewer:.4f} when all weights have {tower.row.weight_bits} bits, and with "
-            "so many products in more bits that the file would not be smaller than one with 8 bits",
-        )  # fmt: skip
-    return made, _told(chosen, tower)
+    whole = choose_kept(tower, asked, in_float, tower.in_eight)
+    if whole is None:
+        return
+    share, bits = tower.size(made) / tower.size(tower.form(whole)), tower.row.weight_bits
+    if share >= 1:
+        how = f"with {tower.least_cosine(tower.form(())):.4f} when all weights have {bits} bits, and with so many "
+        how += "products in more bits that the file would not be smaller than one with 8 bits"
+        raise misses_budget(budget, tower.row.name, how)
+    if share > _HARDLY_LESS:
+        job.options.report(f"warning: the {job.tower} tower as {tower.row.name} has {share:.0%} of the bytes that it "
+                           "would have with 8 bits: too many products need those, or more.")  # fmt: skip
 
 
 def choose_kept(

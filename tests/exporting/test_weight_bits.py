@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -288,10 +289,13 @@ def test_more_bits_than_eight_need_are_refused_or_kept_for_inspection(uneven: Mo
 
 def test_a_stricter_threshold_measures_what_a_table_lacks(uneven: Model, tmp_path: Path) -> None:
     """8 bits kept the first threshold, so that nothing was known of what they cost."""
-    options = ExportOptions(format="coreml", precision="palette6", images=IMAGES, threshold=0.99)
+    said = list[str]()
+    options = ExportOptions(format="coreml", precision="palette6", images=IMAGES, threshold=0.99, report=said.append)
     first = export_model(uneven, tmp_path / "first", options)
+    assert not any("would have with 8 bits" in line for line in said)
     again = export_model(uneven, tmp_path / "again", replace(options, threshold=0.9999, measured=first))
     assert any(entry.endswith("(float16)") for entry in again.towers["image"].kept_in_float)
+    assert any(re.search(r"image tower as palette6 has 9\d% of the bytes that it .* with 8 bits", line) for line in said)
     with pytest.raises(UsageError, match=r"is an export in coreml palette6: .* nothing of coreml int8"):
         export_model(uneven, tmp_path / "other", replace(options, precision="int8", measured=first))
 
