@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError
 from mobileclip_kit.exporting.onnx import Feeds, TowerFeeds, copy_message, run_graph
-from mobileclip_kit.exporting.onnx_weights import quantize_tables
+from mobileclip_kit.exporting.onnx_weights import halve_weights, quantize_tables, reducible
 from mobileclip_kit.exporting.samples import Captioned, spread
 from mobileclip_kit.exporting.sensitivity import (
     Sensitivity,
@@ -200,7 +200,7 @@ class Quantized:
     inputs: Parts
 
     def mixed(self, kept: Collection[str], graph_pass: GraphPass) -> onnx.ModelProto:
-        """The finished graph with some products in float32."""
+        """The finished graph with some products in float."""
         return graph_pass(keep_float(self.source, self.whole, kept))
 
     @cached_property
@@ -236,8 +236,8 @@ def fit_budget(
     Raises:
         ExportError: No choice keeps the budget, or the sensitivities are of another graph.
     """
-    # What the look-up tables lose counts too; where that is too much, they stay in float as well.
-    passes = (_with_int8_tables, _as_it_is) if budget.tower == "text" else (_as_it_is,)
+    # What the look-up tables lose counts too; where that is too much, they are float16 as well.
+    passes = (_with_int8_tables, _in_half) if budget.tower == "text" else (_in_half,)
     if model.keeps(budget, passes[0], ()):
         return model.mixed((), passes[0]), ()
     before = None if measured is None else table_path(measured, budget.tower)
@@ -260,7 +260,7 @@ def _choose(
             tables = _int8_tables(model.whole)[1] if graph_pass is not passes[0] else ()
             stays = [f"{entry.operator} of {entry.weight}" for entry in chosen]
             return model.mixed([entry.node for entry in chosen], graph_pass), (*stays, *tables)
-    raise misses_budget(budget, "int8", "even with every product in float32")
+    raise misses_budget(budget, "int8", "even with every product in float")
 
 
 def _keeps_without(model: Quantized, budget: Budget, graph_pass: GraphPass, kept: Sequence[Sensitivity]) -> bool:
@@ -283,11 +283,12 @@ def _int8_tables(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ..
 
 
 def _with_int8_tables(model: onnx.ModelProto) -> onnx.ModelProto:
-    return _int8_tables(model)[0]
+    return _in_half(_int8_tables(model)[0])
 
 
-def _as_it_is(model: onnx.ModelProto) -> onnx.ModelProto:
-    return model
+def _in_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which the weights and tables that are not int8 are float16; arithmetic with them stays float32."""
+    return halve_weights(model, reducible(model))[0]
 
 
 def _require_same_products(table: Path, model: Quantized) -> None:

@@ -19,7 +19,7 @@ from mobileclip_kit.exporting.folder import (
     Verification,
     open_export,
 )
-from mobileclip_kit.exporting.precisions import FORMATS, find_precision, load
+from mobileclip_kit.exporting.precisions import FORMATS, load
 from mobileclip_kit.exporting.request import VERIFIED_IMAGES, ExportOptions, ExportRequest, Report
 from mobileclip_kit.exporting.samples import ImageInputs, read_captioned, read_source
 from mobileclip_kit.exporting.self_test import write_samples
@@ -38,7 +38,7 @@ _CAPTIONED = 400
 # Shares of the loss that the threshold allows: what a choice may cost on the inputs it is measured on, where the one
 # before missed the threshold on others.
 _STRICTER = (0.75, 0.5, 0.25)
-# A file of more than this share of the default precision's weights saves nothing that is worth a precision of its own.
+# A file of more than this share of float16's bytes saves nothing that is worth a precision of its own.
 _SAVES = 0.9
 
 
@@ -208,12 +208,12 @@ def _choose_again(
 
 
 def _warn_where_nothing_is_saved(export: Export, model: Model, report: Report) -> None:
-    parameters, bits = tower_parameters(model.network), find_precision(export.format).weight_bits
+    parameters = tower_parameters(model.network)
     for name, tower in export.towers.items():
-        if tower.size_bytes > _SAVES * parameters[name] * bits / 8:
+        if tower.size_bytes > _SAVES * parameters[name] * 2:
             what = f"{export.format} {export.precision} has {tower.size_bytes / 1e6:.1f} MB"
-            report(f"warning: the {name} tower as {what}, hardly less than in float{bits}: nearly all of its products "
-                   "are too sensitive and stay in float.")  # fmt: skip
+            report(f"warning: the {name} tower as {what}, hardly less than in float16: nearly all of its products are "
+                   "too sensitive and stay in float.")  # fmt: skip
 
 
 def _require_sensitivities(measured: Export, options: ExportOptions) -> None:

@@ -85,7 +85,8 @@ def quantize_int8(
     """Write an int8 version of a float32 ONNX tower.
 
     Where all products in int8 miss the budget, each product's sensitivity is measured on calibration inputs and written
-    to ``int8-sensitivity-TOWER.json`` beside the file, and the most sensitive ones stay in float32, as few as possible.
+    to ``int8-sensitivity-TOWER.json`` beside the file. The most sensitive ones, as few as possible, keep float32
+    arithmetic; their weights are float16.
 
     Args:
         float_path: From :func:`~mobileclip_kit.exporting.onnx.export_onnx`.
@@ -98,7 +99,7 @@ def quantize_int8(
         measured: A folder with the sensitivities that an earlier export measured; what it lacks is measured anew.
 
     Returns:
-        What stays in float32: operators by type and number, then the products kept for the budget, by weight.
+        What is computed in float32: operators by type and number, then the products kept for the budget, by weight.
 
     Raises:
         UsageError: Fewer than two calibration inputs.

@@ -137,27 +137,22 @@ def weights_recipe(in_half: Collection[str] | None = None) -> Any:
         in_half: Scopes of operators that have float16 weights where the others have int8, from :func:`product_scopes`;
             None for float16 everywhere.
     """
-    from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     manager = RecipeManager()
-    casts = {"algorithm_key": AlgorithmName.FLOAT_CASTING}
     for name in (*PRODUCTS, *_TABLES):
-        if in_half is None:
-            manager.add_weight_only_config(".*", name, 16, **casts)
-            continue
-        manager.add_weight_only_config(".*", name, 8)
-        if in_half:  # a later entry takes the place of an earlier one
-            manager.add_weight_only_config(f"^{_one_of(in_half)}$", name, 16, **casts)
+        if in_half is not None:
+            manager.add_weight_only_config(".*", name, 8)
+    _halve(manager, in_half)
     return manager.get_quantization_recipe()
 
 
-def products_recipe(row: Precision, in_float: Collection[str], in_int8: Collection[str] = ()) -> Any:
+def products_recipe(row: Precision, in_half: Collection[str], in_int8: Collection[str] = ()) -> Any:
     """The recipe for products in integers.
 
     Args:
         row: The precision.
-        in_float: Scopes of operators that stay in float32, from :func:`product_scopes`.
+        in_half: Scopes of operators that have float16 weights and float32 arithmetic, from :func:`product_scopes`.
         in_int8: Scopes of operators that have 8 bits where the precision has 4.
     """
     from ai_edge_quantizer.recipe_manager import RecipeManager
@@ -165,15 +160,26 @@ def products_recipe(row: Precision, in_float: Collection[str], in_int8: Collecti
     manager = RecipeManager()
     for name in PRODUCTS:
         if row.calibrated:
-            manager.add_static_config(_all_but(in_float), name, 8, 8)
+            manager.add_static_config(_all_but(in_half), name, 8, 8)
         else:
-            manager.add_dynamic_config(_all_but(in_float), name, 8)
+            manager.add_dynamic_config(_all_but(in_half), name, 8)
         # A later entry takes the place of an earlier one.
         if row.weight_bits == 4 and name in FOUR_BITS:
-            manager.add_dynamic_config(f"^{_all_but({*in_float, *in_int8})}", name, 4)
+            manager.add_dynamic_config(f"^{_all_but({*in_half, *in_int8})}", name, 4)
     for name in _TABLES:
-        manager.add_dynamic_config(".*", name, 8)
+        manager.add_dynamic_config(_all_but(in_half), name, 8)
+    _halve(manager, in_half)
     return manager.get_quantization_recipe()
+
+
+def _halve(manager: Any, scopes: Collection[str] | None) -> None:
+    """Let some operators have float16 weights, or all of them."""
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    if scopes is None or scopes:
+        where = ".*" if scopes is None else f"^{_one_of(scopes)}$"
+        for name in (*PRODUCTS, *_TABLES):
+            manager.add_weight_only_config(where, name, 16, algorithm_key=AlgorithmName.FLOAT_CASTING)
 
 
 def _all_but(scopes: Collection[str]) -> str:
@@ -244,18 +250,17 @@ def calibrate(model: bytes, recipe: Any, tower: Tower, rows: Any) -> Any:
     return {name: {end: value * HEADROOM for end, value in ends.items()} for name, ends in found.items()}
 
 
-def product_scopes(model: bytes, *, tables: bool = False) -> dict[str, tuple[str, str]]:
-    """The products with large weights: operator and weight by the scope that recipes know them by.
+def product_scopes(model: bytes) -> dict[str, tuple[str, str]]:
+    """The products and look-ups: operator and weight by the scope that recipes know them by.
 
     Args:
         model: In float32.
-        tables: Whether to list look-up tables too.
     """
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_quantizer.utils import tfl_flatbuffer_utils as utils
 
     graph = utils.read_model(model)
-    codes = {getattr(schema.BuiltinOperator, name): name for name in (*PRODUCTS, *(_TABLES if tables else ()))}
+    codes = {getattr(schema.BuiltinOperator, name): name for name in (*PRODUCTS, *_TABLES)}
     found = {}
     for part in graph.subgraphs:
         for operator in part.operators:

@@ -1,8 +1,8 @@
-"""LiteRT towers whose products are integers, under a budget: what misses it stays in float32.
+"""LiteRT towers whose products are integers, under a budget: what misses it has float16 weights and float32 arithmetic.
 
 Four precisions: int8 with ranges observed on calibration inputs, int8 with ranges found at each run, int4 weights, and
-int8 weights that are spread out before they are used; of these the sensitive ones have float16.
-:mod:`mobileclip_kit.exporting.mixed_bits` chooses what is kept in more bits.
+int8 weights that are spread out before they are used. :mod:`mobileclip_kit.exporting.mixed_bits` chooses what is kept
+in more bits.
 """
 
 from __future__ import annotations
@@ -60,32 +60,28 @@ class IntegerTower(MixedTower):
             of the rows, and the others measure and check it; the form that is kept takes them from all.
     """
 
-    kinds = ("int8", "float32")
+    kinds = ("int8", "float16")
 
     def __init__(self, job: TowerJob, model: bytes, rows: Pixels | Ids) -> None:
         calibrated = job.options.row.calibrated
         super().__init__(job.options.row, rows[1::2] if calibrated and len(rows) > 1 else rows)
         self._tower, self._model = job.tower, model
         self._spread = job.options.row.name == "int8-weights"
-        if self._spread:
-            self.kinds = ("int8", "float16")
         self._all, self._trial = rows, rows[::2] if calibrated else rows
 
     @cached_property
     def products(self) -> dict[str, tuple[str, str]]:
-        """Operator and weight of each product by its scope."""
-        return product_scopes(self._model, tables=self._spread)
+        """Operator and weight of each product and look-up by its scope."""
+        return product_scopes(self._model)
 
     def form(self, kept: Collection[Sensitivity], *, trial: bool = False) -> bytes:
         """See :meth:`MixedTower.form`."""
-        in_float = {entry.node for entry in kept if entry.bits == 8}
-        if self._spread:
-            return quantize(self._model, weights_recipe(in_float))
-        if len(in_float) == len(self.products):
-            return self._model
+        in_half = {entry.node for entry in kept if entry.bits == 8}
+        if self._spread or len(in_half) == len(self.products):
+            return quantize(self._model, weights_recipe(in_half))
         calibrated = (self._trial_ranges if trial else self._ranges) if self.row.calibrated else None
         in_int8 = {entry.node for entry in kept}
-        return quantize(self._model, products_recipe(self.row, in_float, in_int8), calibrated)
+        return quantize(self._model, products_recipe(self.row, in_half, in_int8), calibrated)
 
     def run(self, form: bytes | None, rows: Pixels | Ids) -> Vectors:
         """See :meth:`MixedTower.run`."""

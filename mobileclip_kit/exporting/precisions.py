@@ -148,7 +148,7 @@ PRECISIONS: list[Precision] = [
               flag="--int8", help="int8 weights and activations (needs --calibration)", weight_bits=8,
               calibrated=True, budgeted=True),
     Precision(format="litert", name="int4", write=f"{_EXPORT}.litert_int8:write_integers", threshold=0.97,
-              flag="--int4", help="int4 weights, the most sensitive ones int8 or float32", weight_bits=4,
+              flag="--int4", help="int4 weights, the most sensitive ones int8 or float16", weight_bits=4,
               budgeted=True),
 ]  # fmt: skip
 

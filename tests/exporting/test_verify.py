@@ -216,7 +216,7 @@ def test_a_choice_that_misses_on_other_inputs_is_made_again(
         for cosine in (0.9925, 0.995, 0.9975)
     ]
     assert all(path.is_file() for path in made.path.iterdir())
-    assert any("image tower as onnx int8" in line and "hardly less than in float32" in line for line in said)
+    assert any("image tower as onnx int8" in line and "hardly less than in float16" in line for line in said)
 
 
 def test_where_no_choice_loses_less_the_first_one_is_refused_with_its_number(

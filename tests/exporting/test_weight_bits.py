@@ -277,6 +277,19 @@ def test_weights_too_sensitive_for_eight_bits_have_float16(name: str, uneven: Mo
     assert stored_in_half(made) == expected > 0, kept
 
 
+@pytest.mark.parametrize("format", ["onnx", "litert"])
+def test_products_that_stay_in_float_have_float16_weights(format: str, uneven: Model, tmp_path: Path) -> None:
+    pytest.importorskip({"litert": "litert_torch"}.get(format, "torch"))
+    options = ExportOptions(format=format, precision="int8", images=IMAGES, calibration=IMAGES, threshold=0.99995)
+    made = export_model(uneven, tmp_path / "out", options)
+    kept = [entry for entry in made.towers["image"].kept_in_float if " of " in entry]
+    assert kept and made.passed and stored_in_half(made) > 0
+    if format == "onnx":
+        tensors = onnx.load(str(made.tower_path("image"))).graph.initializer
+        large = [each.name for each in tensors if math.prod(each.dims) > LEAST_ELEMENTS and each.data_type == 1]
+        assert not large
+
+
 def test_more_bits_than_eight_need_are_refused_or_kept_for_inspection(uneven: Model, tmp_path: Path) -> None:
     options = ExportOptions(format="coreml", precision="palette4", images=IMAGES, threshold=0.999999)
     with pytest.raises(ExportError, match=r"with 0\.\d+ when all weights have 4 bits.* smaller than one with 8 bits"):
