@@ -19,7 +19,7 @@ from mobileclip_kit.distillation.pairs import PairObjective
 from mobileclip_kit.distillation.request import TrainRequest
 from mobileclip_kit.distillation.run import MEASURED, TrainingReport, TrainingRun
 from mobileclip_kit.distillation.student import Student
-from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, PairOptions
+from mobileclip_kit.distillation.tables import PairOptions
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup
 from mobileclip_kit.distillation.training_set import load_files, some_rows
 from mobileclip_kit.errors import DataError, ModelError, UsageError
@@ -129,7 +129,6 @@ class PairRun(TrainingRun):
                     hint="Train with the recipe that made it, or leave --init out.",
                 )
             network.load_state_dict(start.network.state_dict())
-            self.options = replace(options, logit_scale=min(max(1.0, start.spec.logit_scale), MAX_LOGIT_SCALE))
         self.student = Student(network, config, ("image", "text"), merges, None)
 
     def _own_tokenizer(self) -> tuple[Tokenizer, Path | None]:
@@ -162,7 +161,8 @@ class PairRun(TrainingRun):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             captions = [pair.captions for pair in self.pairs]
-            objective = PairObjective(network, captions, self.tokenizer, self.options)
+            objective = PairObjective(network, captions, self.tokenizer, self.options,
+                                      keeps_scale=self.start is not None)  # fmt: skip
         if self.recipe.training.patch_dropout and (objective.tokens or objective.language):
             raise UsageError(
                 "patch_dropout leaves out places that token matching and masked language modelling need.",

@@ -41,19 +41,23 @@ class PairObjective:
         captions: The captions of each image of the training set, at least one.
         tokenizer: The text tower's.
         options: Which losses, and their weights.
+        keeps_scale: Whether the network's logit scale is the start, not that of the options.
     """
 
     def __init__(
-        self, network: Any, captions: Sequence[Sequence[str]], tokenizer: TextTokenizer, options: PairOptions
-    ) -> None:
+        self, network: Any, captions: Sequence[Sequence[str]], tokenizer: TextTokenizer, options: PairOptions,
+        *, keeps_scale: bool = False,
+    ) -> None:  # fmt: skip
         self.network: Any = network
         self.captions, self.options, self._tokenizer = captions, options, tokenizer
         self._classes = tuple(frozenset(word.lower() for word in words) for words in options.word_classes)
         every = [text for texts in captions for text in texts]
         self._phrases = phrases(every) if self._classes and options.known_phrases else None
         self.stream = TextStream(network)
-        with torch.no_grad():
-            network.logit_scale.fill_(math.log(options.logit_scale))
+        if not keeps_scale:
+            with torch.no_grad():
+                network.logit_scale.fill_(math.log(options.logit_scale))
+        self._most_log_scale = max(math.log(MAX_LOGIT_SCALE), float(network.logit_scale.detach()))
         image_tower(network).to(memory_format=torch.channels_last)
         self.tokens: TokenProjection | None = None
         self.language: MaskedLanguage | None = None
@@ -85,7 +89,7 @@ class PairObjective:
     def loss(self, batch: Batch) -> LossAndLog:
         """The weighted sum of the losses that are on; the log gets each one alone."""
         with torch.no_grad():
-            self.network.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+            self.network.logit_scale.clamp_(max=self._most_log_scale)
         inputs = PairInputs(self, batch, *self.choose(batch))
         parts, log = [], {"logit_scale": float(inputs.logit_scale.detach())}
         for name, weight, term in self.options.weighted():

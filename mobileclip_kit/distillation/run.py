@@ -43,6 +43,7 @@ from mobileclip_kit.distillation.teachers import (
 )
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingResult
 from mobileclip_kit.distillation.training_set import (
+    TrainingPairs,
     fingerprint_of,
     load_images,
     some_rows,
@@ -344,8 +345,8 @@ class DistillRun(TrainingRun):
         self.train, self.holdout = split_holdout(usable, request.holdout)
         if request.holdout is not None and not len(self.holdout):
             self.note(f"--holdout {request.holdout} of {len(self.train)} images is none: nothing was held out.")
-        if request.text_from is not None and self.student.text is not None and request.uses_images:
-            check_text_source(self.student.text, first, self.train)
+        if self.student.text is not None and request.uses_images:
+            check_text_source(self.student.text, first, self.train, is_student=request.text_from is None)
 
     def load_images(self) -> None:
         """Decode the training set where it fits into memory."""
@@ -466,7 +467,8 @@ class DistillRun(TrainingRun):
         if (found := metrics.get("holdout_cosine", 1.0)) <= (mean := metrics.get("holdout_cosine_of_mean", 0.0)):
             self.note(
                 f"The student is useless: its cosine to the teacher on held-out images is {found:.3f}, and the mean of "
-                f"the teacher's vectors, given for every image, would have {mean:.3f}; train longer or on more images."
+                f"the teacher's vectors of training images, given for every image, would have {mean:.3f}; train longer "
+                "or on more images."
             )
         network = self.student.network.to("cpu")
         spec = describe(self.request.out.name, network, self.student.config, **provenance, torch=torch.__version__)
@@ -540,33 +542,36 @@ class DistillRun(TrainingRun):
     def evaluate_holdout(self) -> dict[str, float]:
         """Cosine and mean absolute difference between student and teacher on the held-out images.
 
-        CLIP's image vectors lie in a narrow cone: their own mean, one vector for all images, already has a high cosine
-        to each. ``holdout_cosine_of_mean`` says how high.
+        CLIP's image vectors lie in a narrow cone: the mean of the training images', one vector for all, already has a
+        high cosine to each. ``holdout_cosine_of_mean`` says how high.
         """
-        if not len(self.holdout):
+        students, teachers = list[torch.Tensor](), list[torch.Tensor]()
+        for batch, vectors in self._asked(self.holdout):
+            students.append(encode_raw(self.student.network, resized(batch.images, self.image)).cpu())
+            teachers.append(vectors)
+        if not teachers:
             return {}
-        first, device = self.teachers[0], self.processes.device
-        holdout, images = load_images(self.holdout, self.seen, draft=self.request.fast_decode)
-        targets = teacher_targets(first, holdout.hashes, self.seen, unit_scale=self.options.unit_scale,
-                                  device=device).images  # fmt: skip
-        assert targets is not None
-        students, teachers = [torch.zeros(0, first.embedding_dim)], [torch.zeros(0, first.embedding_dim)]
-        every = np.arange(len(images), dtype=np.int64)
-        for rows, pixels in images.read(iter(np.array_split(every, len(every) // _HOLDOUT_BATCH + 1))):
-            batch_pixels = torch.from_numpy(normalize(pixels, self.seen)).to(device)
-            students.append(encode_raw(self.student.network, resized(batch_pixels, self.image)).cpu())
-            teachers.append(targets(Batch(rows, batch_pixels, StepContext(0, 1, 0, 0))).cpu())
-        self.skipped += images.skipped
         ours, theirs = torch.cat(students), torch.cat(teachers)
-        if not len(theirs):
-            return {}
-        constant = F.normalize(theirs, dim=1).mean(0, keepdim=True)
+        some = self.train.take(some_rows(len(self.train), MEASURED).tolist())
+        constant = torch.cat([F.normalize(vectors, dim=1) for _, vectors in self._asked(some)]).mean(0, keepdim=True)
         return {
             "holdout_images": len(theirs),
             "holdout_cosine": float(F.cosine_similarity(ours, theirs).mean()),
             "holdout_cosine_of_mean": float(F.cosine_similarity(constant, theirs).mean()),
             "holdout_l1": float((ours - theirs).abs().mean()),
         }
+
+    def _asked(self, pairs: TrainingPairs) -> Iterator[tuple[Batch, torch.Tensor]]:
+        """Images as they are, and the first teacher's vectors of them."""
+        if not len(pairs):
+            return
+        read, images = load_images(pairs, self.seen, draft=self.request.fast_decode)
+        targets = teacher_targets(self.teachers[0], read.hashes, self.seen, unit_scale=self.options.unit_scale,
+                                  device=self.processes.device).images  # fmt: skip
+        assert targets is not None
+        for batch in self.plain_batches(images, np.arange(len(images), dtype=np.int64), self.seen):
+            yield batch, targets(batch).cpu()
+        self.skipped += images.skipped
 
 
 def _tower_name(name: str | None) -> str | None:

@@ -22,7 +22,7 @@ from mobileclip_kit.distillation.teachers import DistillTeacher, shares_space, t
 from mobileclip_kit.errors import ModelError, ModelMismatchError, UsageError
 from mobileclip_kit.inherit.manual import inherit_channels
 from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone, preprocessing_of
-from mobileclip_kit.networks.model import Model
+from mobileclip_kit.networks.model import Model, logit_bias
 from mobileclip_kit.networks.students import build_student, stated_preprocessing, student_config, text_config
 from mobileclip_kit.networks.vocabulary import trim_vocabulary
 from mobileclip_kit.spec import MERGES_FILE, ImageSpec, TextSpec, Tower, tower_of
@@ -79,6 +79,8 @@ def make_student(
         )  # fmt: skip
         if init is not None:
             _share_activation(config["model_cfg"], init, source)
+        if source is None:
+            _share_logit_bias(config["model_cfg"], teacher)
         network = build_student(config, seed=request.resolved.training.seed, teacher=source)
     else:
         network, config = _with_text_tower(request, teacher, init, source, merges)
@@ -91,7 +93,7 @@ def make_student(
         inherit_channels(network, giver.network, request.towers, choice=request.inherited)
     if source is None or request.text_tower is not None:
         set_logit_scale(network, teacher.logit_scale)
-        _take_over_logit_bias(network, source or teacher.live or init)
+        _take_over_logit_bias(network, teacher, source or init)
     return Student(network, config, towers, merges, source, classifier)
 
 
@@ -167,6 +169,7 @@ def _with_text_tower(request: DistillRequest, teacher: DistillTeacher, init: Mod
         if request.text_tower == TEACHERS_OWN and source is not None:
             _share_activation(config["model_cfg"], finished, source)
     config["model_cfg"]["text_cfg"] = text_cfg
+    _share_logit_bias(config["model_cfg"], teacher)
     network = build_student(config, seed=request.resolved.training.seed)
     if finished is not None:
         take_over_image_tower(network, finished)
@@ -277,12 +280,20 @@ def _share_activation(model_cfg: dict[str, Any], image: Model, text: Model | Non
     model_cfg["quick_gelu"] = theirs
 
 
+def _share_logit_bias(model_cfg: dict[str, Any], teacher: DistillTeacher) -> None:
+    """Give a student's configuration its teacher's logit bias: a cache knows the value, and a live teacher has it."""
+    if teacher.logit_bias is not None and model_cfg.get("init_logit_bias") is None:
+        model_cfg["init_logit_bias"] = teacher.logit_bias
+
+
 @torch.no_grad()
-def _take_over_logit_bias(network: Any, giver: Model | None) -> None:
-    """Give a student with SigLIP's bias the value that its teacher learned."""
-    learned = getattr(giver.network, "logit_bias", None) if giver is not None else None
+def _take_over_logit_bias(network: Any, teacher: DistillTeacher, giver: Model | None) -> None:
+    """Give a student with SigLIP's bias the value that its teacher learned, or its starting model where that is all."""
+    learned = teacher.logit_bias
+    if learned is None and giver is not None:
+        learned = logit_bias(giver.network)
     if learned is not None and getattr(network, "logit_bias", None) is not None:
-        network.logit_bias.copy_(learned)
+        network.logit_bias.fill_(learned)
 
 
 def set_logit_scale(network: Any, scale: float | None) -> None:

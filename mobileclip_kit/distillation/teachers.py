@@ -32,6 +32,8 @@ Targets = Callable[[Batch], Tensor]
 # 0, those of the same with another preprocessing or in half precision above 0.9.
 _COMPARED = 8
 _LEAST_COSINE = 0.8
+# Vectors of unrelated models have one of about 0.
+_LEAST_COSINE_OF_STUDENT = 0.2
 
 
 @dataclass
@@ -164,7 +166,7 @@ def is_teacher(model: Model, teacher: DistillTeacher) -> bool:
     return teacher.identity in named or _made_vectors(model, teacher)
 
 
-def check_text_source(model: Model, teacher: DistillTeacher, pairs: TrainingPairs) -> None:
+def check_text_source(model: Model, teacher: DistillTeacher, pairs: TrainingPairs, *, is_student: bool = False) -> None:
     """Refuse a text tower that does not belong to a cache whose vectors came from elsewhere.
 
     The cache does not say which model made it, so the model is asked for a few of its vectors.
@@ -173,6 +175,7 @@ def check_text_source(model: Model, teacher: DistillTeacher, pairs: TrainingPair
         model: The model whose text tower the student gets.
         teacher: The one whose vectors are stored.
         pairs: Images that the cache knows.
+        is_student: Whether the model is a student of such vectors, which is near to them only.
 
     Raises:
         ModelMismatchError: The model gives other vectors.
@@ -188,12 +191,15 @@ def check_text_source(model: Model, teacher: DistillTeacher, pairs: TrainingPair
         theirs = encode_raw(model.network, torch.from_numpy(normalize(pixels, spec)))
     stored = _lookup(teacher.cache, [some.hashes[row] for row in rows], 1.0)(np.arange(len(rows)), 0)
     cosine = float(F.cosine_similarity(theirs, stored).mean())
-    if cosine < _LEAST_COSINE:
+    if cosine < (_LEAST_COSINE_OF_STUDENT if is_student else _LEAST_COSINE):
         random = "; its weights are random" if model.warnings else ""
+        what = "did not learn from" if is_student else "did not make"
         raise ModelMismatchError(
-            f"{model.spec.name} did not make the vectors of {teacher.cache.path}: on {len(rows)} images its own have "
-            f"the cosine {cosine:.2f} to them{random}.",
-            hint="Name the teacher with its weights as --text-from, such as ViT-B-32:openai, or leave it out.",
+            f"{model.spec.name} {what} the vectors of {teacher.cache.path}: on {len(rows)} images its own have the "
+            f"cosine {cosine:.2f} to them{random}.",
+            hint="Leave --init out, or pass a student of this teacher."
+            if is_student
+            else "Name the teacher with its weights as --text-from, such as ViT-B-32:openai, or leave it out.",
         )
 
 

@@ -413,9 +413,10 @@ def test_held_out_images_are_not_trained_on(tmp_path: Path, cache: Path) -> None
     by_file = distill(request(tmp_path, cache=cache, holdout=str(names)))
     assert (by_file.images, by_file.metrics["holdout_images"]) == (8, 2)
     stored = TeacherCache.open(cache)
-    aside = F.normalize(torch.from_numpy(stored.vectors(["03.png", "07.png"])[:, 0]), dim=1)
-    # Two unit vectors at angle φ: each has the cosine cos(φ/2) to their mean.
-    expected = ((1.0 + float(aside[0] @ aside[1])) / 2.0) ** 0.5
+    unit = F.normalize(torch.from_numpy(stored.vectors([f"{row:02d}.png" for row in range(10)])[:, 0]), dim=1)
+    # Two held-out images are nearer to their own mean than to that of the other eight, which alone was known before.
+    mean = unit[[0, 1, 2, 4, 5, 6, 8, 9]].mean(0, keepdim=True)
+    expected = float(F.cosine_similarity(unit[[3, 7]], mean).mean())
     assert by_file.metrics["holdout_cosine_of_mean"] == pytest.approx(expected, abs=1e-5)
     assert -1.0 <= by_file.metrics["holdout_cosine"] <= 1.0
     by_share = distill(request(tmp_path, cache=cache, holdout="0.4", out=tmp_path / "share"))

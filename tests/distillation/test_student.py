@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobileclip_kit.cache.build import build_cache
+from mobileclip_kit.cache.build import build_cache, import_vectors
 from mobileclip_kit.cache.texts import cache_texts, open_texts
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.objective import Batch, StepContext
@@ -384,3 +384,50 @@ def test_a_cache_keeps_the_logit_bias_of_its_teacher(tmp_path: Path, data: Path)
     teacher = siglip_like(tmp_path / "siglip")
     cache = cache_of(teacher, data, tmp_path / "cache", texts=WORDS)
     assert run(tmp_path, data, cache=cache, student="tiny", recipe=recipe(sigmoid_affinity=1.0)).images == 10
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"student": "tiny"},
+        {"student": "tiny", "text": "tiny"},
+        {"student": "tiny", "init": "first"},
+        {"text": "tiny", "init": "plain"},
+        {"teacher": "siglip", "text": "tiny", "init": "plain"},
+    ],
+    ids=str,
+)
+def test_a_bias_that_a_cache_or_a_live_teacher_knows_reaches_the_student(
+    tmp_path: Path, data: Path, given: dict[str, str]
+) -> None:
+    teacher = siglip_like(tmp_path / "siglip")
+    plain = siglip_like(tmp_path / "plain", init_logit_bias=None)
+    still = {"student": "tiny", "recipe": replace(recipe(mse=1.0), training=replace(PLAN, steps=1))}
+    run(tmp_path, data, teacher=str(plain), **still, out=tmp_path / "first")
+    cache = cache_of(teacher, data, tmp_path / "cache", texts=WORDS)
+    plan = replace(recipe(sigmoid_affinity=1.0, learn_scale=False), training=replace(PLAN, steps=1))
+    towers = {**given, **{key: str(tmp_path / given[key]) for key in ("init", "teacher") if key in given}}
+    run(tmp_path, data, **({} if "teacher" in given else {"cache": cache}), **towers, recipe=plan)
+    network: Any = load_model(tmp_path / "student").network
+    assert float(network.logit_bias.detach()) == pytest.approx(-12.9)
+    assert float(network.logit_scale.detach().exp()) == pytest.approx(117.6, rel=1e-5)
+
+
+def test_a_text_tower_of_other_vectors_than_an_imported_cache_holds_is_refused(tmp_path: Path, data: Path) -> None:
+    """Two files of the same name: an imported cache does not know more of its teacher."""
+    teacher = make_teacher(tmp_path / "teacher", seed=0)
+    names = [f"{row:02d}.png" for row in range(10)]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    theirs = open_encoder(teacher).encode_images([data / name for name in names])
+    others = np.random.default_rng(0).standard_normal(theirs.shape).astype(np.float32)
+    for folder, vectors in (("a", theirs), ("b", others)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "vectors.npy", vectors)
+        import_vectors(data, tmp_path / folder / "vectors.npy", tmp_path / "names.txt", tmp_path / f"{folder}.cache")
+    given = {"student": "tiny", "recipe": recipe(cosine=1.0)}
+    run(tmp_path, data, **given, cache=tmp_path / "a.cache", text_from=str(teacher), out=tmp_path / "first")
+    second = {**given, "init": str(tmp_path / "first"), "out": tmp_path / "second"}
+    with pytest.raises(ModelMismatchError, match=r"first did not learn from the vectors of .*b\.cache.*cosine"):
+        run(tmp_path, data, **second, cache=tmp_path / "b.cache")
+    assert not list(tmp_path.glob("second*"))
+    assert run(tmp_path, data, **second, cache=tmp_path / "a.cache").spec.towers == ("image", "text")
