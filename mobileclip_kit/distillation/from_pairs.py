@@ -20,7 +20,7 @@ from mobileclip_kit.distillation.request import TrainRequest
 from mobileclip_kit.distillation.run import MEASURED, TrainingReport, TrainingRun
 from mobileclip_kit.distillation.student import Student
 from mobileclip_kit.distillation.tables import PairOptions
-from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup
+from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, check_input, check_plan
 from mobileclip_kit.distillation.training_set import load_files, some_rows
 from mobileclip_kit.errors import DataError, ModelError, UsageError
 from mobileclip_kit.files import counted, sha256_of_file
@@ -28,7 +28,7 @@ from mobileclip_kit.model_names import is_backbone
 from mobileclip_kit.networks.backbones import beside, download_backbone, load_backbone, measure_batch_norms
 from mobileclip_kit.networks.model import describe, load_model
 from mobileclip_kit.networks.students import build_student, pair_config, shared_settings, stated_preprocessing
-from mobileclip_kit.spec import MERGES_FILE, TextSpec
+from mobileclip_kit.spec import MERGES_FILE, ImageSpec, TextSpec
 from mobileclip_kit.tokenizer import Tokenizer, standard_merges, trim_merges, write_merges
 
 
@@ -117,7 +117,7 @@ class PairRun(TrainingRun):
             config["preprocess_cfg"] |= beside(file) | stated_preprocessing(options.student)
         if start is not None:
             config["model_cfg"] |= shared_settings(start.config["model_cfg"])
-        network = build_student(config, seed=self.recipe.training.seed)
+        network = build_student(config, seed=self.recipe.training.seed, towers=(options.student, options.text))
         if file is not None:
             load_backbone(network, file)
         elif start is None and is_backbone(options.student):
@@ -129,6 +129,8 @@ class PairRun(TrainingRun):
                     hint="Train with the recipe that made it, or leave --init out.",
                 )
             network.load_state_dict(start.network.state_dict())
+        check_input(network, ImageSpec.from_open_clip(config["preprocess_cfg"]), options.student)
+        check_plan(self.recipe.training, network)
         self.student = Student(network, config, ("image", "text"), merges, None)
 
     def _own_tokenizer(self) -> tuple[Tokenizer, Path | None]:

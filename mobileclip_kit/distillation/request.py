@@ -221,8 +221,9 @@ class DistillRequest(TrainingRequest):
 
     @property
     def inherited(self) -> Choice | None:
-        """Which channels of the teacher's the new towers start from."""
-        return self.inherit or self.resolved.inherit
+        """Which channels of the teacher's the new towers start from; a trained backbone has weights of its own."""
+        has_weights = self.is_timm or self.init_file is not None
+        return self.inherit or (None if has_weights else self.resolved.inherit)
 
     @property
     def uses_texts(self) -> bool:
@@ -237,17 +238,23 @@ class DistillRequest(TrainingRequest):
 
 def weights_file(init: str | Path | None) -> Path | None:
     """The file that ``--init`` names; None for a model."""
-    return Path(init) if init is not None and Path(init).suffix in (".safetensors", *_PICKLES) else None
+    if init is None:
+        return None
+    path = Path(init)
+    return path if path.suffix.lower() in (".safetensors", *_PICKLES) or path.is_file() else None
 
 
 def _check_weights_file(path: Path) -> None:
     if not path.is_file():
         raise ModelError(f"There is no file {path}.", hint="Check the path of --init.")
-    if path.suffix in _PICKLES:
+    if path.suffix.lower() in _PICKLES:
         raise ModelError(
             f"{path} is a pickle, which may run code when it is read; mckit reads .safetensors.",
             hint='Convert it: safetensors.torch.save_file(torch.load(FILE, weights_only=True), "weights.safetensors").',
         )
+    if path.suffix.lower() != ".safetensors":
+        raise ModelError(f"{path} is not called .safetensors, the only format of weights that --init reads.",
+                         hint="Pass a model folder, or rename the file if it has this format.")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

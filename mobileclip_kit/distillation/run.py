@@ -41,7 +41,7 @@ from mobileclip_kit.distillation.teachers import (
     targets_note,
     teacher_targets,
 )
-from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingResult
+from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingResult, check_input, check_plan
 from mobileclip_kit.distillation.training_set import (
     TrainingPairs,
     fingerprint_of,
@@ -307,9 +307,34 @@ class DistillRun(TrainingRun):
         self.init = load_model(request.init) if request.init and not request.init_file else None
         self.student = self.processes.first(lambda: make_student(request, first, self.init, texts.texts, self.folder))
         self.image = self.seen = ImageSpec.from_open_clip(self.student.config["preprocess_cfg"])
+        self._require_trainable()
         source = self.student.text
         for sentence in (*init_notes(request, first, self.init, self.image), *(source.warnings if source else ())):
             self.note(sentence)
+
+    def _require_trainable(self) -> None:
+        request, network, plan = self.request, self.student.network, self.recipe.training
+        if "image" in request.towers:
+            check_input(network, self.image, str(request.image_tower))
+        if self.recipe.stages is None:
+            check_plan(plan, network)
+        fits = self._has_trained_trunk and projection_of(image_tower(network)) is not None
+        if plan.steps == 0 and not fits and self.init is None and request.inherited is None:
+            why = "has no linear projection on a timm backbone to fit"
+            why = why if self._is_trained else "starts from random weights"
+            raise UsageError(
+                f"With steps = 0 nothing is trained, and this student {why}.",
+                hint="Name a trained backbone as --student timm:NAME, or give more steps.",
+            )
+
+    @property
+    def _is_trained(self) -> bool:
+        """Whether the image tower has weights that were trained on something else."""
+        return self.request.init_file is not None or (self.request.is_timm and self.init is None)
+
+    @property
+    def _has_trained_trunk(self) -> bool:
+        return self._is_trained and hasattr(image_tower(self.student.network), "trunk")
 
     @property
     def _runs_teacher_once(self) -> bool:
@@ -388,19 +413,10 @@ class DistillRun(TrainingRun):
     @torch.no_grad()
     def start_from_backbone(self) -> None:
         """Fit a trained backbone's projection to the teacher's vectors before anything is trained."""
-        request, visual = self.request, image_tower(self.student.network)
-        projection = projection_of(visual)
-        starts = request.init_file or (request.is_timm and self.init is None)
-        has_trunk = starts and hasattr(visual, "trunk")
-        has_fit = has_trunk and projection is not None
-        if not has_fit and self.recipe.training.steps == 0 and self.init is None and request.inherited is None:
-            why = "has no linear projection on a timm backbone to fit" if starts else "starts from random weights"
-            raise UsageError(
-                f"With steps = 0 nothing is trained, and this student {why}.",
-                hint="Name a trained backbone as --student timm:NAME, or give more steps.",
-            )
-        if not has_trunk:
+        if not self._has_trained_trunk:
             return
+        visual = image_tower(self.student.network)
+        projection = projection_of(visual)
         device, targets = self.processes.device, self.targets[0].images
         assert targets is not None
         network: Any = self.student.network.to(device).eval()

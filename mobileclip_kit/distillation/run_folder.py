@@ -95,7 +95,8 @@ def _locked(run: Path) -> Iterator[None]:
 
 def holds_work(run: Path) -> bool:
     """Whether a run's folder holds work that can be continued."""
-    return any((run / name).exists() for name in (CHECKPOINT_FILE, "teacher", "stages"))
+    begun = (run / CHECKPOINT_FILE).exists() or (run / "stages").exists()
+    return begun or any((run / "teacher").rglob("*.npy"))
 
 
 def close_run(run: Path) -> None:
@@ -104,7 +105,7 @@ def close_run(run: Path) -> None:
     Raises:
         OutputError: The folder is not a run's.
     """
-    ours = (LOG_FILE, MERGES_FILE, DECODED_FILE)
+    ours = (LOG_FILE, MERGES_FILE, DECODED_FILE, "teacher")
     if any(run.iterdir()) and not (holds_work(run) or any((run / name).exists() for name in ours)):
         raise OutputError(f"{run} was not made by mckit, so it is not removed.", hint="Choose another -o.")
     for child in sorted(run.iterdir(), key=lambda path: path.name == LOG_FILE):

@@ -81,7 +81,8 @@ def make_student(
             _share_activation(config["model_cfg"], init, source)
         if source is None:
             _share_logit_bias(config["model_cfg"], teacher)
-        network = build_student(config, seed=request.resolved.training.seed, teacher=source)
+        network = build_student(config, seed=request.resolved.training.seed, teacher=source,
+                                towers=(request.image_tower,))  # fmt: skip
     else:
         network, config = _with_text_tower(request, teacher, init, source, merges)
     classifier = _start_image_tower(network, config, request, init)
@@ -170,7 +171,8 @@ def _with_text_tower(request: DistillRequest, teacher: DistillTeacher, init: Mod
             _share_activation(config["model_cfg"], finished, source)
     config["model_cfg"]["text_cfg"] = text_cfg
     _share_logit_bias(config["model_cfg"], teacher)
-    network = build_student(config, seed=request.resolved.training.seed)
+    network = build_student(config, seed=request.resolved.training.seed,
+                            towers=(request.image_tower, request.text_tower))  # fmt: skip
     if finished is not None:
         take_over_image_tower(network, finished)
     if request.text_tower == TEACHERS_OWN and source is not None:

@@ -45,11 +45,12 @@ from mobileclip_kit.distillation.optimizer import give_own_rates, make_optimizer
 from mobileclip_kit.distillation.run_folder import CHECKPOINT_FILE, RunLog
 from mobileclip_kit.distillation.tables import Augmentation, TrainingPlan
 from mobileclip_kit.distillation.training_set import batch_rows
-from mobileclip_kit.errors import DataError, TrainingError, UsageError
+from mobileclip_kit.errors import DataError, ModelError, TrainingError, UsageError, first_line
 from mobileclip_kit.networks.backbones import projection_of
 from mobileclip_kit.networks.families import image_tower
 from mobileclip_kit.networks.patches import Patches
 from mobileclip_kit.progress import Progress
+from mobileclip_kit.resources import did_you_mean
 from mobileclip_kit.spec import ImageSpec
 
 # float16's loss scale falls by half whenever a gradient overflows; below this, something else is wrong.
@@ -362,16 +363,54 @@ def freeze(modules: Mapping[str, nn.Module], names: Sequence[str]) -> tuple[nn.M
     """
     if not names:
         return ()
-    known = dict(modules["network"].named_modules())
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise UsageError(f"The network has no part named {', '.join(missing)} to freeze.")
-    parts = tuple(known[name] for name in names)
+    parts = _parts_named(modules["network"], names)
     for part in parts:
         part.requires_grad_(False)
     if not any(parameter.requires_grad for module in modules.values() for parameter in module.parameters()):
         raise UsageError(f"With {', '.join(names)} frozen, nothing is left to train.")
     return parts
+
+
+def _parts_named(network: nn.Module, names: Sequence[str]) -> tuple[nn.Module, ...]:
+    known = dict(network.named_modules())
+    if missing := [name for name in names if name not in known]:
+        raise UsageError(f"The network has no part named {', '.join(missing)} to freeze.",
+                         hint=did_you_mean(missing[0], known))  # fmt: skip
+    return tuple(known[name] for name in names)
+
+
+def check_plan(plan: TrainingPlan, network: nn.Module) -> None:
+    """Refuse a plan that names parts which a network does not have, before the training is prepared.
+
+    Raises:
+        UsageError: Says which option needs what.
+    """
+    _parts_named(network, plan.frozen)
+    if plan.backbone_frozen:
+        find_backbone({"network": network})
+    if plan.patch_dropout:
+        Patches(image_tower(network), plan.patch_dropout, plan.steps or 1)
+
+
+@torch.no_grad()
+def check_input(network: nn.Module, image: ImageSpec, name: str) -> None:
+    """Refuse an image tower that cannot take its own images: a size in its configuration that it was not built for.
+
+    Args:
+        network: In eval mode.
+        image: The preprocessing.
+        name: Of the tower, for the message.
+
+    Raises:
+        ModelError: The tower fails on an empty image.
+    """
+    try:
+        image_tower(network)(torch.zeros(1, 3, image.height, image.width))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"The student {name} cannot take images of {image.height} × {image.width} px: {first_line(error)}.",
+            hint="Give the image_size in its configuration that the tower was built for.",
+        ) from error
 
 
 class Backbone:

@@ -267,9 +267,13 @@ def _keeps_without(model: Quantized, budget: Budget, graph_pass: GraphPass, kept
     return model.keeps(budget, graph_pass, {entry.node for entry in kept})
 
 
-def misses_budget(budget: Budget, precision: str, how: str) -> ExportError:
+class MissedBudget(ExportError):
+    """No choice keeps a budget."""
+
+
+def misses_budget(budget: Budget, precision: str, how: str) -> MissedBudget:
     """The error where no choice keeps a budget."""
-    return ExportError(
+    return MissedBudget(
         f"The {budget.tower} tower as {precision} misses its budget (least cosine {budget.asked:.7g}, a fifth of the "
         f"loss left to other inputs) {how}.",
         hint="Ask for less, or export in a higher precision.",

@@ -20,7 +20,7 @@ from typing import Any
 
 from mobileclip_kit.arrays import Ids, Pixels, Vectors
 from mobileclip_kit.errors import ExportError
-from mobileclip_kit.exporting.budget import Budget, budget_of, misses_budget
+from mobileclip_kit.exporting.budget import Budget, MissedBudget, budget_of, misses_budget
 from mobileclip_kit.exporting.precisions import Precision
 from mobileclip_kit.exporting.samples import ImageInputs, TextInputs, draw_images, spread, tokenize_texts
 from mobileclip_kit.exporting.sensitivity import (
@@ -153,7 +153,7 @@ def fit_budget(tower: MixedTower, job: TowerJob) -> tuple[Any, tuple[str, ...]]:
     budget = budget_of(job, tower.run)
     try:
         form, kept = _fit(tower, budget, job)
-    except ExportError:
+    except MissedBudget:
         if not job.options.keep_failed:
             raise
         form, kept = tower.form(()), ()

@@ -153,7 +153,8 @@ def _check_kinds(tower: Tower, small: Layout, large: Layout) -> None:
         if tower not in layout.towers:
             raise ModelError(
                 f"The {who}'s {tower} tower is of a kind whose weights cannot be cut.",
-                hint="open_clip's ViT and text transformer and our convolutional tower can; or leave --inherit out.",
+                hint="open_clip's ViT and text transformer and our convolutional tower can. Leave --inherit out, or "
+                "take a recipe without inherit.",
             )
 
 

@@ -25,6 +25,7 @@ from mobileclip_kit.hub import hub_reason, quiet_hub
 from mobileclip_kit.model_names import STAGES, is_backbone
 from mobileclip_kit.networks.families import image_tower
 from mobileclip_kit.networks.stage_features import BACKBONES, PREFIX, StageFeatures
+from mobileclip_kit.resources import did_you_mean
 from mobileclip_kit.spec import CONFIG_FILE, ImageSpec
 
 _LISTED = 3
@@ -56,8 +57,12 @@ def backbone_config(name: str) -> dict[str, Any]:
     return {"vision_cfg": section, "preprocess_cfg": preprocessing_of(vars(published)) if known else {}}
 
 
-def _published(name: str) -> Any:
-    architecture, _, tag = _timm_name(name).partition(".")
+def require_architecture(architecture: str) -> None:
+    """Refuse a name that timm does not know.
+
+    Raises:
+        ModelError: Names the nearest ones.
+    """
     if not timm.is_model(architecture):
         known = [model for model in timm.list_models() if not model.startswith("mckit_")]
         nearest = difflib.get_close_matches(architecture, known, n=_LISTED, cutoff=0.5)
@@ -65,6 +70,11 @@ def _published(name: str) -> Any:
             f"Did you mean {', '.join(nearest)}?" if nearest else "`timm.list_models()` lists the known names."
         )
         raise ModelError(f"timm has no model {architecture!r}.", hint=hint)
+
+
+def _published(name: str) -> Any:
+    architecture, _, tag = _timm_name(name).partition(".")
+    require_architecture(architecture)
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
         nearest = difflib.get_close_matches(tag, tags, n=_LISTED, cutoff=0.3) or tags[:_LISTED]
@@ -106,22 +116,36 @@ def preprocessing_of(published: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def preprocessing_in(path: Path, section: Any) -> dict[str, Any]:
+def preprocessing_in(path: Path, section: Any, *, is_open_clips: bool = False) -> dict[str, Any]:
     """What a section of a JSON file says of a backbone's input, see :func:`preprocessing_of`.
 
     Args:
         path: The file, for messages.
         section: What it holds; nothing where it is no object.
+        is_open_clips: Whether it is open_clip's ``preprocess_cfg``. Of other programs' words only some are understood,
+            and the others are left out.
 
     Raises:
-        ModelError: The mean or std is not three numbers, with std above 0.
+        ModelError: The mean or std is not three numbers, with std above 0; or a ``preprocess_cfg`` has other mistakes.
     """
     found = preprocessing_of(section if isinstance(section, dict) else {})
     try:
-        ImageSpec.from_open_clip(found)
+        if is_open_clips:
+            _check_words(section)
+        ImageSpec.from_open_clip(section if is_open_clips else found)
     except ModelError as error:
-        raise ModelError(f"{path} holds no usable preprocessing: {error}", hint="Correct or remove it.") from error
+        raise ModelError(f"{path} holds no usable preprocessing: {error.message}",
+                         hint=error.hint or "Correct or remove it.") from error  # fmt: skip
     return found
+
+
+def _check_words(section: Any) -> None:
+    if not isinstance(section, dict):
+        raise ModelError("its preprocess_cfg is no object.")
+    known = ImageSpec().to_open_clip().keys()
+    if unknown := [key for key in section if key not in known]:
+        raise ModelError(f"its preprocess_cfg has {unknown[0]!r}; open_clip knows {', '.join(known)}.",
+                         hint=did_you_mean(unknown[0], known))  # fmt: skip
 
 
 def follow_backbone(image: ImageSpec, preprocess: Mapping[str, Any]) -> ImageSpec:

@@ -224,7 +224,7 @@ def _load_folder(folder: Path) -> Model:
     if "model_cfg" not in config:
         raise ModelError(f"{folder / CONFIG_FILE} has no model_cfg.")
     check_configuration(config["model_cfg"], str(folder / CONFIG_FILE))
-    with _named(folder / CONFIG_FILE):
+    with named(folder / CONFIG_FILE):
         network = build_network(config["model_cfg"])
     try:
         state = load_file(folder / WEIGHTS_FILE)
@@ -246,18 +246,24 @@ def _load_folder(folder: Path) -> Model:
             )
         check_merges(folder)
     else:
-        with _named(folder / CONFIG_FILE):
+        with named(folder / CONFIG_FILE):
             spec = describe(folder.name, network, config)
     return Model(network, config, spec, find_tokenizer(folder, spec.text))
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Say which file's configuration cannot be used."""
+def named(*paths: Path) -> Iterator[None]:
+    """Say which file's configuration cannot be used.
+
+    Raises:
+        ModelError: As in the block, with the files' names if there are any.
+    """
     try:
         yield
     except ModelError as error:
-        raise ModelError(f"{path} cannot be used: {error.message}", hint=error.hint) from error
+        files = " with ".join(map(str, paths))
+        raise ModelError(f"{files} cannot be used: {error.message}" if files else error.message,
+                         hint=error.hint) from error  # fmt: skip
 
 
 def _load_open_clip(name: str, *, tag: str | None, seed: int) -> Model:

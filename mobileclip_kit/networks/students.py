@@ -20,7 +20,8 @@ half, a quarter and an eighth of it, and ``conv-x-4r``, the quickstart's student
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,8 +30,13 @@ from torch import nn
 from mobileclip_kit.errors import ModelError
 from mobileclip_kit.files import read_json
 from mobileclip_kit.model_names import is_backbone
-from mobileclip_kit.networks.backbones import backbone_config, follow_backbone, preprocessing_in
-from mobileclip_kit.networks.model import PLACEHOLDER_TEXT, Model, build_network
+from mobileclip_kit.networks.backbones import (
+    backbone_config,
+    follow_backbone,
+    preprocessing_in,
+    require_architecture,
+)
+from mobileclip_kit.networks.model import PLACEHOLDER_TEXT, Model, build_network, named
 from mobileclip_kit.resources import preset_file, tower_config
 from mobileclip_kit.spec import ImageSpec, tower_of
 
@@ -80,19 +86,25 @@ def _image_sections(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if is_backbone(name):
         found = backbone_config(name)
         return found["vision_cfg"], found["preprocess_cfg"]
-    return tower_config("student", name), stated_preprocessing(name)
+    section = tower_config("student", name)
+    with named(preset_file("student", name)):
+        ImageSpec.from_open_clip({"size": section["image_size"]})
+        if backbone := section.get("timm_model_name"):
+            require_architecture(str(backbone).partition(".")[0])
+    return section, stated_preprocessing(name)
 
 
 def stated_preprocessing(name: str) -> dict[str, Any]:
     """The mean, std and interpolation in a student's JSON file; nothing for a backbone of timm, whose name states none.
 
     Raises:
-        ModelError: No student has this name, or its mean or std is not three numbers.
+        ModelError: No student has this name, or its ``preprocess_cfg`` is not open_clip's.
     """
     if is_backbone(name):
         return {}
     path = preset_file("student", name)
-    return preprocessing_in(path, read_json(path).get("preprocess_cfg"))
+    section = read_json(path).get("preprocess_cfg")
+    return {} if section is None else preprocessing_in(path, section, is_open_clips=True)
 
 
 def shared_settings(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,9 +166,22 @@ def text_config(name: str, *, context_length: int, vocab_size: int) -> dict[str,
     return {**text_cfg, "context_length": shorter, "vocab_size": vocab_size}
 
 
-def build_student(config: Mapping[str, Any], *, seed: int, teacher: Model | None = None) -> nn.Module:
-    """A student with fresh image weights and, if a teacher is given, the teacher's text tower and logit scale."""
-    with torch.random.fork_rng(devices=[]):
+def build_student(
+    config: Mapping[str, Any], *, seed: int, teacher: Model | None = None, towers: Sequence[str | None] = ()
+) -> nn.Module:
+    """A student with fresh image weights and, if a teacher is given, the teacher's text tower and logit scale.
+
+    Args:
+        config: With a ``model_cfg``.
+        seed: Of the fresh weights.
+        teacher: The model whose text tower the student gets.
+        towers: How its towers were named; JSON files among them are named if it cannot be built.
+
+    Raises:
+        ModelError: open_clip cannot build it.
+    """
+    files = [Path(tower) for tower in towers if tower is not None and tower.endswith(".json")]
+    with torch.random.fork_rng(devices=[]), named(*files):
         torch.manual_seed(seed)
         network = build_network(config["model_cfg"])
     if teacher is not None:

@@ -151,12 +151,6 @@ def test_parts_that_stay_frozen_keep_their_running_means_when_the_backbone_is_re
     assert kept == {name for name in means if name.startswith("stem.")}
 
 
-def test_a_student_without_a_backbone_cannot_freeze_it(given: dict[str, Any]) -> None:
-    changes = {"student": "vit-t4-64", "init": None, "recipe": plan(backbone_frozen=0.5)}
-    with pytest.raises(UsageError, match="backbone_frozen needs a student on a timm backbone"):
-        distill(DistillRequest(**{**given, **changes}))
-
-
 def test_ridge_regression_finds_a_linear_map_with_its_mean() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(200, 30, generator=generator)
@@ -248,11 +242,6 @@ def test_training_from_pairs_starts_from_a_backbones_file_too(given: dict[str, A
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
     with pytest.raises(ModelError, match="There is no file"):
         TrainRequest(**{**request, "init": "gone.safetensors"})
-
-
-def test_no_steps_are_refused_where_the_start_is_random(given: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="With steps = 0 nothing is trained"):
-        distill(DistillRequest(**{**given, "student": "vit-t4-64", "init": None, "recipe": plan(steps=0)}))
 
 
 def test_no_steps_are_refused_where_a_file_was_loaded_that_has_nothing_to_fit(given: dict[str, Any]) -> None:
@@ -359,7 +348,8 @@ def test_damaged_preprocessing_is_refused_with_its_file_and_leaves_nothing(
 def own_student(given: dict[str, Any], **more: Any) -> str:
     """A student's JSON file of one's own, on the backbone of the tests."""
     path = given["data"].parent / "own.json"
-    path.write_text(json.dumps({"model_cfg": {"vision_cfg": backbone_config(f"timm:{NAME}")["vision_cfg"]}, **more}))
+    document = {"model_cfg": {"vision_cfg": backbone_config(f"timm:{NAME}")["vision_cfg"]}, **more}
+    path.write_text(json.dumps(document))
     return str(path)
 
 
@@ -449,3 +439,65 @@ def test_an_init_file_needs_a_student(given: dict[str, Any]) -> None:
         DistillRequest(**{**given, "init": str(given["out"].parent / "weights.pt")})
     with pytest.raises(UsageError, match="init with a file of weights needs student"):
         DistillRequest(**{**given, "student": None, "text": "text-2"})
+
+
+NO_STEPS = plan(steps=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "vision", "message"),
+    [
+        ({}, {"image_size": 64, "timm_model_name": "vit_tiny_patch16_224"}, r"cannot take images of 64 × 64 px: .*224"),
+        ({}, {"timm_model_name": "mobilenetv2_10"}, r"own\.json cannot be used: timm has no model 'mobilenetv2_10'"),
+        ({}, {"timm_model_name": NAME, "image_size": -64}, r"own\.json cannot be used: The image size -64"),
+        ({}, {"layers": "x", "width": 16, "patch_size": 16, "image_size": 32}, r"own\.json cannot be used: open_clip"),
+        ({"student": "conv-x-4", "recipe": NO_STEPS}, None, "With steps = 0 nothing is trained"),
+        ({"student": "conv-x-4", "recipe": plan(patch_dropout=0.5)}, None, "patch_dropout needs a vision transformer"),
+        ({"student": "vit-t4-64", "recipe": plan(backbone_frozen=0.5)}, None, "backbone_frozen needs a student on a"),
+        (
+            {"student": "conv-x-4", "recipe": plan(frozen=("visual.trunk.stage",))},
+            None,
+            "no part named visual.trunk.stage",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_a_teacher_runs_and_leaves_nothing(
+    given: dict[str, Any], changes: dict[str, Any], vision: dict[str, Any] | None, message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(run.DistillRun, "choose_images", lambda self: pytest.fail("goes on"))
+    asked = {**given, "init": None, **changes}
+    if vision is not None:
+        asked["student"] = own_student(given, model_cfg={"vision_cfg": vision})
+    with pytest.raises((ModelError, UsageError), match=message):
+        distill(DistillRequest(**asked))
+    assert not list(given["out"].parent.glob(f"{given['out'].name}*"))
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ([1], "is no object"),
+        ({"interpolation": "lanczos"}, "lanczos"),
+        ({"interpolaton": "bicubic"}, "has 'interpolaton'; open_clip knows .*Did you mean interpolation"),
+    ],
+)
+def test_a_students_preprocessing_with_a_mistake_is_refused(given: dict[str, Any], section: Any, message: str) -> None:
+    own = own_student(given, preprocess_cfg=section)
+    with pytest.raises(ModelError, match=rf"own\.json holds no usable preprocessing: .*{message}"):
+        distill(DistillRequest(**{**given, "student": own}))
+
+
+@pytest.mark.parametrize("name", ["weights", "weights.txt"])
+def test_weights_of_another_suffix_are_refused_by_what_they_should_be(given: dict[str, Any], name: str) -> None:
+    other = Path(given["init"]).rename(Path(given["init"]).with_name(name))
+    with pytest.raises(ModelError, match=rf"{name} is not called \.safetensors"):
+        DistillRequest(**{**given, "init": str(other)})
+    other.rename(other.with_name("M.SAFETENSORS"))
+    assert distill(DistillRequest(**{**given, "init": str(other.with_name("M.SAFETENSORS"))})).images == 12
+
+
+def test_a_trained_backbone_does_not_inherit_because_a_recipe_does(given: dict[str, Any]) -> None:
+    recipe = replace(plan(steps=1), inherit="fitted")
+    assert distill(DistillRequest(**{**given, "recipe": recipe})).spec.provenance["inherit"] is None
+    assert DistillRequest(**{**given, "recipe": recipe, "inherit": "leading", "force": True}).inherited == "leading"

@@ -264,7 +264,8 @@ def test_frozen_stages_are_computed_once_and_the_student_is_the_same(
     images, run = [], ConvTower.forward_features
 
     def count(self: ConvTower, given: torch.Tensor) -> torch.Tensor:
-        images.append(tuple(given.shape[1:]))
+        if len(given) > 1:  # one image is tried before
+            images.append(tuple(given.shape[1:]))
         return run(self, given)
 
     monkeypatch.setattr(ConvTower, "forward_features", count)
@@ -325,7 +326,7 @@ def test_a_transformer_sees_half_of_the_patches_but_in_the_last_tenth_of_the_ste
     recipe = RECIPE.with_training(steps=10, patch_dropout=0.5)
     student = student_file(tmp_path, "small", patch_size=8)
     distill(request(tmp_path, cache=cache, recipe=recipe, student=student))
-    assert tokens == [1 + 8] * 9 + [1 + 16]  # with the class token
+    assert tokens[1:] == [1 + 8] * 9 + [1 + 16]  # with the class token, and after one image that is tried first
     whole, parts = tmp_path / "student", tmp_path / "parts"
     distill(request(tmp_path, cache=cache, recipe=recipe.with_training(micro_batch=2), student=student, out=parts))
     for name, tensor in weights(whole).items():

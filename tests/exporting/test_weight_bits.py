@@ -24,7 +24,7 @@ from mobileclip_kit.exporting.mixed_bits import MixedTower, choose_kept
 from mobileclip_kit.exporting.precisions import Precision, find_precision
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
-from mobileclip_kit.exporting.sensitivity import Sensitivity, table_path
+from mobileclip_kit.exporting.sensitivity import Sensitivity, table_path, write_sensitivities
 from mobileclip_kit.exporting.towers import ImageTower
 from mobileclip_kit.exporting.weight_bits import (
     LEAST_ELEMENTS,
@@ -298,6 +298,11 @@ def test_more_bits_than_eight_need_are_refused_or_kept_for_inspection(uneven: Mo
     with pytest.raises(ParityError, match="least cosine"):
         export_model(uneven, tmp_path / "out", replace(options, keep_failed=True))
     assert not open_export(tmp_path / "out").passed
+    wrong = [Sensitivity("elsewhere", "Linear", "elsewhere", 0.1)]
+    write_sensitivities(table_path(tmp_path / "out", "image"), wrong, "8 inputs")
+    again = replace(options, keep_failed=True, measured=open_export(tmp_path / "out"))
+    with pytest.raises(ExportError, match="measured other products than this tower has"):
+        export_model(uneven, tmp_path / "again", again)
 
 
 def test_a_stricter_threshold_measures_what_a_table_lacks(uneven: Model, tmp_path: Path) -> None:
