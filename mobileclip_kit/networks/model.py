@@ -85,7 +85,7 @@ def load_model(name: str | Path, *, seed: int = 0) -> Model:
 
     Raises:
         ModelError: The name is unknown (the nearest known ones are named), the folder is damaged, or the weights cannot
-            be downloaded.
+            be downloaded or are not finite.
     """
     check_model_name(name)
     text = str(local_place(name)).removeprefix(FOLDER)
@@ -235,6 +235,7 @@ def _load_folder(folder: Path) -> Model:
             f"{folder / WEIGHTS_FILE} cannot be read: {first_line(error)}.",
             hint="The file is damaged or of another model; make it again.",
         ) from error
+    _require_finite(network, str(folder / WEIGHTS_FILE))
     config.setdefault("preprocess_cfg", _default_preprocessing(config["model_cfg"]))
     if (folder / "model.json").is_file():
         spec = read_spec(folder)
@@ -249,6 +250,17 @@ def _load_folder(folder: Path) -> Model:
         with named(folder / CONFIG_FILE):
             spec = describe(folder.name, network, config)
     return Model(network, config, spec, find_tokenizer(folder, spec.text))
+
+
+def _require_finite(network: nn.Module, source: str) -> None:
+    """Refuse weights that are not finite, which every later step would blame on something else."""
+    for name, tensor in network.state_dict().items():
+        # aminmax passes a NaN on and, unlike isfinite, makes no copies.
+        if tensor.is_floating_point() and tensor.numel() and not all(end.isfinite() for end in tensor.aminmax()):
+            raise ModelError(
+                f"{source} holds values that are not finite ({name}).",
+                hint="It is damaged, or its training failed; make it again or use another model.",
+            )
 
 
 @contextlib.contextmanager
@@ -313,6 +325,7 @@ def _download(name: str, tag: str | None, model_cfg: Mapping[str, Any]) -> tuple
             hint="Check the name and the network. Without a network, pass a model folder such as "
             "models/scenes-teacher, or import a teacher's vectors with `mckit cache import`.",
         ) from error
+    _require_finite(network, f"{name}{':' + tag if tag else ''}")
     image = ImageSpec.from_open_clip(image_tower(network).preprocess_cfg)
     return network.eval(), {"model_cfg": model_cfg, "preprocess_cfg": image.to_open_clip()}
 

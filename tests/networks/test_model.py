@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,30 @@ def test_cut_off_weights_are_refused(tiny_folder: tuple[Path, ModelSpec]) -> Non
     (folder / WEIGHTS_FILE).write_bytes(data[: len(data) // 2])
     with pytest.raises(ModelError, match=f"{WEIGHTS_FILE} cannot be read"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("described", [True, False])
+def test_weights_that_are_not_finite_are_refused_by_file(tmp_path: Path, value: float, described: bool) -> None:
+    network = build_network(TINY["model_cfg"])
+    spec = describe("tiny", network, TINY)
+    with torch.no_grad():
+        network.get_parameter("visual.ln_post.weight")[3] = value
+        network.get_parameter("visual.proj")[1, 2] = value
+    save_model(tmp_path, network, TINY, spec)
+    if not described:
+        (tmp_path / "model.json").unlink()
+    first = next(name for name in network.state_dict() if name in ("visual.ln_post.weight", "visual.proj"))
+    with pytest.raises(ModelError, match=rf"{WEIGHTS_FILE} holds values that are not finite \({first}\)"):
+        load_model(tmp_path)
+
+
+def test_weights_of_a_tag_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build_network(TINY["model_cfg"])
+    torch.nn.init.constant_(network.get_parameter("text_projection"), math.nan)
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: network)
+    with pytest.raises(ModelError, match=r"^ViT-B-32:openai holds values that are not finite \(text_projection\)"):
+        load_model("ViT-B-32:openai")
 
 
 def test_missing_file_is_named(tiny_folder: tuple[Path, ModelSpec]) -> None:
