@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 
 LEAST_PAIRS = 10
 _TOLERANCE = 1e-9
+# A larger penalty leaves a direction of hardly any length.
+_MOST_L2 = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +44,11 @@ class FitOptions:
     method: Annotated[Method, Option("The direction that searches use.")] = "probe"
     l2: Annotated[float, Option("Penalty of the probe.")] = 1e-3
     held_out: float = 0.2
-    seed: Annotated[int, Option("Seed of the words and of the held-out images.")] = 0
+    seed: Annotated[int, Option("Seed of the words and of the held-out images.", at_least=0)] = 0
 
     def __post_init__(self) -> None:
-        if not self.l2 > 0:
-            raise UsageError(f"The penalty is {self.l2}; it must be above 0.")
+        if not 0 < self.l2 <= _MOST_L2:
+            raise UsageError(f"The penalty is {self.l2}; it must be above 0 and at most {_MOST_L2:,.0f}.")
         if not 0 < self.held_out < 1:
             raise UsageError(f"The share of held-out images is {self.held_out}; it must lie between 0 and 1.")
 

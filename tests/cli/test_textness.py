@@ -129,6 +129,18 @@ def test_a_missing_folder_is_noticed_before_anything_is_encoded(
     assert "gone does not exist" in err
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--seed", "-5"], "'-5' is not a whole number from 0 on"),
+        *((["--l2", value], "it must be above 0 and at most 1,000,000") for value in ("inf", "nan", "1e308", "0")),
+    ],
+)
+def test_numbers_out_of_range_are_refused(option: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, err = run(capsys, "textness", "fit", "photos", "-m", "edges", "-o", "t.json", *option, code=2)
+    assert said in err
+
+
 def test_accuracy_at_chance_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     for name, rows in {"c": 40, "t": 40}.items():
