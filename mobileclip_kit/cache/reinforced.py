@@ -38,6 +38,7 @@ from mobileclip_kit.progress import track
 DATACOMPDR = ("ViT-L-14:datacomp_xl_s13b_b90k", "ViT-L-14:openai")
 _DATACOMPDR_WIDTH, _LOGIT_SCALE = 1536, 100.0
 _PART, _LARGEST = 256, 16 << 20
+_NO_VECTORS = "It has no stored vectors (.npz)."
 # What a damaged archive raises beside NPY_ERRORS: a member is missing, or packed in an unknown way.
 _ZIP_ERRORS = (KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -64,8 +65,10 @@ def import_reinforced(
     started, failed, folders = time.monotonic(), list[Skipped](), cache_folders_for(out, len(teachers))
     pairs = [pair for pair in open_source(shards, failed) if _has_vectors(pair, failed)]
     if not pairs:
+        damaged = [skip for skip in failed if skip.reason != _NO_VECTORS]
+        why = f" ({len(damaged)} failed; the first, {damaged[0].item}: {damaged[0].reason})" if damaged else ""
         raise DataError(
-            f"No image of {shards} has stored vectors (.npz).",
+            f"No image of {shards} has stored vectors (.npz){why}.",
             hint="Pass shards of DataCompDR with their images, or run a teacher with `mckit cache`.",
         )
     width = _width(pairs, teachers, shards)
@@ -88,7 +91,7 @@ def import_reinforced(
 
 def _has_vectors(pair: Pair, failed: list[Skipped]) -> bool:
     if pair.stored is None:
-        failed.append(Skipped(pair.key, "It has no stored vectors (.npz)."))
+        failed.append(Skipped(pair.key, _NO_VECTORS))
     return pair.stored is not None
 
 

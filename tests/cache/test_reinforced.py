@@ -98,6 +98,14 @@ def test_the_reason_is_told_where_no_vectors_can_be_used(tmp_path: Path, vectors
     assert not (tmp_path / "caches").exists()
 
 
+def test_a_shard_that_is_cut_off_is_told_where_no_vectors_are_left(tmp_path: Path) -> None:
+    path = shard(tmp_path, None, stored()[0])
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"1.npz")])
+    with pytest.raises(DataError, match=r"has stored vectors \(.npz\) \(1 failed; the first, dr.tar: .* is cut off"):
+        import_reinforced(path, tmp_path / "caches")
+
+
 def test_caches_of_several_teachers_are_not_made_in_that_of_one(tmp_path: Path) -> None:
     path, out = shard(tmp_path, *stored()), tmp_path / "cache"
     import_reinforced(path, out, teachers=["both"])
@@ -110,6 +118,6 @@ def test_shards_of_other_teachers_or_without_vectors_are_refused(tmp_path: Path)
     path = shard(tmp_path, *stored())
     with pytest.raises(DataError, match=r"have 8 numbers, which cannot be those of ViT-L-14:datacomp.* and ViT-L-14:o"):
         import_reinforced(path, tmp_path / "caches", teachers=DATACOMPDR)
-    with pytest.raises(DataError, match=r"No image of .*dr.tar has stored vectors"):
+    with pytest.raises(DataError, match=r"No image of .*dr.tar has stored vectors \(.npz\)\. Pass"):
         import_reinforced(shard(tmp_path, None), tmp_path / "none", teachers=TEACHERS)
     assert not (tmp_path / "none").exists()
