@@ -67,7 +67,7 @@ def load_request(request: ExportRequest, *, report: Report = lambda line: None) 
         report: Called with a line about each step, each warning and each image that could not be read.
 
     Raises:
-        UsageError: Options contradict each other.
+        UsageError: Options contradict each other, or the model has no text tower to measure recall with.
         MckitError: The destination exists, or the model or the images cannot be read.
     """
     request.check()
@@ -79,6 +79,8 @@ def load_request(request: ExportRequest, *, report: Report = lambda line: None) 
     model = load_model(request.model)
     for warning in model.warnings:
         report(f"warning: {warning}")
+    if request.max_recall_drop is not None:
+        _require_both_towers(model)
     images, texts = calibration, calibration_texts = None, None
     if request.images is not None:
         images, texts = read_source(request.images, model, count=request.num_images or VERIFIED_IMAGES)
@@ -230,13 +232,17 @@ def _require_sensitivities(measured: Export, options: ExportOptions) -> None:
         )
 
 
-def _judge(model: Model, recall: RecallBudget) -> RecallJudge:
+def _require_both_towers(model: Model) -> None:
     if model.spec.towers != ("image", "text"):
         raise UsageError(
             f"{model.spec.name} has no {'text' if model.spec.text is None else 'image'} tower, so its recall from text "
             "to image cannot be measured.",
             hint="Omit --max-recall-drop.",
         )
+
+
+def _judge(model: Model, recall: RecallBudget) -> RecallJudge:
+    _require_both_towers(model)
     encoder = TorchEncoder(model)
     captioned = recall.captioned
     return RecallJudge(recall, encoder.encode_images(captioned.pixels), encoder.encode_ids(captioned.ids))

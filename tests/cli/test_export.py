@@ -69,6 +69,23 @@ def test_an_image_that_is_read_twice_is_told_once(tiny_model_folder: Path, photo
     ]
 
 
+def test_a_budget_of_recall_is_refused_without_a_text_tower(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, photos: Path
+) -> None:
+    from mobileclip_kit.networks.model import PLACEHOLDER_TEXT, build_network, describe, save_model
+    from tests.exports import tiny_config
+
+    folder, config = tmp_path / "blank", tiny_config(600)
+    folder.mkdir()
+    config["model_cfg"]["text_cfg"] = PLACEHOLDER_TEXT
+    network = build_network(config["model_cfg"])
+    save_model(folder, network, config, describe("blank", network, config))
+    flags = ("--int8", "--calibration", photos, "--images", photos, "--max-recall-drop", "0.1")
+    code, _, err = run(capsys, "export", folder, "--format", "onnx", *flags, "-o", tmp_path / "out")
+    assert code == 2
+    assert "blank has no text tower, so its recall from text to image cannot be measured. Omit" in err
+
+
 def test_verify_below_the_threshold_prints_the_table_and_fails(
     capsys: pytest.CaptureFixture[str],
     coreml_export: Export,
