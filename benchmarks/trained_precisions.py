@@ -8,8 +8,8 @@ batch norms have channels of very different scales, which is what integers find 
 an export's vector is a row of logits of length 1 and its largest value the class.
 
 The photos are spread evenly over the classes. Others set the ranges of calibrated precisions. Exports below their
-threshold are measured too. ``kept_in_float`` counts what the threshold required in float. A row is written as soon as
-it is measured, and rows that are in the output already are kept, so that the run can be interrupted.
+threshold are measured too. ``kept_in_float`` counts what the threshold required in more bits. A row is written as soon
+as it is measured, and rows that are in the output already are kept, so that the run can be interrupted.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +97,7 @@ def skipped_rows(skipped: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
 
 
 def describe(export: Export) -> str:
-    """A table for a person, what stayed in float, and what that was chosen from."""
+    """A table for a person, what has more bits, and what that was chosen from."""
     from mobileclip_kit.exporting.sensitivity import table_path
 
     header = ["tower", "runtime", "cosine min", "mean", "top-10", "MB", "required", ""]
@@ -119,7 +119,7 @@ def describe(export: Export) -> str:
         if tower.kept_in_float:
             costs = tower.notes.get("float_costs_bytes")
             more = "" if costs is None else f"; {costs:,} bytes more than without"
-            lines.append(f"{tower.tower}: kept in float: {', '.join(tower.kept_in_float)}{more}")
+            lines.append(f"{tower.tower}: {_kept(tower.kept_in_float)}{more}")
         lines += _sensitivities(table_path(export.path, tower.tower), export.precision)
     recalls = [tower.notes["mean_recall"] for tower in export.towers.values() if "mean_recall" in tower.notes]
     for found in recalls[:1]:  # of both towers together, and noted in each
@@ -150,7 +150,7 @@ def describe_comparison(document: Mapping[str, Any]) -> str:
     lines += dict.fromkeys(f"{row['name']}: {row['reason']}" for row in document["rows"] if row["reason"])
     # A tower has a row for each runtime that executed it.
     lines += dict.fromkeys(
-        f"{row['name']} {row['tower']}: kept in float: {', '.join(row['kept_in_float'])}"
+        f"{row['name']} {row['tower']}: {_kept(row['kept_in_float'])}"
         for row in made
         if row.get("kept_in_float") and not row["name"].startswith("onnx-int8")
     )
@@ -159,6 +159,12 @@ def describe_comparison(document: Mapping[str, Any]) -> str:
     if any(row["runtime"] in ("mil", "coreai") and row["latency_ms"] is None for row in made):
         lines.append("ms of Core ML and Core AI: on macOS alone, where they run")
     return "\n".join(lines)
+
+
+def _kept(entries: Sequence[str]) -> str:
+    """What a precision did not reduce, in words that are also true of weights in 8 bits."""
+    what = "in more bits" if any(entry.endswith(("(8 bits)", "(int8)")) for entry in entries) else "kept in float"
+    return f"{what}: {', '.join(entries)}"
 
 
 def _agreement(row: Mapping[str, Any]) -> list[str]:

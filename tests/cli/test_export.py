@@ -274,6 +274,19 @@ def test_the_report_says_what_float32_costs_core_ml(tmp_path: Path) -> None:
     assert "kept in float: linear up, gelu act; 12,345 bytes more than without" in text
 
 
+@pytest.mark.parametrize("width", ["8 bits", "int8"])
+def test_weights_in_eight_bits_are_not_called_floats(tmp_path: Path, width: str) -> None:
+    kept = (f"Linear of up.weight ({width})", "Linear of down.weight (float16)")
+    tower = ExportedTower(tower="image", file="image.mlpackage", size_bytes=1, sha256="", kept_in_float=kept)
+    spec = ModelSpec(name="chain", embedding_dim=8, image=ImageSpec(height=4, width=4), text=None)
+    text = describe(Export(path=tmp_path, spec=spec, format="coreml", precision="palette4", towers={"image": tower}))
+    assert f"image: in more bits: {', '.join(kept)}" in text
+    row = {"name": "coreml-palette4", "tower": "image", "size_bytes": 1, "cosine_min": 1.0, "cosine_mean": 1.0,
+           "overlap_at_10": None, "latency_ms": None, "passed": True, "reason": None, "inputs": "2", "runtime": "mil",
+           "kept_in_float": [*kept]}  # fmt: skip
+    assert f"image: in more bits: {', '.join(kept)}" in describe_comparison({"rows": [row], "threads": 1})
+
+
 @pytest.mark.parametrize(
     ("arguments", "idle"),
     [
