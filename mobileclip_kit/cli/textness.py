@@ -10,7 +10,7 @@ import click
 from mobileclip_kit.arrays import Vectors
 from mobileclip_kit.cli.options import options_from
 from mobileclip_kit.cli.output import emit, force_option, format_table, json_option, note
-from mobileclip_kit.files import told
+from mobileclip_kit.files import counted, told
 from mobileclip_kit.runtime.encoder import Encoder
 from mobileclip_kit.textness.evaluate import (
     EvalRequest,
@@ -215,7 +215,8 @@ def grid(request: GridRequest, force: bool, as_json: bool) -> None:
             for (scale, raw), hits in zip(asked, found, strict=True)
         ],
     }
-    emit(document, f"{out}: {len(rows)} rows of {request.k} hits for {query!r}.", as_json=as_json)
+    hits = counted(max(map(len, found)), "hit")
+    emit(document, f"{out}: {len(rows)} rows of {hits} for {query!r}.", as_json=as_json)
 
 
 def _fitted(out: Path, learned: Textness) -> str:

@@ -115,6 +115,8 @@ def test_fit_search_and_grid(photos: Path, tmp_path: Path, capsys: pytest.Captur
     given = ["-k", "3", *vector, "--query-vectors", tmp_path / "q.npy", "-o", tmp_path / "h.png", "--json"]
     out, _ = run(capsys, "textness", "grid", tmp_path / "i", "a title", *given)
     assert json.loads(out)["rows"] == rows
+    out, _ = run(capsys, "textness", "grid", tmp_path / "i", "a", "-k", "100", *vector, "-o", tmp_path / "all.png")
+    assert "all.png: 5 rows of 31 hits for 'a'." in out
     run(capsys, "textness", "grid", tmp_path / "i", "a", *vector, "-o", tmp_path / "g.gif", code=2)
     _, err = run(capsys, "search", tmp_path / "i", "a", "--textness", "1", code=2)
     assert "textness fit" in err
