@@ -22,7 +22,7 @@ from mobileclip_kit.distillation.tables import ComputeType, LightClipLoss, PairO
 from mobileclip_kit.distillation.training_set import read_holdout
 from mobileclip_kit.errors import ModelError, OutputError, UsageError
 from mobileclip_kit.inherit import Choice
-from mobileclip_kit.model_names import check_device_name, check_model_name, is_backbone
+from mobileclip_kit.model_names import HUB, check_device_name, check_model_name, is_backbone
 from mobileclip_kit.options import Option
 from mobileclip_kit.resources import did_you_mean, tower_config
 from mobileclip_kit.spec import Tower
@@ -221,9 +221,15 @@ class DistillRequest(TrainingRequest):
 
     @property
     def inherited(self) -> Choice | None:
-        """Which channels of the teacher's the new towers start from; a trained backbone has weights of its own."""
-        has_weights = self.is_timm or self.init_file is not None
-        return self.inherit or (None if has_weights else self.resolved.inherit)
+        """Which channels of the teacher's the :attr:`inheriting` towers start from."""
+        return self.inherit or (self.resolved.inherit if self.inheriting else None)
+
+    @property
+    def inheriting(self) -> tuple[Tower, ...]:
+        """Towers that start from channels of the teacher's; a recipe leaves a trained backbone its own weights."""
+        if self.inherit or not (self.is_timm or self.init_file is not None):
+            return self.towers if self.inherit or self.resolved.inherit else ()
+        return ("text",) if "text" in self.towers and self.resolved.inherit else ()
 
     @property
     def uses_texts(self) -> bool:
@@ -241,7 +247,11 @@ def weights_file(init: str | Path | None) -> Path | None:
     if init is None:
         return None
     path = Path(init)
-    return path if path.suffix.lower() in (".safetensors", *_PICKLES) or path.is_file() else None
+    if path.is_dir() or str(init).startswith(HUB):
+        return None
+    # A file without a suffix in the current folder may be called like a model of open_clip.
+    is_file = path.is_file() and (path.suffix != "" or len(path.parts) > 1)
+    return path if is_file or path.suffix.lower() in (".safetensors", *_PICKLES) else None
 
 
 def _check_weights_file(path: Path) -> None:

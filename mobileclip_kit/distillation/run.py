@@ -447,7 +447,7 @@ class DistillRun(TrainingRun):
     def fit_inherited(self) -> None:
         """Fit inherited layers to those they came from, and the head to the teacher's vectors, for ``fitted``."""
         giver = self.init or self.teachers[0].live or self.student.text
-        if self.request.inherited != "fitted" or giver is None or "image" not in self.request.towers:
+        if self.request.inherited != "fitted" or giver is None or "image" not in self.request.inheriting:
             return
         device, targets = self.processes.device, self.targets[0].images
         student, teacher = (network.to(device).eval() for network in (self.student.network, giver.network))
@@ -562,14 +562,15 @@ class DistillRun(TrainingRun):
         high cosine to each. ``holdout_cosine_of_mean`` says how high.
         """
         students, teachers = list[torch.Tensor](), list[torch.Tensor]()
-        for batch, vectors in self._asked(self.holdout):
+        for batch, vectors in self._asked(self.holdout, self.skipped):
             students.append(encode_raw(self.student.network, resized(batch.images, self.image)).cpu())
             teachers.append(vectors)
         if not teachers:
             return {}
         ours, theirs = torch.cat(students), torch.cat(teachers)
         some = self.train.take(some_rows(len(self.train), MEASURED).tolist())
-        constant = torch.cat([F.normalize(vectors, dim=1) for _, vectors in self._asked(some)]).mean(0, keepdim=True)
+        known = torch.cat([vectors for _, vectors in self._asked(some, [])])
+        constant = F.normalize(known, dim=1).mean(0, keepdim=True)
         return {
             "holdout_images": len(theirs),
             "holdout_cosine": float(F.cosine_similarity(ours, theirs).mean()),
@@ -577,8 +578,8 @@ class DistillRun(TrainingRun):
             "holdout_l1": float((ours - theirs).abs().mean()),
         }
 
-    def _asked(self, pairs: TrainingPairs) -> Iterator[tuple[Batch, torch.Tensor]]:
-        """Images as they are, and the first teacher's vectors of them."""
+    def _asked(self, pairs: TrainingPairs, skipped: list[Skipped]) -> Iterator[tuple[Batch, torch.Tensor]]:
+        """Images as they are, and the first teacher's vectors of them; what cannot be read is added to ``skipped``."""
         if not len(pairs):
             return
         read, images = load_images(pairs, self.seen, draft=self.request.fast_decode)
@@ -587,7 +588,7 @@ class DistillRun(TrainingRun):
         assert targets is not None
         for batch in self.plain_batches(images, np.arange(len(images), dtype=np.int64), self.seen):
             yield batch, targets(batch).cpu()
-        self.skipped += images.skipped
+        skipped += images.skipped
 
 
 def _tower_name(name: str | None) -> str | None:

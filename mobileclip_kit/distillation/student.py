@@ -79,8 +79,7 @@ def make_student(
         )  # fmt: skip
         if init is not None:
             _share_activation(config["model_cfg"], init, source)
-        if source is None:
-            _share_logit_bias(config["model_cfg"], teacher)
+        _share_logit_bias(config["model_cfg"], teacher)
         network = build_student(config, seed=request.resolved.training.seed, teacher=source,
                                 towers=(request.image_tower,))  # fmt: skip
     else:
@@ -91,9 +90,11 @@ def make_student(
         if giver is None:
             raise UsageError("To inherit weights needs the teacher's model.",
                              hint="Pass it as --teacher or --text-from, or take a recipe without inherit.")  # fmt: skip
-        inherit_channels(network, giver.network, request.towers, choice=request.inherited)
-    if source is None or request.text_tower is not None:
+        inherit_channels(network, giver.network, request.inheriting, choice=request.inherited)
+    is_new = source is None or request.text_tower is not None
+    if is_new:
         set_logit_scale(network, teacher.logit_scale)
+    if is_new or (source is not None and logit_bias(source.network) is None):
         _take_over_logit_bias(network, teacher, source or init)
     return Student(network, config, towers, merges, source, classifier)
 
@@ -113,7 +114,7 @@ def _start_image_tower(network: nn.Module, config: dict[str, Any], request: Dist
     if init is not None and request.image_tower is not None:
         if request.is_timm:  # as its backbone was trained, not as the teacher saw images
             config["preprocess_cfg"] |= preprocessing_of(init.config["preprocess_cfg"])
-        if request.inherited is None:
+        if "image" not in request.inheriting:
             take_over_image_tower(network, init)
     return None
 

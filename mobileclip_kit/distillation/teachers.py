@@ -193,13 +193,14 @@ def check_text_source(model: Model, teacher: DistillTeacher, pairs: TrainingPair
     cosine = float(F.cosine_similarity(theirs, stored).mean())
     if cosine < (_LEAST_COSINE_OF_STUDENT if is_student else _LEAST_COSINE):
         random = "; its weights are random" if model.warnings else ""
-        what = "did not learn from" if is_student else "did not make"
+        what = "is not known to be a student of" if is_student else "did not make"
+        hint = "Name the teacher with its weights as --text-from, such as ViT-B-32:openai, or leave it out."
+        if is_student:
+            hint = "Name the teacher as --text-from, or pass a student of these vectors that is trained longer."
         raise ModelMismatchError(
             f"{model.spec.name} {what} the vectors of {teacher.cache.path}: on {len(rows)} images its own have the "
             f"cosine {cosine:.2f} to them{random}.",
-            hint="Leave --init out, or pass a student of this teacher."
-            if is_student
-            else "Name the teacher with its weights as --text-from, such as ViT-B-32:openai, or leave it out.",
+            hint=hint,
         )
 
 

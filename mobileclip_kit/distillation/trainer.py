@@ -408,8 +408,9 @@ def check_input(network: nn.Module, image: ImageSpec, name: str) -> None:
         image_tower(network)(torch.zeros(1, 3, image.height, image.width))
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ModelError(
-            f"The student {name} cannot take images of {image.height} × {image.width} px: {first_line(error)}.",
-            hint="Give the image_size in its configuration that the tower was built for.",
+            f"The student {name} cannot take images of {image.height} × {image.width} px: "
+            f"{first_line(error).rstrip('.')}.",
+            hint="Give the image size that the tower was built for.",
         ) from error
 
 

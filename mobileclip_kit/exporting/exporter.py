@@ -214,7 +214,7 @@ def _warn_where_nothing_is_saved(export: Export, model: Model, report: Report) -
     for name, tower in export.towers.items():
         if tower.size_bytes > _SAVES * parameters[name] * 2:
             what = f"{export.format} {export.precision} has {tower.size_bytes / 1e6:.1f} MB"
-            report(f"warning: the {name} tower as {what}, hardly less than in float16: nearly all of its products are "
+            report(f"warning: the {name} tower as {what}, hardly less than in float16: nearly all of its weights are "
                    "too sensitive and stay in float.")  # fmt: skip
 
 

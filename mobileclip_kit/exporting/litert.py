@@ -251,7 +251,7 @@ def calibrate(model: bytes, recipe: Any, tower: Tower, rows: Any) -> Any:
 
 
 def product_scopes(model: bytes) -> dict[str, tuple[str, str]]:
-    """The products and look-ups: operator and weight by the scope that recipes know them by.
+    """The products and look-ups: operator and part of the tower by the scope that recipes know them by.
 
     Args:
         model: In float32.
@@ -268,12 +268,13 @@ def product_scopes(model: bytes) -> dict[str, tuple[str, str]]:
             name = codes.get(graph.operatorCodes[operator.opcodeIndex].builtinCode, "")
             if name and len(tensors) > 1 and graph.buffers[tensors[1].buffer].data is not None:
                 scope = utils.get_op_scope(operator, part.tensors)
-                found[scope] = (name, short_name(utils.get_tensor_name(tensors[1])))
+                # The weight itself may be called after an operator that was folded into it, or be an ``arith.constant``.
+                found[scope] = (name, short_name(scope))
     return found
 
 
 def short_name(weight: str) -> str:
-    """``visual.transformer.0.attn`` of a converter's name, which names the class of each module as well."""
+    """``visual.transformer.0.attn`` of a converter's scope, which names the class of each module as well."""
     signature, *parts = weight.split(";")[0].split("/")
     # A weight of the tower itself is called ``tower``.
     return ".".join(part.rpartition(".")[2].partition("_")[2] or part for part in parts[1:] or parts) or signature

@@ -118,6 +118,11 @@ class MixedTower(ABC):
                 found.append(replace(kind, loss=1 - float(row_cosines(self.wanted[0], vectors).min())))
         return sorted(found, key=lambda entry: -entry.loss)
 
+    def widths(self, *, eight: bool) -> set[tuple[str, int]]:
+        """The products and bits that :meth:`measure` measures."""
+        fewer = {(name, self.row.weight_bits) for name in self.products if self.has_fewer(name)}
+        return fewer | ({(name, 8) for name in self.products} if eight or not self.mixes else set())
+
     def keeps(self, budget: Budget, kept: Collection[Sensitivity]) -> bool:
         """Whether a choice keeps the budget."""
         forms = [self.form(kept, trial=True), *([self.form(kept)] if self.row.calibrated else [])]
@@ -170,8 +175,8 @@ def _fit(tower: MixedTower, budget: Budget, job: TowerJob) -> tuple[Any, tuple[s
     found = [] if before is None or not before.is_file() else read_sensitivities(before)
     if {entry.node for entry in found} - tower.products.keys():
         raise ExportError(f"{before} measured other products than this tower has.", hint="Omit --sensitivity.")
-    # Where 8 bits kept a budget, nobody measured what they cost.
-    if not found or (eight and all(entry.bits != 8 for entry in found)):
+    # Where 8 bits kept a budget, nobody measured what they cost; older tables of LiteRT lack the look-ups.
+    if not tower.widths(eight=eight) <= {(entry.node, entry.bits) for entry in found}:
         found = tower.measure(eight=eight)
     write_sensitivities(table_path(job.path.parent, job.tower), found, f"{len(tower.measuring)} inputs")
     chosen = choose_kept(tower, budget, found)
@@ -198,7 +203,7 @@ def _require_smaller(
         how += "products in more bits that the file would not be smaller than one with 8 bits"
         raise misses_budget(budget, tower.row.name, how)
     if share > _HARDLY_LESS:
-        job.options.report(f"warning: the {job.tower} tower as {tower.row.name} has {share:.0%} of the bytes that it "
+        job.options.report(f"warning: the {job.tower} tower as {tower.row.name} has {share:.1%} of the bytes that it "
                            "would have with 8 bits: too many products need those, or more.")  # fmt: skip
 
 

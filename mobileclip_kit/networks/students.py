@@ -90,7 +90,9 @@ def _image_sections(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     with named(preset_file("student", name)):
         ImageSpec.from_open_clip({"size": section["image_size"]})
         if backbone := section.get("timm_model_name"):
-            require_architecture(str(backbone).partition(".")[0])
+            # open_clip also builds towers of a folder or a hub's address, which only timm can read.
+            if ":" not in str(backbone):
+                require_architecture(str(backbone).partition(".")[0])
     return section, stated_preprocessing(name)
 
 
@@ -146,7 +148,7 @@ def pair_config(
     if vocab_size is not None:
         text_cfg["vocab_size"] = vocab_size
     model_cfg = {"embed_dim": embedding_dim, "vision_cfg": vision_cfg, "text_cfg": text_cfg}
-    image = ImageSpec(height=vision_cfg["image_size"], width=vision_cfg["image_size"])
+    image = ImageSpec.from_open_clip({"size": vision_cfg["image_size"]})
     return {"model_cfg": model_cfg, "preprocess_cfg": follow_backbone(image, preprocess).to_open_clip()}
 
 
@@ -187,5 +189,7 @@ def build_student(
     if teacher is not None:
         theirs = teacher.network.state_dict()
         wanted = {key for key in network.state_dict() if tower_of(key) != "image"}
+        if "logit_bias" not in theirs:  # the configuration may have it from elsewhere
+            wanted.discard("logit_bias")
         network.load_state_dict({key: theirs[key] for key in wanted}, strict=False)
     return network

@@ -25,7 +25,7 @@ from mobileclip_kit.distillation import student as student_module
 from mobileclip_kit.distillation.from_pairs import train
 from mobileclip_kit.distillation.projection import ridge_regression, start_projection
 from mobileclip_kit.distillation.recipe import Recipe
-from mobileclip_kit.distillation.request import DistillRequest, TrainRequest
+from mobileclip_kit.distillation.request import DistillRequest, TrainRequest, weights_file
 from mobileclip_kit.distillation.run import distill
 from mobileclip_kit.distillation.student import make_student
 from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions, TrainingPlan
@@ -447,7 +447,7 @@ NO_STEPS = plan(steps=0)
 @pytest.mark.parametrize(
     ("changes", "vision", "message"),
     [
-        ({}, {"image_size": 64, "timm_model_name": "vit_tiny_patch16_224"}, r"cannot take images of 64 × 64 px: .*224"),
+        ({}, {"image_size": 64, "timm_model_name": "vit_tiny_patch16_224"}, r"of 64 × 64 px: .*\(224\)\. Give"),
         ({}, {"timm_model_name": "mobilenetv2_10"}, r"own\.json cannot be used: timm has no model 'mobilenetv2_10'"),
         ({}, {"timm_model_name": NAME, "image_size": -64}, r"own\.json cannot be used: The image size -64"),
         ({}, {"layers": "x", "width": 16, "patch_size": 16, "image_size": 32}, r"own\.json cannot be used: open_clip"),
@@ -488,6 +488,17 @@ def test_a_students_preprocessing_with_a_mistake_is_refused(given: dict[str, Any
         distill(DistillRequest(**{**given, "student": own}))
 
 
+def test_what_init_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model folder may be called like a file, a hub's address too, and a file like a model of open_clip."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.pt").mkdir()
+    (tmp_path / "ViT-B-32").write_text("")
+    (tmp_path / "kept").write_text("")
+    assert [weights_file(name) for name in ("model.pt", "hf-hub:a/b.bin", "ViT-B-32", None)] == [None] * 4
+    for name in ("gone.safetensors", "gone.PT", tmp_path / "kept"):
+        assert weights_file(name) == Path(name)
+
+
 @pytest.mark.parametrize("name", ["weights", "weights.txt"])
 def test_weights_of_another_suffix_are_refused_by_what_they_should_be(given: dict[str, Any], name: str) -> None:
     other = Path(given["init"]).rename(Path(given["init"]).with_name(name))
@@ -500,4 +511,8 @@ def test_weights_of_another_suffix_are_refused_by_what_they_should_be(given: dic
 def test_a_trained_backbone_does_not_inherit_because_a_recipe_does(given: dict[str, Any]) -> None:
     recipe = replace(plan(steps=1), inherit="fitted")
     assert distill(DistillRequest(**{**given, "recipe": recipe})).spec.provenance["inherit"] is None
-    assert DistillRequest(**{**given, "recipe": recipe, "inherit": "leading", "force": True}).inherited == "leading"
+    both = {**given, "recipe": recipe, "text": "text-2", "force": True}
+    asked = DistillRequest(**both)
+    assert (asked.inherited, asked.inheriting) == ("fitted", ("text",))
+    asked = DistillRequest(**both, inherit="leading")
+    assert (asked.inherited, asked.inheriting) == ("leading", ("image", "text"))

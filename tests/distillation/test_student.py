@@ -413,6 +413,25 @@ def test_a_bias_that_a_cache_or_a_live_teacher_knows_reaches_the_student(
     assert float(network.logit_scale.detach().exp()) == pytest.approx(117.6, rel=1e-5)
 
 
+def test_a_model_with_two_towers_that_lacks_its_teachers_bias_gets_it(tmp_path: Path, data: Path) -> None:
+    """Earlier versions lost it where a student was made from a cache."""
+    teacher = siglip_like(tmp_path / "siglip")
+    cache = cache_of(teacher, data, tmp_path / "cache", texts=WORDS)
+    plan = replace(recipe(sigmoid_affinity=1.0, learn_scale=False), training=replace(PLAN, steps=1))
+    given = {"cache": cache, "student": "tiny", "recipe": plan}
+    run(tmp_path, data, **given, text="tiny", out=tmp_path / "first")
+    first = load_model(tmp_path / "first")
+    config = {**first.config, "model_cfg": {**first.config["model_cfg"], "init_logit_bias": None}}
+    bare = build_network(config["model_cfg"])
+    bare.load_state_dict(first.network.state_dict(), strict=False)
+    origin = {"teacher_hash": load_model(teacher).spec.model_hash}
+    (tmp_path / "bare").mkdir()
+    save_model(tmp_path / "bare", bare, config, describe("bare", bare, config, **origin), first.tokenizer_file)
+    report = run(tmp_path, data, **given, init=str(tmp_path / "bare"), out=tmp_path / "second")
+    network: Any = load_model(tmp_path / "second").network
+    assert report.spec.towers == ("image", "text") and float(network.logit_bias.detach()) == pytest.approx(-12.9)
+
+
 def test_a_text_tower_of_other_vectors_than_an_imported_cache_holds_is_refused(tmp_path: Path, data: Path) -> None:
     """Two files of the same name: an imported cache does not know more of its teacher."""
     teacher = make_teacher(tmp_path / "teacher", seed=0)
@@ -427,7 +446,7 @@ def test_a_text_tower_of_other_vectors_than_an_imported_cache_holds_is_refused(t
     given = {"student": "tiny", "recipe": recipe(cosine=1.0)}
     run(tmp_path, data, **given, cache=tmp_path / "a.cache", text_from=str(teacher), out=tmp_path / "first")
     second = {**given, "init": str(tmp_path / "first"), "out": tmp_path / "second"}
-    with pytest.raises(ModelMismatchError, match=r"first did not learn from the vectors of .*b\.cache.*cosine"):
+    with pytest.raises(ModelMismatchError, match=r"not known to be a student of the vectors of .*b\.cache.*cosine"):
         run(tmp_path, data, **second, cache=tmp_path / "b.cache")
     assert not list(tmp_path.glob("second*"))
     assert run(tmp_path, data, **second, cache=tmp_path / "a.cache").spec.towers == ("image", "text")

@@ -24,7 +24,12 @@ from mobileclip_kit.exporting.mixed_bits import MixedTower, choose_kept
 from mobileclip_kit.exporting.precisions import Precision, find_precision
 from mobileclip_kit.exporting.request import ExportOptions
 from mobileclip_kit.exporting.samples import draw_images
-from mobileclip_kit.exporting.sensitivity import Sensitivity, table_path, write_sensitivities
+from mobileclip_kit.exporting.sensitivity import (
+    Sensitivity,
+    read_sensitivities,
+    table_path,
+    write_sensitivities,
+)
 from mobileclip_kit.exporting.towers import ImageTower
 from mobileclip_kit.exporting.weight_bits import (
     LEAST_ELEMENTS,
@@ -313,9 +318,19 @@ def test_a_stricter_threshold_measures_what_a_table_lacks(uneven: Model, tmp_pat
     assert not any("would have with 8 bits" in line for line in said)
     again = export_model(uneven, tmp_path / "again", replace(options, threshold=0.9999, measured=first))
     assert any(entry.endswith("(float16)") for entry in again.towers["image"].kept_in_float)
-    assert any(re.search(r"image tower as palette6 has 9\d% of the bytes .* with 8 bits", line) for line in said)
+    assert any(re.search(r"image tower as palette6 has 9\d\.\d% of the bytes .* with 8 bits", line) for line in said)
     with pytest.raises(UsageError, match=r"is an export in coreml palette6: .* nothing of coreml int8"):
         export_model(uneven, tmp_path / "other", replace(options, precision="int8", measured=first))
+
+
+def test_a_table_without_some_products_is_measured_anew(uneven: Model, tmp_path: Path) -> None:
+    """Those of LiteRT had no look-ups once, which then could not be chosen."""
+    options = ExportOptions(format="coreml", precision="palette4", images=IMAGES, threshold=0.999)
+    first = export_model(uneven, tmp_path / "first", options)
+    path = table_path(first.path, "image")
+    write_sensitivities(path, read_sensitivities(path)[1:], "8 inputs")
+    again = export_model(uneven, tmp_path / "again", replace(options, measured=first))
+    assert again.towers["image"].kept_in_float == first.towers["image"].kept_in_float
 
 
 def test_large_weights_have_more_bits_last() -> None:
