@@ -268,7 +268,7 @@ def product_scopes(model: bytes) -> dict[str, tuple[str, str]]:
             name = codes.get(graph.operatorCodes[operator.opcodeIndex].builtinCode, "")
             if name and len(tensors) > 1 and graph.buffers[tensors[1].buffer].data is not None:
                 scope = utils.get_op_scope(operator, part.tensors)
-                # The weight itself may be called after an operator that was folded into it, or be an ``arith.constant``.
+                # The weight may be called after an operator that was folded into it, or be an ``arith.constant``.
                 found[scope] = (name, short_name(scope))
     return found
 
