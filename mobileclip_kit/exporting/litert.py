@@ -153,19 +153,22 @@ def products_recipe(row: Precision, in_half: Collection[str], in_int8: Collectio
     Args:
         row: The precision.
         in_half: Scopes of operators that have float16 weights and float32 arithmetic, from :func:`product_scopes`.
-        in_int8: Scopes of operators that have 8 bits where the precision has 4.
+        in_int8: Scopes of operators that have int8 weights and float32 arithmetic where the precision has 4 bits:
+            trained activations lose more in 8 bits than weights do.
     """
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
     manager = RecipeManager()
     for name in PRODUCTS:
-        if row.calibrated:
+        # A later entry takes the place of an earlier one.
+        if row.weight_bits == 4:
+            manager.add_weight_only_config(_all_but(in_half), name, 8)
+            if name in FOUR_BITS:
+                manager.add_dynamic_config(f"^{_all_but({*in_half, *in_int8})}", name, 4)
+        elif row.calibrated:
             manager.add_static_config(_all_but(in_half), name, 8, 8)
         else:
             manager.add_dynamic_config(_all_but(in_half), name, 8)
-        # A later entry takes the place of an earlier one.
-        if row.weight_bits == 4 and name in FOUR_BITS:
-            manager.add_dynamic_config(f"^{_all_but({*in_half, *in_int8})}", name, 4)
     for name in _TABLES:
         manager.add_dynamic_config(_all_but(in_half), name, 8)
     _halve(manager, in_half)

@@ -104,7 +104,8 @@ class MixedTower(ABC):
         """What each product costs when it alone is reduced, the greatest first.
 
         Args:
-            eight: Whether to measure what 8 bits cost where the precision has fewer.
+            eight: Whether to measure what 8 bits cost where the precision has fewer; of what has 8 bits in any case it
+                is always measured.
         """
         whole = [Sensitivity(name, *known, 0.0) for name, known in self.products.items()]
         found = []
@@ -112,7 +113,7 @@ class MixedTower(ABC):
             others = [other for other in whole if other is not entry]
             fewer = replace(entry, bits=self.row.weight_bits)
             widths = [fewer] if self.has_fewer(entry.node) else []
-            for kind in [*widths, *([entry] if eight or not self.mixes else [])]:
+            for kind in [*widths, *([entry] if eight or not widths else [])]:
                 kept = others if kind is fewer or not widths else [*others, fewer]
                 vectors = self.run(self.form(kept, trial=True), self.measuring)
                 found.append(replace(kind, loss=1 - float(row_cosines(self.wanted[0], vectors).min())))
@@ -120,8 +121,9 @@ class MixedTower(ABC):
 
     def widths(self, *, eight: bool) -> set[tuple[str, int]]:
         """The products and bits that :meth:`measure` measures."""
-        fewer = {(name, self.row.weight_bits) for name in self.products if self.has_fewer(name)}
-        return fewer | ({(name, 8) for name in self.products} if eight or not self.mixes else set())
+        fewer = {name for name in self.products if self.has_fewer(name)}
+        in_eight = self.products.keys() - (set() if eight else fewer)
+        return {(name, self.row.weight_bits) for name in fewer} | {(name, 8) for name in in_eight}
 
     def keeps(self, budget: Budget, kept: Collection[Sensitivity]) -> bool:
         """Whether a choice keeps the budget."""
