@@ -43,7 +43,6 @@ from mobileclip_kit.distillation.teachers import (
 )
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, TrainingResult, check_input, check_plan
 from mobileclip_kit.distillation.training_set import (
-    TrainingPairs,
     fingerprint_of,
     load_images,
     some_rows,
@@ -561,34 +560,29 @@ class DistillRun(TrainingRun):
         CLIP's image vectors lie in a narrow cone: the mean of the training images', one vector for all, already has a
         high cosine to each. ``holdout_cosine_of_mean`` says how high.
         """
+        if not len(self.holdout):
+            return {}
+        holdout, images = load_images(self.holdout, self.seen, draft=self.request.fast_decode)
+        targets = teacher_targets(self.teachers[0], holdout.hashes, self.seen, unit_scale=self.options.unit_scale,
+                                  device=self.processes.device).images  # fmt: skip
+        known = self.targets[0].images
+        assert targets is not None and known is not None
         students, teachers = list[torch.Tensor](), list[torch.Tensor]()
-        for batch, vectors in self._asked(self.holdout, self.skipped):
+        for batch in self.plain_batches(images, np.arange(len(images), dtype=np.int64), self.seen):
             students.append(encode_raw(self.student.network, resized(batch.images, self.image)).cpu())
-            teachers.append(vectors)
+            teachers.append(targets(batch).cpu())
+        self.skipped += images.skipped
         if not teachers:
             return {}
         ours, theirs = torch.cat(students), torch.cat(teachers)
-        some = self.train.take(some_rows(len(self.train), MEASURED).tolist())
-        known = torch.cat([vectors for _, vectors in self._asked(some, [])])
-        constant = F.normalize(known, dim=1).mean(0, keepdim=True)
+        some = self.plain_batches(self.images, some_rows(len(self.images), MEASURED), self.seen)
+        constant = F.normalize(torch.cat([known(batch).cpu() for batch in some]), dim=1).mean(0, keepdim=True)
         return {
             "holdout_images": len(theirs),
             "holdout_cosine": float(F.cosine_similarity(ours, theirs).mean()),
             "holdout_cosine_of_mean": float(F.cosine_similarity(constant, theirs).mean()),
             "holdout_l1": float((ours - theirs).abs().mean()),
         }
-
-    def _asked(self, pairs: TrainingPairs, skipped: list[Skipped]) -> Iterator[tuple[Batch, torch.Tensor]]:
-        """Images as they are, and the first teacher's vectors of them; what cannot be read is added to ``skipped``."""
-        if not len(pairs):
-            return
-        read, images = load_images(pairs, self.seen, draft=self.request.fast_decode)
-        targets = teacher_targets(self.teachers[0], read.hashes, self.seen, unit_scale=self.options.unit_scale,
-                                  device=self.processes.device).images  # fmt: skip
-        assert targets is not None
-        for batch in self.plain_batches(images, np.arange(len(images), dtype=np.int64), self.seen):
-            yield batch, targets(batch).cpu()
-        skipped += images.skipped
 
 
 def _tower_name(name: str | None) -> str | None:

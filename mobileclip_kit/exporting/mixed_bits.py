@@ -108,13 +108,14 @@ class MixedTower(ABC):
                 is always measured.
         """
         whole = [Sensitivity(name, *known, 0.0) for name, known in self.products.items()]
-        found = []
+        found, wanted = [], self.widths(eight=eight)
         for entry in track(whole, f"{self.row.name}, one product alone", "products"):
             others = [other for other in whole if other is not entry]
             fewer = replace(entry, bits=self.row.weight_bits)
-            widths = [fewer] if self.has_fewer(entry.node) else []
-            for kind in [*widths, *([entry] if eight or not widths else [])]:
-                kept = others if kind is fewer or not widths else [*others, fewer]
+            for kind in dict.fromkeys((fewer, entry)):  # one where the precision has 8 bits
+                if (kind.node, kind.bits) not in wanted:
+                    continue
+                kept = [*others, fewer] if kind is entry and self.has_fewer(entry.node) else others
                 vectors = self.run(self.form(kept, trial=True), self.measuring)
                 found.append(replace(kind, loss=1 - float(row_cosines(self.wanted[0], vectors).min())))
         return sorted(found, key=lambda entry: -entry.loss)

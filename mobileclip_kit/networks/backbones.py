@@ -65,10 +65,7 @@ def require_architecture(architecture: str) -> None:
     """
     if not timm.is_model(architecture):
         known = [model for model in timm.list_models() if not model.startswith("mckit_")]
-        nearest = difflib.get_close_matches(architecture, known, n=_LISTED, cutoff=0.5)
-        hint: str | None = (
-            f"Did you mean {', '.join(nearest)}?" if nearest else "`timm.list_models()` lists the known names."
-        )
+        hint = did_you_mean(architecture, known, most=_LISTED) or "`timm.list_models()` lists the known names."
         raise ModelError(f"timm has no model {architecture!r}.", hint=hint)
 
 

@@ -89,10 +89,10 @@ def _image_sections(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     section = tower_config("student", name)
     with named(preset_file("student", name)):
         ImageSpec.from_open_clip({"size": section["image_size"]})
-        if backbone := section.get("timm_model_name"):
-            # open_clip also builds towers of a folder or a hub's address, which only timm can read.
-            if ":" not in str(backbone):
-                require_architecture(str(backbone).partition(".")[0])
+        backbone = str(section.get("timm_model_name") or "")
+        # open_clip also builds towers of a folder or a hub's address, which only timm can read.
+        if backbone and ":" not in backbone:
+            require_architecture(backbone.partition(".")[0])
     return section, stated_preprocessing(name)
 
 
