@@ -1,17 +1,19 @@
 """COCO's annotation files (captions, or instances whose category names become a caption), and Karpathy's splits.
 
 Images are looked for where COCO keeps them: beside ``annotations/`` in a folder named after the split
-(``captions_val2017.json`` → ``val2017/``), in ``images/``, or beside the file itself. For instances, the caption of an
+(``captions_val2017.json`` → ``val2017/``; ``COCO_val2014_….jpg`` says it itself, as CLIP_benchmark's
+``coco_test_karpathy.json`` needs), in ``images/``, or beside the file itself. For instances, the caption of an
 image lists each of its categories once, those with the most instances first: "person, dog, frisbee" (our choice).
 
 Karpathy's files (``dataset_coco.json``, ``dataset_flickr30k.json``; arXiv 1412.2306) define the test images for which
-retrieval is reported: 5,000 of COCO and 1,000 of Flickr30k, five captions each. Only this split is read.
+retrieval is reported: 5,000 of COCO and 1,000 of Flickr30k, five captions each. Only this split is read, and for
+training those that are for training.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,16 @@ from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import parse_json
 
 _PARTS = ("images", "annotations", "categories")
+_TEST, _TRAINING = ("test",), ("train", "restval")
 
 
-def read_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
+def read_coco(path: Path, skipped: list[Skipped], splits: Sequence[str] = _TEST) -> Iterator[Pair]:
     """The pairs of an annotation file, in the order of its ``images``.
 
     Args:
         path: A file with ``images`` and ``annotations``; instances also need ``categories``.
         skipped: Receives the images that do not exist, and the captions that are empty or not text.
+        splits: Of Karpathy's files.
 
     Yields:
         Pairs whose key is the image's ``file_name``; images without annotations have no caption.
@@ -36,8 +40,8 @@ def read_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
         DataError: The file is not an annotation file of COCO, or an annotation names an unknown image or category.
     """
     document = _read(path)
-    if any("sentences" in image for image in document["images"][:1]):
-        yield from _karpathy_pairs(path, document["images"], skipped)
+    if any("sentences" in image for image in document["images"]):
+        yield from _karpathy_pairs(path, document["images"], skipped, splits)
         return
     names = {_number(category, "id", path, place): str(_field(category, "name", path, place))
              for place, category in enumerate(document["categories"])}  # fmt: skip
@@ -53,6 +57,11 @@ def read_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
         else:
             raise DataError(f"{where} has neither a caption nor a known category_id.")
     yield from _pairs(path, document["images"], captions, categories, skipped)
+
+
+def read_training_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
+    """The pairs of an annotation file that are for training, see :func:`read_coco`."""
+    return read_coco(path, skipped, _TRAINING)
 
 
 def _pairs(path: Path, images: list[Any], captions: Mapping[Any, list[str]], categories: Mapping[Any, Counter[str]],
@@ -77,12 +86,13 @@ def _pairs(path: Path, images: list[Any], captions: Mapping[Any, list[str]], cat
         seen.add(name)
 
 
-def _karpathy_pairs(path: Path, images: list[Any], skipped: list[Skipped]) -> Iterator[Pair]:
-    measured = [number for number, image in enumerate(images) if _field(image, "split", path, number) == "test"]
-    if others := len(images) - len(measured):
-        reason = f"{others} images of other splits than test, which is for retrieval, are left out."
+def _karpathy_pairs(path: Path, images: list[Any], skipped: list[Skipped], splits: Sequence[str]) -> Iterator[Pair]:
+    chosen = [number for number, image in enumerate(images) if _field(image, "split", path, number) in splits]
+    if others := len(images) - len(chosen):
+        purpose = "which is for retrieval" if splits == _TEST else "which are for training"
+        reason = f"{others} images of other splits than {' and '.join(splits)}, {purpose}, are left out."
         skipped.append(Skipped(path.name, reason))
-    for number in measured:
+    for number in chosen:
         image = images[number]
         name, captions = str(_field(image, "filename", path, number)), list[str]()
         sentences = _field(image, "sentences", path, number)
@@ -103,7 +113,8 @@ def _find(path: Path, name: str, folder: str = "") -> Path | None:
     split, parent = folder or path.stem.rpartition("_")[2], path.parent
     if "/" in split or split in ("", ".."):
         return None
-    names = (split, f"images/{split}", "images", f"{split}-images", "")
+    stated = name.split("_")[1:2] if name.startswith("COCO_") else []
+    names = (*(each for one in (split, *stated) for each in (one, f"images/{one}")), "images", f"{split}-images", "")
     folders = [above / each for above in (parent.parent, parent) for each in names]
     if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobileclip_kit.data.captions import is_flickr, read_flickr, read_jsonl, read_table
-from mobileclip_kit.data.coco import read_coco
+from mobileclip_kit.data.coco import read_coco, read_training_coco
 from mobileclip_kit.data.pair import Member, Pair, Skipped
 from mobileclip_kit.data.shards import are_shards, read_shards
 from mobileclip_kit.errors import DataError
@@ -26,11 +26,14 @@ class Source:
         title: Name of the kind, for messages.
         fits: Whether a path is of this kind.
         read: Yields the pairs of a path and appends the items that it leaves out to the list.
+        train: The same of the pairs that are for training, where a file may say which; None where there is no
+            difference.
     """
 
     title: str
     fits: Callable[[Path], bool]
     read: Callable[[Path, list[Skipped]], Iterator[Pair]]
+    train: Callable[[Path, list[Skipped]], Iterator[Pair]] | None = None
 
 
 def read_folder(folder: Path, skipped: list[Skipped]) -> Iterator[Pair]:
@@ -92,17 +95,18 @@ SOURCES = (
     Source("a CSV or TSV file", lambda path: path.suffix.lower() in (".csv", ".tsv"), read_table),
     Source("a JSONL file", lambda path: path.suffix.lower() in (".jsonl", ".ndjson"), read_jsonl),
     Source("a text file of CLIP_benchmark", is_flickr, read_flickr),
-    Source("a COCO JSON file", lambda path: path.suffix.lower() == ".json", read_coco),
+    Source("a COCO JSON file", lambda path: path.suffix.lower() == ".json", read_coco, read_training_coco),
 )
 
 
-def open_source(path: Path | str, skipped: list[Skipped] | None = None) -> Iterator[Pair]:
+def open_source(path: Path | str, skipped: list[Skipped] | None = None, *, training: bool = False) -> Iterator[Pair]:
     """The pairs of a folder, a captions file or shards.
 
     Args:
         path: See :data:`SOURCES`; shards may be a pattern (``shard-{000..127}.tar``). A URL (a str) is one of shards,
             ending in .tar, or of a folder of images.
         skipped: Receives the items that are left out, with the reasons.
+        training: Take the splits for training where a file has several, not those to measure on.
 
     Yields:
         At least one pair; keys are unique.
@@ -112,7 +116,7 @@ def open_source(path: Path | str, skipped: list[Skipped] | None = None) -> Itera
     """
     skipped = [] if skipped is None else skipped
     empty = True
-    for pair in _read(path, skipped):
+    for pair in _read(path, skipped, training=training):
         empty = False
         yield pair
     if empty:
@@ -131,7 +135,7 @@ def check_source(path: Path | str) -> None:
         next(open_source(path))
 
 
-def _read(path: Path | str, skipped: list[Skipped]) -> Iterator[Pair]:
+def _read(path: Path | str, skipped: list[Skipped], *, training: bool = False) -> Iterator[Pair]:
     kinds = ", ".join(source.title for source in SOURCES)
     if is_url(str(path)):
         return (read_shards if are_shards(str(path)) else read_url)(str(path), skipped)
@@ -141,5 +145,6 @@ def _read(path: Path | str, skipped: list[Skipped]) -> Iterator[Pair]:
         raise DataError(message, hint=hint)
     for source in SOURCES:
         if source.fits(path):
-            return source.read(path, skipped)
+            read = source.train if training and source.train is not None else source.read
+            return read(path, skipped)
     raise DataError(f"{path} is none of: {kinds}.")

@@ -18,7 +18,7 @@ from mobileclip_kit.distillation.captions import SYNONYMS, phrases
 from mobileclip_kit.distillation.pairs import PairObjective
 from mobileclip_kit.distillation.request import TrainRequest
 from mobileclip_kit.distillation.run import MEASURED, TrainingReport, TrainingRun
-from mobileclip_kit.distillation.student import Student
+from mobileclip_kit.distillation.student import Student, seen_otherwise
 from mobileclip_kit.distillation.tables import PairOptions
 from mobileclip_kit.distillation.trainer import Trainer, TrainerSetup, check_input, check_plan
 from mobileclip_kit.distillation.training_set import load_files, some_rows
@@ -71,7 +71,7 @@ class PairRun(TrainingRun):
         """List the images that have captions."""
         data, limit = self.request.data, self.request.limit
         self.pairs: list[Pair] = []
-        for pair in open_source(data, self.skipped):
+        for pair in open_source(data, self.skipped, training=True):
             if limit is not None and len(self.pairs) == limit:
                 break
             captions = tuple(caption for caption in pair.captions if caption.strip())
@@ -117,6 +117,7 @@ class PairRun(TrainingRun):
             config["preprocess_cfg"] |= beside(file) | stated_preprocessing(options.student)
         if start is not None:
             config["model_cfg"] |= shared_settings(start.config["model_cfg"])
+            config["preprocess_cfg"] = start.config["preprocess_cfg"] | stated_preprocessing(options.student)
         network = build_student(config, seed=self.recipe.training.seed, towers=(options.student, options.text))
         if file is not None:
             load_backbone(network, file)
@@ -129,9 +130,12 @@ class PairRun(TrainingRun):
                     hint="Train with the recipe that made it, or leave --init out.",
                 )
             network.load_state_dict(start.network.state_dict())
-        check_input(network, ImageSpec.from_open_clip(config["preprocess_cfg"]), options.student)
+        image = ImageSpec.from_open_clip(config["preprocess_cfg"])
+        check_input(network, image, options.student)
         check_plan(self.recipe.training, network)
         self.student = Student(network, config, ("image", "text"), merges, None)
+        for sentence in seen_otherwise(start or file, options.student, image):
+            self.note(sentence)
 
     def _own_tokenizer(self) -> tuple[Tokenizer, Path | None]:
         """The text tower's tokenizer, and the file of its merges when the vocabulary is trimmed."""
@@ -196,7 +200,7 @@ class PairRun(TrainingRun):
         file = self.request.init_file
         init = None if self.start is None else self.start.spec.model_hash
         init = sha256_of_file(file) if file is not None else init
-        return {"recipe": self.recipe.to_toml(), "data": digest.hexdigest(), "init": init}
+        return {"recipe": self.recipe.to_toml(), "data": digest.hexdigest(), "init": init, **self.student.made_as}
 
 
 def _logit_scale(network: nn.Module) -> float:

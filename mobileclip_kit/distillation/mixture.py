@@ -32,7 +32,7 @@ from mobileclip_kit.distillation.teachers import TeacherTargets, resized
 from mobileclip_kit.errors import UsageError
 from mobileclip_kit.losses.affinity import Affinities, affinity_logits, teacher_affinities
 from mobileclip_kit.losses.alignment import Phase, phase_at
-from mobileclip_kit.networks.families import encode_raw, encode_text_raw, image_tower
+from mobileclip_kit.networks.families import encode_raw, encode_text_raw, image_tower, memory_format_of
 from mobileclip_kit.spec import ImageSpec, tower_of
 
 
@@ -72,7 +72,7 @@ class MixtureObjective(VectorObjective):
         self.texts = texts or RunTexts((), (), np.zeros(0, np.int64))
         self.trains_images, self.trains_texts = "image" in towers, "text" in towers
         if self.trains_images:
-            image_tower(network).to(memory_format=torch.channels_last)
+            image_tower(network).to(memory_format=memory_format_of(network))
         check_inputs(options, towers, self.texts, stored=teachers[0].lookup is not None)
         if options.sigmoid_affinity and any(teacher.logit_bias is None for teacher in teachers):
             raise UsageError(

@@ -24,7 +24,7 @@ from mobileclip_kit.distillation.tables import MAX_LOGIT_SCALE, PairOptions
 from mobileclip_kit.losses.alignment import Phase, phase_at
 from mobileclip_kit.losses.caption_words import inverse_document_frequency
 from mobileclip_kit.losses.masked_language import IGNORED, mask_tokens
-from mobileclip_kit.networks.families import encode_raw, image_tower
+from mobileclip_kit.networks.families import encode_raw, image_tower, memory_format_of
 from mobileclip_kit.networks.fusion import MaskedLanguage, TokenProjection
 from mobileclip_kit.networks.stages import ImageStages, TextStream, image_stages
 from mobileclip_kit.tokenizer import TextTokenizer
@@ -58,7 +58,7 @@ class PairObjective:
             with torch.no_grad():
                 network.logit_scale.fill_(math.log(options.logit_scale))
         self._most_log_scale = max(math.log(MAX_LOGIT_SCALE), float(network.logit_scale.detach()))
-        image_tower(network).to(memory_format=torch.channels_last)
+        image_tower(network).to(memory_format=memory_format_of(network))
         self.tokens: TokenProjection | None = None
         self.language: MaskedLanguage | None = None
         self.words: nn.Linear | None = None

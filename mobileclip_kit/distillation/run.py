@@ -278,7 +278,7 @@ class DistillRun(TrainingRun):
         """List the images with what the recipe needs of their captions, and the text bank."""
         request, uses_texts = self.request, self.request.uses_texts
         self.bank = read_bank(request.bank, request.templates) if request.bank is not None else []
-        pairs = list(islice(open_source(request.data, self.skipped), request.limit))
+        pairs = list(islice(open_source(request.data, self.skipped, training=True), request.limit))
         pairs = [replace(pair, captions=tuple(text for text in pair.captions if text.strip())) for pair in pairs]
         if self.options.needs_captions or (uses_texts and not self.bank):
             self.skipped += [Skipped(pair.key, "It has no caption.") for pair in pairs if not pair.captions]
@@ -551,7 +551,8 @@ class DistillRun(TrainingRun):
         """What must be equal for an interrupted run to be continued."""
         decoding = {"fast_decode": True} if self.request.fast_decode else {}
         return {**self.provenance(), "data": fingerprint_of(self.train), "recipe": self.recipe.to_toml(),
-                "texts": str(identities_of(["\0".join(self.texts.texts)])[0]), **decoding}  # fmt: skip
+                "texts": str(identities_of(["\0".join(self.texts.texts)])[0]), **decoding,
+                **self.student.made_as}  # fmt: skip
 
     @torch.inference_mode()
     def evaluate_holdout(self) -> dict[str, float]:

@@ -49,6 +49,11 @@ class Student:
     text: Model | None
     classifier: Tensor | None = None
 
+    @property
+    def made_as(self) -> dict[str, Any]:
+        """What must be equal, of the student, for an interrupted run to be continued."""
+        return {"preprocessing": self.config["preprocess_cfg"], "towers": self.config["model_cfg"]}
+
 
 def make_student(
     request: DistillRequest, teacher: DistillTeacher, init: Model | None, texts: Sequence[str], run: Path
@@ -206,19 +211,16 @@ def init_notes(request: DistillRequest, teacher: DistillTeacher, init: Model | N
         image: The student's preprocessing.
     """
     if init is None:
-        return []
-    notes, seen, shared, theirs = [], init.spec.image, shares_space(init, teacher), init.spec.name
+        return seen_otherwise(request.init_file, request.student, image)
+    notes, shared, theirs = list[str](), shares_space(init, teacher), init.spec.name
     if request.image_tower is None:
         if not shared:
             notes.append(
                 f"Nothing says that the images of {theirs} lie where the teacher {teacher.name} puts them; the text "
                 "tower learns to find them there."
             )
-    elif seen is not None and (seen.mean, seen.std) != (image.mean, image.std):
-        notes.append(
-            f"{theirs} saw images with mean {seen.mean} and std {seen.std}; the student sees them with mean "
-            f"{image.mean} and std {image.std}."
-        )
+    else:
+        notes += seen_otherwise(init, request.student, image)
     borrowed = request.text_tower or request.text_from or teacher.live
     if not borrowed and init.spec.text and not shared:
         notes.append(
@@ -226,6 +228,27 @@ def init_notes(request: DistillRequest, teacher: DistillTeacher, init: Model | N
             "names the teacher's model."
         )
     return notes
+
+
+def seen_otherwise(init: Model | Path | None, student: str | None, image: ImageSpec) -> list[str]:
+    """A sentence where what a student starts from saw other images than the student sees, or does not say.
+
+    Args:
+        init: A model, or a file of weights.
+        student: The image tower's name.
+        image: The student's preprocessing.
+    """
+    if isinstance(init, Path):
+        if beside(init) or (student is not None and stated_preprocessing(student)):
+            return []
+        return [f"No config.json beside {init.name} says how its images were prepared; the student sees them with mean "
+                f"{image.mean} and std {image.std}."]  # fmt: skip
+    seen = None if init is None else init.spec.image
+    if seen is None or (seen.mean, seen.std) == (image.mean, image.std):
+        return []
+    assert init is not None
+    return [f"{init.spec.name} saw images with mean {seen.mean} and std {seen.std}; the student sees them with mean "
+            f"{image.mean} and std {image.std}."]  # fmt: skip
 
 
 def take_over_image_tower(network: nn.Module, init: Model) -> None:

@@ -47,7 +47,7 @@ from mobileclip_kit.distillation.tables import Augmentation, TrainingPlan
 from mobileclip_kit.distillation.training_set import batch_rows
 from mobileclip_kit.errors import DataError, ModelError, TrainingError, UsageError, first_line
 from mobileclip_kit.networks.backbones import projection_of
-from mobileclip_kit.networks.families import image_tower
+from mobileclip_kit.networks.families import image_tower, memory_format_of
 from mobileclip_kit.networks.patches import Patches
 from mobileclip_kit.progress import Progress
 from mobileclip_kit.resources import did_you_mean
@@ -144,6 +144,7 @@ class Trainer:
         self.steps = plan.total_steps(len(images))
         self._per_epoch = len(images) // plan.batch_size
         self._modules = objective.modules()
+        self._layout = memory_format_of(self._modules["network"])
         self._frozen = freeze(self._modules, plan.frozen)
         self._parameters = dict(trained_parameters(self._modules))
         self._backbone = find_backbone(self._modules) if plan.backbone_frozen else None
@@ -297,7 +298,7 @@ class Trainer:
 
     def _images(self, rows: Rows, pixels: Pixels, context: StepContext) -> Tensor:
         if pixels.dtype != np.uint8:  # grids of stages that the images have passed already
-            return torch.from_numpy(pixels).to(self._device).contiguous(memory_format=torch.channels_last)
+            return torch.from_numpy(pixels).to(self._device).contiguous(memory_format=self._layout)
         # Bytes are laid out channel by channel before they become floats, a quarter of the traffic.
         images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).contiguous().float().div_(255.0)
         identities, how, replay = self._source.identities[rows], self._setup.augmentation, self._setup.replay
@@ -306,7 +307,7 @@ class Trainer:
         elif view := context.epoch % replay.views:
             images = augment(images, identities, how, seed=replay.seed, epoch=view)
         images = images.sub_(self._mean).div_(self._std)  # (n, 3, height, width)
-        return images.contiguous(memory_format=torch.channels_last)
+        return images.contiguous(memory_format=self._layout)
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:

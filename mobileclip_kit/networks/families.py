@@ -22,6 +22,8 @@ from mobileclip_kit.errors import ModelError
 
 # exp(−1e4) is 0 in every precision, while −∞ turns into NaN in float16 (coremltools pull request 2669).
 MASKED = -1e4
+# As torch's CPU convolutions group them.
+_LEAST_CHANNELS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,22 @@ def text_tower(network: nn.Module) -> Any:
     """What holds the text tower's parts: a module of its own, or the whole network."""
     name = family_of(network).text
     return getattr(network, name) if name else network
+
+
+def memory_format_of(network: nn.Module) -> torch.memory_format:
+    """How an image tower's weights and images are to lie in memory while it is trained.
+
+    Convolutions take less time with channels last. But torch 2.15's backward pass on CPUs then writes beyond its arrays
+    for 1 × 1 convolutions with strides and fewer than 16 channels, such as the first of RepVGG, MobileOne and FastViT.
+    """
+    unsafe = any(
+        isinstance(part, nn.Conv2d)
+        and part.kernel_size == (1, 1)
+        and max(part.stride) > 1
+        and part.in_channels < _LEAST_CHANNELS
+        for part in network.modules()
+    )
+    return torch.contiguous_format if unsafe else torch.channels_last
 
 
 def encode_raw(network: Any, images: Tensor) -> Tensor:

@@ -54,6 +54,16 @@ def test_instances_name_their_categories_the_commonest_first(coco: Path) -> None
     assert read(path)[0] == {"000007.jpg": ("person, dog",), "000009.jpg": ()}
 
 
+def test_clip_benchmarks_file_finds_cocos_folder(tmp_path: Path) -> None:
+    """Its file is called for Karpathy; the images' names say which of COCO's folders they are in."""
+    name = "COCO_val2014_000000000042.jpg"
+    draw(tmp_path / "val2014" / name)
+    annotations = [{"image_id": 42, "caption": "A cat"}]
+    path = tmp_path / "coco_test_karpathy.json"
+    path.write_text(json.dumps({"images": [{"id": 42, "file_name": name}], "annotations": annotations}))
+    assert read(path)[0] == {name: ("A cat",)}
+
+
 @pytest.mark.parametrize("place", ["images", "images/val2017", "val2017", "."])
 def test_images_may_lie_in_several_places(tmp_path: Path, place: str) -> None:
     for image in IMAGES:
@@ -115,6 +125,15 @@ def test_karpathys_test_split_with_its_five_captions(tmp_path: Path) -> None:
     assert [(skip.item, skip.reason.split(" ")[0]) for skip in skipped] == [
         ("dataset_coco.json", "1"), ("gone.jpg", "The")
     ]  # fmt: skip
+    draw(tmp_path / "train2014" / "t.jpg")
+    draw(tmp_path / "val2014" / "c.jpg")
+    images = [{"filename": "no.jpg", "split": "val"}, *images[::2], entry("t.jpg", "train", filepath="train2014")]
+    images[2]["filepath"] = "val2014"
+    path.write_text(json.dumps({"dataset": "coco", "images": images}))
+    skipped = []
+    assert [pair.key for pair in open_source(path, skipped, training=True)] == ["c.jpg", "t.jpg"]
+    assert "2 images of other splits than train and restval, which are for training" in skipped[0].reason
+    assert list(read(path)[0]) == ["a.jpg"]
     path = tmp_path / "dataset_flickr30k.json"
     path.write_text(json.dumps({"dataset": "flickr30k", "images": [entry("b.jpg", "test")]}))
     assert list(read(path)[0]) == ["b.jpg"]

@@ -23,6 +23,8 @@ from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation import run
 from mobileclip_kit.distillation import student as student_module
 from mobileclip_kit.distillation.from_pairs import train
+from mobileclip_kit.distillation.mixture import MixtureObjective
+from mobileclip_kit.distillation.pairs import PairObjective
 from mobileclip_kit.distillation.projection import ridge_regression, start_projection
 from mobileclip_kit.distillation.recipe import Recipe
 from mobileclip_kit.distillation.request import DistillRequest, TrainRequest, weights_file
@@ -32,8 +34,9 @@ from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions, Tra
 from mobileclip_kit.distillation.teachers import open_teachers
 from mobileclip_kit.distillation.trainer import find_backbone
 from mobileclip_kit.distillation.training_set import some_rows
-from mobileclip_kit.errors import ModelError, UsageError
+from mobileclip_kit.errors import ModelError, TrainingError, UsageError
 from mobileclip_kit.networks.backbones import backbone_config, load_backbone, measure_batch_norms
+from mobileclip_kit.networks.families import memory_format_of
 from mobileclip_kit.networks.model import load_model, save_model
 from mobileclip_kit.networks.students import build_student, student_config
 from mobileclip_kit.spec import ImageSpec
@@ -225,23 +228,88 @@ def test_a_student_of_several_stages_starts_from_a_backbone_and_needs_no_steps(g
 
 def test_training_from_pairs_starts_from_a_backbones_file_too(given: dict[str, Any], weights: Path) -> None:
     """The error about a missing network names this way out."""
-    lines = [f"{row:02d}.png,a thing number {row}" for row in range(8)]
-    (given["data"] / "captions.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
-    request = {
-        "data": given["data"],
-        "out": given["out"],
-        "student": f"timm:{NAME}",
-        "text": "text-2",
-        "losses": "none",
-    }
-    request |= {"steps": 1, "batch_size": 4, "lr": 1e-9, "image_size": 64, "init": str(weights)}
-    report = train(TrainRequest(**request))
+    report = train(pair_request(given, weights, steps=1, lr=1e-9))
     assert report.spec.require_image().std == (0.25,) * 3
     theirs = load_file(weights)["stem.conv.weight"]
     ours = load_model(given["out"]).network.state_dict()["visual.trunk.stem.conv.weight"]
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
     with pytest.raises(ModelError, match="There is no file"):
-        TrainRequest(**{**request, "init": "gone.safetensors"})
+        pair_request(given, weights, init="gone.safetensors")
+
+
+def pair_request(given: dict[str, Any], weights: Path, **changes: Any) -> TrainRequest:
+    lines = [f"{row:02d}.png,a thing number {row}" for row in range(8)]
+    (given["data"] / "captions.csv").write_text("\n".join(["image,caption", *lines]) + "\n")
+    asked = {"data": given["data"], "out": given["out"], "student": f"timm:{NAME}", "text": "text-2", "losses": "none",
+             "steps": 4, "batch_size": 4, "lr": 1e-3, "image_size": 64, "init": str(weights)}  # fmt: skip
+    return TrainRequest(**{**asked, **changes})
+
+
+def test_training_goes_on_with_the_preprocessing_of_the_model_it_starts_from(
+    given: dict[str, Any], weights: Path
+) -> None:
+    first = train(pair_request(given, weights, steps=1))
+    second = train(pair_request(given, weights, steps=1, init=str(given["out"]), out=given["out"].with_name("next")))
+    assert second.spec.image == first.spec.image and second.notes == []
+    stated = own_student(given, preprocess_cfg={"mean": [0.1] * 3})
+    third = train(pair_request(given, weights, steps=1, student=stated, init=str(given["out"]),
+                               out=given["out"].with_name("third")))  # fmt: skip
+    assert third.spec.require_image().mean == (0.1,) * 3
+    assert any("saw images with mean (0.5, 0.5, 0.5)" in note for note in third.notes)
+
+
+def test_a_file_without_a_configuration_is_said_to_have_none(given: dict[str, Any], weights: Path) -> None:
+    said = "No config.json beside model.safetensors says how its images were prepared"
+    assert not any(said in note for note in train(pair_request(given, weights, steps=1)).notes)
+    (weights.parent / "config.json").unlink()
+    trained = train(pair_request(given, weights, steps=1, force=True))
+    assert any(said in note for note in trained.notes)
+    given["out"] = given["out"].with_name("distilled")
+    assert any(said in note for note in distill(DistillRequest(**given)).notes)
+
+
+@pytest.mark.parametrize("kind", ["distill", "train"])
+def test_a_run_does_not_go_on_with_another_preprocessing(
+    given: dict[str, Any], weights: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def start(resume: bool) -> Any:
+        if kind == "distill":
+            return distill(DistillRequest(**given, resume=resume, checkpoint_seconds=0))
+        return train(pair_request(given, weights, resume=resume, checkpoint_seconds=0))
+
+    objective = {"distill": MixtureObjective, "train": PairObjective}[kind]
+    original = objective.loss
+
+    def interrupted(self: Any, batch: Any) -> Any:
+        if batch.context.step == 2:
+            raise KeyboardInterrupt
+        return original(self, batch)
+
+    monkeypatch.setattr(objective, "loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start(resume=False)
+    monkeypatch.undo()
+    (weights.parent / "config.json").unlink()
+    with pytest.raises(TrainingError, match="belongs to a run with another preprocessing"):
+        start(resume=True)
+
+
+@pytest.mark.parametrize("kind", ["distill", "train"])
+def test_a_backbone_whose_first_convolution_would_crash_in_channels_last_is_trained(
+    given: dict[str, Any], weights: Path, kind: str
+) -> None:
+    """Torch 2.15 on a CPU: 1 × 1, strides of 2, three channels, channels last, backwards. RepVGG's first layer."""
+    given |= {"student": "timm:repvgg_a0", "init": None, "recipe": plan(steps=2)}
+    path = given["out"].with_name("repvgg.safetensors")
+    save_file(timm.create_model("repvgg_a0").state_dict(), path)
+    if kind == "distill":
+        distill(DistillRequest(**{**given, "init": str(path)}))
+    else:
+        train(pair_request(given, path, student="timm:repvgg_a0", steps=2, image_size=224))
+    network = load_model(given["out"]).network
+    assert memory_format_of(network) is torch.contiguous_format
+    assert memory_format_of(build_student(student_config("mobilenetv2", embedding_dim=8, image=IMAGE, teacher=None),
+                                          seed=0)) is torch.channels_last  # fmt: skip
 
 
 def test_no_steps_are_refused_where_a_file_was_loaded_that_has_nothing_to_fit(given: dict[str, Any]) -> None:
