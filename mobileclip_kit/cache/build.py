@@ -252,13 +252,9 @@ def _add_rows(writer: CacheWriter, images: Path, matrix: NDArray[np.floating], n
               present: list[int]) -> None:  # fmt: skip
     with Progress("import", total=len(present), unit="images") as progress:
         for part in parts_of(present, _BATCH):
-            hashes = [sha256_of_file(images / names[row]) for row in part]
-            fresh = [(row, sha256) for row, sha256 in zip(part, hashes, strict=True)
-                     if not writer.holds(names[row], sha256)]  # fmt: skip
-            if fresh:
-                rows = [row for row, _ in fresh]
-                writer.add([names[row] for row in rows], [sha256 for _, sha256 in fresh],
-                           np.asarray(matrix[rows], np.float32)[:, None, :])  # fmt: skip
+            keys = [names[row] for row in part]
+            hashes = [sha256_of_file(images / key) for key in keys]
+            writer.add_fresh(keys, hashes, np.asarray(matrix[part], np.float32)[:, None, :])
             progress.advance(len(part))
 
 

@@ -130,16 +130,15 @@ def _add(part: Sequence[Pair], writers: Sequence[Sequence[CacheWriter]], width: 
         texts += [pair.stored.texts[row] for row in named]
         images.append(stored["image_emb"])
         vectors.append(stored["text_emb"][named])
+    if not keys:
+        return
     for number, (image_writer, text_writer) in enumerate(writers):
         own = slice(number * width, (number + 1) * width)
-        fresh = [row for row, key in enumerate(keys) if not image_writer.holds(*key)]
-        means = [unit_rows(unit_rows(images[row][:, own]).mean(0, keepdims=True)) for row in fresh]
-        if means:
-            image_writer.add([keys[row][0] for row in fresh], [keys[row][1] for row in fresh], np.stack(means))
-        rows = {text: row for row, text in enumerate(texts) if not text_writer.holds(text, text_hash(text))}
-        if rows:
-            found = unit_rows(np.concatenate(vectors)[list(rows.values())][:, own])
-            text_writer.add(list(rows), [text_hash(text) for text in rows], found[:, None, :])
+        means = np.stack([unit_rows(unit_rows(rows[:, own]).mean(0, keepdims=True)) for rows in images])
+        image_writer.add_fresh([key for key, _ in keys], [sha256 for _, sha256 in keys], means)
+        places = {text: row for row, text in enumerate(texts)}
+        found = unit_rows(np.concatenate(vectors)[list(places.values())][:, own])
+        text_writer.add_fresh(list(places), [text_hash(text) for text in places], found[:, None, :])
 
 
 def _read(pair: Pair, failed: list[Skipped], width: int | None = None) -> dict[str, Vectors]:

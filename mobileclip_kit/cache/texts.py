@@ -89,11 +89,9 @@ def import_text_vectors(cache: Path, vectors: Path, texts: Path) -> int:
             hint="Each text needs one row of the teacher's width, in the same order.",
         )
     with CacheWriter(cache / TEXTS_FOLDER, description) as writer:
-        rows = {text: row for row, text in enumerate(listed) if not writer.holds(text, text_hash(text))}
-        if rows:
-            fresh = np.asarray(matrix[list(rows.values())], np.float32)
-            writer.add(list(rows), [text_hash(text) for text in rows], fresh[:, None, :])
-        return len(rows)
+        rows = {text: row for row, text in enumerate(listed)}
+        found = np.asarray(matrix[list(rows.values())], np.float32)[:, None, :]
+        return writer.add_fresh(list(rows), [text_hash(text) for text in rows], found)
 
 
 def open_texts(cache: Path) -> TeacherCache | None:

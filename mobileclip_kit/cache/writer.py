@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +34,8 @@ from mobileclip_kit.locks import LOCK_FILE, writer_lock
 SHARD_ITEMS = 8192
 _SHARD_SECONDS = 60.0
 _FLOAT16_MAX = 65504.0
+# Two vectors that differ by less than this share of their length are the same; float16 rounds by much less.
+_SAME_VECTOR = 0.01
 _SHARD_FILE = re.compile(r"\.?\d{5}\.(npy|jsonl)(\..*\.part)?")
 
 
@@ -129,6 +132,32 @@ class CacheWriter:
         self._vectors.append(vectors)
         if len(self._keys) >= self._shard_items or time.monotonic() - self._flushed > _SHARD_SECONDS:
             self.flush()
+
+    def add_fresh(self, keys: Sequence[str], hashes: Sequence[str], vectors: Vectors) -> int:
+        """Add the items that it does not hold, and those of which it held another vector when this was first called.
+
+        Args:
+            keys: As in :meth:`add`.
+            hashes: As in :meth:`add`.
+            vectors: As in :meth:`add`.
+
+        Returns:
+            How many these are.
+        """
+        before, places = self._before
+        held = [row for row, key in enumerate(keys) if self.holds(key, hashes[row]) and key in places]
+        ours, theirs = before.vectors_at([places[keys[row]] for row in held]), vectors[held]
+        far = np.linalg.norm(ours - theirs, axis=(1, 2)) > _SAME_VECTOR * np.linalg.norm(theirs, axis=(1, 2))
+        changed = {row for row, differs in zip(held, far, strict=True) if differs}
+        fresh = [row for row, key in enumerate(keys) if row in changed or not self.holds(key, hashes[row])]
+        if fresh:
+            self.add([keys[row] for row in fresh], [hashes[row] for row in fresh], vectors[fresh])
+        return len(fresh)
+
+    @cached_property
+    def _before(self) -> tuple[TeacherCache, dict[str, int]]:
+        cache = TeacherCache.open(self._path, verify=False)
+        return cache, {key: place for place, key in enumerate(cache.keys)}
 
     def flush(self) -> None:
         """Write what was added so far as a shard."""

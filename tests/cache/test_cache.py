@@ -229,6 +229,17 @@ def test_import_matches_rows_with_images(tmp_path: Path) -> None:
     assert import_vectors(images, out=tmp_path / "c", **given).added == 0
 
 
+def test_a_corrected_matrix_replaces_the_vectors_that_changed(tmp_path: Path) -> None:
+    images, vectors = draw(tmp_path / "images", 3), random_vectors(3)
+    given = write_vectors(tmp_path, vectors, ["00.png", "01.png", "02.png"])
+    import_vectors(images, out=tmp_path / "c", teacher="t", **given)
+    given = write_vectors(tmp_path, vectors[[0, 2, 1]], ["00.png", "01.png", "02.png"])
+    report = import_vectors(images, out=tmp_path / "c", teacher="t", **given)
+    assert (report.items, report.added) == (3, 2)
+    found = TeacherCache.open(tmp_path / "c").vectors(["00.png", "01.png", "02.png"])[:, 0]
+    np.testing.assert_allclose(found, vectors[[0, 2, 1]], rtol=FLOAT16)
+
+
 def test_import_recognises_unit_vectors(tmp_path: Path) -> None:
     vectors = random_vectors(2)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

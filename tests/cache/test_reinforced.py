@@ -68,6 +68,9 @@ def test_each_teacher_gets_its_part_of_the_vectors(tmp_path: Path) -> None:
     assert texts == pytest.approx(unit_rows(NUMBERS[1, VIEWS : VIEWS + 2, WIDTH:]), abs=2e-3)
     again = import_reinforced(tmp_path / "dr.tar", tmp_path / "caches", teachers=TEACHERS)
     assert [(report.added, report.texts_added) for report in again] == [(0, 0), (0, 0)]
+    shard(tmp_path, stored()[0], npz(NUMBERS[0, :VIEWS].astype(np.float16), NUMBERS[1, VIEWS:].astype(np.float16)))
+    again = import_reinforced(tmp_path / "dr.tar", tmp_path / "caches", teachers=TEACHERS)
+    assert [(report.added, report.texts_added) for report in again] == [(1, 0), (1, 0)], "one image's vectors changed"
 
 
 def test_images_without_usable_vectors_are_named(tmp_path: Path) -> None:
