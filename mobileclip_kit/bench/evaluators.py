@@ -296,7 +296,8 @@ def find_examples(
         names, vectors = [gallery.captions[row] for row in chosen], texts[list(chosen)]
         known = [{gallery.owners[row]: True} for row in chosen]
     elif classes is not None and gallery.labels:
-        chosen = spread(len(classes), _EXAMPLE_TEXTS)
+        present = sorted(set(gallery.labels))
+        chosen = tuple(present[place] for place in spread(len(present), _EXAMPLE_TEXTS))
         names, vectors = [gallery.classes[row] for row in chosen], classes[list(chosen)]
         known = [{row: label == one for row, label in enumerate(gallery.labels)} for one in chosen]
     else:

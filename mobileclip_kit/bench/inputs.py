@@ -196,7 +196,8 @@ def read_labelled(source: Path, limit: int | None, templates: tuple[str, ...] = 
         source: ``CLASS/IMAGE`` in a folder (``_`` in a class name is a space; ImageNet's synset identifiers become
             CLIP's names of the classes), or a table with the columns ``image`` and ``label``; images are relative to
             its folder or to ``images/`` in it.
-        limit: Number of images, at even distances, so that all classes are among them.
+        limit: Number of images, at even distances. The classes are those of all images; two of ImageNet's with the same
+            name (missile, sunglasses) are one.
         templates: Prompts with ``{}`` in place of a class.
 
     Raises:
@@ -206,11 +207,12 @@ def read_labelled(source: Path, limit: int | None, templates: tuple[str, ...] = 
     if not source.exists():
         raise DataError(f"{source} does not exist.", hint="Pass a folder with a folder for each class, or a table.")
     found = _labelled_folder(source, skipped) if source.is_dir() else _labelled_table(source, skipped)
+    # All of them are to be told apart, also those of which no image is left.
+    classes = sorted({label for _, _, label in found})
     if limit is not None and len(found) > limit:
         found = [found[place * len(found) // limit] for place in range(limit)]
     usable = [one for one in found if _decodes(one[0], one[1], skipped)]
-    classes = sorted({label for _, _, label in usable})
-    if len(classes) < 2:
+    if len(classes) < 2 or not usable:
         raise DataError(
             f"{source} has {len(usable)} usable images of {len(classes)} classes; zero-shot needs two or more.",
             hint="Put the images of each class into a folder with its name, or pass a table of image,label.",

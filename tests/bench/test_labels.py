@@ -54,6 +54,17 @@ def test_a_limit_leaves_every_class(tmp_path: Path) -> None:
     assert gallery.labels == (0, 0, 1, 1)
 
 
+def test_all_classes_are_told_apart_however_few_images_are_taken(tmp_path: Path) -> None:
+    """Of 20 classes a random model is right once in 20, also on the images of two."""
+    for number in range(20):
+        (tmp_path / "x" / f"kind {number:02d}").mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / "x" / f"kind {number:02d}" / "0.png")
+    (tmp_path / "x" / "kind 19" / "0.png").write_text("no image")
+    gallery = read_labelled(tmp_path / "x", 2)
+    assert len(gallery.classes) == 20 and gallery.labels == (0, 10)
+    assert len(read_labelled(tmp_path / "x", None).classes) == 20, "one has no image that can be decoded"
+
+
 def test_a_table_of_labels(tmp_path: Path) -> None:
     draw(tmp_path / "images")
     (tmp_path / "labels.csv").write_text(
