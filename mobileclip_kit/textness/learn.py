@@ -102,19 +102,25 @@ def _learn_from_images(images: Path, encoder: Encoder, request: TextnessRequest)
     drawn = read_pairs(images)
     notes: dict[str, object]
     if drawn is not None:
-        files = [images / row.image for row in drawn][: None if request.limit is None else 2 * request.limit]
+        places = _spread(len(drawn) // 2, request.limit)
+        files = [images / drawn[row].image for place in places for row in (2 * place, 2 * place + 1)]
         vectors = encode_files(encoder, files, label="textness")
         clean, text, copies, notes = vectors[0::2], vectors[1::2], 1, {"source": "pairs of synthetic scenes"}
     else:
-        files = _list(images)
-        if request.limit is not None and request.limit < len(files):
-            files = [files[number] for number in np.linspace(0, len(files) - 1, request.limit).round().astype(int)]
+        listed = _list(images)
+        files = [listed[place] for place in _spread(len(listed), request.limit)]
         copies = request.copies
         clean, text = _encode_pairs(files, encoder, copies=copies, seed=request.seed, failed=failed)
         notes = {"copies": copies}
     extra = encode_files(encoder, extra_files, failed=failed, label="text images") if extra_files else None
     images_of = np.arange(len(clean)) // copies
     return fit_textness(clean, text, encoder.spec, request, extra_text=extra, images=images_of, notes=notes), failed
+
+
+def _spread(count: int, limit: int | None) -> list[int]:
+    """At most ``limit`` numbers below ``count``, the first and the last among them."""
+    chosen = count if limit is None else min(count, limit)
+    return [round(place) for place in np.linspace(0, count - 1, chosen).tolist()]
 
 
 def _encode_pairs(

@@ -52,6 +52,21 @@ def test_the_probe_is_a_minimum() -> None:
         assert loss(probe.direction + step[:4], probe.bias + step[4]) > best
 
 
+def test_the_raw_probe_has_the_length_of_one_class_weights() -> None:
+    """As in the article: the row of the class with words, of a softmax over two."""
+    clean, text = pairs()
+    fitted = fit_textness(clean, text, SPEC, FitOptions(held_out=0.1))
+    tested = np.random.default_rng(fitted.report["seed"]).permutation(300)[:30]
+    kept = np.setdiff1d(np.arange(300), tested)
+    probe = fit_probe(np.concatenate([clean[kept], text[kept]]), np.repeat([0, 1], len(kept)))
+    row = probe.direction / 2  # see test_the_probe_is_a_minimum
+    assert fitted.report["raw_norms"]["probe"] == pytest.approx(np.linalg.norm(row), rel=1e-4)
+    query = unit_rows(1, DIM, seed=5)
+    moved = query + 2.0 * row
+    expected = moved / np.linalg.norm(moved)
+    np.testing.assert_allclose(fitted.apply(query, 2.0, "probe", raw=True), expected, atol=1e-5)
+
+
 def test_the_figures_of_an_unbalanced_split_by_hand() -> None:
     """Nine in ten held-out images have words; the probe cannot tell them apart and calls everything words."""
     clean, text = unit_rows(60, DIM, seed=1), unit_rows(60, DIM, seed=2)
