@@ -66,7 +66,7 @@ def summary(tour: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
 
 def _model(figures: dict[str, Any]) -> dict[str, Any]:
     kept = {key: figures[key] for key in ("name", "model_hash", "parameters", *_WORLD) if key in figures}
-    return {**kept, **{key: figures[key] for key in ("map_at_10", "overlap_at_10") if key in figures}}
+    return {**kept, **{key: figures[key] for key in ("map_at_20", "overlap_at_10") if key in figures}}
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def measure(model: Path, kept: Path) -> dict[str, Any]:
         wanted = sum(int(right[label].sum()) for label in labels if label in right)
         figures[name] = {"labels": len(labels), "labels_with_images": sum(label in right for label in labels)}
         for least in THRESHOLDS:
-            figures[name][f"at_{least:g}"] = counted(labels, found, right, wanted, least)
+            figures[name][f"at_{least:.0%}"] = counted(labels, found, right, wanted, least)
     spec = encoder.spec
     return {"model": spec.name, "model_hash": spec.model_hash, "images": len(rows), "figures": figures}
 
