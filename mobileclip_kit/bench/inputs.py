@@ -207,7 +207,7 @@ def read_labelled(source: Path, limit: int | None, templates: tuple[str, ...] = 
     if not source.exists():
         raise DataError(f"{source} does not exist.", hint="Pass a folder with a folder for each class, or a table.")
     found = _labelled_folder(source, skipped) if source.is_dir() else _labelled_table(source, skipped)
-    # All of them are to be told apart, also those of which no image is left.
+    # All of them are to be told apart, also those of which no image is taken or can be decoded.
     classes = sorted({label for _, _, label in found})
     if limit is not None and len(found) > limit:
         found = [found[place * len(found) // limit] for place in range(limit)]

@@ -204,8 +204,8 @@ class TeacherCache:
         return np.stack(picked).astype(np.float32) if picked else np.zeros(shape, np.float32)
 
     def rows_by_content(self) -> dict[str, int]:
-        """SHA-256 of an image file → its place in :attr:`keys`."""
-        return {sha256: row for row, sha256 in reversed(list(enumerate(self.hashes)))}
+        """SHA-256 of an image file → its place in :attr:`keys`; of several names the one that was written last."""
+        return {self.hashes[row]: row for row in sorted(range(len(self)), key=self._places.__getitem__)}
 
 
 def cache_folders(path: Path) -> list[Path]:

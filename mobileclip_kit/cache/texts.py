@@ -28,6 +28,7 @@ from mobileclip_kit.progress import Progress
 from mobileclip_kit.tokenizer import load_tokenizer
 
 TEXTS_FOLDER = "texts"
+_PART = 4096
 
 
 def cache_texts(teacher: Model, texts: Sequence[str], cache: Path, *, device: str = "cpu") -> int:
@@ -73,7 +74,7 @@ def import_text_vectors(cache: Path, vectors: Path, texts: Path) -> int:
         texts: One a line.
 
     Returns:
-        How many texts were new.
+        How many texts were new, or had another vector.
 
     Raises:
         DataError: The texts and rows are not equally many, or the width is not the cache's.
@@ -89,9 +90,11 @@ def import_text_vectors(cache: Path, vectors: Path, texts: Path) -> int:
             hint="Each text needs one row of the teacher's width, in the same order.",
         )
     with CacheWriter(cache / TEXTS_FOLDER, description) as writer:
-        rows = {text: row for row, text in enumerate(listed)}
-        found = np.asarray(matrix[list(rows.values())], np.float32)[:, None, :]
-        return writer.add_fresh(list(rows), [text_hash(text) for text in rows], found)
+        rows, added = {text: row for row, text in enumerate(listed)}, 0
+        for part in parts_of(list(rows.items()), _PART):
+            keys, found = [text for text, _ in part], np.asarray(matrix[[row for _, row in part]], np.float32)
+            added += writer.add_fresh(keys, [text_hash(text) for text in keys], found[:, None, :])
+        return added
 
 
 def open_texts(cache: Path) -> TeacherCache | None:

@@ -144,18 +144,28 @@ class CacheWriter:
         Returns:
             How many these are.
         """
-        before, places = self._before
-        held = [row for row, key in enumerate(keys) if self.holds(key, hashes[row]) and key in places]
-        ours, theirs = before.vectors_at([places[keys[row]] for row in held]), vectors[held]
-        far = np.linalg.norm(ours - theirs, axis=(1, 2)) > _SAME_VECTOR * np.linalg.norm(theirs, axis=(1, 2))
-        changed = {row for row, differs in zip(held, far, strict=True) if differs}
-        fresh = [row for row, key in enumerate(keys) if row in changed or not self.holds(key, hashes[row])]
+        held = [row for row, key in enumerate(keys) if self.holds(key, hashes[row])]
+        fresh = sorted({*range(len(keys))} - {*held} | self._changed(held, keys, vectors))
         if fresh:
             self.add([keys[row] for row in fresh], [hashes[row] for row in fresh], vectors[fresh])
         return len(fresh)
 
+    def _changed(self, held: Sequence[int], keys: Sequence[str], vectors: Vectors) -> set[int]:
+        """The rows of which it holds another vector; each only once."""
+        if not held:
+            return set()
+        before, places = self._before
+        known = [row for row in held if keys[row] in places]
+        ours, theirs = before.vectors_at([places[keys[row]] for row in known]), vectors[known]
+        far = np.linalg.norm(ours - theirs, axis=(1, 2)) > _SAME_VECTOR * np.linalg.norm(theirs, axis=(1, 2))
+        changed = {row for row, differs in zip(known, far, strict=True) if differs}
+        for row in changed:
+            del places[keys[row]]
+        return changed
+
     @cached_property
     def _before(self) -> tuple[TeacherCache, dict[str, int]]:
+        """What it held when this was first asked for, and the place of each item."""
         cache = TeacherCache.open(self._path, verify=False)
         return cache, {key: place for place, key in enumerate(cache.keys)}
 

@@ -50,7 +50,14 @@ def command(context: click.Context, request: CacheRequest, as_json: bool) -> Non
 @click.option("--images", type=_PATH, required=True, metavar="DIR", help="The folder that the names are relative to.")
 @click.option("--vectors", type=_PATH, required=True, metavar="V.npy", help="(n, d) floats.")
 @click.option("--names", type=_PATH, required=True, metavar="FILE", help="One name a line, n in all.")
-@click.option("-o", "out", type=_PATH, required=True, metavar="CACHE", help="The cache; an existing one is extended.")
+@click.option(
+    "-o",
+    "out",
+    type=_PATH,
+    required=True,
+    metavar="CACHE",
+    help="The cache; an existing one is extended, and vectors that changed are replaced.",
+)
 @click.option("--bank", type=_PATH, metavar="FILE", help="Texts whose vectors are imported, too, one a line.")
 @click.option("--bank-vectors", type=_PATH, metavar="T.npy", help="One row for each of them.")
 @click.option("--teacher-name", "teacher", metavar="NAME", help="The teacher's name; default: the vectors' file name.")
@@ -121,8 +128,8 @@ def _print(reports: Sequence[CacheReport], skipped: Sequence[Skipped], as_json: 
     for report in reports:
         note_missing(report.cache, report.missing)
     lines = [
-        f"{report.cache}: {counted(report.items, 'image')}, {report.added} of them new"
-        + (f"; {counted(report.texts_added, 'new text')}" if report.texts_added else "")
+        f"{report.cache}: {counted(report.items, 'image')}, {report.added} of them new or changed"
+        + (f"; {counted(report.texts_added, 'text')} new or changed" if report.texts_added else "")
         for report in reports
     ]
     caches = [

@@ -6,32 +6,34 @@ Images are looked for where COCO keeps them: beside ``annotations/`` in a folder
 image lists each of its categories once, those with the most instances first: "person, dog, frisbee" (our choice).
 
 Karpathy's files (``dataset_coco.json``, ``dataset_flickr30k.json``; arXiv 1412.2306) define the test images for which
-retrieval is reported: 5,000 of COCO and 1,000 of Flickr30k, five captions each. Only this split is read, and for
-training those that are for training.
+retrieval is reported: 5,000 of COCO and 1,000 of Flickr30k, five captions each. Only this split is read; for
+training those that are for training, and for a cache, which serves both, all.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mobileclip_kit.data.pair import Pair, Skipped, keep_captions
+from mobileclip_kit.data.pair import Pair, Skipped, Split, keep_captions
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import parse_json
 
 _PARTS = ("images", "annotations", "categories")
-_TEST, _TRAINING = ("test",), ("train", "restval")
+# Karpathy's splits by what they are read for.
+_SPLITS: Mapping[Split, tuple[str, ...]] = {"test": ("test",), "train": ("train", "restval")}
+_PURPOSES = {"test": "which is for retrieval", "train": "which are for training"}
 
 
-def read_coco(path: Path, skipped: list[Skipped], splits: Sequence[str] = _TEST) -> Iterator[Pair]:
+def read_coco(path: Path, skipped: list[Skipped], split: Split = "test") -> Iterator[Pair]:
     """The pairs of an annotation file, in the order of its ``images``.
 
     Args:
         path: A file with ``images`` and ``annotations``; instances also need ``categories``.
         skipped: Receives the images that do not exist, and the captions that are empty or not text.
-        splits: Of Karpathy's files.
+        split: Of Karpathy's files.
 
     Yields:
         Pairs whose key is the image's ``file_name``; images without annotations have no caption.
@@ -41,7 +43,7 @@ def read_coco(path: Path, skipped: list[Skipped], splits: Sequence[str] = _TEST)
     """
     document = _read(path)
     if any("sentences" in image for image in document["images"]):
-        yield from _karpathy_pairs(path, document["images"], skipped, splits)
+        yield from _karpathy_pairs(path, document["images"], skipped, split)
         return
     names = {_number(category, "id", path, place): str(_field(category, "name", path, place))
              for place, category in enumerate(document["categories"])}  # fmt: skip
@@ -57,11 +59,6 @@ def read_coco(path: Path, skipped: list[Skipped], splits: Sequence[str] = _TEST)
         else:
             raise DataError(f"{where} has neither a caption nor a known category_id.")
     yield from _pairs(path, document["images"], captions, categories, skipped)
-
-
-def read_training_coco(path: Path, skipped: list[Skipped]) -> Iterator[Pair]:
-    """The pairs of an annotation file that are for training, see :func:`read_coco`."""
-    return read_coco(path, skipped, _TRAINING)
 
 
 def _pairs(path: Path, images: list[Any], captions: Mapping[Any, list[str]], categories: Mapping[Any, Counter[str]],
@@ -86,11 +83,12 @@ def _pairs(path: Path, images: list[Any], captions: Mapping[Any, list[str]], cat
         seen.add(name)
 
 
-def _karpathy_pairs(path: Path, images: list[Any], skipped: list[Skipped], splits: Sequence[str]) -> Iterator[Pair]:
-    chosen = [number for number, image in enumerate(images) if _field(image, "split", path, number) in splits]
-    if others := len(images) - len(chosen):
-        purpose = "which is for retrieval" if splits == _TEST else "which are for training"
-        reason = f"{others} images of other splits than {' and '.join(splits)}, {purpose}, are left out."
+def _karpathy_pairs(path: Path, images: list[Any], skipped: list[Skipped], split: Split) -> Iterator[Pair]:
+    splits = [_field(image, "split", path, number) for number, image in enumerate(images)]
+    names = _SPLITS.get(split)
+    chosen = [number for number, own in enumerate(splits) if names is None or own in names]
+    if names is not None and (others := len(images) - len(chosen)):
+        reason = f"{others} images of other splits than {' and '.join(names)}, {_PURPOSES[split]}, are left out."
         skipped.append(Skipped(path.name, reason))
     for number in chosen:
         image = images[number]

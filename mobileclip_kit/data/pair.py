@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mobileclip_kit.urls import is_url, read_bytes
+
+# What is read of a file with several splits.
+Split = Literal["test", "train", "all"]
 
 
 @dataclass(frozen=True)

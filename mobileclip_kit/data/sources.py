@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobileclip_kit.data.captions import is_flickr, read_flickr, read_jsonl, read_table
-from mobileclip_kit.data.coco import read_coco, read_training_coco
-from mobileclip_kit.data.pair import Member, Pair, Skipped
+from mobileclip_kit.data.coco import read_coco
+from mobileclip_kit.data.pair import Member, Pair, Skipped, Split
 from mobileclip_kit.data.shards import are_shards, read_shards
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import nothing_at
@@ -26,14 +26,13 @@ class Source:
         title: Name of the kind, for messages.
         fits: Whether a path is of this kind.
         read: Yields the pairs of a path and appends the items that it leaves out to the list.
-        train: The same of the pairs that are for training, where a file may say which; None where there is no
-            difference.
+        has_splits: Whether ``read`` takes a split as well.
     """
 
     title: str
     fits: Callable[[Path], bool]
-    read: Callable[[Path, list[Skipped]], Iterator[Pair]]
-    train: Callable[[Path, list[Skipped]], Iterator[Pair]] | None = None
+    read: Callable[..., Iterator[Pair]]
+    has_splits: bool = False
 
 
 def read_folder(folder: Path, skipped: list[Skipped]) -> Iterator[Pair]:
@@ -95,18 +94,18 @@ SOURCES = (
     Source("a CSV or TSV file", lambda path: path.suffix.lower() in (".csv", ".tsv"), read_table),
     Source("a JSONL file", lambda path: path.suffix.lower() in (".jsonl", ".ndjson"), read_jsonl),
     Source("a text file of CLIP_benchmark", is_flickr, read_flickr),
-    Source("a COCO JSON file", lambda path: path.suffix.lower() == ".json", read_coco, read_training_coco),
+    Source("a COCO JSON file", lambda path: path.suffix.lower() == ".json", read_coco, has_splits=True),
 )
 
 
-def open_source(path: Path | str, skipped: list[Skipped] | None = None, *, training: bool = False) -> Iterator[Pair]:
+def open_source(path: Path | str, skipped: list[Skipped] | None = None, *, split: Split = "test") -> Iterator[Pair]:
     """The pairs of a folder, a captions file or shards.
 
     Args:
         path: See :data:`SOURCES`; shards may be a pattern (``shard-{000..127}.tar``). A URL (a str) is one of shards,
             ending in .tar, or of a folder of images.
         skipped: Receives the items that are left out, with the reasons.
-        training: Take the splits for training where a file has several, not those to measure on.
+        split: What is read of a file that has several: ``test`` to measure on, ``train`` or ``all``.
 
     Yields:
         At least one pair; keys are unique.
@@ -116,7 +115,7 @@ def open_source(path: Path | str, skipped: list[Skipped] | None = None, *, train
     """
     skipped = [] if skipped is None else skipped
     empty = True
-    for pair in _read(path, skipped, training=training):
+    for pair in _read(path, skipped, split=split):
         empty = False
         yield pair
     if empty:
@@ -135,7 +134,7 @@ def check_source(path: Path | str) -> None:
         next(open_source(path))
 
 
-def _read(path: Path | str, skipped: list[Skipped], *, training: bool = False) -> Iterator[Pair]:
+def _read(path: Path | str, skipped: list[Skipped], *, split: Split = "test") -> Iterator[Pair]:
     kinds = ", ".join(source.title for source in SOURCES)
     if is_url(str(path)):
         return (read_shards if are_shards(str(path)) else read_url)(str(path), skipped)
@@ -145,6 +144,5 @@ def _read(path: Path | str, skipped: list[Skipped], *, training: bool = False) -
         raise DataError(message, hint=hint)
     for source in SOURCES:
         if source.fits(path):
-            read = source.train if training and source.train is not None else source.read
-            return read(path, skipped)
+            return source.read(path, skipped, **({"split": split} if source.has_splits else {}))
     raise DataError(f"{path} is none of: {kinds}.")

@@ -136,7 +136,7 @@ def make_caches(
         check_cluster(request.ray)
     folders = cache_folders_for(request.out, len(request.teachers))
     texts = read_bank(request.bank, request.templates) if request.bank is not None else []
-    pairs = list(_of_shard(islice(open_source(request.data, skipped, training=True), request.limit), request.shard))
+    pairs = list(_of_shard(islice(open_source(request.data, skipped, split="all"), request.limit), request.shard))
     texts += _captions(pairs, request.data) if request.captions else []
     from mobileclip_kit.networks.devices import check_device  # torch, when all paths are known to be right
 

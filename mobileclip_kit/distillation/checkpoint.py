@@ -24,6 +24,8 @@ from mobileclip_kit.files import atomic_file
 
 _STATE_KEY = "mckit_state"
 _DIGEST_KEY = "mckit_sha256"
+# Keys of fingerprints that those of an older mckit do not have.
+_LATER = frozenset({"preprocessing", "towers", "vectors"})
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Checkpoint:
         """
         theirs = self.state["fingerprint"]
         ours = json.loads(json.dumps(fingerprint))  # tuples become lists, as in the file
-        different = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
+        known = {*theirs, *ours} - (_LATER - theirs.keys())
+        different = sorted(key for key in known if theirs.get(key) != ours.get(key))
         if different:
             raise TrainingError(
                 f"{path} belongs to a run with another {' and another '.join(different)}.",

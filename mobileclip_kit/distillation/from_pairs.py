@@ -71,7 +71,7 @@ class PairRun(TrainingRun):
         """List the images that have captions."""
         data, limit = self.request.data, self.request.limit
         self.pairs: list[Pair] = []
-        for pair in open_source(data, self.skipped, training=True):
+        for pair in open_source(data, self.skipped, split="train"):
             if limit is not None and len(self.pairs) == limit:
                 break
             captions = tuple(caption for caption in pair.captions if caption.strip())
@@ -117,7 +117,7 @@ class PairRun(TrainingRun):
             config["preprocess_cfg"] |= beside(file) | stated_preprocessing(options.student)
         if start is not None:
             config["model_cfg"] |= shared_settings(start.config["model_cfg"])
-            config["preprocess_cfg"] = start.config["preprocess_cfg"] | stated_preprocessing(options.student)
+            config["preprocess_cfg"] |= start.config["preprocess_cfg"] | stated_preprocessing(options.student)
         network = build_student(config, seed=self.recipe.training.seed, towers=(options.student, options.text))
         if file is not None:
             load_backbone(network, file)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from mobileclip_kit.arrays import parts_of
 from mobileclip_kit.data.images import Images, NoImages, Rows, identities_of
 from mobileclip_kit.data.pair import Skipped
 from mobileclip_kit.data.sources import open_source
@@ -63,6 +66,7 @@ from mobileclip_kit.spec import ImageSpec, ModelSpec
 from mobileclip_kit.tokenizer import load_tokenizer
 
 _HOLDOUT_BATCH = 32
+_DIGESTED = 4096
 # Images that a projection is fitted to, and those that folded batch norms are measured on.
 _PROJECTION_IMAGES, MEASURED = 20_000, 128
 # Images that inherited layers are fitted on.
@@ -278,7 +282,7 @@ class DistillRun(TrainingRun):
         """List the images with what the recipe needs of their captions, and the text bank."""
         request, uses_texts = self.request, self.request.uses_texts
         self.bank = read_bank(request.bank, request.templates) if request.bank is not None else []
-        pairs = list(islice(open_source(request.data, self.skipped, training=True), request.limit))
+        pairs = list(islice(open_source(request.data, self.skipped, split="train"), request.limit))
         pairs = [replace(pair, captions=tuple(text for text in pair.captions if text.strip())) for pair in pairs]
         if self.options.needs_captions or (uses_texts and not self.bank):
             self.skipped += [Skipped(pair.key, "It has no caption.") for pair in pairs if not pair.captions]
@@ -552,7 +556,22 @@ class DistillRun(TrainingRun):
         decoding = {"fast_decode": True} if self.request.fast_decode else {}
         return {**self.provenance(), "data": fingerprint_of(self.train), "recipe": self.recipe.to_toml(),
                 "texts": str(identities_of(["\0".join(self.texts.texts)])[0]), **decoding,
-                **self.student.made_as}  # fmt: skip
+                **self.student.made_as, **self._imported}  # fmt: skip
+
+    @cached_property
+    def _imported(self) -> dict[str, str]:
+        """A digest of the targets that another program computed: no hash of a model says which they are."""
+        digest = hashlib.sha256()
+        caches = [teacher.cache for teacher in self.teachers]
+        found = [targets for cache, targets in zip(caches, self.targets, strict=True)
+                 if cache is not None and cache.description.teacher_hash is None]  # fmt: skip
+        for targets in found:
+            for rows in parts_of(np.arange(len(self.train) if targets.lookup else 0), _DIGESTED):
+                assert targets.lookup is not None
+                digest.update(targets.lookup(rows, 0).numpy().tobytes())
+            if targets.texts is not None:
+                digest.update(targets.texts.cpu().numpy().tobytes())
+        return {"vectors": digest.hexdigest()} if found else {}
 
     @torch.inference_mode()
     def evaluate_holdout(self) -> dict[str, float]:

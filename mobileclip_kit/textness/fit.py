@@ -169,8 +169,6 @@ def fit_textness(
     probe = fit_probe(train, train_labels, l2=options.l2)
     difference = mean_difference(clean[~tested], text[~tested])
     directions, norms = _unit({"probe": probe.direction, "mean_difference": difference})
-    # The article takes the weights of the class with words out of two: w₁ = −w₀, and the probe is w₁ − w₀.
-    norms["probe"] /= 2
     along = train @ directions["mean_difference"]
     midpoint = (along[train_labels == 0].mean() + along[train_labels == 1].mean()) / 2
     scores: dict[Method, Floats] = {

@@ -109,7 +109,8 @@ class Textness:
             queries: Unit rows, ``(q, d)``.
             scale: Length of the step, relative to the length of the query.
             method: None for :attr:`method`.
-            raw: Give the direction the length with which it was learned, as the article does.
+            raw: Give the direction the length with which it was learned, as the article does: of the probe the weights
+                of the class with words, out of two.
 
         Returns:
             ``normalise(queries + scale · direction)``, ``(q, d)``.
@@ -128,7 +129,9 @@ class Textness:
         if norm is None:
             raise DataError(f"The textness of {self.model} does not say how long its directions were.",
                             hint="Make it again with `mckit textness fit`.")  # fmt: skip
-        return _move(queries, direction, scale * norm)
+        # The article takes the weights of the class with words out of two: w₁ = −w₀, and the probe is w₁ − w₀.
+        share = 0.5 if (method or self.method) == "probe" else 1.0
+        return _move(queries, direction, scale * share * norm)
 
     def widest_scale(self, scores: NDArray[np.floating]) -> float:
         """A scale beyond which textness alone decides the order; at most 2.

@@ -240,6 +240,25 @@ def test_a_corrected_matrix_replaces_the_vectors_that_changed(tmp_path: Path) ->
     np.testing.assert_allclose(found, vectors[[0, 2, 1]], rtol=FLOAT16)
 
 
+def test_an_image_under_two_names_has_the_vector_that_came_last(tmp_path: Path) -> None:
+    images, vectors = draw(tmp_path / "images", 1), random_vectors(3)
+    (images / "copy.png").write_bytes((images / "00.png").read_bytes())
+    for row, name in enumerate(("00.png", "copy.png", "00.png")):
+        import_vectors(images, out=tmp_path / "c", teacher="t", **write_vectors(tmp_path, vectors[[row]], [name]))
+        cache = TeacherCache.open(tmp_path / "c")
+        [place] = cache.rows_by_content().values()
+        np.testing.assert_allclose(cache.vectors_at([place])[0, 0], vectors[row], rtol=FLOAT16)
+
+
+def test_a_changed_vector_is_replaced_once(tmp_path: Path) -> None:
+    """A caption that many images share comes many times."""
+    for value, times, added in ((1.0, 1, 1), (2.0, 3, 1), (2.0, 1, 0)):
+        with CacheWriter(tmp_path / "c", DESCRIPTION) as writer:
+            vector = np.full((1, 1, 4), value, np.float32)
+            assert sum(writer.add_fresh(["a"], ["x"], vector) for _ in range(times)) == added
+        assert (TeacherCache.open(tmp_path / "c").vectors(["a"]) == value).all()
+
+
 def test_import_recognises_unit_vectors(tmp_path: Path) -> None:
     vectors = random_vectors(2)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

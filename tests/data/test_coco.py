@@ -127,11 +127,13 @@ def test_karpathys_test_split_with_its_five_captions(tmp_path: Path) -> None:
     ]  # fmt: skip
     draw(tmp_path / "train2014" / "t.jpg")
     draw(tmp_path / "val2014" / "c.jpg")
-    images = [{"filename": "no.jpg", "split": "val"}, *images[::2], entry("t.jpg", "train", filepath="train2014")]
+    images = [entry("no.jpg", "val"), *images[::2], entry("t.jpg", "train", filepath="train2014")]
     images[2]["filepath"] = "val2014"
     path.write_text(json.dumps({"dataset": "coco", "images": images}))
     skipped = []
-    assert [pair.key for pair in open_source(path, skipped, training=True)] == ["c.jpg", "t.jpg"]
+    assert [pair.key for pair in open_source(path, skipped, split="train")] == ["c.jpg", "t.jpg"]
+    draw(tmp_path / "no.jpg")
+    assert [pair.key for pair in open_source(path, split="all")] == ["no.jpg", "a.jpg", "c.jpg", "t.jpg"]
     assert "2 images of other splits than train and restval, which are for training" in skipped[0].reason
     assert list(read(path)[0]) == ["a.jpg"]
     path = tmp_path / "dataset_flickr30k.json"

@@ -258,6 +258,19 @@ def test_training_goes_on_with_the_preprocessing_of_the_model_it_starts_from(
     assert any("saw images with mean (0.5, 0.5, 0.5)" in note for note in third.notes)
 
 
+def test_a_model_folder_that_states_no_size_keeps_the_towers(given: dict[str, Any], weights: Path) -> None:
+    """open_clip's folders on the hub hold mean, std, interpolation and resize_mode."""
+    train(pair_request(given, weights, steps=1))
+    path = given["out"] / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    del config["preprocess_cfg"]["size"]
+    path.write_text(json.dumps(config))
+    (given["out"] / "model.json").unlink()
+    following = pair_request(given, weights, steps=1, init=str(given["out"]), out=given["out"].with_name("next"))
+    image = train(following).spec.require_image()
+    assert (image.height, image.width, image.std) == (64, 64, (0.25,) * 3)
+
+
 def test_a_file_without_a_configuration_is_said_to_have_none(given: dict[str, Any], weights: Path) -> None:
     said = "No config.json beside model.safetensors says how its images were prepared"
     assert not any(said in note for note in train(pair_request(given, weights, steps=1)).notes)

@@ -37,6 +37,18 @@ def test_both_ways(tmp_path: Path) -> None:
     assert all(torch.equal(found.tensors[name], tensor) for name, tensor in TENSORS.items())
 
 
+def test_what_an_older_mckit_did_not_write_down_is_not_compared(tmp_path: Path) -> None:
+    found = Checkpoint({}, STATE)
+    found.check_fingerprint({"recipe": "x", "preprocessing": {"mean": [0.5]}, "towers": {}, "vectors": "00"}, tmp_path)
+    with pytest.raises(TrainingError, match="another recipe"):
+        found.check_fingerprint({"recipe": "y", "towers": {}}, tmp_path)
+    with pytest.raises(TrainingError, match="another fast_decode"):
+        found.check_fingerprint({"recipe": "x", "fast_decode": True}, tmp_path)
+    known = Checkpoint({}, {"fingerprint": {"recipe": "x", "towers": {"embed_dim": 8}}})
+    with pytest.raises(TrainingError, match="another towers"):
+        known.check_fingerprint({"recipe": "x"}, tmp_path)
+
+
 def test_a_flipped_bit_is_refused_wherever_it_is(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", Checkpoint(TENSORS, STATE))
     whole = (tmp_path / "c").read_bytes()

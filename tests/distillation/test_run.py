@@ -25,7 +25,7 @@ from mobileclip_kit.distillation.request import DistillRequest
 from mobileclip_kit.distillation.run import DistillRun, TrainingReport, distill
 from mobileclip_kit.distillation.run_folder import RunLog, check_run, open_run
 from mobileclip_kit.distillation.tables import Augmentation, MixtureOptions
-from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, UsageError
+from mobileclip_kit.errors import DataError, ModelError, ModelMismatchError, OutputError, TrainingError, UsageError
 from mobileclip_kit.files import read_json, write_json
 from mobileclip_kit.networks.conv_tower import ConvTower
 from mobileclip_kit.networks.model import Model, describe, load_model, save_model
@@ -406,6 +406,36 @@ def test_unit_vectors_are_scaled(tmp_path: Path) -> None:
     with torch.no_grad():
         raw = network.encode_image(torch.from_numpy(normalize(pixels, spec)))
     assert float(raw.norm(dim=1).mean()) == pytest.approx(10.0, rel=0.1)
+
+
+def test_a_run_does_not_go_on_with_other_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mobileclip_kit.cache.build import import_vectors
+    from mobileclip_kit.distillation.mixture import MixtureObjective
+
+    images, original = draw(tmp_path / "images", 10), MixtureObjective.loss
+    vectors = F.normalize(torch.randn(10, 16, generator=torch.Generator().manual_seed(0)), dim=1).numpy()
+    (tmp_path / "names.txt").write_text("\n".join(f"{row:02d}.png" for row in range(10)))
+
+    def interrupted(self: Any, batch: Any) -> Any:
+        if batch.context.step == 2:
+            raise KeyboardInterrupt
+        return original(self, batch)
+
+    def bring(rows: Any) -> None:
+        np.save(tmp_path / "v.npy", rows)
+        import_vectors(images, tmp_path / "v.npy", tmp_path / "names.txt", tmp_path / "c")
+
+    bring(vectors)
+    asked = {"cache": tmp_path / "c", "recipe": RECIPE.with_training(steps=4), "checkpoint_seconds": 0}
+    monkeypatch.setattr(MixtureObjective, "loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        distill(request(tmp_path, **asked))
+    monkeypatch.undo()
+    bring(vectors[::-1])
+    with pytest.raises(TrainingError, match="belongs to a run with another vectors"):
+        distill(request(tmp_path, **asked, resume=True))
+    bring(vectors)
+    distill(request(tmp_path, **asked, resume=True))
 
 
 def test_held_out_images_are_not_trained_on(tmp_path: Path, cache: Path) -> None:
