@@ -205,7 +205,11 @@ class TeacherCache:
 
     def rows_by_content(self) -> dict[str, int]:
         """SHA-256 of an image file → its place in :attr:`keys`; of several names the one that was written last."""
-        return {self.hashes[row]: row for row in sorted(range(len(self)), key=self._places.__getitem__)}
+        return {self.hashes[row]: row for row in self.rows_as_written()}
+
+    def rows_as_written(self) -> list[int]:
+        """The places in :attr:`keys`, in the order in which the items were written."""
+        return sorted(range(len(self)), key=self._places.__getitem__)
 
 
 def cache_folders(path: Path) -> list[Path]:

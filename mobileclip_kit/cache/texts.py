@@ -89,6 +89,10 @@ def import_text_vectors(cache: Path, vectors: Path, texts: Path) -> int:
             f"of a cache {description.embedding_dim} wide.",
             hint="Each text needs one row of the teacher's width, in the same order.",
         )
+    for start, numbers in enumerate(parts_of(matrix, _PART)):
+        if not (usable := np.isfinite(numbers).all(axis=1)).all():
+            row = start * _PART + int(np.argmin(usable))
+            raise CacheError(f"Row {row} of {vectors}, the vector of {listed[row]!r}, is not finite.")
     with CacheWriter(cache / TEXTS_FOLDER, description) as writer:
         rows, added = {text: row for row, text in enumerate(listed)}, 0
         for part in parts_of(list(rows.items()), _PART):

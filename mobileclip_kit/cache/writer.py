@@ -57,6 +57,7 @@ class CacheWriter:
         self._path, self._description, self._shard_items = path, description, shard_items
         self._shards: tuple[Shard, ...] = ()
         self._known: dict[str, str] = {}
+        self._given: set[str] = set()
         self.added = 0
         self._keys: list[str] = []
         self._hashes: list[str] = []
@@ -134,7 +135,9 @@ class CacheWriter:
             self.flush()
 
     def add_fresh(self, keys: Sequence[str], hashes: Sequence[str], vectors: Vectors) -> int:
-        """Add the items that it does not hold, and those of which it held another vector when this was first called.
+        """Add the items that it does not hold, and those whose content it gave another vector before.
+
+        Of an item that comes again, as a caption of many images does, the first vector counts.
 
         Args:
             keys: As in :meth:`add`.
@@ -144,30 +147,29 @@ class CacheWriter:
         Returns:
             How many these are.
         """
-        held = [row for row, key in enumerate(keys) if self.holds(key, hashes[row])]
-        fresh = sorted({*range(len(keys))} - {*held} | self._changed(held, keys, vectors))
+        rows = [row for row, key in enumerate(keys) if key not in self._given]
+        self._given.update(keys)
+        held = [row for row in rows if self.holds(keys[row], hashes[row])]
+        fresh = sorted({*rows} - {*held} | self._changed(held, hashes, vectors))
         if fresh:
             self.add([keys[row] for row in fresh], [hashes[row] for row in fresh], vectors[fresh])
         return len(fresh)
 
-    def _changed(self, held: Sequence[int], keys: Sequence[str], vectors: Vectors) -> set[int]:
-        """The rows of which it holds another vector; each only once."""
+    def _changed(self, held: Sequence[int], hashes: Sequence[str], vectors: Vectors) -> set[int]:
+        """The rows of whose content it gives another vector."""
         if not held:
             return set()
         before, places = self._before
-        known = [row for row in held if keys[row] in places]
-        ours, theirs = before.vectors_at([places[keys[row]] for row in known]), vectors[known]
-        far = np.linalg.norm(ours - theirs, axis=(1, 2)) > _SAME_VECTOR * np.linalg.norm(theirs, axis=(1, 2))
-        changed = {row for row, differs in zip(known, far, strict=True) if differs}
-        for row in changed:
-            del places[keys[row]]
-        return changed
+        known = [row for row in held if hashes[row] in places]
+        ours, theirs = before.vectors_at([places[hashes[row]] for row in known]), vectors[known]
+        near = np.linalg.norm(ours - theirs, axis=(1, 2)) <= _SAME_VECTOR * np.linalg.norm(theirs, axis=(1, 2))
+        return {row for row, is_same in zip(known, near, strict=True) if not is_same}
 
     @cached_property
     def _before(self) -> tuple[TeacherCache, dict[str, int]]:
-        """What it held when this was first asked for, and the place of each item."""
+        """What it held when this was first asked for, and the place of each content's vector."""
         cache = TeacherCache.open(self._path, verify=False)
-        return cache, {key: place for place, key in enumerate(cache.keys)}
+        return cache, cache.rows_by_content()
 
     def flush(self) -> None:
         """Write what was added so far as a shard."""

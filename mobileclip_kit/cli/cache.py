@@ -82,7 +82,8 @@ def import_command(bank: Path | None, bank_vectors: Path | None, as_json: bool, 
 
 @command.command("import-shards", short_help="Make caches from webdataset shards of DataCompDR.")
 @click.argument("shards", metavar="SHARDS")
-@click.option("-o", "out", type=_PATH, required=True, metavar="CACHE", help="The cache; an existing one is extended.")
+@click.option("-o", "out", type=_PATH, required=True, metavar="CACHE",
+              help="The cache; an existing one is extended, and vectors that changed are replaced.")  # fmt: skip
 @click.option("--teacher-name", "teachers", multiple=True, metavar="NAME",
               help="The teachers whose vectors stand side by side; default: DataCompDR's two.")  # fmt: skip
 @force_option

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -215,7 +215,8 @@ def merge_caches(sources: Sequence[Path], out: Path, *, force: bool = False) -> 
     held = [parse_shard(part) if part else None for cache in caches for part in cache.description.parts or ("",)]
     missing = missing_parts(held)
     parts = tuple(dict.fromkeys(part for cache in caches for part in cache.description.parts)) if missing else ()
-    made_of = {"merged": [[str(cache.path.absolute()), cache.hashes] for cache in caches]}
+    shards = [[str(cache.path.absolute()), [asdict(shard) for shard in cache.shards]] for cache in (*caches, *texts)]
+    made_of = {"merged": shards}
     with cache_place(out, made_of, force=force) as place:
         added = _join(caches, place, parts)
         texts_added = _join(texts, place / TEXTS_FOLDER) if texts else 0
@@ -227,8 +228,7 @@ def _join(caches: Sequence[TeacherCache], out: Path, parts: tuple[str, ...] = ()
     """Write the items of several caches into one; how many these are."""
     with CacheWriter(out, replace(caches[0].description, parts=parts)) as writer:
         for cache in caches:
-            fresh = [row for row, (key, sha256) in enumerate(zip(cache.keys, cache.hashes, strict=True))
-                     if not writer.holds(key, sha256)]  # fmt: skip
+            fresh = [row for row in cache.rows_as_written() if not writer.holds(cache.keys[row], cache.hashes[row])]
             for rows in parts_of(fresh, _CHUNK_ROWS):
                 writer.add([cache.keys[row] for row in rows], [cache.hashes[row] for row in rows],
                            cache.vectors_at(rows))  # fmt: skip

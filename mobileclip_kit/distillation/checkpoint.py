@@ -25,7 +25,7 @@ from mobileclip_kit.files import atomic_file
 _STATE_KEY = "mckit_state"
 _DIGEST_KEY = "mckit_sha256"
 # Keys of fingerprints that those of an older mckit do not have.
-_LATER = frozenset({"preprocessing", "towers", "vectors"})
+_LATER = frozenset({"preprocessing", "architecture", "set of vectors"})
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Checkpoint:
         if different:
             raise TrainingError(
                 f"{path} belongs to a run with another {' and another '.join(different)}.",
-                hint="Repeat the first run's flags, or start anew with --force instead of --resume.",
+                hint="Repeat the first run's flags and files, or start anew with --force instead of --resume.",
             )
 
 
@@ -139,7 +139,7 @@ def copy_into(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], pref
             found = "is missing" if stored is None else f"has the shape {tuple(stored.shape)}"
             raise TrainingError(
                 f"{path}: {prefix}{name} {found}, but the model has {tuple(target.shape)}.",
-                hint="Repeat the first run's flags, or start anew with --force instead of --resume.",
+                hint="Repeat the first run's flags and files, or start anew with --force instead of --resume.",
             )
         target.copy_(stored)
 

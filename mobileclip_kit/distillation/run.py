@@ -569,9 +569,9 @@ class DistillRun(TrainingRun):
             for rows in parts_of(np.arange(len(self.train) if targets.lookup else 0), _DIGESTED):
                 assert targets.lookup is not None
                 digest.update(targets.lookup(rows, 0).numpy().tobytes())
-            if targets.texts is not None:
-                digest.update(targets.texts.cpu().numpy().tobytes())
-        return {"vectors": digest.hexdigest()} if found else {}
+            for part in () if targets.texts is None else torch.split(targets.texts, _DIGESTED):
+                digest.update(part.cpu().numpy().tobytes())
+        return {"set of vectors": digest.hexdigest()} if found else {}
 
     @torch.inference_mode()
     def evaluate_holdout(self) -> dict[str, float]:

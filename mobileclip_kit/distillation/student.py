@@ -52,7 +52,7 @@ class Student:
     @property
     def made_as(self) -> dict[str, Any]:
         """What must be equal, of the student, for an interrupted run to be continued."""
-        return {"preprocessing": self.config["preprocess_cfg"], "towers": self.config["model_cfg"]}
+        return {"preprocessing": self.config["preprocess_cfg"], "architecture": self.config["model_cfg"]}
 
 
 def make_student(

@@ -35,7 +35,7 @@ class GridRequest:
     )
     textness_vector: Annotated[Path | None, Option("From `mckit textness fit`.")] = None
     raw: Annotated[
-        bool, Option("Five more rows: the probe's weights as long as they were learned, as in the 2021 article.")
+        bool, Option("Five more rows with the direction as long as it was learned, as in the 2021 article.")
     ] = False
     k: Annotated[int, Option("Hits in each row.", names=("-k", "--top"), at_least=1, at_most=100)] = 10
     threads: Annotated[int | None, Option("Threads of the model's runtime.", at_least=1)] = None

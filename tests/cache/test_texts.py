@@ -42,6 +42,15 @@ def test_corrected_text_vectors_replace_those_that_changed(tmp_path: Path, cache
     assert text_vectors(open_texts(cache), ["text 1", "text 2"], cache).tolist() == [[-5, -6, -7, -8], [9, 10, 11, 12]]
 
 
+def test_a_vector_that_is_not_finite_leaves_the_texts_as_they_were(tmp_path: Path, cache: Path) -> None:
+    vectors, texts = bank(tmp_path, 3)
+    import_text_vectors(cache, vectors, texts)
+    np.save(vectors, np.load(vectors) * [[-1], [1], [np.nan]])
+    with pytest.raises(CacheError, match="Row 2 of .*, the vector of 'text 2', is not finite"):
+        import_text_vectors(cache, vectors, texts)
+    assert text_vectors(open_texts(cache), ["text 0"], cache).tolist() == [[1, 2, 3, 4]]
+
+
 def test_rows_that_fit_neither_texts_nor_cache_are_refused(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(DataError, match="2 × 5 numbers for 2 texts of a cache 4 wide"):
         import_text_vectors(cache, *bank(tmp_path, 2, width=5))

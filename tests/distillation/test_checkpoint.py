@@ -39,13 +39,14 @@ def test_both_ways(tmp_path: Path) -> None:
 
 def test_what_an_older_mckit_did_not_write_down_is_not_compared(tmp_path: Path) -> None:
     found = Checkpoint({}, STATE)
-    found.check_fingerprint({"recipe": "x", "preprocessing": {"mean": [0.5]}, "towers": {}, "vectors": "00"}, tmp_path)
+    later = {"preprocessing": {"mean": [0.5]}, "architecture": {}, "set of vectors": "00"}
+    found.check_fingerprint({"recipe": "x", **later}, tmp_path)
     with pytest.raises(TrainingError, match="another recipe"):
-        found.check_fingerprint({"recipe": "y", "towers": {}}, tmp_path)
+        found.check_fingerprint({"recipe": "y", "architecture": {}}, tmp_path)
     with pytest.raises(TrainingError, match="another fast_decode"):
         found.check_fingerprint({"recipe": "x", "fast_decode": True}, tmp_path)
-    known = Checkpoint({}, {"fingerprint": {"recipe": "x", "towers": {"embed_dim": 8}}})
-    with pytest.raises(TrainingError, match="another towers"):
+    known = Checkpoint({}, {"fingerprint": {"recipe": "x", "architecture": {"embed_dim": 8}}})
+    with pytest.raises(TrainingError, match="another architecture"):
         known.check_fingerprint({"recipe": "x"}, tmp_path)
 
 

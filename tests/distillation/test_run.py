@@ -432,7 +432,7 @@ def test_a_run_does_not_go_on_with_other_vectors(tmp_path: Path, monkeypatch: py
         distill(request(tmp_path, **asked))
     monkeypatch.undo()
     bring(vectors[::-1])
-    with pytest.raises(TrainingError, match="belongs to a run with another vectors"):
+    with pytest.raises(TrainingError, match="belongs to a run with another set of vectors"):
         distill(request(tmp_path, **asked, resume=True))
     bring(vectors)
     distill(request(tmp_path, **asked, resume=True))
