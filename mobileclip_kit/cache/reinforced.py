@@ -27,7 +27,7 @@ from mobileclip_kit.cache.folder import CacheDescription
 from mobileclip_kit.cache.texts import TEXTS_FOLDER, text_hash
 from mobileclip_kit.cache.writer import CacheWriter, cache_folders_for, cache_place
 from mobileclip_kit.data.images import content_hashes
-from mobileclip_kit.data.pair import Pair, Skipped
+from mobileclip_kit.data.pair import Pair, Skipped, first_reason
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.errors import DataError
 from mobileclip_kit.files import counted
@@ -66,9 +66,8 @@ def import_reinforced(
     pairs = [pair for pair in open_source(shards, failed) if _has_vectors(pair, failed)]
     if not pairs:
         damaged = [skip for skip in failed if skip.reason != _NO_VECTORS]
-        why = f" ({len(damaged)} failed; the first, {damaged[0].item}: {damaged[0].reason})" if damaged else ""
         raise DataError(
-            f"No image of {shards} has stored vectors (.npz){why}.",
+            f"No image of {shards} has stored vectors (.npz){first_reason(damaged, 'failed')}.",
             hint="Pass shards of DataCompDR with their images, or run a teacher with `mckit cache`.",
         )
     width = _width(pairs, teachers, shards)
@@ -101,8 +100,7 @@ def _width(pairs: Sequence[Pair], teachers: Sequence[str], shards: Path | str) -
     first, stored = next(((pair, stored) for pair in pairs if (stored := _read(pair, unusable))), (pairs[0], {}))
     if not stored:
         raise DataError(
-            f"No image of {shards} can be imported ({len(unusable)} failed; the first, {unusable[0].item}: "
-            f"{unusable[0].reason})",
+            f"No image of {shards} can be imported{first_reason(unusable, 'failed')}",
             hint="A .npz holds image_emb and text_emb; its texts are the caption (.txt) and those of .syn.json.",
         )
     whole = stored["image_emb"].shape[1]

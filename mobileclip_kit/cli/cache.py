@@ -18,6 +18,8 @@ from mobileclip_kit.model_names import check_model_name
 
 _LISTED = 10
 _PATH = click.Path(path_type=Path)
+_EXTENDED = "The cache; an existing one is extended, and vectors that changed are replaced."
+_extended_option = click.option("-o", "out", type=_PATH, required=True, metavar="CACHE", help=_EXTENDED)
 
 
 @click.group(invoke_without_command=True)
@@ -50,14 +52,7 @@ def command(context: click.Context, request: CacheRequest, as_json: bool) -> Non
 @click.option("--images", type=_PATH, required=True, metavar="DIR", help="The folder that the names are relative to.")
 @click.option("--vectors", type=_PATH, required=True, metavar="V.npy", help="(n, d) floats.")
 @click.option("--names", type=_PATH, required=True, metavar="FILE", help="One name a line, n in all.")
-@click.option(
-    "-o",
-    "out",
-    type=_PATH,
-    required=True,
-    metavar="CACHE",
-    help="The cache; an existing one is extended, and vectors that changed are replaced.",
-)
+@_extended_option
 @click.option("--bank", type=_PATH, metavar="FILE", help="Texts whose vectors are imported, too, one a line.")
 @click.option("--bank-vectors", type=_PATH, metavar="T.npy", help="One row for each of them.")
 @click.option("--teacher-name", "teacher", metavar="NAME", help="The teacher's name; default: the vectors' file name.")
@@ -82,8 +77,7 @@ def import_command(bank: Path | None, bank_vectors: Path | None, as_json: bool, 
 
 @command.command("import-shards", short_help="Make caches from webdataset shards of DataCompDR.")
 @click.argument("shards", metavar="SHARDS")
-@click.option("-o", "out", type=_PATH, required=True, metavar="CACHE",
-              help="The cache; an existing one is extended, and vectors that changed are replaced.")  # fmt: skip
+@_extended_option
 @click.option("--teacher-name", "teachers", multiple=True, metavar="NAME",
               help="The teachers whose vectors stand side by side; default: DataCompDR's two.")  # fmt: skip
 @force_option

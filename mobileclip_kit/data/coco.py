@@ -87,8 +87,8 @@ def _karpathy_pairs(path: Path, images: list[Any], skipped: list[Skipped], split
     splits = [_field(image, "split", path, number) for number, image in enumerate(images)]
     names = _SPLITS.get(split)
     chosen = [number for number, own in enumerate(splits) if names is None or own in names]
-    if names is None:  # those for training first, so that a limit takes the same as for training
-        chosen.sort(key=lambda number: splits[number] not in _SPLITS["train"])
+    # Of all splits those for training come first, so that a limit takes the same as for training.
+    chosen.sort(key=lambda number: splits[number] not in _SPLITS["train"])
     if names is not None and (others := len(images) - len(chosen)):
         reason = f"{others} images of other splits than {' and '.join(names)}, {_PURPOSES[split]}, are left out."
         skipped.append(Skipped(path.name, reason))

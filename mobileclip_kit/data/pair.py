@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -96,6 +96,11 @@ class Skipped:
 
     item: str
     reason: str
+
+
+def first_reason(items: Sequence[Skipped], what: str) -> str:
+    """`` (3 failed; the first, 01.png: REASON)``, for the end of an error; empty where there are none."""
+    return f" ({len(items)} {what}; the first, {items[0].item}: {items[0].reason})" if items else ""
 
 
 def is_text(caption: str) -> bool:

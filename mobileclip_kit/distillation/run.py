@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from mobileclip_kit.arrays import parts_of
 from mobileclip_kit.data.images import Images, NoImages, Rows, identities_of
-from mobileclip_kit.data.pair import Skipped
+from mobileclip_kit.data.pair import Skipped, first_reason
 from mobileclip_kit.data.sources import open_source
 from mobileclip_kit.distillation.augment import Replay, replay_views
 from mobileclip_kit.distillation.captions import RunTexts, read_bank
@@ -170,9 +170,7 @@ class TrainingRun:
         if count >= _LEAST_IMAGES:
             return
         self._is_pointless = True
-        first = self.skipped[0] if self.skipped else None
-        why = f" ({len(self.skipped)} skipped; the first, {first.item}: {first.reason})" if first else ""
-        images = counted(count, "image")
+        images, why = counted(count, "image"), first_reason(self.skipped, "skipped")
         raise DataError(f"{images} can be trained on; distillation needs at least {_LEAST_IMAGES}{why}.")
 
     def note(self, sentence: str) -> None:

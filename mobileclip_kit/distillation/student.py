@@ -238,15 +238,16 @@ def seen_otherwise(init: Model | Path | None, student: str | None, image: ImageS
         student: The image tower's name.
         image: The student's preprocessing.
     """
+    if init is None:
+        return []
     if isinstance(init, Path):
         if beside(init) or (student is not None and stated_preprocessing(student)):
             return []
         return [f"No config.json beside {init.name} says how its images were prepared; the student sees them with mean "
                 f"{image.mean} and std {image.std}."]  # fmt: skip
-    seen = None if init is None else init.spec.image
+    seen = init.spec.image
     if seen is None or (seen.mean, seen.std) == (image.mean, image.std):
         return []
-    assert init is not None
     return [f"{init.spec.name} saw images with mean {seen.mean} and std {seen.std}; the student sees them with mean "
             f"{image.mean} and std {image.std}."]  # fmt: skip
 

@@ -41,6 +41,7 @@ from mobileclip_kit.networks.model import load_model, save_model
 from mobileclip_kit.networks.students import build_student, student_config
 from mobileclip_kit.spec import ImageSpec
 from tests.cache.test_cache import draw, tiny_teacher
+from tests.distillation.interrupting import interrupted_at
 
 NAME = "test_byobnet"  # timm's own network for tests, 0.46 M parameters
 IMAGE = ImageSpec(height=32, width=32)
@@ -282,26 +283,14 @@ def test_a_file_without_a_configuration_is_said_to_have_none(given: dict[str, An
 
 
 @pytest.mark.parametrize("kind", ["distill", "train"])
-def test_a_run_does_not_go_on_with_another_preprocessing(
-    given: dict[str, Any], weights: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_a_run_does_not_go_on_with_another_preprocessing(given: dict[str, Any], weights: Path, kind: str) -> None:
     def start(resume: bool) -> Any:
         if kind == "distill":
             return distill(DistillRequest(**given, resume=resume, checkpoint_seconds=0))
         return train(pair_request(given, weights, resume=resume, checkpoint_seconds=0))
 
-    objective = {"distill": MixtureObjective, "train": PairObjective}[kind]
-    original = objective.loss
-
-    def interrupted(self: Any, batch: Any) -> Any:
-        if batch.context.step == 2:
-            raise KeyboardInterrupt
-        return original(self, batch)
-
-    monkeypatch.setattr(objective, "loss", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at(2, {"distill": MixtureObjective, "train": PairObjective}[kind]):
         start(resume=False)
-    monkeypatch.undo()
     (weights.parent / "config.json").unlink()
     with pytest.raises(TrainingError, match="belongs to a run with another preprocessing"):
         start(resume=True)
